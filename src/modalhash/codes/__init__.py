@@ -1,0 +1,22 @@
+"""What a binary code is: binarise, pack, Hamming distance.
+
+One definition each: zero binarises to +1; bit 1 means +1; bit j of a code is bit j % 8 of byte
+j // 8, counted from the low end; the padding bits of the last byte are zero.
+"""
+
+from modalhash.codes.binarise import Signs, binarise
+from modalhash.codes.hamming import Distances, hamming_distances, pairwise_distances
+from modalhash.codes.packing import Codes, check_codes, code_width, pack, unpack
+
+__all__ = [
+    "Codes",
+    "Distances",
+    "Signs",
+    "binarise",
+    "check_codes",
+    "code_width",
+    "hamming_distances",
+    "pack",
+    "pairwise_distances",
+    "unpack",
+]

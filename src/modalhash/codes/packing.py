@@ -1,0 +1,104 @@
+"""Between signs and packed codes."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from modalhash.codes.binarise import Signs
+from modalhash.errors import InputError, ShapeError
+
+__all__ = ["Codes", "check_codes", "code_width", "pack", "unpack"]
+
+Codes = NDArray[np.uint8]
+"""(n, p) uint8 of packed bits, p = code_width(n_bits)."""
+
+
+def code_width(n_bits: int) -> int:
+    """Return the bytes a packed code of `n_bits` takes.
+
+    Raises:
+        InputError: if `n_bits` is not positive.
+
+    Example:
+        >>> code_width(64), code_width(12)
+        (8, 2)
+    """
+    if n_bits < 1:
+        raise InputError(f"n_bits is {n_bits}, expected a positive number (16 to 256 are usual)")
+    return -(-n_bits // 8)
+
+
+def pack(signs: ArrayLike) -> Codes:
+    """Pack signs, eight to a byte; +1 becomes bit 1, padding bits are zero.
+
+    Args:
+        signs: (n, b) of -1 and +1.
+
+    Returns:
+        (n, p) uint8.
+
+    Raises:
+        ShapeError: if `signs` is not two-dimensional or holds anything but -1 and +1.
+
+    Example:
+        >>> pack([[1, -1, 1]])
+        array([[5]], dtype=uint8)
+    """
+    values = np.asarray(signs)
+    if values.ndim != 2:
+        raise ShapeError(f"signs has shape {values.shape}, expected two axes (n, b)")
+    code_width(values.shape[1])
+    is_one = values == 1
+    if not (is_one | (values == -1)).all():
+        raise ShapeError("signs holds values other than -1 and +1: call `binarise` first")
+    return np.packbits(is_one, axis=1, bitorder="little")
+
+
+def unpack(codes: Codes, n_bits: int) -> Signs:
+    """Undo `pack`.
+
+    Args:
+        codes: (n, p) uint8.
+        n_bits: how many bits each row really holds.
+
+    Returns:
+        (n, n_bits) int8 of -1 and +1.
+
+    Raises:
+        ShapeError: if the width of `codes` doesn't fit `n_bits`, or padding bits are set.
+
+    Example:
+        >>> unpack(pack([[1, -1, 1]]), 3)
+        array([[ 1, -1,  1]], dtype=int8)
+    """
+    check_codes(codes, n_bits)
+    bits = np.unpackbits(codes, axis=1, count=n_bits, bitorder="little")
+    return bits.astype(np.int8) * np.int8(2) - np.int8(1)
+
+
+def check_codes(codes: Codes, n_bits: int, *, name: str = "codes") -> None:
+    """Refuse anything but packed codes of `n_bits`.
+
+    Args:
+        codes: what should be (n, p) uint8.
+        n_bits: how many bits each row should hold.
+        name: the argument's name, for the message.
+
+    Raises:
+        ShapeError: if it is not two-dimensional uint8 of the right width, or padding bits are set.
+    """
+    width = code_width(n_bits)
+    if codes.ndim != 2 or codes.dtype != np.uint8:
+        raise ShapeError(
+            f"{name} is {codes.dtype} of shape {codes.shape}, expected uint8 of shape (n, {width})"
+        )
+    if codes.shape[1] != width:
+        raise ShapeError(
+            f"{name} has {codes.shape[1]} bytes per row, {n_bits} bits take {width}: "
+            "check the number of bits it was made with"
+        )
+    padding = np.uint8(0xFF << (n_bits - 8 * (width - 1)) & 0xFF)
+    if padding and (codes[:, -1] & padding).any():
+        raise ShapeError(
+            f"{name} has bits set beyond {n_bits}: "
+            "it was packed from the high end, or made with more bits"
+        )

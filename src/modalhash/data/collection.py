@@ -1,0 +1,145 @@
+"""The collection of image-text pairs that every other room works on."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from modalhash.errors import InputError, ShapeError, UnknownNameError
+
+__all__ = ["Collection", "Modality", "Pictures", "Positions", "Value"]
+
+Modality = Literal["image", "text"]
+Positions = NDArray[np.int64]
+"""Places in a collection's item order, counted from 0."""
+Value = str | int | float | bool | None
+"""One value of a metadata column."""
+
+
+class Pictures(Protocol):
+    """Where the pictures of a collection come from: files, a font, a generator."""
+
+    def open(self, position: int) -> Image.Image:
+        """Return the picture of item `position`, RGB, fully decoded.
+
+        Raises:
+            CollectionError: if it can't be read; the defect names the file.
+        """
+
+    def stamp(self, position: int) -> str:
+        """Return a text that is cheap to get and changes when the picture changes.
+
+        For a file: its size and modification time; for a drawn picture: what it is drawn from.
+        """
+
+    def digest(self, position: int) -> str:
+        """Return a SHA-256 of the picture's content (the file's bytes, or what it is drawn from).
+
+        Raises:
+            CollectionError: if it can't be read; the defect names the file.
+        """
+
+    def path(self, position: int) -> Path | None:
+        """Return the picture's file, or None if it isn't one."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Items with a picture and one or more texts each, their labels, metadata and splits.
+
+    Either the raw side (`pictures`, `captions`) or `features` may be missing, never both.
+
+    Attributes:
+        name: what messages and artifacts call it.
+        item_ids: n distinct ids, in the order of every per-item array.
+        caption_ids: t distinct ids of texts.
+        caption_items: (t,) int64, the item of each text; every item has at least one, and the
+            texts of one item stand together, items in order (the array is sorted).
+        captions: t texts; None in a collection of features only.
+        pictures: the n pictures; None in a collection of features only.
+        labels: (n, c) uint8 of 0 and 1, or None.
+        label_names: c names.
+        metadata: column name to n values, one an item.
+        splits: split name to distinct item positions.
+        features: arrays that came with the collection, `image` (n, d) and `text` (t, d) float32;
+            the encoder `precomputed` reads them. Empty for most.
+        source: how `load_collection` finds it again ("icons", a folder, "wiki:FILE").
+    """
+
+    name: str
+    item_ids: tuple[str, ...]
+    caption_ids: tuple[str, ...]
+    caption_items: Positions
+    captions: tuple[str, ...] | None = None
+    pictures: Pictures | None = None
+    labels: NDArray[np.uint8] | None = None
+    label_names: tuple[str, ...] = ()
+    metadata: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    splits: Mapping[str, Positions] = field(default_factory=dict)
+    features: Mapping[Modality, NDArray[np.float32]] = field(default_factory=dict)
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit together; loaders report their files' defects before this."""
+        n_items, n_captions = self.n_items, self.n_captions
+        if not n_items:
+            raise InputError(f"collection {self.name!r} has no items")
+        if len(set(self.item_ids)) != n_items or len(set(self.caption_ids)) != n_captions:
+            raise InputError(f"collection {self.name!r} has duplicate ids")
+        if self.caption_items.shape != (n_captions,):
+            raise ShapeError(f"caption_items has shape {self.caption_items.shape}, expected (t,)")
+        if not np.array_equal(np.unique(self.caption_items), np.arange(n_items)) or np.any(
+            np.diff(self.caption_items) < 0
+        ):
+            raise InputError("caption_items must be sorted and give every item a text")
+        if self.captions is not None and len(self.captions) != n_captions:
+            raise ShapeError(f"{len(self.captions)} captions for {n_captions} caption ids")
+        if self.labels is not None and self.labels.shape != (n_items, len(self.label_names)):
+            raise ShapeError(
+                f"labels has shape {self.labels.shape}, expected {(n_items, len(self.label_names))}"
+            )
+
+    @property
+    def n_items(self) -> int:
+        """Number of items (pictures)."""
+        return len(self.item_ids)
+
+    @property
+    def n_captions(self) -> int:
+        """Number of texts."""
+        return len(self.caption_ids)
+
+    @property
+    def caption_starts(self) -> Positions:
+        """(n + 1,) int64: texts of item i are `caption_starts[i]` up to `caption_starts[i + 1]`."""
+        counts = np.bincount(self.caption_items, minlength=self.n_items)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def split(self, name: str) -> Positions:
+        """Return the item positions of a split; "all" is every item.
+
+        Raises:
+            UnknownNameError: if there is no such split, listing those there are.
+        """
+        if name == "all":
+            return np.arange(self.n_items, dtype=np.int64)
+        if name not in self.splits:
+            raise UnknownNameError(f"split of {self.name}", name, [*self.splits, "all"])
+        return self.splits[name]
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of ids, texts and labels (not of pictures or splits)."""
+        digest = hashlib.sha256()
+        for part in (self.item_ids, self.caption_ids, self.captions or (), self.label_names):
+            digest.update(f"{len(part)}\n".encode())
+            for text in part:
+                digest.update(text.encode() + b"\0")
+        digest.update(np.ascontiguousarray(self.caption_items, np.int64).tobytes())
+        if self.labels is not None:
+            digest.update(np.ascontiguousarray(self.labels).tobytes())
+        return digest.hexdigest()

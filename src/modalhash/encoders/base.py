@@ -1,0 +1,167 @@
+"""The encoder contract: pictures and texts to features, one modality at a time."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from modalhash.errors import ShapeError
+
+__all__ = ["Encoder", "FeatureTable", "Identity", "ImageTower", "TextTower", "TowerOutput"]
+
+Identity = Mapping[str, Any]
+"""What makes two towers interchangeable, as JSON: name, version, weights' hash, width."""
+
+
+@dataclass(frozen=True)
+class TowerOutput:
+    """Features of a batch.
+
+    Attributes:
+        pooled: (n, d) float32, one vector an item.
+        tokens: (n, t, w) float32 content tokens, or None where not asked for; t is that of the
+            longest item of the batch.
+        token_mask: (n, t) bool, True where a token is real; None exactly where `tokens` is.
+    """
+
+    pooled: NDArray[np.float32]
+    tokens: NDArray[np.float32] | None = None
+    token_mask: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the shapes agree."""
+        if (self.tokens is None) != (self.token_mask is None):
+            raise ShapeError("tokens and token_mask come together or not at all")
+        if self.tokens is not None and self.token_mask is not None:
+            lengths = (len(self.pooled), self.tokens.shape[1])
+            if self.tokens.shape[:2] != lengths or self.token_mask.shape != lengths:
+                raise ShapeError(
+                    f"pooled {self.pooled.shape}, tokens {self.tokens.shape} and token_mask "
+                    f"{self.token_mask.shape} don't belong together"
+                )
+
+
+class Tower(ABC):
+    """What the image and the text side have in common.
+
+    Attributes:
+        width: d, the width of pooled features.
+        token_width: w, the width of content tokens; None if the tower has none.
+    """
+
+    width: int
+    token_width: int | None = None
+
+    @abstractmethod
+    def identity(self) -> Identity:
+        """Return what makes two towers interchangeable; equal identities give equal features."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Return what was fitted to data, as JSON, for the model artifact; empty for most."""
+        return {}
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of identity and state."""
+        document = json.dumps([dict(self.identity()), dict(self.state())], sort_keys=True)
+        return hashlib.sha256(document.encode()).hexdigest()
+
+
+class ImageTower(Tower):
+    """Pictures to features."""
+
+    @abstractmethod
+    def prepare(self, picture: Image.Image) -> NDArray[Any]:
+        """Return the tower's input for one picture; runs in decoding threads, no torch.
+
+        Args:
+            picture: RGB, any size.
+        """
+
+    @abstractmethod
+    def encode(self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool = False) -> TowerOutput:
+        """Encode a batch of prepared pictures.
+
+        Args:
+            prepared: what `prepare` returned, at least one.
+            with_tokens: also return content tokens.
+
+        Raises:
+            FeatureError: if tokens are asked of a tower that has none.
+        """
+
+
+class TextTower(Tower):
+    """Texts to features."""
+
+    def fit(self, texts: Sequence[str]) -> "TextTower":
+        """Return this tower fitted to training texts; most need nothing and return themselves."""
+        return self
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str], *, with_tokens: bool = False) -> TowerOutput:
+        """Encode a batch of texts.
+
+        Args:
+            texts: at least one; none may be empty.
+            with_tokens: also return content tokens.
+
+        Raises:
+            FeatureError: if tokens are asked of a tower that has none.
+        """
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One tower a modality.
+
+    Attributes:
+        name: the text it is asked for by ("offline", "clip+bow", "clip:FOLDER").
+        image: the image tower.
+        text: the text tower.
+    """
+
+    name: str
+    image: ImageTower
+    text: TextTower
+
+    def identity(self) -> Identity:
+        """Return both towers' identities and the encoder's name, as JSON."""
+        return {
+            "name": self.name,
+            "image": dict(self.image.identity()),
+            "text": dict(self.text.identity()),
+        }
+
+
+class FeatureTable(Protocol):
+    """Features of one modality of a whole collection, read by rows; may lie on disk.
+
+    Rows of the image table are item positions, rows of the text table caption positions.
+    """
+
+    @property
+    def width(self) -> int:
+        """Width d of pooled features."""
+
+    @property
+    def token_shape(self) -> tuple[int, int] | None:
+        """(t, w): most tokens of an item and their width; None if no tokens are stored."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def pooled(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the pooled features of some rows, (k, d) float32, in the order asked for."""
+
+    def tokens(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the tokens of some rows: (k, t, w) float32 and their mask (k, t) bool.
+
+        Raises:
+            FeatureError: if no tokens are stored; the message says how to get them.
+        """

@@ -1,0 +1,158 @@
+"""Every exception that modalhash raises, in one tree.
+
+::
+
+    ModalhashError
+    ├── InputError (ValueError)          an argument has a wrong value
+    │   ├── ShapeError                   ... a wrong shape, width or dtype
+    │   ├── SettingError                 ... a setting is unknown or out of range
+    │   └── UnknownNameError             ... no method, encoder, collection, split of that name
+    ├── CollectionError (ValueError)     a collection has defects; `.defects` lists them
+    ├── FeatureError (ValueError)        features are missing, not finite, or from another encoder
+    ├── ArtifactError (ValueError)       a run, index or store folder can't be used
+    │   ├── DamagedArtifactError         ... its content doesn't match what it says of itself
+    │   └── NewerFormatError             ... it was written by a newer modalhash
+    ├── StorageError (OSError)           reading or writing a file failed (disk full, no permission)
+    ├── ModelUnavailableError (OSError)  weights can't be had (no network, unknown model, bad hash)
+    ├── MissingExtraError (ImportError)  an optional dependency isn't installed
+    └── TrainingError (RuntimeError)     training can't go on (non-finite loss)
+
+Each message names the argument, what was expected, what came, and the way out.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+__all__ = [
+    "ArtifactError",
+    "CollectionError",
+    "DamagedArtifactError",
+    "Defect",
+    "FeatureError",
+    "InputError",
+    "MissingExtraError",
+    "ModalhashError",
+    "ModelUnavailableError",
+    "NewerFormatError",
+    "SettingError",
+    "ShapeError",
+    "StorageError",
+    "TrainingError",
+    "UnknownNameError",
+]
+
+
+class ModalhashError(Exception):
+    """Base of everything modalhash raises on purpose; catch this to catch them all."""
+
+
+class InputError(ModalhashError, ValueError):
+    """An argument has a value that can't be used."""
+
+
+class ShapeError(InputError):
+    """An array has a wrong shape, width or dtype."""
+
+
+class SettingError(InputError):
+    """A setting is unknown, misspelt or out of its range."""
+
+
+class UnknownNameError(InputError):
+    """A name isn't in the table it was looked up in; the message lists the known ones.
+
+    Args:
+        kind: what the name should name, as a reader would say it ("method").
+        name: what was asked for.
+        known: the names there are.
+
+    Example:
+        >>> str(UnknownNameError("method", "cfhr", ["cfrh", "random"]))
+        "unknown method 'cfhr': did you mean 'cfrh'? Known: cfrh, random"
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        close = get_close_matches(name, self.known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        super().__init__(f"unknown {kind} {name!r}: {hint}Known: {', '.join(self.known) or 'none'}")
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One thing that is wrong with a collection.
+
+    Attributes:
+        kind: short stable name of the defect, for programs ("unreadable-picture").
+        where: the file, with `:line` where there is a line.
+        problem: what was found and what was expected, and the way out.
+        items: the ids of the items to leave out in order to go on without them; empty when
+            leaving items out doesn't help (a wrong column, say).
+    """
+
+    kind: str
+    where: str
+    problem: str
+    items: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}"
+
+
+class CollectionError(ModalhashError, ValueError):
+    """A collection has defects.
+
+    Args:
+        defects: at least one; the message shows the first and says how many more there are.
+    """
+
+    def __init__(self, defects: Sequence[Defect]) -> None:
+        self.defects = tuple(defects)
+        more = len(self.defects) - 1
+        tail = f" (and {more} more: `modalhash data check` lists all)" if more else ""
+        super().__init__(f"{self.defects[0]}{tail}")
+
+
+class FeatureError(ModalhashError, ValueError):
+    """Features are missing, not finite, of a wrong width, or from another encoder."""
+
+
+class ArtifactError(ModalhashError, ValueError):
+    """A run, index or feature folder can't be used."""
+
+
+class DamagedArtifactError(ArtifactError):
+    """A file of an artifact is missing or doesn't match its checksum."""
+
+
+class NewerFormatError(ArtifactError):
+    """An artifact was written in a newer format than this version reads."""
+
+
+class StorageError(ModalhashError, OSError):
+    """The file system refused to read or write; what was finished before is kept."""
+
+
+class ModelUnavailableError(ModalhashError, OSError):
+    """Model weights can't be had: no network, unknown name, or a hash that differs."""
+
+
+class MissingExtraError(ModalhashError, ImportError):
+    """An optional dependency isn't installed.
+
+    Args:
+        package: the module that can't be imported.
+        extra: the extra of modalhash that brings it.
+        feature: what needs it, as a reader would say it.
+    """
+
+    def __init__(self, package: str, extra: str, feature: str) -> None:
+        self.package, self.extra = package, extra
+        super().__init__(
+            f"{feature} needs the package {package!r}: pip install 'modalhash[{extra}]'"
+        )
+
+
+class TrainingError(ModalhashError, RuntimeError):
+    """Training can't go on; the message says where the last good checkpoint lies."""

@@ -1,0 +1,154 @@
+"""Write files so that a reader sees all of one or nothing; read JSON that says its format.
+
+Every artifact goes through here: a temporary name in the same folder, flushed to disk, renamed.
+A kill or a full disk leaves the old file (or none) and never half of a new one.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.errors import DamagedArtifactError, NewerFormatError, StorageError
+
+__all__ = [
+    "read_json",
+    "sha256_of_file",
+    "write_array",
+    "write_bytes",
+    "write_json",
+    "write_text",
+    "write_with",
+]
+
+
+def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a file that appears under `path` only when it is complete.
+
+    Args:
+        path: where the file goes; missing parent folders are made.
+        write: gets an open binary file.
+
+    Raises:
+        StorageError: if the file system refuses (disk full, no permission); `path` is then what
+            it was before.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+        sync_folder(path.parent)
+    except StorageError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            f"can't write {path}: {reason}; free some space or choose another folder, "
+            "then run the same command again: what was finished is kept"
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries, so that a rename survives a power cut (a no-op on Windows)."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes atomically; see `write_with`."""
+    write_with(path, lambda file: file.write(content))
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text atomically; see `write_with`."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON document atomically, indented, keys in the given order; see `write_with`."""
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as .npy atomically; see `write_with`.
+
+    Raises:
+        ValueError: if the array holds Python objects, which would need a pickle.
+        StorageError: if the file system refuses.
+    """
+    write_with(path, lambda file: np.save(file, array, allow_pickle=False))
+
+
+def read_json(path: Path, *, kind: str, newest_format: int) -> dict[str, Any]:
+    """Read a JSON document of ours and check its `format` number.
+
+    Args:
+        path: the file.
+        kind: what the file describes, for messages ("model", "feature store").
+        newest_format: the highest `format` this version understands.
+
+    Returns:
+        The document.
+
+    Raises:
+        DamagedArtifactError: if the file is missing, isn't a JSON object, or has no format.
+        NewerFormatError: if its format is higher than `newest_format`.
+        StorageError: if it can't be read.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedArtifactError(
+            f"{path.parent} is no {kind} folder: it has no {path.name}"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"can't read {path}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedArtifactError(
+            f"{path} is damaged: not valid JSON ({error}); make the {kind} again"
+        ) from error
+    written = document.get("format") if isinstance(document, dict) else None
+    if not isinstance(written, int):
+        raise DamagedArtifactError(f"{path} is damaged: it states no format number")
+    if written > newest_format:
+        version = document.get("modalhash", "a newer version")
+        raise NewerFormatError(
+            f"{path} has format {written} (written by modalhash {version}); this version reads "
+            f"{kind} formats up to {newest_format}: upgrade modalhash"
+        )
+    return dict(document)
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal.
+
+    Raises:
+        StorageError: if the file can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StorageError(f"can't read {path}: {error.strerror or error}") from error

@@ -1,0 +1,92 @@
+"""Scaling of pooled features, fitted on training features and saved with the model."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import torch
+from torch import Tensor, nn
+
+from modalhash.layers.modality_features import ModalityFeatures
+
+__all__ = ["FeatureScaling", "ScalingRule"]
+
+TINY = 1e-12
+
+
+class ScalingRule(StrEnum):
+    """How pooled features are scaled before a method sees them.
+
+    - `none`: as they come.
+    - `unit`: rows of length 1.
+    - `centred_unit`: rows of length 1, minus the training mean of such rows, length 1 again. Takes
+      out the direction that all features of one encoder share, which makes their cosines high.
+    - `standardised`: each dimension minus its training mean, divided by its training deviation.
+    """
+
+    NONE = "none"
+    UNIT = "unit"
+    CENTRED_UNIT = "centred_unit"
+    STANDARDISED = "standardised"
+
+
+class FeatureScaling(nn.Module):
+    """Scale pooled features by a rule; tokens pass unchanged.
+
+    Args:
+        rule: how.
+        width: d.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, rule: ScalingRule, width: int) -> None:
+        super().__init__()
+        self.rule = rule
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def fit(self, batches: Iterable[Tensor]) -> "FeatureScaling":
+        """Fit mean and scale to training features in one pass, in float64; returns itself.
+
+        Args:
+            batches: (n, d) float32 each, at least one row in all.
+        """
+        if self.rule in (ScalingRule.NONE, ScalingRule.UNIT):
+            return self
+        count = 0
+        total = torch.zeros_like(self.mean, dtype=torch.float64)
+        squares = torch.zeros_like(total)
+        for batch in batches:
+            rows = batch.double()
+            if self.rule is ScalingRule.CENTRED_UNIT:
+                rows = unit_rows(rows)
+            count += len(rows)
+            total += rows.sum(dim=0)
+            squares += rows.square().sum(dim=0)
+        mean = total / count
+        self.mean.copy_(mean)
+        if self.rule is ScalingRule.STANDARDISED:
+            deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
+            # A dimension that never varies carries nothing: leave it at its (zero) offset.
+            self.scale.copy_(torch.where(deviation > 1e-6, 1 / deviation, torch.zeros_like(mean)))
+        return self
+
+    def forward(self, features: ModalityFeatures) -> ModalityFeatures:
+        """Return the features with scaled pooled vectors, (n, d) float32."""
+        pooled = features.pooled
+        match self.rule:
+            case ScalingRule.NONE:
+                return features
+            case ScalingRule.UNIT:
+                pooled = unit_rows(pooled)
+            case ScalingRule.CENTRED_UNIT:
+                pooled = unit_rows(unit_rows(pooled) - self.mean)
+            case ScalingRule.STANDARDISED:
+                pooled = (pooled - self.mean) * self.scale
+        return ModalityFeatures(pooled, features.tokens, features.token_mask)
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """Return rows of length 1; a zero row stays zero."""
+    return rows / rows.norm(dim=1, keepdim=True).clamp_min(TINY)

@@ -1,0 +1,105 @@
+"""Hash heads: from the features of one modality to relaxed codes before any squashing.
+
+A head describes itself as JSON (`spec`), so that a saved model is rebuilt without its method. Heads
+hold no batch statistics: an item's output depends on nothing but the item.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from modalhash.errors import ArtifactError, SettingError
+from modalhash.layers.modality_features import ModalityFeatures
+
+__all__ = ["HashHead", "LinearHead", "MlpHead", "build_head"]
+
+
+class HashHead(nn.Module):
+    """From features to relaxed codes; the sign of its output is the code."""
+
+    @abstractmethod
+    def forward(self, features: ModalityFeatures) -> Tensor:
+        """Return (n, b) relaxed codes, unbounded; methods squash them as their papers say."""
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """Return what `build_head` needs to make a head of the same shape, as JSON."""
+
+
+class LinearHead(HashHead):
+    """One affine map, for closed-form methods.
+
+    Args:
+        in_width: d.
+        n_bits: b.
+    """
+
+    def __init__(self, in_width: int, n_bits: int) -> None:
+        super().__init__()
+        self.map = nn.Linear(in_width, n_bits)
+
+    def forward(self, features: ModalityFeatures) -> Tensor:
+        """Return (n, b) relaxed codes."""
+        relaxed: Tensor = self.map(features.pooled)
+        return relaxed
+
+    def spec(self) -> dict[str, Any]:
+        """Return kind and sizes."""
+        return {
+            "kind": "linear",
+            "in_width": self.map.in_features,
+            "n_bits": self.map.out_features,
+        }
+
+
+class MlpHead(HashHead):
+    """Affine maps with ReLU and dropout between them.
+
+    Args:
+        widths: input width, hidden widths, number of bits; at least two.
+        dropout: share of hidden units dropped in training, in [0, 1).
+
+    Raises:
+        SettingError: if there are fewer than two widths, one isn't positive, or dropout is out of
+            range.
+    """
+
+    def __init__(self, widths: Sequence[int], *, dropout: float = 0.0) -> None:
+        super().__init__()
+        if len(widths) < 2 or min(widths) < 1 or not 0 <= dropout < 1:
+            raise SettingError(
+                f"a hash head needs at least two positive widths and a dropout in [0, 1), "
+                f"got widths {tuple(widths)} and dropout {dropout}"
+            )
+        self.widths, self.dropout = tuple(widths), dropout
+        parts: list[nn.Module] = []
+        for before, after in zip(widths[:-2], widths[1:-1], strict=True):
+            parts += [nn.Linear(before, after), nn.ReLU()]
+            if dropout:
+                parts.append(nn.Dropout(dropout))
+        self.layers = nn.Sequential(*parts, nn.Linear(widths[-2], widths[-1]))
+
+    def forward(self, features: ModalityFeatures) -> Tensor:
+        """Return (n, b) relaxed codes."""
+        relaxed: Tensor = self.layers(features.pooled)
+        return relaxed
+
+    def spec(self) -> dict[str, Any]:
+        """Return kind, widths and dropout."""
+        return {"kind": "mlp", "widths": list(self.widths), "dropout": self.dropout}
+
+
+def build_head(spec: Mapping[str, Any]) -> HashHead:
+    """Make a head of the shape that `spec` describes; its weights are fresh.
+
+    Raises:
+        ArtifactError: if the kind is unknown or a size is missing.
+    """
+    match spec:
+        case {"kind": "linear", "in_width": int(in_width), "n_bits": int(n_bits)}:
+            return LinearHead(in_width, n_bits)
+        case {"kind": "mlp", "widths": [*widths], "dropout": float() | int() as dropout}:
+            return MlpHead(widths, dropout=dropout)
+    raise ArtifactError(f"the model describes a hash head this version can't build: {dict(spec)}")

@@ -1,0 +1,294 @@
+"""The whole contract of a method: what to minimise, never how, where or on which device.
+
+A method is a frozen settings object and pure functions. It never opens files, picks devices or
+prints; everything it learns lives in the `Heads` it builds, so that a checkpoint of them is complete.
+
+Two kinds cover the literature:
+
+- `GradientMethod`: `build_heads`, `batch_loss`; `before_training` and `after_epoch` do nothing unless
+  filled in (codebooks, memory banks, whole-set graphs, which are buffers of `Heads.auxiliary`).
+- `ClosedFormMethod`: `solve`.
+
+Whatever is learned ends as two hash heads, one a modality. Only these are saved, served and
+evaluated, so a code can't depend on the other modality, on batch mates or on labels.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from modalhash.errors import SettingError
+from modalhash.layers import HashHead, ModalityFeatures, ScalingRule
+
+__all__ = [
+    "Batch",
+    "CaptionChoice",
+    "ClosedFormMethod",
+    "FeatureShapes",
+    "GradientMethod",
+    "Heads",
+    "LossReport",
+    "Method",
+    "Moment",
+    "Needs",
+    "Optimiser",
+    "Schedule",
+    "TrainingSettings",
+    "TrainingView",
+]
+
+
+class Needs(StrEnum):
+    """What a method must be given beyond pooled features."""
+
+    TOKENS = "tokens"
+    LABELS = "labels"
+
+
+class Optimiser(StrEnum):
+    """The optimisers of the field's papers."""
+
+    SGD = "sgd"
+    ADAM = "adam"
+    ADAMW = "adamw"
+
+
+class Schedule(StrEnum):
+    """How the learning rate moves: not at all, down a half cosine to 0, or one-cycle."""
+
+    CONSTANT = "constant"
+    COSINE = "cosine"
+    ONE_CYCLE = "one_cycle"
+
+
+class CaptionChoice(StrEnum):
+    """Which text of an item is its partner: one drawn anew each epoch, the first, all, their mean.
+
+    `all` makes each picture-text pair an example; `mean` averages the features of the texts.
+    """
+
+    RANDOM = "random"
+    FIRST = "first"
+    ALL = "all"
+    MEAN = "mean"
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a method is trained; each method states its own defaults, presets and users change them."""
+
+    epochs: int = 20
+    """Passes over the training pairs."""
+    batch_size: int = 32
+    """Pairs a step."""
+    drop_last: bool = True
+    """Leave out an epoch's last, smaller batch."""
+    optimiser: Optimiser = Optimiser.SGD
+    """Update rule."""
+    learning_rate: float = 0.01
+    """Step size of every parameter, times the method's own scale where it states one."""
+    momentum: float = 0.9
+    """Momentum of SGD; the Adam family ignores it."""
+    weight_decay: float = 5e-4
+    """L2 penalty (SGD, Adam) or decoupled decay (AdamW)."""
+    schedule: Schedule = Schedule.CONSTANT
+    """Course of the learning rate over all steps."""
+    gradient_clip: float = 0.0
+    """Largest norm of the whole gradient; 0 is no limit."""
+    captions: CaptionChoice = CaptionChoice.RANDOM
+    """Which text of an item is its partner."""
+    image_scaling: ScalingRule = ScalingRule.NONE
+    """Scaling of pooled image features, fitted on the training pairs."""
+    text_scaling: ScalingRule = ScalingRule.NONE
+    """Scaling of pooled text features, fitted on the training pairs."""
+    validation_share: float = 0.0
+    """Share of the training items held out to choose the best epoch; 0 keeps the last epoch."""
+
+    def __post_init__(self) -> None:
+        """Check every range.
+
+        Raises:
+            SettingError: naming the setting, what came and what was expected.
+        """
+        checks = (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("learning_rate", self.learning_rate > 0, "positive"),
+            ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
+            ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("gradient_clip", self.gradient_clip >= 0, "0 or more"),
+            ("validation_share", 0 <= self.validation_share <= 0.5, "in [0, 0.5]"),
+        )
+        for name, is_good, expected in checks:
+            if not is_good:
+                raise SettingError(f"{name} is {getattr(self, name)}, expected {expected}")
+
+
+@dataclass(frozen=True)
+class FeatureShapes:
+    """Widths of what the heads will read.
+
+    Attributes:
+        image_width: d of pooled image features.
+        text_width: d of pooled text features.
+        image_token_width: w of image tokens, or None.
+        text_token_width: w of text tokens, or None.
+        n_classes: c of the labels, or None.
+        n_pairs: training pairs.
+        batch_size: pairs a step.
+    """
+
+    image_width: int
+    text_width: int
+    image_token_width: int | None = None
+    text_token_width: int | None = None
+    n_classes: int | None = None
+    n_pairs: int = 0
+    batch_size: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Paired items: row i of each part belongs to the same pair. Features are scaled already.
+
+    Attributes:
+        image: image features of n pairs.
+        text: text features of the same pairs.
+        labels: (n, c) float32 of 0 and 1, or None; given only to methods that need labels.
+        positions: (n,) int64, each pair's place in the training set, for memory banks.
+    """
+
+    image: ModalityFeatures
+    text: ModalityFeatures
+    labels: Tensor | None
+    positions: Tensor
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.image)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands.
+
+    Attributes:
+        epoch: from 0.
+        n_epochs: in all.
+        step: within the epoch, from 0.
+        n_steps: of an epoch.
+    """
+
+    epoch: int
+    n_epochs: int
+    step: int = 0
+    n_steps: int = 1
+
+
+@dataclass
+class Heads:
+    """Everything a method learns.
+
+    Attributes:
+        image: hash head of pictures; saved with the model.
+        text: hash head of texts; saved with the model.
+        auxiliary: parts that act in training only (decoders, graph nets, banks as buffers); kept in
+            checkpoints, never in the model.
+        rate_scales: parameter-name prefix ("auxiliary.rotation") to a factor on the learning rate.
+    """
+
+    image: HashHead
+    text: HashHead
+    auxiliary: nn.ModuleDict = field(default_factory=nn.ModuleDict)
+    rate_scales: Mapping[str, float] = field(default_factory=dict)
+
+    def modules(self) -> nn.ModuleDict:
+        """Return all parts under the names `image`, `text`, `auxiliary`."""
+        return nn.ModuleDict({"image": self.image, "text": self.text, "auxiliary": self.auxiliary})
+
+
+@dataclass(frozen=True)
+class LossReport:
+    """A batch's loss.
+
+    Attributes:
+        total: scalar to minimise, with gradient.
+        terms: each term before its weight, scalars, for the log.
+    """
+
+    total: Tensor
+    terms: Mapping[str, Tensor]
+
+
+class TrainingView(Protocol):
+    """Read access to the training pairs for what can't be done batch by batch."""
+
+    n_pairs: int
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """Yield all pairs in order, scaled, each exactly once; the last batch may be smaller."""
+
+
+class Method(ABC):
+    """What both kinds have in common.
+
+    Attributes:
+        name: as in the table of methods.
+        title: as people write it ("CFRH").
+        needs: what it must be given beyond pooled features.
+        training: its default training settings.
+        presets: named changes to method and training settings, each with its reason in the docs.
+        settings: the method's own frozen settings.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    needs: ClassVar[frozenset[Needs]] = frozenset()
+    training: ClassVar[TrainingSettings] = TrainingSettings()
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    settings_class: ClassVar[type[Any]]
+
+    def __init__(self, settings: Any = None) -> None:
+        self.settings = settings if settings is not None else self.settings_class()
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether labels take part in learning."""
+        return Needs.LABELS in self.needs
+
+
+class GradientMethod(Method):
+    """A method that minimises a loss over batches of pairs."""
+
+    @abstractmethod
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+        """Make fresh parts; random numbers come from torch's generator, which training seeds."""
+
+    @abstractmethod
+    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+        """Compute the loss of one batch."""
+
+    def before_training(self, heads: Heads, view: TrainingView) -> None:
+        """Prepare what needs the whole training set; called once, before the first epoch."""
+
+    def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
+        """Update what isn't learned by gradient (codebooks, rotations); called after each epoch."""
+
+
+class ClosedFormMethod(Method):
+    """A method that solves for its heads from moments or matrices of the training features."""
+
+    @abstractmethod
+    def solve(
+        self, view: TrainingView, shapes: FeatureShapes, n_bits: int, generator: torch.Generator
+    ) -> Heads:
+        """Return the solved heads.
+
+        Raises:
+            SettingError: if `n_bits` is more than the method can give on these features.
+        """
