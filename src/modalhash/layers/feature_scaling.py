@@ -89,4 +89,5 @@ class FeatureScaling(nn.Module):
 
 def unit_rows(rows: Tensor) -> Tensor:
     """Return rows of length 1; a zero row stays zero."""
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(TINY)
+    lengths: Tensor = rows.norm(dim=1, keepdim=True)
+    return rows / lengths.clamp_min(TINY)

@@ -1,12 +1,12 @@
 """The whole contract of a method: what to minimise, never how, where or on which device.
 
 A method is a frozen settings object and pure functions. It never opens files, picks devices or
-prints; everything it learns lives in the `Heads` it builds, so that a checkpoint of them is complete.
+prints; everything it learns lives in the `Heads` it builds, so that a checkpoint is complete.
 
 Two kinds cover the literature:
 
-- `GradientMethod`: `build_heads`, `batch_loss`; `before_training` and `after_epoch` do nothing unless
-  filled in (codebooks, memory banks, whole-set graphs, which are buffers of `Heads.auxiliary`).
+- `GradientMethod`: `build_heads`, `batch_loss`; `before_training` and `after_epoch` do nothing
+  unless filled in (codebooks, memory banks, whole-set graphs: buffers of `Heads.auxiliary`).
 - `ClosedFormMethod`: `solve`.
 
 Whatever is learned ends as two hash heads, one a modality. Only these are saved, served and
@@ -80,7 +80,7 @@ class CaptionChoice(StrEnum):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a method is trained; each method states its own defaults, presets and users change them."""
+    """How a method is trained; each method states its defaults, users change them."""
 
     epochs: int = 20
     """Passes over the training pairs."""
