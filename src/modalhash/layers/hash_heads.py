@@ -6,6 +6,7 @@ hold no batch statistics: an item's output depends on nothing but the item.
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
@@ -75,7 +76,7 @@ class MlpHead(HashHead):
             )
         self.widths, self.dropout = tuple(widths), dropout
         parts: list[nn.Module] = []
-        for before, after in zip(widths[:-2], widths[1:-1], strict=True):
+        for before, after in pairwise(widths[:-1]):
             parts += [nn.Linear(before, after), nn.ReLU()]
             if dropout:
                 parts.append(nn.Dropout(dropout))

@@ -1,0 +1,73 @@
+"""Similarity targets made from the features of a batch; no gradient is meant to pass them."""
+
+from enum import StrEnum
+
+from torch import Tensor
+from torch.nn.functional import normalize
+
+__all__ = [
+    "CrossSimilarity",
+    "cosine_similarities",
+    "cross_similarity",
+    "fused_affinity",
+    "rescaled_cosines",
+]
+
+
+class CrossSimilarity(StrEnum):
+    """How the similarities of two modalities are combined into a third matrix.
+
+    - `row_cosine`: cosine between row i of the one and row j of the other (CAGAN's code).
+    - `symmetric_row_cosine`: the same, averaged with its transpose (JDSH).
+    - `product`: their matrix product, rows scaled to length 1 (JAGH).
+    """
+
+    ROW_COSINE = "row_cosine"
+    SYMMETRIC_ROW_COSINE = "symmetric_row_cosine"
+    PRODUCT = "product"
+
+
+def cosine_similarities(rows: Tensor, other_rows: Tensor) -> Tensor:
+    """Return (n, m) cosines between the rows of (n, d) and (m, d); a zero row gives zeros."""
+    return normalize(rows, dim=1) @ normalize(other_rows, dim=1).T
+
+
+def rescaled_cosines(features: Tensor) -> Tensor:
+    """Return (n, n) `2 cos - 1` of the rows of (n, d): in [-1, 1] where cosines are in [0, 1]."""
+    return 2 * cosine_similarities(features, features) - 1
+
+
+def cross_similarity(
+    image_similarity: Tensor, text_similarity: Tensor, rule: CrossSimilarity
+) -> Tensor:
+    """Combine the (n, n) similarities within each modality into a third (n, n) matrix.
+
+    Two items count as similar when they see the rest of the batch alike, one through pictures and
+    the other through texts.
+    """
+    if rule is CrossSimilarity.PRODUCT:
+        return normalize(image_similarity @ text_similarity, dim=1)
+    rows = cosine_similarities(image_similarity, text_similarity)
+    if rule is CrossSimilarity.ROW_COSINE:
+        return rows
+    return (rows + rows.T) / 2
+
+
+def fused_affinity(
+    image_similarity: Tensor,
+    text_similarity: Tensor,
+    *,
+    image_weight: float,
+    text_weight: float,
+    cross_weight: float,
+    scale: float,
+    rule: CrossSimilarity,
+) -> Tensor:
+    """Return `scale * (image_weight S_v + text_weight S_t + cross_weight S_c)`, (n, n).
+
+    Not clipped: a scale above 1 asks for more than a cosine can give, which pushes relaxed codes
+    towards their signs.
+    """
+    cross = cross_similarity(image_similarity, text_similarity, rule)
+    mixed = image_weight * image_similarity + text_weight * text_similarity + cross_weight * cross
+    return scale * mixed

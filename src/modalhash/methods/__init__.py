@@ -1,0 +1,32 @@
+"""One file per published method, and the table that finds them without importing torch."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from modalhash.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from modalhash.methods.base import Method
+
+__all__ = ["METHODS", "method_class"]
+
+METHODS = {
+    "cca-itq": "modalhash.methods.cca_itq:CcaItq",
+    "cca-sign": "modalhash.methods.cca_sign:CcaSign",
+    "cfrh": "modalhash.methods.cfrh:Cfrh",
+    "random": "modalhash.methods.random_projection:RandomProjection",
+}
+"""Name to module and class, loaded on demand."""
+
+
+def method_class(name: str) -> "type[Method]":
+    """Return the class of a method.
+
+    Raises:
+        UnknownNameError: if no method has that name, listing those there are.
+    """
+    if name not in METHODS:
+        raise UnknownNameError("method", name, METHODS)
+    module, _, attribute = METHODS[name].partition(":")
+    found: type[Method] = getattr(import_module(module), attribute)
+    return found
