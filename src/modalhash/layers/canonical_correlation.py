@@ -1,0 +1,119 @@
+"""Regularised canonical correlation analysis, from one pass over paired features."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from modalhash.errors import SettingError
+from modalhash.layers.hash_heads import LinearHead
+
+__all__ = ["CanonicalMaps", "canonical_maps"]
+
+
+@dataclass(frozen=True)
+class CanonicalMaps:
+    """Two affine maps into a common space.
+
+    Attributes:
+        image_mean: (d_v,) float64.
+        text_mean: (d_t,) float64.
+        image_map: (d_v, b) float64.
+        text_map: (d_t, b) float64.
+        correlations: (b,) float64, the (regularised) canonical correlations, falling.
+    """
+
+    image_mean: Tensor
+    text_mean: Tensor
+    image_map: Tensor
+    text_map: Tensor
+    correlations: Tensor
+
+    def weighted(self, weights: Tensor) -> "CanonicalMaps":
+        """Return the maps with direction j multiplied by `weights[j]`, (b,) float64."""
+        return replace(self, image_map=self.image_map * weights, text_map=self.text_map * weights)
+
+    def heads(self, rotation: Tensor | None = None) -> tuple[LinearHead, LinearHead]:
+        """Return both maps, rotated by (b, b) if one is given, as image and text hash heads."""
+        return (
+            linear_head(self.image_map, self.image_mean, rotation),
+            linear_head(self.text_map, self.text_mean, rotation),
+        )
+
+
+def linear_head(matrix: Tensor, mean: Tensor, rotation: Tensor | None) -> LinearHead:
+    """Return the head that computes `(x - mean) matrix rotation`."""
+    if rotation is not None:
+        matrix = matrix @ rotation
+    head = LinearHead(*matrix.shape)
+    with torch.no_grad():
+        head.map.weight.copy_(matrix.T)
+        head.map.bias.copy_(-(mean @ matrix))
+    return head
+
+
+def canonical_maps(
+    pairs: Iterable[tuple[Tensor, Tensor]], n_bits: int, *, ridge: float
+) -> CanonicalMaps:
+    """Solve for the directions in which two modalities correlate most.
+
+    With covariances C (n in the divisor) and C_m' = C_mm + ridge trace(C_mm) / d_m I, the singular
+    vectors of C_v'^(-1/2) C_vt C_t'^(-1/2) give the maps C_m'^(-1/2) U and their singular values
+    the correlations (Hotelling 1936, ridge as in Vinod 1976).
+
+    Args:
+        pairs: batches of image features (n, d_v) and text features (n, d_t) of the same pairs.
+        n_bits: b, directions to keep.
+        ridge: share of the mean variance added to each variance, positive.
+
+    Returns:
+        The maps; each training direction has about unit variance.
+
+    Raises:
+        SettingError: if `n_bits` is more than the smaller of the two widths, or `ridge` isn't
+            positive.
+    """
+    if ridge <= 0:
+        raise SettingError(f"ridge is {ridge}, expected a positive number")
+    count = 0
+    total = squares = torch.zeros(0)
+    image_width = 0
+    for image, text in pairs:
+        rows = torch.cat([image, text], dim=1).double()
+        if not count:
+            image_width = image.shape[1]
+            total, squares = rows.new_zeros(rows.shape[1]), rows.new_zeros(rows.shape[1:] * 2)
+        count += len(rows)
+        total += rows.sum(dim=0)
+        squares += rows.T @ rows
+    mean = total / count
+    covariance = squares / count - torch.outer(mean, mean)
+    text_width = len(mean) - image_width
+    if n_bits > min(image_width, text_width):
+        raise SettingError(
+            f"n_bits is {n_bits}, canonical correlation gives at most "
+            f"{min(image_width, text_width)} on features of widths {image_width} and {text_width}"
+        )
+    image_whitener = inverse_root(covariance[:image_width, :image_width], ridge)
+    text_whitener = inverse_root(covariance[image_width:, image_width:], ridge)
+    left, correlations, right = torch.linalg.svd(
+        image_whitener @ covariance[:image_width, image_width:] @ text_whitener
+    )
+    return CanonicalMaps(
+        mean[:image_width],
+        mean[image_width:],
+        image_whitener @ left[:, :n_bits],
+        text_whitener @ right[:n_bits].T,
+        correlations[:n_bits],
+    )
+
+
+def inverse_root(covariance: Tensor, ridge: float) -> Tensor:
+    """Return `(C + ridge trace(C) / d I)^(-1/2)` of a symmetric (d, d) matrix."""
+    size = len(covariance)
+    shift = ridge * covariance.trace() / size
+    values, vectors = torch.linalg.eigh(covariance + shift * torch.eye(size, dtype=torch.float64))
+    roots = values.clamp_min(torch.finfo(torch.float64).tiny).rsqrt()
+    whitener: Tensor = (vectors * roots) @ vectors.T
+    return whitener
