@@ -228,7 +228,9 @@ class LossReport:
 class TrainingView(Protocol):
     """Read access to the training pairs for what can't be done batch by batch."""
 
-    n_pairs: int
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs."""
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield all pairs in order, scaled, each exactly once; the last batch may be smaller."""

@@ -1,0 +1,171 @@
+"""Checkpoints: everything a run needs to go on, without a pickle.
+
+A checkpoint is one safetensors file of all parts and optimiser tensors, named for its epoch, and
+`state.json`, replaced last: a kill leaves the old state or the new one. Random numbers need no
+place here, since each epoch's depend on seed and epoch alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.optim import Optimizer
+
+from modalhash.errors import DamagedArtifactError
+from modalhash.files import read_json, sha256_of_file, write_bytes, write_json
+
+__all__ = ["Checkpoint", "Checkpoints"]
+
+FORMAT = 1
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A point to go on from.
+
+    Attributes:
+        epochs_done: finished epochs.
+        best_epoch: epoch (from 0) of the best validation value, or None without validation.
+        best_value: that value, larger is better.
+        log: the run's log entries so far.
+        parts: tensors of all parts after the last epoch.
+        optimiser: tensors of the optimiser.
+        best_parts: tensors of the best epoch; the same as `parts` without validation.
+    """
+
+    epochs_done: int
+    best_epoch: int | None
+    best_value: float
+    log: list[dict[str, Any]]
+    parts: Tensors
+    optimiser: Tensors
+    best_parts: Tensors
+
+
+class Checkpoints:
+    """The checkpoint folder of one run.
+
+    Args:
+        folder: made when the first checkpoint is saved.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def state_file(self) -> Path:
+        """The file that says which checkpoint is the last."""
+        return self.folder / "state.json"
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Save a checkpoint and remove those it replaces.
+
+        Raises:
+            StorageError: if the disk is full, say; the last checkpoint is kept.
+        """
+        files = {
+            "last": (
+                f"epoch-{checkpoint.epochs_done:05d}.safetensors",
+                prefixed("parts", checkpoint.parts) | prefixed("optimiser", checkpoint.optimiser),
+            )
+        }
+        if checkpoint.best_epoch is not None:
+            files["best"] = (
+                f"best-{checkpoint.best_epoch:05d}.safetensors",
+                checkpoint.best_parts,
+            )
+        for name, tensors in files.values():
+            path = self.folder / name
+            if name.startswith("epoch") or not path.exists():
+                write_bytes(path, save({key: value.contiguous() for key, value in tensors.items()}))
+        write_json(
+            self.state_file,
+            {
+                "format": FORMAT,
+                "epochs_done": checkpoint.epochs_done,
+                "best_epoch": checkpoint.best_epoch,
+                "best_value": checkpoint.best_value,
+                "files": {
+                    role: {"name": name, "sha256": sha256_of_file(self.folder / name)}
+                    for role, (name, _) in files.items()
+                },
+                "log": checkpoint.log,
+            },
+        )
+        kept = {name for name, _ in files.values()}
+        for path in self.folder.glob("*.safetensors"):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+
+    def load(self) -> Checkpoint | None:
+        """Return the last checkpoint, or None if there is none.
+
+        Raises:
+            DamagedArtifactError: if a file is missing or doesn't match its checksum.
+            NewerFormatError: if a newer version wrote it.
+        """
+        if not self.state_file.exists():
+            return None
+        state = read_json(self.state_file, kind="checkpoint", newest_format=FORMAT)
+        loaded = {role: self.read(entry) for role, entry in state["files"].items()}
+        parts = without_prefix("parts", loaded["last"])
+        return Checkpoint(
+            epochs_done=state["epochs_done"],
+            best_epoch=state["best_epoch"],
+            best_value=state["best_value"],
+            log=state["log"],
+            parts=parts,
+            optimiser=without_prefix("optimiser", loaded["last"]),
+            best_parts=loaded.get("best", parts),
+        )
+
+    def read(self, entry: Mapping[str, str]) -> Tensors:
+        """Return the tensors of one file of the state after checking its checksum."""
+        path = self.folder / entry["name"]
+        if not path.exists() or sha256_of_file(path) != entry["sha256"]:
+            raise DamagedArtifactError(
+                f"{path} is missing or damaged: remove {self.folder} to train from the start"
+            )
+        tensors: Tensors = load_file(path)
+        return tensors
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    """Return the tensors with a prefix before each name."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    """Return those tensors whose names have the prefix, without it."""
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(start)
+    }
+
+
+def optimiser_tensors(optimiser: Optimizer) -> Tensors:
+    """Return an optimiser's state as named tensors."""
+    state = optimiser.state_dict()["state"]
+    return {
+        f"{index}.{name}": value
+        for index, entry in state.items()
+        for name, value in entry.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimiser the state that `optimiser_tensors` returned."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict(
+        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
+    )

@@ -1,0 +1,368 @@
+"""The training loop: the only one there is."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from modalhash.errors import FeatureError, InputError, SettingError, TrainingError
+from modalhash.layers import FeatureScaling, ScalingRule
+from modalhash.methods.base import (
+    ClosedFormMethod,
+    FeatureShapes,
+    GradientMethod,
+    Heads,
+    Method,
+    Moment,
+    Needs,
+    Optimiser,
+    TrainingSettings,
+)
+from modalhash.methods.hasher import Hasher, HashTower
+from modalhash.progress import Progress, silent
+from modalhash.training.checkpoints import (
+    Checkpoint,
+    Checkpoints,
+    optimiser_tensors,
+    restore_optimiser,
+)
+from modalhash.training.pairs import Pairs, TrainingData
+from modalhash.training.schedules import rate_factor
+from modalhash.training.validation import constant_bits, pair_recall, warn_of_collapse
+
+__all__ = ["TrainingPlan", "TrainingResult", "train_method"]
+
+logger = logging.getLogger(__name__)
+SCALING_BATCH = 4096
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What to train.
+
+    Attributes:
+        method: the method with its settings.
+        settings: how to train it.
+        n_bits: b.
+        seed: decides initial weights, orders, captions, dropout and the validation split.
+        device: where.
+        checkpoint_folder: where checkpoints go; None keeps none.
+    """
+
+    method: Method
+    settings: TrainingSettings
+    n_bits: int
+    seed: int = 0
+    device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable
+    checkpoint_folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check the range of bits and seed."""
+        if self.n_bits < 1:
+            raise SettingError(f"n_bits is {self.n_bits}, expected a positive number: 16 to 256")
+        if self.seed < 0:
+            raise SettingError(f"seed is {self.seed}, expected 0 or more")
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training gives.
+
+    Attributes:
+        hasher: the towers, on the CPU, in evaluation mode.
+        log: one entry an epoch: epoch, loss, each term's mean, validation value, constant bits,
+            seconds; empty for closed-form methods.
+        best_epoch: epoch (from 0) the towers are from; None for closed-form methods.
+    """
+
+    hasher: Hasher
+    log: tuple[Mapping[str, Any], ...]
+    best_epoch: int | None
+
+
+def train_method(
+    plan: TrainingPlan, data: TrainingData, *, resume: bool = False, progress: Progress = silent
+) -> TrainingResult:
+    """Train a method on pairs.
+
+    The same plan on the same data gives the same codes on the same machine with the same number of
+    threads, whether or not it was interrupted and resumed.
+
+    Args:
+        plan: what to train and how.
+        data: features, items and labels.
+        resume: go on from the last checkpoint in the plan's folder, if there is one.
+        progress: told of every step.
+
+    Returns:
+        The towers and the log.
+
+    Raises:
+        FeatureError: if the method needs labels or tokens that aren't there.
+        InputError: if there are too few training items.
+        TrainingError: if the loss isn't finite; the last good checkpoint is kept.
+    """
+    check_needs(plan.method, data)
+    kept, held = data.without(plan.settings.validation_share, plan.seed)
+    if len(kept.items) < 2:
+        raise InputError(f"{len(kept.items)} training items: at least 2 are needed")
+    with seeded(plan.seed, plan.device):
+        pairs = scaled_pairs(plan, kept)
+        shapes = feature_shapes(plan, kept, pairs)
+        if isinstance(plan.method, ClosedFormMethod):
+            generator = torch.Generator().manual_seed(plan.seed)
+            progress("solve", 0, 1)
+            heads = plan.method.solve(pairs, shapes, plan.n_bits, generator)
+            progress("solve", 1, 1)
+            return TrainingResult(hasher_of(heads, pairs).cpu(), (), None)
+        assert isinstance(plan.method, GradientMethod)
+        run = GradientRun(plan, plan.method, kept, held, pairs=pairs, shapes=shapes)
+        return run.train(resume=resume, progress=progress)
+
+
+class GradientRun:
+    """One run of a gradient method: its parts, optimiser and log."""
+
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        method: GradientMethod,
+        data: TrainingData,
+        held: Rows,
+        *,
+        pairs: Pairs,
+        shapes: FeatureShapes,
+    ) -> None:
+        self.plan, self.method, self.data, self.held, self.pairs = plan, method, data, held, pairs
+        self.heads = method.build_heads(shapes, plan.n_bits)
+        self.parts = self.heads.modules().to(plan.device)
+        self.optimiser = make_optimiser(self.parts, self.heads, plan.settings)
+        self.log: list[dict[str, Any]] = []
+        self.best_epoch: int | None = None
+        self.best_value = -1.0
+        self.best_parts: dict[str, Tensor] = {}
+
+    def train(self, *, resume: bool, progress: Progress) -> TrainingResult:
+        """Run all epochs that aren't done yet."""
+        folder = self.plan.checkpoint_folder
+        checkpoints = Checkpoints(folder) if folder else None
+        first = self.restore(checkpoints) if checkpoints and resume else 0
+        if not first:
+            self.method.before_training(self.heads, self.pairs)
+        n_epochs = self.plan.settings.epochs
+        for epoch in range(first, n_epochs):
+            started = time.perf_counter()
+            means = self.run_epoch(epoch, progress)
+            self.finish_epoch(epoch, means, time.perf_counter() - started)
+            if checkpoints:
+                checkpoints.save(self.checkpoint(epoch + 1))
+        if self.best_epoch is not None:
+            self.parts.load_state_dict(self.best_parts)
+        best = n_epochs - 1 if self.best_epoch is None else self.best_epoch
+        return TrainingResult(hasher_of(self.heads, self.pairs).cpu(), tuple(self.log), best)
+
+    def run_epoch(self, epoch: int, progress: Progress) -> dict[str, float]:
+        """Take every step of one epoch; return the mean loss and the mean of each term."""
+        settings = self.plan.settings
+        n_steps = self.pairs.n_steps(settings.batch_size, drop_last=settings.drop_last)
+        all_steps = n_steps * settings.epochs
+        totals: dict[str, float] = {}
+        self.parts.train()
+        with seeded(self.plan.seed * 1_000_003 + epoch + 1, self.plan.device):
+            batches = self.pairs.epoch(
+                epoch, self.plan.seed, settings.batch_size, drop_last=settings.drop_last
+            )
+            for step, batch in enumerate(batches):
+                moment = Moment(epoch, settings.epochs, step, n_steps)
+                self.set_rate(epoch * n_steps + step, all_steps)
+                report = self.method.batch_loss(self.heads, batch, moment)
+                values = {"loss": report.total.item()}
+                values |= {name: term.item() for name, term in report.terms.items()}
+                self.check_finite(values, epoch, step)
+                self.optimiser.zero_grad()
+                report.total.backward()  # type: ignore[no-untyped-call]
+                if settings.gradient_clip:
+                    nn.utils.clip_grad_norm_(self.parts.parameters(), settings.gradient_clip)
+                self.optimiser.step()
+                for name, value in values.items():
+                    totals[name] = totals.get(name, 0.0) + value
+                means = {name: total / (step + 1) for name, total in totals.items()}
+                progress(
+                    "train", epoch * n_steps + step + 1, all_steps, {"epoch": epoch + 1} | means
+                )
+            self.parts.eval()
+            with torch.no_grad():
+                self.method.after_epoch(self.heads, self.pairs, Moment(epoch, settings.epochs))
+        return {name: total / n_steps for name, total in totals.items()}
+
+    def finish_epoch(self, epoch: int, means: Mapping[str, float], seconds: float) -> None:
+        """Judge the epoch and write it to the log."""
+        hasher = hasher_of(self.heads, self.pairs)
+        n_constant = constant_bits(hasher, self.data)
+        warn_of_collapse(n_constant, self.plan.n_bits, epoch)
+        entry: dict[str, Any] = {"epoch": epoch, **means}
+        if len(self.held):
+            value = pair_recall(hasher, self.data, self.held)
+            entry["validation_recall_at_10"] = value
+            if value > self.best_value:
+                self.best_value, self.best_epoch = value, epoch
+                self.best_parts = cloned(self.parts)
+        entry |= {
+            "constant_image_bits": n_constant[0],
+            "constant_text_bits": n_constant[1],
+            "seconds": round(seconds, 3),
+        }
+        self.log.append(entry)
+
+    def set_rate(self, step: int, n_steps: int) -> None:
+        """Set every parameter group's learning rate for a step."""
+        factor = rate_factor(self.plan.settings.schedule, step, n_steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.plan.settings.learning_rate * group["scale"] * factor
+
+    def check_finite(self, values: Mapping[str, float], epoch: int, step: int) -> None:
+        """Stop before a non-finite loss reaches the weights."""
+        if np.isfinite(list(values.values())).all():
+            return
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        kept = (
+            f"the checkpoint after epoch {epoch} is kept in {self.plan.checkpoint_folder}"
+            if epoch and self.plan.checkpoint_folder
+            else "no epoch was finished"
+        )
+        raise TrainingError(
+            f"the loss is not finite in epoch {epoch + 1}, step {step + 1} ({terms}); {kept}; "
+            f"lower learning_rate (now {self.plan.settings.learning_rate:g}) or scale the features"
+        )
+
+    def checkpoint(self, epochs_done: int) -> Checkpoint:
+        """Return where the run stands."""
+        return Checkpoint(
+            epochs_done,
+            self.best_epoch,
+            self.best_value,
+            self.log,
+            dict(self.parts.state_dict()),
+            optimiser_tensors(self.optimiser),
+            self.best_parts,
+        )
+
+    def restore(self, checkpoints: Checkpoints) -> int:
+        """Take up the last checkpoint; return how many epochs are done."""
+        found = checkpoints.load()
+        if found is None:
+            return 0
+        self.parts.load_state_dict(found.parts)
+        restore_optimiser(self.optimiser, found.optimiser)
+        self.log, self.best_epoch = found.log, found.best_epoch
+        self.best_value, self.best_parts = found.best_value, found.best_parts
+        logger.info("going on after epoch %d", found.epochs_done)
+        return found.epochs_done
+
+
+def check_needs(method: Method, data: TrainingData) -> None:
+    """Refuse data without what the method needs, before any work.
+
+    Raises:
+        FeatureError: naming what is missing and what to run.
+    """
+    if Needs.LABELS in method.needs and data.labels is None:
+        raise FeatureError(
+            f"{method.title} learns from labels, but the collection has none: "
+            "add labels.tsv, or choose an unsupervised method"
+        )
+    if Needs.TOKENS in method.needs:
+        for name, table in (("image", data.image), ("text", data.text)):
+            if table.token_shape is None:
+                raise FeatureError(
+                    f"{method.title} needs token features, but there are none for the {name} side: "
+                    "run `modalhash features` with --tokens and an encoder that has them"
+                )
+
+
+def scaled_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
+    """Return the training pairs with scalings fitted on them."""
+    settings = plan.settings
+    image_scaling = FeatureScaling(settings.image_scaling, data.image.width)
+    text_scaling = FeatureScaling(settings.text_scaling, data.text.width)
+    raw = Pairs(
+        data,
+        settings.captions,
+        FeatureScaling(ScalingRule.NONE, data.image.width),
+        FeatureScaling(ScalingRule.NONE, data.text.width),
+        torch.device("cpu"),
+    )
+    image_scaling.fit(batch.image.pooled for batch in raw.batches(SCALING_BATCH))
+    text_scaling.fit(batch.text.pooled for batch in raw.batches(SCALING_BATCH))
+    return Pairs(
+        data,
+        settings.captions,
+        image_scaling.to(plan.device),
+        text_scaling.to(plan.device),
+        plan.device,
+    )
+
+
+def feature_shapes(plan: TrainingPlan, data: TrainingData, pairs: Pairs) -> FeatureShapes:
+    """Return the widths that heads are built for."""
+    image_tokens, text_tokens = (
+        table.token_shape if data.with_tokens else None for table in (data.image, data.text)
+    )
+    return FeatureShapes(
+        image_width=data.image.width,
+        text_width=data.text.width,
+        image_token_width=image_tokens[1] if image_tokens else None,
+        text_token_width=text_tokens[1] if text_tokens else None,
+        n_classes=None if data.labels is None else data.labels.shape[1],
+        n_pairs=pairs.n_pairs,
+        batch_size=min(plan.settings.batch_size, pairs.n_pairs),
+    )
+
+
+def make_optimiser(
+    parts: nn.ModuleDict, heads: Heads, settings: TrainingSettings
+) -> torch.optim.Optimizer:
+    """Return the optimiser over all parts, with the method's learning-rate scales as groups."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in parts.named_parameters():
+        scales = (scale for prefix, scale in heads.rate_scales.items() if name.startswith(prefix))
+        groups.setdefault(next(scales, 1.0), []).append(parameter)
+    listed = [{"params": members, "scale": scale} for scale, members in sorted(groups.items())]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    match settings.optimiser:
+        case Optimiser.SGD:
+            return torch.optim.SGD(listed, lr=rate, momentum=settings.momentum, weight_decay=decay)
+        case Optimiser.ADAM:
+            return torch.optim.Adam(listed, lr=rate, weight_decay=decay)
+        case Optimiser.ADAMW:
+            return torch.optim.AdamW(listed, lr=rate, weight_decay=decay)
+
+
+def hasher_of(heads: Heads, pairs: Pairs) -> Hasher:
+    """Return the towers of both modalities: scaling and hash head."""
+    return Hasher(
+        HashTower(pairs.image_scaling, heads.image), HashTower(pairs.text_scaling, heads.text)
+    )
+
+
+def cloned(parts: nn.ModuleDict) -> dict[str, Tensor]:
+    """Return a copy of all tensors, on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in parts.state_dict().items()}
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's generators inside the block and put back what they were after it."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,173 @@
+"""Training pairs: which picture goes with which text, in which order, as scaled batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from modalhash.encoders.base import FeatureTable
+from modalhash.layers import FeatureScaling, ModalityFeatures
+from modalhash.methods.base import Batch, CaptionChoice
+
+__all__ = ["Pairs", "TrainingData"]
+
+Rows = NDArray[np.int64]
+
+EPOCH_STREAM, SPLIT_STREAM = 0, 1
+"""Names of the random streams that a seed is split into."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a method may learn from.
+
+    Attributes:
+        image: image features; row = item position.
+        text: text features; row = caption position.
+        caption_starts: (n + 1,) int64, texts of item i are rows `caption_starts[i]` up to
+            `caption_starts[i + 1]`.
+        items: positions of the training items, distinct.
+        labels: (n, c) uint8 of the whole collection, or None.
+        with_tokens: whether batches carry tokens.
+    """
+
+    image: FeatureTable
+    text: FeatureTable
+    caption_starts: Rows
+    items: Rows
+    labels: NDArray[np.uint8] | None = None
+    with_tokens: bool = False
+
+    def without(self, share: float, seed: int) -> "tuple[TrainingData, Rows]":
+        """Hold out a share of the items for validation.
+
+        Args:
+            share: in [0, 0.5]; 0 holds out nothing.
+            seed: decides which.
+
+        Returns:
+            The data without them, and their positions.
+        """
+        n_held = round(share * len(self.items))
+        order = np.random.default_rng((seed, SPLIT_STREAM)).permutation(len(self.items))
+        held, kept = np.sort(order[:n_held]), np.sort(order[n_held:])
+        data = TrainingData(
+            self.image,
+            self.text,
+            self.caption_starts,
+            self.items[kept],
+            self.labels,
+            self.with_tokens,
+        )
+        return data, self.items[held]
+
+
+class Pairs:
+    """The training pairs under one choice of captions, read in batches, scaled.
+
+    Args:
+        data: features and items.
+        choice: which text of an item is its partner.
+        image_scaling: fitted scaling of image features.
+        text_scaling: fitted scaling of text features.
+        device: where batches go.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        choice: CaptionChoice,
+        image_scaling: FeatureScaling,
+        text_scaling: FeatureScaling,
+        device: torch.device,
+    ) -> None:
+        self.data, self.choice, self.device = data, choice, device
+        self.image_scaling, self.text_scaling = image_scaling, text_scaling
+        starts = data.caption_starts
+        self.first = starts[data.items]
+        self.counts = starts[data.items + 1] - self.first
+        if choice is CaptionChoice.ALL:
+            self.owner = np.repeat(np.arange(len(data.items)), self.counts)
+            before = np.cumsum(self.counts) - self.counts
+            self.caption = np.arange(len(self.owner)) - before[self.owner] + self.first[self.owner]
+        else:
+            self.owner, self.caption = np.arange(len(data.items)), self.first
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs: items, or texts where all texts count."""
+        return len(self.owner)
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """Yield all pairs in order, each once, with first captions where one is drawn."""
+        for start in range(0, self.n_pairs, batch_size):
+            chosen = np.arange(start, min(start + batch_size, self.n_pairs))
+            yield self.batch(chosen, self.caption[chosen])
+
+    def epoch(self, epoch: int, seed: int, batch_size: int, *, drop_last: bool) -> Iterator[Batch]:
+        """Yield the pairs in an order, and with captions, that depend on seed and epoch alone.
+
+        Args:
+            epoch: from 0.
+            seed: of the run.
+            batch_size: pairs a batch; a training set smaller than one gives one batch.
+            drop_last: leave out a smaller last batch.
+        """
+        generator = np.random.default_rng((seed, EPOCH_STREAM, epoch))
+        order = generator.permutation(self.n_pairs)
+        captions = self.caption
+        if self.choice is CaptionChoice.RANDOM:
+            captions = self.first + generator.integers(0, self.counts)
+        for start in range(
+            0, self.n_steps(batch_size, drop_last=drop_last) * batch_size, batch_size
+        ):
+            chosen = order[start : start + batch_size]
+            yield self.batch(chosen, captions[chosen])
+
+    def n_steps(self, batch_size: int, *, drop_last: bool) -> int:
+        """Return the batches of an epoch; at least one."""
+        full, rest = divmod(self.n_pairs, batch_size)
+        return full + (1 if rest and (not drop_last or not full) else 0)
+
+    def batch(self, chosen: Rows, captions: Rows) -> Batch:
+        """Return the pairs `chosen` with the given caption rows."""
+        owners = self.owner[chosen]
+        items = self.data.items[owners]
+        image = self.features(self.data.image, items)
+        if self.choice is CaptionChoice.MEAN:
+            text = ModalityFeatures(self.mean_text(owners))
+        else:
+            text = self.features(self.data.text, captions)
+        labels = None
+        if self.data.labels is not None:
+            labels = torch.from_numpy(self.data.labels[items].astype(np.float32)).to(self.device)
+        return Batch(
+            self.image_scaling(image),
+            self.text_scaling(text),
+            labels,
+            torch.from_numpy(chosen).to(self.device),
+        )
+
+    def features(self, table: FeatureTable, rows: Rows) -> ModalityFeatures:
+        """Return the features of some rows on the device, unscaled."""
+        pooled = torch.from_numpy(table.pooled(rows)).to(self.device)
+        if not self.data.with_tokens:
+            return ModalityFeatures(pooled)
+        tokens, mask = table.tokens(rows)
+        return ModalityFeatures(
+            pooled,
+            torch.from_numpy(tokens).to(self.device),
+            torch.from_numpy(mask).to(self.device),
+        )
+
+    def mean_text(self, owners: Rows) -> Tensor:
+        """Return the mean pooled text features of some items, (k, d)."""
+        counts = self.counts[owners]
+        rows = np.concatenate(
+            [np.arange(self.first[one], self.first[one] + self.counts[one]) for one in owners]
+        )
+        sums = np.add.reduceat(self.data.text.pooled(rows), np.cumsum(counts) - counts, axis=0)
+        return torch.from_numpy(sums / counts[:, None].astype(np.float32)).to(self.device)

@@ -1,0 +1,44 @@
+"""The course of the learning rate, as a pure function of the step."""
+
+import math
+
+from modalhash.methods.base import Schedule
+
+__all__ = ["rate_factor"]
+
+ONE_CYCLE_RISE = 0.3
+ONE_CYCLE_START, ONE_CYCLE_END = 1 / 25, 1e-4 / 25
+
+
+def rate_factor(schedule: Schedule, step: int, n_steps: int) -> float:
+    """Return what the learning rate is multiplied by at a step.
+
+    - constant: 1.
+    - cosine: `(1 + cos(pi step / n_steps)) / 2`.
+    - one-cycle: rises from 1/25 to 1 over the first 30 % of steps, then falls to 1/250,000, both
+      along half cosines (L. Smith and N. Topin, "Super-convergence", 2019).
+
+    Args:
+        schedule: which course.
+        step: from 0.
+        n_steps: of the whole training.
+
+    Example:
+        >>> rate_factor(Schedule.COSINE, 5, 10)
+        0.5
+    """
+    share = step / n_steps
+    match schedule:
+        case Schedule.CONSTANT:
+            return 1.0
+        case Schedule.COSINE:
+            return half_cosine(1.0, 0.0, share)
+        case Schedule.ONE_CYCLE:
+            if share < ONE_CYCLE_RISE:
+                return half_cosine(ONE_CYCLE_START, 1.0, share / ONE_CYCLE_RISE)
+            return half_cosine(1.0, ONE_CYCLE_END, (share - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE))
+
+
+def half_cosine(start: float, end: float, share: float) -> float:
+    """Return the value at `share` in [0, 1] of the way from start to end along half a cosine."""
+    return round(end + (start - end) * (1 + math.cos(math.pi * share)) / 2, 12)
