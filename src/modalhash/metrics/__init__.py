@@ -1,0 +1,53 @@
+"""Ranking measures for binary codes: each formula by its name, exact under every tie rule."""
+
+from modalhash.metrics.average_precision import average_precision
+from modalhash.metrics.bootstrap import PairedComparison, bootstrap_interval, compare_runs
+from modalhash.metrics.code_statistics import CodeStatistics, code_statistics, quantisation_error
+from modalhash.metrics.evaluation import evaluate_direction, evaluate_scores
+from modalhash.metrics.options import (
+    Convention,
+    Direction,
+    Gain,
+    MeasureChoices,
+    MeasureSettings,
+    RelevanceRule,
+    Ties,
+)
+from modalhash.metrics.ranked_measures import (
+    first_target,
+    hash_lookup,
+    precision_at,
+    recall_at,
+)
+from modalhash.metrics.relevance import LabelRelevance, match_items
+from modalhash.metrics.results import Curve, DirectionReport, Measure
+from modalhash.metrics.tie_groups import TieGroups
+
+__all__ = [
+    "CodeStatistics",
+    "Convention",
+    "Curve",
+    "Direction",
+    "DirectionReport",
+    "Gain",
+    "LabelRelevance",
+    "Measure",
+    "MeasureChoices",
+    "MeasureSettings",
+    "PairedComparison",
+    "RelevanceRule",
+    "TieGroups",
+    "Ties",
+    "average_precision",
+    "bootstrap_interval",
+    "code_statistics",
+    "compare_runs",
+    "evaluate_direction",
+    "evaluate_scores",
+    "first_target",
+    "hash_lookup",
+    "match_items",
+    "precision_at",
+    "quantisation_error",
+    "recall_at",
+]

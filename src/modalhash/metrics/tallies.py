@@ -1,0 +1,345 @@
+"""From codes or scores to tie groups, block by block.
+
+Hamming distances take only n_bits + 1 values, so all that the measures need of a query is how many
+items of which relevance stand at each distance: two popcounts and one histogram, no sort. Items are
+taken in tiles that fit the processor's cache.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.codes import Codes
+from modalhash.codes.hamming import to_words
+from modalhash.errors import InputError, ShapeError
+from modalhash.metrics.options import RelevanceRule, Ties
+from modalhash.metrics.relevance import LabelRelevance, Targets
+from modalhash.metrics.tie_groups import Counts, TieGroups
+
+__all__ = ["DistanceTally", "GainGroups", "RankedBlock", "ScoreBlocks", "ScoreTally", "Truth"]
+
+Floats = NDArray[np.float64]
+ScoreBlocks = Callable[[slice], NDArray[np.floating]]
+"""Gives the (rows, m) scores of a block of queries with all items; larger is better."""
+
+TILE_PAIRS = 1 << 17
+SORTED_PAIRS = 1 << 19
+HISTOGRAM_CELLS = 1 << 21
+MOST_BLOCK_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is relevant to what.
+
+    Attributes:
+        rules: the rules of relevance to measure by.
+        labels: how labels relate, if a rule needs it.
+        targets: (q, t) database rows of each query, if a rule needs it.
+    """
+
+    rules: tuple[RelevanceRule, ...]
+    labels: LabelRelevance | None
+    targets: Targets | None
+
+    @property
+    def n_states(self) -> int:
+        """Number of label states; 1 without labels."""
+        return 1 if self.labels is None else self.labels.n_states
+
+    @property
+    def grades(self) -> Counts:
+        """(n_states,) labels in common in each state."""
+        return np.zeros(1, np.int64) if self.labels is None else self.labels.grades
+
+    def binary_states(self) -> Mapping[RelevanceRule, NDArray[np.bool_]]:
+        """Return, for each wanted rule on labels that says yes or no, (n_states,) where yes."""
+        if self.labels is None:
+            return {}
+        masks = {
+            RelevanceRule.SHARED_LABEL: self.labels.is_shared,
+            RelevanceRule.JACCARD: self.labels.is_jaccard,
+        }
+        return {rule: mask for rule, mask in masks.items() if rule in self.rules}
+
+    def states(self, queries: slice, items: slice) -> NDArray[np.unsignedinteger]:
+        """Return the (rows, columns) label states of a tile."""
+        if self.labels is not None:
+            return self.labels.states(queries, items)
+        return np.zeros((queries.stop - queries.start, items.stop - items.start), np.uint8)
+
+
+@dataclass(frozen=True)
+class GainGroups:
+    """Rankings as groups of items with their gains, for nDCG.
+
+    Attributes:
+        sizes: (q, g) items of each group.
+        sums: (q, g) sums of their gains.
+    """
+
+    sizes: Counts
+    sums: Floats
+
+
+@dataclass(frozen=True)
+class RankedBlock:
+    """The rankings of a block of queries, under one tie rule.
+
+    Attributes:
+        groups: by rule of relevance, tie groups; groups of one under `database_order`.
+        gains: groups for nDCG, ordered by the tie rule, or None if it isn't wanted.
+        ideal: all items by gain, largest first.
+        by_distance: by rule of relevance, one group for each Hamming distance; empty for scores.
+    """
+
+    groups: Mapping[RelevanceRule, TieGroups]
+    gains: GainGroups | None
+    ideal: GainGroups | None
+    by_distance: Mapping[RelevanceRule, TieGroups]
+
+
+class DistanceTally:
+    """Rankings of a database by Hamming distance.
+
+    Args:
+        query_codes: (q, p) uint8, packed, checked.
+        database_codes: (m, p) uint8, packed, checked.
+        n_bits: bits of a code.
+        truth: what is relevant.
+        gains: (n_states,) what each label state is worth, or None if nDCG isn't wanted.
+        ties: the tie rule.
+    """
+
+    def __init__(
+        self,
+        query_codes: Codes,
+        database_codes: Codes,
+        n_bits: int,
+        *,
+        truth: Truth,
+        gains: Floats | None,
+        ties: Ties,
+    ) -> None:
+        self.query_words, words = to_words(query_codes, database_codes)
+        # One row a word, so that a tile reads neighbours.
+        self.database_words = np.ascontiguousarray(words.T)
+        self.n_distances = n_bits + 1
+        self.truth, self.gains, self.ties = truth, gains, ties
+        self.n_queries, self.n_items = len(self.query_words), len(words)
+
+    def block_rows(self) -> int:
+        """Return how many queries a block should have."""
+        rows = HISTOGRAM_CELLS // (self.n_distances * self.truth.n_states)
+        if self.ties is Ties.DATABASE_ORDER:
+            rows = min(rows, SORTED_PAIRS // self.n_items)
+        return max(1, min(rows, MOST_BLOCK_ROWS))
+
+    def block(self, queries: slice) -> RankedBlock:
+        """Return the rankings of a block of queries."""
+        counts = self.counts(queries)
+        by_distance = {
+            rule: TieGroups(counts.sum(axis=2), counts[:, :, mask].sum(axis=2))
+            for rule, mask in self.truth.binary_states().items()
+        }
+        if RelevanceRule.PAIR in self.truth.rules:
+            by_distance[RelevanceRule.PAIR] = TieGroups(
+                counts.sum(axis=2), self.target_counts(queries)
+            )
+        ideal = None if self.gains is None else ideal_gains(counts.sum(axis=1), self.gains)
+        if self.ties is Ties.DATABASE_ORDER:
+            order = np.argsort(self.distances(queries, slice(0, self.n_items)), kind="stable")
+            groups, gains = in_order(self.truth, self.gains, queries, order)
+            return RankedBlock(groups, gains, ideal, by_distance)
+        gain_groups = None if self.gains is None else gains_of(counts, self.gains, self.ties)
+        return RankedBlock(by_distance, gain_groups, ideal, by_distance)
+
+    def counts(self, queries: slice) -> Counts:
+        """Count items by distance and label state: (rows, n_distances, n_states)."""
+        n_states, n_rows = self.truth.n_states, queries.stop - queries.start
+        n_cells = self.n_distances * n_states
+        counts = np.zeros((n_rows, n_cells), np.int64)
+        n_columns = min(self.n_items, TILE_PAIRS)
+        tile_rows = max(1, TILE_PAIRS // n_columns)
+        dtype = np.uint16 if n_cells <= 0xFFFF else np.uint32
+        for row in range(0, n_rows, tile_rows):
+            rows = slice(queries.start + row, min(queries.start + row + tile_rows, queries.stop))
+            n_here = rows.stop - rows.start
+            offsets = np.arange(n_here)[:, None] * n_cells
+            for column in range(0, self.n_items, n_columns):
+                items = slice(column, min(column + n_columns, self.n_items))
+                cells: NDArray[Any] = self.distances(rows, items).astype(dtype)
+                if self.truth.labels is not None:
+                    cells *= dtype(n_states)
+                    cells += self.truth.labels.states(rows, items)
+                counts[row : row + n_here] += np.bincount(
+                    (cells + offsets).ravel(), minlength=n_here * n_cells
+                ).reshape(n_here, n_cells)
+        return counts.reshape(n_rows, self.n_distances, n_states)
+
+    def distances(self, queries: slice, items: slice) -> NDArray[np.unsignedinteger]:
+        """Return (rows, columns) Hamming distances in the smallest dtype that holds n_bits."""
+        rows, columns = self.query_words[queries], self.database_words[:, items]
+        distances: NDArray[np.unsignedinteger] = np.bitwise_count(rows[:, 0, None] ^ columns[0])
+        if self.n_distances > 0x100:
+            distances = distances.astype(np.uint16 if self.n_distances <= 0x10000 else np.uint32)
+        for word in range(1, len(columns)):
+            distances += np.bitwise_count(rows[:, word, None] ^ columns[word])
+        return distances
+
+    def target_counts(self, queries: slice) -> Counts:
+        """Count each query's targets by distance: (rows, n_distances)."""
+        assert self.truth.targets is not None
+        targets = self.truth.targets[queries]
+        words = self.database_words[:, targets]
+        differing = np.bitwise_count(words ^ self.query_words[queries].T[:, :, None])
+        distances = differing.sum(axis=0, dtype=np.int64)
+        cells = distances + np.arange(len(targets))[:, None] * self.n_distances
+        counts = np.bincount(cells[targets >= 0], minlength=len(targets) * self.n_distances)
+        return counts.reshape(len(targets), self.n_distances)
+
+
+class ScoreTally:
+    """Rankings of a database by real-valued scores; equal scores are ties.
+
+    Args:
+        score_block: gives the scores of a block of queries.
+        n_queries: q.
+        n_items: m.
+        truth: what is relevant.
+        gains: (n_states,) what each label state is worth, or None if nDCG isn't wanted.
+        ties: the tie rule.
+    """
+
+    def __init__(
+        self,
+        score_block: ScoreBlocks,
+        n_queries: int,
+        n_items: int,
+        *,
+        truth: Truth,
+        gains: Floats | None,
+        ties: Ties,
+    ) -> None:
+        self.score_block, self.n_queries, self.n_items = score_block, n_queries, n_items
+        self.truth, self.gains, self.ties = truth, gains, ties
+
+    def block_rows(self) -> int:
+        """Return how many queries a block should have."""
+        return max(1, min(SORTED_PAIRS // self.n_items, MOST_BLOCK_ROWS))
+
+    def block(self, queries: slice) -> RankedBlock:
+        """Return the rankings of a block of queries.
+
+        Raises:
+            ShapeError: if the scores aren't (rows, m).
+            InputError: if a score is NaN.
+        """
+        scores = np.asarray(self.score_block(queries))
+        expected = (queries.stop - queries.start, self.n_items)
+        if scores.shape != expected:
+            raise ShapeError(
+                f"scores of queries {queries.start} to {queries.stop} have shape {scores.shape}, "
+                f"expected {expected}"
+            )
+        if np.isnan(scores).any():
+            raise InputError(
+                f"scores of queries {queries.start} to {queries.stop} hold NaN, which has no rank"
+            )
+        keys = -scores
+        order = np.argsort(keys, axis=1, kind="stable")
+        groups, gains = in_order(self.truth, self.gains, queries, order)
+        ideal = None
+        if gains is not None:
+            ideal = GainGroups(gains.sizes, -np.sort(-gains.sums, axis=1))
+        if self.ties is Ties.DATABASE_ORDER:
+            return RankedBlock(groups, gains, ideal, {})
+        ordered = np.take_along_axis(keys, order, axis=1)
+        is_new = np.zeros(ordered.shape, bool)
+        is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+        if gains is not None and self.ties is not Ties.EXPECTED:
+            gains = GainGroups(gains.sizes, self.reordered_gains(gains.sums, is_new))
+        cells = np.cumsum(is_new, axis=1)
+        n_groups = int(cells.max()) + 1
+        cells += np.arange(len(cells))[:, None] * n_groups
+        shape = (len(cells), n_groups)
+
+        def gather(values: NDArray[Any]) -> Floats:
+            flat: NDArray[Any] = np.bincount(
+                cells.ravel(), values.ravel(), minlength=shape[0] * n_groups
+            )
+            return flat.reshape(shape)
+
+        sizes = gather(np.ones(ordered.shape)).astype(np.int64)
+        tied = {
+            rule: TieGroups(sizes, gather(single.hits).astype(np.int64))
+            for rule, single in groups.items()
+        }
+        if gains is not None and self.ties is Ties.EXPECTED:
+            gains = GainGroups(sizes, gather(gains.sums))
+        return RankedBlock(tied, gains, ideal, {})
+
+    def reordered_gains(self, gains: Floats, is_new: NDArray[np.bool_]) -> Floats:
+        """Return the gains with each tie group's best first (or last)."""
+        keys = -gains if self.ties is Ties.OPTIMISTIC else gains
+        by_gain = np.argsort(keys, axis=1, kind="stable")
+        group = np.take_along_axis(np.cumsum(is_new, axis=1), by_gain, axis=1)
+        order = np.take_along_axis(by_gain, np.argsort(group, axis=1, kind="stable"), axis=1)
+        return np.take_along_axis(gains, order, axis=1)
+
+
+def in_order(
+    truth: Truth, gains: Floats | None, queries: slice, order: NDArray[np.int64]
+) -> tuple[dict[RelevanceRule, TieGroups], GainGroups | None]:
+    """Return groups of one item for rankings whose whole order is known.
+
+    Args:
+        truth: what is relevant.
+        gains: (n_states,) worth of each label state, or None.
+        queries: the block.
+        order: (rows, m) database rows, nearest first.
+    """
+    ones = np.ones(order.shape, np.int64)
+    states = np.take_along_axis(truth.states(queries, slice(0, order.shape[1])), order, axis=1)
+    groups = {
+        rule: TieGroups(ones, mask[states].astype(np.int64))
+        for rule, mask in truth.binary_states().items()
+    }
+    if RelevanceRule.PAIR in truth.rules:
+        flags = np.take_along_axis(target_flags(truth, queries, order.shape[1]), order, axis=1)
+        groups[RelevanceRule.PAIR] = TieGroups(ones, flags.astype(np.int64))
+    return groups, None if gains is None else GainGroups(ones, gains[states])
+
+
+def target_flags(truth: Truth, queries: slice, n_items: int) -> NDArray[np.bool_]:
+    """Return (rows, m) where an item is a query's target."""
+    assert truth.targets is not None
+    targets = truth.targets[queries]
+    flags = np.zeros((len(targets), n_items), bool)
+    rows, columns = np.nonzero(targets >= 0)
+    flags[rows, targets[rows, columns]] = True
+    return flags
+
+
+def gains_of(counts: Counts, gains: Floats, ties: Ties) -> GainGroups:
+    """Return groups for nDCG from (q, g, n_states) counts.
+
+    Under `optimistic` and `pessimistic` the states of a group become groups of their own, by gain.
+    """
+    sums = counts * gains
+    if ties is Ties.EXPECTED:
+        return GainGroups(counts.sum(axis=2), sums.sum(axis=2))
+    order = np.argsort(gains, kind="stable")
+    if ties is Ties.OPTIMISTIC:
+        order = order[::-1]
+    shape = (len(counts), -1)
+    return GainGroups(counts[:, :, order].reshape(shape), sums[:, :, order].reshape(shape))
+
+
+def ideal_gains(totals: Counts, gains: Floats) -> GainGroups:
+    """Return the best ranking's groups from the (q, n_states) numbers of items in each state."""
+    order = np.argsort(-gains, kind="stable")
+    return GainGroups(totals[:, order], (totals * gains)[:, order])
