@@ -1,0 +1,183 @@
+"""Write the parts of the documentation that the code already says.
+
+    python docs/generate.py            write every page that is stale
+    python docs/generate.py --check    write nothing; exit 1 and name the stale pages
+
+Hand-written pages hold two kinds of blocks between marks: the help of a command, after
+`<!-- help: modalhash NAME -->`, and the fields of a settings dataclass as a table, after
+`<!-- settings: modalhash.ROOM.FILE:CLASS -->`; both end at `<!-- end -->`. The pages in docs/api/
+are written whole: one a room, with the names it exports; of rooms that load their files on demand,
+also what the files hold.
+"""
+
+import argparse
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import click
+
+DOCS = Path(__file__).parent
+PACKAGE = DOCS.parent / "src" / "modalhash"
+HELP_WIDTH = 88
+LOADED_ON_DEMAND = {"encoders", "methods"}
+BLOCK = re.compile(r"<!-- (help|settings): modalhash(.*?) -->\n.*?<!-- end -->", re.DOTALL)
+NOTE = "<!-- Written by docs/generate.py; don't edit. -->"
+
+
+def main() -> int:
+    """Write or check the generated pages; return the exit code."""
+    parser = argparse.ArgumentParser(description="Write the generated parts of the documentation.")
+    parser.add_argument("--check", action="store_true", help="only name the pages that are stale")
+    check_only = parser.parse_args().check
+    stale = stale_pages()
+    for path, content in stale.items():
+        if check_only:
+            print(f"{path.relative_to(DOCS.parent)} is stale: run python docs/generate.py")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+            print(f"wrote {path.relative_to(DOCS.parent)}")
+    return int(check_only and bool(stale))
+
+
+def stale_pages() -> dict[Path, str]:
+    """Return the generated pages that differ from what they should be, with that content."""
+    pages = {**pages_with_blocks(), **api_pages()}
+    return {
+        path: content
+        for path, content in pages.items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != content
+    }
+
+
+def pages_with_blocks() -> dict[Path, str]:
+    """Return every hand-written page that holds a generated block, with the blocks as they are now.
+
+    Raises:
+        SystemExit: if a mark names a command or class that there isn't.
+    """
+    texts = help_texts()
+    pages = {}
+    for path in sorted(DOCS.rglob("*.md")):
+
+        def block(match: re.Match[str], path: Path = path) -> str:
+            kind, name = match[1], match[2]
+            if kind == "settings":
+                body = settings_table(name.lstrip("."))
+            elif name.strip() in texts:
+                body = "```text\n" + "\n\n".join(texts[name.strip()]) + "\n```"
+            else:
+                raise SystemExit(f"{path}: there is no command 'modalhash{name}'")
+            return f"<!-- {kind}: modalhash{name} -->\n{body}\n<!-- end -->"
+
+        text = path.read_text(encoding="utf-8")
+        if BLOCK.search(text):
+            pages[path] = BLOCK.sub(block, text)
+    return pages
+
+
+def settings_table(name: str) -> str:
+    """Return the fields of a dataclass as a table: name, default, docstring.
+
+    Args:
+        name: "ROOM.FILE:CLASS".
+    """
+    module, _, wanted = name.partition(":")
+    file = PACKAGE / (module.replace(".", "/") + ".py")
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == wanted:
+            rows = [f"| `{field}` | {default} | {text} |" for field, default, text in fields(node)]
+            head = ["| setting | default | meaning |", "|---|---|---|"]
+            return "\n".join([*head, *rows] if rows else ["It has no settings."])
+    raise SystemExit(f"{file} has no class {wanted}")
+
+
+def fields(node: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
+    """Yield the name, default and docstring of each field of a dataclass, ready for a table."""
+    for field, text in pairwise(node.body):
+        is_documented = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+        if isinstance(field, ast.AnnAssign) and is_documented:
+            default = "" if field.value is None else f"`{shown_default(field.value)}`"
+            meaning = " ".join(str(ast.literal_eval(ast.unparse(text))).split())
+            yield ast.unparse(field.target), default, meaning.replace("|", "\\|")
+
+
+def shown_default(value: ast.expr) -> str:
+    """Return a default as a user writes it: an enum's member by its value's usual spelling."""
+    if isinstance(value, ast.Attribute):
+        return value.attr.lower()
+    return ast.unparse(value)
+
+
+def help_texts() -> dict[str, list[str]]:
+    """Return the help of each command by name, a group's with that of its commands.
+
+    The group of all commands has the name "" and stands alone.
+    """
+    from modalhash.cli.main import cli
+
+    texts: dict[str, list[str]] = {}
+    for names, context in walk_commands(cli):
+        line = " ".join(["$ modalhash", *names, "--help"])
+        texts.setdefault(names[0] if names else "", []).append(f"{line}\n{context.get_help()}")
+    return texts
+
+
+def walk_commands(
+    command: click.Command, names: tuple[str, ...] = (), parent: click.Context | None = None
+) -> Iterator[tuple[tuple[str, ...], click.Context]]:
+    """Yield the words after `modalhash` and a context, for a command and all below it."""
+    context = click.Context(
+        command,
+        info_name=names[-1] if names else "modalhash",
+        parent=parent,
+        terminal_width=HELP_WIDTH,
+        max_content_width=HELP_WIDTH,
+    )
+    yield names, context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            if below is not None and not below.hidden:
+                yield from walk_commands(below, (*names, name), context)
+
+
+def api_pages() -> dict[Path, str]:
+    """Return one page a room and one a file of the foundation; commands have pages of their own."""
+    rooms = [path.parent for path in PACKAGE.glob("*/__init__.py") if path.parent.name != "cli"]
+    files = [path for path in PACKAGE.glob("*.py") if path.stem != "__init__"]
+    return {DOCS / "api" / f"{path.stem}.md": api_page(path) for path in sorted([*rooms, *files])}
+
+
+def api_page(path: Path) -> str:
+    """Return the API page of a room (a folder) or of a file."""
+    module = f"modalhash.{path.stem}"
+    blocks = [f"{NOTE}\n# {path.stem}", f"::: {module}"]
+    if path.is_dir():
+        exported = public_names(path / "__init__.py")
+        for file in sorted(path.glob("[!_]*.py")):
+            names = public_names(file)
+            if path.name in LOADED_ON_DEMAND:
+                shown = [name for name in names if name not in exported]
+            else:  # a function that has its file's name is hidden behind the file
+                shown = [name for name in names if name == file.stem and name in exported]
+            if shown:
+                members = f"      members: [{', '.join(shown)}]"
+                blocks.append(f"::: {module}.{file.stem}\n    options:\n{members}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def public_names(file: Path) -> list[str]:
+    """Return the names in a file's `__all__`; none if it has no such list."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    return []
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""The pages cover the code: every public name, every method, every documented command."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from docs.generate import BLOCK, api_pages, public_names, settings_table
+from modalhash.methods import METHODS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PACKAGE = ROOT / "src" / "modalhash"
+PAGES = sorted(DOCS.rglob("*.md"))
+PROSE = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", api_pages(), ids=lambda path: path.stem)
+def test_the_api_page_of_a_room_covers_its_names(page: Path) -> None:
+    text = read(page)
+    room = PACKAGE / page.stem
+    file = room / "__init__.py" if room.is_dir() else room.with_suffix(".py")
+    assert public_names(file), f"{file} has no __all__"
+    assert f"::: modalhash.{page.stem}\n" in text
+    for name in public_names(file):
+        if room.is_dir() and (room / f"{name}.py").is_file():
+            assert f"::: modalhash.{page.stem}.{name}\n    options:\n" in text
+
+
+def test_every_api_page_has_a_room() -> None:
+    assert sorted(DOCS.glob("api/*.md")) == sorted(api_pages())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_has_a_page_with_its_settings(name: str) -> None:
+    text = read(DOCS / "methods" / f"{name}.md")
+    module = METHODS[name].partition(":")[0].removeprefix("modalhash.")
+    assert f"<!-- settings: modalhash.{module}:" in text
+    assert f"--method {name} " in text
+    assert f"(methods/{name}.md)" in read(DOCS / "methods.md")
+    assert f"(docs/methods/{name}.md)" in read(ROOT / "README.md")
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = set(re.findall(r"[\w/-]+\.md", read(ROOT / "mkdocs.yml")))
+    assert listed == {str(page.relative_to(DOCS)) for page in PAGES}
+
+
+def test_the_site_asks_nothing_of_the_network() -> None:
+    settings = read(ROOT / "mkdocs.yml")
+    assert "  font: false" in settings
+    assert re.findall(r"https?://", settings) == []
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[\w-]+)?\)", read(path))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_python_examples_are_valid_python(path: Path) -> None:
+    for block in re.findall(r"^```python\n(.*?)^```", read(path), re.DOTALL | re.MULTILINE):
+        ast.parse(block)
+
+
+def test_choices_are_written_as_their_names() -> None:
+    """Settings tables show an enum's default by its member's name: it must be its value too."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(read(path))):
+            if isinstance(node, ast.ClassDef) and "StrEnum" in map(ast.unparse, node.bases):
+                for member in (n for n in node.body if isinstance(n, ast.Assign)):
+                    name = ast.unparse(member.targets[0])
+                    assert ast.literal_eval(member.value) == name.lower(), f"{path}: {name}"
+
+
+def test_a_settings_table_holds_name_default_and_meaning() -> None:
+    table = settings_table("methods.base:TrainingSettings").splitlines()
+    assert table[:3] == [
+        "| setting | default | meaning |",
+        "|---|---|---|",
+        "| `epochs` | `20` | Passes over the training pairs. |",
+    ]
+
+
+def test_a_missing_settings_class_is_named() -> None:
+    with pytest.raises(SystemExit, match=r"has no class Nobody$"):
+        settings_table("methods.base:Nobody")
+
+
+def test_every_block_on_the_pages_is_closed() -> None:
+    for page in PAGES:
+        text = read(page)
+        assert text.count("<!-- help:") + text.count("<!-- settings:") == len(BLOCK.findall(text))
+
+
+def test_the_changelog_has_a_place_for_what_comes() -> None:
+    text = read(ROOT / "CHANGELOG.md")
+    headings = re.findall(r"^## \[(.+?)\](?: - \d{4}-\d{2}-\d{2})?$", text, re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert re.findall(r"^## ", text, re.MULTILINE) == ["## "] * len(headings)
+    groups = set(re.findall(r"^### (.+)$", text, re.MULTILINE))
+    assert groups <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
