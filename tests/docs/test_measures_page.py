@@ -1,4 +1,4 @@
-"""The worked examples of the measures page, against the formulas they print and against the code."""
+"""The measures page's worked examples, against the formulas they print and against the code."""
 
 import re
 from pathlib import Path
