@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -49,6 +49,35 @@ class Pictures(Protocol):
 
 
 @dataclass(frozen=True)
+class SelectedPictures:
+    """Some pictures of others, in an order of its own.
+
+    Attributes:
+        pictures: all of them.
+        positions: (k,) int64, the picture that each position here stands for.
+    """
+
+    pictures: Pictures
+    positions: Positions
+
+    def open(self, position: int) -> Image.Image:
+        """Return a picture; see `Pictures.open`."""
+        return self.pictures.open(int(self.positions[position]))
+
+    def stamp(self, position: int) -> str:
+        """Return a picture's stamp; see `Pictures.stamp`."""
+        return self.pictures.stamp(int(self.positions[position]))
+
+    def digest(self, position: int) -> str:
+        """Return a picture's digest; see `Pictures.digest`."""
+        return self.pictures.digest(int(self.positions[position]))
+
+    def path(self, position: int) -> Path | None:
+        """Return a picture's file; see `Pictures.path`."""
+        return self.pictures.path(int(self.positions[position]))
+
+
+@dataclass(frozen=True)
 class Collection:
     """Items with a picture and one or more texts each, their labels, metadata and splits.
 
@@ -66,6 +95,7 @@ class Collection:
         label_names: c names.
         metadata: column name to n values, one an item.
         splits: split name to distinct item positions.
+        split_note: how the splits came to be ("made by modalhash: seed 0, 80/10/10").
         features: arrays that came with the collection, `image` (n, d) and `text` (t, d) float32;
             the encoder `precomputed` reads them. Empty for most.
         source: how `load_collection` finds it again ("icons", a folder, "wiki:FILE").
@@ -83,6 +113,7 @@ class Collection:
     splits: Mapping[str, Positions] = field(default_factory=dict)
     features: Mapping[Modality, NDArray[np.float32]] = field(default_factory=dict)
     source: str = ""
+    split_note: str = ""
 
     def __post_init__(self) -> None:
         """Check that the parts fit together; loaders report their files' defects before this."""
@@ -131,6 +162,44 @@ class Collection:
         if name not in self.splits:
             raise UnknownNameError(f"split of {self.name}", name, [*self.splits, "all"])
         return self.splits[name]
+
+    def subset(self, positions: Positions) -> "Collection":
+        """Return the collection of some items only; each split keeps those of them it had.
+
+        Args:
+            positions: (k,) int64, at least one, distinct; their order becomes the item order.
+
+        Raises:
+            InputError: if there are none, or one comes twice.
+
+        Example:
+            >>> pairs = Collection("pairs", ("a", "b"), ("a#0", "b#0"), np.arange(2), ("x", "y"))
+            >>> pairs.subset(np.array([1])).captions
+            ('y',)
+        """
+        counts = np.bincount(self.caption_items, minlength=self.n_items)[positions]
+        ends = np.cumsum(counts)
+        offsets = self.caption_starts[positions] - (ends - counts)
+        texts = np.arange(counts.sum()) + np.repeat(offsets, counts)
+        moved = np.full(self.n_items, -1, np.int64)
+        moved[positions] = np.arange(len(positions))
+        splits = {name: moved[items] for name, items in self.splits.items()}
+        rows: dict[Modality, Positions] = {"image": positions, "text": texts}
+        return replace(
+            self,
+            item_ids=tuple(self.item_ids[item] for item in positions),
+            caption_ids=tuple(self.caption_ids[text] for text in texts),
+            caption_items=np.repeat(np.arange(len(positions), dtype=np.int64), counts),
+            captions=self.captions and tuple(self.captions[text] for text in texts),
+            pictures=self.pictures and SelectedPictures(self.pictures, positions),
+            labels=None if self.labels is None else self.labels[positions],
+            metadata={
+                column: tuple(values[item] for item in positions)
+                for column, values in self.metadata.items()
+            },
+            splits={name: items[items >= 0] for name, items in splits.items()},
+            features={side: array[rows[side]] for side, array in self.features.items()},
+        )
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of ids, texts and labels (not of pictures or splits)."""

@@ -1,0 +1,32 @@
+"""Collections of image-text pairs: what they are, where they come from, what is wrong with them."""
+
+from modalhash.data.collection import Collection, Modality, Pictures, Positions, Value
+from modalhash.data.describing import CollectionSummary, LabelCount, describe
+from modalhash.data.loading import (
+    COLLECTIONS,
+    CheckReport,
+    Source,
+    check_collection,
+    load_collection,
+)
+from modalhash.data.pictures import read_picture
+from modalhash.data.splits import make_splits, write_splits
+
+__all__ = [
+    "COLLECTIONS",
+    "CheckReport",
+    "Collection",
+    "CollectionSummary",
+    "LabelCount",
+    "Modality",
+    "Pictures",
+    "Positions",
+    "Source",
+    "Value",
+    "check_collection",
+    "describe",
+    "load_collection",
+    "make_splits",
+    "read_picture",
+    "write_splits",
+]

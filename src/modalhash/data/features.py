@@ -1,0 +1,302 @@
+"""Features that another program made, as a collection: `features:PATH`.
+
+PATH is a folder of .npy and .txt files, or an .npz, .mat or .h5 file, with these named arrays (in a
+folder `image` is the file `image.npy`, and arrays of texts may be .txt files with one text a line):
+
+================ ================= ============================================================
+array            shape             meaning
+================ ================= ============================================================
+`image`          (n, d)            features of the pictures, one row an item
+`text`           (t, d)            features of the texts
+`caption_items`  (t,)              optional if t = n: the item of each text, counted from 0
+`labels`         (n, c) or (n,)    optional: 0/1 columns, or the class of each item
+`label_names`    (c,) texts        optional
+`item_ids`       (n,) texts        optional
+`caption_ids`    (t,) texts        optional
+`captions`       (t,) texts        optional: the texts themselves, to show in answers
+`split_NAME`     (k,)              optional: items of a split, counted from 0
+================ ================= ============================================================
+
+In a folder, splits may also be `splits/NAME.txt` with one item id a line. Instead of whole arrays
+there may be parts that end in a split's name: `image_train`, `text_train`, `labels_train`,
+`image_test`, ...; the parts follow each other, and each is a split.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.data.arrays import read_arrays
+from modalhash.data.collection import Collection, Modality, Positions
+from modalhash.data.reading import Reading
+from modalhash.data.splits import make_splits, read_splits
+from modalhash.errors import CollectionError, Defect
+
+__all__ = ["collect_arrays", "read_features"]
+
+_NAMES: Final = (
+    "image", "text", "caption_items", "labels", "label_names", "item_ids", "caption_ids", "captions"
+)  # fmt: skip
+_PER_ITEM_OR_TEXT: Final = ("image", "text", "caption_items", "labels", *_NAMES[-3:])
+_ROWS_AT_ONCE: Final = 8192
+
+
+def read_features(argument: str, *, split_seed: int) -> Reading:
+    """Read precomputed features; see `SourceReader` and the module's description."""
+    path = Path(argument)
+    try:
+        arrays = read_arrays(path)
+    except CollectionError as error:
+        return Reading(None, error.defects)
+    return collect_arrays(
+        arrays,
+        name=path.absolute().stem,
+        path=path,
+        source=f"features:{path.absolute()}",
+        split_seed=split_seed,
+    )
+
+
+@dataclass
+class _Findings:
+    """What was found wrong so far."""
+
+    path: Path
+    defects: list[Defect] = field(default_factory=list)
+
+    def add(self, kind: str, name: str, problem: str, *items: str) -> None:
+        where = self.path / f"{name}.npy" if self.path.is_dir() else f"{self.path}:{name}"
+        self.defects.append(Defect(kind, str(where), problem, items))
+
+
+def collect_arrays(
+    arrays: Mapping[str, NDArray[Any]], *, name: str, path: Path, source: str, split_seed: int
+) -> Reading:
+    """Make a collection of named arrays; the module's description says which.
+
+    Args:
+        arrays: the arrays.
+        name: of the collection.
+        path: where they come from, for messages.
+        source: how `load_collection` finds the collection again.
+        split_seed: seed of the splits, if the arrays say none.
+    """
+    found = _Findings(path)
+    arrays, splits = _join_parts(arrays, found)
+    n_items, n_texts = (len(arrays[side]) if side in arrays else 0 for side in ("image", "text"))
+    if found.defects or not _has_right_shapes(arrays, found):
+        return Reading(None, tuple(found.defects))
+    caption_items = _caption_items(arrays, n_items, n_texts, found)
+    item_ids = _ids(arrays, "item_ids", n_items, found)
+    caption_ids = _ids(arrays, "caption_ids", n_texts, found)
+    labels, label_names = _labels(arrays, n_items, found)
+    splits |= _position_splits(arrays, n_items, found)
+    if found.defects:
+        return Reading(None, tuple(found.defects))
+    features: dict[Modality, NDArray[np.float32]] = {
+        "image": _finite(arrays["image"], "image", item_ids, found),
+        "text": _finite(arrays["text"], "text", [item_ids[item] for item in caption_items], found),
+    }
+    reading = read_splits(
+        path / "splits", {item: place for place, item in enumerate(item_ids)}, known=()
+    )
+    found.defects += reading.defects
+    if splits:
+        reading.splits, reading.note = splits, f"given in {path.name}: {', '.join(splits)}"
+    elif not reading.splits:
+        reading.splits, reading.note = make_splits(item_ids, seed=split_seed)
+    collection = Collection(
+        name=name,
+        item_ids=item_ids,
+        caption_ids=caption_ids,
+        caption_items=caption_items,
+        captions=tuple(map(str, arrays["captions"])) if "captions" in arrays else None,
+        labels=labels,
+        label_names=label_names,
+        splits=reading.splits,
+        features=features,
+        source=source,
+        split_note=reading.note,
+    )
+    return Reading(collection, tuple(found.defects), _unread(arrays, path))
+
+
+def _unread(arrays: Mapping[str, NDArray[Any]], path: Path) -> tuple[str, ...]:
+    unread = [key for key in arrays if key not in _NAMES and not key.startswith("split_")]
+    if not unread:
+        return ()
+    return (f"{path}: arrays that aren't read: {', '.join(sorted(unread))}",)
+
+
+def _join_parts(
+    arrays: Mapping[str, NDArray[Any]], found: _Findings
+) -> tuple[dict[str, NDArray[Any]], dict[str, Positions]]:
+    """Put parts such as `image_train` and `image_test` together; return the splits they make."""
+    parts = [key.removeprefix("image_") for key in arrays if key.startswith("image_")]
+    if "image" in arrays or not parts:
+        return dict(arrays), {}
+    joined = {
+        key: array
+        for key, array in arrays.items()
+        if not any(key == f"{start}_{part}" for start in _PER_ITEM_OR_TEXT for part in parts)
+    }
+    for start in _PER_ITEM_OR_TEXT:
+        given = [arrays[f"{start}_{part}"] for part in parts if f"{start}_{part}" in arrays]
+        if given and len(given) < len(parts):
+            missing = next(part for part in parts if f"{start}_{part}" not in arrays)
+            found.add("missing-array", f"{start}_{missing}", f"is missing beside image_{missing}")
+        elif len({(array.ndim, array.shape[1:]) for array in given}) > 1:
+            shapes = " and ".join(str(array.shape) for array in given)
+            found.add(
+                "wrong-shape", f"{start}_{parts[0]}", f"doesn't fit the other parts: {shapes}"
+            )
+        elif given:
+            joined[start] = np.concatenate(given)
+    lengths = [len(arrays[f"image_{part}"]) for part in parts]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    if "caption_items" in joined:
+        offsets = [
+            np.full(len(arrays[f"caption_items_{part}"]), start)
+            for part, start in zip(parts, starts, strict=False)
+        ]
+        joined["caption_items"] = joined["caption_items"] + np.concatenate(offsets)
+    splits = {
+        part: np.arange(start, start + length, dtype=np.int64)
+        for part, start, length in zip(parts, starts, lengths, strict=False)
+    }
+    return joined, splits
+
+
+def _has_right_shapes(arrays: Mapping[str, NDArray[Any]], found: _Findings) -> bool:
+    for side in ("image", "text"):
+        if side not in arrays:
+            names = ", ".join(sorted(arrays)) or "nothing"
+            found.add("missing-array", side, f"is missing; there is {names}")
+        elif arrays[side].ndim != 2 or arrays[side].dtype.kind not in "fiub":
+            shape, dtype = arrays[side].shape, arrays[side].dtype
+            found.add("wrong-shape", side, f"is {dtype} {shape}; expected numbers of shape (n, d)")
+        elif 0 in arrays[side].shape:
+            found.add("wrong-shape", side, f"is empty: its shape is {arrays[side].shape}")
+    return not found.defects
+
+
+def _whole_vector(array: NDArray[Any]) -> Positions | None:
+    """Return a vector of whole numbers (MATLAB stores (n, 1) floats), or None if it isn't one."""
+    flat = np.ravel(array)
+    if flat.size != max(array.shape, default=1) or flat.dtype.kind not in "fiub":
+        return None
+    whole = flat.astype(np.int64) if np.isfinite(flat).all() else flat
+    return whole if np.array_equal(whole, flat) and whole.dtype == np.int64 else None
+
+
+def _caption_items(
+    arrays: Mapping[str, NDArray[Any]], n_items: int, n_texts: int, found: _Findings
+) -> Positions:
+    if "caption_items" not in arrays:
+        if n_items != n_texts:
+            found.add(
+                "missing-array",
+                "caption_items",
+                f"is missing: {n_texts} texts for {n_items} items need the item of each text",
+            )
+        return np.arange(n_items, dtype=np.int64)
+    items = _whole_vector(arrays["caption_items"])
+    if items is None or len(items) != n_texts:
+        shape = arrays["caption_items"].shape
+        problem = f"has shape {shape}; expected {n_texts} whole numbers, the item of each text"
+        found.add("wrong-shape", "caption_items", problem)
+    elif not np.array_equal(np.unique(items), np.arange(n_items)):
+        problem = f"must name every item from 0 to {n_items - 1} at least once, and no other"
+        found.add("wrong-shape", "caption_items", problem)
+    elif np.any(np.diff(items) < 0):
+        problem = "isn't sorted: put the texts of one item together, in the order of the items"
+        found.add("wrong-shape", "caption_items", problem)
+    else:
+        return items
+    return np.arange(n_items, dtype=np.int64)
+
+
+def _ids(
+    arrays: Mapping[str, NDArray[Any]], name: str, length: int, found: _Findings
+) -> tuple[str, ...]:
+    if name not in arrays:
+        return tuple(map(str, range(length)))
+    ids = tuple(map(str, np.ravel(arrays[name])))
+    if len(ids) != length:
+        found.add("wrong-shape", name, f"has {len(ids)} ids; expected {length}")
+    elif len(set(ids)) < length or "" in ids:
+        first: dict[str, int] = {}
+        twice = next(
+            one for row, one in enumerate(ids) if not one or first.setdefault(one, row) != row
+        )
+        found.add("duplicate-id", name, f"{twice!r} is empty or comes twice; ids must be distinct")
+    return ids
+
+
+def _labels(
+    arrays: Mapping[str, NDArray[Any]], n_items: int, found: _Findings
+) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
+    """Return the 0/1 matrix and the names of its columns."""
+    if "labels" not in arrays:
+        return None, ()
+    given = arrays["labels"]
+    names = tuple(map(str, np.ravel(arrays["label_names"]))) if "label_names" in arrays else ()
+    if given.ndim == 2 and given.shape[1] > 1 and given.shape[0] == n_items:
+        if not np.isin(given, (0, 1)).all():
+            wrong = given[~np.isin(given, (0, 1))][0]
+            found.add("bad-label", "labels", f"holds {wrong}; expected 0 and 1 only")
+        matrix = (given == 1).astype(np.uint8)
+        names = names or tuple(f"label {column}" for column in range(given.shape[1]))
+    else:
+        classes = _whole_vector(given)
+        if classes is None or len(classes) != n_items:
+            problem = (
+                f"has shape {given.shape}; expected ({n_items}, c) of 0/1 or {n_items} classes"
+            )
+            found.add("bad-label", "labels", problem)
+            return None, ()
+        distinct = np.arange(len(names)) if names else np.unique(classes)
+        if not np.isin(classes, distinct).all():
+            problem = f"has classes outside 0 to {len(names) - 1}, for which there are names"
+            found.add("bad-label", "labels", problem)
+        matrix = (classes[:, None] == distinct).astype(np.uint8)
+        names = names or tuple(f"class {number}" for number in distinct)
+    if len(names) != matrix.shape[1]:
+        problem = f"has {len(names)} names for {matrix.shape[1]} columns of labels"
+        found.add("wrong-shape", "label_names", problem)
+    return matrix, names
+
+
+def _position_splits(
+    arrays: Mapping[str, NDArray[Any]], n_items: int, found: _Findings
+) -> dict[str, Positions]:
+    splits = {}
+    for key in sorted(key for key in arrays if key.startswith("split_")):
+        items = _whole_vector(arrays[key])
+        if items is None or not len(items):
+            found.add("empty-split", key, "holds no whole numbers; expected positions from 0")
+        elif items.min() < 0 or items.max() >= n_items or len(np.unique(items)) < len(items):
+            problem = f"must hold distinct positions from 0 to {n_items - 1}"
+            found.add("unknown-in-split", key, problem)
+        else:
+            splits[key.removeprefix("split_")] = items
+    return splits
+
+
+def _finite(
+    array: NDArray[Any], name: str, items: tuple[str, ...] | list[str], found: _Findings
+) -> NDArray[np.float32]:
+    """Return float32 features (a memory map stays one); rows that aren't finite become defects."""
+    with np.errstate(over="ignore"):  # what float32 can't hold is reported as infinite
+        features = array if array.dtype == np.float32 else array.astype(np.float32)
+    for start in range(0, len(features), _ROWS_AT_ONCE):
+        block = features[start : start + _ROWS_AT_ONCE]
+        for row in start + np.flatnonzero(~np.isfinite(block).all(axis=1)):
+            wrong = features[row][~np.isfinite(features[row])][0]
+            problem = f"row {row} (from 0), item {items[row]!r}, holds {wrong}; features are finite"
+            found.add("nan-feature", name, problem, items[row])
+    return features

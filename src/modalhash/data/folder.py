@@ -1,0 +1,336 @@
+"""A collection in a folder that people write by hand.
+
+::
+
+    photos/
+      images/...            any nesting; jpg, png or webp
+      captions.tsv          or .csv, .jsonl, .parquet: columns image, caption [, caption_id] and any
+                            metadata; as many rows an image as it has captions
+      labels.tsv            optional: image, then one 0/1 column a concept
+      splits/NAME.txt       optional: one image name a line
+
+Image names are relative to `images/`. The order of the items is that of their first caption.
+"""
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.data.collection import Collection, Value
+from modalhash.data.pictures import PICTURE_SUFFIXES, PictureFiles, is_safe_name
+from modalhash.data.reading import Reading
+from modalhash.data.splits import make_splits, read_splits
+from modalhash.data.tables import (
+    TABLE_SUFFIXES,
+    Table,
+    ascii_if_broken,
+    read_table,
+    shown,
+    typed_values,
+)
+from modalhash.errors import Defect
+
+__all__ = ["read_folder"]
+
+
+@dataclass
+class _Captions:
+    """The sound rows of the captions file, and every name that any row gives."""
+
+    table: Table
+    rows: dict[str, list[int]] = field(default_factory=dict)
+    ids: dict[int, str] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+
+
+def read_folder(argument: str, *, split_seed: int) -> Reading:
+    """Read a folder; see `SourceReader` and the module's description.
+
+    Defects: everything but what shows only when a picture is decoded.
+    """
+    folder = Path(argument)
+    defects: list[Defect] = []
+    notes: list[str] = []
+    table = _find_captions(folder, defects)
+    if table is None or not table.is_usable:
+        return Reading(None, tuple(defects) + tuple(table.defects if table else ()))
+    captions = _read_captions(table)
+    defects += table.defects
+    if not (folder / "images").is_dir():
+        problem = "has no folder images/; put the pictures there"
+        return Reading(None, (Defect("no-image-folder", str(folder), problem), *defects))
+    files = _list_files(folder / "images")
+    pictures = {name for name in files if name.lower().endswith(PICTURE_SUFFIXES)}
+    defects += _match_pictures(folder, captions, files, pictures)
+    if others := sorted(files - pictures - captions.named):
+        notes.append(
+            f"{len(others)} files in {folder / 'images'} are no jpg, png or webp and aren't read: "
+            f"{_first_few(others)}"
+        )
+    positions = {name: position for position, name in enumerate(captions.rows)}
+    known = captions.named | pictures
+    labels, label_names = _read_labels(folder / "labels.tsv", positions, known, defects)
+    metadata = _item_metadata(captions, notes)
+    reading = read_splits(folder / "splits", positions, known=known)
+    defects += reading.defects
+    if not reading.splits:
+        reading.splits, reading.note = make_splits(tuple(positions), seed=split_seed)
+    elif outside := len(positions.keys() - _members(positions, reading.splits)):
+        notes.append(f"{outside} items of {folder} are in no split; only 'all' has them")
+    if not positions:
+        return Reading(None, tuple(defects), tuple(notes))
+    rows = [row for own in captions.rows.values() for row in own]
+    texts = table.columns["caption"]
+    collection = Collection(
+        name=folder.absolute().name,
+        item_ids=tuple(positions),
+        caption_ids=tuple(captions.ids[row] for row in rows),
+        caption_items=np.repeat(
+            np.arange(len(positions), dtype=np.int64),
+            [len(own) for own in captions.rows.values()],
+        ),
+        captions=tuple(texts[row] for row in rows),
+        pictures=PictureFiles(folder / "images", tuple(positions)),
+        labels=labels,
+        label_names=label_names,
+        metadata=metadata,
+        splits=reading.splits,
+        source=str(folder.absolute()),
+        split_note=reading.note,
+    )
+    return Reading(collection, tuple(defects), tuple(notes))
+
+
+def _members(positions: Mapping[str, int], splits: Mapping[str, NDArray[np.int64]]) -> set[str]:
+    names = list(positions)
+    return {names[item] for items in splits.values() for item in items}
+
+
+def _first_few(names: Sequence[str]) -> str:
+    return ", ".join(map(shown, names[:3])) + (", ..." if len(names) > 3 else "")
+
+
+def _find_captions(folder: Path, defects: list[Defect]) -> Table | None:
+    found = [path for suffix in TABLE_SUFFIXES if (path := folder / f"captions{suffix}").exists()]
+    if len(found) == 1:
+        return read_table(found[0], ("image", "caption"))
+    if found:
+        names = " and ".join(path.name for path in found)
+        problem = f"has {names}: it isn't clear which one counts; keep one"
+        defects.append(Defect("two-caption-files", str(folder), problem))
+    else:
+        problem = (
+            "has no captions file: write captions.tsv (or .csv, .jsonl, .parquet) with the "
+            "columns image and caption"
+        )
+        defects.append(Defect("no-caption-file", str(folder), problem))
+    return None
+
+
+def _read_captions(table: Table) -> _Captions:
+    """Sort the rows by picture; rows with a defect go to the table's defects."""
+    captions = _Captions(table)
+    captions.named.update(_plain_name(item) for defect in table.defects for item in defect.items)
+    table.defects[:] = [_with_plain_names(defect) for defect in table.defects]
+    given_ids = table.columns.get("caption_id")
+    line_of_id: dict[str, int] = {}
+    names, texts = table.columns["image"], table.columns["caption"]
+    for row, (raw_name, text) in enumerate(zip(names, texts, strict=True)):
+        name = _image_name(table, row, raw_name)
+        if name is None:
+            continue
+        captions.named.add(name)
+        if not _is_sound_text(table, row, name, text):
+            continue
+        own = captions.rows.get(name, [])
+        caption_id = f"{name}#{len(own)}"
+        if given_ids is not None:
+            caption_id = "" if given_ids[row] is None else str(given_ids[row])
+        if not caption_id.strip():
+            problem = "has no caption_id; write one, or delete the column"
+            table.add_defect("empty-id", table.lines[row], problem, name)
+        elif caption_id in line_of_id:
+            problem = (
+                f"the caption_id {shown(caption_id)} is already in line "
+                f"{line_of_id[caption_id]}; give each caption its own"
+            )
+            table.add_defect("duplicate-id", table.lines[row], problem, name)
+        else:
+            line_of_id[caption_id] = table.lines[row]
+            captions.ids[row] = caption_id
+            captions.rows.setdefault(name, own).append(row)
+    return captions
+
+
+def _with_plain_names(defect: Defect) -> Defect:
+    return Defect(defect.kind, defect.where, defect.problem, tuple(map(_plain_name, defect.items)))
+
+
+def _plain_name(name: str) -> str:
+    """Return `./a//b.jpg` as `a/b.jpg`, so that one picture has one name everywhere."""
+    return PurePosixPath(name).as_posix() if name else name
+
+
+def _image_name(table: Table, row: int, name: Any) -> str | None:
+    """Return the name of a row's picture, or None after noting a defect."""
+    line = table.lines[row]
+    if not isinstance(name, str):
+        kind = "nothing" if name is None else f"{type(name).__name__} {name!r}"
+        problem = f"the image must be a file name, not {ascii_if_broken(kind)}"
+        table.add_defect("wrong-column", line, problem)
+    elif not name.strip():
+        table.add_defect("empty-id", line, "names no image; write its file name, or delete the row")
+    elif not is_safe_name(name):
+        problem = (
+            f"the image {shown(name)} isn't a name inside images/; "
+            "write it relative to that folder, without '..'"
+        )
+        table.add_defect("unsafe-name", line, problem, ascii_if_broken(name))
+    else:
+        return _plain_name(name)
+    return None
+
+
+def _is_sound_text(table: Table, row: int, name: str, text: Any) -> bool:
+    line = table.lines[row]
+    if text is None or (isinstance(text, str) and not text.strip()):
+        table.add_defect(
+            "empty-text", line, f"the caption of {shown(name)} is empty; write one", name
+        )
+    elif not isinstance(text, str):
+        problem = f"the caption of {shown(name)} must be text, not {type(text).__name__}"
+        table.add_defect("wrong-column", line, f"{problem}; write each in a row of its own", name)
+    elif ascii_if_broken(text) != text or "\0" in text:
+        table.add_defect("bad-encoding", line, "the caption holds broken characters", name)
+    else:
+        return True
+    return False
+
+
+def _list_files(folder: Path) -> set[str]:
+    """Return the names of the files below a folder, hidden ones not counted."""
+    names: set[str] = set()
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        relative = Path(root).relative_to(folder)
+        names.update((relative / name).as_posix() for name in files if not name.startswith("."))
+    return names
+
+
+def _match_pictures(
+    folder: Path, captions: _Captions, files: set[str], pictures: set[str]
+) -> list[Defect]:
+    """Compare the pictures that captions name with those that are there."""
+    defects = []
+    images = folder / "images"
+    missing = [name for name in captions.rows if name not in pictures]
+    similar = _similar_names(pictures) if missing else {}
+    for name in missing:
+        row = captions.rows[name][0]
+        path = images / name
+        if name not in files and name.lower().endswith(PICTURE_SUFFIXES) and path.is_file():
+            continue  # a link, or hidden: not found by walking, but there
+        if name in files:
+            kind, problem = "unsupported-picture", "is no jpg, png or webp; convert it"
+        else:
+            others = similar.get(_folded(name), []) or similar.get(_folded(Path(name).name), [])
+            hint = f"there is {shown(others[0])}: write that" if others else "add it to the folder"
+            kind, problem = "missing-picture", f"isn't in {images}; {hint}, or delete the row"
+        defects.append(
+            Defect(kind, captions.table.where(row), f"picture {shown(name)} {problem}", (name,))
+        )
+    for name in sorted(pictures - captions.named):
+        problem = f"has no caption in {captions.table.path.name}; write one, or move it away"
+        defects.append(Defect("picture-without-caption", str(images / name), problem, (name,)))
+    return defects
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _similar_names(names: set[str]) -> dict[str, list[str]]:
+    """Index names by how they read, and by how their last part reads."""
+    similar: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        for key in {_folded(name), _folded(Path(name).name)}:
+            similar[key].append(name)
+    return similar
+
+
+def _read_labels(
+    path: Path, positions: Mapping[str, int], known: set[str], defects: list[Defect]
+) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
+    """Return the label matrix and the concepts' names; None without a labels file."""
+    if not path.exists():
+        return None, ()
+    table = read_table(path, ("image",))
+    if table.is_usable and len(table.columns) < 2:
+        table.add_defect("wrong-column", 1, "has no concept; add a 0/1 column for each")
+    defects += map(_with_plain_names, table.defects)
+    if not table.is_usable:
+        return None, ()
+    label_names = tuple(column for column in table.columns if column != "image")
+    matrix = np.zeros((len(positions), len(label_names)), np.uint8)
+    line_of: dict[str, int] = {}
+    for row, raw_name in enumerate(table.columns["image"]):
+        name, where = _plain_name(raw_name), table.where(row)
+        cells = [table.columns[label][row] for label in label_names]
+        wrong = [label for label, cell in enumerate(cells) if cell not in ("0", "1")]
+        if wrong:
+            label, cell = label_names[wrong[0]], cells[wrong[0]]
+            problem = f"the label {label!r} of {shown(name)} is {shown(cell)}; write 0 or 1"
+            defects.append(Defect("bad-label", where, problem, (name,)))
+        elif name in line_of:
+            problem = f"{shown(name)} is already in line {line_of[name]}; delete one of the two"
+            defects.append(Defect("duplicate-id", where, problem, (name,)))
+        elif name in positions:
+            matrix[positions[name]] = [cell == "1" for cell in cells]
+        elif name not in known:
+            problem = f"there is no picture {shown(name)} with a caption; delete the row"
+            defects.append(Defect("label-without-picture", where, problem, (name,)))
+        line_of.setdefault(name, table.lines[row])
+    reported = {item for defect in table.defects for item in defect.items}
+    for name in positions:
+        if name not in line_of and name not in reported:
+            problem = f"has no row for picture {shown(name)}; add one (all 0 if nothing applies)"
+            defects.append(Defect("picture-without-label", str(path), problem, (name,)))
+    return matrix, label_names
+
+
+def _item_metadata(captions: _Captions, notes: list[str]) -> dict[str, tuple[Value, ...]]:
+    """Return the columns with one value a picture; note those that have several."""
+    metadata = {}
+    path = captions.table.path
+    for column, cells in captions.table.columns.items():
+        if column in ("image", "caption", "caption_id"):
+            continue
+        if not all(cell is None or isinstance(cell, str | int | float) for cell in cells):
+            notes.append(
+                f"column {column!r} of {path} is left out: it holds lists, objects or bytes, and "
+                "metadata is a text, a number or true/false"
+            )
+            continue
+        differing = _first_differing(cells, captions.rows)
+        if differing:
+            notes.append(
+                f"column {column!r} of {path} is left out: it differs between the captions of "
+                f"{shown(differing)}, and metadata belongs to pictures"
+            )
+            continue
+        metadata[column] = typed_values(cells[own[0]] for own in captions.rows.values())
+    return metadata
+
+
+def _first_differing(cells: Sequence[Any], rows: Mapping[str, Sequence[int]]) -> str | None:
+    for name, own in rows.items():
+        if any(cells[row] != cells[own[0]] for row in own[1:]):
+            return name
+    return None

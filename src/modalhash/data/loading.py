@@ -1,0 +1,245 @@
+"""Find a collection by what a user calls it, load it, or list everything wrong with it."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from modalhash.data.collection import Collection
+from modalhash.data.pictures import find_picture_defects
+from modalhash.data.reading import Reading, SourceReader
+from modalhash.errors import CollectionError, Defect, InputError, UnknownNameError
+from modalhash.progress import Progress, silent
+
+__all__ = ["COLLECTIONS", "CheckReport", "Source", "check_collection", "load_collection"]
+
+logger = logging.getLogger(__name__)
+
+_LISTED_ITEMS: Final = 20
+"""How many left-out items the log names in its summary; the lines after it name all."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of collection that has a name.
+
+    Attributes:
+        usage: how to write it ("wiki:PATH").
+        summary: what it is, in a line.
+        reader: module and function of its loader, "module:function"; loaded on demand.
+        has_argument: whether something must follow the name.
+    """
+
+    usage: str
+    summary: str
+    reader: str
+    has_argument: bool = False
+
+    def load_reader(self) -> SourceReader:
+        """Import the loader."""
+        module, _, function = self.reader.partition(":")
+        reader: SourceReader = getattr(import_module(module), function)
+        return reader
+
+
+COLLECTIONS: Final[Mapping[str, Source]] = {
+    "features": Source(
+        "features:PATH",
+        "features made elsewhere: a folder of .npy files, or an .npz, .mat or .h5 file",
+        "modalhash.data.features:read_features",
+        has_argument=True,
+    ),
+    "icons": Source(
+        "icons",
+        "1,393 pictograms of Font Awesome Free with label, search terms and 68 categories",
+        "modalhash.data.icons:read_icons",
+    ),
+    "scenes": Source(
+        "scenes[:COUNT[:SEED]]",
+        "drawn scenes of coloured shapes with five captions each; 1,000 or as many as you ask for",
+        "modalhash.data.scenes:read_scenes",
+    ),
+    "wiki": Source(
+        "wiki:PATH",
+        "Wikipedia articles (2,866 pairs, 10 classes) as features: wiki.npz or raw_features.mat",
+        "modalhash.data.wiki:read_wiki",
+        has_argument=True,
+    ),
+}
+"""Name to source; a folder needs no name. Another source is its file and its lines here."""
+
+_FOLDER: Final = Source(
+    "FOLDER", "your own pictures and captions", "modalhash.data.folder:read_folder"
+)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What is wrong with a collection.
+
+    Attributes:
+        source: what was checked, as it was asked for.
+        n_items: items that could be read, with or without defects.
+        n_captions: their texts.
+        n_pictures: pictures that were decoded.
+        defects: everything wrong, in the order of the files.
+        notes: what is no defect and yet worth knowing.
+    """
+
+    source: str
+    n_items: int
+    n_captions: int
+    n_pictures: int
+    defects: tuple[Defect, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Tell whether nothing is wrong."""
+        return not self.defects
+
+    @property
+    def is_curable(self) -> bool:
+        """Tell whether leaving items out (`skip_bad`) cures every defect and leaves some items."""
+        return len(self.bad_items) < self.n_items and all(defect.items for defect in self.defects)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """Return how many defects there are of each kind, the most frequent first."""
+        return dict(Counter(defect.kind for defect in self.defects).most_common())
+
+    @property
+    def bad_items(self) -> tuple[str, ...]:
+        """Return the distinct ids that defects name; some may be no items of the collection."""
+        return tuple(dict.fromkeys(item for defect in self.defects for item in defect.items))
+
+
+def load_collection(
+    source: str | Path,
+    *,
+    skip_bad: bool = False,
+    split_seed: int = 0,
+    progress: Progress = silent,
+) -> Collection:
+    """Load a collection.
+
+    Args:
+        source: a name of `COLLECTIONS` ("icons", "scenes:200", "wiki:PATH"), or a folder; a
+            `Path` is always a folder, and so is a name with a folder sign ("./icons").
+        skip_bad: check everything, pictures too, and leave out the items that have a defect; the
+            log says how many and which.
+        split_seed: seed of the splits, where the source has none of its own.
+        progress: is told of the check that `skip_bad` makes.
+
+    Returns:
+        The collection. Without `skip_bad` pictures are not decoded: one that is damaged raises
+        when it is opened.
+
+    Raises:
+        CollectionError: if there are defects, or with `skip_bad` if leaving items out doesn't
+            cure them.
+        UnknownNameError: if there is neither a source nor a folder of that name.
+        InputError: if a named source needs something else after its name.
+        MissingExtraError: if reading it needs a package that isn't installed.
+
+    Example:
+        >>> scenes = load_collection("scenes:20")
+        >>> scenes.n_items, scenes.n_captions
+        (20, 100)
+    """
+    reading = _read(source, split_seed)
+    for note in reading.notes:
+        logger.warning("%s", note)
+    defects = list(reading.defects)
+    collection = reading.collection
+    if skip_bad and collection is not None and all(defect.items for defect in defects):
+        defects += find_picture_defects(collection, progress=progress)
+        return _without_bad_items(collection, defects) if defects else collection
+    if defects or collection is None:
+        incurable = [defect for defect in defects if not defect.items]
+        raise CollectionError([*incurable, *(d for d in defects if d.items)] or [_empty(source)])
+    return collection
+
+
+def check_collection(source: str | Path, *, progress: Progress = silent) -> CheckReport:
+    """Find everything that is wrong with a collection, decoding every picture.
+
+    Args:
+        source: as for `load_collection`.
+        progress: is told of the stage "check pictures".
+
+    Returns:
+        All defects and notes.
+
+    Raises:
+        UnknownNameError: if there is neither a source nor a folder of that name.
+        InputError: if a named source needs something else after its name.
+        MissingExtraError: if reading it needs a package that isn't installed.
+
+    Example:
+        >>> check_collection("scenes:20").is_sound
+        True
+    """
+    reading = _read(source, 0)
+    collection = reading.collection
+    defects = list(reading.defects)
+    if collection is None:
+        return CheckReport(str(source), 0, 0, 0, tuple(defects or [_empty(source)]), reading.notes)
+    defects += find_picture_defects(collection, progress=progress)
+    return CheckReport(
+        str(source),
+        collection.n_items,
+        collection.n_captions,
+        0 if collection.pictures is None else collection.n_items,
+        tuple(defects),
+        reading.notes,
+    )
+
+
+def _read(source: str | Path, split_seed: int) -> Reading:
+    name, _, argument = str(source).partition(":")
+    if isinstance(source, str) and name in COLLECTIONS:
+        entry = COLLECTIONS[name]
+        if entry.has_argument and not argument:
+            raise InputError(f"{source!r} lacks a path: write {entry.usage}")
+        return entry.load_reader()(argument, split_seed=split_seed)
+    folder = Path(source)
+    if folder.is_dir():
+        return _FOLDER.load_reader()(str(source), split_seed=split_seed)
+    if folder.exists():
+        raise InputError(f"{folder} is a file: give the folder that holds captions.tsv and images/")
+    if isinstance(source, Path) or len(folder.parts) > 1 or not name:
+        raise InputError(f"there is no folder {folder}: check the path")
+    raise UnknownNameError("collection (and no folder is called so)", name, COLLECTIONS)
+
+
+def _empty(source: str | Path) -> Defect:
+    return Defect("no-items", str(source), "has no item that can be used")
+
+
+def _without_bad_items(collection: Collection, defects: list[Defect]) -> Collection:
+    bad = {item for defect in defects for item in defect.items}
+    kept = np.array(
+        [place for place, item in enumerate(collection.item_ids) if item not in bad], np.int64
+    )
+    if not len(kept):
+        raise CollectionError([*defects, _empty(collection.name)])
+    named = sorted(bad)
+    tail = ", ..." if len(named) > _LISTED_ITEMS else ""
+    logger.warning(
+        "%s: left out %d bad items of %d, %d are used: %s%s",
+        collection.name,
+        len(bad),
+        len(bad) + len(kept),
+        len(kept),
+        ", ".join(named[:_LISTED_ITEMS]),
+        tail,
+    )
+    for defect in defects:
+        logger.warning("%s", defect)
+    return collection if len(kept) == collection.n_items else collection.subset(kept)

@@ -1,0 +1,201 @@
+"""Picture files: open them as encoders want them, and say what is wrong with those that fail."""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from modalhash.data.collection import Collection
+from modalhash.errors import CollectionError, Defect, StorageError
+from modalhash.files import sha256_of_file
+from modalhash.progress import Progress, silent
+
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "PictureFiles",
+    "find_picture_defects",
+    "is_safe_name",
+    "read_picture",
+]
+
+PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
+"""How a picture file's name ends, in lower case."""
+
+_DAMAGE: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+"""What Pillow's decoders raise on damaged files."""
+_CHECKED_AT_ONCE: Final = 512
+
+
+def is_safe_name(name: str) -> bool:
+    """Tell whether a picture's name stays inside the folder it is looked up in.
+
+    Absolute names, drive letters, `..` and control characters are not safe, on any system.
+
+    Example:
+        >>> [is_safe_name(name) for name in ("a/b.jpg", "../b.jpg", "/b.jpg", "C:b.jpg")]
+        [True, False, False, False]
+    """
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    return (
+        name.isprintable()
+        and not (posix.is_absolute() or windows.anchor)
+        and ".." not in {*posix.parts, *windows.parts}
+        and bool(posix.parts)
+    )
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Open a picture file as RGB: turned upright by its EXIF, transparency laid on white.
+
+    Args:
+        path: a JPEG, PNG or WebP file; the content decides, not the name.
+
+    Returns:
+        The picture, RGB, fully decoded; of an animation the first frame.
+
+    Raises:
+        CollectionError: if it is missing (missing-picture), no picture or not readable
+            (unreadable-picture), cut off or damaged (truncated-picture), or larger than
+            Pillow's limit against decompression bombs (too-large-picture).
+    """
+    try:
+        with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as picture:
+            _check_size(path, picture)
+            try:
+                picture.load()
+                _turn_upright(picture)
+                return _as_rgb(picture)
+            except _DAMAGE as error:
+                raise _fault(
+                    "truncated-picture", path, f"is cut off or damaged ({error}); copy it again"
+                ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(path, str(error)) from error
+    except FileNotFoundError as error:
+        raise _fault("missing-picture", path, "there is no such picture") from error
+    except UnidentifiedImageError as error:
+        raise _fault(
+            "unreadable-picture", path, "isn't a JPEG, PNG or WebP picture; convert it"
+        ) from error
+    except _DAMAGE as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise _fault("unreadable-picture", path, f"can't be read: {reason}") from error
+
+
+def _fault(kind: str, path: Path, problem: str) -> CollectionError:
+    return CollectionError([Defect(kind, str(path), problem)])
+
+
+def _too_large(path: Path, what: str) -> CollectionError:
+    return _fault(
+        "too-large-picture",
+        path,
+        f"{what}; it may be a decompression bomb: reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS",
+    )
+
+
+def _check_size(path: Path, picture: Image.Image) -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    pixels = picture.width * picture.height
+    if limit is not None and pixels > limit:
+        raise _too_large(path, f"has {pixels} pixels, more than {limit}")
+
+
+def _turn_upright(picture: Image.Image) -> None:
+    # Damaged EXIF says nothing about the orientation; the picture itself is fine.
+    with suppress(*_DAMAGE, KeyError, TypeError, ZeroDivisionError, Warning):
+        ImageOps.exif_transpose(picture, in_place=True)
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16 bits a sample, which Pillow would clip instead of scale
+        samples = np.asarray(picture).astype(np.uint32) >> 8
+        picture = Image.fromarray(samples.astype(np.uint8))
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(ground, layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """Pictures that are files of one folder.
+
+    Attributes:
+        folder: where they are.
+        names: their names, relative to `folder`, in item order.
+    """
+
+    folder: Path
+    names: Sequence[str]
+
+    def open(self, position: int) -> Image.Image:
+        """Return the picture; see `Pictures.open`."""
+        return read_picture(self.path(position))
+
+    def stamp(self, position: int) -> str:
+        """Return the file's size and modification time; see `Pictures.stamp`.
+
+        Raises:
+            CollectionError: if the file is gone.
+        """
+        path = self.path(position)
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise _fault("missing-picture", path, f"{error.strerror or error}") from error
+        return f"{status.st_size}:{status.st_mtime_ns}"
+
+    def digest(self, position: int) -> str:
+        """Return the SHA-256 of the file; see `Pictures.digest`."""
+        path = self.path(position)
+        try:
+            return sha256_of_file(path)
+        except StorageError as error:
+            raise _fault("unreadable-picture", path, str(error)) from error
+
+    def path(self, position: int) -> Path:
+        """Return the file."""
+        return self.folder / self.names[position]
+
+
+def find_picture_defects(collection: Collection, *, progress: Progress = silent) -> list[Defect]:
+    """Decode every picture of a collection and list those that fail, in item order.
+
+    Args:
+        collection: what to look at; without pictures there is nothing to find.
+        progress: is told of the stage "check pictures".
+
+    Returns:
+        One defect a picture that fails; its `items` name the item.
+    """
+    pictures, n_items = collection.pictures, collection.n_items
+    if pictures is None:
+        return []
+
+    def check(position: int) -> Iterator[Defect]:
+        try:
+            pictures.open(position).close()
+        except CollectionError as error:
+            for defect in error.defects:
+                yield replace(defect, items=(collection.item_ids[position],))
+
+    defects: list[Defect] = []
+    progress("check pictures", 0, n_items)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, n_items, _CHECKED_AT_ONCE):
+            stop = min(start + _CHECKED_AT_ONCE, n_items)
+            found = pool.map(lambda position: list(check(position)), range(start, stop))
+            defects.extend(chain.from_iterable(found))
+            progress("check pictures", stop, n_items)
+    return defects

@@ -1,0 +1,310 @@
+"""Tables that people write: TSV, CSV, JSON Lines and Parquet, read with their line numbers."""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import IO, Any, Final
+
+from modalhash.data.collection import Value
+from modalhash.errors import Defect
+from modalhash.extras import import_optional
+
+__all__ = ["TABLE_SUFFIXES", "Table", "clean_lines", "read_table", "shown", "typed_values"]
+
+_DIRTY: Final = re.compile("[\x00\ud800-\udfff]")
+"""What a text decoded with "surrogateescape" holds if its bytes weren't UTF-8 text."""
+_WHOLE: Final = re.compile(r"-?(0|[1-9]\d{0,17})")
+_NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+_ENCODING_PROBLEM: Final = "isn't UTF-8 text; save the file as UTF-8"
+
+
+@dataclass
+class Table:
+    """Rows of a table, column by column.
+
+    Attributes:
+        path: the file.
+        lines: the line of each row, counted from 1 with the header; in Parquet the row's number.
+        columns: column name to one value a row, as the file types them (TSV and CSV: texts).
+        defects: what is wrong; the rows concerned are not in `columns`. A defect without items
+            means that the table can't be used.
+    """
+
+    path: Path
+    lines: list[int] = field(default_factory=list)
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+    defects: list[Defect] = field(default_factory=list)
+
+    @property
+    def is_usable(self) -> bool:
+        """Tell whether every defect can be cured by leaving items out."""
+        return all(defect.items for defect in self.defects)
+
+    def where(self, row: int) -> str:
+        """Return the file and line of a row, as defects give them."""
+        return f"{self.path}:{self.lines[row]}"
+
+    def add_defect(self, kind: str, line: int | None, problem: str, *items: str) -> None:
+        """Note that something is wrong in a line, or in the whole file."""
+        where = str(self.path) if line is None else f"{self.path}:{line}"
+        self.defects.append(Defect(kind, where, problem, items))
+
+    def add_row(self, line: int, values: Mapping[str, Any]) -> None:
+        """Append a row; what it doesn't say is None, and so are new columns in earlier rows."""
+        for column in values:
+            if column not in self.columns:
+                self.columns[column] = [None] * len(self.lines)
+        self.lines.append(line)
+        for column, cells in self.columns.items():
+            cells.append(values.get(column))
+
+
+def shown(text: str) -> str:
+    """Return a text as messages show it: quoted, escaped, cut off when long.
+
+    Example:
+        >>> shown("a" * 90) == "'" + "a" * 60 + "...'"
+        True
+    """
+    return ascii_if_broken(repr(text if len(text) <= 63 else text[:60] + "..."))
+
+
+def ascii_if_broken(text: str) -> str:
+    """Return a text that any terminal and file takes: lone surrogates become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def read_table(path: Path, required: Sequence[str]) -> Table:
+    """Read a table; its suffix says which format it is.
+
+    TSV is plain: a tab ends a value, nothing is quoted. CSV is what the csv module reads. JSON
+    Lines has one object a line. Text is UTF-8, with or without a byte order mark, and lines may
+    end in CR LF; empty lines are nothing.
+
+    Args:
+        path: a file with one of `TABLE_SUFFIXES`.
+        required: columns that must be there; the first one holds the items' ids.
+
+    Returns:
+        The table, with its defects.
+
+    Raises:
+        MissingExtraError: if it is Parquet and pyarrow isn't installed.
+    """
+    table = Table(path)
+    try:
+        _READERS[path.suffix](table, required)
+    except OSError as error:
+        table.add_defect("unreadable-file", None, f"can't be read: {error.strerror or error}")
+    if table.is_usable and not table.lines and not table.defects:
+        table.add_defect("empty-file", None, "has no rows; write one for each picture")
+    return table
+
+
+def clean_lines(path: Path, defects: list[Defect]) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text file that aren't empty, with their numbers from 1.
+
+    Lines that aren't UTF-8, or a file that can't be read, are added to `defects` instead.
+    """
+    try:
+        with _open_text(path) as file:
+            for line, text in enumerate(file, start=1):
+                clean = text.rstrip("\r\n")
+                if _DIRTY.search(clean):
+                    defects.append(Defect("bad-encoding", f"{path}:{line}", _ENCODING_PROBLEM))
+                elif clean:
+                    yield line, clean
+    except OSError as error:
+        problem = f"can't be read: {error.strerror or error}"
+        defects.append(Defect("unreadable-file", str(path), problem))
+
+
+def typed_values(texts: Iterable[Value]) -> tuple[Value, ...]:
+    """Turn a column's values into one type: all int, else all float, else as they are.
+
+    Texts count as numbers only where nothing is lost: "007" or "+1" keep a column textual. Empty
+    texts beside numbers are None. Values of mixed types become texts.
+
+    Example:
+        >>> typed_values(["1", "20", ""]), typed_values(["1", "0.5"]), typed_values(["1", "x"])
+        ((1, 20, None), (1.0, 0.5), ('1', 'x'))
+    """
+    values = tuple(texts)
+    given = [value for value in values if value is not None and value != ""]
+    kinds = {type(value) for value in given}
+    if kinds == {str}:
+        for pattern, number in ((_WHOLE, int), (_NUMBER, float)):
+            if all(pattern.fullmatch(str(value)) for value in given):
+                return tuple(
+                    None if value in (None, "") else number(str(value)) for value in values
+                )
+        return values
+    if kinds == {int, float}:
+        return tuple(None if value in (None, "") else float(str(value)) for value in values)
+    if len(kinds) > 1:
+        return tuple(None if value is None else str(value) for value in values)
+    return values
+
+
+def _open_text(path: Path) -> IO[str]:
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+
+
+def _is_header_usable(
+    table: Table, header: Sequence[str], required: Sequence[str], line: int | None
+) -> bool:
+    """Check column names; what is wrong goes to the table's defects."""
+    if any(_DIRTY.search(column) for column in header):
+        table.add_defect("bad-encoding", line, _ENCODING_PROBLEM)
+        return False
+    for column in dict.fromkeys(header):
+        if header.count(column) > 1 or not column.strip():
+            problem = f"the column {column!r} comes {header.count(column)} times; rename the others"
+            if not column.strip():
+                problem = "a column has no name; give it one"
+            table.add_defect("wrong-column", line, problem)
+    for column in required:
+        if column not in header:
+            close = get_close_matches(column, header, n=1)
+            hint = f"rename {close[0]!r}" if close else "add it"
+            names = ", ".join(map(repr, header)) or "nothing"
+            problem = f"has no column {column!r}, only {names}; {hint}"
+            table.add_defect("wrong-column", line, problem)
+    return table.is_usable
+
+
+def _fill(
+    table: Table, rows: Iterator[tuple[int, list[str]]], required: Sequence[str], split_hint: str
+) -> None:
+    """Take the header and the rows of a TSV or CSV file."""
+    line, header = next(rows, (1, []))
+    if not header:
+        table.add_defect("empty-file", None, f"is empty; start it with a header: {required[0]} ...")
+        return
+    if not _is_header_usable(table, header, required, line):
+        return
+    key, width = header.index(required[0]), len(header)
+    cells: list[list[Any]] = [[] for _ in header]
+    for line, values in rows:
+        name = values[key] if key < len(values) else ""
+        items = (name,) if name and not _DIRTY.search(name) else ()
+        if _DIRTY.search("\t".join(values)):
+            table.add_defect("bad-encoding", line, _ENCODING_PROBLEM, *items)
+        elif len(values) != width:
+            problem = f"has {len(values)} columns, the header has {width}; {split_hint}"
+            table.add_defect("wrong-column", line, problem, *items)
+        else:
+            table.lines.append(line)
+            for column, value in zip(cells, values, strict=True):
+                column.append(value)
+    table.columns = dict(zip(header, cells, strict=True))
+
+
+def _read_tsv(table: Table, required: Sequence[str]) -> None:
+    with _open_text(table.path) as file:
+        numbered = ((line, text.rstrip("\r\n")) for line, text in enumerate(file, start=1))
+        rows = ((line, text.split("\t")) for line, text in numbered if text)
+        _fill(table, rows, required, "is there a tab inside a text, or one missing?")
+
+
+def _read_csv(table: Table, required: Sequence[str]) -> None:
+    with table.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file, strict=True)
+
+        def rows() -> Iterator[tuple[int, list[str]]]:
+            line = 1
+            for values in reader:
+                if values:
+                    yield line, values
+                line = reader.line_num + 1  # a quoted value may span lines; the first one counts
+
+        try:
+            _fill(table, rows(), required, "quote texts that hold a comma")
+        except csv.Error as error:
+            problem = f"isn't CSV from here on ({error}); is a quote missing?"
+            table.add_defect("bad-csv", reader.line_num, problem)
+
+
+def _read_json_lines(table: Table, required: Sequence[str]) -> None:
+    with _open_text(table.path) as file:
+        for line, text in enumerate(file, start=1):
+            if text.strip():
+                _read_json_line(table, line, text, required)
+
+
+def _read_json_line(table: Table, line: int, text: str, required: Sequence[str]) -> None:
+    try:
+        values = json.loads(
+            text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError) as error:
+        problem = f"isn't JSON ({error}); write one object a line"
+        table.add_defect("bad-json", line, ascii_if_broken(problem))
+        return
+    if not isinstance(values, dict):
+        table.add_defect("bad-json", line, "isn't a JSON object; write {...} in each line")
+        return
+    name = values.get(required[0])
+    items = (name,) if isinstance(name, str) and name and not _DIRTY.search(name) else ()
+    missing = [column for column in required if column not in values]
+    if any(_DIRTY.search(part) for part in (*values, *values.values()) if isinstance(part, str)):
+        table.add_defect("bad-encoding", line, _ENCODING_PROBLEM, *items)
+    elif missing:
+        names = ", ".join(map(repr, values)) or "nothing"
+        problem = f"has no {missing[0]!r}, only {names}; add it"
+        table.add_defect("wrong-column", line, problem, *items)
+    else:
+        table.add_row(line, values)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key comes twice")
+    return values
+
+
+def _refuse_constant(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON number; write null")
+
+
+def _read_parquet(table: Table, required: Sequence[str]) -> None:
+    arrow = import_optional("pyarrow", extra="parquet", feature="reading Parquet")
+    parquet = import_optional("pyarrow.parquet", extra="parquet", feature="reading Parquet")
+    try:
+        with parquet.ParquetFile(table.path) as file:
+            header = list(file.schema_arrow.names)
+            if not _is_header_usable(table, header, required, None):
+                return
+            table.columns = {column: [] for column in header}
+            for batch in file.iter_batches():
+                for column in header:
+                    cells = batch.column(column).to_pylist()
+                    table.columns[column].extend(map(_plain, cells))
+    except (arrow.ArrowException, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        table.add_defect("unreadable-file", None, f"can't be read as Parquet: {reason}")
+        return
+    table.lines = list(range(1, len(table.columns[header[0]]) + 1))
+
+
+def _plain(value: Any) -> Any:
+    """Return dates as ISO texts and decimals as numbers; the rest as it is."""
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    return float(value) if isinstance(value, Decimal) else value
+
+
+_READERS: Final[Mapping[str, Callable[[Table, Sequence[str]], None]]] = {
+    ".tsv": _read_tsv,
+    ".csv": _read_csv,
+    ".jsonl": _read_json_lines,
+    ".parquet": _read_parquet,
+}
+TABLE_SUFFIXES: Final = tuple(_READERS)
