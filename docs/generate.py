@@ -23,7 +23,7 @@ import click
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "src" / "modalhash"
 HELP_WIDTH = 88
-LOADED_ON_DEMAND = {"encoders", "methods"}
+LOADED_ON_DEMAND = {"methods"}
 BLOCK = re.compile(r"<!-- (help|settings): modalhash(.*?) -->\n.*?<!-- end -->", re.DOTALL)
 NOTE = "<!-- Written by docs/generate.py; don't edit. -->"
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from docs.generate import BLOCK, api_pages, public_names, settings_table
+from modalhash.data import COLLECTIONS
+from modalhash.encoders import ENCODERS
 from modalhash.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +46,12 @@ def test_a_method_has_a_page_with_its_settings(name: str) -> None:
     assert f"--method {name} " in text
     assert f"(methods/{name}.md)" in read(DOCS / "methods.md")
     assert f"(docs/methods/{name}.md)" in read(ROOT / "README.md")
+
+
+def test_every_collection_and_encoder_has_a_row() -> None:
+    collections, encoders = read(DOCS / "collections.md"), read(DOCS / "encoders.md")
+    assert [name for name in COLLECTIONS if f"`{name}" not in collections] == []
+    assert [name for name in ENCODERS if f"| `{name}`" not in encoders] == []
 
 
 def test_every_page_is_in_the_navigation() -> None:
