@@ -291,16 +291,12 @@ class EmbeddedIndex(HashIndex):
                 "open it with open_index"
             )
         check_model(folder, manifest.model_fingerprint, expect_model)
-        parts = {
-            part: read_array(part_path(folder, manifest, part))
-            for part in manifest.files
-            if part != "items"
-        }
+        rows = load_rows(folder, manifest)
         items = ItemStore.open(part_path(folder, manifest, "items"))
         index = cls(manifest.n_bits, model_fingerprint=manifest.model_fingerprint)
         index._items.close()
         index._items = items
-        index._rows = assemble_rows(folder, manifest, parts)
+        index._rows = rows
         return index
 
     def _describe(self, generation: int, files: Mapping[str, FileRecord]) -> Manifest:
@@ -364,17 +360,22 @@ def check_model(folder: Path, written: str, expected: str | None) -> None:
     )
 
 
-def assemble_rows(folder: Path, manifest: Manifest, parts: Mapping[str, NDArray[Any]]) -> Rows:
-    """Return the rows of an opened folder.
+def load_rows(folder: Path, manifest: Manifest) -> Rows:
+    """Map the rows of an index folder.
 
     Raises:
-        DamagedArtifactError: if the parts don't have the shapes that the manifest states.
+        DamagedArtifactError: if a part is missing or damaged, or doesn't have the shape that the
+            manifest states.
     """
+
+    def load(part: str) -> NDArray[Any]:
+        return read_array(part_path(folder, manifest, part))
+
     ids = None
     if manifest.id_kind is not None:
-        column, names = ID_COLUMNS[IdKind(manifest.id_kind)]
-        ids = column(*(parts[name] for name in names))
-    rows = Rows(parts["codes"], parts["numbers"], ids)
+        column, parts = ID_COLUMNS[IdKind(manifest.id_kind)]
+        ids = column(*map(load, parts))
+    rows = Rows(load("codes"), load("numbers"), ids)
     expected = (manifest.n_items, code_width(manifest.n_bits))
     if rows.codes.shape != expected or rows.numbers.shape != expected[:1]:
         raise DamagedArtifactError(f"{folder} is damaged: its arrays don't have the stated shapes")

@@ -39,7 +39,8 @@ ARTIFACT = "modalhash index"
 BIT_ORDER = "little"
 VERIFIED_BYTES = 64 << 20
 """Files up to this size are compared with their checksums when opened."""
-OUR_FILES = re.compile(r"\.?[a-z_]+\.(\d{6,})\.(npy|sqlite)(\..*\.part)?")
+GENERATION_FILE = re.compile(r"[a-z_]+\.(\d{6,})\.(?:npy|sqlite)")
+UNFINISHED_FILE = re.compile(r"\.(?:[a-z_]+\.\d{6,}\.(?:npy|sqlite)|manifest\.json)\..+\.part")
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def write_folder(
         StorageError: if the file system refuses; the old generation stays the current one.
     """
     refuse_foreign(folder)
-    generation = 1 + max((number for _, number in our_files(folder)), default=0)
+    generation = 1 + newest_generation(folder)
     # Whatever happens, only files that the manifest on disk doesn't name are removed.
     try:
         files = {
@@ -273,12 +274,15 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
-def our_files(folder: Path) -> list[tuple[Path, int]]:
-    """Return the files of any generation in a folder, also half-written ones, with its number."""
-    if not folder.is_dir():
-        return []
-    matches = ((path, OUR_FILES.fullmatch(path.name)) for path in folder.iterdir())
-    return [(path, int(match[1])) for path, match in matches if match]
+def newest_generation(folder: Path) -> int:
+    """Return the highest generation of any file in a folder, also of a save that was killed."""
+    matches = (GENERATION_FILE.fullmatch(name) for name in names_in(folder))
+    return max((int(match[1]) for match in matches if match), default=0)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of the files in a folder, none if there is no such folder."""
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def remove_unlisted(folder: Path) -> None:
@@ -294,7 +298,8 @@ def remove_unlisted(folder: Path) -> None:
         except ModalhashError:
             return
     with suppress(OSError):
-        for path, _ in our_files(folder):
-            if path.name not in listed:
+        for name in names_in(folder):
+            is_ours = GENERATION_FILE.fullmatch(name) or UNFINISHED_FILE.fullmatch(name)
+            if is_ours and name not in listed:
                 with suppress(OSError):
-                    path.unlink()
+                    (folder / name).unlink()
