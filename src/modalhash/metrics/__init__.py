@@ -20,6 +20,7 @@ from modalhash.metrics.ranked_measures import (
     recall_at,
 )
 from modalhash.metrics.relevance import LabelRelevance, match_items
+from modalhash.metrics.report import Report
 from modalhash.metrics.results import Curve, DirectionReport, Measure
 from modalhash.metrics.tie_groups import TieGroups
 
@@ -36,6 +37,7 @@ __all__ = [
     "MeasureSettings",
     "PairedComparison",
     "RelevanceRule",
+    "Report",
     "TieGroups",
     "Ties",
     "average_precision",

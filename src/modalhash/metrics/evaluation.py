@@ -386,7 +386,7 @@ def block_curves(
     """Yield (rows, points) precision and recall over ranks and over radii."""
     for rule, groups in block.groups.items():
         ordered = in_tie_order(groups, settings.ties)
-        inside = np.stack([hits_inside(ordered, int(k)) for k in ranks], axis=1)
+        inside = hits_inside(ordered, ranks)
         ties = settings.ties.value
         yield Key("rank precision", rule.value, ties=ties), inside / ranks
         yield Key("rank recall", rule.value, ties=ties), share_of_hits(inside, groups)

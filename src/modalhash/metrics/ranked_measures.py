@@ -29,15 +29,15 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 
-def hits_inside(groups: TieGroups, top_k: int | None) -> Floats:
+def hits_inside(groups: TieGroups, top_k: int | NDArray[np.int64] | None) -> Floats:
     """Compute the expected number of relevant items in the first `top_k` ranks.
 
     Args:
         groups: the rankings.
-        top_k: cut-off; None, or more than there are items, is the whole list.
+        top_k: cut-off, or (r,) of them; None, or more than there are items, is the whole list.
 
     Returns:
-        (q,) float64.
+        (q,) float64, or (q, r).
     """
     cut = groups.cut_at_rank(top_k)
     inside: Floats = cut.earlier_hits + cut.used * cut.hits / np.maximum(cut.size, 1)
@@ -217,10 +217,14 @@ def normalised_gain(
 
 def discounted_gain(sizes: Counts, gain_sums: Floats, top_k: int | None) -> Floats:
     """Return the (q,) sums of gain times discount over the first `top_k` ranks."""
-    ends = leading_sums(sizes)
-    n_items = int(ends[0, -1]) if len(ends) else 0
-    discounts = discount_sums(n_items)[np.minimum(ends, top_k or n_items)]
-    total: Floats = (np.diff(discounts, axis=1) * gain_sums / np.maximum(sizes, 1)).sum(axis=1)
+    n_items = int(sizes[0].sum()) if len(sizes) else 0
+    rank = min(top_k or n_items, n_items)
+    sums = discount_sums(n_items)
+    if n_items == sizes.shape[1] and (sizes == 1).all():
+        ranking: Floats = gain_sums[:, :rank] @ np.diff(sums[: rank + 1])
+        return ranking
+    discounts = np.diff(sums[np.minimum(leading_sums(sizes), rank)], axis=1)
+    total: Floats = (discounts * gain_sums / np.maximum(sizes, 1)).sum(axis=1)
     return total
 
 

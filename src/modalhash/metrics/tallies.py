@@ -26,7 +26,7 @@ ScoreBlocks = Callable[[slice], NDArray[np.floating]]
 """Gives the (rows, m) scores of a block of queries with all items; larger is better."""
 
 TILE_PAIRS = 1 << 17
-SORTED_PAIRS = 1 << 19
+SORTED_PAIRS = 1 << 18
 HISTOGRAM_CELLS = 1 << 21
 MOST_BLOCK_ROWS = 128
 
@@ -302,16 +302,17 @@ def in_order(
         queries: the block.
         order: (rows, m) database rows, nearest first.
     """
-    ones = np.ones(order.shape, np.int64)
     states = np.take_along_axis(truth.states(queries, slice(0, order.shape[1])), order, axis=1)
     groups = {
-        rule: TieGroups(ones, mask[states].astype(np.int64))
+        rule: TieGroups.from_ranking(mask.astype(np.int64)[states])
         for rule, mask in truth.binary_states().items()
     }
     if RelevanceRule.PAIR in truth.rules:
         flags = np.take_along_axis(target_flags(truth, queries, order.shape[1]), order, axis=1)
-        groups[RelevanceRule.PAIR] = TieGroups(ones, flags.astype(np.int64))
-    return groups, None if gains is None else GainGroups(ones, gains[states])
+        groups[RelevanceRule.PAIR] = TieGroups.from_ranking(flags)
+    if gains is None:
+        return groups, None
+    return groups, GainGroups(np.broadcast_to(np.int64(1), order.shape), gains[states])
 
 
 def target_flags(truth: Truth, queries: slice, n_items: int) -> NDArray[np.bool_]:

@@ -1,6 +1,6 @@
 """A ranking with ties: how many items, and how many relevant ones, stand at each distance."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -49,13 +49,15 @@ def harmonic_differences(starts: Counts, lengths: Counts, n_items: int) -> Float
 class Cut:
     """Where a cut through q rankings falls: one group of each, and how it stands there.
 
+    All are (q,), or (q, r) for r cuts through each ranking.
+
     Attributes:
-        index: (q,) groups that lie wholly before the cut.
-        size: (q,) items of the group it goes through; 0 if it is behind all groups.
-        hits: (q,) relevant ones among them.
-        start: (q,) items before that group.
-        earlier_hits: (q,) relevant ones before that group.
-        used: (q,) items of the group that are inside the cut, less than `size`.
+        index: groups that lie wholly before the cut.
+        size: items of the group it goes through; 0 if it is behind all groups.
+        hits: relevant ones among them.
+        start: items before that group.
+        earlier_hits: relevant ones before that group.
+        used: items of the group that are inside the cut, less than `size`.
     """
 
     index: Counts
@@ -99,10 +101,10 @@ class TieGroups:
             >>> TieGroups.from_ranking([[1, 0, 1]]).hits.tolist()
             [[1, 0, 1]]
         """
-        hits = np.asarray(is_relevant).astype(np.int64)
+        hits = np.asarray(is_relevant).astype(np.int64, copy=False)
         if hits.ndim != 2:
             raise ShapeError(f"is_relevant has shape {hits.shape}, expected two axes (q, m)")
-        return cls(np.ones_like(hits), hits)
+        return cls(np.broadcast_to(np.int64(1), hits.shape), hits)
 
     def __post_init__(self) -> None:
         """Check the shapes and that all rankings have the same number of items."""
@@ -118,6 +120,9 @@ class TieGroups:
     @cached_property
     def ends(self) -> Counts:
         """(q, g + 1) items before each group, and at the end all of them."""
+        if self.is_ranking:
+            n_queries, n_groups = self.sizes.shape
+            return np.broadcast_to(np.arange(n_groups + 1), (n_queries, n_groups + 1))
         return leading_sums(self.sizes)
 
     @cached_property
@@ -146,6 +151,11 @@ class TieGroups:
         return self.hit_ends[:, -1]
 
     @cached_property
+    def is_ranking(self) -> bool:
+        """Whether every group is one item."""
+        return bool((self.sizes == 1).all())
+
+    @cached_property
     def is_untied(self) -> bool:
         """Whether no group has two items."""
         return int(self.sizes.max(initial=0)) <= 1
@@ -165,39 +175,62 @@ class TieGroups:
         )
         return TieGroups(sizes, hits)
 
-    def cut_at_rank(self, top_k: int | None) -> Cut:
-        """Return where the list ends if only its first `top_k` ranks count; None is all."""
-        rank = self.n_items if top_k is None else min(top_k, self.n_items)
-        if self.is_untied and self.sizes.shape[1] == self.n_items:
-            return self.cut(np.full(len(self.sizes), rank), rank)
-        return self.cut((self.ends[:, 1:] <= rank).sum(axis=1), rank)
+    def cut_at_rank(self, top_k: int | NDArray[np.int64] | None) -> Cut:
+        """Return where the list ends if only its first `top_k` ranks count.
+
+        Args:
+            top_k: a rank; None is all; (r,) ranks give a cut of (q, r) arrays.
+        """
+        ranks = np.minimum(self.n_items if top_k is None else top_k, self.n_items)
+        ranks = np.broadcast_to(ranks, (len(self.sizes), *ranks.shape))
+        cut = self.cut(ranks if self.is_ranking else groups_before(self.ends, ranks))
+        return replace(cut, used=ranks - cut.start)
 
     def cut_at_hit(self, n_hits: Counts) -> Cut:
-        """Return the cut whose group holds hit number `n_hits` + 1; `used` is of no meaning.
+        """Return the cut whose group holds hit number `n_hits` + 1; `used` is 0.
 
         Args:
             n_hits: (q,) relevant items to take.
         """
-        return self.cut((self.hit_ends[:, 1:] <= n_hits[:, None]).sum(axis=1), None)
+        return self.cut(groups_before(self.hit_ends, n_hits))
 
-    def cut(self, index: Counts, rank: int | None) -> Cut:
-        """Return the cut through the groups `index` (q,), at `rank` items from the start."""
-        start, earlier_hits = pick(self.ends, index), pick(self.hit_ends, index)
+    def cut(self, index: Counts) -> Cut:
+        """Return the cut before the first item of group `index`, (q,) or (q, r)."""
         is_inside = index < self.sizes.shape[1]
         last = np.minimum(index, self.sizes.shape[1] - 1)
         return Cut(
             index=index,
             size=np.where(is_inside, pick(self.sizes, last), 0),
             hits=np.where(is_inside, pick(self.hits, last), 0),
-            start=start,
-            earlier_hits=earlier_hits,
-            used=np.zeros_like(start) if rank is None else rank - start,
+            start=pick(self.ends, index),
+            earlier_hits=pick(self.hit_ends, index),
+            used=np.zeros_like(index),
         )
 
 
+def groups_before(ends: Counts, limits: Counts) -> Counts:
+    """Count the groups of each row that end at `limits` or before.
+
+    Args:
+        ends: (q, g + 1) as in `TieGroups`, from 0 and never falling.
+        limits: (q,) or (q, r), at least 0.
+
+    Returns:
+        Of the shape of `limits`, in [0, g].
+    """
+    # One search in all rows at once: each is lifted above the one before.
+    lift = np.arange(len(ends)) * (int(max(ends.max(initial=0), limits.max(initial=0))) + 1)
+    places = np.searchsorted(
+        (ends + lift[:, None]).ravel(), limits + lift.reshape(-1, *[1] * (limits.ndim - 1)), "right"
+    )
+    first = np.arange(len(ends)) * ends.shape[1] + 1
+    return places - first.reshape(-1, *[1] * (limits.ndim - 1))
+
+
 def pick(table: NDArray[Any], index: Counts) -> NDArray[Any]:
-    """Return entry `index[row]` of each row of `table`."""
-    return np.take_along_axis(table, index[:, None], axis=1)[:, 0]
+    """Return the entries `index`, (q,) or (q, r), of each row of `table`."""
+    rows = np.arange(len(table)).reshape(-1, *[1] * (index.ndim - 1))
+    return table[rows, index]
 
 
 def leading_sums(values: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,91 @@
+"""What an evaluation says as a whole: every number with its split, counts, formula and tie rule."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from modalhash.errors import InputError
+from modalhash.metrics.results import DirectionReport, Measure
+
+__all__ = ["Report"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """The measures of one model (or of any codes) on one split.
+
+    Attributes:
+        n_bits: bits of a code.
+        split: where queries come from, or None for codes without a collection.
+        database: what is ranked for relevance by labels, by name, or None.
+        counts: queries, database items and the like, by name.
+        directions: one report a direction and rule (labels rank the database, pairs the split).
+        about: method, encoder, collection, seed and whatever else says what was measured.
+        notes: what a reader must know (no labels, say).
+    """
+
+    n_bits: int
+    split: str | None
+    database: str | None
+    counts: Mapping[str, int]
+    directions: tuple[DirectionReport, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """All numbers."""
+        return tuple(measure for one in self.directions for measure in one.measures)
+
+    def value(
+        self,
+        measure: str,
+        direction: str,
+        *,
+        relevance: str,
+        k: int | None = None,
+        convention: str | None = None,
+    ) -> float:
+        """Return one number.
+
+        Raises:
+            InputError: if none or more than one fits.
+        """
+        for one in self.directions:
+            if one.direction == direction and any(
+                found.relevance == relevance for found in one.measures
+            ):
+                return one.find(measure, relevance=relevance, k=k, convention=convention).value
+        raise InputError(f"the report has nothing on {direction} with relevance {relevance!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `evaluate --json` and `score --json` give; NaN becomes null."""
+        return {
+            "format": FORMAT,
+            "n_bits": self.n_bits,
+            "split": self.split,
+            "database": self.database,
+            "about": dict(self.about),
+            "counts": dict(self.counts),
+            "notes": list(self.notes),
+            "measures": [measure_json(measure) for measure in self.measures],
+        }
+
+
+def measure_json(measure: Measure) -> dict[str, Any]:
+    """Return one measure as JSON."""
+    return {
+        "measure": measure.measure,
+        "k": measure.k,
+        "direction": measure.direction,
+        "relevance": measure.relevance,
+        "convention": measure.convention,
+        "ties": measure.ties,
+        "value": None if math.isnan(measure.value) else measure.value,
+        "n_queries": measure.n_queries,
+        "n_database": measure.n_database,
+        "interval": None if measure.interval is None else list(measure.interval),
+    }
