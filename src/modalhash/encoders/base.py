@@ -11,9 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modalhash.errors import ShapeError
+from modalhash.errors import InputError, ShapeError
 
-__all__ = ["Encoder", "FeatureTable", "Identity", "ImageTower", "TextTower", "TowerOutput"]
+__all__ = [
+    "Encoder",
+    "FeatureTable",
+    "Identity",
+    "ImageTower",
+    "TextTower",
+    "Tower",
+    "TowerOutput",
+    "require_texts",
+]
 
 Identity = Mapping[str, Any]
 """What makes two towers interchangeable, as JSON: name, version, weights' hash, width."""
@@ -53,10 +62,14 @@ class Tower(ABC):
     Attributes:
         width: d, the width of pooled features.
         token_width: w, the width of content tokens; None if the tower has none.
+        device: where it computes, as torch names it ("cpu", "cuda:0").
+        item_bytes: about how much memory encoding takes, an item of the batch.
     """
 
     width: int
     token_width: int | None = None
+    device: str = "cpu"
+    item_bytes: int = 32 << 20
 
     @abstractmethod
     def identity(self) -> Identity:
@@ -112,8 +125,27 @@ class TextTower(Tower):
             with_tokens: also return content tokens.
 
         Raises:
+            InputError: if a text is empty, see `require_texts`.
             FeatureError: if tokens are asked of a tower that has none.
         """
+
+
+def require_texts(texts: Sequence[str]) -> None:
+    """Refuse an empty batch and texts of nothing but white space.
+
+    Raises:
+        InputError: naming the place of the first empty text.
+
+    Example:
+        >>> require_texts(["a dog", " "])
+        Traceback (most recent call last):
+        modalhash.errors.InputError: texts[1] is empty: give at least one word
+    """
+    if not texts:
+        raise InputError("texts is empty: give at least one text")
+    for place, text in enumerate(texts):
+        if not text.strip():
+            raise InputError(f"texts[{place}] is empty: give at least one word")
 
 
 @dataclass(frozen=True)
@@ -148,6 +180,10 @@ class FeatureTable(Protocol):
     @property
     def width(self) -> int:
         """Width d of pooled features."""
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype that the numbers are kept in: "float16" or "float32"."""
 
     @property
     def token_shape(self) -> tuple[int, int] | None:

@@ -1,0 +1,25 @@
+"""The device a tower computes on, checked once."""
+
+import torch
+
+from modalhash.errors import SettingError
+
+__all__ = ["torch_device"]
+
+
+def torch_device(device: str) -> torch.device:
+    """Return torch's device of that name after trying it.
+
+    Args:
+        device: "cpu", "cuda", "cuda:1", "mps", ...
+
+    Raises:
+        SettingError: if torch doesn't know the name or this machine doesn't have the device.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SettingError(f"device {device!r} can't be used ({reason}): try 'cpu'") from error
+    return found

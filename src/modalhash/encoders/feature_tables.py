@@ -1,0 +1,80 @@
+"""Features in memory, and the checks that every table of features makes."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.errors import FeatureError, InputError, ShapeError
+
+__all__ = ["ArrayTable", "checked_rows", "no_tokens"]
+
+
+def no_tokens(what: str) -> FeatureError:
+    """Return the error of asking for tokens where there are none."""
+    return FeatureError(
+        f"{what} hold no content tokens: extract them with `with_tokens=True` and an encoder that "
+        "has them ('offline' or 'clip')"
+    )
+
+
+def checked_rows(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
+    """Return row numbers after checking them.
+
+    Raises:
+        ShapeError: if they aren't a vector of integers.
+        InputError: if one isn't in [0, n_rows).
+    """
+    rows = np.asarray(rows)
+    if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
+        raise ShapeError(f"rows has shape {rows.shape} and dtype {rows.dtype}, expected integers")
+    if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < n_rows:
+        raise InputError(
+            f"rows reach from {rows.min()} to {rows.max()}, but there are {n_rows}, counted from 0"
+        )
+    return rows.astype(np.int64)
+
+
+class ArrayTable:
+    """Features that are in memory: what a collection brings, or a small set.
+
+    Args:
+        pooled: (n, d) float32.
+        name: what messages call them.
+    """
+
+    def __init__(self, pooled: NDArray[np.float32], name: str = "the features") -> None:
+        self._pooled, self._name = pooled, name
+
+    @property
+    def width(self) -> int:
+        """Width d of pooled features."""
+        return int(self._pooled.shape[1])
+
+    @property
+    def dtype(self) -> str:
+        """Numbers stay as they were brought: "float32"."""
+        return "float32"
+
+    @property
+    def token_shape(self) -> None:
+        """None: arrays bring no tokens."""
+        return None
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._pooled)
+
+    def pooled(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the features of some rows, (k, d) float32, in the order asked for.
+
+        Raises:
+            ShapeError, InputError: if rows aren't row numbers.
+        """
+        return self._pooled[checked_rows(rows, len(self))].astype(np.float32, copy=False)
+
+    def tokens(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Raise: arrays bring no tokens.
+
+        Raises:
+            FeatureError: always.
+        """
+        raise no_tokens(self._name)

@@ -1,0 +1,199 @@
+"""The table of encoders, loaded on demand: importing this imports no torch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modalhash.encoders.base import Encoder, ImageTower, TextTower
+from modalhash.encoders.bow import BagOfWordsTower, BowSettings
+from modalhash.encoders.precomputed import (
+    PrecomputedImageTower,
+    PrecomputedTextTower,
+    width_of_state,
+)
+from modalhash.errors import InputError, SettingError, UnknownNameError
+from modalhash.extras import import_optional
+
+__all__ = ["ENCODERS", "load_encoder"]
+
+ENCODERS: Mapping[str, str] = {
+    "bow": "bag of words or tags, text only; bow:SIZE, bow:SIZE,min_count=N,counts",
+    "clip": "CLIP, SigLIP or Chinese-CLIP through transformers; clip:HUB_NAME or clip:FOLDER",
+    "offline": "EfficientNet-Lite0 and MiniLM from installed packages; never needs a network",
+    "precomputed": "feature arrays that the collection brings",
+}
+"""What `load_encoder` knows, with a line on each; A+B takes pictures from A and texts from B."""
+
+
+@dataclass(frozen=True)
+class TowerRequest:
+    """What a tower is built from.
+
+    Attributes:
+        options: what stands behind the colon of the encoder's name.
+        state: what was fitted to data, from the model artifact; empty for a new one.
+        device: where it computes.
+    """
+
+    options: str = ""
+    state: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+def load_encoder(
+    name: str,
+    *,
+    image_state: Mapping[str, Any] | None = None,
+    text_state: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> Encoder:
+    """Return the encoder of a name.
+
+    Args:
+        name: a key of `ENCODERS`, with options behind a colon where it takes some
+            ("clip:FOLDER"), or a pair such as "clip+bow": pictures from the first, texts from
+            the second.
+        image_state: what `encoder.image.state()` gave when a model was saved.
+        text_state: what `encoder.text.state()` gave when a model was saved.
+        device: where towers compute, as torch names it.
+
+    Raises:
+        UnknownNameError: if there is no encoder of that name, listing those there are.
+        InputError: if the encoder has no tower for a modality.
+        SettingError: if its options aren't understood or the device isn't there.
+        MissingExtraError: if an optional dependency isn't installed.
+        ModelUnavailableError: if weights can't be had.
+
+    Example:
+        >>> encoder = load_encoder("precomputed+bow", image_state={"width": 4096})
+        >>> encoder.image.width
+        4096
+    """
+    image_name, text_name = split_pair(name)
+    image_kind, image_options = kind_and_options(image_name)
+    text_kind, text_options = kind_and_options(text_name)
+    if image_kind not in IMAGE_TOWERS:
+        raise InputError(
+            f"encoder {image_kind!r} has no image tower: pair it, as in 'offline+{image_kind}'"
+        )
+    return Encoder(
+        name,
+        IMAGE_TOWERS[image_kind](TowerRequest(image_options, image_state or {}, device)),
+        TEXT_TOWERS[text_kind](TowerRequest(text_options, text_state or {}, device)),
+    )
+
+
+def split_pair(name: str) -> tuple[str, str]:
+    """Return the names of the image and the text tower; they are the same unless it is a pair.
+
+    A plus sign inside a folder's name isn't taken for a pair: behind the sign of a pair stands
+    the name of an encoder.
+
+    Example:
+        >>> split_pair("clip:models/a+b+bow:500")
+        ('clip:models/a+b', 'bow:500')
+        >>> split_pair("offline")
+        ('offline', 'offline')
+    """
+    kind, _, options = name.partition(":")
+    if kind in ENCODERS and options and Path(options).expanduser().is_dir():
+        return name, name
+    for place, sign in enumerate(name):
+        if sign == "+" and name[place + 1 :].partition(":")[0].partition("+")[0] in ENCODERS:
+            return name[:place], name[place + 1 :]
+    if "+" in name and ":" not in name:
+        kind_and_options(name.partition("+")[2])
+    return name, name
+
+
+def kind_and_options(name: str) -> tuple[str, str]:
+    """Return what stands before and behind the colon.
+
+    Raises:
+        UnknownNameError: if there is no encoder of that name.
+    """
+    kind, _, options = name.partition(":")
+    if kind not in ENCODERS:
+        raise UnknownNameError("encoder", kind, ENCODERS)
+    return kind, options
+
+
+def require_no_options(kind: str, request: TowerRequest) -> None:
+    """Refuse options of an encoder that takes none.
+
+    Raises:
+        SettingError: if there are some.
+    """
+    if request.options:
+        raise SettingError(
+            f"encoder {kind!r} takes no options, but {request.options!r} was given: "
+            f"write just {kind!r}"
+        )
+
+
+def offline_image(request: TowerRequest) -> ImageTower:
+    """Return the image tower of `offline`."""
+    require_no_options("offline", request)
+    import_optional("torch", extra="offline", feature="the offline encoder")
+    from modalhash.encoders.offline_image import OfflineImageTower
+
+    return OfflineImageTower(request.device)
+
+
+def offline_text(request: TowerRequest) -> TextTower:
+    """Return the text tower of `offline`."""
+    require_no_options("offline", request)
+    import_optional("torch", extra="offline", feature="the offline encoder")
+    from modalhash.encoders.offline_text import OfflineTextTower
+
+    return OfflineTextTower(request.device)
+
+
+def clip_image(request: TowerRequest) -> ImageTower:
+    """Return the image tower of `clip`."""
+    import_optional("torch", extra="clip", feature="the clip encoder")
+    from modalhash.encoders.clip import DEFAULT_MODEL, ClipImageTower
+
+    return ClipImageTower(request.options or DEFAULT_MODEL, request.device)
+
+
+def clip_text(request: TowerRequest) -> TextTower:
+    """Return the text tower of `clip`."""
+    import_optional("torch", extra="clip", feature="the clip encoder")
+    from modalhash.encoders.clip import DEFAULT_MODEL, ClipTextTower
+
+    return ClipTextTower(request.options or DEFAULT_MODEL, request.device)
+
+
+def bow_text(request: TowerRequest) -> TextTower:
+    """Return the tower of `bow`, fitted if there is a state."""
+    settings = BowSettings.from_options(request.options)
+    if not request.state:
+        return BagOfWordsTower(settings)
+    return BagOfWordsTower.from_state(settings, request.state)
+
+
+def precomputed_image(request: TowerRequest) -> ImageTower:
+    """Return the image tower of `precomputed`."""
+    require_no_options("precomputed", request)
+    return PrecomputedImageTower(width_of_state(request.state))
+
+
+def precomputed_text(request: TowerRequest) -> TextTower:
+    """Return the text tower of `precomputed`."""
+    require_no_options("precomputed", request)
+    return PrecomputedTextTower(width_of_state(request.state))
+
+
+IMAGE_TOWERS: Mapping[str, Callable[[TowerRequest], ImageTower]] = {
+    "clip": clip_image,
+    "offline": offline_image,
+    "precomputed": precomputed_image,
+}
+TEXT_TOWERS: Mapping[str, Callable[[TowerRequest], TextTower]] = {
+    "bow": bow_text,
+    "clip": clip_text,
+    "offline": offline_text,
+    "precomputed": precomputed_text,
+}
