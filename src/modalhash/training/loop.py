@@ -1,5 +1,6 @@
 """The training loop: the only one there is."""
 
+import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from modalhash.errors import FeatureError, InputError, SettingError, TrainingError
+from modalhash.files import write_text
 from modalhash.layers import FeatureScaling, ScalingRule
 from modalhash.methods.base import (
     ClosedFormMethod,
@@ -55,7 +57,7 @@ class TrainingPlan:
         n_bits: b.
         seed: decides initial weights, orders, captions, dropout and the validation split.
         device: where.
-        checkpoint_folder: where checkpoints go; None keeps none.
+        run_folder: where `checkpoint/` and `log.jsonl` go; None keeps neither.
     """
 
     method: Method
@@ -63,7 +65,7 @@ class TrainingPlan:
     n_bits: int
     seed: int = 0
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable
-    checkpoint_folder: Path | None = None
+    run_folder: Path | None = None
 
     def __post_init__(self) -> None:
         """Check the range of bits and seed."""
@@ -153,8 +155,8 @@ class GradientRun:
 
     def train(self, *, resume: bool, progress: Progress) -> TrainingResult:
         """Run all epochs that aren't done yet."""
-        folder = self.plan.checkpoint_folder
-        checkpoints = Checkpoints(folder) if folder else None
+        folder = self.plan.run_folder
+        checkpoints = Checkpoints(folder / "checkpoint") if folder else None
         first = self.restore(checkpoints) if checkpoints and resume else 0
         if not first:
             self.method.before_training(self.heads, self.pairs)
@@ -165,6 +167,9 @@ class GradientRun:
             self.finish_epoch(epoch, means, time.perf_counter() - started)
             if checkpoints:
                 checkpoints.save(self.checkpoint(epoch + 1))
+            if folder:
+                lines = (json.dumps(entry) + "\n" for entry in self.log)
+                write_text(folder / "log.jsonl", "".join(lines))
         if self.best_epoch is not None:
             self.parts.load_state_dict(self.best_parts)
         best = n_epochs - 1 if self.best_epoch is None else self.best_epoch
@@ -235,8 +240,8 @@ class GradientRun:
             return
         terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         kept = (
-            f"the checkpoint after epoch {epoch} is kept in {self.plan.checkpoint_folder}"
-            if epoch and self.plan.checkpoint_folder
+            f"the checkpoint after epoch {epoch} is kept in {self.plan.run_folder}"
+            if epoch and self.plan.run_folder
             else "no epoch was finished"
         )
         raise TrainingError(

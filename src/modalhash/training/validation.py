@@ -5,9 +5,10 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Signs, binarise, hamming_distances, pack
+from modalhash.codes import Signs, binarise, pack
 from modalhash.encoders.base import FeatureTable
 from modalhash.methods.hasher import Hasher, HashTower
+from modalhash.metrics import evaluate_direction
 from modalhash.training.pairs import TrainingData
 
 __all__ = ["constant_bits", "pair_recall", "warn_of_collapse"]
@@ -19,10 +20,17 @@ logger = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
 
 
-def signs_of(tower: HashTower, table: FeatureTable, rows: Rows, *, with_tokens: bool) -> Signs:
-    """Return the signs of some rows, (k, b) int8."""
-    tokens, mask = table.tokens(rows) if with_tokens else (None, None)
-    return binarise(tower.relaxed(table.pooled(rows), tokens, mask))
+def both_signs(hasher: Hasher, data: TrainingData, items: Rows) -> tuple[Signs, Signs]:
+    """Return the signs of some items' pictures and of their first texts, (k, b) int8 each."""
+
+    def signs(tower: HashTower, table: FeatureTable, rows: Rows) -> Signs:
+        tokens, mask = table.tokens(rows) if data.with_tokens else (None, None)
+        return binarise(tower.relaxed(table.pooled(rows), tokens, mask))
+
+    return (
+        signs(hasher.image, data.image, items),
+        signs(hasher.text, data.text, data.caption_starts[items]),
+    )
 
 
 def pair_recall(hasher: Hasher, data: TrainingData, items: Rows) -> float:
@@ -39,27 +47,29 @@ def pair_recall(hasher: Hasher, data: TrainingData, items: Rows) -> float:
     Returns:
         Mean of both directions, in [0, 1]; larger is better.
     """
-    image_signs = signs_of(hasher.image, data.image, items, with_tokens=data.with_tokens)
-    captions = data.caption_starts[items]
-    text_signs = signs_of(hasher.text, data.text, captions, with_tokens=data.with_tokens)
-    distances = hamming_distances(pack(image_signs), pack(text_signs))
-    own = np.diag(distances)
-    recalls = []
-    for ranking in (distances, distances.T):
-        nearer = (ranking < own[:, None]).sum(axis=1)
-        tied = (ranking == own[:, None]).sum(axis=1)
-        recalls.append(np.clip((RECALL_AT - nearer) / tied, 0, 1).mean())
+    image_signs, text_signs = both_signs(hasher, data, items)
+    image_codes, text_codes = pack(image_signs), pack(text_signs)
+    own = np.arange(len(items))
+    recalls = [
+        evaluate_direction(
+            queries, database, hasher.n_bits, direction=direction, query_targets=own,
+            recall_at=(RECALL_AT,),
+        ).find("recall", k=RECALL_AT, relevance="pair").value
+        for direction, queries, database in (
+            ("image_to_text", image_codes, text_codes),
+            ("text_to_image", text_codes, image_codes),
+        )
+    ]  # fmt: skip
     return float(np.mean(recalls))
 
 
 def constant_bits(hasher: Hasher, data: TrainingData) -> tuple[int, int]:
     """Return how many bits never change over a sample of training items: of images, of texts."""
     step = max(1, len(data.items) // SAMPLE)
-    items = data.items[::step]
-    image_signs = signs_of(hasher.image, data.image, items, with_tokens=data.with_tokens)
-    captions = data.caption_starts[items]
-    text_signs = signs_of(hasher.text, data.text, captions, with_tokens=data.with_tokens)
-    return tuple(int((signs == signs[0]).all(axis=0).sum()) for signs in (image_signs, text_signs))  # type: ignore[return-value]
+    return tuple(  # type: ignore[return-value]
+        int((signs == signs[0]).all(axis=0).sum())
+        for signs in both_signs(hasher, data, data.items[::step])
+    )
 
 
 def warn_of_collapse(n_constant: tuple[int, int], n_bits: int, epoch: int) -> None:

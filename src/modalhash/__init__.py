@@ -1,0 +1,54 @@
+"""Cross-modal hashing retrieval: short binary codes that let texts find pictures and back.
+
+The verbs are loaded on first use, so that importing this costs nothing::
+
+    import modalhash as mh
+
+    model = mh.train("icons", output="runs/icons")
+    index = mh.build_index(model, output="icons.index")
+    index.search(text="a cup of coffee").hits[0].id
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modalhash.api import (
+        build_index,
+        encode,
+        evaluate,
+        extract_features,
+        load_collection,
+        load_model,
+        open_index,
+        train,
+    )
+
+__all__ = [
+    "build_index",
+    "encode",
+    "evaluate",
+    "extract_features",
+    "load_collection",
+    "load_model",
+    "open_index",
+    "train",
+]
+
+LOADED_ON_USE = dict.fromkeys(__all__, "modalhash.api") | {
+    # Reading a collection needs no torch.
+    "load_collection": "modalhash.data",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a verb when it is first asked for (PEP 562)."""
+    if name not in LOADED_ON_USE:
+        raise AttributeError(f"module 'modalhash' has no attribute {name!r}")
+    value = getattr(import_module(LOADED_ON_USE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,75 @@
+"""The model card: what a reader should know of a model, as Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from modalhash.codes import code_width
+
+__all__ = ["model_card"]
+
+
+def model_card(record: Mapping[str, Any]) -> str:
+    """Write the card of a model.
+
+    Args:
+        record: the entries of `ModelRecord`.
+
+    Returns:
+        Markdown, ending in a newline.
+    """
+    trained_on = record["trained_on"]
+    lines = [
+        f"# {record['title']}, {record['n_bits']} bits, trained on {trained_on['collection']}",
+        "",
+        (
+            f"Hash functions for pictures and texts: each becomes {record['n_bits']} bits "
+            f"({code_width(record['n_bits'])} bytes), compared by Hamming distance. Trained with "
+            f"modalhash {record['modalhash']}."
+        ),
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import modalhash as mh",
+        "",
+        'model = mh.load_model("THIS_FOLDER")',
+        'codes = model.encode_texts(["a dog running through snow"])',
+        "```",
+        "",
+        "## Trained on",
+        "",
+        table(trained_on),
+        "",
+        (
+            "The model knows what these pairs show and little else; measure it on your own data "
+            "with `modalhash evaluate` before you rely on it."
+        ),
+        "",
+        "## How",
+        "",
+        table(
+            {
+                "method": f"{record['title']} (`{record['method']}`)",
+                "preset": record["preset"] or "none",
+                "encoder": f"`{record['encoder']['name']}`",
+                "seed": record["seed"],
+                **record["results"],
+            }
+        ),
+        "",
+        "### Method settings",
+        "",
+        table(record["settings"]) if record["settings"] else "None.",
+        "",
+        "### Training settings",
+        "",
+        table(record["training"]),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def table(entries: Mapping[str, Any]) -> str:
+    """Return a two-column Markdown table."""
+    rows = [f"| {name} | {value} |" for name, value in entries.items()]
+    return "\n".join(["| | |", "| --- | --- |", *rows])

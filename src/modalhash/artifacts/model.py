@@ -1,0 +1,286 @@
+"""A trained model: hasher, encoder and where it came from; safetensors and JSON, no pickle."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from modalhash.artifacts.card import model_card
+from modalhash.codes import Codes
+from modalhash.data import Modality
+from modalhash.encoders import Encoder, load_encoder
+from modalhash.errors import (
+    ArtifactError,
+    DamagedArtifactError,
+    FeatureError,
+    InputError,
+    StorageError,
+)
+from modalhash.files import read_json, write_bytes, write_json, write_text
+from modalhash.methods.hasher import Hasher, HashTower
+
+__all__ = ["HashModel", "ModelRecord", "load_model", "save_model"]
+
+FORMAT = 1
+WEIGHTS, RECORD, CARD = "model.safetensors", "model.json", "README.md"
+ENCODE_BATCH = 32
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What a model says of itself; the content of `model.json`.
+
+    Attributes:
+        method: name in the table of methods.
+        title: as people write it.
+        n_bits: bits of a code.
+        settings: the method's full settings.
+        training: the full training settings.
+        preset: the preset they came from, or "".
+        seed: of the run.
+        encoder: `name`, towers' `identity`, their fitted `image_state` and `text_state`.
+        feature_dtype: modality to the dtype that its features are rounded to, when training and
+            when encoding alike.
+        trained_on: collection, source, fingerprint, split and counts.
+        towers: description that the hasher is rebuilt from.
+        results: what training found: best epoch, last losses.
+        modalhash: version that wrote it.
+        weights_sha256: of the weights file; also the model's fingerprint.
+    """
+
+    method: str
+    title: str
+    n_bits: int
+    settings: Mapping[str, Any]
+    training: Mapping[str, Any]
+    seed: int
+    encoder: Mapping[str, Any]
+    feature_dtype: Mapping[str, str]
+    trained_on: Mapping[str, Any]
+    towers: Mapping[str, Any]
+    preset: str = ""
+    results: Mapping[str, Any] = field(default_factory=dict)
+    modalhash: str = field(default_factory=lambda: version("modalhash"))
+    weights_sha256: str = ""
+
+
+class HashModel:
+    """Encodes texts, pictures and features to packed codes, one modality at a time.
+
+    Args:
+        hasher: the towers.
+        record: what the model says of itself.
+        device: where its encoder computes.
+    """
+
+    def __init__(self, hasher: Hasher, record: ModelRecord, *, device: str = "cpu") -> None:
+        self.hasher, self.record, self.device = hasher, record, device
+
+    @property
+    def n_bits(self) -> int:
+        """Bits of a code."""
+        return self.record.n_bits
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights: codes of two models compare only if these are equal."""
+        return self.record.weights_sha256
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder the model was trained with, loaded when first used.
+
+        Raises:
+            ArtifactError: if its weights aren't the ones the model was trained with.
+            ModelUnavailableError: if its weights can't be had.
+        """
+        stated = self.record.encoder
+        encoder = load_encoder(
+            stated["name"],
+            image_state=stated["image_state"],
+            text_state=stated["text_state"],
+            device=self.device,
+        )
+        if dict(encoder.identity()) != stated["identity"]:
+            raise ArtifactError(
+                f"the encoder {stated['name']!r} isn't the one this model was trained with: "
+                f"now {dict(encoder.identity())}, then {stated['identity']}; install the same "
+                "version, or train again"
+            )
+        return encoder
+
+    def encode_texts(self, texts: Sequence[str]) -> Codes:
+        """Encode texts.
+
+        Args:
+            texts: none empty; may be an empty list.
+
+        Returns:
+            (n, p) uint8. A text's code doesn't depend on the other texts.
+
+        Raises:
+            InputError: if a text is empty.
+        """
+        for position, text in enumerate(texts):
+            if not text.strip():
+                raise InputError(f"texts[{position}] is empty: there is nothing to search for")
+        pooled = [
+            self.encoder.text.encode([text]).pooled for text in texts
+        ]  # one at a time: batch mates must not reach a feature, not even by rounding
+        return self.encode_features(stacked(pooled, self.hasher.text.width), "text")
+
+    def encode_images(self, images: Sequence[Path | str | Image.Image]) -> Codes:
+        """Encode pictures.
+
+        Args:
+            images: files or opened pictures; may be an empty list.
+
+        Returns:
+            (n, p) uint8. A picture's code doesn't depend on the other pictures.
+
+        Raises:
+            InputError: if a file is no picture.
+            StorageError: if a file can't be read.
+        """
+        tower = self.encoder.image
+        pooled = [tower.encode([tower.prepare(open_picture(image))]).pooled for image in images]
+        return self.encode_features(stacked(pooled, self.hasher.image.width), "image")
+
+    def encode_features(self, features: NDArray[np.floating[Any]], modality: Modality) -> Codes:
+        """Encode features that the model's encoder made.
+
+        Args:
+            features: (n, d), finite.
+            modality: whose they are.
+
+        Returns:
+            (n, p) uint8.
+
+        Raises:
+            FeatureError: if the width isn't the model's, or a value isn't finite.
+        """
+        return self.tower(modality).encode(self.rounded(features, modality))
+
+    def relaxed_features(
+        self, features: NDArray[np.floating[Any]], modality: Modality
+    ) -> NDArray[np.float32]:
+        """Return the relaxed codes of features, (n, b) float32; see `encode_features`."""
+        return self.tower(modality).relaxed(self.rounded(features, modality))
+
+    def tower(self, modality: Modality) -> HashTower:
+        """Return the tower of one modality."""
+        return self.hasher.image if modality == "image" else self.hasher.text
+
+    def rounded(
+        self, features: NDArray[np.floating[Any]], modality: Modality
+    ) -> NDArray[np.float32]:
+        """Return features rounded as stored ones are, so that both give the same codes."""
+        stored = np.asarray(features).astype(self.record.feature_dtype[modality])
+        return stored.astype(np.float32)
+
+    def check_features_of(self, identity: Mapping[str, Any]) -> None:
+        """Refuse features of another encoder.
+
+        Raises:
+            FeatureError: naming both encoders.
+        """
+        stated = self.record.encoder["identity"]
+        if any(identity[side] != stated[side] for side in ("image", "text")):
+            raise FeatureError(
+                f"these features come from the encoder {identity['name']!r}, the model was trained "
+                f"on those of {stated['name']!r}: extract features with "
+                f"`--encoder {stated['name']}`"
+            )
+
+
+def stacked(rows: Sequence[NDArray[np.float32]], width: int) -> NDArray[np.float32]:
+    """Return the rows as one (n, d) array, n may be 0."""
+    return np.concatenate(rows) if rows else np.zeros((0, width), np.float32)
+
+
+def open_picture(image: Path | str | Image.Image) -> Image.Image:
+    """Return an RGB picture from a file or an opened picture."""
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    try:
+        with Image.open(image) as opened:
+            return ImageOps.exif_transpose(opened).convert("RGB")
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        raise InputError(f"{image} can't be read as a picture: {error}") from error
+    except OSError as error:
+        if error.errno is None:
+            raise InputError(f"{image} can't be read as a picture: {error}") from error
+        raise StorageError(f"can't read {image}: {error.strerror or error}") from error
+
+
+def save_model(model: HashModel, folder: Path) -> HashModel:
+    """Save a model: weights first, then the card, then the record that makes them a model.
+
+    Args:
+        model: what to save.
+        folder: the run folder; made if missing.
+
+    Returns:
+        The model with its fingerprint filled in.
+
+    Raises:
+        StorageError: if the file system refuses.
+    """
+    weights = save_tensors(
+        {name: value.contiguous() for name, value in model.hasher.state_dict().items()}
+    )
+    document = asdict(model.record) | {"weights_sha256": hashlib.sha256(weights).hexdigest()}
+    record = ModelRecord(**document)
+    write_bytes(folder / WEIGHTS, weights)
+    write_text(folder / CARD, model_card(document))
+    write_json(folder / RECORD, {"format": FORMAT, **document})
+    return HashModel(model.hasher, record, device=model.device)
+
+
+def load_model(folder: Path | str, *, device: str = "cpu") -> HashModel:
+    """Load a model that `save_model` wrote.
+
+    Args:
+        folder: the run folder, or any folder with the model's files.
+        device: where its encoder will compute.
+
+    Raises:
+        DamagedArtifactError: if a file is missing or its content differs from what it should be.
+        NewerFormatError: if a newer version wrote it.
+    """
+    folder = Path(folder)
+    document = read_json(folder / RECORD, kind="model", newest_format=FORMAT)
+    document.pop("format")
+    missing = {one.name for one in fields(ModelRecord)} ^ document.keys()
+    if missing:
+        raise DamagedArtifactError(
+            f"{folder / RECORD} is damaged: missing or unknown entries {sorted(missing)}"
+        )
+    record = ModelRecord(**document)
+    try:
+        weights = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise DamagedArtifactError(f"{folder / WEIGHTS} is missing or can't be read") from error
+    if hashlib.sha256(weights).hexdigest() != record.weights_sha256:
+        raise DamagedArtifactError(
+            f"{folder / WEIGHTS} is damaged: its checksum isn't the one in {RECORD}; "
+            "take it from a backup, or train again"
+        )
+    hasher = Hasher.from_spec(record.towers)
+    try:
+        hasher.load_state_dict(load_tensors(weights))
+    except (SafetensorError, RuntimeError) as error:
+        raise DamagedArtifactError(
+            f"{folder / WEIGHTS} doesn't fit the towers in {RECORD}: {error}"
+        ) from error
+    return HashModel(hasher, record, device=device)

@@ -1,0 +1,315 @@
+"""An index that answers texts and pictures: a model and the codes of a collection, in one folder.
+
+::
+
+    manifest.json     format, model fingerprint, collection, what each side holds
+    model/            the model, so that queries are encoded offline
+    images/           index of image codes; ids are item ids
+    texts/            index of text codes; ids are caption ids
+    pictures/         copies of pictures that have no file of their own (drawn ones)
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from modalhash.artifacts.model import HashModel, load_model, save_model
+from modalhash.codes import Codes
+from modalhash.errors import ArtifactError, InputError, StorageError
+from modalhash.files import read_json, write_json
+from modalhash.index import HashIndex, Ids, Metadata, build_index, open_index
+
+__all__ = ["Answer", "Hit", "SearchIndex", "Side", "SideContent", "open_search_index"]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+PICTURES = "pictures"
+
+
+class Side(StrEnum):
+    """What is searched: pictures or texts."""
+
+    IMAGES = "images"
+    TEXTS = "texts"
+
+
+@dataclass(frozen=True)
+class SideContent:
+    """What goes into one side of an index.
+
+    Attributes:
+        ids: n distinct ids.
+        codes: (n, p) uint8.
+        metadata: n mappings; `caption`, `image` (a file, or None) and `item` are shown with hits.
+    """
+
+    ids: Ids
+    codes: Codes
+    metadata: Sequence[Metadata]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One answer.
+
+    Attributes:
+        id: of the picture or the text.
+        distance: differing bits; smaller is nearer.
+        score: share of agreeing bits, in [0, 1]; larger is better.
+        caption: the text, or the picture's first one.
+        image: the picture's file, or None.
+        metadata: what else the collection says of it.
+    """
+
+    id: str | int
+    distance: int
+    score: float
+    caption: str
+    image: str | None
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a search found.
+
+    Attributes:
+        query: `{"text": ...}` or `{"image": ...}`.
+        target: what was searched.
+        n_bits: bits of a code.
+        hits: nearest first.
+    """
+
+    query: Mapping[str, str]
+    target: Side
+    n_bits: int
+    hits: tuple[Hit, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that `search --json` prints."""
+        return {
+            "format": 1,
+            "query": dict(self.query),
+            "target": str(self.target),
+            "n_bits": self.n_bits,
+            "hits": [asdict(hit) for hit in self.hits],
+        }
+
+
+class SearchIndex:
+    """Answers texts and pictures from codes.
+
+    Args:
+        model: encodes the queries.
+        sides: one index a side.
+        collection: name and counts of what was indexed.
+        folder: where it lies.
+    """
+
+    def __init__(
+        self,
+        model: HashModel,
+        sides: Mapping[Side, HashIndex],
+        collection: Mapping[str, Any],
+        folder: Path,
+    ) -> None:
+        self.model, self.sides = model, dict(sides)
+        self.collection, self.folder = dict(collection), folder
+
+    @classmethod
+    def build(
+        cls,
+        model: HashModel,
+        sides: Mapping[Side, SideContent],
+        folder: Path,
+        *,
+        collection: Mapping[str, Any],
+        pictures: Mapping[str, Image.Image] | None = None,
+        kind: str = "flat",
+        overwrite: bool = False,
+    ) -> "SearchIndex":
+        """Make an index folder; it appears when it is complete.
+
+        Args:
+            model: whose codes these are.
+            sides: what each side holds.
+            folder: where it goes.
+            collection: name and counts, for people.
+            pictures: file name to picture, for pictures without a file; metadata name them as
+                `pictures/NAME`.
+            kind: of the indexes, a name in `modalhash.index.KINDS`.
+            overwrite: take the place of an index that is there.
+
+        Raises:
+            InputError: if the folder exists and isn't an index, or `overwrite` is False.
+            StorageError: if the file system refuses; what was there is kept.
+        """
+        is_index = (folder / MANIFEST).exists()
+        if folder.exists() and not (overwrite and is_index):
+            raise InputError(
+                f"{folder} exists already: "
+                + (
+                    "replace it with --overwrite, or choose another folder"
+                    if is_index
+                    else "and is no index; choose another folder"
+                )
+            )
+        built = {
+            side: build_index(
+                content.ids,
+                content.codes,
+                model.n_bits,
+                metadata=content.metadata,
+                kind=kind,
+                model_fingerprint=model.fingerprint,
+            )
+            for side, content in sides.items()
+        }
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            part.chmod(0o755)
+            try:
+                save_model(model, part / "model")
+                for side, index in built.items():
+                    index.save(part / side)
+                    index.close()
+                for name, picture in (pictures or {}).items():
+                    (part / PICTURES).mkdir(exist_ok=True)
+                    picture.save(part / PICTURES / name)
+                write_json(
+                    part / MANIFEST,
+                    {
+                        "format": FORMAT,
+                        "modalhash": version("modalhash"),
+                        "model_fingerprint": model.fingerprint,
+                        "method": model.record.method,
+                        "n_bits": model.n_bits,
+                        "encoder": model.record.encoder["name"],
+                        "kind": kind,
+                        "collection": dict(collection),
+                        "sides": {str(side): len(sides[side].ids) for side in sides},
+                    },
+                )
+                if folder.exists():
+                    old = part.with_suffix(".old")
+                    folder.rename(old)
+                    part.rename(folder)
+                    shutil.rmtree(old)
+                else:
+                    part.rename(folder)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+        except OSError as error:
+            raise StorageError(f"can't write {folder}: {error.strerror or error}") from error
+        return open_search_index(folder, device=model.device)
+
+    def search(
+        self,
+        text: str | None = None,
+        image: Path | str | Image.Image | None = None,
+        *,
+        k: int = 10,
+        target: Side | str | None = None,
+    ) -> Answer:
+        """Find what is nearest to a text or a picture.
+
+        Args:
+            text: the query, or
+            image: the query: a file or an opened picture.
+            k: hits at most.
+            target: what to search; by default pictures for a text and texts for a picture.
+
+        Raises:
+            InputError: unless exactly one of text and image is given, or if the text is empty, the
+                picture unreadable, k below 1, or the side isn't in this index.
+        """
+        if (text is None) == (image is None):
+            raise InputError("give either a text or an image to search for")
+        if text is not None:
+            code, query, usual = self.model.encode_texts([text]), {"text": text}, Side.IMAGES
+        else:
+            assert image is not None
+            code = self.model.encode_images([image])
+            name = "a picture" if isinstance(image, Image.Image) else str(image)
+            query, usual = {"image": name}, Side.TEXTS
+        return self.search_code(code, query=query, k=k, target=self.side(target or usual))
+
+    def search_code(self, code: Codes, *, query: Mapping[str, str], k: int, target: Side) -> Answer:
+        """Find what is nearest to one code, (1, p) uint8; see `search`."""
+        index = self.sides[target]
+        found = index.search(code, k)[0]
+        hits = tuple(
+            self.hit(identity, int(distance), metadata)
+            for identity, distance, metadata in zip(
+                found.ids, found.distances, index.metadata(found.ids), strict=True
+            )
+        )
+        return Answer(dict(query), target, self.model.n_bits, hits)
+
+    def hit(self, identity: str | int, distance: int, metadata: Mapping[str, Any]) -> Hit:
+        """Return one hit with what is known of it."""
+        rest = dict(metadata)
+        caption, image = rest.pop("caption", None), rest.pop("image", None)
+        if image is not None and not Path(image).is_absolute():
+            image = str(self.folder / image)
+        return Hit(
+            identity if isinstance(identity, str) else int(identity),
+            distance,
+            round(1 - distance / self.model.n_bits, 6),
+            caption or "",
+            image,
+            rest,
+        )
+
+    def side(self, target: Side | str) -> Side:
+        """Return the side of that name.
+
+        Raises:
+            InputError: if there is none of that name, or this index was built without it.
+        """
+        if target not in list(Side):
+            raise InputError(f"target is {target!r}, expected images or texts")
+        side = Side(target)
+        if side not in self.sides:
+            raise InputError(f"this index holds no {side}: build it with both sides")
+        return side
+
+    def __len__(self) -> int:
+        """Return the number of codes of all sides."""
+        return sum(len(index) for index in self.sides.values())
+
+    def close(self) -> None:
+        """Let go of files; the index can't be used afterwards."""
+        for index in self.sides.values():
+            index.close()
+
+
+def open_search_index(folder: Path | str, *, device: str = "cpu") -> SearchIndex:
+    """Open an index folder.
+
+    Args:
+        folder: what `SearchIndex.build` made.
+        device: where queries are encoded.
+
+    Raises:
+        ArtifactError: if the folder is no index, is damaged or newer, or its parts are of
+            different models.
+    """
+    folder = Path(folder).resolve()
+    manifest = read_json(folder / MANIFEST, kind="index", newest_format=FORMAT)
+    model = load_model(folder / "model", device=device)
+    if model.fingerprint != manifest.get("model_fingerprint"):
+        raise ArtifactError(f"{folder / 'model'} isn't the model this index was made with")
+    sides = {
+        Side(name): open_index(folder / name, expect_model=model.fingerprint)
+        for name in manifest["sides"]
+    }
+    return SearchIndex(model, sides, manifest["collection"], folder)

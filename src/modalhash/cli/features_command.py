@@ -1,0 +1,56 @@
+"""`modalhash features`."""
+
+import click
+
+import modalhash as mh
+from modalhash.cli.options import cache_option, device_option, encoder_option
+from modalhash.cli.watching import watched
+
+
+@click.command("features", epilog="Example: modalhash features photos/ --encoder offline")
+@click.argument("collection")
+@encoder_option
+@click.option("--split", default="train", show_default=True, help="Texts that `bow` is fitted on.")
+@click.option("--tokens", is_flag=True, help="Keep content tokens too, which some methods need.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Items at once  [default: fits].")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on after a kill; this is what happens anyway, the flag is for scripts.",
+)
+@click.option("--skip-bad", is_flag=True, help="Leave out items with defects, and say how many.")
+@cache_option
+@device_option
+def command(
+    collection: str,
+    *,
+    encoder: str,
+    split: str,
+    tokens: bool,
+    batch_size: int | None,
+    resume: bool,  # noqa: ARG001
+    skip_bad: bool,
+    cache: str | None,
+    device: str,
+) -> None:
+    """Turn the pictures and texts of COLLECTION into features, and keep them.
+
+    Other commands do this by themselves; this one does it ahead of time, on another machine, say.
+    What a killed run finished is not made again.
+    """
+    loaded = mh.load_collection(collection, skip_bad=skip_bad)
+    with watched() as progress:
+        features = mh.extract_features(
+            loaded,
+            encoder,
+            split=split,
+            with_tokens=tokens,
+            cache=cache,
+            batch_size=batch_size,
+            device=device,
+            progress=progress,
+        )
+    for name, table in (("image", features.image), ("text", features.text)):
+        shape = table.token_shape
+        kept = "" if shape is None else f", tokens up to {shape[0]} x {shape[1]}"
+        click.echo(f"{name}: {len(table)} x {table.width} {table.dtype}{kept}")

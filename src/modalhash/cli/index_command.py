@@ -1,0 +1,51 @@
+"""`modalhash index`."""
+
+import click
+
+import modalhash as mh
+from modalhash.cli.options import cache_option, device_option, overwrite_option
+from modalhash.cli.watching import watched
+
+
+@click.command("index", epilog="Example: modalhash index runs/photos -o photos.index")
+@click.argument("run", type=click.Path(file_okay=False))
+@click.argument("collection", required=False)
+@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Folder.")
+@click.option("--split", default="all", show_default=True, help="Items to index.")
+@click.option(
+    "--kind", default="flat", show_default=True, help="flat (FAISS) or exact (plain); both exact."
+)
+@overwrite_option
+@cache_option
+@device_option
+def command(
+    run: str,
+    collection: str | None,
+    *,
+    output: str,
+    split: str,
+    kind: str,
+    overwrite: bool,
+    cache: str | None,
+    device: str,
+) -> None:
+    """Make COLLECTION searchable by texts and pictures, with the model in RUN.
+
+    Without COLLECTION, what the model was trained on is indexed. The index folder holds all that
+    queries need, the model included.
+    """
+    with watched() as progress:
+        index = mh.build_index(
+            run,
+            collection,
+            output=output,
+            split=split,
+            kind=kind,
+            overwrite=overwrite,
+            cache=cache,
+            device=device,
+            progress=progress,
+        )
+    counts = " and ".join(f"{len(side)} {name}" for name, side in index.sides.items())
+    click.echo(f"{counts}, {index.model.n_bits} bits each, in {output}")
+    click.echo(f'try: modalhash search {output} --text "..."')

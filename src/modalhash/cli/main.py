@@ -1,0 +1,83 @@
+"""The command `modalhash`: what all commands share."""
+
+import logging
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from modalhash.errors import ModalhashError
+
+__all__ = ["COMMANDS", "cli", "main"]
+
+COMMANDS = {
+    "demo": "Show everything on built-in pictures: train, measure, search.",
+    "data": "List, describe and check collections.",
+    "features": "Turn pictures and texts into features.",
+    "train": "Learn hash functions from image-text pairs.",
+    "encode": "Write the codes of a collection.",
+    "evaluate": "Measure a model as the literature does.",
+    "index": "Make a collection searchable.",
+    "search": "Find pictures by words, texts by a picture.",
+}
+"""Command to its line in the help, in the order of use; each lies in a file of its name."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when one is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of a user's way."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"modalhash.cli.{cmd_name}_command").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: modalhash demo",
+)
+@click.version_option(package_name="modalhash")
+@click.option("--debug", is_flag=True, help="Show the trace of an error, and all log messages.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress and no log, only results.")
+@click.pass_context
+def cli(context: click.Context, *, debug: bool, quiet: bool) -> None:
+    """Learn short binary codes from image-text pairs, and search pictures by words with them."""
+    context.obj = {"quiet": quiet}
+    level = logging.DEBUG if debug else logging.ERROR if quiet else logging.INFO
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("modalhash").setLevel(level)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit with 0 done, 1 failed, 2 wrong usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        outcome: Any = cli.main(arguments, prog_name="modalhash", standalone_mode=False)
+    except ModalhashError as error:
+        if "--debug" in arguments:
+            raise
+        click.echo(f"modalhash: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("modalhash: interrupted; what was finished is kept", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    sys.exit(outcome if isinstance(outcome, int) else 0)

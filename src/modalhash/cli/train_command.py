@@ -1,0 +1,59 @@
+"""`modalhash train`."""
+
+from typing import Any
+
+import click
+
+import modalhash as mh
+from modalhash.cli.options import (
+    cache_option,
+    changes,
+    device_option,
+    encoder_option,
+    overwrite_option,
+)
+from modalhash.cli.watching import watched
+
+
+@click.command(
+    "train",
+    epilog="Example: modalhash train photos/ --method cfrh --bits 64 -o runs/photos",
+)
+@click.argument("collection")
+@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Run folder.")
+@click.option(
+    "--method", default="cfrh", show_default=True, help="cfrh; floors: random, cca-sign, cca-itq."
+)
+@click.option("--bits", default=64, show_default=True, help="Bits of a code.")
+@encoder_option
+@click.option("--split", default="train", show_default=True, help="Items to learn from.")
+@click.option("--seed", default=0, show_default=True, help="Decides everything random.")
+@click.option("--preset", help="Named settings of the method, see its page.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=changes,
+    metavar="KEY=VALUE",
+    help="Change a setting of the method or of training; may be repeated.",
+)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@overwrite_option
+@click.option("--skip-bad", is_flag=True, help="Leave out items with defects, and say how many.")
+@cache_option
+@device_option
+def command(collection: str, *, skip_bad: bool, bits: int, **options: Any) -> None:
+    """Learn hash functions from the pairs of COLLECTION.
+
+    COLLECTION is a built-in name (see `modalhash data list`), a folder of pictures with captions,
+    or NAME:PATH. Features are made first and kept for the next run. The run folder receives the
+    model, its card, the log, the splits and checkpoints; after a kill, the same command with
+    --resume gives the same codes as an unbroken run.
+    """
+    loaded = mh.load_collection(collection, skip_bad=skip_bad)
+    with watched() as progress:
+        model = mh.train(loaded, n_bits=bits, progress=progress, **options)
+    click.echo(
+        f"{model.record.title}, {model.n_bits} bits: model in {options['output']} "
+        f"(evaluate it: modalhash evaluate {options['output']})"
+    )

@@ -1,0 +1,96 @@
+"""Settings of a run from defaults, a preset and a user's changes, checked by name and type."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from modalhash.errors import SettingError, UnknownNameError
+
+if TYPE_CHECKING:
+    from modalhash.methods.base import Method, TrainingSettings
+
+__all__ = ["configured_method", "read_value"]
+
+TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def configured_method(
+    method: "type[Method]", *, preset: str | None = None, changes: Mapping[str, Any] | None = None
+) -> "tuple[Method, TrainingSettings]":
+    """Return a method with its settings, and how to train it.
+
+    Args:
+        method: the method's class.
+        preset: a name among its presets, applied to the defaults.
+        changes: setting to value, applied last; texts are read as the setting's type. Method and
+            training settings share one name space.
+
+    Raises:
+        UnknownNameError: if the preset or a setting is unknown, listing those there are.
+        SettingError: if a value has a wrong type or is out of its range.
+    """
+    if preset is not None and preset not in method.presets:
+        raise UnknownNameError(f"preset of {method.name}", preset, method.presets)
+    settings: Any = method.settings_class()
+    training = method.training
+    for source in (method.presets[preset] if preset else {}, changes or {}):
+        own, shared = split_changes(method, source)
+        settings, training = replace(settings, **own), replace(training, **shared)
+    return method(settings), training
+
+
+def split_changes(
+    method: "type[Method]", changes: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the changes to the method's own settings and to those of training, read."""
+    own_types = get_type_hints(method.settings_class)
+    shared_types = get_type_hints(type(method.training))
+    own_names = {one.name for one in fields(method.settings_class)}
+    shared_names = {one.name for one in fields(type(method.training))}
+    own, shared = {}, {}
+    for name, value in changes.items():
+        if name in own_names:
+            own[name] = read_value(name, value, own_types[name])
+        elif name in shared_names:
+            shared[name] = read_value(name, value, shared_types[name])
+        else:
+            raise UnknownNameError(f"setting of {method.name}", name, own_names | shared_names)
+    return own, shared
+
+
+def read_value(name: str, value: Any, wanted: type) -> Any:
+    """Return a value as the setting's type; texts are parsed.
+
+    Args:
+        name: of the setting, for messages.
+        value: a text, or a value of the type (a whole number passes for a real one).
+        wanted: bool, int, float, str or an enum of texts.
+
+    Raises:
+        SettingError: if it can't be read as that type.
+
+    Example:
+        >>> read_value("epochs", "20", int), read_value("both_orders", "no", bool)
+        (20, False)
+    """
+    if issubclass(wanted, StrEnum):
+        if value not in list(wanted):
+            known = ", ".join(wanted)
+            raise SettingError(f"{name} is {value!r}, expected one of: {known}")
+        return wanted(value)
+    if isinstance(value, str) and wanted is bool:
+        if value.lower() not in TRUE + FALSE:
+            raise SettingError(f"{name} is {value!r}, expected true or false")
+        return value.lower() in TRUE
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, str) or (wanted is float and is_number):
+        convert: Any = wanted
+        try:
+            return convert(value)
+        except ValueError as error:
+            kind = {int: "a whole number", float: "a number"}[wanted]
+            raise SettingError(f"{name} is {value!r}, expected {kind}") from error
+    if type(value) is not wanted:
+        raise SettingError(f"{name} is {value!r}, expected {wanted.__name__}")
+    return value
