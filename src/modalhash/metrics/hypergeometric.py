@@ -87,7 +87,7 @@ def from_ratios(ups: Counts, downs: Counts, is_step: NDArray[np.bool_]) -> Float
     ratios = np.where(is_step, ups, 1) / np.where(is_step, downs, 1)
     logs = np.zeros((len(ratios), ratios.shape[1] + 1))
     np.cumsum(np.log(ratios), axis=1, out=logs[:, 1:])
-    weights = np.exp(logs - logs.max(axis=1, keepdims=True))
+    weights: Floats = np.exp(logs - logs.max(axis=1, keepdims=True))
     weights[:, 1:] *= is_step
     weights /= weights.sum(axis=1, keepdims=True)
     return weights

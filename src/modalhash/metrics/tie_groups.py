@@ -220,11 +220,12 @@ def groups_before(ends: Counts, limits: Counts) -> Counts:
     """
     # One search in all rows at once: each is lifted above the one before.
     lift = np.arange(len(ends)) * (int(max(ends.max(initial=0), limits.max(initial=0))) + 1)
-    places = np.searchsorted(
+    places: Counts = np.searchsorted(
         (ends + lift[:, None]).ravel(), limits + lift.reshape(-1, *[1] * (limits.ndim - 1)), "right"
     )
     first = np.arange(len(ends)) * ends.shape[1] + 1
-    return places - first.reshape(-1, *[1] * (limits.ndim - 1))
+    places -= first.reshape(-1, *[1] * (limits.ndim - 1))
+    return places
 
 
 def pick(table: NDArray[Any], index: Counts) -> NDArray[Any]:
