@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from modalhash.data.arrays import read_arrays
 from modalhash.data.collection import Collection, Modality, Positions
 from modalhash.data.reading import Reading
-from modalhash.data.splits import make_splits, read_splits
+from modalhash.data.splits import SplitReading, make_splits, read_splits
 from modalhash.errors import CollectionError, Defect
 
 __all__ = ["collect_arrays", "read_features"]
@@ -86,13 +86,15 @@ def collect_arrays(
         split_seed: seed of the splits, if the arrays say none.
     """
     found = _Findings(path)
-    arrays, splits = _join_parts(arrays, found)
-    n_items, n_texts = (len(arrays[side]) if side in arrays else 0 for side in ("image", "text"))
+    whole = {key: np.atleast_1d(array) for key, array in arrays.items()}
+    arrays, splits = _join_parts(whole, found)
     if found.defects or not _has_right_shapes(arrays, found):
         return Reading(None, tuple(found.defects))
+    n_items, n_texts = len(arrays["image"]), len(arrays["text"])
     caption_items = _caption_items(arrays, n_items, n_texts, found)
     item_ids = _ids(arrays, "item_ids", n_items, found)
     caption_ids = _ids(arrays, "caption_ids", n_texts, found)
+    captions = _captions(arrays, n_texts, found)
     labels, label_names = _labels(arrays, n_items, found)
     splits |= _position_splits(arrays, n_items, found)
     if found.defects:
@@ -101,10 +103,15 @@ def collect_arrays(
         "image": _finite(arrays["image"], "image", item_ids, found),
         "text": _finite(arrays["text"], "text", [item_ids[item] for item in caption_items], found),
     }
-    reading = read_splits(
-        path / "splits", {item: place for place, item in enumerate(item_ids)}, known=()
-    )
+    positions = {item: place for place, item in enumerate(item_ids)}
+    reading = SplitReading()
+    if path.is_dir():
+        reading = read_splits(path / "splits", positions, known=())
     found.defects += reading.defects
+    for text, item in zip(captions or (), caption_items, strict=False):
+        if not text.strip():
+            problem = f"item {item_ids[item]!r} has an empty text; write one"
+            found.add("empty-text", "captions", problem, item_ids[item])
     if splits:
         reading.splits, reading.note = splits, f"given in {path.name}: {', '.join(splits)}"
     elif not reading.splits:
@@ -114,7 +121,7 @@ def collect_arrays(
         item_ids=item_ids,
         caption_ids=caption_ids,
         caption_items=caption_items,
-        captions=tuple(map(str, arrays["captions"])) if "captions" in arrays else None,
+        captions=captions,
         labels=labels,
         label_names=label_names,
         splits=reading.splits,
@@ -159,16 +166,28 @@ def _join_parts(
     lengths = [len(arrays[f"image_{part}"]) for part in parts]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     if "caption_items" in joined:
-        offsets = [
-            np.full(len(arrays[f"caption_items_{part}"]), start)
-            for part, start in zip(parts, starts, strict=False)
-        ]
-        joined["caption_items"] = joined["caption_items"] + np.concatenate(offsets)
+        joined["caption_items"] = _shifted_items(arrays, parts, starts, found)
     splits = {
         part: np.arange(start, start + length, dtype=np.int64)
-        for part, start, length in zip(parts, starts, lengths, strict=False)
+        for part, start, length in zip(parts, starts[:-1], lengths, strict=True)
     }
     return joined, splits
+
+
+def _shifted_items(
+    arrays: Mapping[str, NDArray[Any]], parts: list[str], starts: Positions, found: _Findings
+) -> Positions:
+    """Count the items of texts through all parts, not from 0 in each."""
+    shifted = []
+    for part, start in zip(parts, starts[:-1], strict=True):
+        name = f"caption_items_{part}"
+        items = _whole_vector(arrays[name])
+        if items is None:
+            problem = f"has shape {arrays[name].shape}; expected whole numbers, one a text"
+            found.add("wrong-shape", name, problem)
+        else:
+            shifted.append(items + start)
+    return np.concatenate([*shifted, np.empty(0, np.int64)])
 
 
 def _has_right_shapes(arrays: Mapping[str, NDArray[Any]], found: _Findings) -> bool:
@@ -235,6 +254,18 @@ def _ids(
         )
         found.add("duplicate-id", name, f"{twice!r} is empty or comes twice; ids must be distinct")
     return ids
+
+
+def _captions(
+    arrays: Mapping[str, NDArray[Any]], n_texts: int, found: _Findings
+) -> tuple[str, ...] | None:
+    if "captions" not in arrays:
+        return None
+    captions = tuple(map(str, np.ravel(arrays["captions"])))
+    if len(captions) != n_texts:
+        problem = f"has {len(captions)} texts; expected {n_texts}, one a row of text"
+        found.add("wrong-shape", "captions", problem)
+    return captions
 
 
 def _labels(

@@ -182,8 +182,7 @@ def _image_name(table: Table, row: int, name: Any) -> str | None:
     """Return the name of a row's picture, or None after noting a defect."""
     line = table.lines[row]
     if not isinstance(name, str):
-        kind = "nothing" if name is None else f"{type(name).__name__} {name!r}"
-        problem = f"the image must be a file name, not {ascii_if_broken(kind)}"
+        problem = f"the image must be a file name, not {_type_name(name)}"
         table.add_defect("wrong-column", line, problem)
     elif not name.strip():
         table.add_defect("empty-id", line, "names no image; write its file name, or delete the row")
@@ -198,6 +197,10 @@ def _image_name(table: Table, row: int, name: Any) -> str | None:
     return None
 
 
+def _type_name(value: Any) -> str:
+    return "nothing" if value is None else f"of type {type(value).__name__}"
+
+
 def _is_sound_text(table: Table, row: int, name: str, text: Any) -> bool:
     line = table.lines[row]
     if text is None or (isinstance(text, str) and not text.strip()):
@@ -205,7 +208,7 @@ def _is_sound_text(table: Table, row: int, name: str, text: Any) -> bool:
             "empty-text", line, f"the caption of {shown(name)} is empty; write one", name
         )
     elif not isinstance(text, str):
-        problem = f"the caption of {shown(name)} must be text, not {type(text).__name__}"
+        problem = f"the caption of {shown(name)} must be text, not {_type_name(text)}"
         table.add_defect("wrong-column", line, f"{problem}; write each in a row of its own", name)
     elif ascii_if_broken(text) != text or "\0" in text:
         table.add_defect("bad-encoding", line, "the caption holds broken characters", name)

@@ -232,10 +232,9 @@ def _without_bad_items(collection: Collection, defects: list[Defect]) -> Collect
     named = sorted(bad)
     tail = ", ..." if len(named) > _LISTED_ITEMS else ""
     logger.warning(
-        "%s: left out %d bad items of %d, %d are used: %s%s",
+        "%s: left out %d bad items, %d are used: %s%s",
         collection.name,
         len(bad),
-        len(bad) + len(kept),
         len(kept),
         ", ".join(named[:_LISTED_ITEMS]),
         tail,

@@ -78,6 +78,8 @@ def read_picture(path: Path) -> Image.Image:
                 raise _fault(
                     "truncated-picture", path, f"is cut off or damaged ({error}); copy it again"
                 ) from error
+    except CollectionError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(path, str(error)) from error
     except FileNotFoundError as error:

@@ -20,7 +20,7 @@ __all__ = ["TABLE_SUFFIXES", "Table", "clean_lines", "read_table", "shown", "typ
 _DIRTY: Final = re.compile("[\x00\ud800-\udfff]")
 """What a text decoded with "surrogateescape" holds if its bytes weren't UTF-8 text."""
 _WHOLE: Final = re.compile(r"-?(0|[1-9]\d{0,17})")
-_NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+_NUMBER: Final = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,17})?([eE][+-]?\d{1,2})?")
 _ENCODING_PROBLEM: Final = "isn't UTF-8 text; save the file as UTF-8"
 
 
@@ -128,8 +128,8 @@ def clean_lines(path: Path, defects: list[Defect]) -> Iterator[tuple[int, str]]:
 def typed_values(texts: Iterable[Value]) -> tuple[Value, ...]:
     """Turn a column's values into one type: all int, else all float, else as they are.
 
-    Texts count as numbers only where nothing is lost: "007" or "+1" keep a column textual. Empty
-    texts beside numbers are None. Values of mixed types become texts.
+    Texts count as numbers only where nothing is lost: "007", "+1" or a number of 20 digits keep a
+    column textual. Empty texts beside numbers are None. Values of mixed types become texts.
 
     Example:
         >>> typed_values(["1", "20", ""]), typed_values(["1", "0.5"]), typed_values(["1", "x"])
@@ -295,10 +295,11 @@ def _read_parquet(table: Table, required: Sequence[str]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return dates as ISO texts and decimals as numbers; the rest as it is."""
+    """Return dates as ISO texts, decimals as numbers, NaN as None; the rest as it is."""
     if isinstance(value, datetime | date | time):
         return value.isoformat()
-    return float(value) if isinstance(value, Decimal) else value
+    number = float(value) if isinstance(value, Decimal) else value
+    return None if number != number else number  # noqa: PLR0124 - only NaN differs from itself
 
 
 _READERS: Final[Mapping[str, Callable[[Table, Sequence[str]], None]]] = {
