@@ -1,8 +1,8 @@
 """Ranking measures for binary codes: each formula by its name, exact under every tie rule."""
 
-from modalhash.metrics.average_precision import average_precision
+from modalhash.metrics.average_precisions import average_precision
+from modalhash.metrics.bit_statistics import CodeStatistics, code_statistics, quantisation_error
 from modalhash.metrics.bootstrap import PairedComparison, bootstrap_interval, compare_runs
-from modalhash.metrics.code_statistics import CodeStatistics, code_statistics, quantisation_error
 from modalhash.metrics.evaluation import evaluate_direction, evaluate_scores
 from modalhash.metrics.options import (
     Convention,

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from modalhash.codes import Codes, check_codes
 from modalhash.errors import InputError
-from modalhash.metrics.average_precision import PrecisionSums
+from modalhash.metrics.average_precisions import PrecisionSums
 from modalhash.metrics.bootstrap import bootstrap_interval, counted_values
 from modalhash.metrics.options import (
     Direction,
