@@ -131,13 +131,10 @@ def walk_commands(
     command: click.Command, names: tuple[str, ...] = (), parent: click.Context | None = None
 ) -> Iterator[tuple[tuple[str, ...], click.Context]]:
     """Yield the words after `modalhash` and a context, for a command and all below it."""
-    context = click.Context(
-        command,
-        info_name=names[-1] if names else "modalhash",
-        parent=parent,
-        terminal_width=HELP_WIDTH,
-        max_content_width=HELP_WIDTH,
-    )
+    width = {"terminal_width": HELP_WIDTH, "max_content_width": HELP_WIDTH}
+    settings = {**command.context_settings, **width}
+    name = names[-1] if names else "modalhash"
+    context = click.Context(command, info_name=name, parent=parent, **settings)
     yield names, context
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

@@ -135,12 +135,12 @@ def test_no_star_import() -> None:
     assert stars == []
 
 
-def assigned_all(tree: ast.Module) -> list[str] | None:
-    """Return the names in a file's `__all__`, or None if it has none."""
+def assigned_all(tree: ast.Module) -> list[str]:
+    """Return the names in a file's `__all__`; without one it exports nothing."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return list(ast.literal_eval(node.value))
-    return None
+    return []
 
 
 def by_kind(name: str) -> tuple[int, str]:
@@ -153,7 +153,6 @@ def test_a_room_exports_exactly_what_it_says(room: str) -> None:
     path = PACKAGE / room / "__init__.py"
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = assigned_all(tree)
-    assert names is not None, f"{path} has no __all__"
     assert names == sorted(set(names), key=by_kind)
     from_files = {
         alias.asname or alias.name
@@ -241,8 +240,6 @@ def loaded_modules(program: str) -> set[str]:
 def test_a_light_room_never_loads_torch(room: str) -> None:
     path = PACKAGE / room
     files = sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
-    if not files:
-        pytest.skip(f"{room} is empty")
     modules = [
         f"modalhash.{room}.{file.stem}" if path.is_dir() else f"modalhash.{room}" for file in files
     ]
@@ -250,17 +247,15 @@ def test_a_light_room_never_loads_torch(room: str) -> None:
     assert not loaded_modules(program) & {"torch", "transformers"}
 
 
-@pytest.mark.parametrize("room", [r for r in ("encoders", "methods") if r in ROOM_FOLDERS])
+@pytest.mark.parametrize("room", ["encoders", "methods"])
 def test_a_table_of_names_never_loads_torch(room: str) -> None:
     assert not loaded_modules(f"import modalhash.{room}") & {"torch", "transformers"}
 
 
-@pytest.mark.skipif(not (PACKAGE / "__init__.py").is_file(), reason="no package file yet")
 def test_the_package_never_loads_torch() -> None:
     assert not loaded_modules("import modalhash") & SLOW_TO_LOAD
 
 
-@pytest.mark.skipif(not (PACKAGE / "cli" / "main.py").is_file(), reason="no command line yet")
 def test_help_loads_nothing_slow() -> None:
     program = (
         "import sys; sys.argv = ['modalhash', '--help']\n"
