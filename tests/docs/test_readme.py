@@ -34,7 +34,8 @@ def shown_commands(text: str) -> list[str]:
 def test_shown_commands_exist_with_their_options(path: Path) -> None:
     for shown in shown_commands(path.read_text(encoding="utf-8")):
         words = shlex.split(shown)[1:]
-        depth = next(n for n in (2, 1) if tuple(words[:n]) in COMMANDS)
+        depth = next((n for n in (2, 1) if tuple(words[:n]) in COMMANDS), 0)
+        assert depth, f"there is no command {shown!r}"
         context = COMMANDS[tuple(words[:depth])]
         known = {
             option
