@@ -19,7 +19,7 @@ array            shape             meaning
 
 In a folder, splits may also be `splits/NAME.txt` with one item id a line. Instead of whole arrays
 there may be parts that end in a split's name: `image_train`, `text_train`, `labels_train`,
-`image_test`, ...; the parts follow each other, and each is a split.
+`image_test`, ...; the parts follow each other, `train` first and the others by name, and each is a split.
 """
 
 from collections.abc import Mapping
@@ -143,7 +143,8 @@ def _join_parts(
     arrays: Mapping[str, NDArray[Any]], found: _Findings
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Positions]]:
     """Put parts such as `image_train` and `image_test` together; return the splits they make."""
-    parts = [key.removeprefix("image_") for key in arrays if key.startswith("image_")]
+    given_parts = {key.removeprefix("image_") for key in arrays if key.startswith("image_")}
+    parts = sorted(given_parts, key=lambda part: (part != "train", part))
     if "image" in arrays or not parts:
         return dict(arrays), {}
     joined = {

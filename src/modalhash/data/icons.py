@@ -24,7 +24,7 @@ from threading import Lock
 from typing import Any, Final
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from modalhash.data.collection import Collection
 from modalhash.data.reading import Reading
@@ -47,11 +47,12 @@ _CATEGORY: Final = re.compile(r"(\S+):|  icons:|    - (\S+)|  label: (.+)")
 
 def draw_glyph(font: ImageFont.FreeTypeFont, codepoint: int) -> Image.Image:
     """Draw a glyph black on white, its ink in the middle: RGB, 224 x 224."""
-    picture = Image.new("L", (_SIDE, _SIDE), 255)
-    left, top, right, bottom = font.getbbox(chr(codepoint))
-    corner = ((_SIDE - left - right) / 2, (_SIDE - top - bottom) / 2)
-    ImageDraw.Draw(picture).text((round(corner[0]), round(corner[1])), chr(codepoint), 0, font)
-    return picture.convert("RGB")
+    ink = Image.new("L", (2 * _SIDE, 2 * _SIDE), 0)
+    ImageDraw.Draw(ink).text((_SIDE, _SIDE), chr(codepoint), 255, font, anchor="mm")
+    left, top, right, bottom = ink.getbbox() or (_SIDE, _SIDE, _SIDE, _SIDE)
+    corner = ((left + right - _SIDE) // 2, (top + bottom - _SIDE) // 2)
+    middle = ink.crop((*corner, corner[0] + _SIDE, corner[1] + _SIDE))
+    return ImageOps.invert(middle).convert("RGB")
 
 
 @dataclass(frozen=True)

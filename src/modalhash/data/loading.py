@@ -158,7 +158,8 @@ def load_collection(
     defects = list(reading.defects)
     collection = reading.collection
     if skip_bad and collection is not None and all(defect.items for defect in defects):
-        defects += find_picture_defects(collection, progress=progress)
+        without = _items_without_picture(defects)
+        defects += find_picture_defects(collection, without=without, progress=progress)
         return _without_bad_items(collection, defects) if defects else collection
     if defects or collection is None:
         incurable = [defect for defect in defects if not defect.items]
@@ -190,15 +191,21 @@ def check_collection(source: str | Path, *, progress: Progress = silent) -> Chec
     defects = list(reading.defects)
     if collection is None:
         return CheckReport(str(source), 0, 0, 0, tuple(defects or [_empty(source)]), reading.notes)
-    defects += find_picture_defects(collection, progress=progress)
+    without = _items_without_picture(defects)
+    defects += find_picture_defects(collection, without=without, progress=progress)
     return CheckReport(
         str(source),
         collection.n_items,
         collection.n_captions,
-        0 if collection.pictures is None else collection.n_items,
+        0 if collection.pictures is None else collection.n_items - len(without),
         tuple(defects),
         reading.notes,
     )
+
+
+def _items_without_picture(defects: list[Defect]) -> set[str]:
+    kinds = ("missing-picture", "unsupported-picture")
+    return {item for defect in defects if defect.kind in kinds for item in defect.items}
 
 
 def _read(source: str | Path, split_seed: int) -> Reading:
@@ -209,11 +216,13 @@ def _read(source: str | Path, split_seed: int) -> Reading:
             raise InputError(f"{source!r} lacks a path: write {entry.usage}")
         return entry.load_reader()(argument, split_seed=split_seed)
     folder = Path(source)
+    if not str(source).strip():
+        raise InputError("the collection's name is empty: write a folder, or a name such as icons")
     if folder.is_dir():
         return _FOLDER.load_reader()(str(source), split_seed=split_seed)
     if folder.exists():
         raise InputError(f"{folder} is a file: give the folder that holds captions.tsv and images/")
-    if isinstance(source, Path) or len(folder.parts) > 1 or not name:
+    if isinstance(source, Path) or len(folder.parts) > 1:
         raise InputError(f"there is no folder {folder}: check the path")
     raise UnknownNameError("collection (and no folder is called so)", name, COLLECTIONS)
 

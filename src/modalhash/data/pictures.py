@@ -3,7 +3,7 @@
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -171,11 +171,14 @@ class PictureFiles:
         return self.folder / self.names[position]
 
 
-def find_picture_defects(collection: Collection, *, progress: Progress = silent) -> list[Defect]:
-    """Decode every picture of a collection and list those that fail, in item order.
+def find_picture_defects(
+    collection: Collection, *, without: Container[str] = (), progress: Progress = silent
+) -> list[Defect]:
+    """Decode the pictures of a collection and list those that fail, in item order.
 
     Args:
         collection: what to look at; without pictures there is nothing to find.
+        without: ids of items whose pictures are known to be bad already.
         progress: is told of the stage "check pictures".
 
     Returns:
@@ -186,6 +189,8 @@ def find_picture_defects(collection: Collection, *, progress: Progress = silent)
         return []
 
     def check(position: int) -> Iterator[Defect]:
+        if collection.item_ids[position] in without:
+            return
         try:
             pictures.open(position).close()
         except CollectionError as error:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import numpy as np
@@ -122,8 +122,9 @@ def _read_split(
         return {}
     members: dict[str, int] = {}
     n_names = 0
-    for line, name in clean_lines(path, defects):
+    for line, text in clean_lines(path, defects):
         n_names += 1
+        name = text if text in positions else PurePosixPath(text).as_posix()
         where = f"{path}:{line}"
         if name in members:
             problem = f"{shown(name)} is already in line {members[name]}; delete one of the two"
