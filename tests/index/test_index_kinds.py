@@ -31,13 +31,20 @@ def test_the_exact_scan_does_not_depend_on_its_blocks(
     ] == plain_search_radius(queries, codes, 1)
 
 
-def test_searching_leaves_the_number_of_faiss_threads_alone() -> None:
+@pytest.mark.parametrize("limit", [0, 1 << 23])
+def test_searching_leaves_the_number_of_faiss_threads_alone(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modalhash.index.faiss_flat.ONE_THREAD_BYTES", limit)
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(2)
     try:
         index = build_index(np.arange(9), np.arange(9, dtype=np.uint8).reshape(9, 1), 8)
-        index.search(np.zeros((1, 1), np.uint8), 3)
-        index.search_radius(np.zeros((1, 1), np.uint8), 3)
+        for n_queries in (1, 3):
+            hits = index.search(np.zeros((n_queries, 1), np.uint8), 3)
+            assert hits.distances.tolist() == [[0, 1, 1]] * n_queries
+            assert hits.ids.tolist() == [[0, 1, 2]] * n_queries
+            index.search_radius(np.zeros((n_queries, 1), np.uint8), 3)
         assert faiss.omp_get_max_threads() == 2
     finally:
         faiss.omp_set_num_threads(before)

@@ -12,6 +12,9 @@ from modalhash.index.embedded import EmbeddedIndex, Neighbours, RaggedNeighbours
 
 __all__ = ["FaissFlatIndex"]
 
+ONE_THREAD_BYTES = 1 << 23
+"""Scans of up to so many bytes (about a millisecond) are left to one thread."""
+
 kernels: Any = faiss  # what SWIG makes has no types
 
 
@@ -34,7 +37,7 @@ class FaissFlatIndex(EmbeddedIndex):
 
     def nearest(self, database_codes: Codes, query_codes: Codes, top_k: int) -> Neighbours:
         """Find the nearest rows of each query; see `EmbeddedIndex.nearest`."""
-        with threads_for(len(query_codes)):
+        with threads_for(query_codes, database_codes):
             distances, positions = faiss.knn_hamming(query_codes, database_codes, top_k)
         # FAISS orders by distance and promises nothing within a tie.
         keys = np.sort(distances * np.int64(len(database_codes)) + positions, axis=1)
@@ -46,7 +49,7 @@ class FaissFlatIndex(EmbeddedIndex):
         """Find all rows within a radius of each query; see `EmbeddedIndex.within`."""
         n_queries = len(query_codes)
         found = faiss.RangeSearchResult(n_queries)
-        with threads_for(n_queries):
+        with threads_for(query_codes, database_codes):
             kernels.hamming_range_search(
                 faiss.swig_ptr(query_codes),
                 faiss.swig_ptr(database_codes),
@@ -66,12 +69,14 @@ class FaissFlatIndex(EmbeddedIndex):
 
 
 @contextmanager
-def threads_for(n_queries: int) -> Iterator[None]:
-    """Keep FAISS to one thread for one query, which it doesn't split: others would only wait.
+def threads_for(query_codes: Codes, database_codes: Codes) -> Iterator[None]:
+    """Keep FAISS to one thread for one query, which it doesn't split, and for small scans.
 
-    The number of threads is a setting of the calling thread, so searches don't disturb each other.
+    A second thread would only be waited for, on a busy machine a hundred times longer than the scan
+    takes. The number of threads is a setting of the calling thread, so that searches in several
+    don't disturb each other.
     """
-    if n_queries > 1:
+    if len(query_codes) > 1 and len(query_codes) * database_codes.size > ONE_THREAD_BYTES:
         yield
         return
     n_threads = faiss.omp_get_max_threads()
