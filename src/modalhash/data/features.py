@@ -19,7 +19,8 @@ array            shape             meaning
 
 In a folder, splits may also be `splits/NAME.txt` with one item id a line. Instead of whole arrays
 there may be parts that end in a split's name: `image_train`, `text_train`, `labels_train`,
-`image_test`, ...; the parts follow each other, `train` first and the others by name, and each is a split.
+`image_test`, ...; the parts follow each other, `train` first and the others by name, and each is a
+split.
 """
 
 from collections.abc import Mapping
