@@ -329,6 +329,7 @@ class ClipTextTower(TextTower):
         positions = int(network.config.text_config.max_position_embeddings)
         stated = int(self._tokenizer.model_max_length)
         self._longest = min(positions, stated if stated < HUGE_LENGTH else positions)
+        self._tokenized(["a"])  # sets the tokenizer's truncation before threads share it
         self._weights = hash_of_weights(self._text, *([] if is_siglip else [self._project]))
         self.width = int(
             network.config.text_config.projection_size
@@ -362,13 +363,7 @@ class ClipTextTower(TextTower):
     def encode(self, texts: Sequence[str], *, with_tokens: bool = False) -> TowerOutput:
         """Encode texts, shorter ones first, and return them in the order given."""
         require_texts(texts)
-        encodings = self._tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=self._longest,
-            return_attention_mask=False,
-            return_special_tokens_mask=True,
-        )
+        encodings = self._tokenized(texts)
         return encode_by_length(
             encodings["input_ids"],
             [[not is_special for is_special in row] for row in encodings["special_tokens_mask"]],
@@ -378,6 +373,17 @@ class ClipTextTower(TextTower):
             pad_to=self._longest if self._kind == "siglip" else 0,
             with_tokens=with_tokens,
         )
+
+    def _tokenized(self, texts: Sequence[str]) -> Mapping[str, Any]:
+        """Return word pieces and which of them are marks, unpadded, cut to the longest length."""
+        encodings: Mapping[str, Any] = self._tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=self._longest,
+            return_attention_mask=False,
+            return_special_tokens_mask=True,
+        )
+        return encodings
 
     @torch.inference_mode()
     def _compute(

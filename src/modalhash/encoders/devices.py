@@ -1,4 +1,4 @@
-"""The device a tower computes on, checked once."""
+"""Where tensors live: the one place that decides, for encoders and for training."""
 
 import torch
 
@@ -11,11 +11,13 @@ def torch_device(device: str) -> torch.device:
     """Return torch's device of that name after trying it.
 
     Args:
-        device: "cpu", "cuda", "cuda:1", "mps", ...
+        device: "auto" (CUDA if there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps", ...
 
     Raises:
         SettingError: if torch doesn't know the name or this machine doesn't have the device.
     """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
         torch.empty(0, device=found)

@@ -4,15 +4,15 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from modalhash.encoders.base import Tower
+from modalhash.encoders.base import ImageTower, Tower
+from modalhash.encoders.encoding_threads import encoding_lanes
 
 __all__ = ["free_bytes", "is_out_of_memory", "starting_batch_size"]
 
 ASSUMED_FREE = 2 << 30
 """Taken where the platform doesn't say."""
-LARGEST_BATCH = 256
 SHARE = 0.25
-"""Part of the free memory that a batch may take."""
+"""Part of the free memory that batches may take."""
 
 
 def free_bytes(device: str) -> int:
@@ -34,9 +34,14 @@ def free_bytes(device: str) -> int:
 
 
 def starting_batch_size(tower: Tower) -> int:
-    """Return a power of two, at most 256, whose batch fits into a quarter of the free memory."""
-    fitting = int(free_bytes(tower.device) * SHARE / tower.item_bytes)
-    return 1 << (max(1, min(fitting, LARGEST_BATCH)).bit_length() - 1)
+    """Return a power of two whose batches, one a lane, fit into a quarter of the free memory.
+
+    It is at most 256, and at most 32 for pictures on a CPU, which gains nothing from more.
+    """
+    largest = 32 if isinstance(tower, ImageTower) and tower.device == "cpu" else 256
+    share = free_bytes(tower.device) * SHARE / encoding_lanes(tower.device)
+    fitting = max(1, min(int(share / tower.item_bytes), largest))
+    return 1 << (fitting.bit_length() - 1)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

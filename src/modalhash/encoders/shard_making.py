@@ -1,15 +1,17 @@
 """Fill a feature store: prepare rows in threads, encode them, write shard after shard.
 
-Pictures are opened and prepared by a few threads while the tower computes, so that decoding costs
-little beyond the tower's own time. Each finished shard is on disk before the next one begins.
+Pictures are opened and prepared by a few threads while others run the tower, so that decoding
+costs little beyond the tower's own time. Shards are written in order, each as soon as it is there.
 """
 
 import logging
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from modalhash.encoders.base import TowerOutput
 from modalhash.encoders.content_rows import Rows, joint_hash, require_finite
+from modalhash.encoders.encoding_threads import encoding_lanes, encoding_pool
 from modalhash.encoders.memory import is_out_of_memory
 from modalhash.encoders.store import FeatureStore
 from modalhash.encoders.store_manifest import FeatureDtype
@@ -61,16 +64,21 @@ class PreparedRow:
     value: Any
 
 
+Batches = Generator[list[PreparedRow], None, None]
+
+
 @dataclass(frozen=True)
 class StoredBatch:
     """Features of a batch as they go into a shard.
 
     Attributes:
+        rows: the n rows, without what was prepared of them.
         pooled: (n, d) in the store's precision.
         tokens: (tokens of all items, w), item after item; None without tokens.
         n_tokens: (n,) int64 tokens of each item; None without tokens.
     """
 
+    rows: Sequence[PreparedRow]
     pooled: NDArray[Any]
     tokens: NDArray[Any] | None = None
     n_tokens: NDArray[np.int64] | None = None
@@ -117,15 +125,16 @@ class ShardMaking:
         n_done = spec.n_rows - n_missing
         stage = f"{spec.modality} features"
         self._progress(stage, n_done, spec.n_rows)
-        places = (row for shard in shards for row in spec.rows_of(shard))
-        ready = self._prepared(places, 2 * writer.batch_size + self._workers)
-        try:
-            for shard in shards:
-                for n_encoded in self._make(shard, writer, ready):
-                    n_done += n_encoded
-                    self._progress(stage, n_done, spec.n_rows)
-        finally:
-            ready.close()
+        parts: list[StoredBatch] = []
+        with closing(self._encoded(self._batches(writer, shards), writer)) as encoded:
+            for part in encoded:
+                parts.append(part)
+                n_done += len(part.rows)
+                if part.rows[-1].row == spec.rows_of(shards[0])[-1]:
+                    shard, *shards = shards
+                    write_shard(shard, parts, writer)
+                    parts = []
+                self._progress(stage, n_done, spec.n_rows)
         if self._zeros:
             logger.warning(
                 "%d of %d %s rows have all-zero features, the first is %s",
@@ -133,29 +142,42 @@ class ShardMaking:
             )
         return writer.finish()
 
-    def _make(self, shard: int, writer: StoreWriter, ready: Iterator[PreparedRow]) -> Iterator[int]:
-        """Encode a shard's rows batch by batch, yield how many each time, and write it."""
-        n_left = len(writer.spec.rows_of(shard))
-        stamps: list[str] = []
-        digests: list[str] = []
-        stored: list[StoredBatch] = []
-        while n_left:
-            batch = [next(ready) for _ in range(min(writer.batch_size, n_left))]
-            stamps += [row.stamp for row in batch]
-            digests += [row.digest for row in batch]
-            stored += self._encode(batch, writer)
-            n_left -= len(batch)
-            yield len(batch)
-        tokens = [batch.tokens for batch in stored if batch.tokens is not None]
-        n_tokens = [batch.n_tokens for batch in stored if batch.n_tokens is not None]
-        writer.write(
-            shard,
-            np.concatenate([batch.pooled for batch in stored]),
-            content=joint_hash(digests),
-            stamp=joint_hash(stamps),
-            tokens=np.concatenate(tokens) if tokens else None,
-            token_ends=np.cumsum(np.concatenate(n_tokens)) if n_tokens else None,
-        )
+    def _batches(self, writer: StoreWriter, shards: Sequence[int]) -> Batches:
+        """Prepare rows in threads, some ahead, and yield them in batches that end with shards."""
+        pool = ThreadPoolExecutor(self._workers, "modalhash-prepare")
+        waiting: deque[Future[PreparedRow]] = deque()
+        ahead = 2 * writer.batch_size + self._workers
+        places = iter([row for shard in shards for row in writer.spec.rows_of(shard)])
+        try:
+            for shard in shards:
+                n_left = len(writer.spec.rows_of(shard))
+                while n_left:
+                    batch = []
+                    for _ in range(min(writer.batch_size, n_left)):
+                        for place in islice(places, ahead - len(waiting)):
+                            waiting.append(pool.submit(self._prepare, place))
+                        batch.append(waiting.popleft().result())
+                    n_left -= len(batch)
+                    yield batch
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _prepare(self, row: int) -> PreparedRow:
+        stamp = self._rows.stamp(row)
+        return PreparedRow(row, stamp, self._rows.digest(row), self._rows.prepare(row))
+
+    def _encoded(self, batches: Batches, writer: StoreWriter) -> Generator[StoredBatch, None, None]:
+        """Encode batches in the tower's lanes and yield their features in order."""
+        device = self._rows.tower.device
+        ahead = encoding_lanes(device) + 1
+        waiting: deque[Future[list[StoredBatch]]] = deque()
+        with closing(batches), encoding_pool(device) as pool:
+            for batch in batches:
+                waiting.append(pool.submit(self._encode, batch, writer))
+                if len(waiting) >= ahead:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
 
     def _encode(self, batch: Sequence[PreparedRow], writer: StoreWriter) -> list[StoredBatch]:
         """Encode a batch; where memory runs out, in halves, and later batches are smaller."""
@@ -190,14 +212,15 @@ class ShardMaking:
         self._zeros += [
             row.row for row, vector in zip(batch, output.pooled, strict=True) if not vector.any()
         ]
+        rows = [replace(row, value=None) for row in batch]
         names = [row.row for row in batch]
         pooled = self._converted(output.pooled, names, spec.dtype)
         if output.tokens is None or output.token_mask is None:
-            return StoredBatch(pooled)
+            return StoredBatch(rows, pooled)
         n_tokens = output.token_mask.sum(axis=1, dtype=np.int64)
         owners = np.repeat(names, n_tokens).tolist()
         tokens = self._converted(output.tokens[output.token_mask], owners, spec.dtype)
-        return StoredBatch(pooled, tokens, n_tokens)
+        return StoredBatch(rows, pooled, tokens, n_tokens)
 
     def _converted(
         self, vectors: NDArray[np.float32], owners: Sequence[int], dtype: FeatureDtype
@@ -224,20 +247,16 @@ class ShardMaking:
                 )
         return vectors.astype(dtype)
 
-    def _prepared(self, places: Iterable[int], ahead: int) -> Generator[PreparedRow, None, None]:
-        """Prepare rows in threads, a bounded number ahead, and yield them in order."""
-        waiting: deque[Future[PreparedRow]] = deque()
-        with ThreadPoolExecutor(self._workers, "modalhash-prepare") as pool:
-            try:
-                for place in places:
-                    waiting.append(pool.submit(self._prepare, place))
-                    if len(waiting) >= ahead:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
 
-    def _prepare(self, row: int) -> PreparedRow:
-        stamp = self._rows.stamp(row)
-        return PreparedRow(row, stamp, self._rows.digest(row), self._rows.prepare(row))
+def write_shard(shard: int, parts: Sequence[StoredBatch], writer: StoreWriter) -> None:
+    """Join the batches of a shard and write it."""
+    tokens = [part.tokens for part in parts if part.tokens is not None]
+    n_tokens = [part.n_tokens for part in parts if part.n_tokens is not None]
+    writer.write(
+        shard,
+        np.concatenate([part.pooled for part in parts]),
+        content=joint_hash(row.digest for part in parts for row in part.rows),
+        stamp=joint_hash(row.stamp for part in parts for row in part.rows),
+        tokens=np.concatenate(tokens) if tokens else None,
+        token_ends=np.cumsum(np.concatenate(n_tokens)) if n_tokens else None,
+    )
