@@ -31,6 +31,7 @@ from modalhash.codes import Codes
 from modalhash.data import Collection, Modality, load_collection, write_splits
 from modalhash.encoders import Encoder, Features, FeatureTable, load_encoder
 from modalhash.encoders import extract_features as extract_with
+from modalhash.encoders.devices import torch_device
 from modalhash.errors import FeatureError, InputError, SettingError
 from modalhash.files import read_json, write_array, write_json
 from modalhash.methods import method_class
@@ -38,7 +39,7 @@ from modalhash.methods.base import Needs
 from modalhash.methods.settings import configured_method
 from modalhash.metrics import DirectionReport, MeasureChoices, Report, evaluate_direction
 from modalhash.progress import Progress, silent
-from modalhash.training import TrainingData, TrainingPlan, choose_device, train_method
+from modalhash.training import TrainingData, TrainingPlan, train_method
 
 __all__ = [
     "CodeFolder",
@@ -195,7 +196,7 @@ def train(
     if folder is not None:
         write_json(folder / PLAN, document)
         write_splits(collection, folder / "splits")
-    plan = TrainingPlan(the_method, training, n_bits, seed, choose_device(device), folder)
+    plan = TrainingPlan(the_method, training, n_bits, seed, torch_device(device), folder)
     data = TrainingData(
         features.image,
         features.text,
@@ -465,7 +466,7 @@ def build_index(
 
 def open_index(folder: Path | str, *, device: str = "auto") -> SearchIndex:
     """Open an index folder that `build_index` made; see `SearchIndex`."""
-    return open_search_index(folder, device=str(choose_device(device)))
+    return open_search_index(folder, device=device)
 
 
 class CollectionCodes:
@@ -604,7 +605,7 @@ def fitted_encoder(collection: Collection, name: str, *, split: str, device: str
         f"{modality}_state": {"width": array.shape[1]}
         for modality, array in collection.features.items()
     }
-    encoder = load_encoder(name, device=str(choose_device(device)), **states)
+    encoder = load_encoder(name, device=device, **states)
     if collection.captions is None:
         return encoder
     starts, captions = collection.caption_starts, collection.captions

@@ -83,7 +83,7 @@ class HashModel:
         device: where its encoder computes.
     """
 
-    def __init__(self, hasher: Hasher, record: ModelRecord, *, device: str = "cpu") -> None:
+    def __init__(self, hasher: Hasher, record: ModelRecord, *, device: str = "auto") -> None:
         self.hasher, self.record, self.device = hasher, record, device
 
     @property
@@ -247,7 +247,7 @@ def save_model(model: HashModel, folder: Path) -> HashModel:
     return HashModel(model.hasher, record, device=model.device)
 
 
-def load_model(folder: Path | str, *, device: str = "cpu") -> HashModel:
+def load_model(folder: Path | str, *, device: str = "auto") -> HashModel:
     """Load a model that `save_model` wrote.
 
     Args:

@@ -292,7 +292,7 @@ class SearchIndex:
             index.close()
 
 
-def open_search_index(folder: Path | str, *, device: str = "cpu") -> SearchIndex:
+def open_search_index(folder: Path | str, *, device: str = "auto") -> SearchIndex:
     """Open an index folder.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modalhash.codes import Codes, check_codes
-from modalhash.errors import InputError
+from modalhash.errors import InputError, ShapeError
 from modalhash.metrics.average_precisions import PrecisionSums
 from modalhash.metrics.bootstrap import bootstrap_interval, counted_values
 from modalhash.metrics.options import (
@@ -183,6 +183,11 @@ def evaluate_scores(
         score_block = scores
     else:
         table = np.asarray(scores)
+        if table.shape != (n_queries, n_database):
+            raise ShapeError(
+                f"scores has shape {table.shape}, expected (n_queries, n_database), which is "
+                f"{(n_queries, n_database)}"
+            )
 
         def score_block(queries: slice) -> NDArray[np.floating]:
             return table[queries]

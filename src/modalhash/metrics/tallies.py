@@ -235,16 +235,19 @@ class ScoreTally:
         """Return the rankings of a block of queries.
 
         Raises:
-            ShapeError: if the scores aren't (rows, m).
+            ShapeError: if the scores aren't (rows, m) real numbers.
             InputError: if a score is NaN.
         """
         scores = np.asarray(self.score_block(queries))
         expected = (queries.stop - queries.start, self.n_items)
-        if scores.shape != expected:
+        if scores.shape != expected or scores.dtype.kind not in "iuf":
             raise ShapeError(
-                f"scores of queries {queries.start} to {queries.stop} have shape {scores.shape}, "
-                f"expected {expected}"
+                f"scores of queries {queries.start} to {queries.stop} are {scores.dtype} of shape "
+                f"{scores.shape}, expected real numbers of shape {expected}"
             )
+        if scores.dtype.kind != "f":
+            # Unsigned numbers have no negative.
+            scores = scores.astype(np.float64)
         if np.isnan(scores).any():
             raise InputError(
                 f"scores of queries {queries.start} to {queries.stop} hold NaN, which has no rank"

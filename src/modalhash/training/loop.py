@@ -213,7 +213,8 @@ class GradientRun:
         """Judge the epoch and write it to the log."""
         hasher = hasher_of(self.heads, self.pairs)
         n_constant = constant_bits(hasher, self.data)
-        warn_of_collapse(n_constant, self.plan.n_bits, epoch)
+        if epoch + 1 in (self.plan.settings.epochs // 2, self.plan.settings.epochs):
+            warn_of_collapse(n_constant, self.plan.n_bits, epoch)
         entry: dict[str, Any] = {"epoch": epoch, **means}
         if len(self.held):
             value = pair_recall(hasher, self.data, self.held)
