@@ -335,12 +335,30 @@ def test_scores_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert blocked.measures == whole.measures
 
 
+def test_scores_of_any_real_dtype() -> None:
+    for dtype in (np.uint8, np.int16, np.float32):
+        scores = np.array([[2, 9, 0], [7, 0, 1]], dtype)
+        report = evaluate_scores(scores, 2, 3, direction="text_to_text", query_targets=[2, 0])
+        assert_allclose(report.values("mean_rank"), [3, 1], rtol=0, atol=0)
+
+
 def test_bad_scores() -> None:
+    choices: dict[str, Any] = {"direction": "text_to_text", "query_targets": [0, 1]}
     with pytest.raises(
         ShapeError,
-        match=re.escape("scores of queries 0 to 2 have shape (2, 4), expected (2, 3)"),
+        match=re.escape(
+            "scores has shape (2, 4), expected (n_queries, n_database), which is (2, 3)"
+        ),
     ):
-        evaluate_scores(np.ones((2, 4)), 2, 3, direction="text_to_text", query_targets=[0, 1])
+        evaluate_scores(np.ones((2, 4)), 2, 3, **choices)
+    with pytest.raises(
+        ShapeError,
+        match=re.escape(
+            "scores of queries 0 to 2 are float64 of shape (3, 2), "
+            "expected real numbers of shape (2, 3)"
+        ),
+    ):
+        evaluate_scores(lambda queries: np.ones((3, 2)), 2, 3, **choices)
     with pytest.raises(
         InputError, match=re.escape("scores of queries 0 to 1 hold NaN, which has no rank")
     ):
