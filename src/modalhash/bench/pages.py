@@ -1,0 +1,90 @@
+"""Self-contained HTML pages: templates, pictures and plots inside the file."""
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from modalhash.extras import import_optional
+from modalhash.files import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["figure_data", "new_figure", "picture_data", "thumbnail", "write_page"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+THUMBNAIL = 160
+INK, GRID = "#6b7280", "#9ca3af40"
+
+
+def write_page(template: str, values: Mapping[str, Any], path: Path) -> None:
+    """Fill a template and write the page.
+
+    Args:
+        template: a file in `templates/`.
+        values: what it shows; texts are escaped.
+        path: where the page goes.
+
+    Raises:
+        MissingExtraError: if jinja2 isn't installed.
+        StorageError: if the file system refuses.
+    """
+    jinja2 = import_optional("jinja2", extra="report", feature="writing HTML pages")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    write_text(path, environment.get_template(template).render(values))
+
+
+def thumbnail(file: str | Path, size: int = THUMBNAIL) -> Image.Image | None:
+    """Return a small RGB copy of a picture file, or None if it can't be read any more."""
+    try:
+        with Image.open(file) as opened:
+            picture = opened.convert("RGB")
+    except OSError:
+        return None
+    picture.thumbnail((size, size))
+    return picture
+
+
+def picture_data(file: str | Path | None) -> str:
+    """Return a picture file's thumbnail as a data URL; "" if there is none to show."""
+    small = None if file is None else thumbnail(file)
+    if small is None:
+        return ""
+    content = io.BytesIO()
+    small.save(content, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def new_figure(width: float = 5.4, height: float = 3.0) -> "Figure":
+    """Return an empty figure in the pages' style, with one set of axes.
+
+    Raises:
+        MissingExtraError: if matplotlib isn't installed.
+    """
+    figures = import_optional("matplotlib.figure", extra="report", feature="plots")
+    figure: Figure = figures.Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(INK)
+    axes.tick_params(colors=INK)
+    axes.grid(color=GRID)
+    return figure
+
+
+def figure_data(figure: "Figure") -> str:
+    """Return a figure as a data URL of an SVG picture with a clear background."""
+    content = io.BytesIO()
+    figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(content.getvalue()).decode()}"
