@@ -5,21 +5,23 @@ prints.
 """
 
 import hashlib
-import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from modalhash.artifacts import (
+    CaptionUse,
+    CollectionCodes,
     HashModel,
     ModelRecord,
+    RunFolder,
     SearchIndex,
     Side,
     SideContent,
@@ -27,19 +29,28 @@ from modalhash.artifacts import (
     open_search_index,
     save_model,
 )
-from modalhash.codes import Codes
-from modalhash.data import Collection, Modality, load_collection, write_splits
-from modalhash.encoders import Encoder, Features, FeatureTable, load_encoder
+from modalhash.artifacts.search_index import PICTURES, check_target
+from modalhash.data import Collection, load_collection, write_splits
+from modalhash.data.collection import Positions
+from modalhash.encoders import Encoder, Features, load_encoder
 from modalhash.encoders import extract_features as extract_with
 from modalhash.encoders.devices import torch_device
-from modalhash.errors import FeatureError, InputError, SettingError
-from modalhash.files import read_json, write_array, write_json
+from modalhash.encoders.precomputed import PrecomputedImageTower, PrecomputedTextTower
+from modalhash.errors import FeatureError, InputError
+from modalhash.files import write_array, write_json
 from modalhash.methods import method_class
 from modalhash.methods.base import Needs
 from modalhash.methods.settings import configured_method
-from modalhash.metrics import DirectionReport, MeasureChoices, Report, evaluate_direction
+from modalhash.metrics import (
+    DirectionReport,
+    MeasureChoices,
+    MeasureSettings,
+    Report,
+    evaluate_direction,
+    match_items,
+)
 from modalhash.progress import Progress, silent
-from modalhash.training import TrainingData, TrainingPlan, train_method
+from modalhash.training import TrainingData, TrainingPlan, TrainingResult, train_method
 
 __all__ = [
     "CodeFolder",
@@ -54,11 +65,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-PLAN, PLAN_FORMAT = "plan.json", 1
 CODES_MANIFEST, CODES_FORMAT = "codes.json", 1
-ENCODE_ROWS = 8192
-Rows = NDArray[np.int64]
-Captions = Literal["first", "all"]
 
 
 def extract_features(
@@ -69,6 +76,7 @@ def extract_features(
     with_tokens: bool = False,
     cache: Path | str | None = None,
     batch_size: int | None = None,
+    skip_bad: bool = False,
     device: str = "auto",
     progress: Progress = silent,
 ) -> Features:
@@ -81,6 +89,7 @@ def extract_features(
         with_tokens: also keep content tokens, which some methods need.
         cache: where features are kept; by default the user's cache folder.
         batch_size: items at once; by default what fits.
+        skip_bad: leave out items with defects; the log says how many.
         device: "auto", "cpu", "cuda", ...
         progress: told of every batch.
 
@@ -91,13 +100,13 @@ def extract_features(
         CollectionError: if a picture can't be read, naming it.
         FeatureError: if a feature isn't finite, naming the item.
     """
-    collection = opened(collection)
+    collection = opened(collection, skip_bad, progress)
     if isinstance(encoder, str):
         encoder = fitted_encoder(collection, encoder, split=split, device=device)
     return extract_with(
         collection,
         encoder,
-        cache_folder=None if cache is None else Path(cache),
+        cache_folder=cache_folder(cache),
         with_tokens=with_tokens,
         batch_size=batch_size,
         progress=progress,
@@ -117,6 +126,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    skip_bad: bool = False,
     cache: Path | str | None = None,
     device: str = "auto",
     progress: Progress = silent,
@@ -134,7 +144,8 @@ def train(
         preset: named settings of the method.
         settings: changes to method and training settings, by name.
         resume: go on with an interrupted run in `output`; a finished one is returned as it is.
-        overwrite: start anew where `output` holds a run.
+        overwrite: start anew where `output` holds a run; it is kept until features are ready.
+        skip_bad: leave out items with defects; the log says how many.
         cache: where features are kept.
         device: "auto", "cpu", "cuda", ...
         progress: told of every step.
@@ -150,18 +161,21 @@ def train(
         TrainingError: if the loss isn't finite; finished epochs are kept.
     """
     the_method, training = configured_method(method_class(method), preset=preset, changes=settings)
-    collection = opened(collection)
+    folder = None if output is None else Path(output)
+    plan = TrainingPlan(the_method, training, n_bits, seed, torch_device(device), folder)
+    collection = opened(collection, skip_bad, progress)
     items = collection.split(split)
+    if len(items) < 2:
+        raise InputError(
+            f"split {split!r} of {collection.name} has {len(items)} items: at least 2 are needed"
+        )
     if Needs.LABELS in the_method.needs and collection.labels is None:
         raise FeatureError(
             f"{the_method.title} learns from labels, but {collection.name} has none: "
             "add labels.tsv, or choose an unsupervised method"
         )
-    if n_bits < 1:
-        raise SettingError(f"n_bits is {n_bits}, expected a positive number: 16 to 256 are usual")
     loaded = fitted_encoder(collection, encoder, split=split, device=device)
     document: dict[str, Any] = {
-        "format": PLAN_FORMAT,
         "modalhash": version("modalhash"),
         "method": method,
         "preset": preset or "",
@@ -185,18 +199,19 @@ def train(
             "split_note": collection.split_note,
         },
     }
-    folder = None if output is None else Path(output)
-    if folder is not None and enter_run(folder, document, resume=resume, overwrite=overwrite):
-        logger.info("%s holds this run, finished: nothing to do", folder)
-        return load_model(folder, device=device)
+    run = None if folder is None else RunFolder(folder, document)
+    if run is not None:
+        run.check(resume=resume, overwrite=overwrite)
+        if resume and run.is_finished:
+            logger.info("%s holds this run, finished: nothing to do", folder)
+            return load_model(run.folder, device=device)
     with_tokens = Needs.TOKENS in the_method.needs
     features = extract_features(
         collection, loaded, with_tokens=with_tokens, cache=cache, progress=progress
     )
-    if folder is not None:
-        write_json(folder / PLAN, document)
-        write_splits(collection, folder / "splits")
-    plan = TrainingPlan(the_method, training, n_bits, seed, torch_device(device), folder)
+    if run is not None:
+        run.begin(resume=resume)
+        write_splits(collection, run.splits)
     data = TrainingData(
         features.image,
         features.text,
@@ -206,26 +221,22 @@ def train(
         with_tokens,
     )
     result = train_method(plan, data, resume=resume, progress=progress)
-    last = result.log[-1] if result.log else {}
     record = ModelRecord(
-        method=method,
         title=the_method.title,
-        n_bits=n_bits,
-        settings=document["settings"],
-        training=document["training"],
-        seed=seed,
-        encoder=document["encoder"],
         feature_dtype={"image": features.image.dtype, "text": features.text.dtype},
-        trained_on=document["trained_on"],
         towers=result.hasher.spec(),
-        preset=preset or "",
-        results={
-            **({} if result.best_epoch is None else {"best_epoch": result.best_epoch + 1}),
-            **{name: value for name, value in last.items() if name not in ("epoch", "seconds")},
-        },
+        results=results_of(result),
+        **document,
     )
     model = HashModel(result.hasher, record, device=device)
     return model if folder is None else save_model(model, folder)
+
+
+def results_of(result: TrainingResult) -> dict[str, Any]:
+    """Return what a model's record says of its training: the best epoch and the last losses."""
+    best = {} if result.best_epoch is None else {"best_epoch": result.best_epoch + 1}
+    last = result.log[-1] if result.log else {}
+    return best | {name: last[name] for name in last if name not in ("epoch", "seconds")}
 
 
 def evaluate(
@@ -234,7 +245,8 @@ def evaluate(
     *,
     split: str = "test",
     database: str = "train",
-    captions: Captions = "first",
+    captions: CaptionUse = "first",
+    skip_bad: bool = False,
     cache: Path | str | None = None,
     device: str = "auto",
     progress: Progress = silent,
@@ -252,6 +264,7 @@ def evaluate(
         database: the split that is ranked for relevance by labels; "rest" is every item outside
             `split`. Items of `split` are left out of it.
         captions: each item's first text, or all of them.
+        skip_bad: leave out items with defects; the log says how many.
         cache: where features are kept.
         device: "auto", "cpu", "cuda", ...
         progress: told of every batch.
@@ -261,37 +274,61 @@ def evaluate(
         All measures of both directions. Without labels there are pair measures only, and a note.
 
     Raises:
-        UnknownNameError: if there is no such split.
-        InputError: if the database is empty, or the collection isn't known any more.
-        FeatureError: if the collection's features are of another width.
+        UnknownNameError: if there is no such split, or a choice isn't known.
+        InputError: if there are no queries or the database is empty, relevance by labels is asked
+            for and there are none, or the collection isn't known any more.
+        FeatureError: if the collection doesn't have what the model reads.
     """
-    model = model if isinstance(model, HashModel) else load_model(model, device=device)
-    collection = opened(collection if collection is not None else source_of(model))
+    rules = MeasureSettings.read(choices).relevances
+    label_rules = None if rules is None else [rule for rule in rules if rule != "pair"]
+    model = opened_model(model, device)
+    collection = opened(source_of(model) if collection is None else collection, skip_bad, progress)
     queries = collection.split(split)
-    ranked = collection.split("all" if database == "rest" else database)
-    ranked = np.setdiff1d(ranked, queries)
-    codes = CollectionCodes(model, collection, captions, cache, progress)
-    directions: list[DirectionReport] = []
+    if not len(queries):
+        raise InputError(f"split {split!r} of {collection.name} has no items to ask for")
+    ranked = np.zeros(0, np.int64)
     notes = []
-    if collection.labels is None:
+    if label_rules == []:
+        pass
+    elif collection.labels is not None:
+        ranked = np.setdiff1d(collection.split("all" if database == "rest" else database), queries)
+        if not len(ranked):
+            raise InputError(
+                f"nothing is left to rank: split {split!r} holds all items of database "
+                f"{database!r}; name another database"
+            )
+    elif label_rules is None:
         notes.append("the collection has no labels: measures by pair only")
-    elif not len(ranked):
-        raise InputError(
-            f"nothing is left to rank: split {split!r} holds all items of database {database!r}"
-        )
     else:
-        directions += codes.by_labels(queries, ranked, choices)
-    directions += codes.by_pair(queries, choices)
-    trained_on = model.record.trained_on
-    if trained_on["fingerprint"] == collection.fingerprint() and trained_on["split"] == split:
-        notes.append(f"the queries are of {split!r}, which the model was trained on")
+        raise InputError(
+            f"relevance by {' and '.join(label_rules)} needs labels, but {collection.name} has none"
+        )
+    codes = CollectionCodes(
+        model,
+        collection,
+        captions=captions,
+        cache_folder=cache_folder(cache),
+        progress=progress,
+    )
+    directions: list[DirectionReport] = []
+    if len(ranked):
+        by_labels: MeasureChoices = {**choices, "relevances": label_rules}
+        directions += measured_by_labels(codes, queries, ranked, by_labels)
+    if rules is None or "pair" in rules:
+        by_pair: MeasureChoices = {**choices, "relevances": ("pair",)}
+        directions += measured_by_pair(codes, queries, by_pair)
+    if n_seen := n_training_items(model, collection, queries):
+        notes.append(
+            f"the model was trained on {n_seen} of the {len(queries)} queries: their numbers say "
+            "little about new pairs"
+        )
     return Report(
         n_bits=model.n_bits,
         split=split,
-        database=database,
+        database=database if len(ranked) else None,
         counts={
             "queries": len(queries),
-            "database": len(ranked) if collection.labels is not None else 0,
+            "database": len(ranked),
             "query_texts": len(codes.texts_of(queries)),
             "database_texts": len(codes.texts_of(ranked)),
         },
@@ -307,6 +344,68 @@ def evaluate(
         },
         notes=tuple(notes),
     )
+
+
+def measured_by_labels(
+    codes: CollectionCodes,
+    queries: Positions,
+    ranked: Positions,
+    choices: MeasureChoices,
+) -> Iterator[DirectionReport]:
+    """Yield both directions measured by labels: queries against the database."""
+    labels, owner = codes.collection.labels, codes.collection.caption_items
+    assert labels is not None
+    query_texts, ranked_texts = codes.texts_of(queries), codes.texts_of(ranked)
+    yield evaluate_direction(
+        codes.image(queries),
+        codes.text(ranked_texts),
+        codes.model.n_bits,
+        direction="image_to_text",
+        query_labels=labels[queries],
+        database_labels=labels[owner[ranked_texts]],
+        **choices,
+    )
+    yield evaluate_direction(
+        codes.text(query_texts),
+        codes.image(ranked),
+        codes.model.n_bits,
+        direction="text_to_image",
+        query_labels=labels[owner[query_texts]],
+        database_labels=labels[ranked],
+        **choices,
+    )
+
+
+def measured_by_pair(
+    codes: CollectionCodes, queries: Positions, choices: MeasureChoices
+) -> Iterator[DirectionReport]:
+    """Yield both directions measured by pair: the split against itself."""
+    texts = codes.texts_of(queries)
+    owner = codes.collection.caption_items[texts]
+    sides = {
+        "image_to_text": ((codes.image(queries), queries), (codes.text(texts), owner)),
+        "text_to_image": ((codes.text(texts), owner), (codes.image(queries), queries)),
+    }
+    for direction, ((query_codes, asked), (ranked_codes, there)) in sides.items():
+        yield evaluate_direction(
+            query_codes,
+            ranked_codes,
+            codes.model.n_bits,
+            direction=direction,
+            query_targets=match_items(asked, there),
+            **choices,
+        )
+
+
+def n_training_items(model: HashModel, collection: Collection, items: Positions) -> int:
+    """Return how many of some items the model was trained on, as far as that is known."""
+    trained_on = model.record.trained_on
+    learned_from = np.zeros(0, np.int64)
+    if trained_on["fingerprint"] == collection.fingerprint():
+        split = trained_on["split"]
+        if split == "all" or split in collection.splits:
+            learned_from = collection.split(split)
+    return len(np.intersect1d(items, learned_from))
 
 
 @dataclass(frozen=True)
@@ -332,6 +431,7 @@ def encode(
     output: Path | str,
     *,
     split: str = "all",
+    skip_bad: bool = False,
     cache: Path | str | None = None,
     device: str = "auto",
     progress: Progress = silent,
@@ -341,19 +441,23 @@ def encode(
     Args:
         model: or its run folder.
         collection: or what `load_collection` takes.
-        output: the folder; files of these names in it are replaced, `codes.json` last.
+        output: the folder; files of these names in it are replaced. `codes.json` is removed first
+            and written last, so that it never describes other arrays.
         split: which items.
+        skip_bad: leave out items with defects; the log says how many.
         cache: where features are kept.
         device: "auto", "cpu", "cuda", ...
         progress: told of every batch.
 
     Raises:
+        UnknownNameError: if there is no such split.
+        FeatureError: if the collection doesn't have what the model reads.
         StorageError: if the file system refuses.
     """
-    model = model if isinstance(model, HashModel) else load_model(model, device=device)
-    collection = opened(collection)
+    model = opened_model(model, device)
+    collection = opened(collection, skip_bad, progress)
     items = collection.split(split)
-    codes = CollectionCodes(model, collection, "all", cache, progress)
+    codes = CollectionCodes(model, collection, cache_folder=cache_folder(cache), progress=progress)
     texts, folder = codes.texts_of(items), Path(output)
     arrays: dict[str, NDArray[Any]] = {
         "image_codes": codes.image(items),
@@ -361,6 +465,8 @@ def encode(
     }
     if collection.labels is not None:
         arrays["labels"] = collection.labels[items]
+    for name in (CODES_MANIFEST, "labels.npy"):
+        (folder / name).unlink(missing_ok=True)
     for name, array in arrays.items():
         write_array(folder / f"{name}.npy", array)
     new_place = {int(item): place for place, item in enumerate(items)}
@@ -391,6 +497,7 @@ def build_index(
     split: str = "all",
     kind: str = "flat",
     overwrite: bool = False,
+    skip_bad: bool = False,
     cache: Path | str | None = None,
     device: str = "auto",
     progress: Progress = silent,
@@ -404,36 +511,34 @@ def build_index(
         split: which items.
         kind: a name in `modalhash.index.KINDS`.
         overwrite: take the place of an index that is there.
+        skip_bad: leave out items with defects; the log says how many.
         cache: where features are kept.
         device: "auto", "cpu", "cuda", ...
         progress: told of every batch.
 
     Raises:
-        InputError: if `output` exists and `overwrite` is False.
+        InputError: if `output` exists and isn't a search index, or `overwrite` is False, or the
+            split is empty.
+        UnknownNameError: if there is no such split or kind.
+        FeatureError: if the collection doesn't have what the model reads.
         StorageError: if the file system refuses; what was there is kept.
     """
-    model = model if isinstance(model, HashModel) else load_model(model, device=device)
-    collection = opened(collection if collection is not None else source_of(model))
+    check_target(Path(output), kind=kind, overwrite=overwrite)
+    model = opened_model(model, device)
+    collection = opened(source_of(model) if collection is None else collection, skip_bad, progress)
     items = collection.split(split)
-    codes = CollectionCodes(model, collection, "all", cache, progress)
+    if not len(items):
+        raise InputError(f"split {split!r} of {collection.name} has no items to index")
+    codes = CollectionCodes(model, collection, cache_folder=cache_folder(cache), progress=progress)
     texts = codes.texts_of(items)
-    drawn = {}
-    files: dict[int, str | None] = {}
-    for item in map(int, items):
-        path = None if collection.pictures is None else collection.pictures.path(item)
-        if path is None and collection.pictures is not None:
-            name = f"{item:07d}.png"
-            drawn[name] = collection.pictures.open(item)
-            files[item] = f"pictures/{name}"
-        else:
-            files[item] = None if path is None else str(path.resolve())
-    starts, written = collection.caption_starts, collection.captions
-    columns = collection.metadata
+    files, drawn = picture_files(collection, items)
+    captions, starts = collection.captions, collection.caption_starts
+    owner = collection.caption_items
 
     def entry(item: int, row: int) -> dict[str, Any]:
         return {
-            **{name: values[item] for name, values in columns.items()},
-            "caption": written[row] if written is not None else None,
+            **{name: values[item] for name, values in collection.metadata.items()},
+            "caption": None if captions is None else captions[row],
             "image": files[item],
         }
 
@@ -447,9 +552,8 @@ def build_index(
             [collection.caption_ids[row] for row in texts],
             codes.text(texts),
             [
-                {**entry(item, int(row)), "item": collection.item_ids[item]}
+                entry(int(owner[row]), int(row)) | {"item": collection.item_ids[owner[row]]}
                 for row in texts
-                for item in (int(collection.caption_items[row]),)
             ],
         ),
     }
@@ -464,127 +568,48 @@ def build_index(
     )
 
 
+def picture_files(
+    collection: Collection, items: Positions
+) -> tuple[dict[int, str | None], Iterator[tuple[str, Image.Image]]]:
+    """Return where the pictures of some items lie, and those that must be written there.
+
+    Returns:
+        Item to file: an absolute path, a path inside the index folder for a picture without a file
+        of its own, or None without pictures; and name and picture of each of the second sort, to
+        be opened one by one.
+    """
+    pictures = collection.pictures
+    if pictures is None:
+        return dict.fromkeys(items.tolist()), iter(())
+    paths = {item: pictures.path(item) for item in items.tolist()}
+    names = {item: f"{item:07d}.png" for item, path in paths.items() if path is None}
+    files = {
+        item: f"{PICTURES}/{names[item]}" if path is None else str(path.resolve())
+        for item, path in paths.items()
+    }
+    return dict(files), ((name, pictures.open(item)) for item, name in names.items())
+
+
 def open_index(folder: Path | str, *, device: str = "auto") -> SearchIndex:
     """Open an index folder that `build_index` made; see `SearchIndex`."""
     return open_search_index(folder, device=device)
 
 
-class CollectionCodes:
-    """Codes of a collection's rows, and the measures that need them.
-
-    Args:
-        model: makes the codes.
-        collection: whose rows.
-        captions: which texts of an item take part.
-        cache: where features are kept.
-        progress: told of extraction.
-    """
-
-    def __init__(
-        self,
-        model: HashModel,
-        collection: Collection,
-        captions: Captions,
-        cache: Path | str | None,
-        progress: Progress,
-    ) -> None:
-        if captions not in ("first", "all"):
-            raise InputError(f"captions is {captions!r}, expected first or all")
-        self.model, self.collection, self.captions = model, collection, captions
-        self.features = extract_features(collection, model.encoder, cache=cache, progress=progress)
-
-    def image(self, items: Rows) -> Codes:
-        """Return the image codes of some items."""
-        return self.codes(self.features.image, items, "image")
-
-    def text(self, texts: Rows) -> Codes:
-        """Return the text codes of some captions."""
-        return self.codes(self.features.text, texts, "text")
-
-    def codes(self, table: FeatureTable, rows: Rows, modality: Modality) -> Codes:
-        """Return the codes of some rows of a table, (k, p) uint8, block by block."""
-        blocks = [
-            self.model.encode_features(table.pooled(part), modality) for part in blocks_of(rows)
-        ]
-        width = -(-self.model.n_bits // 8)
-        return np.concatenate(blocks) if blocks else np.zeros((0, width), np.uint8)
-
-    def texts_of(self, items: Rows) -> Rows:
-        """Return the caption rows of some items that take part, item by item."""
-        starts = self.collection.caption_starts
-        if self.captions == "first":
-            return starts[items]
-        ranges = [np.arange(starts[item], starts[item + 1]) for item in items]
-        return np.concatenate(ranges) if ranges else np.zeros(0, np.int64)
-
-    def by_labels(
-        self, queries: Rows, ranked: Rows, choices: MeasureChoices
-    ) -> list[DirectionReport]:
-        """Measure both directions by labels: queries against the database."""
-        labels, owner = self.collection.labels, self.collection.caption_items
-        assert labels is not None
-        query_texts, ranked_texts = self.texts_of(queries), self.texts_of(ranked)
-        return [
-            evaluate_direction(
-                self.image(queries),
-                self.text(ranked_texts),
-                self.model.n_bits,
-                direction="image_to_text",
-                query_labels=labels[queries],
-                database_labels=labels[owner[ranked_texts]],
-                **choices,
-            ),
-            evaluate_direction(
-                self.text(query_texts),
-                self.image(ranked),
-                self.model.n_bits,
-                direction="text_to_image",
-                query_labels=labels[owner[query_texts]],
-                database_labels=labels[ranked],
-                **choices,
-            ),
-        ]
-
-    def by_pair(self, queries: Rows, choices: MeasureChoices) -> list[DirectionReport]:
-        """Measure both directions by pair: the split against itself."""
-        texts = self.texts_of(queries)
-        place = {int(item): row for row, item in enumerate(queries)}
-        owner = np.array([place[int(item)] for item in self.collection.caption_items[texts]])
-        counts = np.bincount(owner, minlength=len(queries))
-        targets = np.full((len(queries), int(counts.max())), -1, np.int64)
-        filled = np.arange(targets.shape[1]) < counts[:, None]
-        targets[filled] = np.arange(len(texts))
-        image_codes, text_codes = self.image(queries), self.text(texts)
-        pair_choices: MeasureChoices = {**choices, "relevances": ("pair",)}
-        return [
-            evaluate_direction(
-                image_codes,
-                text_codes,
-                self.model.n_bits,
-                direction="image_to_text",
-                query_targets=targets,
-                **pair_choices,
-            ),
-            evaluate_direction(
-                text_codes,
-                image_codes,
-                self.model.n_bits,
-                direction="text_to_image",
-                query_targets=owner,
-                **pair_choices,
-            ),
-        ]
-
-
-def blocks_of(rows: Rows) -> Iterator[Rows]:
-    """Yield the rows in blocks."""
-    for start in range(0, len(rows), ENCODE_ROWS):
-        yield rows[start : start + ENCODE_ROWS]
-
-
-def opened(collection: Collection | str | Path) -> Collection:
+def opened(collection: Collection | str | Path, skip_bad: bool, progress: Progress) -> Collection:
     """Return a collection from itself or its name."""
-    return collection if isinstance(collection, Collection) else load_collection(collection)
+    if isinstance(collection, Collection):
+        return collection
+    return load_collection(collection, skip_bad=skip_bad, progress=progress)
+
+
+def opened_model(model: HashModel | Path | str, device: str) -> HashModel:
+    """Return a model from itself or its folder."""
+    return model if isinstance(model, HashModel) else load_model(model, device=device)
+
+
+def cache_folder(cache: Path | str | None) -> Path | None:
+    """Return where features are kept; None is the user's cache folder."""
+    return None if cache is None else Path(cache)
 
 
 def source_of(model: HashModel) -> str:
@@ -600,52 +625,18 @@ def source_of(model: HashModel) -> str:
 
 
 def fitted_encoder(collection: Collection, name: str, *, split: str, device: str) -> Encoder:
-    """Return an encoder, its text tower fitted on the texts of a split if it must be fitted."""
-    states = {
-        f"{modality}_state": {"width": array.shape[1]}
-        for modality, array in collection.features.items()
-    }
-    encoder = load_encoder(name, device=device, **states)
-    if collection.captions is None:
-        return encoder
-    starts, captions = collection.caption_starts, collection.captions
-    texts = [
-        captions[row]
-        for item in collection.split(split)
-        for row in range(starts[item], starts[item + 1])
-    ]
-    return Encoder(encoder.name, encoder.image, encoder.text.fit(texts))
+    """Return an encoder as a collection needs it.
 
-
-def enter_run(folder: Path, plan: Mapping[str, Any], *, resume: bool, overwrite: bool) -> bool:
-    """Make a run folder ready; return whether it holds this very run, finished.
-
-    Raises:
-        InputError: if it holds another run, or one that `resume` or `overwrite` should speak for.
+    Its text tower is fitted on the texts of a split if it must be; towers of `precomputed` know
+    the width of the collection's arrays.
     """
-    if overwrite:
-        for name in ("model.json", PLAN):
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        return False
-    if not (folder / PLAN).exists():
-        if folder.is_dir() and any(folder.iterdir()):
-            raise InputError(f"{folder} isn't empty and holds no run: choose another folder")
-        return False
-    if not resume:
-        raise InputError(
-            f"{folder} holds a run: go on with --resume, start anew with --overwrite, "
-            "or choose another folder"
-        )
-    stored = read_json(folder / PLAN, kind="run", newest_format=PLAN_FORMAT)
-    differing = sorted(
-        key
-        for key in plan
-        if key != "modalhash" and stored.get(key) != json.loads(json.dumps(plan[key]))
-    )
-    if differing:
-        raise InputError(
-            f"{folder} holds a run of other {' and '.join(differing)}: resume it with the command "
-            "it was started with, or choose another folder"
-        )
-    return (folder / "model.json").exists()
+    encoder = load_encoder(name, device=device)
+    image, text, brought = encoder.image, encoder.text, collection.features
+    if isinstance(image, PrecomputedImageTower) and "image" in brought:
+        image = PrecomputedImageTower(brought["image"].shape[1])
+    if isinstance(text, PrecomputedTextTower) and "text" in brought:
+        text = PrecomputedTextTower(brought["text"].shape[1])
+    if collection.captions is not None:
+        is_wanted = np.isin(collection.caption_items, collection.split(split))
+        text = text.fit([collection.captions[row] for row in np.flatnonzero(is_wanted)])
+    return Encoder(encoder.name, image, text)

@@ -20,6 +20,7 @@ from modalhash.errors import DamagedArtifactError, NewerFormatError, StorageErro
 
 __all__ = [
     "read_json",
+    "sealed",
     "sha256_of_file",
     "write_array",
     "write_bytes",
@@ -113,7 +114,8 @@ def read_json(path: Path, *, kind: str, newest_format: int) -> dict[str, Any]:
         The document.
 
     Raises:
-        DamagedArtifactError: if the file is missing, isn't a JSON object, or has no format.
+        DamagedArtifactError: if the file is missing, isn't a JSON object, has no format, or
+            doesn't match the checksum that `sealed` put into it.
         NewerFormatError: if its format is higher than `newest_format`.
         StorageError: if it can't be read.
     """
@@ -138,7 +140,23 @@ def read_json(path: Path, *, kind: str, newest_format: int) -> dict[str, Any]:
             f"{path} has format {written} (written by modalhash {version}); this version reads "
             f"{kind} formats up to {newest_format}: upgrade modalhash"
         )
+    if "checksum" in document and sealed(document) != document:
+        raise DamagedArtifactError(f"{path} is damaged: it was changed; make the {kind} again")
     return dict(document)
+
+
+def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON document with a checksum of its content, which `read_json` compares.
+
+    The checksum is the entry `checksum`, a SHA-256 that doesn't depend on the file's layout.
+
+    Example:
+        >>> sealed({"format": 1}) == sealed(sealed({"format": 1}))
+        True
+    """
+    content = {name: value for name, value in document.items() if name != "checksum"}
+    text = json.dumps(content, sort_keys=True)
+    return content | {"checksum": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def sha256_of_file(path: Path) -> str:

@@ -1,7 +1,9 @@
-"""What users keep: trained models with their cards, and indexes that answer texts and pictures."""
+"""What users keep: run folders, models with their cards, indexes that answer texts and pictures."""
 
 from modalhash.artifacts.card import model_card
+from modalhash.artifacts.collection_codes import CaptionUse, CollectionCodes
 from modalhash.artifacts.model import HashModel, ModelRecord, load_model, save_model
+from modalhash.artifacts.run_folder import RunFolder
 from modalhash.artifacts.search_index import (
     Answer,
     Hit,
@@ -13,9 +15,12 @@ from modalhash.artifacts.search_index import (
 
 __all__ = [
     "Answer",
+    "CaptionUse",
+    "CollectionCodes",
     "HashModel",
     "Hit",
     "ModelRecord",
+    "RunFolder",
     "SearchIndex",
     "Side",
     "SideContent",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -18,22 +18,16 @@ from safetensors.torch import save as save_tensors
 from modalhash.artifacts.card import model_card
 from modalhash.codes import Codes
 from modalhash.data import Modality
+from modalhash.data.pictures import read_picture, upright_rgb
 from modalhash.encoders import Encoder, load_encoder
-from modalhash.errors import (
-    ArtifactError,
-    DamagedArtifactError,
-    FeatureError,
-    InputError,
-    StorageError,
-)
-from modalhash.files import read_json, write_bytes, write_json, write_text
+from modalhash.errors import ArtifactError, CollectionError, DamagedArtifactError, InputError
+from modalhash.files import read_json, sealed, write_bytes, write_json, write_text
 from modalhash.methods.hasher import Hasher, HashTower
 
 __all__ = ["HashModel", "ModelRecord", "load_model", "save_model"]
 
 FORMAT = 1
 WEIGHTS, RECORD, CARD = "model.safetensors", "model.json", "README.md"
-ENCODE_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -91,10 +85,10 @@ class HashModel:
         """Bits of a code."""
         return self.record.n_bits
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the weights: codes of two models compare only if these are equal."""
-        return self.record.weights_sha256
+        return self.record.weights_sha256 or sha256_of(weights_of(self.hasher))
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -129,31 +123,37 @@ class HashModel:
             (n, p) uint8. A text's code doesn't depend on the other texts.
 
         Raises:
-            InputError: if a text is empty.
+            InputError: if a text is empty, or `texts` is a single text.
+            FeatureError: if the model was trained on arrays (encoder `precomputed`).
         """
-        for position, text in enumerate(texts):
+        require_list("texts", texts)
+        for place, text in enumerate(texts):
             if not text.strip():
-                raise InputError(f"texts[{position}] is empty: there is nothing to search for")
-        pooled = [
-            self.encoder.text.encode([text]).pooled for text in texts
-        ]  # one at a time: batch mates must not reach a feature, not even by rounding
+                raise InputError(f"texts[{place}] is empty: give at least one word")
+        # One at a time: batch mates must not reach a feature, not even by rounding.
+        pooled = [self.encoder.text.encode([text]).pooled for text in texts]
         return self.encode_features(stacked(pooled, self.hasher.text.width), "text")
 
     def encode_images(self, images: Sequence[Path | str | Image.Image]) -> Codes:
         """Encode pictures.
 
         Args:
-            images: files or opened pictures; may be an empty list.
+            images: files or opened pictures, read as those of collections are (upright,
+                transparency on white); may be an empty list.
 
         Returns:
             (n, p) uint8. A picture's code doesn't depend on the other pictures.
 
         Raises:
-            InputError: if a file is no picture.
-            StorageError: if a file can't be read.
+            InputError: if a file is missing or no picture, or `images` is a single picture.
+            FeatureError: if the model was trained on arrays (encoder `precomputed`).
         """
-        tower = self.encoder.image
-        pooled = [tower.encode([tower.prepare(open_picture(image))]).pooled for image in images]
+        require_list("images", images)
+        pictures = (open_picture(image) for image in images)
+        pooled = [
+            self.encoder.image.encode([self.encoder.image.prepare(picture)]).pooled
+            for picture in pictures
+        ]
         return self.encode_features(stacked(pooled, self.hasher.image.width), "image")
 
     def encode_features(self, features: NDArray[np.floating[Any]], modality: Modality) -> Codes:
@@ -167,7 +167,9 @@ class HashModel:
             (n, p) uint8.
 
         Raises:
-            FeatureError: if the width isn't the model's, or a value isn't finite.
+            FeatureError: if the width isn't the model's, or a value isn't finite or too large for
+                the dtype that features were stored in.
+            InputError: if there is no such modality.
         """
         return self.tower(modality).encode(self.rounded(features, modality))
 
@@ -178,29 +180,32 @@ class HashModel:
         return self.tower(modality).relaxed(self.rounded(features, modality))
 
     def tower(self, modality: Modality) -> HashTower:
-        """Return the tower of one modality."""
+        """Return the tower of one modality.
+
+        Raises:
+            InputError: if there is no such modality.
+        """
+        if modality not in ("image", "text"):
+            raise InputError(f"modality is {modality!r}, expected image or text")
         return self.hasher.image if modality == "image" else self.hasher.text
 
     def rounded(
         self, features: NDArray[np.floating[Any]], modality: Modality
     ) -> NDArray[np.float32]:
         """Return features rounded as stored ones are, so that both give the same codes."""
-        stored = np.asarray(features).astype(self.record.feature_dtype[modality])
+        with np.errstate(over="ignore"):  # the tower refuses infinity
+            stored = np.asarray(features).astype(self.record.feature_dtype[modality])
         return stored.astype(np.float32)
 
-    def check_features_of(self, identity: Mapping[str, Any]) -> None:
-        """Refuse features of another encoder.
 
-        Raises:
-            FeatureError: naming both encoders.
-        """
-        stated = self.record.encoder["identity"]
-        if any(identity[side] != stated[side] for side in ("image", "text")):
-            raise FeatureError(
-                f"these features come from the encoder {identity['name']!r}, the model was trained "
-                f"on those of {stated['name']!r}: extract features with "
-                f"`--encoder {stated['name']}`"
-            )
+def require_list(name: str, values: object) -> None:
+    """Refuse a single text, path or picture where a list of them is expected.
+
+    Raises:
+        InputError: naming the argument.
+    """
+    if isinstance(values, str | Path | Image.Image):
+        raise InputError(f"{name} is a single {type(values).__name__}: give a list, [{name}]")
 
 
 def stacked(rows: Sequence[NDArray[np.float32]], width: int) -> NDArray[np.float32]:
@@ -209,18 +214,30 @@ def stacked(rows: Sequence[NDArray[np.float32]], width: int) -> NDArray[np.float
 
 
 def open_picture(image: Path | str | Image.Image) -> Image.Image:
-    """Return an RGB picture from a file or an opened picture."""
+    """Return an RGB picture from a file or an opened picture.
+
+    Raises:
+        InputError: if it can't be read; the message names the file.
+    """
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        return upright_rgb(image)
     try:
-        with Image.open(image) as opened:
-            return ImageOps.exif_transpose(opened).convert("RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        raise InputError(f"{image} can't be read as a picture: {error}") from error
-    except OSError as error:
-        if error.errno is None:
-            raise InputError(f"{image} can't be read as a picture: {error}") from error
-        raise StorageError(f"can't read {image}: {error.strerror or error}") from error
+        return read_picture(Path(image))
+    except CollectionError as error:
+        raise InputError(str(error.defects[0])) from error
+
+
+def weights_of(hasher: Hasher) -> bytes:
+    """Return a hasher's tensors in the safetensors format; equal tensors give equal bytes."""
+    weights: bytes = save_tensors(
+        {name: value.contiguous() for name, value in hasher.state_dict().items()}
+    )
+    return weights
+
+
+def sha256_of(content: bytes) -> str:
+    """Return a SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def save_model(model: HashModel, folder: Path) -> HashModel:
@@ -236,14 +253,12 @@ def save_model(model: HashModel, folder: Path) -> HashModel:
     Raises:
         StorageError: if the file system refuses.
     """
-    weights = save_tensors(
-        {name: value.contiguous() for name, value in model.hasher.state_dict().items()}
-    )
-    document = asdict(model.record) | {"weights_sha256": hashlib.sha256(weights).hexdigest()}
+    weights = weights_of(model.hasher)
+    document = asdict(model.record) | {"weights_sha256": sha256_of(weights)}
     record = ModelRecord(**document)
     write_bytes(folder / WEIGHTS, weights)
     write_text(folder / CARD, model_card(document))
-    write_json(folder / RECORD, {"format": FORMAT, **document})
+    write_json(folder / RECORD, sealed({"format": FORMAT, **document}))
     return HashModel(model.hasher, record, device=model.device)
 
 
@@ -257,21 +272,31 @@ def load_model(folder: Path | str, *, device: str = "auto") -> HashModel:
     Raises:
         DamagedArtifactError: if a file is missing or its content differs from what it should be.
         NewerFormatError: if a newer version wrote it.
+        ArtifactError: if it holds a run that isn't finished.
     """
     folder = Path(folder)
+    if not (folder / RECORD).exists() and (folder / "checkpoint").is_dir():
+        raise ArtifactError(
+            f"{folder} holds a run that isn't finished: go on with the `modalhash train` command "
+            "it was started with, and --resume"
+        )
     document = read_json(folder / RECORD, kind="model", newest_format=FORMAT)
-    document.pop("format")
-    missing = {one.name for one in fields(ModelRecord)} ^ document.keys()
-    if missing:
+    for name in ("format", "checksum"):
+        document.pop(name, None)
+    odd = {one.name for one in fields(ModelRecord)} ^ document.keys()
+    if odd:
         raise DamagedArtifactError(
-            f"{folder / RECORD} is damaged: missing or unknown entries {sorted(missing)}"
+            f"{folder / RECORD} is damaged: missing or unknown entries: {', '.join(sorted(odd))}"
         )
     record = ModelRecord(**document)
     try:
         weights = (folder / WEIGHTS).read_bytes()
     except OSError as error:
-        raise DamagedArtifactError(f"{folder / WEIGHTS} is missing or can't be read") from error
-    if hashlib.sha256(weights).hexdigest() != record.weights_sha256:
+        raise DamagedArtifactError(
+            f"can't read {folder / WEIGHTS}: {error.strerror or error}; take it from a backup, or "
+            "train again"
+        ) from error
+    if sha256_of(weights) != record.weights_sha256:
         raise DamagedArtifactError(
             f"{folder / WEIGHTS} is damaged: its checksum isn't the one in {RECORD}; "
             "take it from a backup, or train again"

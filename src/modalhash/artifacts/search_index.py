@@ -9,9 +9,10 @@
     pictures/         copies of pictures that have no file of their own (drawn ones)
 """
 
+import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib.metadata import version
@@ -22,14 +23,21 @@ from PIL import Image
 
 from modalhash.artifacts.model import HashModel, load_model, save_model
 from modalhash.codes import Codes
-from modalhash.errors import ArtifactError, InputError, StorageError
-from modalhash.files import read_json, write_json
-from modalhash.index import HashIndex, Ids, Metadata, build_index, open_index
+from modalhash.errors import (
+    ArtifactError,
+    DamagedArtifactError,
+    InputError,
+    StorageError,
+)
+from modalhash.files import read_json, sealed, write_json, write_with
+from modalhash.index import HashIndex, Ids, Metadata, build_index, index_class, open_index
+from modalhash.index.base import check_top_k
 
 __all__ = ["Answer", "Hit", "SearchIndex", "Side", "SideContent", "open_search_index"]
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+ARTIFACT = "modalhash search index"
 PICTURES = "pictures"
 
 
@@ -131,7 +139,7 @@ class SearchIndex:
         folder: Path,
         *,
         collection: Mapping[str, Any],
-        pictures: Mapping[str, Image.Image] | None = None,
+        pictures: Iterable[tuple[str, Image.Image]] = (),
         kind: str = "flat",
         overwrite: bool = False,
     ) -> "SearchIndex":
@@ -142,25 +150,16 @@ class SearchIndex:
             sides: what each side holds.
             folder: where it goes.
             collection: name and counts, for people.
-            pictures: file name to picture, for pictures without a file; metadata name them as
-                `pictures/NAME`.
+            pictures: file names (.png) and pictures, for pictures without a file; metadata name
+                them as `pictures/NAME`.
             kind: of the indexes, a name in `modalhash.index.KINDS`.
             overwrite: take the place of an index that is there.
 
         Raises:
-            InputError: if the folder exists and isn't an index, or `overwrite` is False.
+            InputError: see `check_target`.
             StorageError: if the file system refuses; what was there is kept.
         """
-        is_index = (folder / MANIFEST).exists()
-        if folder.exists() and not (overwrite and is_index):
-            raise InputError(
-                f"{folder} exists already: "
-                + (
-                    "replace it with --overwrite, or choose another folder"
-                    if is_index
-                    else "and is no index; choose another folder"
-                )
-            )
+        check_target(folder, kind=kind, overwrite=overwrite)
         built = {
             side: build_index(
                 content.ids,
@@ -181,23 +180,21 @@ class SearchIndex:
                 for side, index in built.items():
                     index.save(part / side)
                     index.close()
-                for name, picture in (pictures or {}).items():
-                    (part / PICTURES).mkdir(exist_ok=True)
-                    picture.save(part / PICTURES / name)
-                write_json(
-                    part / MANIFEST,
-                    {
-                        "format": FORMAT,
-                        "modalhash": version("modalhash"),
-                        "model_fingerprint": model.fingerprint,
-                        "method": model.record.method,
-                        "n_bits": model.n_bits,
-                        "encoder": model.record.encoder["name"],
-                        "kind": kind,
-                        "collection": dict(collection),
-                        "sides": {str(side): len(sides[side].ids) for side in sides},
-                    },
-                )
+                for name, picture in pictures:
+                    write_picture(part / PICTURES / name, picture)
+                document = {
+                    "format": FORMAT,
+                    "artifact": ARTIFACT,
+                    "modalhash": version("modalhash"),
+                    "model_fingerprint": model.fingerprint,
+                    "method": model.record.method,
+                    "n_bits": model.n_bits,
+                    "encoder": model.record.encoder["name"],
+                    "kind": kind,
+                    "collection": dict(collection),
+                    "sides": [str(side) for side in sides],
+                }
+                write_json(part / MANIFEST, sealed(document))
                 if folder.exists():
                     old = part.with_suffix(".old")
                     folder.rename(old)
@@ -207,6 +204,8 @@ class SearchIndex:
                     part.rename(folder)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
+        except StorageError:
+            raise
         except OSError as error:
             raise StorageError(f"can't write {folder}: {error.strerror or error}") from error
         return open_search_index(folder, device=model.device)
@@ -233,14 +232,18 @@ class SearchIndex:
         """
         if (text is None) == (image is None):
             raise InputError("give either a text or an image to search for")
+        check_top_k(k)
+        side = self.side(target or (Side.TEXTS if text is None else Side.IMAGES))
         if text is not None:
-            code, query, usual = self.model.encode_texts([text]), {"text": text}, Side.IMAGES
-        else:
-            assert image is not None
-            code = self.model.encode_images([image])
-            name = "a picture" if isinstance(image, Image.Image) else str(image)
-            query, usual = {"image": name}, Side.TEXTS
-        return self.search_code(code, query=query, k=k, target=self.side(target or usual))
+            if not text.strip():
+                raise InputError("the text to search for is empty: give at least one word")
+            return self.search_code(
+                self.model.encode_texts([text]), query={"text": text}, k=k, target=side
+            )
+        assert image is not None
+        name = "a picture" if isinstance(image, Image.Image) else str(image)
+        code = self.model.encode_images([image])
+        return self.search_code(code, query={"image": name}, k=k, target=side)
 
     def search_code(self, code: Codes, *, query: Mapping[str, str], k: int, target: Side) -> Answer:
         """Find what is nearest to one code, (1, p) uint8; see `search`."""
@@ -292,6 +295,59 @@ class SearchIndex:
             index.close()
 
 
+def check_target(folder: Path, *, kind: str, overwrite: bool) -> None:
+    """Refuse a folder or a kind that an index can't be built in or of; costs nothing.
+
+    Raises:
+        InputError: if the folder exists and isn't a search index, or `overwrite` is False.
+        UnknownNameError: if there is no such kind of index.
+    """
+    index_class(kind)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not is_search_index(folder):
+        raise InputError(f"{folder} exists already and is no search index: choose another folder")
+    if not overwrite:
+        raise InputError(
+            f"{folder} exists already: replace it with --overwrite, or choose another folder"
+        )
+
+
+def is_search_index(folder: Path) -> bool:
+    """Return whether a folder holds a search index, be it damaged or newer."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and {"model_fingerprint", "sides"} <= manifest.keys()
+
+
+def write_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG file."""
+    write_with(path, lambda file: picture.save(file, "PNG"))
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read and check the manifest of a search index.
+
+    Raises:
+        DamagedArtifactError: if there is none, or it isn't what was written.
+        NewerFormatError: if a newer modalhash wrote it.
+        StorageError: if it can't be read.
+    """
+    path = folder / MANIFEST
+    manifest = read_json(path, kind="index", newest_format=FORMAT)
+    match manifest:
+        case {"model_fingerprint": str(), "collection": dict(), "sides": [*names]} if set(
+            names
+        ) <= set(Side):
+            return manifest
+    raise DamagedArtifactError(
+        f"{folder} is no search index: its {MANIFEST} is of another sort; give the folder that "
+        "`modalhash index` made"
+    )
+
+
 def open_search_index(folder: Path | str, *, device: str = "auto") -> SearchIndex:
     """Open an index folder.
 
@@ -302,12 +358,15 @@ def open_search_index(folder: Path | str, *, device: str = "auto") -> SearchInde
     Raises:
         ArtifactError: if the folder is no index, is damaged or newer, or its parts are of
             different models.
+        StorageError: if it can't be read.
     """
     folder = Path(folder).resolve()
-    manifest = read_json(folder / MANIFEST, kind="index", newest_format=FORMAT)
+    manifest = read_manifest(folder)
     model = load_model(folder / "model", device=device)
-    if model.fingerprint != manifest.get("model_fingerprint"):
-        raise ArtifactError(f"{folder / 'model'} isn't the model this index was made with")
+    if model.fingerprint != manifest["model_fingerprint"]:
+        raise ArtifactError(
+            f"{folder / 'model'} isn't the model this index was made with: make the index again"
+        )
     sides = {
         Side(name): open_index(folder / name, expect_model=model.fingerprint)
         for name in manifest["sides"]

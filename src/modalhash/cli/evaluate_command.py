@@ -12,6 +12,7 @@ from modalhash.cli.options import (
     captions_option,
     cutoffs,
     device_option,
+    skip_bad_option,
 )
 from modalhash.cli.watching import watched
 
@@ -62,6 +63,7 @@ from modalhash.cli.watching import watched
     metavar="[FILE]",
     help="Write the report as JSON to FILE, or print it and nothing else.",
 )
+@skip_bad_option
 @cache_option
 @device_option
 def command(

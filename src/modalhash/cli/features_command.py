@@ -3,7 +3,7 @@
 import click
 
 import modalhash as mh
-from modalhash.cli.options import cache_option, device_option, encoder_option
+from modalhash.cli.options import cache_option, device_option, encoder_option, skip_bad_option
 from modalhash.cli.watching import watched
 
 
@@ -18,7 +18,7 @@ from modalhash.cli.watching import watched
     is_flag=True,
     help="Go on after a kill; this is what happens anyway, the flag is for scripts.",
 )
-@click.option("--skip-bad", is_flag=True, help="Leave out items with defects, and say how many.")
+@skip_bad_option
 @cache_option
 @device_option
 def command(
@@ -38,15 +38,15 @@ def command(
     Other commands do this by themselves; this one does it ahead of time, on another machine, say.
     What a killed run finished is not made again.
     """
-    loaded = mh.load_collection(collection, skip_bad=skip_bad)
     with watched() as progress:
         features = mh.extract_features(
-            loaded,
+            collection,
             encoder,
             split=split,
             with_tokens=tokens,
             cache=cache,
             batch_size=batch_size,
+            skip_bad=skip_bad,
             device=device,
             progress=progress,
         )

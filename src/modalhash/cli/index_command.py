@@ -1,9 +1,16 @@
 """`modalhash index`."""
 
+from typing import Any
+
 import click
 
 import modalhash as mh
-from modalhash.cli.options import cache_option, device_option, overwrite_option
+from modalhash.cli.options import (
+    cache_option,
+    device_option,
+    overwrite_option,
+    skip_bad_option,
+)
 from modalhash.cli.watching import watched
 
 
@@ -16,6 +23,7 @@ from modalhash.cli.watching import watched
     "--kind", default="flat", show_default=True, help="flat (FAISS) or exact (plain); both exact."
 )
 @overwrite_option
+@skip_bad_option
 @cache_option
 @device_option
 def command(
@@ -23,11 +31,7 @@ def command(
     collection: str | None,
     *,
     output: str,
-    split: str,
-    kind: str,
-    overwrite: bool,
-    cache: str | None,
-    device: str,
+    **options: Any,
 ) -> None:
     """Make COLLECTION searchable by texts and pictures, with the model in RUN.
 
@@ -35,17 +39,7 @@ def command(
     queries need, the model included.
     """
     with watched() as progress:
-        index = mh.build_index(
-            run,
-            collection,
-            output=output,
-            split=split,
-            kind=kind,
-            overwrite=overwrite,
-            cache=cache,
-            device=device,
-            progress=progress,
-        )
+        index = mh.build_index(run, collection, output=output, progress=progress, **options)
     counts = " and ".join(f"{len(side)} {name}" for name, side in index.sides.items())
     click.echo(f"{counts}, {index.model.n_bits} bits each, in {output}")
     click.echo(f'try: modalhash search {output} --text "..."')

@@ -44,6 +44,14 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+class StderrHandler(logging.Handler):
+    """Prints messages on stderr as it is at the moment: above a progress bar, if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        click.echo(self.format(record), err=True)
+
+
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -56,9 +64,9 @@ class LazyGroup(click.Group):
 def cli(context: click.Context, *, debug: bool, quiet: bool) -> None:
     """Learn short binary codes from image-text pairs, and search pictures by words with them."""
     context.obj = {"quiet": quiet}
-    level = logging.DEBUG if debug else logging.ERROR if quiet else logging.INFO
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("modalhash").setLevel(level)
+    logger = logging.getLogger("modalhash")
+    logger.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.INFO)
+    logger.handlers = [StderrHandler()]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,18 +74,26 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         outcome: Any = cli.main(arguments, prog_name="modalhash", standalone_mode=False)
-    except ModalhashError as error:
-        if "--debug" in arguments:
-            raise
-        click.echo(f"modalhash: {' '.join(str(error).split())}", err=True)
-        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:
         click.echo("modalhash: interrupted; what was finished is kept", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        click.echo(f"modalhash: {message_of(error)}", err=True)
+        sys.exit(1)
     sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+def message_of(error: Exception) -> str:
+    """Return what went wrong in one line; of an error that isn't ours, also what it is."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ModalhashError):
+        return text
+    return (
+        f"unexpected {type(error).__name__}: {text}; this is a bug, please report it with what "
+        "`modalhash --debug ...` prints"
+    )

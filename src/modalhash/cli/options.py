@@ -14,6 +14,7 @@ __all__ = [
     "encoder_option",
     "json_option",
     "overwrite_option",
+    "skip_bad_option",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -42,6 +43,9 @@ captions_option: Option[Any] = click.option(
 )
 overwrite_option: Option[Any] = click.option(
     "--overwrite", is_flag=True, help="Take the place of what is there."
+)
+skip_bad_option: Option[Any] = click.option(
+    "--skip-bad", is_flag=True, help="Leave out items with defects, and say how many."
 )
 json_option: Option[Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."

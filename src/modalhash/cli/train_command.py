@@ -11,6 +11,7 @@ from modalhash.cli.options import (
     device_option,
     encoder_option,
     overwrite_option,
+    skip_bad_option,
 )
 from modalhash.cli.watching import watched
 
@@ -39,10 +40,10 @@ from modalhash.cli.watching import watched
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @overwrite_option
-@click.option("--skip-bad", is_flag=True, help="Leave out items with defects, and say how many.")
+@skip_bad_option
 @cache_option
 @device_option
-def command(collection: str, *, skip_bad: bool, bits: int, **options: Any) -> None:
+def command(collection: str, *, bits: int, **options: Any) -> None:
     """Learn hash functions from the pairs of COLLECTION.
 
     COLLECTION is a built-in name (see `modalhash data list`), a folder of pictures with captions,
@@ -50,9 +51,8 @@ def command(collection: str, *, skip_bad: bool, bits: int, **options: Any) -> No
     model, its card, the log, the splits and checkpoints; after a kill, the same command with
     --resume gives the same codes as an unbroken run.
     """
-    loaded = mh.load_collection(collection, skip_bad=skip_bad)
     with watched() as progress:
-        model = mh.train(loaded, n_bits=bits, progress=progress, **options)
+        model = mh.train(collection, n_bits=bits, progress=progress, **options)
     click.echo(
         f"{model.record.title}, {model.n_bits} bits: model in {options['output']} "
         f"(evaluate it: modalhash evaluate {options['output']})"

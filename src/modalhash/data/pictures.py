@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from modalhash.data.collection import Collection
-from modalhash.errors import CollectionError, Defect, StorageError
+from modalhash.errors import CollectionError, Defect, InputError, StorageError
 from modalhash.files import sha256_of_file
 from modalhash.progress import Progress, silent
 
@@ -25,6 +25,7 @@ __all__ = [
     "find_picture_defects",
     "is_safe_name",
     "read_picture",
+    "upright_rgb",
 ]
 
 PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
@@ -91,6 +92,20 @@ def read_picture(path: Path) -> Image.Image:
     except _DAMAGE as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise _fault("unreadable-picture", path, f"can't be read: {reason}") from error
+
+
+def upright_rgb(picture: Image.Image) -> Image.Image:
+    """Return a copy of an opened picture as `read_picture` would give it.
+
+    Raises:
+        InputError: if it can't be decoded.
+    """
+    try:
+        upright = picture.copy()
+        _turn_upright(upright)
+        return _as_rgb(upright)
+    except _DAMAGE as error:
+        raise InputError(f"the picture is cut off or damaged ({error})") from error
 
 
 def _fault(kind: str, path: Path, problem: str) -> CollectionError:

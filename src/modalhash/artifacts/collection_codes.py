@@ -1,0 +1,112 @@
+"""The codes of a collection's pictures and texts, as a model makes them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from modalhash.artifacts.model import HashModel
+from modalhash.codes import Codes, code_width
+from modalhash.data import Collection, Modality
+from modalhash.data.collection import Positions
+from modalhash.encoders import FeatureTable, extract_features
+from modalhash.encoders.precomputed import PrecomputedImageTower, PrecomputedTextTower
+from modalhash.errors import FeatureError, InputError
+from modalhash.progress import Progress, silent
+
+__all__ = ["CaptionUse", "CollectionCodes"]
+
+CaptionUse = Literal["first", "all"]
+ENCODE_ROWS = 8192
+
+
+class CollectionCodes:
+    """Codes of a collection's rows; features are extracted, or read from the cache, at once.
+
+    Args:
+        model: makes the codes.
+        collection: whose rows.
+        captions: which texts of an item take part: its first, or all.
+        cache_folder: where features are kept; by default the user's cache folder.
+        progress: told of extraction.
+
+    Raises:
+        InputError: if `captions` is neither.
+        FeatureError: if the collection doesn't have what the model's encoder reads, or brings
+            features of another width.
+        CollectionError: if a picture can't be read.
+    """
+
+    def __init__(
+        self,
+        model: HashModel,
+        collection: Collection,
+        *,
+        captions: CaptionUse = "all",
+        cache_folder: Path | None = None,
+        progress: Progress = silent,
+    ) -> None:
+        if captions not in ("first", "all"):
+            raise InputError(f"captions is {captions!r}, expected first or all")
+        check_input(model, collection)
+        self.model, self.collection, self.captions = model, collection, captions
+        self.features = extract_features(
+            collection, model.encoder, cache_folder=cache_folder, progress=progress
+        )
+
+    def image(self, items: Positions) -> Codes:
+        """Return the image codes of some items, (k, p) uint8."""
+        return self.codes(self.features.image, items, "image")
+
+    def text(self, texts: Positions) -> Codes:
+        """Return the text codes of some captions, (k, p) uint8."""
+        return self.codes(self.features.text, texts, "text")
+
+    def codes(self, table: FeatureTable, rows: Positions, modality: Modality) -> Codes:
+        """Return the codes of some rows of a table, block by block."""
+        blocks = [
+            self.model.encode_features(table.pooled(part), modality) for part in blocks_of(rows)
+        ]
+        nothing = np.zeros((0, code_width(self.model.n_bits)), np.uint8)
+        return np.concatenate([nothing, *blocks])
+
+    def texts_of(self, items: Positions) -> Positions:
+        """Return the rows of the texts of some items that take part, item by item."""
+        starts = self.collection.caption_starts
+        if self.captions == "first":
+            return starts[items]
+        ranges = [np.arange(starts[item], starts[item + 1]) for item in items]
+        return np.concatenate([np.zeros(0, np.int64), *ranges])
+
+
+def blocks_of(rows: Positions) -> Iterator[Positions]:
+    """Yield the rows in blocks."""
+    for start in range(0, len(rows), ENCODE_ROWS):
+        yield rows[start : start + ENCODE_ROWS]
+
+
+def check_input(model: HashModel, collection: Collection) -> None:
+    """Refuse a collection of raw input for a model of arrays, and the other way round.
+
+    Raises:
+        FeatureError: naming the modality, the model's encoder and the way out.
+    """
+    encoder = model.encoder
+    sides = (
+        ("pictures", isinstance(encoder.image, PrecomputedImageTower), collection.pictures),
+        ("texts", isinstance(encoder.text, PrecomputedTextTower), collection.captions),
+    )
+    for (what, reads_arrays, raw), modality in zip(sides, ("image", "text"), strict=True):
+        if reads_arrays and modality not in collection.features:
+            raise FeatureError(
+                f"the model was trained on {modality} features that came as arrays, but collection "
+                f"{collection.name!r} brings none: give features made the same way "
+                "(features:PATH), or train a model with an encoder such as 'offline'"
+            )
+        if not reads_arrays and raw is None:
+            raise FeatureError(
+                f"the model reads {what} with the encoder {encoder.name!r}, but collection "
+                f"{collection.name!r} has features only: give a collection of {what}, or train a "
+                "model on such features with --encoder precomputed"
+            )
