@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from modalhash.errors import SettingError
+from modalhash.errors import FeatureError, SettingError
 from modalhash.layers.hash_heads import LinearHead
 
 __all__ = ["CanonicalMaps", "canonical_maps"]
+
+TINY_SHARE = 1e-12
+"""Share of a variance that is rounding."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,14 @@ def canonical_maps(
         ridge: share of the mean variance added to each variance, positive.
 
     Returns:
-        The maps; each training direction has about unit variance.
+        The maps, in which training features have a variance of at most 1.
 
     Raises:
         SettingError: if `n_bits` is more than the smaller of the two widths, or `ridge` isn't
             positive.
+        FeatureError: if the features of a modality are the same in all pairs.
     """
-    if ridge <= 0:
+    if not ridge > 0:
         raise SettingError(f"ridge is {ridge}, expected a positive number")
     count = 0
     total = squares = torch.zeros(0)
@@ -95,10 +99,22 @@ def canonical_maps(
             f"n_bits is {n_bits}, canonical correlation gives at most "
             f"{min(image_width, text_width)} on features of widths {image_width} and {text_width}"
         )
-    image_whitener = inverse_root(covariance[:image_width, :image_width], ridge)
-    text_whitener = inverse_root(covariance[image_width:, image_width:], ridge)
+    within_images = covariance[:image_width, :image_width]
+    within_texts = covariance[image_width:, image_width:]
+    for name, within, part in (
+        ("image", within_images, squares[:image_width, :image_width]),
+        ("text", within_texts, squares[image_width:, image_width:]),
+    ):
+        if within.trace() <= TINY_SHARE * part.trace() / count:
+            raise FeatureError(
+                f"the {name} features of all {count} training pairs are the same: check the "
+                "encoder and its input"
+            )
+    image_whitener = inverse_root(within_images, ridge)
+    text_whitener = inverse_root(within_texts, ridge)
     left, correlations, right = torch.linalg.svd(
-        image_whitener @ covariance[:image_width, image_width:] @ text_whitener
+        image_whitener @ covariance[:image_width, image_width:] @ text_whitener,
+        full_matrices=False,
     )
     return CanonicalMaps(
         mean[:image_width],
@@ -110,10 +126,10 @@ def canonical_maps(
 
 
 def inverse_root(covariance: Tensor, ridge: float) -> Tensor:
-    """Return `(C + ridge trace(C) / d I)^(-1/2)` of a symmetric (d, d) matrix."""
-    size = len(covariance)
-    shift = ridge * covariance.trace() / size
-    values, vectors = torch.linalg.eigh(covariance + shift * torch.eye(size, dtype=torch.float64))
-    roots = values.clamp_min(torch.finfo(torch.float64).tiny).rsqrt()
+    """Return `(C + ridge trace(C) / d I)^(-1/2)` of a symmetric (d, d) matrix, not all zero."""
+    values, vectors = torch.linalg.eigh(covariance)
+    # Rounding makes some of the zero eigenvalues negative.
+    values = values.clamp_min(TINY_SHARE * covariance.trace())
+    roots = (values + ridge * covariance.trace() / len(covariance)).rsqrt()
     whitener: Tensor = (vectors * roots) @ vectors.T
     return whitener

@@ -67,9 +67,10 @@ class FeatureScaling(nn.Module):
         mean = total / count
         self.mean.copy_(mean)
         if self.rule is ScalingRule.STANDARDISED:
-            deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
-            # A dimension that never varies carries nothing: leave it at its (zero) offset.
-            self.scale.copy_(torch.where(deviation > 1e-6, 1 / deviation, torch.zeros_like(mean)))
+            variance = squares / count - mean.square()
+            # A dimension that varies by no more than rounding carries nothing: it becomes 0.
+            varies = variance > TINY * squares / count
+            self.scale.copy_(torch.where(varies, variance.rsqrt(), torch.zeros_like(mean)))
         return self
 
     def forward(self, features: ModalityFeatures) -> ModalityFeatures:

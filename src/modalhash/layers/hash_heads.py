@@ -4,7 +4,7 @@ A head describes itself as JSON (`spec`), so that a saved model is rebuilt witho
 hold no batch statistics: an item's output depends on nothing but the item.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -17,12 +17,17 @@ from modalhash.layers.modality_features import ModalityFeatures
 __all__ = ["HashHead", "LinearHead", "MlpHead", "build_head"]
 
 
-class HashHead(nn.Module):
+class HashHead(nn.Module, ABC):
     """From features to relaxed codes; the sign of its output is the code."""
 
     @abstractmethod
     def forward(self, features: ModalityFeatures) -> Tensor:
         """Return (n, b) relaxed codes, unbounded; methods squash them as their papers say."""
+
+    @property
+    @abstractmethod
+    def n_bits(self) -> int:
+        """Number of bits b."""
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
@@ -46,13 +51,14 @@ class LinearHead(HashHead):
         relaxed: Tensor = self.map(features.pooled)
         return relaxed
 
+    @property
+    def n_bits(self) -> int:
+        """Number of bits b."""
+        return self.map.out_features
+
     def spec(self) -> dict[str, Any]:
         """Return kind and sizes."""
-        return {
-            "kind": "linear",
-            "in_width": self.map.in_features,
-            "n_bits": self.map.out_features,
-        }
+        return {"kind": "linear", "in_width": self.map.in_features, "n_bits": self.n_bits}
 
 
 class MlpHead(HashHead):
@@ -87,6 +93,11 @@ class MlpHead(HashHead):
         relaxed: Tensor = self.layers(features.pooled)
         return relaxed
 
+    @property
+    def n_bits(self) -> int:
+        """Number of bits b."""
+        return self.widths[-1]
+
     def spec(self) -> dict[str, Any]:
         """Return kind, widths and dropout."""
         return {"kind": "mlp", "widths": list(self.widths), "dropout": self.dropout}
@@ -96,11 +107,22 @@ def build_head(spec: Mapping[str, Any]) -> HashHead:
     """Make a head of the shape that `spec` describes; its weights are fresh.
 
     Raises:
-        ArtifactError: if the kind is unknown or a size is missing.
+        ArtifactError: if the kind is unknown, or a size is missing or out of range.
     """
     match spec:
-        case {"kind": "linear", "in_width": int(in_width), "n_bits": int(n_bits)}:
+        case {"kind": "linear", "in_width": in_width, "n_bits": n_bits} if are_sizes(
+            in_width, n_bits
+        ):
             return LinearHead(in_width, n_bits)
-        case {"kind": "mlp", "widths": [*widths], "dropout": float() | int() as dropout}:
+        case {
+            "kind": "mlp",
+            "widths": [_, _, *_] as widths,
+            "dropout": float() | int() as dropout,
+        } if are_sizes(*widths) and 0 <= dropout < 1:
             return MlpHead(widths, dropout=dropout)
     raise ArtifactError(f"the model describes a hash head this version can't build: {dict(spec)}")
+
+
+def are_sizes(*values: object) -> bool:
+    """Return whether all values are positive whole numbers."""
+    return all(isinstance(value, int) and value > 0 for value in values)

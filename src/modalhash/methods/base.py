@@ -199,7 +199,8 @@ class Heads:
         text: hash head of texts; saved with the model.
         auxiliary: parts that act in training only (decoders, graph nets, banks as buffers); kept in
             checkpoints, never in the model.
-        rate_scales: parameter-name prefix ("auxiliary.rotation") to a factor on the learning rate.
+        rate_scales: name of a part or parameter ("auxiliary.rotation", "image") to a factor on the
+            learning rate; of several that fit, the first counts.
     """
 
     image: HashHead
@@ -276,14 +277,20 @@ class GradientMethod(Method):
         """Compute the loss of one batch."""
 
     def before_training(self, heads: Heads, view: TrainingView) -> None:
-        """Prepare what needs the whole training set; called once, before the first epoch."""
+        """Prepare what needs the whole training set; called once, before the first epoch.
+
+        Parts are in evaluation mode and no gradient is kept, as in `after_epoch`.
+        """
 
     def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
         """Update what isn't learned by gradient (codebooks, rotations); called after each epoch."""
 
 
 class ClosedFormMethod(Method):
-    """A method that solves for its heads from moments or matrices of the training features."""
+    """A method that solves for its heads from moments or matrices of the training features.
+
+    Batches come and heads are made on the CPU, in float64 where it matters.
+    """
 
     @abstractmethod
     def solve(

@@ -47,7 +47,7 @@ class CcaItqSettings:
     rounds: int = 50
     """Alternations between codes and rotation (the paper's 50)."""
     sample: int = 20_000
-    """Training pairs the rotation is fitted on, at most (ours)."""
+    """Training pairs, evenly spaced, that the rotation is fitted on, at most (ours)."""
 
     def __post_init__(self) -> None:
         """Check every range.
@@ -107,16 +107,12 @@ class CcaItq(ClosedFormMethod):
         settings = self.settings
         pairs = ((one.image.pooled, one.text.pooled) for one in view.batches(shapes.batch_size))
         maps = canonical_maps(pairs, n_bits, ridge=settings.ridge)
-        weights = maps.correlations**settings.correlation_power
-        maps = maps.weighted(weights)
-        taken, parts = 0, []
+        maps = maps.weighted(maps.correlations**settings.correlation_power)
+        parts, stride = [], -(-view.n_pairs // settings.sample)
         for batch in view.batches(shapes.batch_size):
-            rows = min(len(batch), settings.sample - taken)
-            parts.append((batch.image.pooled[:rows].double() - maps.image_mean) @ maps.image_map)
-            parts.append((batch.text.pooled[:rows].double() - maps.text_mean) @ maps.text_map)
-            taken += rows
-            if taken == settings.sample:
-                break
+            taken = batch.positions % stride == 0
+            parts.append((batch.image.pooled[taken].double() - maps.image_mean) @ maps.image_map)
+            parts.append((batch.text.pooled[taken].double() - maps.text_mean) @ maps.text_map)
         rotation = itq_rotation(torch.cat(parts), settings.rounds, generator)
         image, text = maps.heads(rotation)
         return Heads(image, text)

@@ -45,7 +45,7 @@ class CcaSignSettings:
         Raises:
             SettingError: if the ridge isn't positive.
         """
-        if self.ridge <= 0:
+        if not self.ridge > 0:
             raise SettingError(f"ridge is {self.ridge}, expected a positive number")
 
 

@@ -116,7 +116,7 @@ class CfrhSettings:
             "image_weight", "text_weight", "fusion_weight", "similarity_scale", "intra_weight",
             "cross_weight", "decode_weight",
         ):  # fmt: skip
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise SettingError(f"{name} is {getattr(self, name)}, expected 0 or more")
 
 

@@ -78,8 +78,7 @@ class HashTower(nn.Module):
     @property
     def n_bits(self) -> int:
         """Number of bits b."""
-        *_, last = (module for module in self.head.modules() if isinstance(module, nn.Linear))
-        return last.out_features
+        return self.head.n_bits
 
     def encode(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from enum import StrEnum
+from math import isfinite
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from modalhash.errors import SettingError, UnknownNameError
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["configured_method", "read_value"]
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def configured_method(
@@ -79,18 +81,22 @@ def read_value(name: str, value: Any, wanted: type) -> Any:
             known = ", ".join(wanted)
             raise SettingError(f"{name} is {value!r}, expected one of: {known}")
         return wanted(value)
-    if isinstance(value, str) and wanted is bool:
-        if value.lower() not in TRUE + FALSE:
-            raise SettingError(f"{name} is {value!r}, expected true or false")
-        return value.lower() in TRUE
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(value, str) or (wanted is float and is_number):
-        convert: Any = wanted
-        try:
-            return convert(value)
-        except ValueError as error:
-            kind = {int: "a whole number", float: "a number"}[wanted]
-            raise SettingError(f"{name} is {value!r}, expected {kind}") from error
-    if type(value) is not wanted:
-        raise SettingError(f"{name} is {value!r}, expected {wanted.__name__}")
-    return value
+    read: Any = value
+    if isinstance(value, str):
+        read = parsed(value, wanted)
+    elif wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        read = float(value)
+    is_finite = not isinstance(read, float) or isfinite(read)
+    if type(read) is not wanted or not is_finite:
+        raise SettingError(f"{name} is {value!r}, expected {EXPECTED[wanted]}")
+    return read
+
+
+def parsed(text: str, wanted: type) -> Any:
+    """Return a text as a bool, int, float or str, or None if it isn't one."""
+    if wanted is bool:
+        return True if text.lower() in TRUE else False if text.lower() in FALSE else None
+    try:
+        return wanted(text)
+    except ValueError:
+        return None

@@ -78,10 +78,12 @@ class Checkpoints:
                 f"best-{checkpoint.best_epoch:05d}.safetensors",
                 checkpoint.best_parts,
             )
-        for name, tensors in files.values():
-            path = self.folder / name
-            if name.startswith("epoch") or not path.exists():
-                write_bytes(path, save({key: value.contiguous() for key, value in tensors.items()}))
+        is_new_best = checkpoint.best_epoch == checkpoint.epochs_done - 1
+        for role, (name, tensors) in files.items():
+            if role == "last" or is_new_best:
+                # Tensors that share memory are saved apart; loading shares them again.
+                apart = {key: value.cpu().clone() for key, value in tensors.items()}
+                write_bytes(self.folder / name, save(apart))
         write_json(
             self.state_file,
             {
@@ -97,8 +99,9 @@ class Checkpoints:
             },
         )
         kept = {name for name, _ in files.values()}
-        for path in self.folder.glob("*.safetensors"):
-            if path.name not in kept:
+        for path in self.folder.iterdir():
+            is_left_over = path.suffix in (".safetensors", ".part")
+            if is_left_over and path.name not in kept:
                 path.unlink(missing_ok=True)
 
     def load(self) -> Checkpoint | None:
@@ -111,25 +114,32 @@ class Checkpoints:
         if not self.state_file.exists():
             return None
         state = read_json(self.state_file, kind="checkpoint", newest_format=FORMAT)
-        loaded = {role: self.read(entry) for role, entry in state["files"].items()}
-        parts = without_prefix("parts", loaded["last"])
-        return Checkpoint(
-            epochs_done=state["epochs_done"],
-            best_epoch=state["best_epoch"],
-            best_value=state["best_value"],
-            log=state["log"],
-            parts=parts,
-            optimiser=without_prefix("optimiser", loaded["last"]),
-            best_parts=loaded.get("best", parts),
+        try:
+            loaded = {role: self.read(entry) for role, entry in state["files"].items()}
+            parts = without_prefix("parts", loaded["last"])
+            return Checkpoint(
+                epochs_done=state["epochs_done"],
+                best_epoch=state["best_epoch"],
+                best_value=state["best_value"],
+                log=state["log"],
+                parts=parts,
+                optimiser=without_prefix("optimiser", loaded["last"]),
+                best_parts=loaded.get("best", parts),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise self.damaged(self.state_file) from error
+
+    def damaged(self, path: Path) -> DamagedArtifactError:
+        """Return the error that names a file and the way out."""
+        return DamagedArtifactError(
+            f"{path} is missing or damaged: remove {self.folder} to train from the start"
         )
 
     def read(self, entry: Mapping[str, str]) -> Tensors:
         """Return the tensors of one file of the state after checking its checksum."""
         path = self.folder / entry["name"]
         if not path.exists() or sha256_of_file(path) != entry["sha256"]:
-            raise DamagedArtifactError(
-                f"{path} is missing or damaged: remove {self.folder} to train from the start"
-            )
+            raise self.damaged(path)
         tensors: Tensors = load_file(path)
         return tensors
 

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from modalhash.errors import FeatureError, InputError, SettingError, TrainingErr
 from modalhash.files import write_text
 from modalhash.layers import FeatureScaling, ScalingRule
 from modalhash.methods.base import (
+    CaptionChoice,
     ClosedFormMethod,
     FeatureShapes,
     GradientMethod,
@@ -38,12 +39,18 @@ from modalhash.training.checkpoints import (
 )
 from modalhash.training.pairs import Pairs, TrainingData
 from modalhash.training.schedules import rate_factor
-from modalhash.training.validation import constant_bits, pair_recall, warn_of_collapse
+from modalhash.training.validation import (
+    RECALL_AT,
+    constant_bits,
+    pair_recall,
+    warn_of_collapse,
+)
 
 __all__ = ["TrainingPlan", "TrainingResult", "train_method"]
 
 logger = logging.getLogger(__name__)
 SCALING_BATCH = 4096
+LARGEST_SEED = 2**32 - 1
 Rows = NDArray[np.int64]
 
 
@@ -56,7 +63,7 @@ class TrainingPlan:
         settings: how to train it.
         n_bits: b.
         seed: decides initial weights, orders, captions, dropout and the validation split.
-        device: where.
+        device: where; closed-form methods solve on the CPU.
         run_folder: where `checkpoint/` and `log.jsonl` go; None keeps neither.
     """
 
@@ -71,8 +78,8 @@ class TrainingPlan:
         """Check the range of bits and seed."""
         if self.n_bits < 1:
             raise SettingError(f"n_bits is {self.n_bits}, expected a positive number: 16 to 256")
-        if self.seed < 0:
-            raise SettingError(f"seed is {self.seed}, expected 0 or more")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise SettingError(f"seed is {self.seed}, expected 0 to {LARGEST_SEED}")
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ def train_method(
 
     Args:
         plan: what to train and how.
-        data: features, items and labels.
+        data: features, items and labels; the method sees labels and tokens only if it needs them.
         resume: go on from the last checkpoint in the plan's folder, if there is one.
         progress: told of every step.
 
@@ -110,13 +117,21 @@ def train_method(
 
     Raises:
         FeatureError: if the method needs labels or tokens that aren't there.
-        InputError: if there are too few training items.
-        TrainingError: if the loss isn't finite; the last good checkpoint is kept.
+        InputError: if there are too few items to train on, or to choose the best epoch with.
+        TrainingError: if the loss or a weight isn't finite; the last good checkpoint is kept.
     """
-    check_needs(plan.method, data)
+    check_needs(plan, data)
+    needs = plan.method.needs
+    data = replace(
+        data,
+        labels=data.labels if Needs.LABELS in needs else None,
+        with_tokens=Needs.TOKENS in needs,
+    )
+    if isinstance(plan.method, ClosedFormMethod):
+        whole = replace(plan.settings, validation_share=0.0)  # there are no epochs to choose from
+        plan = replace(plan, device=torch.device("cpu"), settings=whole)
     kept, held = data.without(plan.settings.validation_share, plan.seed)
-    if len(kept.items) < 2:
-        raise InputError(f"{len(kept.items)} training items: at least 2 are needed")
+    check_sizes(kept, held, plan.settings.validation_share)
     with seeded(plan.seed, plan.device):
         pairs = scaled_pairs(plan, kept)
         shapes = feature_shapes(plan, kept, pairs)
@@ -159,17 +174,19 @@ class GradientRun:
         checkpoints = Checkpoints(folder / "checkpoint") if folder else None
         first = self.restore(checkpoints) if checkpoints and resume else 0
         if not first:
-            self.method.before_training(self.heads, self.pairs)
+            self.parts.eval()
+            with torch.no_grad():
+                self.method.before_training(self.heads, self.pairs)
         n_epochs = self.plan.settings.epochs
         for epoch in range(first, n_epochs):
             started = time.perf_counter()
             means = self.run_epoch(epoch, progress)
             self.finish_epoch(epoch, means, time.perf_counter() - started)
-            if checkpoints:
-                checkpoints.save(self.checkpoint(epoch + 1))
             if folder:
                 lines = (json.dumps(entry) + "\n" for entry in self.log)
                 write_text(folder / "log.jsonl", "".join(lines))
+            if checkpoints:
+                checkpoints.save(self.checkpoint(epoch + 1))
         if self.best_epoch is not None:
             self.parts.load_state_dict(self.best_parts)
         best = n_epochs - 1 if self.best_epoch is None else self.best_epoch
@@ -204,9 +221,11 @@ class GradientRun:
                 progress(
                     "train", epoch * n_steps + step + 1, all_steps, {"epoch": epoch + 1} | means
                 )
+            self.check_parts(epoch)
             self.parts.eval()
             with torch.no_grad():
                 self.method.after_epoch(self.heads, self.pairs, Moment(epoch, settings.epochs))
+            self.check_parts(epoch)
         return {name: total / n_steps for name, total in totals.items()}
 
     def finish_epoch(self, epoch: int, means: Mapping[str, float], seconds: float) -> None:
@@ -240,14 +259,25 @@ class GradientRun:
         if np.isfinite(list(values.values())).all():
             return
         terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        kept = (
-            f"the checkpoint after epoch {epoch} is kept in {self.plan.run_folder}"
-            if epoch and self.plan.run_folder
-            else "no epoch was finished"
-        )
-        raise TrainingError(
-            f"the loss is not finite in epoch {epoch + 1}, step {step + 1} ({terms}); {kept}; "
-            f"lower learning_rate (now {self.plan.settings.learning_rate:g}) or scale the features"
+        raise self.not_finite(f"the loss is not finite in step {step + 1} ({terms})", epoch)
+
+    def check_parts(self, epoch: int) -> None:
+        """Stop before non-finite weights reach a checkpoint."""
+        for name, tensor in self.parts.state_dict().items():
+            if not torch.isfinite(tensor).all():
+                raise self.not_finite(f"{name} is not finite at the end", epoch)
+
+    def not_finite(self, what: str, epoch: int) -> TrainingError:
+        """Return the error that says what happened in an epoch, what is kept and the way out."""
+        if not epoch:
+            kept = "no epoch was finished"
+        elif self.plan.run_folder:
+            kept = f"the checkpoint after epoch {epoch} is kept in {self.plan.run_folder}"
+        else:
+            kept = "nothing is kept of a run without a folder"
+        return TrainingError(
+            f"{what} of epoch {epoch + 1}; {kept}; lower learning_rate "
+            f"(now {self.plan.settings.learning_rate:g}) or scale the features"
         )
 
     def checkpoint(self, epochs_done: int) -> Checkpoint:
@@ -275,12 +305,14 @@ class GradientRun:
         return found.epochs_done
 
 
-def check_needs(method: Method, data: TrainingData) -> None:
+def check_needs(plan: TrainingPlan, data: TrainingData) -> None:
     """Refuse data without what the method needs, before any work.
 
     Raises:
         FeatureError: naming what is missing and what to run.
+        SettingError: if tokens are needed of texts that are averaged.
     """
+    method = plan.method
     if Needs.LABELS in method.needs and data.labels is None:
         raise FeatureError(
             f"{method.title} learns from labels, but the collection has none: "
@@ -293,6 +325,28 @@ def check_needs(method: Method, data: TrainingData) -> None:
                     f"{method.title} needs token features, but there are none for the {name} side: "
                     "run `modalhash features` with --tokens and an encoder that has them"
                 )
+        if plan.settings.captions is CaptionChoice.MEAN:
+            raise SettingError(
+                f"captions is mean, but {method.title} reads tokens, which have no mean: "
+                "choose random, first or all"
+            )
+
+
+def check_sizes(kept: TrainingData, held: Rows, share: float) -> None:
+    """Refuse too few items.
+
+    Raises:
+        InputError: if fewer than 2 items are left to train on, or so few are held out that every
+            epoch would be the best.
+    """
+    if len(kept.items) < 2:
+        raise InputError(f"{len(kept.items)} training items: at least 2 are needed")
+    if share and len(held) <= RECALL_AT:
+        raise InputError(
+            f"validation_share is {share:g}, which holds out {len(held)} of "
+            f"{len(kept.items) + len(held)} training items: choosing the best epoch by recall@"
+            f"{RECALL_AT} takes at least {RECALL_AT + 1}; raise it, or set it to 0"
+        )
 
 
 def scaled_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
@@ -301,7 +355,7 @@ def scaled_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
     image_scaling = FeatureScaling(settings.image_scaling, data.image.width)
     text_scaling = FeatureScaling(settings.text_scaling, data.text.width)
     raw = Pairs(
-        data,
+        replace(data, with_tokens=False),
         settings.captions,
         FeatureScaling(ScalingRule.NONE, data.image.width),
         FeatureScaling(ScalingRule.NONE, data.text.width),
@@ -340,7 +394,11 @@ def make_optimiser(
     """Return the optimiser over all parts, with the method's learning-rate scales as groups."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in parts.named_parameters():
-        scales = (scale for prefix, scale in heads.rate_scales.items() if name.startswith(prefix))
+        scales = (
+            scale
+            for prefix, scale in heads.rate_scales.items()
+            if f"{name}.".startswith(f"{prefix}.")
+        )
         groups.setdefault(next(scales, 1.0), []).append(parameter)
     listed = [{"params": members, "scale": scale} for scale, members in sorted(groups.items())]
     rate, decay = settings.learning_rate, settings.weight_decay

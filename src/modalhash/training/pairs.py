@@ -1,7 +1,7 @@
 """Training pairs: which picture goes with which text, in which order, as scaled batches."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -54,15 +54,7 @@ class TrainingData:
         n_held = round(share * len(self.items))
         order = np.random.default_rng((seed, SPLIT_STREAM)).permutation(len(self.items))
         held, kept = np.sort(order[:n_held]), np.sort(order[n_held:])
-        data = TrainingData(
-            self.image,
-            self.text,
-            self.caption_starts,
-            self.items[kept],
-            self.labels,
-            self.with_tokens,
-        )
-        return data, self.items[held]
+        return replace(self, items=self.items[kept]), self.items[held]
 
 
 class Pairs:

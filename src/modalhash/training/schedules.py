@@ -41,4 +41,4 @@ def rate_factor(schedule: Schedule, step: int, n_steps: int) -> float:
 
 def half_cosine(start: float, end: float, share: float) -> float:
     """Return the value at `share` in [0, 1] of the way from start to end along half a cosine."""
-    return round(end + (start - end) * (1 + math.cos(math.pi * share)) / 2, 12)
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

@@ -15,6 +15,7 @@ __all__ = ["constant_bits", "pair_recall", "warn_of_collapse"]
 
 RECALL_AT = 10
 SAMPLE = 2_000
+BLOCK = 1_024
 COLLAPSED_SHARE = 0.25
 logger = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
@@ -24,8 +25,12 @@ def both_signs(hasher: Hasher, data: TrainingData, items: Rows) -> tuple[Signs, 
     """Return the signs of some items' pictures and of their first texts, (k, b) int8 each."""
 
     def signs(tower: HashTower, table: FeatureTable, rows: Rows) -> Signs:
-        tokens, mask = table.tokens(rows) if data.with_tokens else (None, None)
-        return binarise(tower.relaxed(table.pooled(rows), tokens, mask))
+        blocks = []
+        for start in range(0, len(rows), BLOCK):
+            part = rows[start : start + BLOCK]
+            tokens, mask = table.tokens(part) if data.with_tokens else (None, None)
+            blocks.append(binarise(tower.relaxed(table.pooled(part), tokens, mask)))
+        return np.concatenate(blocks)
 
     return (
         signs(hasher.image, data.image, items),
