@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from modalhash.data import check_collection, load_collection
+from modalhash.data import COLLECTIONS, check_collection, load_collection
 from modalhash.errors import CollectionError, InputError, UnknownNameError
 from tests.oracles.photo_folder import write_folder, write_picture
 
@@ -547,7 +547,7 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
         load_collection(str(file))
     problem = (
         "unknown collection (and no folder is called so) 'iconz': did you mean 'icons'? "
-        "Known: features, icons, scenes, wiki"
+        f"Known: {', '.join(sorted(COLLECTIONS))}"
     )
     with pytest.raises(UnknownNameError, match=f"^{re.escape(problem)}$"):
         load_collection("iconz")

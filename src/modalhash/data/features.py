@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.data.arrays import read_arrays
-from modalhash.data.collection import Collection, Modality, Positions
+from modalhash.data.collection import Collection, Modality, Pictures, Positions
 from modalhash.data.reading import Reading
 from modalhash.data.splits import SplitReading, make_splits, read_splits
 from modalhash.errors import CollectionError, Defect
@@ -67,31 +67,54 @@ class _Findings:
     """What was found wrong so far."""
 
     path: Path
+    origins: Mapping[str, str] = field(default_factory=dict)
     defects: list[Defect] = field(default_factory=list)
 
+    def where(self, name: str) -> str:
+        default = self.path / f"{name}.npy" if self.path.is_dir() else f"{self.path}:{name}"
+        return self.origins.get(name, str(default))
+
     def add(self, kind: str, name: str, problem: str, *items: str) -> None:
-        where = self.path / f"{name}.npy" if self.path.is_dir() else f"{self.path}:{name}"
-        self.defects.append(Defect(kind, str(where), problem, items))
+        self.defects.append(Defect(kind, self.where(name), problem, items))
 
 
 def collect_arrays(
-    arrays: Mapping[str, NDArray[Any]], *, name: str, path: Path, source: str, split_seed: int
+    arrays: Mapping[str, NDArray[Any]],
+    *,
+    name: str,
+    path: Path,
+    source: str,
+    split_seed: int,
+    pictures: Pictures | None = None,
+    n_pictures: int = 0,
+    origins: Mapping[str, str] | None = None,
 ) -> Reading:
     """Make a collection of named arrays; the module's description says which.
 
     Args:
-        arrays: the arrays.
+        arrays: the arrays; `image` may be missing beside `pictures`, and `text` beside `captions`.
         name: of the collection.
         path: where they come from, for messages.
         source: how `load_collection` finds the collection again.
         split_seed: seed of the splits, if the arrays say none.
+        pictures: of the items, if there are some.
+        n_pictures: how many.
+        origins: where each array comes from, for messages ("FILE:XAll"); by default `path`.
     """
-    found = _Findings(path)
+    found = _Findings(path, origins or {})
     whole = {key: np.atleast_1d(array) for key, array in arrays.items()}
     arrays, splits = _join_parts(whole, found)
-    if found.defects or not _has_right_shapes(arrays, found):
+    sides = tuple(
+        side
+        for side, other in (("image", pictures is not None), ("text", "captions" in arrays))
+        if side in arrays or not (other and arrays.keys() & {"image", "text"})
+    )
+    if found.defects or not _has_right_shapes(arrays, sides, found):
         return Reading(None, tuple(found.defects))
-    n_items, n_texts = len(arrays["image"]), len(arrays["text"])
+    n_items = len(arrays["image"]) if "image" in sides else n_pictures
+    n_texts = len(arrays["text"]) if "text" in sides else np.size(arrays["captions"])
+    if pictures is not None and n_pictures != n_items:
+        found.add("wrong-shape", "image", f"has {n_items} rows for {n_pictures} pictures")
     caption_items = _caption_items(arrays, n_items, n_texts, found)
     item_ids = _ids(arrays, "item_ids", n_items, found)
     caption_ids = _ids(arrays, "caption_ids", n_texts, found)
@@ -100,10 +123,15 @@ def collect_arrays(
     splits |= _position_splits(arrays, n_items, found)
     if found.defects:
         return Reading(None, tuple(found.defects))
-    features: dict[Modality, NDArray[np.float32]] = {
-        "image": _finite(arrays["image"], "image", item_ids, found),
-        "text": _finite(arrays["text"], "text", [item_ids[item] for item in caption_items], found),
-    }
+    features: dict[Modality, NDArray[np.float32]] = {}
+    notes: list[str] = []
+    if "image" in sides:
+        features["image"] = _finite(arrays["image"], "image", item_ids, found)
+    if "text" in sides:
+        owners = [item_ids[item] for item in caption_items]
+        features["text"] = _finite(arrays["text"], "text", owners, found)
+    for side, array in features.items():
+        notes += _zero_rows(array, found.where(side))
     positions = {item: place for place, item in enumerate(item_ids)}
     reading = SplitReading()
     if path.is_dir():
@@ -123,6 +151,7 @@ def collect_arrays(
         caption_ids=caption_ids,
         caption_items=caption_items,
         captions=captions,
+        pictures=pictures,
         labels=labels,
         label_names=label_names,
         splits=reading.splits,
@@ -130,7 +159,19 @@ def collect_arrays(
         source=source,
         split_note=reading.note,
     )
-    return Reading(collection, tuple(found.defects), _unread(arrays, path))
+    return Reading(collection, tuple(found.defects), (*_unread(arrays, path), *notes))
+
+
+def _zero_rows(features: NDArray[np.float32], where: str) -> list[str]:
+    """Say which rows are all zero: a text without any known word, a picture that failed."""
+    blocks = range(0, len(features), _ROWS_AT_ONCE)
+    empty = np.concatenate([~features[start : start + _ROWS_AT_ONCE].any(1) for start in blocks])
+    rows = np.flatnonzero(empty)
+    if not len(rows):
+        return []
+    first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+    found = f"{where}: {len(rows)} of {len(features)} rows are all zero: row {first} (from 0)"
+    return [f"{found}; each should hold something, and they stay in"]
 
 
 def _unread(arrays: Mapping[str, NDArray[Any]], path: Path) -> tuple[str, ...]:
@@ -192,8 +233,10 @@ def _shifted_items(
     return np.concatenate([*shifted, np.empty(0, np.int64)])
 
 
-def _has_right_shapes(arrays: Mapping[str, NDArray[Any]], found: _Findings) -> bool:
-    for side in ("image", "text"):
+def _has_right_shapes(
+    arrays: Mapping[str, NDArray[Any]], sides: tuple[str, ...], found: _Findings
+) -> bool:
+    for side in sides:
         if side not in arrays:
             names = ", ".join(sorted(arrays)) or "nothing"
             found.add("missing-array", side, f"is missing; there is {names}")

@@ -48,10 +48,46 @@ class Source:
 
 
 COLLECTIONS: Final[Mapping[str, Source]] = {
+    "coco": Source(
+        "coco:PATH",
+        "Microsoft COCO: pictures, captions and 80 kinds of objects; the year that is there",
+        "modalhash.data.coco:read_coco",
+        has_argument=True,
+    ),
+    "coco-2014": Source(
+        "coco-2014:PATH",
+        "Microsoft COCO, the parts of 2014",
+        "modalhash.data.coco:read_coco_2014",
+        has_argument=True,
+    ),
+    "coco-2017": Source(
+        "coco-2017:PATH",
+        "Microsoft COCO, the parts of 2017",
+        "modalhash.data.coco:read_coco_2017",
+        has_argument=True,
+    ),
     "features": Source(
         "features:PATH",
         "features made elsewhere: a folder of .npy files, or an .npz, .mat or .h5 file",
         "modalhash.data.features:read_features",
+        has_argument=True,
+    ),
+    "flickr30k": Source(
+        "flickr30k:PATH",
+        "Flickr30k: photos with five captions each",
+        "modalhash.data.caption_sets:read_flickr30k",
+        has_argument=True,
+    ),
+    "flickr8k": Source(
+        "flickr8k:PATH",
+        "Flickr8k: photos with five captions each",
+        "modalhash.data.caption_sets:read_flickr8k",
+        has_argument=True,
+    ),
+    "iapr": Source(
+        "iapr:PATH",
+        "IAPR TC-12: photos with descriptions, and the labels of SAIAPR",
+        "modalhash.data.iapr:read_iapr",
         has_argument=True,
     ),
     "icons": Source(
@@ -59,10 +95,58 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
         "1,393 pictograms of Font Awesome Free with label, search terms and 68 categories",
         "modalhash.data.icons:read_icons",
     ),
+    "mirflickr": Source(
+        "mirflickr:PATH",
+        "MIRFlickr-25K: photos, tags that 20 photos have, 24 labels",
+        "modalhash.data.mirflickr:read_mirflickr",
+        has_argument=True,
+    ),
+    "mirflickr-all": Source(
+        "mirflickr-all:PATH",
+        "MIRFlickr-25K: every photo that has a label and a tag",
+        "modalhash.data.mirflickr:read_mirflickr_all",
+        has_argument=True,
+    ),
+    "msrvtt": Source(
+        "msrvtt:PATH",
+        "MSR-VTT: videos with twenty captions each, as frames or features",
+        "modalhash.data.video_sets:read_msrvtt",
+        has_argument=True,
+    ),
+    "msvd": Source(
+        "msvd:PATH",
+        "MSVD: short videos with captions, as frames or features",
+        "modalhash.data.video_sets:read_msvd",
+        has_argument=True,
+    ),
+    "nuswide-10": Source(
+        "nuswide-10:PATH",
+        "NUS-WIDE: photos and tags of the 10 most frequent concepts",
+        "modalhash.data.nuswide:read_nuswide_10",
+        has_argument=True,
+    ),
+    "nuswide-21": Source(
+        "nuswide-21:PATH",
+        "NUS-WIDE: photos and tags of the 21 most frequent concepts",
+        "modalhash.data.nuswide:read_nuswide_21",
+        has_argument=True,
+    ),
+    "rsicd": Source(
+        "rsicd:PATH",
+        "RSICD: satellite pictures with five captions each",
+        "modalhash.data.caption_sets:read_rsicd",
+        has_argument=True,
+    ),
     "scenes": Source(
         "scenes[:COUNT[:SEED]]",
         "drawn scenes of coloured shapes with five captions each; 1,000 or as many as you ask for",
         "modalhash.data.scenes:read_scenes",
+    ),
+    "ucm": Source(
+        "ucm:PATH",
+        "UCM captions: aerial pictures with five captions each",
+        "modalhash.data.caption_sets:read_ucm",
+        has_argument=True,
     ),
     "wiki": Source(
         "wiki:PATH",

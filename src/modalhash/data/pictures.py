@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Final
+from typing import IO, Final
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -20,6 +20,7 @@ from modalhash.files import sha256_of_file
 from modalhash.progress import Progress, silent
 
 __all__ = [
+    "PICTURE_FORMATS",
     "PICTURE_SUFFIXES",
     "PictureFiles",
     "find_picture_defects",
@@ -30,6 +31,10 @@ __all__ = [
 
 PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
 """How a picture file's name ends, in lower case."""
+
+PICTURE_FORMATS: Final = ("JPEG", "PNG", "WEBP")
+"""What Pillow may take a picture file for."""
+_SPELT: Final = {"WEBP": "WebP"}
 
 _DAMAGE: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 """What Pillow's decoders raise on damaged files."""
@@ -54,11 +59,15 @@ def is_safe_name(name: str) -> bool:
     )
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_picture(
+    path: Path, *, formats: tuple[str, ...] = PICTURE_FORMATS, content: IO[bytes] | None = None
+) -> Image.Image:
     """Open a picture file as RGB: turned upright by its EXIF, transparency laid on white.
 
     Args:
         path: a JPEG, PNG or WebP file; the content decides, not the name.
+        formats: others that Pillow may take it for ("TIFF").
+        content: read the picture from here; `path` only names it in messages.
 
     Returns:
         The picture, RGB, fully decoded; of an animation the first frame.
@@ -69,7 +78,7 @@ def read_picture(path: Path) -> Image.Image:
             Pillow's limit against decompression bombs (too-large-picture).
     """
     try:
-        with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as picture:
+        with Image.open(content or path, formats=formats) as picture:
             _check_size(path, picture)
             try:
                 picture.load()
@@ -87,7 +96,7 @@ def read_picture(path: Path) -> Image.Image:
         raise _fault("missing-picture", path, "there is no such picture") from error
     except UnidentifiedImageError as error:
         raise _fault(
-            "unreadable-picture", path, "isn't a JPEG, PNG or WebP picture; convert it"
+            "unreadable-picture", path, f"isn't a {_either(formats)} picture; convert it"
         ) from error
     except _DAMAGE as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -106,6 +115,11 @@ def upright_rgb(picture: Image.Image) -> Image.Image:
         return _as_rgb(upright)
     except _DAMAGE as error:
         raise InputError(f"the picture is cut off or damaged ({error})") from error
+
+
+def _either(formats: tuple[str, ...]) -> str:
+    *first, last = (_SPELT.get(name, name) for name in formats)
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _fault(kind: str, path: Path, problem: str) -> CollectionError:
@@ -151,14 +165,16 @@ class PictureFiles:
     Attributes:
         folder: where they are.
         names: their names, relative to `folder`, in item order.
+        formats: what Pillow may take them for.
     """
 
     folder: Path
     names: Sequence[str]
+    formats: tuple[str, ...] = PICTURE_FORMATS
 
     def open(self, position: int) -> Image.Image:
         """Return the picture; see `Pictures.open`."""
-        return read_picture(self.path(position))
+        return read_picture(self.path(position), formats=self.formats)
 
     def stamp(self, position: int) -> str:
         """Return the file's size and modification time; see `Pictures.stamp`.

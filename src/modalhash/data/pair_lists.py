@@ -1,0 +1,197 @@
+"""Pictures and texts as the files of a public data set list them, made into a collection."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.data.collection import Collection, Value
+from modalhash.data.pictures import PICTURE_FORMATS, PictureFiles, is_safe_name
+from modalhash.data.reading import Reading
+from modalhash.data.splits import make_splits
+from modalhash.data.tables import ascii_if_broken, shown, typed_values
+from modalhash.errors import Defect
+
+__all__ = ["PairList", "first_existing", "missing_file"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One picture with its texts.
+
+    Attributes:
+        item: its id.
+        picture: the file's name below the list's folder.
+        texts: its captions, in their order.
+        where: the file and line that says so, for messages.
+        labels: names of the concepts it shows.
+        metadata: column to value.
+    """
+
+    item: str
+    picture: str
+    texts: tuple[str, ...]
+    where: str
+    labels: frozenset[str] = frozenset()
+    metadata: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass
+class PairList:
+    """What a loader has read so far.
+
+    Attributes:
+        name: of the collection.
+        source: how `load_collection` finds it again.
+        pictures: the folder of the pictures.
+        label_names: concepts in the order of the columns; empty if there are no labels at all.
+        splits: split name to ids of its items, in order.
+        defects: everything wrong so far.
+        notes: what is no defect and yet worth knowing.
+        formats: what Pillow may take the pictures for.
+    """
+
+    name: str
+    source: str
+    pictures: Path
+    label_names: tuple[str, ...] = ()
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    defects: list[Defect] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    formats: tuple[str, ...] = PICTURE_FORMATS
+    _pairs: dict[str, Pair] = field(default_factory=dict)
+
+    def add(
+        self,
+        picture: str,
+        texts: Iterable[Any],
+        *,
+        where: str,
+        item: str | None = None,
+        labels: Iterable[str] = (),
+        metadata: Mapping[str, Value] | None = None,
+    ) -> None:
+        """Take note of a picture with its texts; what is wrong with it becomes a defect.
+
+        Args:
+            picture: its name below the folder of pictures.
+            texts: its captions.
+            where: the file and line that says so.
+            item: the item's id; by default the picture's name.
+            labels: concepts it shows; names outside `label_names` are an error of the loader.
+            metadata: column to value.
+        """
+        name = ascii_if_broken(picture if item is None else item)
+        if not is_safe_name(picture):
+            problem = f"the picture {shown(picture)} isn't a name inside {self.pictures}"
+            self.defects.append(Defect("unsafe-name", where, problem, (name,)))
+            return
+        if name in self._pairs:
+            problem = f"{shown(name)} is listed twice, first in {self._pairs[name].where}"
+            self.defects.append(Defect("duplicate-id", where, problem, (name,)))
+            return
+        sound: list[str] = []
+        for number, text in enumerate(texts):
+            if not isinstance(text, str) or not text.strip():
+                problem = f"caption {number} of {shown(name)} is {text!r}, expected a text"
+                self.defects.append(Defect("empty-text", where, problem, (name,)))
+            else:
+                sound.append(ascii_if_broken(" ".join(text.split())))
+        if not sound and not any(name in defect.items for defect in self.defects[-1:]):
+            problem = f"{shown(name)} has no caption, expected at least one"
+            self.defects.append(Defect("picture-without-caption", where, problem, (name,)))
+        self._pairs[name] = Pair(
+            name, picture, tuple(sound), where, frozenset(labels), metadata or {}
+        )
+
+    def reading(self, *, split_seed: int) -> Reading:
+        """Look for the pictures and make the collection of the items that have a text."""
+        pairs = [pair for pair in self._pairs.values() if pair.texts]
+        if not pairs:
+            self.defects = self.defects or [
+                Defect("no-items", str(self.pictures), "has no item that can be used")
+            ]
+            return Reading(None, tuple(self.defects), tuple(self.notes))
+        if not self.pictures.is_dir():
+            problem = f"there is no such folder, and {len(pairs)} pictures should be in it"
+            self.defects.append(Defect("no-image-folder", str(self.pictures), problem))
+            return Reading(None, tuple(self.defects), tuple(self.notes))
+        self._find_pictures(pairs)
+        ids = tuple(pair.item for pair in pairs)
+        positions = {name: place for place, name in enumerate(ids)}
+        splits, note = self._splits(positions)
+        if not splits:
+            splits, note = make_splits(ids, seed=split_seed)
+        columns = dict.fromkeys(column for pair in pairs for column in pair.metadata)
+        collection = Collection(
+            name=self.name,
+            item_ids=ids,
+            caption_ids=tuple(
+                f"{pair.item}#{number}" for pair in pairs for number in range(len(pair.texts))
+            ),
+            caption_items=np.repeat(
+                np.arange(len(pairs), dtype=np.int64), [len(pair.texts) for pair in pairs]
+            ),
+            captions=tuple(text for pair in pairs for text in pair.texts),
+            pictures=PictureFiles(
+                self.pictures, tuple(pair.picture for pair in pairs), self.formats
+            ),
+            labels=self._labels(pairs),
+            label_names=self.label_names,
+            metadata={
+                column: typed_values(pair.metadata.get(column) for pair in pairs)
+                for column in columns
+            },
+            splits=splits,
+            source=self.source,
+            split_note=note,
+        )
+        return Reading(collection, tuple(self.defects), tuple(self.notes))
+
+    def _find_pictures(self, pairs: Sequence[Pair]) -> None:
+        there: dict[str, set[str]] = {}
+        for pair in pairs:
+            folder, _, file = pair.picture.rpartition("/")
+            if folder not in there:
+                path = self.pictures / folder
+                there[folder] = set(os.listdir(path)) if path.is_dir() else set()  # noqa: PTH208
+            if file not in there[folder]:
+                problem = f"picture {shown(pair.picture)} isn't in {self.pictures}; add it"
+                self.defects.append(Defect("missing-picture", pair.where, problem, (pair.item,)))
+
+    def _labels(self, pairs: Sequence[Pair]) -> NDArray[np.uint8] | None:
+        if not self.label_names:
+            return None
+        column = {name: place for place, name in enumerate(self.label_names)}
+        labels = np.zeros((len(pairs), len(column)), np.uint8)
+        for row, pair in enumerate(pairs):
+            labels[row, [column[name] for name in pair.labels]] = 1
+        return labels
+
+    def _splits(self, positions: Mapping[str, int]) -> tuple[dict[str, NDArray[np.int64]], str]:
+        splits = {
+            name: np.array([positions[item] for item in items if item in positions], np.int64)
+            for name, items in self.splits.items()
+        }
+        splits = {name: items for name, items in splits.items() if len(items)}
+        return splits, f"official: {', '.join(splits)}" if splits else ""
+
+
+def first_existing(folder: Path, names: Iterable[str]) -> Path:
+    """Return the first of some files or folders that exists, else the first one's path."""
+    paths = [folder / name for name in names]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def missing_file(path: Path, what: str) -> Reading:
+    """Return the reading of a source that lacks a file without which nothing can be read.
+
+    Args:
+        path: the file.
+        what: what it holds and where it comes from, to be added to "isn't there".
+    """
+    return Reading(None, (Defect("missing-file", str(path), f"isn't there: {what}"),))

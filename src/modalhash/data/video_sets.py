@@ -1,0 +1,229 @@
+"""Captioned videos: `msrvtt:PATH` and `msvd:PATH`.
+
+Videos are not decoded. PATH holds either frames, of which the middle one (by name) stands for the
+video, or features, of which the mean over the frames does::
+
+    frames/video0/0001.jpg ...      a folder a video
+    features/video0.npy             (frames, d) or (d,) numbers, a file a video
+
+beside the captions:
+
+- MSR-VTT: `MSRVTT_data.json`, or `train_val_videodatainfo.json` with `test_videodatainfo.json`:
+  `videos` with `video_id`, `split` and `category`, `sentences` with `video_id` and `caption`;
+- MSVD: `AllVideoDescriptions.txt` with a video's name, a blank and a caption a line, and
+  `train_list.txt`, `val_list.txt`, `test_list.txt`.
+
+The splits `validate` and `val` are called `dev`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.data.features import collect_arrays
+from modalhash.data.json_files import read_json_lists
+from modalhash.data.pair_lists import PairList, first_existing, missing_file
+from modalhash.data.pictures import PICTURE_SUFFIXES
+from modalhash.data.reading import Reading
+from modalhash.data.tables import clean_lines
+from modalhash.errors import CollectionError, Defect
+
+__all__ = ["read_msrvtt", "read_msvd"]
+
+_SPLITS: Final = {"train": "train", "validate": "dev", "val": "dev", "test": "test"}
+_CATEGORIES: Final = (
+    "music", "people", "gaming", "sports/actions", "news/events/politics", "education", "tv shows",
+    "movie/comedy", "animation", "vehicles/autos", "howto", "travel", "science/technology",
+    "animals/pets", "kids/family", "documentary", "food/drink", "cooking", "beauty/fashion",
+    "advertisement",
+)  # fmt: skip
+
+
+@dataclass
+class Videos:
+    """What the captions' files say.
+
+    Attributes:
+        name: of the source.
+        path: what was asked for.
+        texts: video to its captions.
+        where: video to the file (and line) that names it first.
+        splits: split to its videos.
+        categories: video to its category; empty if there are none.
+        defects: what is wrong.
+    """
+
+    name: str
+    path: Path
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    where: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    categories: dict[str, str] = field(default_factory=dict)
+    defects: list[Defect] = field(default_factory=list)
+
+    @property
+    def source(self) -> str:
+        """How `load_collection` finds it again."""
+        return f"{self.name}:{self.path.absolute()}"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The categories that occur, sorted."""
+        return tuple(sorted(set(self.categories.values())))
+
+
+def read_msrvtt(argument: str, *, split_seed: int) -> Reading:
+    """Read MSR-VTT; see `SourceReader` and the module's description."""
+    path = Path(argument)
+    videos = Videos("msrvtt", path)
+    names = ("MSRVTT_data.json", "train_val_videodatainfo.json", "test_videodatainfo.json")
+    files = [path / name for name in names if (path / name).exists()]
+    if not files:
+        return missing_file(path / names[0], f"the captions ({' or '.join(names)})")
+    try:
+        for file in files if files[0].name != names[0] else files[:1]:
+            _read_video_json(file, videos)
+    except CollectionError as error:
+        return Reading(None, error.defects)
+    return _collect(videos, split_seed)
+
+
+def read_msvd(argument: str, *, split_seed: int) -> Reading:
+    """Read MSVD; see `SourceReader` and the module's description."""
+    path = Path(argument)
+    videos = Videos("msvd", path)
+    file = path / "AllVideoDescriptions.txt"
+    if not file.exists():
+        return missing_file(file, "the captions, a video's name and a sentence a line")
+    for line, text in clean_lines(file, videos.defects):
+        name, _, sentence = text.strip().partition(" ")
+        if name.startswith("#"):
+            continue
+        videos.where.setdefault(name, f"{file}:{line}")
+        videos.texts.setdefault(name, []).append(sentence)
+    for part in ("train", "val", "test"):
+        list_file = path / f"{part}_list.txt"
+        if list_file.exists():
+            names = [text.strip() for _, text in clean_lines(list_file, videos.defects)]
+            videos.splits[_SPLITS[part]] = names
+    return _collect(videos, split_seed)
+
+
+def _read_video_json(file: Path, videos: Videos) -> None:
+    entries, sentences = read_json_lists(file, "videos", "sentences")
+    try:
+        for entry in entries:
+            name = str(entry["video_id"])
+            videos.where.setdefault(name, f"{file}: video {name}")
+            videos.texts.setdefault(name, [])
+            split = str(entry.get("split", "train"))
+            videos.splits.setdefault(_SPLITS.get(split, split), []).append(name)
+            if "category" in entry:
+                number = int(entry["category"])
+                known = 0 <= number < len(_CATEGORIES)
+                videos.categories[name] = _CATEGORIES[number] if known else f"category {number}"
+        for sentence in sentences:
+            videos.texts[str(sentence["video_id"])].append(sentence["caption"])
+    except KeyError as error:
+        problem = f"an entry lacks or doesn't know {error.args[0]!r}"
+        raise CollectionError([Defect("wrong-column", str(file), problem)]) from error
+
+
+def _collect(videos: Videos, split_seed: int) -> Reading:
+    if videos.defects:
+        return Reading(None, tuple(videos.defects))
+    frames = first_existing(videos.path, ("frames", "images"))
+    features = videos.path / "features"
+    if frames.is_dir():
+        return _collect_frames(videos, frames, split_seed)
+    if features.is_dir():
+        return _collect_features(videos, features, split_seed)
+    what = "a folder of frames a video; or features/, a .npy file a video (videos aren't decoded)"
+    return missing_file(frames, what)
+
+
+def _collect_frames(videos: Videos, frames: Path, split_seed: int) -> Reading:
+    pairs = PairList(videos.name, videos.source, frames, videos.labels, videos.splits)
+    pairs.notes.append(f"{frames}: the middle frame stands for each video")
+    for video, texts in videos.texts.items():
+        folder = frames / video
+        files = sorted(
+            file.name for file in (folder.iterdir() if folder.is_dir() else ())
+            if file.suffix.lower() in PICTURE_SUFFIXES
+        )  # fmt: skip
+        middle = files[len(files) // 2] if files else "FRAME.jpg"
+        own = [videos.categories[video]] if video in videos.categories else []
+        where = videos.where[video]
+        pairs.add(f"{video}/{middle}", texts, where=where, item=video, labels=own)
+    return pairs.reading(split_seed=split_seed)
+
+
+def _collect_features(videos: Videos, features: Path, split_seed: int) -> Reading:
+    """Average the features of each video's frames; videos without a file or caption are defects."""
+    rows: list[NDArray[np.float32]] = []
+    kept: list[str] = []
+    defects: list[Defect] = []
+    for video, texts in videos.texts.items():
+        file = features / f"{video}.npy"
+        problem = ""
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            problem = f"video {video!r} has no caption or an empty one, expected one at least"
+        elif not file.exists():
+            problem = f"video {video!r} has no file {file}; add it"
+        else:
+            problem = _append_mean(file, rows)
+        if problem:
+            defects.append(Defect("bad-video", videos.where[video], problem, (video,)))
+        else:
+            kept.append(video)
+    if not kept:
+        return Reading(None, tuple(defects) or (Defect("no-items", str(features), "has no video"),))
+    place = {video: number for number, video in enumerate(kept)}
+    counts = [len(videos.texts[video]) for video in kept]
+    arrays: dict[str, NDArray[Any]] = {
+        "image": np.stack(rows),
+        "captions": np.array([text for video in kept for text in videos.texts[video]]),
+        "caption_items": np.repeat(np.arange(len(kept)), counts),
+        "item_ids": np.array(kept),
+        "caption_ids": np.array(_numbered(kept, counts)),
+    }
+    for split, members in videos.splits.items():
+        arrays[f"split_{split}"] = np.array([place[one] for one in members if one in place])
+    if labels := videos.labels:
+        arrays["label_names"] = np.array(labels)
+        arrays["labels"] = np.array(
+            [[videos.categories.get(video) == label for label in labels] for video in kept]
+        ).astype(np.uint8)
+    arrays = {key: array for key, array in arrays.items() if array.size}
+    reading = collect_arrays(
+        arrays, name=videos.name, path=videos.path, source=videos.source, split_seed=split_seed
+    )
+    note = f"{features}: the mean over its frames stands for each video"
+    return Reading(reading.collection, (*defects, *reading.defects), (note, *reading.notes))
+
+
+def _append_mean(file: Path, rows: list[NDArray[np.float32]]) -> str:
+    """Append the mean feature of a video's frames; return what is wrong with the file instead."""
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        return f"{file} can't be read: {error}"
+    if array.ndim not in (1, 2) or array.dtype.kind not in "fiu" or not array.size:
+        return f"{file} is {array.dtype} {array.shape}, expected numbers (frames, d) or (d,)"
+    mean = np.atleast_2d(array).mean(axis=0, dtype=np.float64).astype(np.float32)
+    if rows and mean.shape != rows[0].shape:
+        return f"{file} is {len(mean)} wide, the first one {len(rows[0])}"
+    rows.append(mean)
+    return ""
+
+
+def _numbered(items: Iterable[str], counts: Iterable[int]) -> list[str]:
+    return [
+        f"{item}#{number}"
+        for item, count in zip(items, counts, strict=True)
+        for number in range(count)
+    ]
