@@ -229,8 +229,9 @@ def open_picture(image: Path | str | Image.Image) -> Image.Image:
 
 def weights_of(hasher: Hasher) -> bytes:
     """Return a hasher's tensors in the safetensors format; equal tensors give equal bytes."""
+    # Clones, since towers may share tensors and the format has no shared ones.
     weights: bytes = save_tensors(
-        {name: value.contiguous() for name, value in hasher.state_dict().items()}
+        {name: value.contiguous().clone() for name, value in hasher.state_dict().items()}
     )
     return weights
 

@@ -1,0 +1,82 @@
+"""What tests of the verbs share: a quick encoder, a cache of their own, a trained model."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.oracles.command_line import CommandLine, Ended
+from tests.oracles.tiny_encoder import TINY_TABLES
+
+SCENES = "scenes:60"
+N_BITS = 12
+"""Not a multiple of 8, so that the last byte has padding."""
+
+
+def add_tiny_encoder(patch: pytest.MonkeyPatch) -> None:
+    for table, entry in TINY_TABLES:
+        patch.setitem(table, "tiny", entry)
+
+
+@pytest.fixture
+def tiny_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the encoder `tiny` be known."""
+    add_tiny_encoder(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that the whole session shares."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def own_cache(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep features away from the user's cache."""
+    monkeypatch.setenv("MODALHASH_CACHE", str(session_cache))
+    return session_cache
+
+
+@pytest.fixture(scope="session")
+def scene_run(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
+    """The folder of a model of CCA + sign, 12 bits, trained on 60 scenes; not to be changed."""
+    import modalhash as mh
+
+    folder = tmp_path_factory.mktemp("runs") / "scenes"
+    with pytest.MonkeyPatch.context() as patch:
+        add_tiny_encoder(patch)
+        mh.train(
+            SCENES, output=folder, method="cca-sign", n_bits=N_BITS, encoder="tiny",
+            cache=session_cache,
+        )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scene_index(
+    scene_run: Path, tmp_path_factory: pytest.TempPathFactory, session_cache: Path
+) -> Path:
+    """The folder of an index of all 60 scenes; not to be changed."""
+    import modalhash as mh
+
+    folder = tmp_path_factory.mktemp("indexes") / "scenes.index"
+    with pytest.MonkeyPatch.context() as patch:
+        add_tiny_encoder(patch)
+        mh.build_index(scene_run, output=folder, cache=session_cache).close()
+    return folder
+
+
+@pytest.fixture
+def modalhash(capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run the command line in this process."""
+    from modalhash.cli.main import main
+
+    def run(*arguments: str | Path) -> Ended:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Ended(code, printed.out, printed.err)
+
+    return run
