@@ -10,6 +10,7 @@ The verbs are loaded on first use, so that importing this costs nothing::
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         load_collection,
         load_model,
         open_index,
+        score,
         train,
     )
 
@@ -32,17 +34,21 @@ __all__ = [
     "load_collection",
     "load_model",
     "open_index",
+    "score",
     "train",
 ]
 
 LOADED_ON_USE = dict.fromkeys(__all__, "modalhash.api") | {
-    # Reading a collection needs no torch.
+    # Reading a collection and scoring codes need no torch.
     "load_collection": "modalhash.data",
+    "score": "modalhash.scoring",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Load a verb when it is first asked for (PEP 562)."""
+    if name == "__version__":
+        return version("modalhash")
     if name not in LOADED_ON_USE:
         raise AttributeError(f"module 'modalhash' has no attribute {name!r}")
     value = getattr(import_module(LOADED_ON_USE[name]), name)

@@ -6,7 +6,7 @@ prints.
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,7 @@ from modalhash.artifacts import (
     save_model,
 )
 from modalhash.artifacts.search_index import PICTURES, check_target
+from modalhash.codes import Codes
 from modalhash.data import Collection, load_collection, write_splits
 from modalhash.data.collection import Positions
 from modalhash.encoders import Encoder, Features, load_encoder
@@ -42,6 +43,7 @@ from modalhash.methods import method_class
 from modalhash.methods.base import Needs
 from modalhash.methods.settings import configured_method
 from modalhash.metrics import (
+    Direction,
     DirectionReport,
     MeasureChoices,
     MeasureSettings,
@@ -49,7 +51,9 @@ from modalhash.metrics import (
     evaluate_direction,
     match_items,
 )
+from modalhash.metrics.options import read_choice
 from modalhash.progress import Progress, silent
+from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST, score
 from modalhash.training import TrainingData, TrainingPlan, TrainingResult, train_method
 
 __all__ = [
@@ -61,11 +65,12 @@ __all__ = [
     "load_collection",
     "load_model",
     "open_index",
+    "score",
     "train",
 ]
 
 logger = logging.getLogger(__name__)
-CODES_MANIFEST, CODES_FORMAT = "codes.json", 1
+CROSS_MODAL = (Direction.IMAGE_TO_TEXT, Direction.TEXT_TO_IMAGE)
 
 
 def extract_features(
@@ -246,6 +251,7 @@ def evaluate(
     split: str = "test",
     database: str = "train",
     captions: CaptionUse = "first",
+    directions: Sequence[str] = CROSS_MODAL,
     skip_bad: bool = False,
     cache: Path | str | None = None,
     device: str = "auto",
@@ -264,6 +270,8 @@ def evaluate(
         database: the split that is ranked for relevance by labels; "rest" is every item outside
             `split`. Items of `split` are left out of it.
         captions: each item's first text, or all of them.
+        directions: of `modalhash.metrics.Direction`; within one modality there are no pairs, so
+            those are measured by labels only.
         skip_bad: leave out items with defects; the log says how many.
         cache: where features are kept.
         device: "auto", "cpu", "cuda", ...
@@ -271,7 +279,7 @@ def evaluate(
         **choices: of `modalhash.metrics.MeasureSettings` (`top_k`, `conventions`, `ties`, ...).
 
     Returns:
-        All measures of both directions. Without labels there are pair measures only, and a note.
+        All measures of the directions. Without labels there are pair measures only, and a note.
 
     Raises:
         UnknownNameError: if there is no such split, or a choice isn't known.
@@ -281,28 +289,22 @@ def evaluate(
     """
     rules = MeasureSettings.read(choices).relevances
     label_rules = None if rules is None else [rule for rule in rules if rule != "pair"]
+    wanted = [read_choice("direction", Direction, one) for one in dict.fromkeys(directions)]
     model = opened_model(model, device)
     collection = opened(source_of(model) if collection is None else collection, skip_bad, progress)
-    queries = collection.split(split)
-    if not len(queries):
-        raise InputError(f"split {split!r} of {collection.name} has no items to ask for")
     ranked = np.zeros(0, np.int64)
     notes = []
-    if label_rules == []:
-        pass
-    elif collection.labels is not None:
-        ranked = np.setdiff1d(collection.split("all" if database == "rest" else database), queries)
-        if not len(ranked):
-            raise InputError(
-                f"nothing is left to rank: split {split!r} holds all items of database "
-                f"{database!r}; name another database"
-            )
-    elif label_rules is None:
-        notes.append("the collection has no labels: measures by pair only")
-    else:
+    if label_rules == [] or (label_rules is None and collection.labels is None):
+        queries = query_items(collection, split)
+        if label_rules is None:
+            notes.append("the collection has no labels: measures by pair only")
+    elif collection.labels is None:
         raise InputError(
-            f"relevance by {' and '.join(label_rules)} needs labels, but {collection.name} has none"
+            f"relevance by {' and '.join(label_rules or ())} needs labels, but {collection.name} "
+            "has none"
         )
+    else:
+        queries, ranked = evaluation_items(collection, split, database)
     codes = CollectionCodes(
         model,
         collection,
@@ -310,13 +312,18 @@ def evaluate(
         cache_folder=cache_folder(cache),
         progress=progress,
     )
-    directions: list[DirectionReport] = []
+    measured: list[DirectionReport] = []
     if len(ranked):
         by_labels: MeasureChoices = {**choices, "relevances": label_rules}
-        directions += measured_by_labels(codes, queries, ranked, by_labels)
+        measured += measured_by_labels(codes, queries, ranked, wanted, by_labels)
     if rules is None or "pair" in rules:
         by_pair: MeasureChoices = {**choices, "relevances": ("pair",)}
-        directions += measured_by_pair(codes, queries, by_pair)
+        measured += measured_by_pair(codes, queries, wanted, by_pair)
+    if not measured:
+        raise InputError(
+            f"nothing can be measured of {', '.join(wanted)} without labels: pairs are of two "
+            "modalities"
+        )
     if n_seen := n_training_items(model, collection, queries):
         notes.append(
             f"the model was trained on {n_seen} of the {len(queries)} queries: their numbers say "
@@ -332,13 +339,14 @@ def evaluate(
             "query_texts": len(codes.texts_of(queries)),
             "database_texts": len(codes.texts_of(ranked)),
         },
-        directions=tuple(directions),
+        directions=tuple(measured),
         about={
             "method": model.record.method,
             "preset": model.record.preset,
             "seed": model.record.seed,
             "encoder": model.record.encoder["name"],
             "collection": collection.name,
+            "collection_fingerprint": collection.fingerprint(),
             "captions": captions,
             "model_fingerprint": model.fingerprint,
         },
@@ -346,53 +354,95 @@ def evaluate(
     )
 
 
+def query_items(collection: Collection, split: str) -> Positions:
+    """Return the items that ask.
+
+    Raises:
+        InputError: if there are none.
+        UnknownNameError: if there is no such split.
+    """
+    queries = collection.split(split)
+    if not len(queries):
+        raise InputError(f"split {split!r} of {collection.name} has no items to ask for")
+    return queries
+
+
+def evaluation_items(
+    collection: Collection, split: str, database: str
+) -> tuple[Positions, Positions]:
+    """Return the items that ask and the items that are ranked for them by labels.
+
+    Args:
+        collection: whose.
+        split: the queries.
+        database: what is ranked, a split or "rest"; never a query.
+
+    Raises:
+        InputError: if there are none of either.
+        UnknownNameError: if there is no such split.
+    """
+    queries = query_items(collection, split)
+    ranked = np.setdiff1d(collection.split("all" if database == "rest" else database), queries)
+    if not len(ranked):
+        raise InputError(
+            f"nothing is left to rank: split {split!r} holds all items of database "
+            f"{database!r}; name another database"
+        )
+    return queries, ranked
+
+
+def coded_rows(codes: CollectionCodes, modality: str, items: Positions) -> tuple[Codes, Positions]:
+    """Return the codes of one modality of some items, and the item behind each."""
+    if modality == "image":
+        return codes.image(items), items
+    texts = codes.texts_of(items)
+    return codes.text(texts), codes.collection.caption_items[texts]
+
+
 def measured_by_labels(
     codes: CollectionCodes,
     queries: Positions,
     ranked: Positions,
+    directions: Iterable[Direction],
     choices: MeasureChoices,
 ) -> Iterator[DirectionReport]:
-    """Yield both directions measured by labels: queries against the database."""
-    labels, owner = codes.collection.labels, codes.collection.caption_items
+    """Yield directions measured by labels: queries against the database."""
+    labels = codes.collection.labels
     assert labels is not None
-    query_texts, ranked_texts = codes.texts_of(queries), codes.texts_of(ranked)
-    yield evaluate_direction(
-        codes.image(queries),
-        codes.text(ranked_texts),
-        codes.model.n_bits,
-        direction="image_to_text",
-        query_labels=labels[queries],
-        database_labels=labels[owner[ranked_texts]],
-        **choices,
-    )
-    yield evaluate_direction(
-        codes.text(query_texts),
-        codes.image(ranked),
-        codes.model.n_bits,
-        direction="text_to_image",
-        query_labels=labels[owner[query_texts]],
-        database_labels=labels[ranked],
-        **choices,
-    )
-
-
-def measured_by_pair(
-    codes: CollectionCodes, queries: Positions, choices: MeasureChoices
-) -> Iterator[DirectionReport]:
-    """Yield both directions measured by pair: the split against itself."""
-    texts = codes.texts_of(queries)
-    owner = codes.collection.caption_items[texts]
-    sides = {
-        "image_to_text": ((codes.image(queries), queries), (codes.text(texts), owner)),
-        "text_to_image": ((codes.text(texts), owner), (codes.image(queries), queries)),
-    }
-    for direction, ((query_codes, asked), (ranked_codes, there)) in sides.items():
+    for direction in directions:
+        asked, _, answers = direction.partition("_to_")
+        query_codes, query_owners = coded_rows(codes, asked, queries)
+        ranked_codes, ranked_owners = coded_rows(codes, answers, ranked)
         yield evaluate_direction(
             query_codes,
             ranked_codes,
             codes.model.n_bits,
             direction=direction,
-            query_targets=match_items(asked, there),
+            query_labels=labels[query_owners],
+            database_labels=labels[ranked_owners],
+            **choices,
+        )
+
+
+def measured_by_pair(
+    codes: CollectionCodes,
+    queries: Positions,
+    directions: Iterable[Direction],
+    choices: MeasureChoices,
+) -> Iterator[DirectionReport]:
+    """Yield the directions between modalities measured by pair: the split against itself."""
+    for direction in directions:
+        if direction not in CROSS_MODAL:
+            continue
+        asked, _, answers = direction.partition("_to_")
+        query_codes, query_owners = coded_rows(codes, asked, queries)
+        ranked_codes, ranked_owners = coded_rows(codes, answers, queries)
+        yield evaluate_direction(
+            query_codes,
+            ranked_codes,
+            codes.model.n_bits,
+            direction=direction,
+            query_targets=match_items(query_owners, ranked_owners),
             **choices,
         )
 

@@ -7,10 +7,13 @@ j // 8, counted from the low end; the padding bits of the last byte are zero.
 from modalhash.codes.binarise import Signs, binarise
 from modalhash.codes.hamming import Distances, hamming_distances, pairwise_distances
 from modalhash.codes.packing import Codes, check_codes, code_width, pack, unpack
+from modalhash.codes.reading import BitOrder, ReadCodes, read_codes
 
 __all__ = [
+    "BitOrder",
     "Codes",
     "Distances",
+    "ReadCodes",
     "Signs",
     "binarise",
     "check_codes",
@@ -18,5 +21,6 @@ __all__ = [
     "hamming_distances",
     "pack",
     "pairwise_distances",
+    "read_codes",
     "unpack",
 ]

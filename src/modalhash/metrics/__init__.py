@@ -3,7 +3,9 @@
 from modalhash.metrics.average_precisions import average_precision
 from modalhash.metrics.bit_statistics import CodeStatistics, code_statistics, quantisation_error
 from modalhash.metrics.bootstrap import PairedComparison, bootstrap_interval, compare_runs
+from modalhash.metrics.comparison import MeasureComparison, compare_reports
 from modalhash.metrics.evaluation import evaluate_direction, evaluate_scores
+from modalhash.metrics.label_forms import read_labels
 from modalhash.metrics.options import (
     Convention,
     Direction,
@@ -21,6 +23,7 @@ from modalhash.metrics.ranked_measures import (
 )
 from modalhash.metrics.relevance import LabelRelevance, match_items
 from modalhash.metrics.report import Report
+from modalhash.metrics.report_table import csv_text
 from modalhash.metrics.results import Curve, DirectionReport, Measure
 from modalhash.metrics.tie_groups import TieGroups
 
@@ -34,6 +37,7 @@ __all__ = [
     "LabelRelevance",
     "Measure",
     "MeasureChoices",
+    "MeasureComparison",
     "MeasureSettings",
     "PairedComparison",
     "RelevanceRule",
@@ -43,7 +47,9 @@ __all__ = [
     "average_precision",
     "bootstrap_interval",
     "code_statistics",
+    "compare_reports",
     "compare_runs",
+    "csv_text",
     "evaluate_direction",
     "evaluate_scores",
     "first_target",
@@ -51,5 +57,6 @@ __all__ = [
     "match_items",
     "precision_at",
     "quantisation_error",
+    "read_labels",
     "recall_at",
 ]

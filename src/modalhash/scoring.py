@@ -1,0 +1,342 @@
+"""The verb `score`: every measure for codes and labels that any program made."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from modalhash.codes import BitOrder, ReadCodes, read_codes
+from modalhash.data.arrays import read_arrays
+from modalhash.errors import CollectionError, InputError, ShapeError
+from modalhash.files import read_json
+from modalhash.metrics import (
+    Direction,
+    MeasureChoices,
+    Report,
+    code_statistics,
+    evaluate_direction,
+    match_items,
+    read_labels,
+)
+from modalhash.metrics.options import read_choice
+
+__all__ = ["CODES_FORMAT", "CODES_MANIFEST", "ScoredCodes", "read_scored_codes", "score"]
+
+Source = ArrayLike | Path | str
+Array = NDArray[Any]
+
+CODES_MANIFEST, CODES_FORMAT = "codes.json", 1
+
+
+@dataclass(frozen=True)
+class ScoredCodes:
+    """One side of a score: codes, and what a folder of `modalhash encode` says of them.
+
+    Attributes:
+        name: where they are from, for people.
+        read: the codes.
+        labels: (n, c) of 0 and 1, or None.
+        items: n ids of the items behind the rows, or None.
+        model_fingerprint: of the model that made them, or "".
+    """
+
+    name: str
+    read: ReadCodes
+    labels: Array | None = None
+    items: tuple[str, ...] | None = None
+    model_fingerprint: str = ""
+
+
+def score(
+    query_codes: Source,
+    database_codes: Source,
+    *,
+    query_labels: Source | None = None,
+    database_labels: Source | None = None,
+    query_targets: Source | None = None,
+    pairs: bool = False,
+    n_bits: int | None = None,
+    bit_order: BitOrder | str = BitOrder.LITTLE,
+    direction: Direction | str = Direction.IMAGE_TO_TEXT,
+    **choices: Unpack[MeasureChoices],
+) -> Report:
+    """Measure a ranking by codes that any program made.
+
+    Codes are arrays or files of them: -1 and +1, or 0 and 1 (0 means -1), with one column a bit;
+    or packed bytes, which need `n_bits`. A folder that `modalhash encode` wrote will do too: the
+    direction says which side of it, and its labels are used unless others are given. Files are
+    .npy, or .npz, .mat and .h5 with the array's name behind a colon where there are several
+    ("codes.mat:qB").
+
+    Args:
+        query_codes: (q, b) or (q, p); or a file; or a folder.
+        database_codes: (m, b) or (m, p); or a file; or a folder.
+        query_labels: (q, c) of 0 and 1, or (q,) classes by number or name; or a file.
+        database_labels: the same for the database.
+        query_targets: (q,) or (q, t) database rows, from 0, that are the queries' own; -1 fills up.
+        pairs: row i of the database is query i's own; of folders, the rows of the same item are.
+        n_bits: bits of a code; must be given for packed codes, a folder knows its own.
+        bit_order: of packed codes, "little" or "big"; of folders it is known.
+        direction: what asks and what answers.
+        **choices: of `modalhash.metrics.MeasureSettings` (`top_k`, `conventions`, `ties`, ...).
+
+    Returns:
+        All measures; the notes say which forms of codes and labels were found.
+
+    Raises:
+        InputError: if a file can't be read, a value isn't one of the known forms, widths or
+            lengths differ, or nothing says what is relevant.
+        UnknownNameError: if a choice isn't known.
+        DamagedArtifactError, NewerFormatError: if a folder isn't what `modalhash encode` writes.
+
+    Example:
+        >>> codes = [[1, 1, 1, 1], [1, 1, 1, -1], [-1, -1, -1, -1]]
+        >>> report = score(codes, codes, query_labels=[0, 1, 0], database_labels=[0, 1, 0])
+        >>> round(report.value("map", "image_to_text", relevance="shared_label"), 4)
+        0.8889
+    """
+    asked, _, answers = read_choice("direction", Direction, direction).partition("_to_")
+    queries = read_scored_codes(
+        query_codes, asked, n_bits=n_bits, bit_order=bit_order, name="query_codes"
+    )
+    database = read_scored_codes(
+        database_codes, answers, n_bits=n_bits, bit_order=bit_order, name="database_codes"
+    )
+    check_sides(queries, database)
+    notes = [
+        f"{name} ({side.name}): {side.read.form}"
+        for name, side in (("query codes", queries), ("database codes", database))
+    ]
+    n_queries, n_database = len(queries.read.codes), len(database.read.codes)
+    labels: dict[str, Any] = {}
+    if (found := labels_of(queries, database, query_labels, database_labels)) is not None:
+        labels["query_labels"], labels["database_labels"], form = read_labels(
+            *found, n_queries=n_queries, n_database=n_database
+        )
+        notes.append(f"labels: {form}")
+        if queries.items is not None and not set(queries.items).isdisjoint(database.items or ()):
+            notes.append("queries' own items are in the database: they count under labels too")
+    targets = own_rows(queries, database, query_targets, pairs=pairs)
+    if not labels and targets is None:
+        raise InputError(
+            "nothing says what is relevant: give labels of both sides (--query-labels, "
+            "--database-labels), pairs (--pairs) or targets (--targets)"
+        )
+    report = evaluate_direction(
+        queries.read.codes,
+        database.read.codes,
+        queries.read.n_bits,
+        direction=direction,
+        query_targets=targets,
+        **labels,
+        **choices,
+    )
+    return Report(
+        n_bits=queries.read.n_bits,
+        split=None,
+        database=None,
+        counts={"queries": n_queries, "database": n_database},
+        directions=(report,),
+        about={
+            "query_codes": queries.name,
+            "database_codes": database.name,
+            "model_fingerprint": queries.model_fingerprint,
+            "query_statistics": bit_summary(queries.read),
+            "database_statistics": bit_summary(database.read),
+        },
+        notes=tuple(notes),
+    )
+
+
+def labels_of(
+    queries: ScoredCodes,
+    database: ScoredCodes,
+    query_labels: Source | None,
+    database_labels: Source | None,
+) -> tuple[Array, Array] | None:
+    """Return both sides' labels, given or of their folders, or None if there are none.
+
+    Raises:
+        InputError: if those of one side are given and the other has none.
+    """
+    asked = queries.labels
+    if query_labels is not None:
+        asked = open_array(query_labels, "query_labels")
+    there = database.labels
+    if database_labels is not None:
+        there = open_array(database_labels, "database_labels")
+    if asked is not None and there is not None:
+        return asked, there
+    if query_labels is not None or database_labels is not None:
+        missing = "query_labels" if asked is None else "database_labels"
+        raise InputError(f"{missing} is missing: relevance by labels needs both sides' labels")
+    return None
+
+
+def bit_summary(read: ReadCodes) -> dict[str, float | int]:
+    """Return how well codes use their bits, in four numbers."""
+    found = code_statistics(read.codes, read.n_bits)
+    return {
+        "mean_entropy": found.mean_entropy,
+        "mean_correlation": found.mean_correlation,
+        "n_constant_bits": found.n_constant_bits,
+        "n_distinct_codes": found.n_distinct_codes,
+    }
+
+
+def read_scored_codes(
+    source: Source,
+    modality: str,
+    *,
+    n_bits: int | None = None,
+    bit_order: BitOrder | str = BitOrder.LITTLE,
+    name: str = "codes",
+) -> ScoredCodes:
+    """Read one side's codes from an array, a file, or a folder that `modalhash encode` wrote.
+
+    Args:
+        source: the array, or where it is.
+        modality: "image" or "text", the side of a folder.
+        n_bits: bits of a code; a folder's own must not differ.
+        bit_order: of packed codes that aren't from a folder.
+        name: the argument's name, for messages.
+
+    Raises:
+        InputError: if it can't be read or isn't codes.
+        DamagedArtifactError, NewerFormatError: if a folder isn't what `modalhash encode` writes.
+    """
+    if not isinstance(source, Path | str) or not Path(source).is_dir():
+        array = open_array(source, name)
+        shown = Path(source).name if isinstance(source, Path | str) else "an array"
+        read = read_codes(array, n_bits=n_bits, bit_order=bit_order, name=name)
+        return ScoredCodes(shown, read)
+    folder = Path(source)
+    manifest = read_json(folder / CODES_MANIFEST, kind="codes", newest_format=CODES_FORMAT)
+    if n_bits not in (None, manifest["n_bits"]):
+        raise ShapeError(
+            f"{name} in {folder} has {manifest['n_bits']} bits, but n_bits is {n_bits}: leave it "
+            "out, a folder knows its own"
+        )
+    codes = open_array(folder / f"{modality}_codes.npy", name)
+    read = read_codes(codes, n_bits=manifest["n_bits"], bit_order=manifest["bit_order"], name=name)
+    images, owners = manifest["image_ids"], manifest["text_images"]
+    rows = np.arange(len(images)) if modality == "image" else np.asarray(owners, np.int64)
+    if len(rows) != len(codes):
+        raise ShapeError(
+            f"{folder} has {len(codes)} {modality} codes, its {CODES_MANIFEST} names {len(rows)}: "
+            "make it again"
+        )
+    labels = folder / "labels.npy"
+    return ScoredCodes(
+        f"{modality} codes of {folder.name}",
+        read,
+        open_array(labels, "labels")[rows] if labels.exists() else None,
+        tuple(images[row] for row in rows),
+        manifest["model_fingerprint"],
+    )
+
+
+def check_sides(queries: ScoredCodes, database: ScoredCodes) -> None:
+    """Refuse codes that can't be compared.
+
+    Raises:
+        ShapeError: if they differ in bits.
+        InputError: if two models made them.
+    """
+    if queries.read.n_bits != database.read.n_bits:
+        raise ShapeError(
+            f"query_codes has {queries.read.n_bits} bits ({queries.read.form}), database_codes "
+            f"has {database.read.n_bits} ({database.read.form}): codes of one length compare"
+        )
+    models = {side.model_fingerprint for side in (queries, database)} - {""}
+    if len(models) > 1:
+        raise InputError(
+            f"{queries.name} and {database.name} were made by two models, so their distances mean "
+            "nothing: encode both with one"
+        )
+
+
+def own_rows(
+    queries: ScoredCodes, database: ScoredCodes, targets: Source | None, *, pairs: bool
+) -> Array | None:
+    """Return the database rows that are each query's own, or None if nothing says so.
+
+    Raises:
+        InputError: if targets and pairs are both given, or targets look counted from 1.
+        ShapeError: if pairs are wanted and the sides differ in length.
+    """
+    n_queries, n_database = len(queries.read.codes), len(database.read.codes)
+    if targets is not None:
+        if pairs:
+            raise InputError("give either pairs or query_targets, not both")
+        rows = open_array(targets, "query_targets")
+        if rows.dtype.kind == "f" and (rows == np.floor(rows)).all():  # as MATLAB stores them
+            rows = rows.astype(np.int64)
+        if rows.dtype.kind in "iu" and rows.size and rows.max() == n_database and rows.min() >= 1:
+            raise InputError(
+                f"query_targets holds rows 1 to {n_database} of {n_database}: it counts from 1 "
+                "(MATLAB); subtract 1"
+            )
+        return rows
+    if not pairs:
+        return None
+    if queries.items is not None and database.items is not None:
+        numbers = {item: row for row, item in enumerate(dict.fromkeys(database.items))}
+        found = match_items(
+            [numbers.get(item, -1) for item in queries.items],
+            [numbers[item] for item in database.items],
+        )
+        if found.shape[1] == 0:
+            raise InputError(f"no item of {queries.name} is in {database.name}: there are no pairs")
+        return found
+    if n_queries != n_database:
+        raise ShapeError(
+            f"pairs means that row i answers query i, but there are {n_queries} queries and "
+            f"{n_database} database rows: give the rows in query_targets (--targets)"
+        )
+    return np.arange(n_queries)
+
+
+def open_array(source: Source, name: str) -> Array:
+    """Return an array from itself or from its file.
+
+    Raises:
+        InputError: if there is no such file, it can't be read, or the array in it isn't named.
+    """
+    if not isinstance(source, Path | str):
+        return np.asarray(source)
+    text = str(source)
+    before, colon, inside = text.rpartition(":")
+    if not colon or Path(text).exists() or not Path(before).exists():
+        path, inside = Path(text), ""
+    else:
+        path = Path(before)
+    if not path.exists():
+        raise InputError(f"{name}: there is no file {path}")
+    if path.suffix.lower() == ".npy":
+        try:
+            return np.asarray(np.load(path, allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{name}: {path} can't be read as .npy: {error}") from error
+    try:
+        arrays = read_arrays(path)
+    except CollectionError as error:
+        known = "" if path.suffix else " (expected .npy, .npz, .mat or .h5)"
+        raise InputError(f"{name}: {error.defects[0]}{known}") from error
+    if inside and inside not in arrays:
+        raise InputError(f"{name}: {path} has no array {inside!r}; it has {listed(arrays)}")
+    if not inside and len(arrays) != 1:
+        raise InputError(
+            f"{name}: {path} has {listed(arrays)}: say which, as in {path.name}:{min(arrays)}"
+            if arrays
+            else f"{name}: {path} holds no array"
+        )
+    return arrays[inside] if inside else next(iter(arrays.values()))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as a list for people."""
+    return ", ".join(sorted(names))
