@@ -20,7 +20,7 @@ from modalhash.progress import Progress, silent
 
 __all__ = ["DemoResult", "run_demo"]
 
-COLLECTION, ENCODER, METHOD, PRESET = "icons", "offline", "cfrh", None
+COLLECTION, ENCODER, METHOD, PRESET = "icons", "offline", "cfrh", "dense"
 FLOORS = ("random", "cca-sign")
 TEXT_QUERIES = (
     "a hot drink",
