@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from PIL import Image
 
@@ -293,6 +294,17 @@ class SearchIndex:
         """Let go of files; the index can't be used afterwards."""
         for index in self.sides.values():
             index.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 def check_target(folder: Path, *, kind: str, overwrite: bool) -> None:
