@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, usable_cores
 from benchmarks.metrics.plain_loop import loop_mean_average_precision
 from modalhash.codes import Signs, pack
 from modalhash.metrics import evaluate_direction
@@ -88,7 +89,7 @@ def run_loop(problem: Problem, n_queries: int) -> None:
         )
 
 
-def run_ours(problem: Problem, *, everything: bool) -> None:
+def run_ours(problem: Problem, *, everything: bool, n_threads: int) -> None:
     """Run ours in both directions; packing the codes is inside, as it is in use."""
     for direction, (queries, database) in problem.sides.items():
         evaluate_direction(
@@ -101,6 +102,7 @@ def run_ours(problem: Problem, *, everything: bool) -> None:
             query_targets=problem.targets if everything else None,
             relevances=None if everything else ["shared_label"],
             top_k=TOP_K,
+            n_threads=n_threads,
         )
 
 
@@ -108,8 +110,8 @@ def runners(problem: Problem, options: argparse.Namespace) -> dict[str, Callable
     """Return what is compared, by name."""
     return {
         "loop": lambda: run_loop(problem, options.loop_queries),
-        "map": lambda: run_ours(problem, everything=False),
-        "all": lambda: run_ours(problem, everything=True),
+        "map": lambda: run_ours(problem, everything=False, n_threads=options.threads),
+        "all": lambda: run_ours(problem, everything=True, n_threads=options.threads),
     }
 
 
@@ -163,6 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=int,
         help="queries that the loop takes; its time is scaled up to all. Default: all",
     )
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="of both sides")
     parser.add_argument("--repeats", type=int, default=5, help="rounds measured")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="default: a file in benchmarks/results")
@@ -170,18 +173,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(arguments)
     options.loop_queries = min(options.loop_queries or options.queries, options.queries)
-    problem = make_problem(options)
-    calls = runners(problem, options)
+    threadpool_limits(options.threads, user_api="blas")
     if options.peak_of:
+        calls = runners(make_problem(options), options)
         if options.peak_of != "data":
             calls[options.peak_of]()
         print(peak_mib())
         return
-    results: dict[str, Any] = {
-        name: times | measure_peak(name, arguments)
-        for name, times in time_in_turn(calls, options.repeats).items()
-    }
-    results["data"] = measure_peak("data", arguments)
+    # Before this process grows: on Linux a child's peak starts with its parent's.
+    names = ("data", "loop", "map", "all")
+    results: dict[str, Any] = {name: measure_peak(name, arguments) for name in names}
+    calls = runners(make_problem(options), options)
+    for name, times in time_in_turn(calls, options.repeats).items():
+        results[name] = times | results[name]
     scale = options.queries / options.loop_queries
     for kind in ("median_seconds", "min_seconds", "median_cpu_seconds"):
         results["loop"][f"{kind}_of_all_queries"] = scale * results["loop"][kind]
@@ -206,7 +210,8 @@ def write(options: argparse.Namespace, results: dict[str, Any]) -> None:
         "results": results,
     }
     print(json.dumps(results, indent=2))
-    name = f"metrics-speed-{options.queries}x{options.items}x{options.bits}.json"
+    size = f"{options.queries}x{options.items}x{options.bits}"
+    name = f"metrics-speed-{size}-threads{options.threads}.json"
     output = options.output or RESULTS / name
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
