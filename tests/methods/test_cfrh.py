@@ -1,0 +1,286 @@
+import math
+import re
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from modalhash.errors import SettingError
+from modalhash.layers import MlpHead, ModalityFeatures
+from modalhash.losses import CrossSimilarity
+from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.cfrh import Cfrh, CfrhSettings, DecodeTarget, decoding_loss
+from tests.oracles import plain_losses as plain
+
+N, IMAGE_WIDTH, TEXT_WIDTH, N_BITS = 5, 4, 6, 5
+
+
+def made_batch(n: int = N, seed: int = 0) -> Batch:
+    generator = np.random.default_rng(seed)
+    image, text = (
+        ModalityFeatures(torch.from_numpy(generator.normal(size=(n, width))))
+        for width in (IMAGE_WIDTH, TEXT_WIDTH)
+    )
+    return Batch(image, text, None, torch.arange(n))
+
+
+def made_heads(method: Cfrh, seed: int = 0) -> Heads:
+    torch.manual_seed(seed)
+    heads = method.build_heads(
+        FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH), N_BITS
+    )
+    heads.modules().double()
+    return heads
+
+
+def plain_head(head: MlpHead, rows: Tensor) -> plain.Matrix:
+    first, last = (part for part in head.layers if isinstance(part, nn.Linear))
+    hidden = plain.affine(rows.tolist(), first.weight.tolist(), first.bias.tolist())
+    hidden = [[max(value, 0.0) for value in row] for row in hidden]
+    return plain.affine(hidden, last.weight.tolist(), last.bias.tolist())
+
+
+def plain_decode(
+    settings: CfrhSettings, decoded: plain.Matrix, rows: plain.Rows
+) -> float:  # fmt: skip
+    if settings.decode_target is DecodeTarget.UNIT:
+        rows = [plain.unit(row) for row in rows]
+    gap = plain.mean_square_gap(decoded, rows)
+    return gap * len(rows[0]) if settings.decode_sum else gap
+
+
+def plain_objective(method: Cfrh, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
+    """The objective as the module's docstring writes it, in plain numbers."""
+    settings, factor = method.settings, math.sqrt(epoch + 1)
+    image_rows, text_rows = batch.image.pooled.tolist(), batch.text.pooled.tolist()
+    assert isinstance(heads.image, MlpHead)
+    assert isinstance(heads.text, MlpHead)
+    image, text = (
+        [[math.tanh(factor * value) for value in row] for row in plain_head(head, rows)]
+        for head, rows in ((heads.image, batch.image.pooled), (heads.text, batch.text.pooled))
+    )
+    image_similarity, text_similarity = plain.rescaled(image_rows), plain.rescaled(text_rows)
+    combine = {
+        CrossSimilarity.ROW_COSINE: plain.cosines,
+        CrossSimilarity.SYMMETRIC_ROW_COSINE: plain.symmetric_row_cosines,
+        CrossSimilarity.PRODUCT: plain.unit_product,
+    }[settings.cross_similarity]
+    weights = (settings.image_weight, settings.text_weight, settings.fusion_weight)
+    affinity = plain.weighted_sum(
+        [settings.similarity_scale * weight for weight in weights],
+        [image_similarity, text_similarity, combine(image_similarity, text_similarity)],
+    )
+    intra = sum(plain.mean_square_gap(plain.cosines(one, one), affinity) for one in (image, text))
+    cross = plain.mean_square_gap(plain.cosines(image, text), affinity)
+    if settings.both_orders:
+        cross += plain.mean_square_gap(plain.cosines(text, image), affinity)
+    cross -= plain.mean_paired_cosine(image, text)
+    decoders = (heads.auxiliary["image_decoder"], heads.auxiliary["text_decoder"])
+    image_decoded, text_decoded = (
+        plain.affine(rows, decoder.weight.tolist(), decoder.bias.tolist())  # type: ignore[operator]
+        for rows, decoder in zip((image, text), decoders, strict=True)
+    )
+    if settings.sigmoid_text_decoder:
+        text_decoded = [[1 / (1 + math.exp(-value)) for value in row] for row in text_decoded]
+    decode = plain_decode(settings, image_decoded, image_rows)
+    decode += plain_decode(settings, text_decoded, text_rows)
+    total = (
+        settings.intra_weight * intra
+        + settings.cross_weight * cross
+        + settings.decode_weight * decode
+    )
+    return {"total": total, "intra": intra, "cross": cross, "decode": decode}
+
+
+def values(method: Cfrh, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
+    report = method.batch_loss(heads, batch, Moment(epoch, 20))
+    return {
+        "total": report.total.item(),
+        **{name: term.item() for name, term in report.terms.items()},
+    }
+
+
+@pytest.mark.parametrize("epoch", [0, 7])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"cross_similarity": CrossSimilarity.PRODUCT, "fusion_weight": 3.0},
+        {"cross_similarity": CrossSimilarity.ROW_COSINE, "similarity_scale": 1.0},
+        {"both_orders": False, "intra_weight": 1.0, "cross_weight": 0.5},
+        {"decode_target": DecodeTarget.UNIT, "decode_weight": 2.0},
+        {"decode_sum": True},
+        {"decode_target": DecodeTarget.UNIT, "decode_sum": True, "sigmoid_text_decoder": True},
+        {"image_weight": 0.0, "text_weight": 1.0, "fusion_weight": 0.0},
+    ],
+)
+def test_every_part_of_the_objective_against_loops(changes: dict[str, Any], epoch: int) -> None:
+    method = Cfrh(CfrhSettings(hidden_width=7, **changes))
+    heads, batch = made_heads(method), made_batch()
+    expected = plain_objective(method, heads, batch, epoch)
+    found = values(method, heads, batch, epoch)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert_allclose(found[name], value, rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("hundred", [1.0, 100.0])
+@pytest.mark.parametrize("n", [1, 2])
+def test_small_batches_and_large_features(n: int, hundred: float) -> None:
+    method = Cfrh(CfrhSettings(hidden_width=7))
+    heads, batch = made_heads(method), made_batch(n)
+    batch = Batch(
+        ModalityFeatures(hundred * batch.image.pooled),
+        ModalityFeatures(hundred * batch.text.pooled),
+        None,
+        batch.positions,
+    )
+    expected = plain_objective(method, heads, batch, 3)
+    for name, value in values(method, heads, batch, 3).items():
+        assert_allclose(value, expected[name], rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+def test_zero_features_give_a_finite_loss_and_gradient() -> None:
+    method = Cfrh(CfrhSettings(hidden_width=7))
+    heads = made_heads(method)
+    zeros = Batch(
+        ModalityFeatures(torch.zeros(3, IMAGE_WIDTH, dtype=torch.float64)),
+        ModalityFeatures(torch.zeros(3, TEXT_WIDTH, dtype=torch.float64)),
+        None,
+        torch.arange(3),
+    )
+    report = method.batch_loss(heads, zeros, Moment(0, 1))
+    gradients = torch.autograd.grad(report.total, list(heads.modules().parameters()))
+    assert all(bool(torch.isfinite(one).all()) for one in (report.total, *gradients))
+
+
+def test_the_gradient_equals_finite_differences() -> None:
+    method = Cfrh(CfrhSettings(hidden_width=3, decode_sum=True))
+    heads, batch = made_heads(method), made_batch(3)
+    modules = heads.modules()
+    names = [name for name, _ in modules.named_parameters()]
+
+    def loss(*parameters: Tensor) -> Tensor:
+        class Whole(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = modules
+
+            def forward(self) -> Tensor:
+                return method.batch_loss(heads, batch, Moment(1, 2)).total
+
+        changed = {f"inner.{name}": one for name, one in zip(names, parameters, strict=True)}
+        out: Tensor = torch.func.functional_call(Whole(), changed, ())
+        return out
+
+    parameters = [one.detach().clone().requires_grad_() for one in modules.parameters()]
+    assert torch.autograd.gradcheck(loss, tuple(parameters))
+
+
+def test_the_order_of_the_batch_changes_nothing() -> None:
+    method = Cfrh(CfrhSettings(hidden_width=7))
+    heads, batch = made_heads(method), made_batch()
+    order = torch.tensor([4, 2, 0, 1, 3])
+    permuted = Batch(
+        ModalityFeatures(batch.image.pooled[order]),
+        ModalityFeatures(batch.text.pooled[order]),
+        None,
+        batch.positions[order],
+    )
+    one, other = values(method, heads, batch, 2), values(method, heads, permuted, 2)
+    assert one == pytest.approx(other, rel=1e-12)
+
+
+def test_swapped_modalities_of_equal_weight_change_nothing() -> None:
+    method = Cfrh(CfrhSettings(hidden_width=7, image_weight=0.3, text_weight=0.3))
+    heads, batch = made_heads(method), made_batch()
+    decoders = heads.auxiliary
+    swapped_heads = Heads(
+        heads.text,
+        heads.image,
+        nn.ModuleDict(
+            {"image_decoder": decoders["text_decoder"], "text_decoder": decoders["image_decoder"]}
+        ),
+    )
+    swapped = Batch(batch.text, batch.image, None, batch.positions)
+    one, other = values(method, heads, batch, 2), values(method, swapped_heads, swapped, 2)
+    assert one == pytest.approx(other, rel=1e-12)
+
+
+def test_flipping_a_bit_in_both_modalities_changes_intra_and_cross_nothing() -> None:
+    method = Cfrh(CfrhSettings(hidden_width=7))
+    heads, batch = made_heads(method), made_batch()
+    before = values(method, heads, batch, 2)
+    with torch.no_grad():
+        for head in (heads.image, heads.text):
+            assert isinstance(head, MlpHead)
+            last = head.layers[-1]
+            assert isinstance(last, nn.Linear)
+            last.weight[3] *= -1
+            last.bias[3] *= -1
+    after = values(method, heads, batch, 2)
+    assert (after["intra"], after["cross"]) == pytest.approx((before["intra"], before["cross"]))
+    assert after["decode"] != before["decode"]
+
+
+def test_the_affinity_carries_no_gradient_to_features_but_codes_do_to_heads() -> None:
+    method = Cfrh(CfrhSettings(hidden_width=7))
+    heads, batch = made_heads(method), made_batch()
+    report = method.batch_loss(heads, batch, Moment(0, 1))
+    report.total.backward()  # type: ignore[no-untyped-call]
+    for name, parameter in heads.modules().named_parameters():
+        assert parameter.grad is not None, name
+        assert float(parameter.grad.abs().sum()) > 0, name
+    assert batch.image.pooled.grad is None
+
+
+def test_decoding_loss_by_hand() -> None:
+    decoded, features = torch.tensor([[1.0, 1.0], [0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0, 2]])
+    raw = (2**2 + 3**2 + 0 + 2**2) / 4
+    unit = ((1 - 0.6) ** 2 + (1 - 0.8) ** 2 + 0 + 1) / 4
+    for target, expected in ((DecodeTarget.RAW, raw), (DecodeTarget.UNIT, unit)):
+        for sum_rows, factor in ((False, 1), (True, 2)):
+            found = decoding_loss(decoded, features, target=target, sum_rows=sum_rows)
+            assert_close(found, torch.tensor(expected * factor), rtol=1e-6, atol=0)
+
+
+def test_heads_have_the_paper_s_layers() -> None:
+    heads = Cfrh().build_heads(FeatureShapes(image_width=512, text_width=1386), 64)
+    assert heads.image.spec()["widths"] == [512, 4096, 64]
+    assert heads.text.spec()["widths"] == [1386, 4096, 64]
+    shapes = {name: tuple(one.shape) for name, one in heads.auxiliary.named_parameters()}
+    assert shapes["image_decoder.weight"] == (512, 64)
+    assert shapes["text_decoder.weight"] == (1386, 64)
+    assert Cfrh.training.learning_rate == 0.01
+    assert (Cfrh.training.momentum, Cfrh.training.weight_decay) == (0.9, 5e-4)
+    assert (Cfrh.training.batch_size, Cfrh.training.epochs) == (32, 20)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_width": 0}, "hidden_width is 0, expected at least 1"),
+        ({"dropout": 1.0}, "dropout is 1.0, expected in [0, 1)"),
+        ({"dropout": -0.5}, "dropout is -0.5, expected in [0, 1)"),
+        ({"image_weight": -0.1}, "image_weight is -0.1, expected 0 or more"),
+        ({"text_weight": -0.1}, "text_weight is -0.1, expected 0 or more"),
+        ({"fusion_weight": -0.1}, "fusion_weight is -0.1, expected 0 or more"),
+        ({"similarity_scale": -1.0}, "similarity_scale is -1.0, expected 0 or more"),
+        ({"intra_weight": -1.0}, "intra_weight is -1.0, expected 0 or more"),
+        ({"cross_weight": -1.0}, "cross_weight is -1.0, expected 0 or more"),
+        ({"decode_weight": math.nan}, "decode_weight is nan, expected 0 or more"),
+    ],
+)
+def test_settings_out_of_range(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
+        CfrhSettings(**changes)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        CfrhSettings().dropout = 0.5  # type: ignore[misc]
