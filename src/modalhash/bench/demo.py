@@ -31,6 +31,8 @@ TEXT_QUERIES = (
     "travel by plane",
 )
 HITS = 8
+WANTED = ("plane-departure", "frog")
+"""Held-out icons to ask with, the first that is there."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def run_demo(
 def picture_answers(index: SearchIndex, collection: Collection) -> list[Any]:
     """Return the texts and the pictures nearest to a held-out icon."""
     held_out = {collection.item_ids[item] for item in collection.split("test")}
-    wanted = next((name for name in ("guitar", "fish", "anchor") if name in held_out), None)
+    wanted = next((name for name in WANTED if name in held_out), None)
     name = wanted or min(held_out)
     file = index.folder / index.sides[Side.IMAGES].metadata([name])[0]["image"]
     return [index.search(image=file, k=HITS, target=side) for side in (Side.TEXTS, Side.IMAGES)]
