@@ -291,7 +291,7 @@ def test_an_empty_text_is_a_defect(tmp_path: Path) -> None:
         ("x.npz", b"nothing", "can't be read: "),
         ("x.mat", b"nothing", "can't be read: "),
         ("x.h5", b"nothing", "can't be read: "),
-        ("x.csv", b"a,b", "is neither a folder nor one of .npz, .mat, .h5, .hdf5"),
+        ("x.csv", b"a,b", "is neither a folder nor one of .npz, .mat, .h5, .hdf5, .h5py"),
         (None, b"", "there is no such file or folder; check the path"),
     ],
 )

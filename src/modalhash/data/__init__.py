@@ -2,14 +2,9 @@
 
 from modalhash.data.collection import Collection, Modality, Pictures, Positions, Value
 from modalhash.data.describing import CollectionSummary, LabelCount, describe
-from modalhash.data.loading import (
-    COLLECTIONS,
-    CheckReport,
-    Source,
-    check_collection,
-    load_collection,
-)
+from modalhash.data.loading import CheckReport, check_collection, load_collection
 from modalhash.data.pictures import read_picture
+from modalhash.data.sources import COLLECTIONS, Source
 from modalhash.data.splits import make_splits, write_splits
 
 __all__ = [

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from modalhash.errors import CollectionError, Defect
 from modalhash.extras import import_optional
 
-__all__ = ["read_arrays"]
+__all__ = ["is_matlab_hdf5", "read_arrays"]
 
 Arrays = dict[str, NDArray[Any]]
 _FEATURE: Final = "reading .mat and .h5 files"
+_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 
 
 def read_arrays(path: Path) -> Arrays:
@@ -22,9 +23,9 @@ def read_arrays(path: Path) -> Arrays:
 
     - A folder: `NAME.npy` is the array NAME, mapped into memory rather than read; `NAME.txt` is an
       array of its lines.
-    - `.npz`; `.h5` and `.hdf5` (the data sets at the top); `.mat` of any version, where sparse
-      matrices become dense, cells of texts become arrays of texts, and 7.3 is turned back to
-      MATLAB's order of dimensions.
+    - `.npz`; `.h5`, `.hdf5` and `.h5py` (the data sets at the top); `.mat` of any version, where
+      sparse matrices become dense, cells of texts become arrays of texts, and 7.3 (HDF5 written by
+      MATLAB) is turned back to MATLAB's order of dimensions.
 
     Args:
         path: the folder or file.
@@ -83,10 +84,24 @@ def _read_h5(path: Path) -> Arrays:
         }
 
 
-def _read_mat(path: Path) -> Arrays:
+def is_matlab_hdf5(path: Path) -> bool | None:
+    """Tell whether a file is HDF5 by MATLAB (7.3), whose dimensions are turned around.
+
+    Returns:
+        True for MATLAB's own, False for HDF5 by another program, None for no HDF5 at all.
+    """
     with path.open("rb") as file:
-        if file.read(512)[:19] == b"MATLAB 7.3 MAT-file":
-            return {name: array.T for name, array in _read_h5(path).items()}
+        start = file.read(520)
+    if start[:19] == b"MATLAB 7.3 MAT-file" and start[512:] == _HDF5_SIGNATURE:
+        return True
+    return False if start.startswith(_HDF5_SIGNATURE) else None
+
+
+def _read_mat(path: Path) -> Arrays:
+    by_matlab = is_matlab_hdf5(path)
+    if by_matlab is not None:
+        stored = _read_h5(path)
+        return {name: array.T for name, array in stored.items()} if by_matlab else stored
     io = import_optional("scipy.io", extra="matlab", feature=_FEATURE)
     sparse = import_optional("scipy.sparse", extra="matlab", feature=_FEATURE)
     arrays: Arrays = {}
@@ -112,4 +127,5 @@ _READERS: Final[Mapping[str, Callable[[Path], Arrays]]] = {
     ".mat": _read_mat,
     ".h5": _read_h5,
     ".hdf5": _read_h5,
+    ".h5py": _read_h5,
 }

@@ -2,9 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -12,154 +10,17 @@ import numpy as np
 
 from modalhash.data.collection import Collection
 from modalhash.data.pictures import find_picture_defects
-from modalhash.data.reading import Reading, SourceReader
+from modalhash.data.reading import Reading
+from modalhash.data.sources import COLLECTIONS, FOLDER
 from modalhash.errors import CollectionError, Defect, InputError, UnknownNameError
 from modalhash.progress import Progress, silent
 
-__all__ = ["COLLECTIONS", "CheckReport", "Source", "check_collection", "load_collection"]
+__all__ = ["CheckReport", "check_collection", "load_collection"]
 
 logger = logging.getLogger(__name__)
 
 _LISTED_ITEMS: Final = 20
 """How many left-out items the log names in its summary; the lines after it name all."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A kind of collection that has a name.
-
-    Attributes:
-        usage: how to write it ("wiki:PATH").
-        summary: what it is, in a line.
-        reader: module and function of its loader, "module:function"; loaded on demand.
-        has_argument: whether something must follow the name.
-    """
-
-    usage: str
-    summary: str
-    reader: str
-    has_argument: bool = False
-
-    def load_reader(self) -> SourceReader:
-        """Import the loader."""
-        module, _, function = self.reader.partition(":")
-        reader: SourceReader = getattr(import_module(module), function)
-        return reader
-
-
-COLLECTIONS: Final[Mapping[str, Source]] = {
-    "coco": Source(
-        "coco:PATH",
-        "Microsoft COCO: pictures, captions and 80 kinds of objects; the year that is there",
-        "modalhash.data.coco:read_coco",
-        has_argument=True,
-    ),
-    "coco-2014": Source(
-        "coco-2014:PATH",
-        "Microsoft COCO, the parts of 2014",
-        "modalhash.data.coco:read_coco_2014",
-        has_argument=True,
-    ),
-    "coco-2017": Source(
-        "coco-2017:PATH",
-        "Microsoft COCO, the parts of 2017",
-        "modalhash.data.coco:read_coco_2017",
-        has_argument=True,
-    ),
-    "features": Source(
-        "features:PATH",
-        "features made elsewhere: a folder of .npy files, or an .npz, .mat or .h5 file",
-        "modalhash.data.features:read_features",
-        has_argument=True,
-    ),
-    "flickr30k": Source(
-        "flickr30k:PATH",
-        "Flickr30k: photos with five captions each",
-        "modalhash.data.caption_sets:read_flickr30k",
-        has_argument=True,
-    ),
-    "flickr8k": Source(
-        "flickr8k:PATH",
-        "Flickr8k: photos with five captions each",
-        "modalhash.data.caption_sets:read_flickr8k",
-        has_argument=True,
-    ),
-    "iapr": Source(
-        "iapr:PATH",
-        "IAPR TC-12: photos with descriptions, and the labels of SAIAPR",
-        "modalhash.data.iapr:read_iapr",
-        has_argument=True,
-    ),
-    "icons": Source(
-        "icons",
-        "1,393 pictograms of Font Awesome Free with label, search terms and 68 categories",
-        "modalhash.data.icons:read_icons",
-    ),
-    "mirflickr": Source(
-        "mirflickr:PATH",
-        "MIRFlickr-25K: photos, tags that 20 photos have, 24 labels",
-        "modalhash.data.mirflickr:read_mirflickr",
-        has_argument=True,
-    ),
-    "mirflickr-all": Source(
-        "mirflickr-all:PATH",
-        "MIRFlickr-25K: every photo that has a label and a tag",
-        "modalhash.data.mirflickr:read_mirflickr_all",
-        has_argument=True,
-    ),
-    "msrvtt": Source(
-        "msrvtt:PATH",
-        "MSR-VTT: videos with twenty captions each, as frames or features",
-        "modalhash.data.video_sets:read_msrvtt",
-        has_argument=True,
-    ),
-    "msvd": Source(
-        "msvd:PATH",
-        "MSVD: short videos with captions, as frames or features",
-        "modalhash.data.video_sets:read_msvd",
-        has_argument=True,
-    ),
-    "nuswide-10": Source(
-        "nuswide-10:PATH",
-        "NUS-WIDE: photos and tags of the 10 most frequent concepts",
-        "modalhash.data.nuswide:read_nuswide_10",
-        has_argument=True,
-    ),
-    "nuswide-21": Source(
-        "nuswide-21:PATH",
-        "NUS-WIDE: photos and tags of the 21 most frequent concepts",
-        "modalhash.data.nuswide:read_nuswide_21",
-        has_argument=True,
-    ),
-    "rsicd": Source(
-        "rsicd:PATH",
-        "RSICD: satellite pictures with five captions each",
-        "modalhash.data.caption_sets:read_rsicd",
-        has_argument=True,
-    ),
-    "scenes": Source(
-        "scenes[:COUNT[:SEED]]",
-        "drawn scenes of coloured shapes with five captions each; 1,000 or as many as you ask for",
-        "modalhash.data.scenes:read_scenes",
-    ),
-    "ucm": Source(
-        "ucm:PATH",
-        "UCM captions: aerial pictures with five captions each",
-        "modalhash.data.caption_sets:read_ucm",
-        has_argument=True,
-    ),
-    "wiki": Source(
-        "wiki:PATH",
-        "Wikipedia articles (2,866 pairs, 10 classes) as features: wiki.npz or raw_features.mat",
-        "modalhash.data.wiki:read_wiki",
-        has_argument=True,
-    ),
-}
-"""Name to source; a folder needs no name. Another source is its file and its lines here."""
-
-_FOLDER: Final = Source(
-    "FOLDER", "your own pictures and captions", "modalhash.data.folder:read_folder"
-)
 
 
 @dataclass(frozen=True)
@@ -303,7 +164,7 @@ def _read(source: str | Path, split_seed: int) -> Reading:
     if not str(source).strip():
         raise InputError("the collection's name is empty: write a folder, or a name such as icons")
     if folder.is_dir():
-        return _FOLDER.load_reader()(str(source), split_seed=split_seed)
+        return FOLDER.load_reader()(str(source), split_seed=split_seed)
     if folder.exists():
         raise InputError(f"{folder} is a file: give the folder that holds captions.tsv and images/")
     if isinstance(source, Path) or len(folder.parts) > 1:

@@ -1,0 +1,127 @@
+"""Embeddings that clip-retrieval wrote: `clip-retrieval:PATH`.
+
+PATH is a folder with `img_emb/img_emb_0.npy`, `text_emb/text_emb_0.npy` and
+`metadata/metadata_0.parquet`, and so on: rows of the same number belong together. The columns
+`caption` and `image_path` (or `key`, `url`) of the metadata become texts and ids, others metadata.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.data.features import collect_arrays
+from modalhash.data.pair_lists import missing_file
+from modalhash.data.reading import Reading
+from modalhash.errors import CollectionError, Defect
+from modalhash.extras import import_optional
+
+__all__ = ["read_clip_folder"]
+
+_NUMBER: Final = re.compile(r"_(\d+)\.\w+$")
+
+
+def read_clip_folder(argument: str, *, split_seed: int) -> Reading:
+    """Read clip-retrieval's output; see `SourceReader` and the module's description."""
+    path = Path(argument)
+    files = {
+        name: _numbered(path / name, suffix)
+        for name, suffix in (("img_emb", ".npy"), ("text_emb", ".npy"), ("metadata", ".parquet"))
+    }
+    for name in ("img_emb", "text_emb"):
+        if not files[name]:
+            return missing_file(path / name, f"the embeddings ({name}_0.npy, ...)")
+    if files["img_emb"].keys() != files["text_emb"].keys():
+        odd = min(files["img_emb"].keys() ^ files["text_emb"].keys())
+        problem = f"part {odd} is in only one of img_emb and text_emb; copy the other one too"
+        return Reading(None, (Defect("missing-file", str(path), problem),))
+    try:
+        arrays, origins = _embeddings(files)
+        notes = _add_metadata(files["metadata"], files["img_emb"], arrays)
+    except CollectionError as error:
+        return Reading(None, error.defects)
+    reading = collect_arrays(
+        arrays,
+        name=path.absolute().name,
+        path=path,
+        source=f"clip-retrieval:{path.absolute()}",
+        split_seed=split_seed,
+        origins=origins,
+    )
+    return Reading(reading.collection, reading.defects, (*notes, *reading.notes))
+
+
+def _numbered(folder: Path, suffix: str) -> dict[int, Path]:
+    """Return the files of a folder by their numbers, in that order."""
+    found = {}
+    for file in folder.glob(f"*{suffix}"):
+        if match := _NUMBER.search(file.name):
+            found[int(match[1])] = file
+    return dict(sorted(found.items()))
+
+
+def _embeddings(
+    files: dict[str, dict[int, Path]],
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    arrays, origins = {}, {}
+    lengths: dict[int, int] = {}
+    for side, folder in (("image", "img_emb"), ("text", "text_emb")):
+        blocks: list[NDArray[Any]] = []
+        for number, file in files[folder].items():
+            try:
+                block = np.load(file, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
+                raise _fault("unreadable-file", file, f"can't be read: {error}") from error
+            if block.ndim != 2 or block.shape[1:] != (blocks[0] if blocks else block).shape[1:]:
+                problem = f"has shape {block.shape}, expected (n, d), d as in the other parts"
+                raise _fault("wrong-shape", file, problem)
+            if lengths.setdefault(number, len(block)) != len(block):
+                problem = f"has {len(block)} rows, the pictures' part {number} {lengths[number]}"
+                raise _fault("wrong-shape", file, problem)
+            blocks.append(block)
+        arrays[side] = np.concatenate(blocks).astype(np.float32)
+        origins[side] = str(next(iter(files[folder].values())).parent)
+    return arrays, origins
+
+
+def _add_metadata(
+    files: dict[int, Path], embeddings: dict[int, Path], arrays: dict[str, NDArray[Any]]
+) -> list[str]:
+    """Add captions and ids from the metadata; return notes."""
+    if not files:
+        return ["there is no metadata: the items have neither texts nor names"]
+    if files.keys() != embeddings.keys():
+        odd = min(files.keys() ^ embeddings.keys())
+        problem = f"the parts don't match those of img_emb: part {odd}"
+        raise _fault("missing-file", next(iter(files.values())).parent, problem)
+    parquet = import_optional("pyarrow.parquet", extra="parquet", feature="reading Parquet")
+    columns: dict[str, list[Any]] = {}
+    for file in files.values():
+        try:
+            table = parquet.read_table(file)
+        except (OSError, ValueError) as error:
+            raise _fault("unreadable-file", file, f"can't be read as Parquet: {error}") from error
+        for name in ("caption", "image_path", "key", "url"):
+            if name in table.column_names:
+                columns.setdefault(name, []).extend(table.column(name).to_pylist())
+    n_items = len(arrays["image"])
+    whole = {name: cells for name, cells in columns.items() if len(cells) == n_items}
+    short = sorted(columns.keys() - whole.keys())
+    if short:
+        found = len(columns[short[0]])
+        problem = f"column {short[0]!r} has {found} values, expected {n_items}, one a row"
+        raise _fault("wrong-shape", next(iter(files.values())).parent, problem)
+    if "caption" in whole:
+        arrays["captions"] = np.array([str(text or "") for text in whole["caption"]])
+    for name in ("image_path", "key", "url"):
+        cells = [str(cell) for cell in whole.get(name, [])]
+        if cells and len(set(cells)) == n_items:
+            arrays["item_ids"] = np.array(cells)
+            return []
+    return ["no column of the metadata names every item differently: they are called 0, 1, ..."]
+
+
+def _fault(kind: str, path: Path, problem: str) -> CollectionError:
+    return CollectionError([Defect(kind, str(path), problem)])

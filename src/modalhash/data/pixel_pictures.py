@@ -1,0 +1,97 @@
+"""Pictures that are rows of one array of pixels."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from modalhash.data.arrays import is_matlab_hdf5
+from modalhash.errors import CollectionError, Defect
+from modalhash.extras import import_optional
+
+__all__ = ["PixelPictures", "open_pixels"]
+
+_LOCK: Final = Lock()
+"""HDF5 reads one row at a time, whichever thread asks."""
+
+
+@dataclass(frozen=True)
+class PixelPictures:
+    """Pictures stored as pixels in an array of a file.
+
+    Attributes:
+        file: where.
+        key: the array's name.
+        n_pictures: rows of the array.
+        read_row: returns the (h, w, 3) uint8 pixels of a row.
+    """
+
+    file: Path
+    key: str
+    n_pictures: int
+    read_row: Callable[[int], NDArray[np.uint8]]
+
+    def open(self, position: int) -> Image.Image:
+        """Return the picture; see `Pictures.open`."""
+        return Image.fromarray(np.ascontiguousarray(self.read_row(position)))
+
+    def stamp(self, position: int) -> str:
+        """Return the file's size and modification time; see `Pictures.stamp`."""
+        status = self.file.stat()
+        return f"{status.st_size}:{status.st_mtime_ns}:{position}"
+
+    def digest(self, position: int) -> str:
+        """Return a SHA-256 of the pixels; see `Pictures.digest`."""
+        return hashlib.sha256(np.ascontiguousarray(self.read_row(position)).tobytes()).hexdigest()
+
+    def path(self, position: int) -> None:
+        """Return None: the picture has no file of its own."""
+
+
+def open_pixels(file: Path, key: str) -> PixelPictures:
+    """Open an array of pixels without reading it.
+
+    HDF5 files hold (n, 3, w, h), which is MATLAB's (h, w, 3, n) turned around; older .mat files
+    hold (h, w, 3, n) or (n, 3, h, w) and are read as a whole.
+
+    Raises:
+        CollectionError: if there is no such array, or it isn't of that shape.
+        MissingExtraError: if a package for the file isn't installed.
+    """
+    if is_matlab_hdf5(file) is None:
+        return _from_old_mat(file, key)
+    h5py = import_optional("h5py", extra="matlab", feature="reading .mat and .h5 files")
+    with h5py.File(file, "r") as stored:
+        if key not in stored:
+            raise _fault(file, key, f"isn't there; there is {', '.join(stored) or 'nothing'}")
+        shape, dtype = stored[key].shape, stored[key].dtype
+    if len(shape) != 4 or shape[1] != 3 or dtype != np.uint8:
+        raise _fault(file, key, f"is {dtype} {shape}, expected uint8 (n, 3, width, height)")
+
+    def read_row(position: int) -> NDArray[np.uint8]:
+        with _LOCK, h5py.File(file, "r") as opened:
+            row: NDArray[np.uint8] = opened[key][position]
+        return row.transpose(2, 1, 0)
+
+    return PixelPictures(file, key, shape[0], read_row)
+
+
+def _from_old_mat(file: Path, key: str) -> PixelPictures:
+    io = import_optional("scipy.io", extra="matlab", feature="reading .mat files")
+    stored: dict[str, Any] = io.loadmat(file, variable_names=[key])
+    array = stored.get(key)
+    if array is None or array.ndim != 4 or array.dtype != np.uint8 or 3 not in array.shape[1:3]:
+        found = "isn't there" if array is None else f"is {array.dtype} {array.shape}"
+        raise _fault(file, key, f"{found}, expected uint8 (height, width, 3, n) or (n, 3, h, w)")
+    rows = array.transpose(3, 0, 1, 2) if array.shape[2] == 3 else array.transpose(0, 2, 3, 1)
+    return PixelPictures(file, key, len(rows), lambda position: rows[position])
+
+
+def _fault(file: Path, key: str, problem: str) -> CollectionError:
+    return CollectionError([Defect("wrong-shape", f"{file}:{key}", problem)])

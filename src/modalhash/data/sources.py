@@ -1,0 +1,214 @@
+"""The table of collections that have a name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final
+
+from modalhash.data.reading import SourceReader
+
+__all__ = ["COLLECTIONS", "FOLDER", "Source"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of collection that has a name.
+
+    Attributes:
+        usage: how to write it ("wiki:PATH").
+        summary: what it is, in a line.
+        reader: module and function of its loader, "module:function"; loaded on demand.
+        has_argument: whether something must follow the name.
+    """
+
+    usage: str
+    summary: str
+    reader: str
+    has_argument: bool = False
+
+    def load_reader(self) -> SourceReader:
+        """Import the loader."""
+        module, _, function = self.reader.partition(":")
+        reader: SourceReader = getattr(import_module(module), function)
+        return reader
+
+
+COLLECTIONS: Final[Mapping[str, Source]] = {
+    "clip-retrieval": Source(
+        "clip-retrieval:PATH",
+        "img_emb/, text_emb/ and metadata/ as clip-retrieval writes them",
+        "modalhash.data.clip_folders:read_clip_folder",
+        has_argument=True,
+    ),
+    "coco": Source(
+        "coco:PATH",
+        "Microsoft COCO: pictures, captions and 80 kinds of objects; the year that is there",
+        "modalhash.data.coco:read_coco",
+        has_argument=True,
+    ),
+    "coco-122k": Source(
+        "coco-122k:PATH",
+        "COCO as features, 122,218 pairs: UCCH's HDF5 file",
+        "modalhash.data.coco_features:read_coco_122k",
+        has_argument=True,
+    ),
+    "coco-2014": Source(
+        "coco-2014:PATH",
+        "Microsoft COCO, the parts of 2014",
+        "modalhash.data.coco:read_coco_2014",
+        has_argument=True,
+    ),
+    "coco-2017": Source(
+        "coco-2017:PATH",
+        "Microsoft COCO, the parts of 2017",
+        "modalhash.data.coco:read_coco_2017",
+        has_argument=True,
+    ),
+    "coco-87k": Source(
+        "coco-87k:PATH",
+        "COCO as features, 87,081 pairs: COCO.mat and COCO_BoW.npy",
+        "modalhash.data.coco_features:read_coco_87k",
+        has_argument=True,
+    ),
+    "dgcpn": Source(
+        "dgcpn:PATH",
+        "NAME_vgg19.npy, tags.npy, label.npy and indices of the splits (DGCPN)",
+        "modalhash.data.dgcpn:read_dgcpn",
+        has_argument=True,
+    ),
+    "features": Source(
+        "features:PATH",
+        "features made elsewhere: a folder of .npy files, or an .npz, .mat or .h5 file",
+        "modalhash.data.features:read_features",
+        has_argument=True,
+    ),
+    "flickr30k": Source(
+        "flickr30k:PATH",
+        "Flickr30k: photos with five captions each",
+        "modalhash.data.caption_sets:read_flickr30k",
+        has_argument=True,
+    ),
+    "flickr8k": Source(
+        "flickr8k:PATH",
+        "Flickr8k: photos with five captions each",
+        "modalhash.data.caption_sets:read_flickr8k",
+        has_argument=True,
+    ),
+    "iall-yall-lall": Source(
+        "iall-yall-lall:PATH",
+        "NAME-iall, -yall and -lall.mat: pixels or features, words, labels (DJSRH and others)",
+        "modalhash.data.all_arrays:read_all_arrays",
+        has_argument=True,
+    ),
+    "iapr": Source(
+        "iapr:PATH",
+        "IAPR TC-12: photos with descriptions, and the labels of SAIAPR",
+        "modalhash.data.iapr:read_iapr",
+        has_argument=True,
+    ),
+    "icons": Source(
+        "icons",
+        "1,393 pictograms of Font Awesome Free with label, search terms and 68 categories",
+        "modalhash.data.icons:read_icons",
+    ),
+    "mirflickr": Source(
+        "mirflickr:PATH",
+        "MIRFlickr-25K: photos, tags that 20 photos have, 24 labels",
+        "modalhash.data.mirflickr:read_mirflickr",
+        has_argument=True,
+    ),
+    "mirflickr-all": Source(
+        "mirflickr-all:PATH",
+        "MIRFlickr-25K: every photo that has a label and a tag",
+        "modalhash.data.mirflickr:read_mirflickr_all",
+        has_argument=True,
+    ),
+    "msrvtt": Source(
+        "msrvtt:PATH",
+        "MSR-VTT: videos with twenty captions each, as frames or features",
+        "modalhash.data.video_sets:read_msrvtt",
+        has_argument=True,
+    ),
+    "msvd": Source(
+        "msvd:PATH",
+        "MSVD: short videos with captions, as frames or features",
+        "modalhash.data.video_sets:read_msvd",
+        has_argument=True,
+    ),
+    "nine-array": Source(
+        "nine-array:PATH",
+        "I_tr, T_tr, L_tr, I_te, ... in one .mat file or three (CIRH and others)",
+        "modalhash.data.nine_array:read_nine_array",
+        has_argument=True,
+    ),
+    "nuswide-10": Source(
+        "nuswide-10:PATH",
+        "NUS-WIDE: photos and tags of the 10 most frequent concepts",
+        "modalhash.data.nuswide:read_nuswide_10",
+        has_argument=True,
+    ),
+    "nuswide-21": Source(
+        "nuswide-21:PATH",
+        "NUS-WIDE: photos and tags of the 21 most frequent concepts",
+        "modalhash.data.nuswide:read_nuswide_21",
+        has_argument=True,
+    ),
+    "rsicd": Source(
+        "rsicd:PATH",
+        "RSICD: satellite pictures with five captions each",
+        "modalhash.data.caption_sets:read_rsicd",
+        has_argument=True,
+    ),
+    "scenes": Source(
+        "scenes[:COUNT[:SEED]]",
+        "drawn scenes of coloured shapes with five captions each; 1,000 or as many as you ask for",
+        "modalhash.data.scenes:read_scenes",
+    ),
+    "three-file": Source(
+        "three-file:PATH",
+        "index.mat, caption.mat and label.mat beside the pictures (DCHMT and others)",
+        "modalhash.data.three_file:read_three_file",
+        has_argument=True,
+    ),
+    "ucch": Source(
+        "ucch:PATH",
+        "UCCH's feature files: the last rows are the queries",
+        "modalhash.data.all_arrays:read_ucch",
+        has_argument=True,
+    ),
+    "ucm": Source(
+        "ucm:PATH",
+        "UCM captions: aerial pictures with five captions each",
+        "modalhash.data.caption_sets:read_ucm",
+        has_argument=True,
+    ),
+    "ucmfh": Source(
+        "ucmfh:PATH",
+        "UCMFH's CLIP features: train.pkl, query.pkl, retrieval.pkl, never unpickled",
+        "modalhash.data.ucmfh:read_ucmfh",
+        has_argument=True,
+    ),
+    "vtm-uch": Source(
+        "vtm-uch:PATH",
+        "all_imgs.txt, all_labels.txt, all_tags.txt beside the pictures (VTM-UCH)",
+        "modalhash.data.text_lists:read_text_lists",
+        has_argument=True,
+    ),
+    "webdataset": Source(
+        "webdataset:PATH",
+        "tars of pictures and texts, as img2dataset writes them",
+        "modalhash.data.webdataset:read_webdataset",
+        has_argument=True,
+    ),
+    "wiki": Source(
+        "wiki:PATH",
+        "Wikipedia articles (2,866 pairs, 10 classes) as features: wiki.npz or raw_features.mat",
+        "modalhash.data.wiki:read_wiki",
+        has_argument=True,
+    ),
+}
+"""Name to source; a folder needs no name. Another source is its file and its lines here."""
+
+FOLDER: Final = Source(
+    "FOLDER", "your own pictures and captions", "modalhash.data.folder:read_folder"
+)
