@@ -1,0 +1,127 @@
+import errno
+import json
+import os
+import re
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pytest
+
+from modalhash.errors import DamagedArtifactError, NewerFormatError, StorageError
+from modalhash.files import (
+    read_json,
+    sha256_of_file,
+    write_array,
+    write_json,
+    write_text,
+    write_with,
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def half(file: IO[bytes]) -> None:
+        file.write(b"half of the ne")
+        raise ValueError
+
+    with pytest.raises(ValueError, match=r"^$"):
+        write_with(path, half)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_is_a_storage_error_and_keeps_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    message = (
+        f"can't write {path}: No space left on device; free some space or choose another folder, "
+        "then run the same command again: what was finished is kept"
+    )
+    with pytest.raises(StorageError, match=f"^{re.escape(message)}$"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
+    for array in (np.arange(6, dtype=np.uint8).reshape(2, 3), np.asfortranarray(np.eye(3))):
+        write_array(tmp_path / "x.npy", array)
+        read = np.load(tmp_path / "x.npy", allow_pickle=False)
+        np.testing.assert_array_equal(read, array)
+        assert read.dtype == array.dtype
+
+
+def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="allow_pickle"):
+        write_array(tmp_path / "x.npy", np.array([{}], dtype=object))
+    assert names(tmp_path) == []
+
+
+def test_json_keeps_order_and_letters(tmp_path: Path) -> None:
+    write_json(tmp_path / "a" / "x.json", {"format": 1, "z": "ü", "a": [1, 2]})
+    text = (tmp_path / "a" / "x.json").read_text("utf-8")
+    assert list(json.loads(text)) == ["format", "z", "a"]
+    assert "ü" in text
+    assert read_json(tmp_path / "a" / "x.json", kind="thing", newest_format=1)["a"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (None, DamagedArtifactError, "{folder} is no thing folder: it has no x.json"),
+        ("[1]", DamagedArtifactError, "{path} is damaged: it states no format number"),
+        ("{}", DamagedArtifactError, "{path} is damaged: it states no format number"),
+        (
+            '{"format": 3, "modalhash": "9.1"}',
+            NewerFormatError,
+            (
+                "{path} has format 3 (written by modalhash 9.1); this version reads thing formats "
+                "up to 2: upgrade modalhash"
+            ),
+        ),
+    ],
+)
+def test_json_of_another_form_is_refused(
+    tmp_path: Path, content: str | None, error: type[Exception], message: str
+) -> None:
+    path = tmp_path / "x.json"
+    if content is not None:
+        path.write_text(content)
+    expected = message.format(path=path, folder=tmp_path)
+    with pytest.raises(error, match=f"^{re.escape(expected)}$"):
+        read_json(path, kind="thing", newest_format=2)
+
+
+def test_broken_json_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"format": ')
+    with pytest.raises(
+        DamagedArtifactError, match=f"^{re.escape(str(path))} is damaged: not valid"
+    ):
+        read_json(path, kind="thing", newest_format=1)
+
+
+def test_checksum_of_abc(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of_file(tmp_path / "x") == expected
+
+
+def test_checksum_of_a_missing_file(tmp_path: Path) -> None:
+    message = f"can't read {tmp_path / 'x'}: No such file or directory"
+    with pytest.raises(StorageError, match=f"^{re.escape(message)}$"):
+        sha256_of_file(tmp_path / "x")
