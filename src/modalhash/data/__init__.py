@@ -4,11 +4,14 @@ from modalhash.data.collection import Collection, Modality, Pictures, Positions,
 from modalhash.data.describing import CollectionSummary, LabelCount, describe
 from modalhash.data.loading import CheckReport, check_collection, load_collection
 from modalhash.data.pictures import read_picture
+from modalhash.data.protocols import PROTOCOLS, Protocol, apply_protocol, split_fingerprint
 from modalhash.data.sources import COLLECTIONS, Source
+from modalhash.data.split_files import read_split_file, write_split_file
 from modalhash.data.splits import make_splits, write_splits
 
 __all__ = [
     "COLLECTIONS",
+    "PROTOCOLS",
     "CheckReport",
     "Collection",
     "CollectionSummary",
@@ -16,12 +19,17 @@ __all__ = [
     "Modality",
     "Pictures",
     "Positions",
+    "Protocol",
     "Source",
     "Value",
+    "apply_protocol",
     "check_collection",
     "describe",
     "load_collection",
     "make_splits",
     "read_picture",
+    "read_split_file",
+    "split_fingerprint",
+    "write_split_file",
     "write_splits",
 ]

@@ -10,8 +10,10 @@ import numpy as np
 
 from modalhash.data.collection import Collection
 from modalhash.data.pictures import find_picture_defects
+from modalhash.data.protocols import apply_protocol
 from modalhash.data.reading import Reading
 from modalhash.data.sources import COLLECTIONS, FOLDER
+from modalhash.data.split_files import read_split_file
 from modalhash.errors import CollectionError, Defect, InputError, UnknownNameError
 from modalhash.progress import Progress, silent
 
@@ -68,7 +70,9 @@ def load_collection(
     source: str | Path,
     *,
     skip_bad: bool = False,
-    split_seed: int = 0,
+    split_seed: int | None = None,
+    protocol: str | None = None,
+    split_file: str | Path | None = None,
     progress: Progress = silent,
 ) -> Collection:
     """Load a collection.
@@ -78,7 +82,11 @@ def load_collection(
             `Path` is always a folder, and so is a name with a folder sign ("./icons").
         skip_bad: check everything, pictures too, and leave out the items that have a defect; the
             log says how many and which.
-        split_seed: seed of the splits, where the source has none of its own.
+        split_seed: seed of the splits, where the source has none of its own (by default 0), or
+            of the protocol's draw (by default the protocol's).
+        protocol: divide it as a paper does: a name of `PROTOCOLS`, as for `apply_protocol`.
+        split_file: divide it as this file says, or a run's folder `splits`; see
+            `read_split_file`.
         progress: is told of the check that `skip_bad` makes.
 
     Returns:
@@ -89,7 +97,8 @@ def load_collection(
         CollectionError: if there are defects, or with `skip_bad` if leaving items out doesn't
             cure them.
         UnknownNameError: if there is neither a source nor a folder of that name.
-        InputError: if a named source needs something else after its name.
+        InputError: if a named source needs something else after its name, the protocol or the
+            split file doesn't fit, or both are given.
         MissingExtraError: if reading it needs a package that isn't installed.
 
     Example:
@@ -97,6 +106,18 @@ def load_collection(
         >>> scenes.n_items, scenes.n_captions
         (20, 100)
     """
+    if protocol is not None and split_file is not None:
+        raise InputError("protocol and split_file both divide the collection: give one of them")
+    collection = _load(source, skip_bad, split_seed or 0, progress)
+    if protocol is not None:
+        collection = apply_protocol(collection, protocol, seed=split_seed)
+        logger.info("%s: %s", collection.name, collection.split_note)
+    elif split_file is not None:
+        collection = read_split_file(collection, Path(split_file))
+    return collection
+
+
+def _load(source: str | Path, skip_bad: bool, split_seed: int, progress: Progress) -> Collection:
     reading = _read(source, split_seed)
     for note in reading.notes:
         logger.warning("%s", note)

@@ -1,0 +1,370 @@
+"""Protocols: how the papers divide a data set, as named rules with a seed.
+
+A protocol gives a collection the splits `test` (the queries), `train` and `database` (what is
+ranked, everything but the queries), and says how results under it are usually measured. Names are
+those of the work that set the habit; the draws are ours, made with the seed and the same on every
+machine: the papers' own draws were not seeded, or not published.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from modalhash.data.collection import Collection, Positions
+from modalhash.errors import InputError, UnknownNameError
+
+__all__ = [
+    "PROTOCOLS",
+    "Protocol",
+    "Rule",
+    "Sizes",
+    "apply_protocol",
+    "family_of",
+    "split_fingerprint",
+]
+
+WHOLE_LIST: Final = (None,)
+N_LABELS: Final = {24: "mirflickr", 10: "nuswide-10", 21: "nuswide-21", 80: "coco", 91: "coco-87k",
+                   255: "iapr", 291: "iapr"}  # fmt: skip
+"""What a collection is taken for by its number of labels, if its name says nothing."""
+_NAMES: Final = (
+    ("mirflickr", "mirflickr"), ("flickr25k", "mirflickr"), ("nuswide-10", "nuswide-10"),
+    ("nuswide-21", "nuswide-21"), ("nus-wide-tc10", "nuswide-10"), ("nus-wide-tc21", "nuswide-21"),
+    ("coco-87k", "coco-87k"), ("coco", "coco"), ("mscoco", "coco"), ("iapr", "iapr"),
+    ("wiki", "wiki"), ("flickr8k", "captions"), ("flickr30k", "captions"), ("rsicd", "captions"),
+    ("ucm", "captions"), ("msrvtt", "captions"), ("msvd", "captions"),
+)  # fmt: skip
+
+
+class Rule(StrEnum):
+    """How items are chosen."""
+
+    BY_LABEL = "by_label"
+    PERMUTATION = "permutation"
+    LAST_ROWS = "last_rows"
+    GIVEN = "given"
+    GIVEN_TEST_HALVED = "given_test_halved"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many items a protocol takes.
+
+    Attributes:
+        queries: items of `test`; 0 for those the collection's own split has.
+        train: items of `train`; 0 for the whole database.
+    """
+
+    queries: int
+    train: int = 0
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A named way to divide a collection and to measure on it.
+
+    Attributes:
+        name: of the protocol.
+        summary: whose habit it is, in a line.
+        rule: how items are chosen.
+        sizes: family of data set (see `family_of`) to sizes.
+        any_sizes: sizes for every other collection, if the protocol has some.
+        convention: formula of average precision that goes with it.
+        top_k: its cut-offs; None is the whole list.
+        seed: of the draw, if none is given.
+    """
+
+    name: str
+    summary: str
+    rule: Rule
+    sizes: Mapping[str, Sizes] = field(default_factory=dict)
+    any_sizes: Sizes | None = None
+    convention: str = "truncated"
+    top_k: tuple[int | None, ...] = (50,)
+    seed: int = 0
+
+
+_UNSUPERVISED: Final = {
+    "mirflickr": Sizes(2000, 5000), "nuswide-10": Sizes(2000, 5000), "coco-87k": Sizes(0, 10000),
+    "wiki": Sizes(0),
+}  # fmt: skip
+PROTOCOLS: Final[Mapping[str, Protocol]] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            "cagan",
+            "CAGAN: DJSRH's draw by label, MAP@5000",
+            Rule.BY_LABEL,
+            _UNSUPERVISED,
+            top_k=(5000,),
+        ),
+        Protocol(
+            "dchmt",
+            "DCHMT and the toolkits after it: 5,000 queries, 10,000 to train, for every data set",
+            Rule.PERMUTATION,
+            any_sizes=Sizes(5000, 10000),
+            convention="first_k_relevant",
+            top_k=WHOLE_LIST,
+            seed=1814,
+        ),
+        Protocol(
+            "dcmh",
+            "DCMH's line, supervised: a random permutation, 10,000 to train (10,500 of NUS-WIDE)",
+            Rule.PERMUTATION,
+            {
+                "mirflickr": Sizes(2000, 10000), "nuswide-10": Sizes(2100, 10500),
+                "nuswide-21": Sizes(2100, 10500), "coco": Sizes(5000, 10000),
+                "iapr": Sizes(2000, 10000),
+            },
+            convention="first_k_relevant",
+            top_k=WHOLE_LIST,
+        ),
+        Protocol(
+            "djsrh",
+            "DJSRH, JDSH, DSAH, CCAH, CFRH: drawn label by label, 5,000 to train, MAP@50",
+            Rule.BY_LABEL,
+            _UNSUPERVISED,
+        ),
+        Protocol(
+            "official",
+            "the splits that come with the data set",
+            Rule.GIVEN,
+            any_sizes=Sizes(0),
+            top_k=(50, None),
+        ),
+        Protocol(
+            "ucch",
+            "UCCH: the last rows of shuffled files are the queries, all others train, whole list",
+            Rule.LAST_ROWS,
+            {
+                "mirflickr": Sizes(2000), "nuswide-10": Sizes(2100), "coco": Sizes(5000),
+                "iapr": Sizes(2000),
+            },
+            convention="answerable",
+            top_k=WHOLE_LIST,
+        ),
+        Protocol(
+            "vtm-uch",
+            "VTM-UCH: a random permutation, 2,000 queries and 5,000 to train, whole list",
+            Rule.PERMUTATION,
+            {
+                family: Sizes(2000, 5000)
+                for family in ("mirflickr", "nuswide-10", "nuswide-21", "coco")
+            },
+            convention="first_k_relevant",
+            top_k=(50, None),
+        ),
+        Protocol(
+            "wiki-dgcpn",
+            "DGCPN on Wiki: of the official 693 test items 231 are `dev`, 462 the queries",
+            Rule.GIVEN_TEST_HALVED,
+            {"wiki": Sizes(462)},
+            top_k=(50, 5, None),
+        ),
+    )
+}  # fmt: skip
+"""Name to protocol."""
+
+
+def apply_protocol(collection: Collection, protocol: str, *, seed: int | None = None) -> Collection:
+    """Divide a collection as a protocol says.
+
+    Args:
+        collection: which.
+        protocol: a name of `PROTOCOLS`, and sizes of your own behind it where the protocol's
+            don't fit ("djsrh:queries=200,train=500"); `train=0` is the whole database.
+        seed: of the draw; by default the protocol's.
+
+    Returns:
+        The collection with the splits `test`, `train`, `database` (and `dev`, where the protocol
+        has one); `split_note` says protocol, seed and the sizes that came out.
+
+    Raises:
+        UnknownNameError: if there is no such protocol.
+        InputError: if it has no sizes for this collection, needs labels or splits that aren't
+            there, or takes more items than there are.
+
+    Example:
+        >>> from modalhash.data import load_collection
+        >>> scenes = apply_protocol(load_collection("scenes:60"), "dcmh:queries=10,train=30")
+        >>> {name: len(items) for name, items in scenes.splits.items()}
+        {'test': 10, 'train': 30, 'database': 50}
+        >>> scenes.split_note
+        'protocol dcmh, seed 0: 10 test, 30 train, 50 database'
+    """
+    name, _, options = protocol.partition(":")
+    if name not in PROTOCOLS:
+        raise UnknownNameError("protocol", name, PROTOCOLS)
+    rule = PROTOCOLS[name]
+    sizes = _sizes(rule, collection, options)
+    seed = rule.seed if seed is None else seed
+    random = np.random.default_rng(seed)
+    if rule.rule in (Rule.GIVEN, Rule.GIVEN_TEST_HALVED) or not sizes.queries:
+        splits = _from_given(collection, rule, sizes, random)
+    else:
+        if not 0 < sizes.queries + max(sizes.train, 1) <= collection.n_items:
+            wanted = f"{sizes.queries:,} queries and {sizes.train or 1:,} training items at least"
+            raise InputError(
+                f"protocol {name!r} takes {wanted}, but {collection.name} has "
+                f"{collection.n_items:,} items: state sizes that fit, as in "
+                f"{name}:queries={max(1, collection.n_items // 10)},"
+                f"train={max(1, collection.n_items // 4)}"
+            )
+        splits = _draw(collection, rule.rule, sizes, random)
+    drawn = ", ".join(f"{len(items):,} {split}" for split, items in splits.items())
+    note = f"protocol {name}, seed {seed}: {drawn}"
+    if rule.rule == Rule.GIVEN:
+        note = f"protocol {name}: {drawn} ({collection.split_note})"
+    return replace(collection, splits=splits, split_note=note)
+
+
+def family_of(collection: Collection) -> str:
+    """Return which well-known data set a collection is, or "".
+
+    Its name says so, or else its number of labels.
+    """
+    name = collection.name.lower().replace("_", "-")
+    for start, family in _NAMES:
+        if name.startswith(start):
+            return family
+    return N_LABELS.get(len(collection.label_names), "")
+
+
+def split_fingerprint(collection: Collection) -> str:
+    """Return a SHA-256 of what is in which split, by ids: the same for any order of the files."""
+    digest = hashlib.sha256()
+    for split in sorted(collection.splits):
+        digest.update(f"{split}\n".encode())
+        for item in sorted(collection.item_ids[place] for place in collection.splits[split]):
+            digest.update(item.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _sizes(protocol: Protocol, collection: Collection, options: str) -> Sizes:
+    """Return the sizes for a collection: those stated, else those of its family.
+
+    Raises:
+        InputError: if there are none, or an option can't be read.
+    """
+    family = family_of(collection)
+    sizes = protocol.sizes.get(family, protocol.any_sizes)
+    stated = {}
+    for option in options.split(",") if options else ():
+        key, _, number = option.partition("=")
+        if key not in ("queries", "train") or not number.isdecimal():
+            raise InputError(
+                f"{option!r} behind protocol {protocol.name!r} isn't queries=NUMBER or train=NUMBER"
+            )
+        stated[key] = int(number)
+    if sizes is None and "queries" not in stated:
+        known = ", ".join(protocol.sizes)
+        raise InputError(
+            f"protocol {protocol.name!r} has no sizes for {collection.name!r} "
+            f"({len(collection.label_names)} labels), only for {known}: state them, as in "
+            f"{protocol.name}:queries=2000,train=5000"
+        )
+    return replace(sizes or Sizes(stated["queries"]), **stated)
+
+
+def _from_given(
+    collection: Collection, protocol: Protocol, sizes: Sizes, random: np.random.Generator
+) -> dict[str, Positions]:
+    """Take the splits that came with the collection, and add what the protocol adds.
+
+    Raises:
+        InputError: if it brought none.
+    """
+    if collection.split_note.startswith("made by") or "test" not in collection.splits:
+        raise InputError(
+            f"protocol {protocol.name!r} takes the splits that come with {collection.name!r}, but "
+            f"it brought no test split (its splits: {collection.split_note or 'none'})"
+        )
+    splits = dict(collection.splits)
+    queries = splits["test"]
+    if protocol.rule == Rule.GIVEN_TEST_HALVED:
+        if sizes.queries >= len(queries):
+            raise InputError(
+                f"protocol {protocol.name!r} leaves {sizes.queries:,} queries of the test split, "
+                f"but that has {len(queries):,} items: state how many, as in "
+                f"{protocol.name}:queries={max(1, 2 * len(queries) // 3)}"
+            )
+        shuffled = random.permutation(queries)
+        splits["test"] = np.sort(shuffled[: sizes.queries])
+        splits["dev"] = np.sort(shuffled[sizes.queries :])
+    outside = [splits[name] for name in ("test", "dev") if name in splits]
+    if "database" not in splits:
+        rest = np.setdiff1d(np.arange(collection.n_items), np.concatenate(outside))
+        splits["database"] = splits.get("train", rest)
+    if protocol.rule == Rule.BY_LABEL and sizes.train:
+        if sizes.train > len(splits["database"]):
+            raise InputError(
+                f"protocol {protocol.name!r} draws {sizes.train:,} training items, but the "
+                f"database has {len(splits['database']):,}: state how many, as in "
+                f"{protocol.name}:train={max(1, len(splits['database']) // 4)}"
+            )
+        splits["train"] = np.sort(random.permutation(splits["database"])[: sizes.train])
+    splits.setdefault("train", splits["database"])
+    order = ("test", "dev", "train", "database")
+    return {name: splits[name] for name in (*order, *splits) if name in splits}
+
+
+def _draw(
+    collection: Collection, rule: Rule, sizes: Sizes, random: np.random.Generator
+) -> dict[str, Positions]:
+    """Choose queries and training items; the database is everything but the queries."""
+    everything = np.arange(collection.n_items, dtype=np.int64)
+    match rule:
+        case Rule.BY_LABEL:
+            queries, train = _by_label(collection, sizes, random)
+        case Rule.PERMUTATION:
+            order = random.permutation(everything)
+            queries, train = np.split(order, [sizes.queries])
+        case _:
+            train, queries = np.split(everything, [collection.n_items - sizes.queries])
+    database = np.setdiff1d(everything, queries)
+    train = np.sort(train[: sizes.train]) if sizes.train else database
+    return {"test": np.sort(queries), "train": train, "database": database}
+
+
+def _by_label(
+    collection: Collection, sizes: Sizes, random: np.random.Generator
+) -> tuple[Positions, Positions]:
+    """Walk the labels in order and take of each its share of items that aren't taken yet.
+
+    Of MIRFlickr, whose 24 labels don't divide the sizes, the first label gives two shares. The
+    training items are topped up at random; a rare label gives fewer queries than its share.
+
+    Returns:
+        Queries and training items.
+
+    Raises:
+        InputError: if there are no labels.
+    """
+    if collection.labels is None:
+        raise InputError(
+            f"a draw by label needs labels, but {collection.name!r} has none: choose the protocol "
+            "dcmh, ucch or official"
+        )
+    n_labels = collection.labels.shape[1]
+    is_first_double = family_of(collection) == "mirflickr"
+    limits = (sizes.queries, sizes.train)
+    shares = [-(-limit // (n_labels + is_first_double)) for limit in limits]
+    is_free = np.ones(collection.n_items, bool)
+    taken: tuple[list[int], list[int]] = [], []
+    for label in range(n_labels):
+        times = 2 if label == 0 and is_first_double else 1
+        members = random.permutation(np.flatnonzero(collection.labels[:, label]))
+        free = members[is_free[members]]
+        start = 0
+        for part, share, limit in zip(taken, shares, limits, strict=True):
+            own = free[start : start + min(times * share, limit - len(part))]
+            part.extend(own.tolist())
+            start += len(own)
+        is_free[free[:start]] = False
+    queries, train = (np.array(part, np.int64) for part in taken)
+    top_up = random.permutation(np.flatnonzero(is_free))[: max(0, sizes.train - len(train))]
+    return queries, np.concatenate([train, top_up])
