@@ -99,7 +99,18 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
         ValueError: if the array holds Python objects, which would need a pickle.
         StorageError: if the file system refuses.
     """
-    write_with(path, lambda file: np.save(file, array, allow_pickle=False))
+    write_with(path, lambda file: np.save(Sink(file), array, allow_pickle=False))
+
+
+class Sink:
+    """A file as far as writing goes.
+
+    NumPy writes into real files by itself and, when the disk is full, says how many bytes it didn't
+    write; a sink makes it use Python's `write`, whose errors say why.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.write = file.write
 
 
 def read_json(path: Path, *, kind: str, newest_format: int) -> dict[str, Any]:
