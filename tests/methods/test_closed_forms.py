@@ -44,7 +44,9 @@ def relaxed(heads: Heads) -> tuple[Tensor, Tensor]:
 
 def rotation_of(size: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64)).Q
+    drawn = torch.randn(size, size, generator=generator, dtype=torch.float64)
+    rotation: Tensor = torch.linalg.qr(drawn).Q
+    return rotation
 
 
 def sign_error(rotated: Tensor) -> float:
