@@ -155,11 +155,12 @@ def test_features_made_elsewhere_go_all_the_way(wiki_like: Path, tmp_path: Path)
             index.search(text="an article")
 
 
-def test_words_of_a_bag_travel_with_the_model(tmp_path: Path) -> None:
-    model = mh.train(
-        "scenes:60", output=tmp_path / "run", method="cca-sign", n_bits=8, encoder="tiny+bow"
-    )
-    collection = mh.load_collection("scenes:60")
+@pytest.mark.parametrize(
+    ("source", "encoder"), [("scenes:60", "tiny+bow"), ("scenes:20", "offline+bow")]
+)
+def test_words_of_a_bag_travel_with_the_model(source: str, encoder: str, tmp_path: Path) -> None:
+    model = mh.train(source, output=tmp_path / "run", method="cca-sign", n_bits=8, encoder=encoder)
+    collection = mh.load_collection(source)
     assert collection.captions is not None
     words = model.record.encoder["text_state"]["vocabulary"]
     assert {"red", "blue", "circle", "star"} <= set(words)
