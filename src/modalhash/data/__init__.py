@@ -1,5 +1,7 @@
 """Collections of image-text pairs: what they are, where they come from, what is wrong with them."""
 
+from modalhash.data.card_checks import Deviation
+from modalhash.data.cards import CARDS, DatasetCard, Expected, card_named
 from modalhash.data.collection import Collection, Modality, Pictures, Positions, Value
 from modalhash.data.describing import CollectionSummary, LabelCount, describe
 from modalhash.data.loading import CheckReport, check_collection, load_collection
@@ -10,11 +12,15 @@ from modalhash.data.split_files import read_split_file, write_split_file
 from modalhash.data.splits import make_splits, write_splits
 
 __all__ = [
+    "CARDS",
     "COLLECTIONS",
     "PROTOCOLS",
     "CheckReport",
     "Collection",
     "CollectionSummary",
+    "DatasetCard",
+    "Deviation",
+    "Expected",
     "LabelCount",
     "Modality",
     "Pictures",
@@ -23,6 +29,7 @@ __all__ = [
     "Source",
     "Value",
     "apply_protocol",
+    "card_named",
     "check_collection",
     "describe",
     "load_collection",

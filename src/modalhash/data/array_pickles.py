@@ -9,7 +9,7 @@ import pickletools
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -217,6 +217,18 @@ def _bytes(value: Any) -> bytes | bytearray:
     raise _RefusedError("an array whose content isn't in the pickle")
 
 
+class _BoundedFile:
+    """A file that never allocates more than it holds, whatever length a pickle states."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self.file, self.size = file, size
+        self.readline, self.tell = file.readline, file.tell
+
+    def read(self, length: int) -> bytes:
+        """Return what is there of the next `length` bytes."""
+        return self.file.read(min(length, self.size - self.file.tell()))
+
+
 def read_array_pickle(path: Path) -> Any:
     """Read a pickle of dicts, lists, tuples, numbers, texts and numpy arrays of numbers or texts.
 
@@ -233,7 +245,8 @@ def read_array_pickle(path: Path) -> Any:
     machine = _Machine()
     try:
         with path.open("rb") as file:
-            for instruction, argument, _ in pickletools.genops(file):
+            bounded = _BoundedFile(file, path.stat().st_size)
+            for instruction, argument, _ in pickletools.genops(bounded):  # type: ignore[arg-type]
                 machine.run(instruction.name, argument)
         [value] = machine.stack
         return _finished(value, {})

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from modalhash.data.card_checks import Deviation, compare_with_card, count_values
 from modalhash.data.collection import Collection
 from modalhash.data.pictures import find_picture_defects
 from modalhash.data.protocols import apply_protocol
@@ -36,6 +37,8 @@ class CheckReport:
         n_pictures: pictures that were decoded.
         defects: everything wrong, in the order of the files.
         notes: what is no defect and yet worth knowing.
+        deviations: counts that differ from the data set's card.
+        values: what the values look like: ranges, label sums, what comes twice.
     """
 
     source: str
@@ -44,6 +47,8 @@ class CheckReport:
     n_pictures: int
     defects: tuple[Defect, ...]
     notes: tuple[str, ...]
+    deviations: tuple[Deviation, ...] = ()
+    values: tuple[str, ...] = ()
 
     @property
     def is_sound(self) -> bool:
@@ -166,6 +171,8 @@ def check_collection(source: str | Path, *, progress: Progress = silent) -> Chec
         0 if collection.pictures is None else collection.n_items - len(without),
         tuple(defects),
         reading.notes,
+        compare_with_card(collection),
+        count_values(collection),
     )
 
 
