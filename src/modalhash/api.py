@@ -287,7 +287,8 @@ def evaluate(
             for and there are none, or the collection isn't known any more.
         FeatureError: if the collection doesn't have what the model reads.
     """
-    rules = MeasureSettings.read(choices).relevances
+    settings = MeasureSettings.read(choices)
+    rules = settings.relevances
     label_rules = None if rules is None else [rule for rule in rules if rule != "pair"]
     wanted = [read_choice("direction", Direction, one) for one in dict.fromkeys(directions)]
     model = opened_model(model, device)
@@ -342,6 +343,7 @@ def evaluate(
         directions=tuple(measured),
         about={
             "method": model.record.method,
+            "title": model.record.title,
             "preset": model.record.preset,
             "seed": model.record.seed,
             "encoder": model.record.encoder["name"],
@@ -349,6 +351,7 @@ def evaluate(
             "collection_fingerprint": collection.fingerprint(),
             "captions": captions,
             "model_fingerprint": model.fingerprint,
+            "intervals": settings.intervals(),
         },
         notes=tuple(notes),
     )

@@ -15,6 +15,7 @@ from modalhash.files import read_json
 from modalhash.metrics import (
     Direction,
     MeasureChoices,
+    MeasureSettings,
     Report,
     code_statistics,
     evaluate_direction,
@@ -144,6 +145,7 @@ def score(
             "query_codes": queries.name,
             "database_codes": database.name,
             "model_fingerprint": queries.model_fingerprint,
+            "intervals": MeasureSettings.read(choices).intervals(),
             "query_statistics": bit_summary(queries.read),
             "database_statistics": bit_summary(database.read),
         },

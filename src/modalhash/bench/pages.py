@@ -14,7 +14,7 @@ from modalhash.files import write_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["figure_data", "new_figure", "picture_data", "thumbnail", "write_page"]
+__all__ = ["figure_data", "image_data", "new_figure", "picture_data", "thumbnail", "write_page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL = 160
@@ -58,8 +58,13 @@ def thumbnail(file: str | Path, size: int = THUMBNAIL) -> Image.Image | None:
 def picture_data(file: str | Path | None) -> str:
     """Return a picture file's thumbnail as a data URL; "" if there is none to show."""
     small = None if file is None else thumbnail(file)
-    if small is None:
-        return ""
+    return "" if small is None else image_data(small)
+
+
+def image_data(picture: Image.Image, size: int = THUMBNAIL) -> str:
+    """Return a small copy of a picture as a data URL."""
+    small = picture.convert("RGB")
+    small.thumbnail((size, size))
     content = io.BytesIO()
     small.save(content, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -1,24 +1,22 @@
 """`modalhash evaluate`."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import click
 
-import modalhash as mh
+from modalhash.cli.measure_options import deliver, measure_options, output_options
 from modalhash.cli.options import (
     cache_option,
     captions_option,
-    cutoffs,
     device_option,
     skip_bad_option,
 )
 from modalhash.cli.watching import watched
+from modalhash.metrics import Direction
 
 
 @click.command(
-    "evaluate", epilog="Example: modalhash evaluate runs/photos --split test --json report.json"
+    "evaluate", epilog="Example: modalhash evaluate runs/photos --split test --report report.html"
 )
 @click.argument("run", type=click.Path(file_okay=False))
 @click.argument("collection", required=False)
@@ -31,38 +29,24 @@ from modalhash.cli.watching import watched
 )
 @captions_option
 @click.option(
-    "-k",
-    "--k",
-    "top_k",
-    default="50,5000,all",
-    show_default=True,
-    callback=cutoffs,
-    help="Cut-offs, separated by commas.",
-)
-@click.option(
-    "--convention",
-    "conventions",
+    "--direction",
+    "directions",
     multiple=True,
-    default=("truncated",),
+    default=(Direction.IMAGE_TO_TEXT.value, Direction.TEXT_TO_IMAGE.value),
     show_default=True,
-    type=click.Choice(["truncated", "first_k_relevant", "standard", "answerable"]),
-    help="Formula of average precision; may be repeated.",
+    type=click.Choice([one.value for one in Direction]),
+    help="What asks and what answers; may be repeated.",
 )
+@measure_options
 @click.option(
-    "--ties",
-    default="expected",
-    show_default=True,
-    type=click.Choice(["expected", "database_order", "optimistic", "pessimistic"]),
-    help="Order of items at equal distance.",
+    "--against",
+    multiple=True,
+    metavar="RUN",
+    type=click.Path(file_okay=False),
+    help="Measure this run on the same queries too, and say which differences are real; may be "
+    "repeated.",
 )
-@click.option(
-    "--json",
-    "json_file",
-    is_flag=False,
-    flag_value="-",
-    metavar="[FILE]",
-    help="Write the report as JSON to FILE, or print it and nothing else.",
-)
+@output_options
 @skip_bad_option
 @cache_option
 @device_option
@@ -70,25 +54,29 @@ def command(
     run: str,
     collection: str | None,
     *,
+    against: tuple[str, ...],
     json_file: str | None,
+    csv_file: str | None,
+    page: str | None,
+    full: bool,
     **options: Any,
 ) -> None:
-    """Measure the model in RUN on COLLECTION, in both directions.
+    """Measure the model in RUN on COLLECTION.
 
     Without COLLECTION, it is measured on the one it was trained on. Labels rank the database for
     the queries of the split; pairs rank the split itself, where each query's partner is.
     """
+    from modalhash.bench import evaluate_runs
+
     with watched() as progress:
-        report = mh.evaluate(run, collection, progress=progress, **options)
-    document = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
-    if json_file == "-":
-        click.echo(document)
-        return
-    from modalhash.cli.tables import print_report
-
-    print_report(report)
-    if json_file is not None:
-        from modalhash.files import write_text
-
-        write_text(Path(json_file), document + "\n")
-        click.echo(f"report: {json_file}")
+        measured = evaluate_runs(
+            [run, *against], collection, page=page, progress=progress, **options
+        )
+    deliver(
+        measured.reports,
+        measured.comparisons,
+        json_file=json_file,
+        csv_file=csv_file,
+        page=page,
+        full=full,
+    )

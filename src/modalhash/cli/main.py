@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "Learn hash functions from image-text pairs.",
     "encode": "Write the codes of a collection.",
     "evaluate": "Measure a model as the literature does.",
+    "score": "Measure codes that any program made.",
     "index": "Make a collection searchable.",
     "search": "Find pictures by words, texts by a picture.",
 }

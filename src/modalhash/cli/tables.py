@@ -1,24 +1,33 @@
 """Results as tables on stdout."""
 
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
 
-from modalhash.artifacts import Answer
-from modalhash.metrics import Measure, Report
+from modalhash.metrics import Measure, MeasureComparison, Report
 
-__all__ = ["print_answer", "print_report"]
+if TYPE_CHECKING:  # what is printed here may have been made without torch
+    from modalhash.artifacts import Answer
 
-DIRECTIONS = ("image_to_text", "text_to_image")
+__all__ = ["print_answer", "print_comparison", "print_report"]
+
 NARROWEST = 100
+USUAL_BY_PAIR = ("recall", "median_rank")
+Row = tuple[str, str, str, str, str]
 
 
 def console() -> Console:
     """Return the console of stdout; pipes get lines that aren't cut."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=max(NARROWEST, 120))
+    found = Console(highlight=False, markup=False)
+    if found.is_terminal:
+        return found
+    return Console(highlight=False, markup=False, width=max(NARROWEST, 120))
 
 
-def print_answer(answer: Answer) -> None:
+def print_answer(answer: "Answer") -> None:
     """Print hits, nearest first."""
     ((kind, query),) = answer.query.items()
     table = Table(title=f"{answer.target} for {kind} {query!r}", title_justify="left")
@@ -30,35 +39,123 @@ def print_answer(answer: Answer) -> None:
     console().print(table)
 
 
-def print_report(report: Report) -> None:
-    """Print every number with its formula and tie rule, both directions side by side."""
+def print_report(report: Report, *, full: bool = False) -> None:
+    """Print numbers with their formulas and tie rules, directions side by side.
+
+    Args:
+        report: what was measured.
+        full: every number, not only MAP, nDCG, and recall and median rank by pair.
+    """
+    out = console()
+    out.print(heading(report))
+    shown = [one for one in report.measures if full or is_usual(one)]
+    print_rows(out, shown, [shown_value(one) for one in shown])
+    if len(shown) < len(report.measures):
+        out.print(f"{len(report.measures) - len(shown)} more numbers with --full, --json or --csv")
+    for note in report.notes:
+        out.print(f"note: {note}")
+
+
+def print_comparison(
+    first: Report, other: Report, compared: Sequence[MeasureComparison], *, full: bool = False
+) -> None:
+    """Print the differences of two runs with their intervals and what they mean."""
+    out = console()
+    shown = [one for one in compared if full or is_usual(one.first) or is_mean_rank(one.first)]
+    level = f" with its {compared[0].paired.level:.0%} interval" if compared else ""
+    out.print(
+        f"\n{title(other)} against {title(first)}: difference of each number{level}, by paired "
+        "bootstrap of the queries"
+    )
+    print_rows(out, [one.first for one in shown], [shown_difference(one) for one in shown])
+
+
+def heading(report: Report) -> str:
+    """Return what was measured, on what, in a line."""
     about = report.about
     counts = ", ".join(
         f"{count:,} {name.replace('_', ' ')}" for name, count in report.counts.items()
     )
-    out = console()
-    out.print(
-        f"{about.get('method', 'codes')}, {report.n_bits} bits, {about.get('collection', '')}: "
-        f"queries of {report.split}, database {report.database} ({counts})"
+    if report.split is None:
+        where = f"{about.get('query_codes')} against {about.get('database_codes')}"
+    else:
+        where = f"{about.get('collection', '')}: queries of {report.split}"
+        where += "" if report.database is None else f", database {report.database}"
+    return f"{title(report)}, {where} ({counts})"
+
+
+def title(report: Report) -> str:
+    """Return a short name of what was measured."""
+    seed = report.about.get("seed")
+    of_seed = "" if seed is None else f", seed {seed}"
+    return f"{report.about.get('method', 'codes')}, {report.n_bits} bits{of_seed}"
+
+
+def is_usual(measure: Measure) -> bool:
+    """Tell whether a number is one of those that tables in papers have."""
+    if measure.relevance == "pair":
+        return measure.measure in USUAL_BY_PAIR
+    return measure.measure in ("map", "ndcg")
+
+
+def is_mean_rank(measure: Measure) -> bool:
+    """Tell whether it is the mean rank, which stands for the median where runs are compared."""
+    return measure.measure == "mean_rank"
+
+
+def shown_value(measure: Measure) -> str:
+    """Return a number as text, with its interval if it has one."""
+    digits = 1 if measure.measure.endswith("rank") else 4
+    if math.isnan(measure.value):
+        return "-"
+    text = f"{measure.value:.{digits}f}"
+    if measure.interval is None:
+        return text
+    low, high = measure.interval
+    return f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def shown_difference(compared: MeasureComparison) -> str:
+    """Return a difference as text, with its interval and what it means."""
+    digits = 1 if compared.first.measure.endswith("rank") else 4
+    low, high = compared.paired.interval
+    return (
+        f"{compared.paired.difference:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]\n"
+        f"{compared.verdict}"
     )
+
+
+def print_rows(out: Console, measures: Sequence[Measure], cells: Iterable[str]) -> None:
+    """Print one row a measure, with one cell a direction."""
+    directions = list(dict.fromkeys(measure.direction for measure in measures))
     table = Table()
     for name in ("measure", "at", "relevance", "convention", "ties"):
         table.add_column(name)
-    for direction in DIRECTIONS:
+    for direction in directions:
         table.add_column(direction, justify="right")
-    rows: dict[tuple[str, str, str, str, str], dict[str, Measure]] = {}
-    for measure in report.measures:
-        key = (
-            measure.measure.replace("_", " "),
-            "all" if measure.k is None else str(measure.k),
-            measure.relevance.replace("_", " "),
-            measure.convention or "",
-            measure.ties,
-        )
-        rows.setdefault(key, {})[measure.direction] = measure
-    for key, found in rows.items():
-        values = (f"{found[one].value:.4f}" if one in found else "" for one in DIRECTIONS)
-        table.add_row(*key, *values)
+    rows: dict[Row, dict[str, str]] = {}
+    for measure, cell in zip(measures, cells, strict=True):
+        rows.setdefault(row_of(measure), {})[measure.direction] = cell
+    for row, found in rows.items():
+        table.add_row(*row, *(found.get(one, "") for one in directions))
     out.print(table)
-    for note in report.notes:
-        out.print(f"note: {note}")
+
+
+def row_of(measure: Measure) -> Row:
+    """Return what a number is, in words."""
+    return (
+        measure.measure.replace("_", " "),
+        cutoff(measure),
+        measure.relevance.replace("_", " "),
+        measure.convention or "",
+        measure.ties,
+    )
+
+
+def cutoff(measure: Measure) -> str:
+    """Return a cut-off as text; one beyond the database says that it is the whole list."""
+    if measure.measure.endswith("rank") or measure.measure.startswith("lookup"):
+        return ""
+    if measure.k is None:
+        return "all"
+    return f"{measure.k}" if measure.k < measure.n_database else f"{measure.k} (all)"

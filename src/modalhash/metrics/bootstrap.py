@@ -24,6 +24,7 @@ class PairedComparison:
     Attributes:
         difference: mean of the second run minus mean of the first.
         interval: bootstrap interval of the difference.
+        level: share of the resampled differences inside it.
         p_value: two-sided; how often resampled differences lie on the other side of 0, doubled,
             with one count added, so never 0. 1 if the runs don't differ at all.
         n_queries: queries that count in both runs.
@@ -33,6 +34,7 @@ class PairedComparison:
 
     difference: float
     interval: tuple[float, float]
+    level: float
     p_value: float
     n_queries: int
     n_better: int
@@ -118,6 +120,7 @@ def compare_runs(
     return PairedComparison(
         difference=float(differences.mean()),
         interval=(float(low), float(high)),
+        level=level,
         p_value=min(1.0, 2 * (n_other_side + 1) / (n_resamples + 1)),
         n_queries=len(differences),
         n_better=int((differences > 0).sum()),

@@ -178,6 +178,12 @@ class MeasureSettings:
             if not is_good:
                 raise SettingError(f"{name} is {getattr(self, name)}, expected {expected}")
 
+    def intervals(self) -> dict[str, float | int]:
+        """Return what says how intervals are made; nothing if there are none."""
+        if not self.n_resamples:
+            return {}
+        return {"level": self.level, "n_resamples": self.n_resamples, "seed": self.seed}
+
     @classmethod
     def read(cls, choices: MeasureChoices) -> "MeasureSettings":
         """Build the settings from keywords, turning names into enums.

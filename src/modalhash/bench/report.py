@@ -1,0 +1,503 @@
+"""The page of an evaluation: numbers with all that they mean, curves, examples, bits."""
+
+import base64
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from modalhash.api import cache_folder, evaluation_items, query_items
+from modalhash.artifacts import CollectionCodes, HashModel
+from modalhash.bench import curves
+from modalhash.bench.examples import Examples, Latency, query_latency
+from modalhash.bench.pages import write_page
+from modalhash.codes import code_width
+from modalhash.data import Collection
+from modalhash.metrics import (
+    CodeStatistics,
+    Measure,
+    MeasureComparison,
+    Report,
+    code_statistics,
+    csv_text,
+)
+from modalhash.progress import Progress, silent
+
+__all__ = ["PageSource", "write_report"]
+
+GROUPS = {
+    "shared_label": (
+        "Relevant: shares a label",
+        "The literature's rule, and a lenient one: look at what random codes get.",
+    ),
+    "jaccard": (
+        "Relevant: mostly the same labels",
+        "The labels in common are at least {threshold:g} of the labels that either has.",
+    ),
+    "graded": ("Graded by labels", "The more labels in common, the more a hit is worth."),
+    "pair": (
+        "Relevant: the query's own",
+        "Each query looks for its own partner among all items of its split.",
+    ),
+}
+"""Rule of relevance to its title and what it asks for."""
+NAMES = {
+    "map": "MAP",
+    "ndcg": "nDCG",
+    "mean_rank": "mean rank",
+    "median_rank": "median rank",
+    "lookup_precision": "lookup precision",
+    "lookup_recall": "lookup recall",
+    "lookup_f1": "lookup F1",
+    "lookup_empty": "lookups without an answer",
+}
+FORMULAS = {
+    "truncated": "truncated",
+    "first_k_relevant": "first K relevant",
+    "standard": "standard",
+    "answerable": "answerable",
+    "exponential": "gain 2ˢ - 1",
+    "linear": "gain s",
+}
+MEANINGS = {
+    "truncated": "precisions at the hits of the first K ranks, divided by the hits there",
+    "first_k_relevant": "precisions at the first K relevant items wherever they stand, divided "
+    "by min(K, R); R is the number of relevant items",
+    "standard": "precisions at the hits of the first K ranks, divided by min(K, R); R is the "
+    "number of relevant items",
+    "answerable": "as truncated; queries with nothing relevant are left out",
+    "exponential": "s labels in common are worth 2ˢ - 1, discounted by 1 / log₂(rank + 1)",
+    "linear": "s labels in common are worth s, discounted by 1 / log₂(rank + 1)",
+    "expected": "items at one distance stand in every order, each equally likely; the value is "
+    "the exact mean",
+    "database_order": "items at one distance stand as in the database",
+    "optimistic": "items at one distance stand so that the value is largest",
+    "pessimistic": "items at one distance stand so that the value is smallest",
+    "none": "the order of items at one distance doesn't matter",
+}
+
+
+@dataclass(frozen=True)
+class PageSource:
+    """What a page takes its examples, times and bits from.
+
+    Attributes:
+        model: of the first report.
+        collection: that was measured on.
+        cache: where features are kept.
+        seed: decides which example queries are drawn.
+        progress: told of every stage.
+    """
+
+    model: HashModel
+    collection: Collection
+    cache: Path | str | None = None
+    seed: int = 0
+    progress: Progress = silent
+
+
+def write_report(
+    reports: Sequence[Report],
+    path: Path,
+    *,
+    comparisons: Sequence[Sequence[MeasureComparison]] = (),
+    source: PageSource | None = None,
+) -> None:
+    """Write one self-contained HTML page; it asks nothing of the network.
+
+    Args:
+        reports: the one the page is about, then those that it is compared with.
+        path: where the page goes.
+        comparisons: of the first report with each of the others.
+        source: what made the first report's codes; without it there are no examples, no times and
+            no plots of bits.
+
+    Raises:
+        MissingExtraError: if the extra `report` isn't installed.
+        StorageError: if the file system refuses.
+    """
+    first = reports[0]
+    found = Insight.of(first, source)
+    document = page_document(reports, comparisons, found)
+    values = {
+        "version": version("modalhash"),
+        "title": title(first),
+        "lead": lead(first),
+        "facts": list(facts(first, found)),
+        "notes": first.notes,
+        "n_timed": 0 if found.latency is None else found.latency.n_queries,
+        "tiles": list(tiles(first)),
+        "overview": overview(reports),
+        "runs": [run_view(report) for report in reports],
+        "comparisons": [
+            comparison_view(first, other, compared)
+            for other, compared in zip(reports[1:], comparisons, strict=True)
+        ],
+        "meanings": meanings(reports),
+        "curve_rows": list(curve_rows(reports)),
+        "examples": found.examples,
+        "statistics": found.statistics_rows,
+        "bit_plots": [
+            plot
+            for name, one in found.statistics.items()
+            for plot in (
+                (f"Share of +1 of each bit, {name}", curves.balance_plot(one, name)),
+                (f"Absolute correlation of bits, {name}", curves.correlation_plot(one, name)),
+            )
+        ],
+        "json_link": data_link("application/json", json.dumps(document, indent=2)),
+        "csv_link": data_link("text/csv", csv_text(reports)),
+    }
+    write_page("report.html", values, path)
+
+
+@dataclass(frozen=True)
+class Insight:
+    """What a page shows that the numbers alone don't say.
+
+    Attributes:
+        statistics: of sets of codes, by name, with plots.
+        statistics_rows: name, codes and four numbers each.
+        latency: of single queries, or None.
+        examples: views of example queries, one a direction.
+    """
+
+    statistics: Mapping[str, CodeStatistics]
+    statistics_rows: Sequence[Mapping[str, Any]]
+    latency: Latency | None
+    examples: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, report: Report, source: PageSource | None) -> "Insight":
+        """Look at the codes behind a report; without a source, at what the report says of them."""
+        if source is None:
+            rows = [
+                {"name": name, **report.about[f"{name}_statistics"]}
+                for name in ("query", "database")
+                if f"{name}_statistics" in report.about
+            ]
+            return cls({}, rows, None, [])
+        collection, model = source.collection, source.model
+        codes = CollectionCodes(
+            model,
+            collection,
+            captions=report.about["captions"],
+            cache_folder=cache_folder(source.cache),
+            progress=source.progress,
+        )
+        assert report.split is not None
+        if report.database is None:
+            queries = ranked = query_items(collection, report.split)
+        else:
+            queries, ranked = evaluation_items(collection, report.split, report.database)
+        where = report.database or report.split
+        sets = {
+            f"pictures of {where}": codes.image(ranked),
+            f"texts of {where}": codes.text(codes.texts_of(ranked)),
+        }
+        statistics = {name: code_statistics(one, model.n_bits) for name, one in sets.items()}
+        rows = [
+            {
+                "name": name,
+                "n_codes": len(sets[name]),
+                "mean_entropy": one.mean_entropy,
+                "mean_correlation": one.mean_correlation,
+                "n_constant_bits": one.n_constant_bits,
+                "n_distinct_codes": one.n_distinct_codes,
+            }
+            for name, one in statistics.items()
+        ]
+        chooser = Examples(codes, queries, ranked, seed=source.seed)
+        views: dict[str, Any] = {}
+        for one in report.directions:  # labels come before pairs
+            if one.direction not in views and (view := chooser.of(one)) is not None:
+                views[one.direction] = view
+        return cls(statistics, rows, query_latency(codes, queries, ranked), list(views.values()))
+
+
+def page_document(
+    reports: Sequence[Report],
+    comparisons: Sequence[Sequence[MeasureComparison]],
+    found: Insight,
+) -> dict[str, Any]:
+    """Return everything on the page as JSON: the report's document and what was added to it."""
+    document = reports[0].to_json()
+    document["bytes_per_item"] = code_width(reports[0].n_bits)
+    document["bit_statistics"] = [dict(row) for row in found.statistics_rows]
+    if found.latency is not None:
+        document["query_latency_ms"] = {
+            "encode": found.latency.encode,
+            "search": found.latency.search,
+            "n_queries": found.latency.n_queries,
+            "n_items": found.latency.n_items,
+        }
+    document["against"] = [
+        {**other.to_json(), "differences": [one.to_json() for one in compared]}
+        for other, compared in zip(reports[1:], comparisons, strict=True)
+    ]
+    return document
+
+
+def title(report: Report) -> str:
+    """Return the page's title."""
+    name = report.about.get("title") or report.about.get("method") or "Codes"
+    return f"{name}, {report.n_bits} bits"
+
+
+def lead(report: Report) -> str:
+    """Return what was measured on what, in a sentence."""
+    counts = report.counts
+    if report.split is None:
+        return (
+            f"{counts['queries']:,} queries of {report.about['query_codes']} against "
+            f"{counts['database']:,} items of {report.about['database_codes']}."
+        )
+    against = ""
+    if report.database is not None:
+        against = f", against {counts['database']:,} items of {report.database}"
+    return (
+        f"Measured on {report.about.get('collection', 'a collection')}: {counts['queries']:,} "
+        f"queries of {report.split}{against}."
+    )
+
+
+def facts(report: Report, found: Insight) -> Iterator[tuple[str, str]]:
+    """Yield names and values of what a reader must know of the codes."""
+    about = report.about
+    yield "code", f"{report.n_bits} bits, {code_width(report.n_bits)} bytes an item"
+    for name in ("method", "preset", "encoder", "collection"):
+        if about.get(name):
+            yield name, str(about[name])
+    if about.get("captions"):
+        yield "texts", "each item's first" if about["captions"] == "first" else "all of each item"
+    if report.split is not None:
+        yield "queries", f"{report.counts['queries']:,} of {report.split}"
+        if report.database is not None:
+            yield "ranked by labels", f"{report.counts['database']:,} of {report.database}"
+    if "seed" in about:
+        yield "seed of training", str(about["seed"])
+    if intervals := about.get("intervals"):
+        resamples = f"{intervals['n_resamples']:,} resamples, seed {intervals['seed']}"
+        yield "intervals", f"{intervals['level']:.0%}, {resamples}"
+    if (latency := found.latency) is not None:
+        search = f"{milliseconds(latency.search)} to search {latency.n_items:,} codes"
+        for modality, time in latency.encode.items():
+            yield f"{modality} query", f"{milliseconds(time)} to encode, {search}"
+        if not latency.encode:
+            yield "query", search
+    if about.get("model_fingerprint"):
+        yield "model", str(about["model_fingerprint"])[:16]
+
+
+def milliseconds(time: float) -> str:
+    """Return a time with two digits that count."""
+    digits = 0 if time >= 10 else 1 if time >= 1 else 2
+    return f"{time:.{digits}f} ms"
+
+
+def tiles(report: Report) -> Iterator[dict[str, Any]]:
+    """Yield the few numbers to see first: MAP at the first cut-off, recall by pair at the last."""
+    for one in headline(report):
+        yield {"label": f"{measure_name(one)}@{cutoff(one)}", "cell": cell(one, report)}
+
+
+def headline(report: Report) -> Iterator[Measure]:
+    """Yield MAP by shared label at the first cut-off and recall by pair at the last."""
+    for name, relevance, place in (("map", "shared_label", 0), ("recall", "pair", -1)):
+        fitting = [
+            one for one in report.measures if (one.measure, one.relevance) == (name, relevance)
+        ]
+        for one in fitting:
+            if (one.k, one.convention) == (fitting[place].k, fitting[place].convention):
+                yield one
+
+
+def overview(reports: Sequence[Report]) -> dict[str, Any]:
+    """Return the runs side by side by the numbers to see first; nothing for one run."""
+    if len(reports) < 2:
+        return {}
+    rows = [
+        {"title": title(one), "seed": one.about.get("seed", "-"), "tiles": list(tiles(one))}
+        for one in reports
+    ]
+    return {"columns": rows[0]["tiles"], "rows": rows}
+
+
+def run_view(report: Report) -> dict[str, Any]:
+    """Return one run's numbers in groups."""
+    directions = list(dict.fromkeys(one.direction for one in report.directions))
+    threshold = report.directions[0].jaccard_threshold
+    groups = []
+    ordered = sorted(report.measures, key=lambda one: list(GROUPS).index(one.relevance))
+    for relevance, members in groupby(ordered, key=lambda one: one.relevance):
+        rows: dict[tuple[object, ...], list[Measure]] = {}
+        for one in members:
+            rows.setdefault((one.measure, one.k, one.convention, one.ties), []).append(one)
+        heading, text = GROUPS[relevance]
+        groups.append(
+            {
+                "heading": heading,
+                "text": text.format(threshold=threshold),
+                "rows": [row_view(report, found, directions) for found in rows.values()],
+            }
+        )
+    return {
+        "title": title(report),
+        "directions": [one.replace("_to_", " → ") for one in directions],
+        "groups": groups,
+    }
+
+
+def row_view(report: Report, found: Sequence[Measure], directions: Sequence[str]) -> dict[str, Any]:
+    """Return one row: a number for each direction and what all of them mean."""
+    like = found[0]
+    cells = {one.direction: cell(one, report) for one in found}
+    counted = list(dict.fromkeys(one["counts"] for one in cells.values()))
+    return {
+        "name": measure_name(like),
+        "at": cutoff(like),
+        "formula": formula(like),
+        "ties": like.ties.replace("_", " "),
+        "counts": counted,
+        "seed": report.about.get("seed", "-"),
+        "cells": [cells.get(one) for one in directions],
+    }
+
+
+def cell(one: Measure, report: Report) -> dict[str, Any]:
+    """Return one number with everything that it means."""
+    digits = 1 if one.measure.endswith("rank") else 4
+    interval = ""
+    if one.interval is not None:
+        interval = f"{one.interval[0]:.{digits}f} to {one.interval[1]:.{digits}f}"
+    split, database = report.split, report.database
+    if one.relevance == "pair":
+        database = split
+    return {
+        "value": "-" if math.isnan(one.value) else f"{one.value:.{digits}f}",
+        "exact": "" if math.isnan(one.value) else repr(one.value),
+        "interval": interval,
+        "direction": one.direction,
+        "shown_direction": one.direction.replace("_to_", " → "),
+        "measure": one.measure,
+        "k": "" if one.k is None else one.k,
+        "relevance": one.relevance,
+        "convention": one.convention or "",
+        "formula": formula(one),
+        "ties": one.ties,
+        "counts": f"{one.n_queries:,}{of(split)} → {one.n_database:,}{of(database)}",
+        "seed": report.about.get("seed", "-"),
+    }
+
+
+def of(split: str | None) -> str:
+    """Return the part of a count that names a split."""
+    return "" if split is None else f" {split}"
+
+
+def measure_name(one: Measure) -> str:
+    """Return a measure as people write it."""
+    return NAMES.get(one.measure, one.measure)
+
+
+def formula(one: Measure) -> str:
+    """Return the formula in a word or two."""
+    if one.convention is not None:
+        default = one.convention.replace("radius_", "within radius ")
+        return FORMULAS.get(one.convention, default)
+    if one.relevance == "pair":
+        return "own among K" if one.measure == "recall" else "nearest own"
+    return "hits / K" if one.measure == "precision" else "hits / R"
+
+
+def cutoff(one: Measure) -> str:
+    """Return a cut-off as text; nothing for measures without one."""
+    if one.measure.endswith("rank") or one.measure.startswith("lookup"):
+        return ""
+    if one.k is None:
+        return "all"
+    return f"{one.k:,}" if one.k < one.n_database else f"{one.k:,} (all)"
+
+
+def meanings(reports: Sequence[Report]) -> list[tuple[str, str]]:
+    """Return the formulas and tie rules that the reports use, with what they mean."""
+    used = [one.convention for report in reports for one in report.measures if one.convention]
+    used += [one.ties for report in reports for one in report.measures]
+    return [
+        (FORMULAS.get(name, name.replace("_", " ")), MEANINGS[name])
+        for name in dict.fromkeys(used)
+        if name in MEANINGS
+    ]
+
+
+def comparison_view(
+    first: Report, other: Report, compared: Sequence[MeasureComparison]
+) -> dict[str, Any]:
+    """Return the differences of two runs."""
+    rows = []
+    for one in compared:
+        digits = 1 if one.first.measure.endswith("rank") else 4
+        low, high = one.paired.interval
+        rows.append(
+            {
+                "name": measure_name(one.first),
+                "at": cutoff(one.first),
+                "relevance": one.first.relevance.replace("_", " "),
+                "formula": formula(one.first),
+                "ties": one.first.ties.replace("_", " "),
+                "direction": one.first.direction.replace("_to_", " → "),
+                "first": f"{one.first.value:.{digits}f}",
+                "second": f"{one.second.value:.{digits}f}",
+                "difference": f"{one.paired.difference:+.{digits}f}",
+                "exact": repr(one.paired.difference),
+                "interval": f"{low:+.{digits}f} to {high:+.{digits}f}",
+                "verdict": one.verdict,
+                "is_usual": one.first.measure in ("map", "ndcg", "mean_rank")
+                or (one.first.measure, one.first.relevance) == ("recall", "pair"),
+            }
+        )
+    return {
+        "first": title(first),
+        "second": title(other),
+        "level": f"{compared[0].paired.level:.0%}" if compared else "",
+        "tables": [
+            [row for row in rows if row["is_usual"]],
+            [row for row in rows if not row["is_usual"]],
+        ],
+    }
+
+
+def curve_rows(reports: Sequence[Report]) -> Iterator[dict[str, Any]]:
+    """Yield rows of plots, one a rule of relevance."""
+    rules = dict.fromkeys(
+        curve.relevance for report in reports for one in report.directions for curve in one.curves
+    )
+    for rule in rules:
+        if rule == "pair":
+            plots = [("Recall@N: the own one among the first N", curves.recall_at_plot)]
+        else:
+            plots = [
+                ("Precision over recall, by rank", curves.precision_recall_plot),
+                ("Precision among the first N", curves.precision_at_plot),
+                ("Precision over recall of lookups within a radius r", curves.radius_plot),
+            ]
+        drawn = [(text, plot(reports, rule)) for text, plot in plots]
+        maps = [one for one in reports[0].measures if (one.measure, one.relevance) == ("map", rule)]
+        if maps:
+            over_bits = curves.bits_plot(reports, rule, maps[0].k, maps[0].convention)
+            drawn.append(("MAP over the length of codes", over_bits))
+        ties = {one.ties for report in reports for one in report.measures} - {"none"}
+        yield {
+            "heading": GROUPS[rule][0],
+            "ties": ", ".join(sorted(ties)).replace("_", " "),
+            "plots": [(text, drawing) for text, drawing in drawn if drawing],
+        }
+
+
+def data_link(kind: str, content: str) -> str:
+    """Return a link that holds a file."""
+    return f"data:{kind};base64,{base64.b64encode(content.encode()).decode()}"

@@ -1,0 +1,144 @@
+"""Options of the commands that measure, and where what they measured goes."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from modalhash.cli.options import cutoffs
+from modalhash.metrics import Convention, MeasureComparison, Report, Ties
+
+__all__ = ["deliver", "measure_options", "output_options"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+FILE = click.Path(dir_okay=False)
+
+
+def measure_options(command: Command) -> Command:
+    """Add the options that say what is measured, and how."""
+    options = (
+        click.option(
+            "-k",
+            "--k",
+            "top_k",
+            default="50,5000,all",
+            show_default=True,
+            callback=cutoffs,
+            help="Cut-offs, separated by commas.",
+        ),
+        click.option(
+            "--convention",
+            "conventions",
+            multiple=True,
+            default=(Convention.TRUNCATED.value,),
+            show_default=True,
+            type=click.Choice([one.value for one in Convention]),
+            help="Formula of average precision; may be repeated.",
+        ),
+        click.option(
+            "--ties",
+            default=Ties.EXPECTED.value,
+            show_default=True,
+            type=click.Choice([one.value for one in Ties]),
+            help="Order of items at equal distance.",
+        ),
+        click.option(
+            "--intervals",
+            "n_resamples",
+            default=0,
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Give each number its 95 % interval, by N bootstrap resamples of the queries "
+            "(1000 are usual)  [default: none].",
+        ),
+        click.option(
+            "--seed",
+            default=0,
+            show_default=True,
+            help="Of the resamples, and of the examples in the report.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def output_options(command: Command) -> Command:
+    """Add the options that say where the numbers go."""
+    options = (
+        click.option("--full", is_flag=True, help="Show every number, not only the usual ones."),
+        click.option(
+            "--json",
+            "json_file",
+            is_flag=False,
+            flag_value="-",
+            metavar="[FILE]",
+            help="Write all numbers as JSON to FILE, or print them and nothing else.",
+        ),
+        click.option("--csv", "csv_file", type=FILE, help="Write all numbers as a table to FILE."),
+        click.option(
+            "--report",
+            "page",
+            type=FILE,
+            help="Write all numbers, curves and examples as one HTML page.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def deliver(
+    reports: Sequence[Report],
+    comparisons: Sequence[Sequence[MeasureComparison]] = (),
+    *,
+    json_file: str | None,
+    csv_file: str | None,
+    page: str | None,
+    full: bool,
+) -> None:
+    """Write what was asked for and print the table, or the JSON document and nothing else.
+
+    Args:
+        reports: the one measured, then those that it is compared with.
+        comparisons: of the first report with each of the others.
+        json_file: a file, "-" for stdout, or None.
+        csv_file: a file, or None.
+        page: the HTML page, which is written already, or None.
+        full: whether the printed table holds every number.
+    """
+    from modalhash.files import write_text
+    from modalhash.metrics import csv_text
+
+    document = json.dumps(json_document(reports, comparisons), indent=2, ensure_ascii=False)
+    if csv_file is not None:
+        write_text(Path(csv_file), csv_text(reports))
+    if json_file == "-":
+        click.echo(document)
+        return
+    if json_file is not None:
+        write_text(Path(json_file), document + "\n")
+    from modalhash.cli.tables import print_comparison, print_report
+
+    for report in reports:
+        print_report(report, full=full)
+    for other, compared in zip(reports[1:], comparisons, strict=True):
+        print_comparison(reports[0], other, compared, full=full)
+    for kind, file in (("JSON", json_file), ("CSV", csv_file), ("report", page)):
+        if file is not None:
+            click.echo(f"{kind}: {file}")
+
+
+def json_document(
+    reports: Sequence[Report], comparisons: Sequence[Sequence[MeasureComparison]]
+) -> dict[str, Any]:
+    """Return the first report as JSON, with the others and the differences under `against`."""
+    document = reports[0].to_json()
+    if comparisons:
+        document["against"] = [
+            {**other.to_json(), "differences": [one.to_json() for one in compared]}
+            for other, compared in zip(reports[1:], comparisons, strict=True)
+        ]
+    return document

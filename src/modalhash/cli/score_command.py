@@ -1,0 +1,74 @@
+"""`modalhash score`."""
+
+from typing import Any
+
+import click
+
+import modalhash as mh
+from modalhash.cli.measure_options import deliver, measure_options, output_options
+from modalhash.metrics import Direction
+
+
+@click.command(
+    "score",
+    epilog="Example: modalhash score query.npy database.npy --bits 64 --query-labels ql.npy "
+    "--database-labels dl.npy",
+)
+@click.argument("query_codes", metavar="QUERY")
+@click.argument("database_codes", metavar="DATABASE")
+@click.option("--query-labels", metavar="FILE", help="Labels of the rows of QUERY.")
+@click.option("--database-labels", metavar="FILE", help="Labels of the rows of DATABASE.")
+@click.option("--pairs", is_flag=True, help="Row i of DATABASE is query i's own.")
+@click.option(
+    "--targets",
+    "query_targets",
+    metavar="FILE",
+    help="Rows of DATABASE, from 0, that are each query's own.",
+)
+@click.option(
+    "--bits",
+    "n_bits",
+    type=click.IntRange(min=1),
+    help="Bits of a code; needed for packed codes.",
+)
+@click.option(
+    "--bit-order",
+    default="little",
+    show_default=True,
+    type=click.Choice(["little", "big"]),
+    help="Of packed codes; np.packbits writes 'big' unless told otherwise.",
+)
+@click.option(
+    "--direction",
+    default=Direction.IMAGE_TO_TEXT.value,
+    show_default=True,
+    type=click.Choice([one.value for one in Direction]),
+    help="What asks and what answers; of folders it says which codes are taken.",
+)
+@measure_options
+@output_options
+def command(
+    query_codes: str,
+    database_codes: str,
+    *,
+    json_file: str | None,
+    csv_file: str | None,
+    page: str | None,
+    full: bool,
+    **options: Any,
+) -> None:
+    """Measure a ranking by codes that any program made.
+
+    QUERY and DATABASE are .npy files (or .npz, .mat, .h5, with a colon and the array's name where
+    there are several): codes of -1 and +1, of 0 and 1, or packed bytes; or folders that
+    `modalhash encode` wrote. Labels are one column of 0 and 1 a class, or one class a row. Which
+    form was found is said below the numbers.
+    """
+    report = mh.score(query_codes, database_codes, **options)
+    if page is not None:
+        from pathlib import Path
+
+        from modalhash.bench.report import write_report
+
+        write_report([report], Path(page))
+    deliver([report], json_file=json_file, csv_file=csv_file, page=page, full=full)
