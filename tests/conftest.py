@@ -1,5 +1,7 @@
 """What tests of the verbs share: a quick encoder, a cache of their own, a trained model."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -66,9 +68,15 @@ def scene_index(
 
 
 @pytest.fixture
-def modalhash(capsys: pytest.CaptureFixture[str]) -> CommandLine:
+def modalhash(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[CommandLine]:
     """Run the command line in this process."""
     from modalhash.cli.main import main
+
+    logger = logging.getLogger("modalhash")
+    monkeypatch.setattr(logger, "handlers", [])
+    level = logger.level
 
     def run(*arguments: str | Path) -> Ended:
         capsys.readouterr()
@@ -79,4 +87,5 @@ def modalhash(capsys: pytest.CaptureFixture[str]) -> CommandLine:
         assert isinstance(code, int)
         return Ended(code, printed.out, printed.err)
 
-    return run
+    yield run
+    logger.setLevel(level)
