@@ -58,8 +58,9 @@ def svg(figure: "Figure", name: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     text = text.replace(INK, "currentColor")
-    # Ids that something refers to are made of the salt; those of groups repeat from plot to plot.
-    text = re.sub(r'<g id="[\w.-]+">', "<g>", text)
+    # Ids that something refers to are made of the salt; the others repeat from plot to plot.
+    used = set(re.findall(r"#([\w.-]+)[\")]", text))
+    text = re.sub(r' id="([\w.-]+)"', lambda found: found[0] if found[1] in used else "", text)
     return text.replace("<svg ", f'<svg class="plot" role="img" aria-label="{name}" ', 1)
 
 

@@ -176,8 +176,11 @@ class Insight:
         """Look at the codes behind a report; without a source, at what the report says of them."""
         if source is None:
             rows = [
-                {"name": name, **report.about[f"{name}_statistics"]}
-                for name in ("query", "database")
+                {"name": f"{name} codes", "n_codes": n_codes, **report.about[f"{name}_statistics"]}
+                for name, n_codes in (
+                    ("query", report.counts["queries"]),
+                    ("database", report.counts["database"]),
+                )
                 if f"{name}_statistics" in report.about
             ]
             return cls({}, rows, None, [])
