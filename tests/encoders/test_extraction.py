@@ -19,6 +19,7 @@ from modalhash.encoders import (
     default_cache_folder,
     extract_features,
     load_encoder,
+    shard_making,
 )
 from modalhash.encoders import extraction as extraction_module
 from modalhash.encoders.bow import BagOfWordsTower
@@ -190,6 +191,17 @@ def test_an_unreadable_picture_stops_and_keeps_the_finished_shards(tmp_path: Pat
     assert isinstance(encoder.image, GreyTower)
     assert sum(encoder.image.batches) == N_ITEMS - 10
     assert max(encoder.image.batches) == 2  # the size the store was begun with
+
+
+def test_batches_before_an_unreadable_picture_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_making, "encoding_lanes", lambda device: 50)  # all still under way
+    values = grey_pictures(grey_collection(N_ITEMS)).values
+    broken = replace(grey_collection(N_ITEMS), pictures=BrokenPictures(values))
+    with pytest.raises(CollectionError):
+        extract_features(broken, grey_encoder(), cache_folder=tmp_path, batch_size=2)
+    assert len(list(tmp_path.rglob("pooled-00000-*.npy"))) == 1
 
 
 class PoisonTower(GreyTower):

@@ -24,7 +24,7 @@ from modalhash.encoders.memory import is_out_of_memory
 from modalhash.encoders.store import FeatureStore
 from modalhash.encoders.store_manifest import FeatureDtype
 from modalhash.encoders.store_writer import StoreWriter
-from modalhash.errors import FeatureError
+from modalhash.errors import FeatureError, ModalhashError
 from modalhash.progress import Progress
 
 __all__ = ["ShardMaking", "outdated_shards"]
@@ -138,7 +138,7 @@ class ShardMaking:
         if self._zeros:
             logger.warning(
                 "%d of %d %s rows have all-zero features, the first is %s",
-                *(len(self._zeros), n_missing, spec.modality, self._rows.name(self._zeros[0])),
+                *(len(self._zeros), n_missing, spec.modality, self._rows.name(min(self._zeros))),
             )
         return writer.finish()
 
@@ -167,17 +167,30 @@ class ShardMaking:
         return PreparedRow(row, stamp, self._rows.digest(row), self._rows.prepare(row))
 
     def _encoded(self, batches: Batches, writer: StoreWriter) -> Generator[StoredBatch, None, None]:
-        """Encode batches in the tower's lanes and yield their features in order."""
+        """Encode batches in the tower's lanes and yield their features in order.
+
+        Where a row can't be prepared, the batches before it are yielded first.
+        """
         device = self._rows.tower.device
         ahead = encoding_lanes(device) + 1
         waiting: deque[Future[list[StoredBatch]]] = deque()
+        failure: Exception | None = None
         with closing(batches), encoding_pool(device) as pool:
-            for batch in batches:
-                waiting.append(pool.submit(self._encode, batch, writer))
-                if len(waiting) >= ahead:
-                    yield from waiting.popleft().result()
+            while failure is None:
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    break
+                except (ModalhashError, OSError) as error:
+                    failure = error
+                else:
+                    waiting.append(pool.submit(self._encode, batch, writer))
+                    if len(waiting) >= ahead:
+                        yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
+        if failure is not None:
+            raise failure
 
     def _encode(self, batch: Sequence[PreparedRow], writer: StoreWriter) -> list[StoredBatch]:
         """Encode a batch; where memory runs out, in halves, and later batches are smaller."""
