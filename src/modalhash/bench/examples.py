@@ -120,6 +120,7 @@ class Examples:
             "kind": side.asked,
             "picture": picture_of(self.codes.collection, item),
             "caption": self.caption(item, asked_text),
+            "has_text": self.codes.collection.captions is not None,
             "labels": self.label_names(item),
             "hits": hits,
         }

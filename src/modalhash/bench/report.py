@@ -41,7 +41,7 @@ GROUPS = {
     "graded": ("Graded by labels", "The more labels in common, the more a hit is worth."),
     "pair": (
         "Relevant: the query's own",
-        "Each query looks for its own partner among all items of its split.",
+        "Each query looks for its own partner among all that are ranked.",
     ),
 }
 """Rule of relevance to its title and what it asks for."""
@@ -127,7 +127,7 @@ def write_report(
         "version": version("modalhash"),
         "title": title(first),
         "lead": lead(first),
-        "facts": list(facts(first, found)),
+        "facts": list(facts(first, found, "" if source is None else source.collection.split_note)),
         "notes": first.notes,
         "n_timed": 0 if found.latency is None else found.latency.n_queries,
         "tiles": list(tiles(first)),
@@ -268,7 +268,7 @@ def lead(report: Report) -> str:
     )
 
 
-def facts(report: Report, found: Insight) -> Iterator[tuple[str, str]]:
+def facts(report: Report, found: Insight, split_note: str) -> Iterator[tuple[str, str]]:
     """Yield names and values of what a reader must know of the codes."""
     about = report.about
     yield "code", f"{report.n_bits} bits, {code_width(report.n_bits)} bytes an item"
@@ -281,19 +281,27 @@ def facts(report: Report, found: Insight) -> Iterator[tuple[str, str]]:
         yield "queries", f"{report.counts['queries']:,} of {report.split}"
         if report.database is not None:
             yield "ranked by labels", f"{report.counts['database']:,} of {report.database}"
+    if split_note:
+        yield "splits", split_note
     if "seed" in about:
         yield "seed of training", str(about["seed"])
     if intervals := about.get("intervals"):
         resamples = f"{intervals['n_resamples']:,} resamples, seed {intervals['seed']}"
         yield "intervals", f"{intervals['level']:.0%}, {resamples}"
-    if (latency := found.latency) is not None:
-        search = f"{milliseconds(latency.search)} to search {latency.n_items:,} codes"
-        for modality, time in latency.encode.items():
-            yield f"{modality} query", f"{milliseconds(time)} to encode, {search}"
-        if not latency.encode:
-            yield "query", search
+    yield from times(found.latency)
     if about.get("model_fingerprint"):
         yield "model", str(about["model_fingerprint"])[:16]
+
+
+def times(latency: Latency | None) -> Iterator[tuple[str, str]]:
+    """Yield how long queries take, by modality."""
+    if latency is None:
+        return
+    search = f"{milliseconds(latency.search)} to search {latency.n_items:,} codes"
+    for modality, time in latency.encode.items():
+        yield f"{modality} query", f"{milliseconds(time)} to encode, {search}"
+    if not latency.encode:
+        yield "query", search
 
 
 def milliseconds(time: float) -> str:
@@ -393,13 +401,18 @@ def cell(one: Measure, report: Report) -> dict[str, Any]:
         "formula": formula(one),
         "ties": one.ties,
         "counts": f"{one.n_queries:,}{of(split)} → {one.n_database:,}{of(database)}",
-        "seed": report.about.get("seed", "-"),
+        "of_seed": of_seed(report),
     }
 
 
 def of(split: str | None) -> str:
     """Return the part of a count that names a split."""
     return "" if split is None else f" {split}"
+
+
+def of_seed(report: Report) -> str:
+    """Return the part of a sentence that names the seed of training, if there was one."""
+    return "" if "seed" not in report.about else f", seed {report.about['seed']}"
 
 
 def measure_name(one: Measure) -> str:

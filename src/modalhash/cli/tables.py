@@ -48,7 +48,12 @@ def print_report(report: Report, *, full: bool = False) -> None:
     """
     out = console()
     out.print(heading(report))
-    shown = [one for one in report.measures if full or is_usual(one)]
+    whole_lists = {one.measure for one in report.measures if one.k is None}
+    shown = [
+        one
+        for one in report.measures
+        if full or (is_usual(one) and not (one.measure in whole_lists and is_beyond(one)))
+    ]
     print_rows(out, shown, [shown_value(one) for one in shown])
     if len(shown) < len(report.measures):
         out.print(f"{len(report.measures) - len(shown)} more numbers with --full, --json or --csv")
@@ -96,6 +101,11 @@ def is_usual(measure: Measure) -> bool:
     if measure.relevance == "pair":
         return measure.measure in USUAL_BY_PAIR
     return measure.measure in ("map", "ndcg")
+
+
+def is_beyond(measure: Measure) -> bool:
+    """Tell whether a cut-off says the whole list by a number."""
+    return measure.k is not None and measure.k >= measure.n_database
 
 
 def is_mean_rank(measure: Measure) -> bool:
@@ -158,4 +168,4 @@ def cutoff(measure: Measure) -> str:
         return ""
     if measure.k is None:
         return "all"
-    return f"{measure.k}" if measure.k < measure.n_database else f"{measure.k} (all)"
+    return f"{measure.k} (all)" if is_beyond(measure) else f"{measure.k}"
