@@ -85,6 +85,13 @@ def test_a_constant_dimension_becomes_zero(value: float) -> None:
     assert bool(torch.isfinite(out).all())
 
 
+def test_rounding_is_no_variation() -> None:
+    constants = np.random.default_rng(0).uniform(0.1, 1e4, 200).astype(np.float32)
+    scaling = fitted(ScalingRule.STANDARDISED, np.tile(constants, (5_003, 1)))
+    nearly = np.nextafter(constants, np.float32(np.inf))[None]
+    assert_allclose(scaled(scaling, nearly), np.zeros((1, 200)), rtol=0, atol=0)
+
+
 def test_a_dimension_of_tiny_values_is_not_constant() -> None:
     rows = ROWS.copy()
     rows[:, 2] *= 1e-9

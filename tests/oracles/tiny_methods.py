@@ -152,6 +152,7 @@ class Fault(StrEnum):
     HOOK = "hook"
     COLLAPSE = "collapse"
     GOOD_ONCE = "good_once"
+    GOOD_ALWAYS = "good_always"
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,9 @@ class FaultyMethod(GradientMethod):
         )
 
     def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+        # A method is given nothing that it doesn't need.
+        assert batch.labels is None
+        assert batch.image.tokens is batch.text.tokens is None
         image, text = torch.tanh(heads.image(batch.image)), torch.tanh(heads.text(batch.text))
         gap = mse_loss(image, text)
         total, extra = gap, torch.zeros(())
@@ -205,12 +209,14 @@ class FaultyMethod(GradientMethod):
         image, text = heads.image, heads.text
         assert isinstance(image, LinearHead)
         assert isinstance(text, LinearHead)
+        assert bool(torch.isfinite(image.map.weight).all())
         match self.settings.fault:
             case Fault.HOOK if moment.epoch:
                 image.map.bias[0] = torch.nan
             case Fault.COLLAPSE:
                 image.map.weight[3:] = 0
                 image.map.bias[3:] = -1
-            case Fault.GOOD_ONCE:
-                text.map.weight.copy_(image.map.weight * (1 if moment.epoch == 1 else -1))
-                text.map.bias.copy_(image.map.bias * (1 if moment.epoch == 1 else -1))
+            case Fault.GOOD_ONCE | Fault.GOOD_ALWAYS as fault:
+                sign = 1 if fault is Fault.GOOD_ALWAYS or moment.epoch == 1 else -1
+                text.map.weight.copy_(sign * image.map.weight)
+                text.map.bias.copy_(sign * image.map.bias)

@@ -6,9 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_array_equal
 
-from modalhash.methods.base import CaptionChoice, FeatureShapes, Optimiser
+from modalhash.methods.base import (
+    Batch,
+    CaptionChoice,
+    FeatureShapes,
+    Heads,
+    LossReport,
+    Moment,
+    Optimiser,
+)
 from modalhash.training import TrainingPlan, train_method
 from modalhash.training.checkpoints import Checkpoints
 from tests.oracles.paired_features import made_pairs
@@ -74,6 +83,19 @@ def test_what_is_learned_without_gradient_is_in_the_checkpoint_and_not_in_the_mo
     assert {name.split(".")[0] for name in result.hasher.state_dict()} == {"image", "text"}
 
 
+def test_each_epoch_draws_random_numbers_of_its_own() -> None:
+    draws: list[float] = []
+
+    class Drawing(TokenMethod):
+        def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+            draws.append(torch.rand(()).item())
+            return super().batch_loss(heads, batch, moment)
+
+    method = Drawing()
+    train_method(TrainingPlan(method, method.training, 20, seed=1), MADE.data())
+    assert len(set(draws)) == len(draws) == 3 * (120 // 16)
+
+
 def test_it_learns() -> None:
     result = train_method(token_plan(epochs=15, learning_rate=0.1), MADE.data())
     assert result.log[-1]["pairs"] < 0.5 * result.log[0]["pairs"]
@@ -94,7 +116,7 @@ def test_shapes_are_told() -> None:
     told: list[FeatureShapes] = []
 
     class Asking(TokenMethod):
-        def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Any:
+        def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
             told.append(shapes)
             return super().build_heads(shapes, n_bits)
 

@@ -175,6 +175,14 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     assert pair_recall(again.hasher, data, held) == 1.0
 
 
+def test_the_first_of_equally_good_epochs_is_kept() -> None:
+    features = np.random.default_rng(0).normal(size=(80, 16)).astype(np.float32)
+    data = TrainingData(PlainTable(features), PlainTable(features), np.arange(81), np.arange(80))
+    result = train_method(faulty_plan(Fault.GOOD_ALWAYS, validation_share=0.3), data)
+    assert [entry["validation_recall_at_10"] for entry in result.log] == [1.0] * 4
+    assert result.best_epoch == 0
+
+
 def test_held_out_items_are_never_trained_on() -> None:
     method = TokenMethod()
     plan = TrainingPlan(method, replace(method.training, validation_share=0.25), N_BITS, seed=5)
