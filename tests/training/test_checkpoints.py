@@ -9,12 +9,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from modalhash.errors import DamagedArtifactError, NewerFormatError
-from modalhash.training.checkpoints import (
-    Checkpoint,
-    Checkpoints,
-    optimiser_tensors,
-    restore_optimiser,
-)
+from modalhash.training.checkpoints import Checkpoint, Checkpoints
+from modalhash.training.optimisers import optimiser_tensors, restore_optimiser
 
 
 def made(epochs_done: int, *, best_epoch: int | None = None, value: float = 0.5) -> Checkpoint:

@@ -25,7 +25,8 @@ from modalhash.methods.base import (
 from modalhash.methods.cca_sign import CcaSign
 from modalhash.methods.cfrh import Cfrh, CfrhSettings
 from modalhash.training import TrainingData, TrainingPlan, TrainingResult, train_method
-from modalhash.training.loop import make_optimiser, scaled_pairs
+from modalhash.training.loop import scaled_pairs
+from modalhash.training.optimisers import make_optimiser
 from modalhash.training.pairs import Pairs
 from modalhash.training.schedules import rate_factor
 from modalhash.training.validation import pair_recall

@@ -12,7 +12,6 @@ from typing import Any
 
 from safetensors.torch import load_file, save
 from torch import Tensor
-from torch.optim import Optimizer
 
 from modalhash.errors import DamagedArtifactError
 from modalhash.files import read_json, sha256_of_file, write_bytes, write_json
@@ -157,25 +156,3 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
         for name, tensor in tensors.items()
         if name.startswith(start)
     }
-
-
-def optimiser_tensors(optimiser: Optimizer) -> Tensors:
-    """Return an optimiser's state as named tensors."""
-    state = optimiser.state_dict()["state"]
-    return {
-        f"{index}.{name}": value
-        for index, entry in state.items()
-        for name, value in entry.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def restore_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give an optimiser the state that `optimiser_tensors` returned."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict(
-        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
-    )

@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from modalhash.errors import FeatureError, InputError, SettingError, TrainingError
+from modalhash.errors import SettingError, TrainingError
 from modalhash.files import write_text
 from modalhash.layers import FeatureScaling, ScalingRule
 from modalhash.methods.base import (
-    CaptionChoice,
     ClosedFormMethod,
     FeatureShapes,
     GradientMethod,
@@ -26,25 +25,16 @@ from modalhash.methods.base import (
     Method,
     Moment,
     Needs,
-    Optimiser,
     TrainingSettings,
 )
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.progress import Progress, silent
-from modalhash.training.checkpoints import (
-    Checkpoint,
-    Checkpoints,
-    optimiser_tensors,
-    restore_optimiser,
-)
+from modalhash.training.checkpoints import Checkpoint, Checkpoints
+from modalhash.training.optimisers import make_optimiser, optimiser_tensors, restore_optimiser
 from modalhash.training.pairs import Pairs, TrainingData
+from modalhash.training.requirements import check_needs, check_sizes
 from modalhash.training.schedules import rate_factor
-from modalhash.training.validation import (
-    RECALL_AT,
-    constant_bits,
-    pair_recall,
-    warn_of_collapse,
-)
+from modalhash.training.validation import constant_bits, pair_recall, warn_of_collapse
 
 __all__ = ["TrainingPlan", "TrainingResult", "train_method"]
 
@@ -120,7 +110,7 @@ def train_method(
         InputError: if there are too few items to train on, or to choose the best epoch with.
         TrainingError: if the loss or a weight isn't finite; the last good checkpoint is kept.
     """
-    check_needs(plan, data)
+    check_needs(plan.method, plan.settings, data)
     needs = plan.method.needs
     data = replace(
         data,
@@ -305,50 +295,6 @@ class GradientRun:
         return found.epochs_done
 
 
-def check_needs(plan: TrainingPlan, data: TrainingData) -> None:
-    """Refuse data without what the method needs, before any work.
-
-    Raises:
-        FeatureError: naming what is missing and what to run.
-        SettingError: if tokens are needed of texts that are averaged.
-    """
-    method = plan.method
-    if Needs.LABELS in method.needs and data.labels is None:
-        raise FeatureError(
-            f"{method.title} learns from labels, but the collection has none: "
-            "add labels.tsv, or choose an unsupervised method"
-        )
-    if Needs.TOKENS in method.needs:
-        for name, table in (("image", data.image), ("text", data.text)):
-            if table.token_shape is None:
-                raise FeatureError(
-                    f"{method.title} needs token features, but there are none for the {name} side: "
-                    "run `modalhash features` with --tokens and an encoder that has them"
-                )
-        if plan.settings.captions is CaptionChoice.MEAN:
-            raise SettingError(
-                f"captions is mean, but {method.title} reads tokens, which have no mean: "
-                "choose random, first or all"
-            )
-
-
-def check_sizes(kept: TrainingData, held: Rows, share: float) -> None:
-    """Refuse too few items.
-
-    Raises:
-        InputError: if fewer than 2 items are left to train on, or so few are held out that every
-            epoch would be the best.
-    """
-    if len(kept.items) < 2:
-        raise InputError(f"{len(kept.items)} training items: at least 2 are needed")
-    if share and len(held) <= RECALL_AT:
-        raise InputError(
-            f"validation_share is {share:g}, which holds out {len(held)} of "
-            f"{len(kept.items) + len(held)} training items: choosing the best epoch by recall@"
-            f"{RECALL_AT} takes at least {RECALL_AT + 1}; raise it, or set it to 0"
-        )
-
-
 def scaled_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
     """Return the training pairs with scalings fitted on them."""
     settings = plan.settings
@@ -386,29 +332,6 @@ def feature_shapes(plan: TrainingPlan, data: TrainingData, pairs: Pairs) -> Feat
         n_pairs=pairs.n_pairs,
         batch_size=min(plan.settings.batch_size, pairs.n_pairs),
     )
-
-
-def make_optimiser(
-    parts: nn.ModuleDict, heads: Heads, settings: TrainingSettings
-) -> torch.optim.Optimizer:
-    """Return the optimiser over all parts, with the method's learning-rate scales as groups."""
-    groups: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in parts.named_parameters():
-        scales = (
-            scale
-            for prefix, scale in heads.rate_scales.items()
-            if f"{name}.".startswith(f"{prefix}.")
-        )
-        groups.setdefault(next(scales, 1.0), []).append(parameter)
-    listed = [{"params": members, "scale": scale} for scale, members in sorted(groups.items())]
-    rate, decay = settings.learning_rate, settings.weight_decay
-    match settings.optimiser:
-        case Optimiser.SGD:
-            return torch.optim.SGD(listed, lr=rate, momentum=settings.momentum, weight_decay=decay)
-        case Optimiser.ADAM:
-            return torch.optim.Adam(listed, lr=rate, weight_decay=decay)
-        case Optimiser.ADAMW:
-            return torch.optim.AdamW(listed, lr=rate, weight_decay=decay)
 
 
 def hasher_of(heads: Heads, pairs: Pairs) -> Hasher:

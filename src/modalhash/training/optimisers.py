@@ -1,0 +1,54 @@
+"""Optimisers: made from settings, their state as named tensors for checkpoints."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from modalhash.methods.base import Heads, Optimiser, TrainingSettings
+
+__all__ = ["make_optimiser", "optimiser_tensors", "restore_optimiser"]
+
+
+def make_optimiser(parts: nn.ModuleDict, heads: Heads, settings: TrainingSettings) -> Optimizer:
+    """Return the optimiser over all parts, with the method's learning-rate scales as groups."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in parts.named_parameters():
+        scales = (
+            scale
+            for prefix, scale in heads.rate_scales.items()
+            if f"{name}.".startswith(f"{prefix}.")
+        )
+        groups.setdefault(next(scales, 1.0), []).append(parameter)
+    listed = [{"params": members, "scale": scale} for scale, members in sorted(groups.items())]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    match settings.optimiser:
+        case Optimiser.SGD:
+            return torch.optim.SGD(listed, lr=rate, momentum=settings.momentum, weight_decay=decay)
+        case Optimiser.ADAM:
+            return torch.optim.Adam(listed, lr=rate, weight_decay=decay)
+        case Optimiser.ADAMW:
+            return torch.optim.AdamW(listed, lr=rate, weight_decay=decay)
+
+
+def optimiser_tensors(optimiser: Optimizer) -> dict[str, Tensor]:
+    """Return an optimiser's state as named tensors."""
+    state = optimiser.state_dict()["state"]
+    return {
+        f"{index}.{name}": value
+        for index, entry in state.items()
+        for name, value in entry.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimiser the state that `optimiser_tensors` returned."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict(
+        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
+    )

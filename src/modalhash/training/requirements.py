@@ -1,0 +1,56 @@
+"""What data must hold before a method can be trained on it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.errors import FeatureError, InputError, SettingError
+from modalhash.methods.base import CaptionChoice, Method, Needs, TrainingSettings
+from modalhash.training.pairs import TrainingData
+from modalhash.training.validation import RECALL_AT
+
+__all__ = ["check_needs", "check_sizes"]
+
+Rows = NDArray[np.int64]
+
+
+def check_needs(method: Method, settings: TrainingSettings, data: TrainingData) -> None:
+    """Refuse data without what the method needs, before any work.
+
+    Raises:
+        FeatureError: naming what is missing and what to run.
+        SettingError: if tokens are needed of texts that are averaged.
+    """
+    if Needs.LABELS in method.needs and data.labels is None:
+        raise FeatureError(
+            f"{method.title} learns from labels, but the collection has none: "
+            "add labels.tsv, or choose an unsupervised method"
+        )
+    if Needs.TOKENS in method.needs:
+        for name, table in (("image", data.image), ("text", data.text)):
+            if table.token_shape is None:
+                raise FeatureError(
+                    f"{method.title} needs token features, but there are none for the {name} side: "
+                    "run `modalhash features` with --tokens and an encoder that has them"
+                )
+        if settings.captions is CaptionChoice.MEAN:
+            raise SettingError(
+                f"captions is mean, but {method.title} reads tokens, which have no mean: "
+                "choose random, first or all"
+            )
+
+
+def check_sizes(kept: TrainingData, held: Rows, share: float) -> None:
+    """Refuse too few items.
+
+    Raises:
+        InputError: if fewer than 2 items are left to train on, or so few are held out that every
+            epoch would be the best.
+    """
+    if len(kept.items) < 2:
+        raise InputError(f"{len(kept.items)} training items: at least 2 are needed")
+    if share and len(held) <= RECALL_AT:
+        raise InputError(
+            f"validation_share is {share:g}, which holds out {len(held)} of "
+            f"{len(kept.items) + len(held)} training items: choosing the best epoch by recall@"
+            f"{RECALL_AT} takes at least {RECALL_AT + 1}; raise it, or set it to 0"
+        )
