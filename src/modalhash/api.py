@@ -7,7 +7,7 @@ prints.
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Unpack
@@ -31,7 +31,7 @@ from modalhash.artifacts import (
 )
 from modalhash.artifacts.search_index import PICTURES, check_target
 from modalhash.codes import Codes
-from modalhash.data import Collection, load_collection, write_splits
+from modalhash.data import Collection, load_collection, read_split_file, write_splits
 from modalhash.data.collection import Positions
 from modalhash.encoders import Encoder, Features, load_encoder
 from modalhash.encoders import extract_features as extract_with
@@ -249,7 +249,7 @@ def evaluate(
     collection: Collection | str | Path | None = None,
     *,
     split: str = "test",
-    database: str = "train",
+    database: str | None = None,
     captions: CaptionUse = "first",
     directions: Sequence[str] = CROSS_MODAL,
     skip_bad: bool = False,
@@ -268,7 +268,8 @@ def evaluate(
         collection: or what `load_collection` takes; by default what the model was trained on.
         split: the queries.
         database: the split that is ranked for relevance by labels; "rest" is every item outside
-            `split`. Items of `split` are left out of it.
+            `split`. Items of `split` are left out of it. By default the split "database" if there
+            is one, else "train".
         captions: each item's first text, or all of them.
         directions: of `modalhash.metrics.Direction`; within one modality there are no pairs, so
             those are measured by labels only.
@@ -291,8 +292,10 @@ def evaluate(
     rules = settings.relevances
     label_rules = None if rules is None else [rule for rule in rules if rule != "pair"]
     wanted = [read_choice("direction", Direction, one) for one in dict.fromkeys(directions)]
-    model = opened_model(model, device)
-    collection = opened(source_of(model) if collection is None else collection, skip_bad, progress)
+    run, model = model, opened_model(model, device)
+    collection = opened_for(run, model, collection, skip_bad, progress)
+    if database is None:
+        database = "database" if "database" in collection.splits else "train"
     ranked = np.zeros(0, np.int64)
     notes = []
     if label_rules == [] or (label_rules is None and collection.labels is None):
@@ -577,8 +580,8 @@ def build_index(
         StorageError: if the file system refuses; what was there is kept.
     """
     check_target(Path(output), kind=kind, overwrite=overwrite)
-    model = opened_model(model, device)
-    collection = opened(source_of(model) if collection is None else collection, skip_bad, progress)
+    run, model = model, opened_model(model, device)
+    collection = opened_for(run, model, collection, skip_bad, progress)
     items = collection.split(split)
     if not len(items):
         raise InputError(f"split {split!r} of {collection.name} has no items to index")
@@ -663,6 +666,47 @@ def opened_model(model: HashModel | Path | str, device: str) -> HashModel:
 def cache_folder(cache: Path | str | None) -> Path | None:
     """Return where features are kept; None is the user's cache folder."""
     return None if cache is None else Path(cache)
+
+
+def opened_for(
+    run: HashModel | Path | str,
+    model: HashModel,
+    collection: Collection | str | Path | None,
+    skip_bad: bool,
+    progress: Progress,
+) -> Collection:
+    """Return the collection that is named, or else the one a model was trained on, divided as then.
+
+    Args:
+        run: the model or its folder, as it was given.
+        model: what that is.
+        collection: what was named, if anything was.
+        skip_bad: leave out items with defects.
+        progress: is told of the check that this makes.
+
+    Raises:
+        InputError: if the model doesn't know it, or it is divided otherwise now and the run folder,
+            which holds the splits, isn't given.
+    """
+    if collection is not None:
+        return opened(collection, skip_bad, progress)
+    found = opened(source_of(model), skip_bad, progress)
+    trained_on = model.record.trained_on
+    if trained_on["fingerprint"] != found.fingerprint():
+        logger.warning("%s has changed since the model was trained on it", found.name)
+        return found
+    if not isinstance(run, HashModel) and RunFolder(Path(run), {}).splits.is_dir():
+        divided = read_split_file(found, RunFolder(Path(run), {}).splits)
+        return replace(divided, split_note=str(trained_on["split_note"]))
+    split = str(trained_on["split"])
+    items = found.splits.get(split) if split != "all" else found.split(split)
+    if items is None or hashlib.sha256(items.tobytes()).hexdigest() != trained_on["items_sha256"]:
+        raise InputError(
+            f"{found.name} was divided otherwise when the model was trained "
+            f"({trained_on['split_note']}): give the run folder, which holds the splits, or the "
+            "collection divided as it was"
+        )
+    return found
 
 
 def source_of(model: HashModel) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
-from modalhash.api import CROSS_MODAL, evaluate, opened, opened_model, source_of
+from modalhash.api import CROSS_MODAL, evaluate, opened_for, opened_model
 from modalhash.artifacts import CaptionUse, HashModel
 from modalhash.bench.report import PageSource, write_report
 from modalhash.data import Collection
@@ -35,7 +35,7 @@ def evaluate_runs(
     collection: Collection | str | Path | None = None,
     *,
     split: str = "test",
-    database: str = "train",
+    database: str | None = None,
     captions: CaptionUse = "first",
     directions: Sequence[str] = CROSS_MODAL,
     page: Path | str | None = None,
@@ -51,7 +51,7 @@ def evaluate_runs(
         runs: one at least; run folders or models.
         collection: or what `load_collection` takes; by default what the first was trained on.
         split: the queries; see `modalhash.evaluate`.
-        database: what is ranked for relevance by labels.
+        database: what is ranked for relevance by labels; see `modalhash.evaluate`.
         captions: each item's first text, or all of them.
         directions: of `modalhash.metrics.Direction`.
         page: where the HTML page goes; None writes none.
@@ -68,9 +68,7 @@ def evaluate_runs(
         StorageError: if the file system refuses.
     """
     models = [opened_model(run, device) for run in runs]
-    collection = opened(
-        source_of(models[0]) if collection is None else collection, skip_bad, progress
-    )
+    collection = opened_for(runs[0], models[0], collection, skip_bad, progress)
     reports = [
         evaluate(
             model,

@@ -1,18 +1,29 @@
-"""`modalhash data`: list, info, check."""
+"""`modalhash data`: list, card, protocols, info, split; larger commands have their own files."""
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
-from modalhash.cli.options import json_option
-from modalhash.cli.watching import watched
-from modalhash.data import COLLECTIONS, check_collection, describe, load_collection
+from modalhash.cli.data_check_command import command as check_command
+from modalhash.cli.data_convert_command import command as convert_command
+from modalhash.cli.data_inspect_command import command as inspect_command
+from modalhash.cli.options import json_option, skip_bad_option, split_options
+from modalhash.data import (
+    COLLECTIONS,
+    PROTOCOLS,
+    Collection,
+    card_named,
+    describe,
+    load_collection,
+    write_split_file,
+)
 
 
 @click.group("data", epilog="Example: modalhash data check photos/")
 def command() -> None:
-    """List the built-in collections, describe one, find every defect in one."""
+    """List, describe, check, divide and convert collections."""
 
 
 @command.command("list", epilog="Example: modalhash data list")
@@ -24,12 +35,62 @@ def list_command() -> None:
     click.echo(f"{'FOLDER':<{width}}  your own pictures: images/ and captions.tsv, see the docs")
 
 
+@command.command("card", epilog="Example: modalhash data card mirflickr")
+@click.argument("name")
+@json_option
+def card_command(name: str, *, as_json: bool) -> None:
+    """Show what there is to know about the public data set NAME before using it."""
+    card = card_named(name)
+    if as_json:
+        click.echo(json.dumps({"format": 1, **asdict(card)}, ensure_ascii=False))
+        return
+    click.echo(f"{card.title}\n\n{card.about}\n")
+    for source, expected in card.expected.items():
+        counts = {"items": expected.items, "texts": expected.texts, "labels": expected.labels}
+        told = [
+            f"{' or '.join(f'{n:,}' for n in numbers) or 'unknown number of'} {what}"
+            for what, numbers in counts.items()
+            if numbers or what == "items"
+        ]
+        splits = [f"{split} {n:,}" for split, n in expected.splits.items()]
+        click.echo(f"{source}: {', '.join(told)}{'; ' if splits else ''}{', '.join(splits)}")
+    sums = [f"{file} {digest}" for file, digest in card.checksums.items()]
+    rows = {
+        "terms": card.terms,
+        "where": card.where,
+        "checksums": "; ".join(sums) or "none published that we know of",
+        "protocols": ", ".join(card.protocols),
+        "paper": card.citation,
+    }
+    click.echo()
+    for key, value in rows.items():
+        click.echo(f"{key:<11}{value}")
+    click.echo("\nhow to load it")
+    for layout, what in card.layouts.items():
+        click.echo(f"  {layout}: {what}")
+    click.echo("\ntraps")
+    for trap in card.traps:
+        click.echo(f"  - {trap}")
+
+
+@command.command("protocols", epilog="Example: modalhash data protocols")
+def protocols_command() -> None:
+    """Name the protocols by which papers divide a data set, and how they measure."""
+    width = max(map(len, PROTOCOLS))
+    for protocol in PROTOCOLS.values():
+        cuts = ", ".join("all" if k is None else str(k) for k in protocol.top_k)
+        click.echo(f"{protocol.name:<{width}}  {protocol.summary} ({protocol.convention} @ {cuts})")
+
+
 @command.command("info", epilog="Example: modalhash data info icons")
 @click.argument("collection")
+@split_options
 @json_option
-def info_command(collection: str, *, as_json: bool) -> None:
+def info_command(collection: str | Collection, *, as_json: bool) -> None:
     """Count what is in COLLECTION: items, texts, labels, splits, metadata."""
-    summary = describe(load_collection(collection))
+    if not isinstance(collection, Collection):
+        collection = load_collection(collection)
+    summary = describe(collection)
     if as_json:
         click.echo(json.dumps({"format": 1, **asdict(summary)}, ensure_ascii=False))
         return
@@ -55,35 +116,27 @@ def info_command(collection: str, *, as_json: bool) -> None:
         click.echo(f"  {label.name:<24}{label.n_items:>8,}  {label.share:6.1%}")
 
 
-@command.command("check", epilog="Example: modalhash data check photos/")
+@command.command(
+    "split", epilog="Example: modalhash data split icons --protocol dcmh:queries=100 -o icons.json"
+)
 @click.argument("collection")
-@json_option
-@click.pass_context
-def check_command(context: click.Context, collection: str, *, as_json: bool) -> None:
-    """Find every defect in COLLECTION, decoding every picture; exit with 1 if there is one."""
-    with watched() as progress:
-        report = check_collection(collection, progress=progress)
-    if as_json:
-        document = {
-            "format": 1,
-            "source": report.source,
-            "counts": {
-                "items": report.n_items,
-                "texts": report.n_captions,
-                "pictures": report.n_pictures,
-            },
-            "defects": [asdict(defect) for defect in report.defects],
-            "notes": list(report.notes),
-        }
-        click.echo(json.dumps(document, ensure_ascii=False))
-    else:
-        for defect in report.defects:
-            click.echo(f"{defect}  [{defect.kind}]")
-        for note in report.notes:
-            click.echo(f"note: {note}")
-        found = f"{len(report.defects)} defects" if report.defects else "no defect"
-        click.echo(
-            f"{report.n_items:,} items, {report.n_captions:,} texts, "
-            f"{report.n_pictures:,} pictures decoded: {found}"
-        )
-    context.exit(0 if report.is_sound else 1)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(dir_okay=False), help="The split file."
+)
+@split_options
+@skip_bad_option
+def split_command(collection: str | Collection, *, output: str, skip_bad: bool) -> None:
+    """Divide COLLECTION and write the splits to a file, for `--split-file`.
+
+    The file holds positions counted from 0, the fingerprint of the collection they belong to, and
+    one of the splits themselves, so that two people can see whether they used the same.
+    """
+    if not isinstance(collection, Collection):
+        collection = load_collection(collection, skip_bad=skip_bad)
+    fingerprint = write_split_file(collection, Path(output))
+    click.echo(f"{collection.split_note}\nfingerprint {fingerprint}, in {output}")
+
+
+command.add_command(check_command)
+command.add_command(convert_command)
+command.add_command(inspect_command)

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import modalhash as mh
-from modalhash.cli.options import cache_option, device_option, skip_bad_option
+from modalhash.cli.options import cache_option, device_option, skip_bad_option, split_options
 from modalhash.cli.watching import watched
 
 
@@ -14,6 +14,7 @@ from modalhash.cli.watching import watched
 @click.argument("collection")
 @click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Folder.")
 @click.option("--split", default="all", show_default=True, help="Items to encode.")
+@split_options
 @skip_bad_option
 @cache_option
 @device_option

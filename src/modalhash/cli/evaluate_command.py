@@ -10,6 +10,7 @@ from modalhash.cli.options import (
     captions_option,
     device_option,
     skip_bad_option,
+    split_options,
 )
 from modalhash.cli.watching import watched
 from modalhash.metrics import Direction
@@ -23,9 +24,8 @@ from modalhash.metrics import Direction
 @click.option("--split", default="test", show_default=True, help="Items that are queries.")
 @click.option(
     "--database",
-    default="train",
-    show_default=True,
-    help="Split that is ranked for relevance by labels; 'rest' is all items but the queries.",
+    help="Split that is ranked for relevance by labels; 'rest' is all items but the queries  "
+    "[default: database if there is such a split, else train].",
 )
 @captions_option
 @click.option(
@@ -47,6 +47,7 @@ from modalhash.metrics import Direction
     "repeated.",
 )
 @output_options
+@split_options
 @skip_bad_option
 @cache_option
 @device_option

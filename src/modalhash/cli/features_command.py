@@ -3,7 +3,13 @@
 import click
 
 import modalhash as mh
-from modalhash.cli.options import cache_option, device_option, encoder_option, skip_bad_option
+from modalhash.cli.options import (
+    cache_option,
+    device_option,
+    encoder_option,
+    skip_bad_option,
+    split_options,
+)
 from modalhash.cli.watching import watched
 
 
@@ -18,6 +24,7 @@ from modalhash.cli.watching import watched
     is_flag=True,
     help="Go on after a kill; this is what happens anyway, the flag is for scripts.",
 )
+@split_options
 @skip_bad_option
 @cache_option
 @device_option

@@ -10,6 +10,7 @@ from modalhash.cli.options import (
     device_option,
     overwrite_option,
     skip_bad_option,
+    split_options,
 )
 from modalhash.cli.watching import watched
 
@@ -23,6 +24,7 @@ from modalhash.cli.watching import watched
     "--kind", default="flat", show_default=True, help="flat (FAISS) or exact (plain); both exact."
 )
 @overwrite_option
+@split_options
 @skip_bad_option
 @cache_option
 @device_option

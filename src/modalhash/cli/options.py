@@ -1,9 +1,11 @@
 """Options that several commands share, and how their values are read."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 __all__ = [
     "cache_option",
@@ -15,6 +17,7 @@ __all__ = [
     "json_option",
     "overwrite_option",
     "skip_bad_option",
+    "split_options",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -50,6 +53,71 @@ skip_bad_option: Option[Any] = click.option(
 json_option: Option[Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
+
+
+def split_options(command: Command) -> Command:
+    """Let a command divide its COLLECTION anew: as a protocol says, or as a file does.
+
+    How a protocol's results are usually measured takes the place of the defaults of `-k` and
+    `--convention`, for commands that have these options.
+    """
+
+    @wraps(command)
+    def divided(**options: Any) -> Any:
+        given = {key: options.pop(key) for key in ("protocol", "split_file", "split_seed")}
+        if any(value is not None for value in given.values()):
+            _divide(options, **given)
+        return command(**options)
+
+    for option in (
+        click.option(
+            "--split-seed", type=int, help="Seed of the protocol's draw, or of splits made here."
+        ),
+        click.option(
+            "--split-file",
+            type=click.Path(),
+            help="Divide COLLECTION as this file says, which `data split` wrote; or RUN/splits.",
+        ),
+        click.option(
+            "--protocol",
+            metavar="NAME[:SIZES]",
+            help="Divide COLLECTION as a paper does, see `modalhash data protocols`.",
+        ),
+    ):
+        divided = option(divided)
+    return divided  # type: ignore[return-value]
+
+
+def _divide(
+    options: dict[str, Any], *, protocol: str | None, split_file: str | None, split_seed: int | None
+) -> None:
+    """Load the collection divided as asked for, and set the defaults that go with it."""
+    from modalhash.cli.watching import watched
+    from modalhash.data import PROTOCOLS, load_collection
+
+    if options["collection"] is None:
+        raise click.UsageError(
+            "--protocol, --split-file and --split-seed divide COLLECTION: name it. Without it, "
+            "the run's own splits are used."
+        )
+    with watched() as progress:
+        collection = load_collection(
+            options["collection"],
+            skip_bad=options.get("skip_bad", False),
+            protocol=protocol,
+            split_file=split_file,
+            split_seed=split_seed,
+            progress=progress,
+        )
+    options["collection"] = collection
+    if protocol is None:
+        return
+    measured = PROTOCOLS[protocol.partition(":")[0]]
+    defaults = {"top_k": measured.top_k, "conventions": (measured.convention,)}
+    context = click.get_current_context()
+    for name, value in defaults.items():
+        if name in options and context.get_parameter_source(name) == ParameterSource.DEFAULT:
+            options[name] = value
 
 
 def changes(

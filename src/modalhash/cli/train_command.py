@@ -12,6 +12,7 @@ from modalhash.cli.options import (
     encoder_option,
     overwrite_option,
     skip_bad_option,
+    split_options,
 )
 from modalhash.cli.watching import watched
 
@@ -40,6 +41,7 @@ from modalhash.cli.watching import watched
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @overwrite_option
+@split_options
 @skip_bad_option
 @cache_option
 @device_option

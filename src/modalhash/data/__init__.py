@@ -3,7 +3,9 @@
 from modalhash.data.card_checks import Deviation
 from modalhash.data.cards import CARDS, DatasetCard, Expected, card_named
 from modalhash.data.collection import Collection, Modality, Pictures, Positions, Value
+from modalhash.data.converting import Conversion, convert_collection
 from modalhash.data.describing import CollectionSummary, LabelCount, describe
+from modalhash.data.inspecting import Entry, Inspection, inspect_file
 from modalhash.data.loading import CheckReport, check_collection, load_collection
 from modalhash.data.pictures import read_picture
 from modalhash.data.protocols import PROTOCOLS, Protocol, apply_protocol, split_fingerprint
@@ -18,9 +20,12 @@ __all__ = [
     "CheckReport",
     "Collection",
     "CollectionSummary",
+    "Conversion",
     "DatasetCard",
     "Deviation",
+    "Entry",
     "Expected",
+    "Inspection",
     "LabelCount",
     "Modality",
     "Pictures",
@@ -31,7 +36,9 @@ __all__ = [
     "apply_protocol",
     "card_named",
     "check_collection",
+    "convert_collection",
     "describe",
+    "inspect_file",
     "load_collection",
     "make_splits",
     "read_picture",

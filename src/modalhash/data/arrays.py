@@ -1,6 +1,7 @@
 """Named arrays of other programs: a folder of .npy files, or an .npz, .mat or .h5 file."""
 
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from modalhash.errors import CollectionError, Defect
 from modalhash.extras import import_optional
 
-__all__ = ["is_matlab_hdf5", "read_arrays"]
+__all__ = ["is_matlab_hdf5", "load_older_mat", "read_arrays"]
 
 Arrays = dict[str, NDArray[Any]]
 _FEATURE: Final = "reading .mat and .h5 files"
@@ -97,22 +98,38 @@ def is_matlab_hdf5(path: Path) -> bool | None:
     return False if start.startswith(_HDF5_SIGNATURE) else None
 
 
+def load_older_mat(path: Path, variable: str | None = None) -> dict[str, Any]:
+    """Read a .mat file older than 7.3 with scipy.
+
+    Args:
+        path: the file.
+        variable: read this one only.
+
+    Raises:
+        ValueError: if it is damaged, whatever scipy says of it.
+        MissingExtraError: if scipy isn't installed.
+    """
+    io = import_optional("scipy.io", extra="matlab", feature=_FEATURE)
+    try:
+        stored: dict[str, Any] = io.loadmat(path, variable_names=variable and [variable])
+    except (io.matlab.MatReadError, LookupError, ArithmeticError, NotImplementedError) as error:
+        raise ValueError(str(error)) from error
+    except zlib.error as error:
+        raise ValueError(f"its compressed content is damaged ({error})") from error
+    return stored
+
+
 def _read_mat(path: Path) -> Arrays:
     by_matlab = is_matlab_hdf5(path)
     if by_matlab is not None:
         stored = _read_h5(path)
         return {name: array.T for name, array in stored.items()} if by_matlab else stored
-    io = import_optional("scipy.io", extra="matlab", feature=_FEATURE)
     sparse = import_optional("scipy.sparse", extra="matlab", feature=_FEATURE)
     arrays: Arrays = {}
-    try:
-        stored = io.loadmat(path)
-    except io.matlab.MatReadError as error:
-        raise ValueError(str(error)) from error
-    for name, array in stored.items():
+    for name, array in load_older_mat(path).items():
         if name.startswith("__"):
             continue
-        dense = array.toarray() if sparse.issparse(array) else array
+        dense: NDArray[Any] = array.toarray() if sparse.issparse(array) else array
         if dense.dtype == object:  # a cell array
             texts = [cell.item() if cell.size == 1 else None for cell in dense.ravel()]
             if not all(isinstance(text, str) for text in texts):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.data.arrays import is_matlab_hdf5
+from modalhash.data.arrays import is_matlab_hdf5, load_older_mat
 from modalhash.errors import CollectionError, Defect
 from modalhash.extras import import_optional
 
@@ -52,12 +52,8 @@ def _missing(path: Path, keys: tuple[str, ...], there: list[str]) -> CollectionE
 
 
 def _from_old_mat(path: Path, keys: tuple[str, ...]) -> list[list[str]] | NDArray[Any]:
-    io = import_optional("scipy.io", extra="matlab", feature=_FEATURE)
     sparse = import_optional("scipy.sparse", extra="matlab", feature=_FEATURE)
-    try:
-        stored = io.loadmat(path)
-    except io.matlab.MatReadError as error:
-        raise ValueError(str(error)) from error
+    stored = load_older_mat(path)
     key = next((key for key in keys if key in stored), None)
     if key is None:
         raise _missing(path, keys, list(stored))

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modalhash.data.arrays import is_matlab_hdf5
+from modalhash.data.arrays import is_matlab_hdf5, load_older_mat
 from modalhash.errors import CollectionError, Defect
 from modalhash.extras import import_optional
 
@@ -83,9 +83,7 @@ def open_pixels(file: Path, key: str) -> PixelPictures:
 
 
 def _from_old_mat(file: Path, key: str) -> PixelPictures:
-    io = import_optional("scipy.io", extra="matlab", feature="reading .mat files")
-    stored: dict[str, Any] = io.loadmat(file, variable_names=[key])
-    array = stored.get(key)
+    array = load_older_mat(file, key).get(key)
     if array is None or array.ndim != 4 or array.dtype != np.uint8 or 3 not in array.shape[1:3]:
         found = "isn't there" if array is None else f"is {array.dtype} {array.shape}"
         raise _fault(file, key, f"{found}, expected uint8 (height, width, 3, n) or (n, 3, h, w)")

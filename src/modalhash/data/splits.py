@@ -16,7 +16,7 @@ from modalhash.files import write_text
 
 __all__ = ["SplitReading", "make_splits", "read_splits", "stable_fraction", "write_splits"]
 
-_MAY_OVERLAP: Final = {frozenset({"train", "database"})}
+_MAY_OVERLAP: Final = {frozenset({"train", "database"}), frozenset({"dev", "database"})}
 """Pairs of splits that share items by design: most protocols train on a part of the database."""
 
 

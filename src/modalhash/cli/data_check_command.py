@@ -1,0 +1,57 @@
+"""`modalhash data check`."""
+
+import json
+from dataclasses import asdict
+
+import click
+
+from modalhash.cli.options import json_option
+from modalhash.cli.watching import watched
+from modalhash.data import check_collection
+
+
+@click.command("check", epilog="Example: modalhash data check photos/")
+@click.argument("collection")
+@click.option(
+    "--strict", is_flag=True, help="Counts that differ from the data set's card are defects too."
+)
+@json_option
+@click.pass_context
+def command(context: click.Context, collection: str, *, strict: bool, as_json: bool) -> None:
+    """Find every defect in COLLECTION, decoding every picture; exit with 1 if there is one.
+
+    Counts are compared with the card of the data set, if it is a known one; ranges, label sums and
+    what comes twice are counted.
+    """
+    with watched() as progress:
+        report = check_collection(collection, progress=progress)
+    if as_json:
+        document = {
+            "format": 1,
+            "source": report.source,
+            "counts": {
+                "items": report.n_items,
+                "texts": report.n_captions,
+                "pictures": report.n_pictures,
+            },
+            "defects": [asdict(defect) for defect in report.defects],
+            "notes": list(report.notes),
+            "deviations": [asdict(deviation) for deviation in report.deviations],
+            "values": list(report.values),
+        }
+        click.echo(json.dumps(document, ensure_ascii=False))
+    else:
+        for defect in report.defects:
+            click.echo(f"{defect}  [{defect.kind}]")
+        for note in report.notes:
+            click.echo(f"note: {note}")
+        for deviation in report.deviations:
+            click.echo(f"differs: {deviation}")
+        for line in report.values:
+            click.echo(line)
+        found = f"{len(report.defects)} defects" if report.defects else "no defect"
+        click.echo(
+            f"{report.n_items:,} items, {report.n_captions:,} texts, "
+            f"{report.n_pictures:,} pictures decoded: {found}"
+        )
+    context.exit(0 if report.is_sound and not (strict and report.deviations) else 1)

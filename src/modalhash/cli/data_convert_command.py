@@ -1,0 +1,31 @@
+"""`modalhash data convert`."""
+
+import click
+
+from modalhash.cli.options import skip_bad_option, split_options
+from modalhash.cli.watching import watched
+from modalhash.data import Collection, convert_collection, load_collection
+
+
+@click.command(
+    "convert", epilog="Example: modalhash data convert flickr8k:downloads/flickr8k -o flickr8k"
+)
+@click.argument("collection")
+@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="New folder.")
+@split_options
+@skip_bad_option
+def command(collection: str | Collection, *, output: str, skip_bad: bool) -> None:
+    """Write COLLECTION in a form of ours: a folder of pictures and captions, or one of features.
+
+    Pictures are copied, or written as PNG files if they aren't JPEG, PNG or WebP files; splits and
+    labels go along. Features become .npy files with ids and splits beside them.
+    """
+    with watched() as progress:
+        if not isinstance(collection, Collection):
+            collection = load_collection(collection, skip_bad=skip_bad, progress=progress)
+        made = convert_collection(collection, output, progress=progress)
+    pictures = f" ({made.n_copied:,} pictures copied, {made.n_drawn:,} written as PNG)"
+    click.echo(
+        f"{made.n_items:,} items{pictures if collection.pictures is not None else ''}; "
+        f"try: modalhash data info {made.source}"
+    )

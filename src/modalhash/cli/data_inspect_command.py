@@ -1,0 +1,46 @@
+"""`modalhash data inspect`."""
+
+import json
+from dataclasses import asdict
+
+import click
+
+from modalhash.cli.options import json_option
+from modalhash.data import Entry, inspect_file
+
+
+@click.command("inspect", epilog="Example: modalhash data inspect downloads/mir_cnn.mat")
+@click.argument("file", type=click.Path())
+@json_option
+def command(file: str, *, as_json: bool) -> None:
+    """Say what FILE (or a folder) holds, which layout it is likely to be, and how to load it.
+
+    Takes .mat of any version, .h5, .npy, .npz, .pkl (looked at, never run), .tar, .json, .parquet.
+    """
+    found = inspect_file(file)
+    if as_json:
+        document = {**asdict(found), "path": str(found.path), "commands": list(found.commands)}
+        click.echo(json.dumps({"format": 1, **document}, ensure_ascii=False))
+        return
+    click.echo(f"{found.path}: {found.kind}")
+    width = max((len(entry.name) for entry in found.entries), default=0)
+    for entry in found.entries:
+        click.echo(f"  {entry.name:<{width}}  {described(entry)}")
+    for note in found.notes:
+        click.echo(f"  {note}")
+    if not found.layouts:
+        click.echo("no layout that is known here; `modalhash data list` names those that are")
+    for (source, reason), shown in zip(found.layouts.items(), found.commands, strict=True):
+        click.echo(f"likely {source.partition(':')[0] if ':' in source else 'a folder'}: {reason}")
+        click.echo(f"  {shown}")
+
+
+def described(entry: Entry) -> str:
+    """Return an entry's shape, kind, range and note as one line."""
+    shape = " x ".join(f"{length:,}" for length in entry.shape)
+    words = [f"{shape} {entry.dtype}".strip()]
+    if entry.low is not None and entry.high is not None:
+        words.append(f"from {entry.low:g} to {entry.high:g}")
+    if entry.note:
+        words.append(entry.note)
+    return ", ".join(words)

@@ -1,0 +1,260 @@
+"""Say what an unknown file or folder holds, which layout it is likely to be, and how to load it."""
+
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.data.array_pickles import read_array_pickle
+from modalhash.data.arrays import is_matlab_hdf5, read_arrays
+from modalhash.data.layouts import likely_layouts
+from modalhash.errors import CollectionError, Defect, MissingExtraError
+from modalhash.extras import import_optional
+
+__all__ = ["Entry", "Inspection", "inspect_file"]
+
+_SAMPLED_ROWS: Final = 1000
+_SHOWN_ENTRIES: Final = 60
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing in a file or folder.
+
+    Attributes:
+        name: an array's, a key's or a file's.
+        shape: of an array; the length of a list; empty if it has none.
+        dtype: of the numbers, or what kind of thing it is ("texts", "folder").
+        low: smallest number; None for other things.
+        high: largest number.
+        note: what stands out ("0 and 1 only", "of the first 1,000 rows", "3 rows are all zero").
+    """
+
+    name: str
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        path: what was looked at.
+        kind: what it is ("MATLAB 7.3 file (HDF5, dimensions turned around)").
+        entries: what it holds.
+        layouts: how it can be loaded, the likeliest first: source to reason.
+        notes: what else is worth knowing.
+    """
+
+    path: Path
+    kind: str
+    entries: tuple[Entry, ...]
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The command that checks each likely layout."""
+        return tuple(f"modalhash data check {source}" for source in self.layouts)
+
+
+def inspect_file(path: Path | str) -> Inspection:
+    """Look into a .mat, .h5, .npy, .npz, .pkl, .tar, .json or .parquet file, or a folder.
+
+    Nothing in it is run: pickles are looked at only. Large HDF5 arrays are sampled.
+
+    Args:
+        path: the file or folder.
+
+    Returns:
+        Its entries, and the layouts it is likely to be.
+
+    Raises:
+        CollectionError: if there is no such file, or it can't be read.
+        MissingExtraError: if reading it needs a package that isn't installed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise _fault(path, "there is no such file or folder; check the path")
+    if path.is_dir():
+        entries = tuple(_folder_entries(path))
+        kind = "folder"
+    else:
+        reader = _READERS.get(path.suffix.lower())
+        if reader is None:
+            known = ", ".join(_READERS)
+            raise _fault(path, f"isn't a folder or one of {known}: its kind isn't known")
+        try:
+            kind, entries = reader(path)
+        except (OSError, ValueError, TypeError, EOFError, tarfile.TarError) as error:
+            if isinstance(error, CollectionError | MissingExtraError):
+                raise
+            raise _fault(path, f"can't be read: {error}") from error
+    names = [entry.name for entry in entries]
+    layouts = likely_layouts(path, names)
+    shown = entries[:_SHOWN_ENTRIES]
+    more = len(entries) - len(shown)
+    notes = (f"and {more} entries more",) if more else ()
+    return Inspection(path, kind, shown, layouts, notes)
+
+
+def _fault(path: Path, problem: str) -> CollectionError:
+    return CollectionError([Defect("unreadable-file", str(path), problem)])
+
+
+def _describe(name: str, array: NDArray[Any], note: str = "") -> Entry:
+    """Describe an array by its shape, range and what stands out."""
+    if array.dtype.kind not in "fiub":
+        kind = "texts" if array.dtype.kind in "SU" else str(array.dtype)
+        return Entry(name, array.shape, kind, note=note)
+    if not array.size:
+        return Entry(name, array.shape, str(array.dtype), note="empty")
+    notes = [note] if note else []
+    n_odd = int((~np.isfinite(array)).sum()) if array.dtype.kind == "f" else 0
+    if n_odd:
+        notes.append(f"{n_odd:,} numbers aren't finite")
+    numbers = array[np.isfinite(array)] if n_odd else array
+    if not numbers.size:
+        return Entry(name, array.shape, str(array.dtype), note="; ".join(notes))
+    low, high = float(numbers.min()), float(numbers.max())
+    if not n_odd and (low, high) == (0, 1) and np.isin(array, (0, 1)).all():
+        notes.append("0 and 1 only")
+    if array.ndim == 2 and 1 not in array.shape and (empty := int((~array.any(axis=1)).sum())):
+        notes.append(f"{empty:,} rows are all zero")
+    return Entry(name, array.shape, str(array.dtype), low, high, "; ".join(notes))
+
+
+def _read_mat(path: Path) -> tuple[str, tuple[Entry, ...]]:
+    by_matlab = is_matlab_hdf5(path)
+    if by_matlab is None:
+        arrays = read_arrays(path)
+        return "MATLAB file", tuple(_describe(name, array) for name, array in arrays.items())
+    kind = "MATLAB 7.3 file (HDF5, dimensions turned around)" if by_matlab else "HDF5 file"
+    return kind, tuple(_hdf5_entries(path))
+
+
+def _hdf5_entries(path: Path) -> Iterator[Entry]:
+    h5py = import_optional("h5py", extra="matlab", feature="reading .mat and .h5 files")
+    found: list[tuple[str, Any]] = []
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda name, item: found.append((name, item)))
+        for name, item in found:
+            if name.startswith("#") or not isinstance(item, h5py.Dataset):
+                continue
+            if h5py.check_ref_dtype(item.dtype):
+                yield Entry(name, item.shape, "cells")
+            elif h5py.check_string_dtype(item.dtype):
+                yield Entry(name, item.shape, "texts")
+            elif item.ndim and len(item) > _SAMPLED_ROWS:
+                sample = _describe(name, item[:_SAMPLED_ROWS])
+                note = f"of the first {_SAMPLED_ROWS:,} rows"
+                note = f"{sample.note}; {note}" if sample.note else note
+                yield Entry(name, item.shape, sample.dtype, sample.low, sample.high, note)
+            else:
+                yield _describe(name, np.asarray(item[()]))
+
+
+def _read_h5(path: Path) -> tuple[str, tuple[Entry, ...]]:
+    return "HDF5 file", tuple(_hdf5_entries(path))
+
+
+def _read_npz(path: Path) -> tuple[str, tuple[Entry, ...]]:
+    arrays = read_arrays(path)
+    return "NumPy archive", tuple(_describe(name, array) for name, array in arrays.items())
+
+
+def _read_npy(path: Path) -> tuple[str, tuple[Entry, ...]]:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return "NumPy array", (_describe(path.stem, array),)
+
+
+def _read_pickle(path: Path) -> tuple[str, tuple[Entry, ...]]:
+    value = read_array_pickle(path)
+    members = value.items() if isinstance(value, dict) else [(path.stem, value)]
+    entries = [
+        _describe(str(name), member)
+        if isinstance(member, np.ndarray)
+        else Entry(str(name), _length(member), type(member).__name__)
+        for name, member in members
+    ]
+    return "pickle (looked at, not run)", tuple(entries)
+
+
+def _read_json(path: Path) -> tuple[str, tuple[Entry, ...]]:
+    document = json.loads(path.read_text(encoding="utf-8-sig"))
+    members = document.items() if isinstance(document, dict) else [("", document)]
+    entries = [
+        Entry(str(name), _length(member), type(member).__name__, note=_keys_of_first(member))
+        for name, member in members
+    ]
+    return "JSON file", tuple(entries)
+
+
+def _keys_of_first(member: Any) -> str:
+    first = member[0] if isinstance(member, list) and member else None
+    return f"each with {', '.join(map(str, first))}" if isinstance(first, dict) else ""
+
+
+def _length(member: Any) -> tuple[int, ...]:
+    return (len(member),) if isinstance(member, list | dict | tuple) else ()
+
+
+def _read_tar(path: Path) -> tuple[str, tuple[Entry, ...]]:
+    with tarfile.open(path, "r:") as tar:
+        suffixes = Counter(Path(entry.name).suffix or "no suffix" for entry in tar)
+    entries = [Entry(suffix, (count,), "files") for suffix, count in suffixes.most_common()]
+    return "tar", tuple(entries)
+
+
+def _read_parquet(path: Path) -> tuple[str, tuple[Entry, ...]]:
+    parquet = import_optional("pyarrow.parquet", extra="parquet", feature="reading Parquet")
+    with parquet.ParquetFile(path) as file:
+        n_rows = file.metadata.num_rows
+        columns = [Entry(column.name, (n_rows,), str(column.type)) for column in file.schema_arrow]
+    return "Parquet table", tuple(columns)
+
+
+def _folder_entries(folder: Path) -> Iterator[Entry]:
+    """Describe the arrays of a folder, name its other files, and count those of a kind."""
+    suffixes: Counter[str] = Counter()
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield Entry(path.name, (sum(1 for _ in path.iterdir()),), "folder")
+        elif path.suffix == ".npy":
+            try:
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+                yield _describe(path.name, array)
+            except (OSError, ValueError, EOFError) as error:
+                yield Entry(path.name, (), "NumPy array", note=f"can't be read: {error}")
+        else:
+            suffixes[path.suffix] += 1
+            if suffixes[path.suffix] <= 3 or path.suffix in _READERS:
+                yield Entry(path.name, (path.stat().st_size,), "bytes")
+    for suffix, count in suffixes.items():
+        if count > 3 and suffix not in _READERS:
+            yield Entry(f"*{suffix}", (count,), "files")
+
+
+_READERS: Final[Mapping[str, Callable[[Path], tuple[str, tuple[Entry, ...]]]]] = {
+    ".mat": _read_mat,
+    ".h5": _read_h5,
+    ".hdf5": _read_h5,
+    ".h5py": _read_h5,
+    ".npz": _read_npz,
+    ".npy": _read_npy,
+    ".pkl": _read_pickle,
+    ".pickle": _read_pickle,
+    ".json": _read_json,
+    ".tar": _read_tar,
+    ".parquet": _read_parquet,
+}
