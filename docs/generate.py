@@ -7,7 +7,7 @@ Hand-written pages hold two kinds of blocks between marks: the help of a command
 `<!-- help: modalhash NAME -->`, and the fields of a settings dataclass as a table, after
 `<!-- settings: modalhash.ROOM.FILE:CLASS -->`; both end at `<!-- end -->`. The pages in docs/api/
 are written whole: one a room, with the names it exports; of rooms that load their files on demand,
-also what the files hold.
+also what the files hold. So is docs/datasets.md, of the cards and protocols.
 """
 
 import argparse
@@ -17,14 +17,33 @@ import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from modalhash.data import DatasetCard, Sizes
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "src" / "modalhash"
 HELP_WIDTH = 88
 LOADED_ON_DEMAND = {"methods"}
 BLOCK = re.compile(r"<!-- (help|settings): modalhash(.*?) -->\n.*?<!-- end -->", re.DOTALL)
+DATASETS_HEAD = (
+    "What the public data sets hold, under which terms, and what goes wrong with them; "
+    "`modalhash data card NAME` shows the same. What isn't known to us is said to be unknown. "
+    "`modalhash data check` compares a collection's counts with its card, and "
+    "`modalhash data inspect FILE` says which layout an unknown file is likely to be. Nothing is "
+    "downloaded: get a data set from its site, under its terms."
+)
+PROTOCOLS_HEAD = (
+    "`--protocol NAME` divides a collection into queries (`test`), `train` and `database`, which "
+    "is everything but the queries. Sizes of your own stand behind the name: "
+    "`djsrh:queries=200,train=500`. The draws are ours, by seed (`--split-seed`), and the same on "
+    "every machine: those of the papers were not seeded, or not published. The sizes that came out "
+    "are saved with every run, and `modalhash data split C --protocol NAME -o FILE` writes the "
+    "positions to a file that `--split-file` takes. `official` keeps what came with the data set."
+)
 NOTE = "<!-- Written by docs/generate.py; don't edit. -->"
 
 
@@ -46,7 +65,7 @@ def main() -> int:
 
 def stale_pages() -> dict[Path, str]:
     """Return the generated pages that differ from what they should be, with that content."""
-    pages = {**pages_with_blocks(), **api_pages()}
+    pages = {**pages_with_blocks(), **api_pages(), DOCS / "datasets.md": datasets_page()}
     return {
         path: content
         for path, content in pages.items()
@@ -141,6 +160,62 @@ def walk_commands(
             below = command.get_command(context, name)
             if below is not None and not below.hidden:
                 yield from walk_commands(below, (*names, name), context)
+
+
+def datasets_page() -> str:
+    """Return the page of the public data sets: a card each, and the protocols."""
+    from modalhash.data import CARDS, PROTOCOLS
+
+    blocks = [f"{NOTE}\n# Data sets", DATASETS_HEAD]
+    for card in CARDS.values():
+        blocks += card_blocks(card)
+    rows = []
+    for protocol in PROTOCOLS.values():
+        sizes = [f"{family}: {shown_sizes(one)}" for family, one in protocol.sizes.items()]
+        if protocol.any_sizes is not None:
+            sizes.append(f"any: {shown_sizes(protocol.any_sizes)}")
+        cuts = ", ".join("all" if k is None else f"{k:,}" for k in protocol.top_k)
+        rows.append(
+            f"| `{protocol.name}` | {protocol.summary} | {'; '.join(sizes)} | "
+            f"`{protocol.convention}` at {cuts} |"
+        )
+    head = "| protocol | habit | queries and training items | measured as |\n|---|---|---|---|"
+    blocks += ["## Protocols", PROTOCOLS_HEAD, "\n".join([head, *rows])]
+    return "\n\n".join(blocks) + "\n"
+
+
+def shown_sizes(sizes: "Sizes") -> str:
+    """Return the sizes of a protocol as the page shows them."""
+    queries = f"{sizes.queries:,}" if sizes.queries else "its own"
+    return f"{queries} and {f'{sizes.train:,}' if sizes.train else 'all others'}"
+
+
+def card_blocks(card: "DatasetCard") -> Iterator[str]:
+    """Yield the parts of a data set's card."""
+    yield f"## {card.title}"
+    yield card.about
+    lines = ["| read as | items | texts | labels | official splits |", "|---|---|---|---|---|"]
+    for source, expected in card.expected.items():
+        counts = [
+            " or ".join(f"{count:,}" for count in numbers) or "unknown"
+            for numbers in (expected.items, expected.texts)
+        ]
+        labels = " or ".join(map(str, expected.labels)) or "none"
+        splits = ", ".join(f"{name} {count:,}" for name, count in expected.splits.items())
+        lines.append(f"| `{source}` | {' | '.join(counts)} | {labels} | {splits or 'none'} |")
+    yield "\n".join(lines)
+    layouts = [f"- `{layout}`: {what}" for layout, what in card.layouts.items()]
+    yield "\n".join(["How to load it:", "", *layouts])
+    sums = "; ".join(f"`{file}` {digest}" for file, digest in card.checksums.items())
+    facts = {
+        "Terms": card.terms,
+        "Where": card.where,
+        "Checksums": sums or "None published that we know of.",
+        "Protocols": ", ".join(f"`{name}`" for name in card.protocols),
+        "Paper": card.citation,
+    }
+    yield "\n".join(f"- **{name}**: {text}" for name, text in facts.items())
+    yield "\n".join(["Traps:", "", *(f"- {trap}" for trap in card.traps)])
 
 
 def api_pages() -> dict[Path, str]:

@@ -8,7 +8,13 @@ from modalhash.data.describing import CollectionSummary, LabelCount, describe
 from modalhash.data.inspecting import Entry, Inspection, inspect_file
 from modalhash.data.loading import CheckReport, check_collection, load_collection
 from modalhash.data.pictures import read_picture
-from modalhash.data.protocols import PROTOCOLS, Protocol, apply_protocol, split_fingerprint
+from modalhash.data.protocols import (
+    PROTOCOLS,
+    Protocol,
+    Sizes,
+    apply_protocol,
+    split_fingerprint,
+)
 from modalhash.data.sources import COLLECTIONS, Source
 from modalhash.data.split_files import read_split_file, write_split_file
 from modalhash.data.splits import make_splits, write_splits
@@ -31,6 +37,7 @@ __all__ = [
     "Pictures",
     "Positions",
     "Protocol",
+    "Sizes",
     "Source",
     "Value",
     "apply_protocol",

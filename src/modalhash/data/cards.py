@@ -153,7 +153,7 @@ CARDS: Final[Mapping[str, DatasetCard]] = {
             },
             "Annotations CC BY 4.0; the photos are under Flickr's terms of use.",
             "cocodataset.org",
-            ("dcmh", "dchmt", "ucch", "vtm-uch", "djsrh", "cagan"),
+            ("dcmh", "dchmt", "ucch", "djsrh", "cagan"),
             (
                 "Two sizes: 87,081 pairs with 91 label columns, and 122,218 with 80.",
                 "2014 and 2017 are the same photos, divided differently.",

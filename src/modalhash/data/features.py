@@ -7,7 +7,7 @@ folder `image` is the file `image.npy`, and arrays of texts may be .txt files wi
 array            shape             meaning
 ================ ================= ============================================================
 `image`          (n, d)            features of the pictures, one row an item
-`text`           (t, d)            features of the texts
+`text`           (t, d)            features of the texts; optional beside `captions`
 `caption_items`  (t,)              optional if t = n: the item of each text, counted from 0
 `labels`         (n, c) or (n,)    optional: 0/1 columns, or the class of each item
 `label_names`    (c,) texts        optional
