@@ -1,6 +1,7 @@
 """Feature files that are passed on between papers, in their exact layouts."""
 
 import re
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import scipy.io
 
 from modalhash.data import check_collection, load_collection
-from modalhash.errors import CollectionError
+from modalhash.errors import CollectionError, MissingExtraError
 from tests.oracles.feature_layouts import (
     DATABASE,
     N_UCCH,
@@ -393,3 +394,13 @@ def test_coco_87k_names_what_is_missing(tmp_path: Path) -> None:
     expected = f"{path}: has no 'param/indexQuery'; it has 'LAll', 'XAll', 'param'"
     with pytest.raises(CollectionError, match=f"^{re.escape(expected)}$"):
         load_collection(f"coco-87k:{tmp_path}")
+
+
+def test_matlab_73_without_hdf5_support_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_three_nine_array_files(tmp_path)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    message = "reading .mat and .h5 files needs the package 'h5py': pip install 'modalhash[matlab]'"
+    with pytest.raises(MissingExtraError, match=f"^{re.escape(message)}$"):
+        check_collection(f"nine-array:{tmp_path}")
