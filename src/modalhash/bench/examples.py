@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.api import coded_rows
+from modalhash.api.measuring import coded_rows
 from modalhash.artifacts import CollectionCodes
 from modalhash.bench.pages import image_data
 from modalhash.codes import Codes, hamming_distances

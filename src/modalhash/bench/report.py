@@ -10,7 +10,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from modalhash.api import cache_folder, evaluation_items, query_items
+from modalhash.api.measuring import evaluation_items, query_items
+from modalhash.api.opening import cache_folder
 from modalhash.artifacts import CollectionCodes, HashModel
 from modalhash.bench import curves
 from modalhash.bench.examples import Examples, Latency, query_latency

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
-from modalhash.api import CROSS_MODAL, evaluate, opened_for, opened_model
+from modalhash.api.measuring import CROSS_MODAL, evaluate
+from modalhash.api.opening import opened_for, opened_model
 from modalhash.artifacts import CaptionUse, HashModel
 from modalhash.bench.report import PageSource, write_report
 from modalhash.data import Collection

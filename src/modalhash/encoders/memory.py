@@ -36,9 +36,9 @@ def free_bytes(device: str) -> int:
 def starting_batch_size(tower: Tower) -> int:
     """Return a power of two whose batches, one a lane, fit into a quarter of the free memory.
 
-    It is at most 256, and at most 32 for pictures on a CPU, which gains nothing from more.
+    It is at most 256, and at most 8 for pictures on a CPU: more no longer fit into its caches.
     """
-    largest = 32 if isinstance(tower, ImageTower) and tower.device == "cpu" else 256
+    largest = 8 if isinstance(tower, ImageTower) and tower.device == "cpu" else 256
     share = free_bytes(tower.device) * SHARE / encoding_lanes(tower.device)
     fitting = max(1, min(int(share / tower.item_bytes), largest))
     return 1 << (fitting.bit_length() - 1)

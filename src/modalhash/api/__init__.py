@@ -1,0 +1,25 @@
+"""The verbs: the same on the command line and in Python (`import modalhash as mh`).
+
+Each takes and returns plain objects of the rooms below; the CLI only parses, calls one of these and
+prints.
+"""
+
+from modalhash.api.indexing import CodeFolder, build_index, encode, open_index
+from modalhash.api.learning import extract_features, train
+from modalhash.api.measuring import evaluate
+from modalhash.artifacts import load_model
+from modalhash.data import load_collection
+from modalhash.scoring import score
+
+__all__ = [
+    "CodeFolder",
+    "build_index",
+    "encode",
+    "evaluate",
+    "extract_features",
+    "load_collection",
+    "load_model",
+    "open_index",
+    "score",
+    "train",
+]

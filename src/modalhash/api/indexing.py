@@ -1,0 +1,216 @@
+"""The verbs that make codes and indexes of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from PIL import Image
+
+from modalhash.api.opening import cache_folder, opened, opened_for, opened_model
+from modalhash.artifacts import (
+    CollectionCodes,
+    HashModel,
+    SearchIndex,
+    Side,
+    SideContent,
+    open_search_index,
+)
+from modalhash.artifacts.search_index import PICTURES, check_target
+from modalhash.data import Collection
+from modalhash.data.collection import Positions
+from modalhash.errors import InputError
+from modalhash.files import write_array, write_json
+from modalhash.progress import Progress, silent
+from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
+
+__all__ = ["CodeFolder", "build_index", "encode", "open_index"]
+
+
+@dataclass(frozen=True)
+class CodeFolder:
+    """What `encode` wrote: `image_codes.npy`, `text_codes.npy`, `labels.npy` and `codes.json`.
+
+    Attributes:
+        folder: where.
+        n_bits: bits of a code.
+        n_images: rows of the image codes.
+        n_texts: rows of the text codes.
+    """
+
+    folder: Path
+    n_bits: int
+    n_images: int
+    n_texts: int
+
+
+def encode(
+    model: HashModel | Path | str,
+    collection: Collection | str | Path,
+    output: Path | str,
+    *,
+    split: str = "all",
+    skip_bad: bool = False,
+    cache: Path | str | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> CodeFolder:
+    """Write the packed codes of a collection's pictures and texts.
+
+    Args:
+        model: or its run folder.
+        collection: or what `load_collection` takes.
+        output: the folder; files of these names in it are replaced. `codes.json` is removed first
+            and written last, so that it never describes other arrays.
+        split: which items.
+        skip_bad: leave out items with defects; the log says how many.
+        cache: where features are kept.
+        device: "auto", "cpu", "cuda", ...
+        progress: told of every batch.
+
+    Raises:
+        UnknownNameError: if there is no such split.
+        FeatureError: if the collection doesn't have what the model reads.
+        StorageError: if the file system refuses.
+    """
+    model = opened_model(model, device)
+    collection = opened(collection, skip_bad, progress)
+    items = collection.split(split)
+    codes = CollectionCodes(model, collection, cache_folder=cache_folder(cache), progress=progress)
+    texts, folder = codes.texts_of(items), Path(output)
+    arrays: dict[str, NDArray[Any]] = {
+        "image_codes": codes.image(items),
+        "text_codes": codes.text(texts),
+    }
+    if collection.labels is not None:
+        arrays["labels"] = collection.labels[items]
+    for name in (CODES_MANIFEST, "labels.npy"):
+        (folder / name).unlink(missing_ok=True)
+    for name, array in arrays.items():
+        write_array(folder / f"{name}.npy", array)
+    new_place = {int(item): place for place, item in enumerate(items)}
+    write_json(
+        folder / CODES_MANIFEST,
+        {
+            "format": CODES_FORMAT,
+            "modalhash": version("modalhash"),
+            "n_bits": model.n_bits,
+            "bit_order": "little",
+            "model_fingerprint": model.fingerprint,
+            "collection": collection.name,
+            "split": split,
+            "image_ids": [collection.item_ids[item] for item in items],
+            "text_ids": [collection.caption_ids[row] for row in texts],
+            "text_images": [new_place[int(collection.caption_items[row])] for row in texts],
+            "label_names": list(collection.label_names),
+        },
+    )
+    return CodeFolder(folder, model.n_bits, len(items), len(texts))
+
+
+def build_index(
+    model: HashModel | Path | str,
+    collection: Collection | str | Path | None = None,
+    *,
+    output: Path | str,
+    split: str = "all",
+    kind: str = "flat",
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    cache: Path | str | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> SearchIndex:
+    """Encode a collection and make it searchable by texts and pictures.
+
+    Args:
+        model: or its run folder.
+        collection: or what `load_collection` takes; by default what the model was trained on.
+        output: the index folder; it holds all that queries need, the model included.
+        split: which items.
+        kind: a name in `modalhash.index.KINDS`.
+        overwrite: take the place of an index that is there.
+        skip_bad: leave out items with defects; the log says how many.
+        cache: where features are kept.
+        device: "auto", "cpu", "cuda", ...
+        progress: told of every batch.
+
+    Raises:
+        InputError: if `output` exists and isn't a search index, or `overwrite` is False, or the
+            split is empty.
+        UnknownNameError: if there is no such split or kind.
+        FeatureError: if the collection doesn't have what the model reads.
+        StorageError: if the file system refuses; what was there is kept.
+    """
+    check_target(Path(output), kind=kind, overwrite=overwrite)
+    run, model = model, opened_model(model, device)
+    collection = opened_for(run, model, collection, skip_bad, progress)
+    items = collection.split(split)
+    if not len(items):
+        raise InputError(f"split {split!r} of {collection.name} has no items to index")
+    codes = CollectionCodes(model, collection, cache_folder=cache_folder(cache), progress=progress)
+    texts = codes.texts_of(items)
+    files, drawn = picture_files(collection, items)
+    captions, starts = collection.captions, collection.caption_starts
+    owner = collection.caption_items
+
+    def entry(item: int, row: int) -> dict[str, Any]:
+        return {
+            **{name: values[item] for name, values in collection.metadata.items()},
+            "caption": None if captions is None else captions[row],
+            "image": files[item],
+        }
+
+    sides = {
+        Side.IMAGES: SideContent(
+            [collection.item_ids[item] for item in items],
+            codes.image(items),
+            [entry(int(item), int(starts[item])) for item in items],
+        ),
+        Side.TEXTS: SideContent(
+            [collection.caption_ids[row] for row in texts],
+            codes.text(texts),
+            [
+                entry(int(owner[row]), int(row)) | {"item": collection.item_ids[owner[row]]}
+                for row in texts
+            ],
+        ),
+    }
+    return SearchIndex.build(
+        model,
+        sides,
+        Path(output),
+        collection={"name": collection.name, "split": split, "source": collection.source},
+        pictures=drawn,
+        kind=kind,
+        overwrite=overwrite,
+    )
+
+
+def picture_files(
+    collection: Collection, items: Positions
+) -> tuple[dict[int, str | None], Iterator[tuple[str, Image.Image]]]:
+    """Return where the pictures of some items lie, and those that must be written there.
+
+    Returns:
+        Item to file: an absolute path, a path inside the index folder for a picture without a file
+        of its own, or None without pictures; and name and picture of each of the second sort, to
+        be opened one by one.
+    """
+    pictures = collection.pictures
+    if pictures is None:
+        return dict.fromkeys(items.tolist()), iter(())
+    paths = {item: pictures.path(item) for item in items.tolist()}
+    names = {item: f"{item:07d}.png" for item, path in paths.items() if path is None}
+    files = {
+        item: f"{PICTURES}/{names[item]}" if path is None else str(path.resolve())
+        for item, path in paths.items()
+    }
+    return dict(files), ((name, pictures.open(item)) for item, name in names.items())
+
+
+def open_index(folder: Path | str, *, device: str = "auto") -> SearchIndex:
+    """Open an index folder that `build_index` made; see `SearchIndex`."""
+    return open_search_index(folder, device=device)

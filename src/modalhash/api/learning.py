@@ -1,0 +1,203 @@
+"""The verbs that make features and models."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from modalhash.api.opening import cache_folder, fitted_encoder, opened
+from modalhash.artifacts import (
+    HashModel,
+    ModelRecord,
+    RunFolder,
+    load_model,
+    save_model,
+)
+from modalhash.data import Collection, write_splits
+from modalhash.encoders import Encoder, Features
+from modalhash.encoders import extract_features as extract_with
+from modalhash.encoders.devices import torch_device
+from modalhash.errors import FeatureError, InputError
+from modalhash.methods import method_class
+from modalhash.methods.base import Needs
+from modalhash.methods.settings import configured_method
+from modalhash.progress import Progress, silent
+from modalhash.training import TrainingData, TrainingPlan, TrainingResult, train_method
+
+__all__ = ["extract_features", "train"]
+
+logger = logging.getLogger(__name__)
+
+
+def extract_features(
+    collection: Collection | str | Path,
+    encoder: str | Encoder = "offline",
+    *,
+    split: str = "train",
+    with_tokens: bool = False,
+    cache: Path | str | None = None,
+    batch_size: int | None = None,
+    skip_bad: bool = False,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Features:
+    """Make the features of a collection, or open those made before.
+
+    Args:
+        collection: or what `load_collection` takes.
+        encoder: a name (`modalhash.encoders.ENCODERS`), or an encoder that is loaded.
+        split: whose texts an encoder that must be fitted (bag of words) is fitted on.
+        with_tokens: also keep content tokens, which some methods need.
+        cache: where features are kept; by default the user's cache folder.
+        batch_size: items at once; by default what fits.
+        skip_bad: leave out items with defects; the log says how many.
+        device: "auto", "cpu", "cuda", ...
+        progress: told of every batch.
+
+    Returns:
+        Tables that read features by rows; finished parts of an interrupted run are reused.
+
+    Raises:
+        CollectionError: if a picture can't be read, naming it.
+        FeatureError: if a feature isn't finite, naming the item.
+    """
+    collection = opened(collection, skip_bad, progress)
+    if isinstance(encoder, str):
+        encoder = fitted_encoder(collection, encoder, split=split, device=device)
+    return extract_with(
+        collection,
+        encoder,
+        cache_folder=cache_folder(cache),
+        with_tokens=with_tokens,
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def train(
+    collection: Collection | str | Path,
+    *,
+    output: Path | str | None = None,
+    method: str = "cfrh",
+    n_bits: int = 64,
+    encoder: str = "offline",
+    split: str = "train",
+    seed: int = 0,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    cache: Path | str | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> HashModel:
+    """Learn hash functions from the pairs of a collection.
+
+    Args:
+        collection: or what `load_collection` takes.
+        output: the run folder: model, card, log, checkpoints, splits. None keeps nothing on disk.
+        method: a name in `modalhash.methods.METHODS`.
+        n_bits: bits of a code, 16 to 256 as a rule.
+        encoder: a name in `modalhash.encoders.ENCODERS`.
+        split: which items to learn from.
+        seed: decides everything random.
+        preset: named settings of the method.
+        settings: changes to method and training settings, by name.
+        resume: go on with an interrupted run in `output`; a finished one is returned as it is.
+        overwrite: start anew where `output` holds a run; it is kept until features are ready.
+        skip_bad: leave out items with defects; the log says how many.
+        cache: where features are kept.
+        device: "auto", "cpu", "cuda", ...
+        progress: told of every step.
+
+    Returns:
+        The model, loaded.
+
+    Raises:
+        InputError: if `output` holds a run and neither `resume` nor `overwrite` says what to do, or
+            holds one of other settings, or the split is too small.
+        FeatureError: if the method needs labels or tokens that the collection doesn't have.
+        UnknownNameError, SettingError: if a name or a value is wrong.
+        TrainingError: if the loss isn't finite; finished epochs are kept.
+    """
+    the_method, training = configured_method(method_class(method), preset=preset, changes=settings)
+    folder = None if output is None else Path(output)
+    plan = TrainingPlan(the_method, training, n_bits, seed, torch_device(device), folder)
+    collection = opened(collection, skip_bad, progress)
+    items = collection.split(split)
+    if len(items) < 2:
+        raise InputError(
+            f"split {split!r} of {collection.name} has {len(items)} items: at least 2 are needed"
+        )
+    if Needs.LABELS in the_method.needs and collection.labels is None:
+        raise FeatureError(
+            f"{the_method.title} learns from labels, but {collection.name} has none: "
+            "add labels.tsv, or choose an unsupervised method"
+        )
+    loaded = fitted_encoder(collection, encoder, split=split, device=device)
+    document: dict[str, Any] = {
+        "modalhash": version("modalhash"),
+        "method": method,
+        "preset": preset or "",
+        "settings": asdict(the_method.settings),
+        "training": asdict(training),
+        "n_bits": n_bits,
+        "seed": seed,
+        "encoder": {
+            "name": encoder,
+            "identity": dict(loaded.identity()),
+            "image_state": dict(loaded.image.state()),
+            "text_state": dict(loaded.text.state()),
+        },
+        "trained_on": {
+            "collection": collection.name,
+            "source": collection.source,
+            "fingerprint": collection.fingerprint(),
+            "split": split,
+            "n_items": len(items),
+            "items_sha256": hashlib.sha256(items.tobytes()).hexdigest(),
+            "split_note": collection.split_note,
+        },
+    }
+    run = None if folder is None else RunFolder(folder, document)
+    if run is not None:
+        run.check(resume=resume, overwrite=overwrite)
+        if resume and run.is_finished:
+            logger.info("%s holds this run, finished: nothing to do", folder)
+            return load_model(run.folder, device=device)
+    with_tokens = Needs.TOKENS in the_method.needs
+    features = extract_features(
+        collection, loaded, with_tokens=with_tokens, cache=cache, progress=progress
+    )
+    if run is not None:
+        run.begin(resume=resume)
+        write_splits(collection, run.splits)
+    data = TrainingData(
+        features.image,
+        features.text,
+        collection.caption_starts,
+        items,
+        collection.labels if Needs.LABELS in the_method.needs else None,
+        with_tokens,
+    )
+    result = train_method(plan, data, resume=resume, progress=progress)
+    record = ModelRecord(
+        title=the_method.title,
+        feature_dtype={"image": features.image.dtype, "text": features.text.dtype},
+        towers=result.hasher.spec(),
+        results=results_of(result),
+        **document,
+    )
+    model = HashModel(result.hasher, record, device=device)
+    return model if folder is None else save_model(model, folder)
+
+
+def results_of(result: TrainingResult) -> dict[str, Any]:
+    """Return what a model's record says of its training: the best epoch and the last losses."""
+    best = {} if result.best_epoch is None else {"best_epoch": result.best_epoch + 1}
+    last = result.log[-1] if result.log else {}
+    return best | {name: last[name] for name in last if name not in ("epoch", "seconds")}

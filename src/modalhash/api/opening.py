@@ -1,0 +1,111 @@
+"""Find what a verb was given: collections, models, encoders."""
+
+import hashlib
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from modalhash.artifacts import (
+    HashModel,
+    RunFolder,
+    load_model,
+)
+from modalhash.data import Collection, load_collection, read_split_file
+from modalhash.encoders import Encoder, load_encoder
+from modalhash.encoders.precomputed import PrecomputedImageTower, PrecomputedTextTower
+from modalhash.errors import InputError
+from modalhash.progress import Progress
+
+__all__ = ["cache_folder", "fitted_encoder", "opened", "opened_for", "opened_model"]
+
+logger = logging.getLogger(__name__)
+
+
+def opened(collection: Collection | str | Path, skip_bad: bool, progress: Progress) -> Collection:
+    """Return a collection from itself or its name."""
+    if isinstance(collection, Collection):
+        return collection
+    return load_collection(collection, skip_bad=skip_bad, progress=progress)
+
+
+def opened_model(model: HashModel | Path | str, device: str) -> HashModel:
+    """Return a model from itself or its folder."""
+    return model if isinstance(model, HashModel) else load_model(model, device=device)
+
+
+def cache_folder(cache: Path | str | None) -> Path | None:
+    """Return where features are kept; None is the user's cache folder."""
+    return None if cache is None else Path(cache)
+
+
+def opened_for(
+    run: HashModel | Path | str,
+    model: HashModel,
+    collection: Collection | str | Path | None,
+    skip_bad: bool,
+    progress: Progress,
+) -> Collection:
+    """Return the collection that is named, or else the one a model was trained on, divided as then.
+
+    Args:
+        run: the model or its folder, as it was given.
+        model: what that is.
+        collection: what was named, if anything was.
+        skip_bad: leave out items with defects.
+        progress: is told of the check that this makes.
+
+    Raises:
+        InputError: if the model doesn't know it, or it is divided otherwise now and the run folder,
+            which holds the splits, isn't given.
+    """
+    if collection is not None:
+        return opened(collection, skip_bad, progress)
+    found = opened(source_of(model), skip_bad, progress)
+    trained_on = model.record.trained_on
+    if trained_on["fingerprint"] != found.fingerprint():
+        logger.warning("%s has changed since the model was trained on it", found.name)
+        return found
+    if not isinstance(run, HashModel) and RunFolder(Path(run), {}).splits.is_dir():
+        divided = read_split_file(found, RunFolder(Path(run), {}).splits)
+        return replace(divided, split_note=str(trained_on["split_note"]))
+    split = str(trained_on["split"])
+    items = found.splits.get(split) if split != "all" else found.split(split)
+    if items is None or hashlib.sha256(items.tobytes()).hexdigest() != trained_on["items_sha256"]:
+        raise InputError(
+            f"{found.name} was divided otherwise when the model was trained "
+            f"({trained_on['split_note']}): give the run folder, which holds the splits, or the "
+            "collection divided as it was"
+        )
+    return found
+
+
+def source_of(model: HashModel) -> str:
+    """Return where the collection a model was trained on is found.
+
+    Raises:
+        InputError: if the model doesn't know.
+    """
+    source = str(model.record.trained_on["source"])
+    if not source:
+        raise InputError("the model doesn't say where its collection is: name the collection")
+    return source
+
+
+def fitted_encoder(collection: Collection, name: str, *, split: str, device: str) -> Encoder:
+    """Return an encoder as a collection needs it.
+
+    Its text tower is fitted on the texts of a split if it must be; towers of `precomputed` know
+    the width of the collection's arrays.
+    """
+    encoder = load_encoder(name, device=device)
+    image, text, brought = encoder.image, encoder.text, collection.features
+    if isinstance(image, PrecomputedImageTower) and "image" in brought:
+        image = PrecomputedImageTower(brought["image"].shape[1])
+    if isinstance(text, PrecomputedTextTower) and "text" in brought:
+        text = PrecomputedTextTower(brought["text"].shape[1])
+    if collection.captions is not None:
+        is_wanted = np.isin(collection.caption_items, collection.split(split))
+        text = text.fit([collection.captions[row] for row in np.flatnonzero(is_wanted)])
+    return Encoder(encoder.name, image, text)
