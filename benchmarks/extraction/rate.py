@@ -79,7 +79,7 @@ def extract(collection: Collection, tower: ImageTower) -> None:
     """Extract into a store that is thrown away."""
     encoder = Encoder("offline+precomputed", tower, load_encoder("precomputed").text)
     with tempfile.TemporaryDirectory() as folder:
-        extract_features(collection, encoder, cache_folder=Path(folder), batch_size=BATCH)
+        extract_features(collection, encoder, cache_folder=Path(folder))
 
 
 def rates(
