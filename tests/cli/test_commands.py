@@ -1,6 +1,7 @@
 """Every command does its job, prints where it should, and ends with the right code."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -205,3 +206,13 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_a_hubs_retries_are_shown_only_when_debugging(
+    modalhash: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for arguments, expected in ((("data", "list"), "error"), (("--debug", "data", "list"), None)):
+        monkeypatch.setenv("HF_HUB_VERBOSITY", "set so that it is put back")
+        monkeypatch.delenv("HF_HUB_VERBOSITY")
+        assert modalhash(*arguments).code == 0
+        assert os.environ.get("HF_HUB_VERBOSITY") == expected

@@ -49,7 +49,8 @@ def command(context: click.Context, collection: str, *, strict: bool, as_json: b
             click.echo(f"differs: {deviation}")
         for line in report.values:
             click.echo(line)
-        found = f"{len(report.defects)} defects" if report.defects else "no defect"
+        count = len(report.defects)
+        found = "no defect" if not count else "1 defect" if count == 1 else f"{count} defects"
         click.echo(
             f"{report.n_items:,} items, {report.n_captions:,} texts, "
             f"{report.n_pictures:,} pictures decoded: {found}"

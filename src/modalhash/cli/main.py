@@ -1,6 +1,7 @@
 """The command `modalhash`: what all commands share."""
 
 import logging
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -68,6 +69,9 @@ def cli(context: click.Context, *, debug: bool, quiet: bool) -> None:
     logger = logging.getLogger("modalhash")
     logger.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.INFO)
     logger.handlers = [StderrHandler()]
+    if not debug:
+        # A hub's client would report each of its retries; the error at their end says it all.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 
 
 def main(arguments: list[str] | None = None) -> None:
