@@ -147,21 +147,8 @@ def train(
         "training": asdict(training),
         "n_bits": n_bits,
         "seed": seed,
-        "encoder": {
-            "name": encoder,
-            "identity": dict(loaded.identity()),
-            "image_state": dict(loaded.image.state()),
-            "text_state": dict(loaded.text.state()),
-        },
-        "trained_on": {
-            "collection": collection.name,
-            "source": collection.source,
-            "fingerprint": collection.fingerprint(),
-            "split": split,
-            "n_items": len(items),
-            "items_sha256": hashlib.sha256(items.tobytes()).hexdigest(),
-            "split_note": collection.split_note,
-        },
+        "encoder": described_encoder(loaded),
+        "trained_on": described_items(collection, split),
     }
     run = None if folder is None else RunFolder(folder, document)
     if run is not None:
@@ -194,6 +181,30 @@ def train(
     )
     model = HashModel(result.hasher, record, device=device)
     return model if folder is None else save_model(model, folder)
+
+
+def described_encoder(encoder: Encoder) -> dict[str, Any]:
+    """Return what `load_encoder` needs to give the same encoder, and how to tell that it did."""
+    return {
+        "name": encoder.name,
+        "identity": dict(encoder.identity()),
+        "image_state": dict(encoder.image.state()),
+        "text_state": dict(encoder.text.state()),
+    }
+
+
+def described_items(collection: Collection, split: str) -> dict[str, Any]:
+    """Return what a model's record says of the items it learned from."""
+    items = collection.split(split)
+    return {
+        "collection": collection.name,
+        "source": collection.source,
+        "fingerprint": collection.fingerprint(),
+        "split": split,
+        "n_items": len(items),
+        "items_sha256": hashlib.sha256(items.tobytes()).hexdigest(),
+        "split_note": collection.split_note,
+    }
 
 
 def results_of(result: TrainingResult) -> dict[str, Any]:
