@@ -36,7 +36,7 @@ DIRECTIONS = ("image_to_text", "text_to_image")
 @click.option("--methods", default="random,cca-sign,cca-itq,cfrh", show_default=True)
 @click.option("--bits", default="16,32,64,128", show_default=True)
 @click.option("--seeds", default="0,1,2", show_default=True)
-@click.option("--preset", help="Of the methods that have it.")
+@click.option("--preset", default="auto", show_default=True, help="Of methods that have it.")
 @click.option("--set", "settings", multiple=True, callback=changes, help="For gradient methods.")
 @click.option("--name", required=True, help="Of the result file.")
 @cache_option
@@ -48,7 +48,7 @@ def main(
     methods: str,
     bits: str,
     seeds: str,
-    preset: str | None,
+    preset: str,
     settings: dict[str, str],
     name: str,
     cache: str | None,
@@ -60,7 +60,7 @@ def main(
         methods.split(","), map(int, bits.split(",")), map(int, seeds.split(","))
     )
     for method, n_bits, seed in grid:
-        chosen = preset if preset in presets_of(method) else None
+        chosen = preset if preset in ("auto", *presets_of(method)) else None
         run = measure(
             loaded, split, cache, method=method, n_bits=n_bits, seed=seed, encoder=encoder,
             preset=chosen, settings=settings if is_trained(method) else {},

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from modalhash.artifacts import (
 from modalhash.data import Collection, write_splits
 from modalhash.encoders import Encoder, Features
 from modalhash.encoders import extract_features as extract_with
+from modalhash.encoders.bow import BagOfWordsTower
 from modalhash.encoders.devices import torch_device
+from modalhash.encoders.precomputed import PrecomputedTextTower
 from modalhash.errors import FeatureError, InputError
 from modalhash.methods import method_class
-from modalhash.methods.base import Needs
+from modalhash.methods.base import Method, Needs
 from modalhash.methods.settings import configured_method
 from modalhash.progress import Progress, silent
 from modalhash.training import TrainingData, TrainingPlan, TrainingResult, train_method
@@ -30,6 +32,7 @@ from modalhash.training import TrainingData, TrainingPlan, TrainingResult, train
 __all__ = ["extract_features", "train"]
 
 logger = logging.getLogger(__name__)
+SPARSITY_SAMPLE = 1000
 
 
 def extract_features(
@@ -86,7 +89,7 @@ def train(
     encoder: str = "offline",
     split: str = "train",
     seed: int = 0,
-    preset: str | None = None,
+    preset: str | None = "auto",
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -105,7 +108,8 @@ def train(
         encoder: a name in `modalhash.encoders.ENCODERS`.
         split: which items to learn from.
         seed: decides everything random.
-        preset: named settings of the method.
+        preset: named settings of the method; "auto" takes what suits the features and says so, None
+            the defaults.
         settings: changes to method and training settings, by name.
         resume: go on with an interrupted run in `output`; a finished one is returned as it is.
         overwrite: start anew where `output` holds a run; it is kept until features are ready.
@@ -124,7 +128,8 @@ def train(
         UnknownNameError, SettingError: if a name or a value is wrong.
         TrainingError: if the loss isn't finite; finished epochs are kept.
     """
-    the_method, training = configured_method(method_class(method), preset=preset, changes=settings)
+    asked = None if preset == "auto" else preset
+    the_method, training = configured_method(method_class(method), preset=asked, changes=settings)
     folder = None if output is None else Path(output)
     plan = TrainingPlan(the_method, training, n_bits, seed, torch_device(device), folder)
     collection = opened(collection, skip_bad, progress)
@@ -139,6 +144,12 @@ def train(
             "add labels.tsv, or choose an unsupervised method"
         )
     loaded = fitted_encoder(collection, encoder, split=split, device=device)
+    if preset == "auto":
+        preset = suited_preset(method_class(method), collection, loaded)
+        the_method, training = configured_method(
+            method_class(method), preset=preset, changes=settings
+        )
+        plan = replace(plan, method=the_method, settings=training)
     document: dict[str, Any] = {
         "modalhash": version("modalhash"),
         "method": method,
@@ -181,6 +192,19 @@ def train(
     )
     model = HashModel(result.hasher, record, device=device)
     return model if folder is None else save_model(model, folder)
+
+
+def suited_preset(method: type[Method], collection: Collection, encoder: Encoder) -> str | None:
+    """Return the preset that suits a collection's features, and say so in the log."""
+    is_sparse = isinstance(encoder.text, BagOfWordsTower)
+    if isinstance(encoder.text, PrecomputedTextTower) and "text" in collection.features:
+        sample = collection.features["text"][:SPARSITY_SAMPLE]
+        is_sparse = bool((sample == 0).mean() > 0.5)
+    preset = method.preset_for(has_sparse_texts=is_sparse)
+    if preset is not None:
+        kind = "sparse" if is_sparse else "dense"
+        logger.info("preset %s, as text features are %s (--preset names another)", preset, kind)
+    return preset
 
 
 def described_encoder(encoder: Encoder) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def run_demo(
             method=name,
             n_bits=n_bits,
             encoder=ENCODER,
-            preset=PRESET if name == METHOD else None,
+            preset=PRESET if name == METHOD else "auto",
             resume=True,
             **shared,
         )

@@ -30,7 +30,12 @@ from modalhash.cli.watching import watched
 @encoder_option
 @click.option("--split", default="train", show_default=True, help="Items to learn from.")
 @click.option("--seed", default=0, show_default=True, help="Decides everything random.")
-@click.option("--preset", help="Named settings of the method, see its page.")
+@click.option(
+    "--preset",
+    default="auto",
+    show_default=True,
+    help="Named settings of the method, see its page; auto takes what suits the features.",
+)
 @click.option(
     "--set",
     "settings",

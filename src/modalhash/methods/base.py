@@ -259,6 +259,15 @@ class Method(ABC):
     def __init__(self, settings: Any = None) -> None:
         self.settings = settings if settings is not None else self.settings_class()
 
+    @classmethod
+    def preset_for(cls, *, has_sparse_texts: bool) -> str | None:
+        """Return the preset that suits the features, or None for the defaults.
+
+        Args:
+            has_sparse_texts: whether text features are mostly zeros, as bags of words are.
+        """
+        return None
+
     @property
     def is_supervised(self) -> bool:
         """Whether labels take part in learning."""

@@ -155,9 +155,10 @@ DENSE: Mapping[str, Any] = {
 }
 """For dense text features and small collections (ours, chosen on icons dev and Flickr8k dev).
 
-The released siblings' SGD at 0.01 meets features of any length: on few and long ones it drives bits
-to constants in the first epochs and doesn't always bring them back. Sentence vectors also deserve
-more weight than bags of words, whose similarity is mostly whether any word is shared.
+The released siblings' SGD at 0.01 meets features of any length: on long ones it drives bits to
+constants in the first epochs and doesn't always bring them back, the less so the fewer bits or
+pairs there are (Flickr8k at 16 bits, icons at 64). Sentence vectors also deserve more weight than
+bags of words, whose similarity is mostly whether any word is shared.
 """
 
 
@@ -169,7 +170,12 @@ class Cfrh(GradientMethod):
     settings_class = CfrhSettings
     settings: CfrhSettings
     training = TrainingSettings(epochs=20)
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dense": DENSE}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dense": DENSE, "paper": {}}
+
+    @classmethod
+    def preset_for(cls, *, has_sparse_texts: bool) -> str | None:
+        """Return `paper` for bags of words, which its constants are for, else `dense`."""
+        return "paper" if has_sparse_texts else "dense"
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads of one hidden layer and two linear decoders."""
