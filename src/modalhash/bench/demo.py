@@ -20,7 +20,7 @@ from modalhash.progress import Progress, silent
 
 __all__ = ["DemoResult", "run_demo"]
 
-COLLECTION, ENCODER, METHOD, PRESET = "icons", "offline", "cfrh", "dense"
+COLLECTION, ENCODER, METHOD = "icons", "offline", "cfrh"
 FLOORS = ("random", "cca-sign")
 TEXT_QUERIES = (
     "a hot drink",
@@ -90,7 +90,6 @@ def run_demo(
             method=name,
             n_bits=n_bits,
             encoder=ENCODER,
-            preset=PRESET if name == METHOD else "auto",
             resume=True,
             **shared,
         )
