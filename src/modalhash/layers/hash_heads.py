@@ -20,6 +20,9 @@ __all__ = ["HashHead", "LinearHead", "MlpHead", "build_head"]
 class HashHead(nn.Module, ABC):
     """From features to relaxed codes; the sign of its output is the code."""
 
+    reads_tokens: bool = False
+    """Whether it reads content tokens besides pooled features."""
+
     @abstractmethod
     def forward(self, features: ModalityFeatures) -> Tensor:
         """Return (n, b) relaxed codes, unbounded; methods squash them as their papers say."""

@@ -246,6 +246,9 @@ class Method(ABC):
         needs: what it must be given beyond pooled features.
         training: its default training settings.
         presets: named changes to method and training settings, each with its reason in the docs.
+        ablations: plain name ("without the graph") to the changes of settings that turn one named
+            part off.
+        smallest_batch: fewest pairs of a batch that the objective is defined for.
         settings: the method's own frozen settings.
     """
 
@@ -254,6 +257,8 @@ class Method(ABC):
     needs: ClassVar[frozenset[Needs]] = frozenset()
     training: ClassVar[TrainingSettings] = TrainingSettings()
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    smallest_batch: ClassVar[int] = 1
     settings_class: ClassVar[type[Any]]
 
     def __init__(self, settings: Any = None) -> None:
