@@ -43,6 +43,8 @@ def made_hasher(n_bits: int = 16) -> Hasher:
 class TokenHead(HashHead):
     """The mean of an item's real tokens."""
 
+    reads_tokens = True
+
     def forward(self, features: ModalityFeatures) -> Tensor:
         assert features.tokens is not None
         assert features.token_mask is not None
@@ -201,3 +203,29 @@ def test_a_damaged_hasher_is_refused() -> None:
     message = f"the model describes towers this version can't build: {spec}"
     with pytest.raises(ArtifactError, match=f"^{re.escape(message)}$"):
         Hasher.from_spec(spec)
+
+
+def test_padding_and_longer_batch_mates_change_no_row() -> None:
+    tower = HashTower(FeatureScaling(ScalingRule.UNIT, 4), TokenHead())
+    pooled = made_features(6, 4)
+    tokens = np.random.default_rng(0).normal(size=(6, 5, 3)).astype(np.float32)
+    mask = np.arange(5) < np.array([5, 1, 3, 2, 4, 5])[:, None]
+    expected = tower.relaxed(pooled, tokens, mask)
+    # Longer batch mates, and rubbish where no token is.
+    longer = np.full((7, 40, 3), 1e9, np.float32)
+    longer[:6, :5], longer[6] = tokens, 1.0
+    longer_mask = np.zeros((7, 40), np.bool_)
+    longer_mask[:6, :5], longer_mask[6] = mask, True
+    found = tower.relaxed(np.concatenate([pooled, pooled[:1]]), longer, longer_mask)
+    assert_array_equal(found[:6], expected)
+    assert_allclose(found[6], np.ones(3), rtol=0, atol=1e-6)
+
+
+def test_a_head_of_tokens_refuses_pooled_features_alone() -> None:
+    tower = HashTower(FeatureScaling(ScalingRule.UNIT, 4), TokenHead())
+    message = (
+        "the model reads content tokens, but only pooled features are given: extract them with "
+        "tokens, and give `tokens` and `token_mask` too"
+    )
+    with pytest.raises(FeatureError, match=f"^{re.escape(message)}$"):
+        tower.relaxed(made_features(2, 4))

@@ -19,6 +19,8 @@ __all__ = ["CaptionUse", "CollectionCodes"]
 
 CaptionUse = Literal["first", "all"]
 ENCODE_ROWS = 8192
+TOKEN_ROWS = 512
+"""Rows encoded at once, without and with content tokens."""
 
 
 class CollectionCodes:
@@ -52,7 +54,11 @@ class CollectionCodes:
         check_input(model, collection)
         self.model, self.collection, self.captions = model, collection, captions
         self.features = extract_features(
-            collection, model.encoder, cache_folder=cache_folder, progress=progress
+            collection,
+            model.encoder,
+            cache_folder=cache_folder,
+            with_tokens=model.hasher.reads_tokens,
+            progress=progress,
         )
 
     def image(self, items: Positions) -> Codes:
@@ -65,9 +71,15 @@ class CollectionCodes:
 
     def codes(self, table: FeatureTable, rows: Positions, modality: Modality) -> Codes:
         """Return the codes of some rows of a table, block by block."""
-        blocks = [
-            self.model.encode_features(table.pooled(part), modality) for part in blocks_of(rows)
-        ]
+        with_tokens = self.model.tower(modality).head.reads_tokens
+        blocks = []
+        for part in blocks_of(rows, TOKEN_ROWS if with_tokens else ENCODE_ROWS):
+            tokens, mask = table.tokens(part) if with_tokens else (None, None)
+            blocks.append(
+                self.model.encode_features(
+                    table.pooled(part), modality, tokens=tokens, token_mask=mask
+                )
+            )
         nothing = np.zeros((0, code_width(self.model.n_bits)), np.uint8)
         return np.concatenate([nothing, *blocks])
 
@@ -80,10 +92,10 @@ class CollectionCodes:
         return np.concatenate([np.zeros(0, np.int64), *ranges])
 
 
-def blocks_of(rows: Positions) -> Iterator[Positions]:
-    """Yield the rows in blocks."""
-    for start in range(0, len(rows), ENCODE_ROWS):
-        yield rows[start : start + ENCODE_ROWS]
+def blocks_of(rows: Positions, n_rows: int) -> Iterator[Positions]:
+    """Yield the rows in blocks of up to `n_rows`."""
+    for start in range(0, len(rows), n_rows):
+        yield rows[start : start + n_rows]
 
 
 def check_input(model: HashModel, collection: Collection) -> None:

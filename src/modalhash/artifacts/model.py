@@ -1,7 +1,7 @@
 """A trained model: hasher, encoder and where it came from; safetensors and JSON, no pickle."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from importlib.metadata import version
@@ -16,10 +16,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from modalhash.artifacts.card import model_card
-from modalhash.codes import Codes
+from modalhash.codes import Codes, binarise, code_width, pack
 from modalhash.data import Modality
 from modalhash.data.pictures import read_picture, upright_rgb
-from modalhash.encoders import Encoder, load_encoder
+from modalhash.encoders import Encoder, TowerOutput, load_encoder
 from modalhash.errors import ArtifactError, CollectionError, DamagedArtifactError, InputError
 from modalhash.files import read_json, sealed, write_bytes, write_json, write_text
 from modalhash.methods.hasher import Hasher, HashTower
@@ -130,9 +130,10 @@ class HashModel:
         for place, text in enumerate(texts):
             if not text.strip():
                 raise InputError(f"texts[{place}] is empty: give at least one word")
+        with_tokens = self.hasher.text.head.reads_tokens
         # One at a time: batch mates must not reach a feature, not even by rounding.
-        pooled = [self.encoder.text.encode([text]).pooled for text in texts]
-        return self.encode_features(stacked(pooled, self.hasher.text.width), "text")
+        outputs = (self.encoder.text.encode([text], with_tokens=with_tokens) for text in texts)
+        return self.encode_outputs(outputs, "text")
 
     def encode_images(self, images: Sequence[Path | str | Image.Image]) -> Codes:
         """Encode pictures.
@@ -149,35 +150,65 @@ class HashModel:
             FeatureError: if the model was trained on arrays (encoder `precomputed`).
         """
         require_list("images", images)
+        tower, with_tokens = self.encoder.image, self.hasher.image.head.reads_tokens
         pictures = (open_picture(image) for image in images)
-        pooled = [
-            self.encoder.image.encode([self.encoder.image.prepare(picture)]).pooled
-            for picture in pictures
-        ]
-        return self.encode_features(stacked(pooled, self.hasher.image.width), "image")
+        outputs = (
+            tower.encode([tower.prepare(picture)], with_tokens=with_tokens) for picture in pictures
+        )
+        return self.encode_outputs(outputs, "image")
 
-    def encode_features(self, features: NDArray[np.floating[Any]], modality: Modality) -> Codes:
+    def encode_outputs(self, outputs: Iterable[TowerOutput], modality: Modality) -> Codes:
+        """Encode what the model's encoder gave, output by output, (n, p) uint8."""
+        codes = [
+            self.encode_features(one.pooled, modality, tokens=one.tokens, token_mask=one.token_mask)
+            for one in outputs
+        ]
+        return np.concatenate([np.zeros((0, code_width(self.n_bits)), np.uint8), *codes])
+
+    def encode_features(
+        self,
+        features: NDArray[np.floating[Any]],
+        modality: Modality,
+        *,
+        tokens: NDArray[np.floating[Any]] | None = None,
+        token_mask: NDArray[np.bool_] | None = None,
+    ) -> Codes:
         """Encode features that the model's encoder made.
 
         Args:
-            features: (n, d), finite.
+            features: (n, d) pooled features, finite.
             modality: whose they are.
+            tokens: (n, t, w) content tokens, if the model reads them.
+            token_mask: (n, t) bool with them, True where a token is real.
 
         Returns:
             (n, p) uint8.
 
         Raises:
-            FeatureError: if the width isn't the model's, or a value isn't finite or too large for
-                the dtype that features were stored in.
+            FeatureError: if the width isn't the model's, a value isn't finite or too large for
+                the dtype that features were stored in, or tokens are read and not given.
             InputError: if there is no such modality.
         """
-        return self.tower(modality).encode(self.rounded(features, modality))
+        return pack(
+            binarise(
+                self.relaxed_features(features, modality, tokens=tokens, token_mask=token_mask)
+            )
+        )
 
     def relaxed_features(
-        self, features: NDArray[np.floating[Any]], modality: Modality
+        self,
+        features: NDArray[np.floating[Any]],
+        modality: Modality,
+        *,
+        tokens: NDArray[np.floating[Any]] | None = None,
+        token_mask: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float32]:
         """Return the relaxed codes of features, (n, b) float32; see `encode_features`."""
-        return self.tower(modality).relaxed(self.rounded(features, modality))
+        return self.tower(modality).relaxed(
+            self.rounded(features, modality),
+            None if tokens is None else self.rounded(tokens, modality),
+            token_mask,
+        )
 
     def tower(self, modality: Modality) -> HashTower:
         """Return the tower of one modality.
@@ -206,11 +237,6 @@ def require_list(name: str, values: object) -> None:
     """
     if isinstance(values, str | Path | Image.Image):
         raise InputError(f"{name} is a single {type(values).__name__}: give a list, [{name}]")
-
-
-def stacked(rows: Sequence[NDArray[np.float32]], width: int) -> NDArray[np.float32]:
-    """Return the rows as one (n, d) array, n may be 0."""
-    return np.concatenate(rows) if rows else np.zeros((0, width), np.float32)
 
 
 def open_picture(image: Path | str | Image.Image) -> Image.Image:

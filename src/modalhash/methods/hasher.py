@@ -1,6 +1,6 @@
 """What every method ends as: two towers from features to codes, one modality at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ __all__ = ["HashTower", "Hasher"]
 CHUNK = 256
 """Rows encoded at a time. Each chunk is filled up to this size, so that a row meets the same
 arithmetic alone as among others and its code can't depend on batch mates."""
+TOKEN_STEP = 16
+"""Token places come in multiples of this, decided by each row's own tokens, for the same reason."""
 
 
 class HashTower(nn.Module):
@@ -58,8 +60,14 @@ class HashTower(nn.Module):
             (n, b) float32. A row's values depend on that row alone.
 
         Raises:
-            FeatureError: if the width differs from the model's, or a value isn't finite.
+            FeatureError: if the width differs from the model's, a value isn't finite, or the head
+                reads tokens and none are given.
         """
+        if self.head.reads_tokens and (tokens is None or token_mask is None):
+            raise FeatureError(
+                "the model reads content tokens, but only pooled features are given: extract them "
+                "with tokens, and give `tokens` and `token_mask` too"
+            )
         if pooled.ndim != 2 or pooled.shape[1] != self.width:
             raise FeatureError(
                 f"features have shape {pooled.shape}, the model takes (n, {self.width}): "
@@ -68,12 +76,35 @@ class HashTower(nn.Module):
         if not np.isfinite(pooled).all():
             row = int(np.flatnonzero(~np.isfinite(pooled).all(axis=1))[0])
             raise FeatureError(f"features hold NaN or infinity, first in row {row}")
+        return self.apply_by_rows(self, self.n_bits, pooled, tokens, token_mask)
+
+    def apply_by_rows(
+        self,
+        function: Callable[[ModalityFeatures], Tensor],
+        width: int,
+        pooled: NDArray[np.float32],
+        tokens: NDArray[np.float32] | None = None,
+        token_mask: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return what a function of features gives, so that each row's result is its own.
+
+        Args:
+            function: from unscaled features of n items to (n, `width`), row by row.
+            width: of its result.
+            pooled: (n, d) float32, unscaled; n may be 0.
+            tokens: (n, t, w) float32, or None.
+            token_mask: (n, t) bool with them.
+
+        Returns:
+            (n, width) float32.
+        """
+        made = np.zeros((len(pooled), width), np.float32)
+        device = self.scaling.mean.device
         with torch.inference_mode():
-            parts = [
-                self(batch)[:used].cpu().numpy()
-                for batch, used in chunks(pooled, tokens, token_mask, self.scaling.mean.device)
-            ]
-        return np.concatenate(parts) if parts else np.zeros((0, self.n_bits), np.float32)
+            for rows, length in same_length(len(pooled), token_mask):
+                batch = chunk(rows, length, pooled, tokens, token_mask, device=device)
+                made[rows] = function(batch)[: len(rows)].cpu().numpy()
+        return made
 
     @property
     def n_bits(self) -> int:
@@ -126,6 +157,11 @@ class Hasher(nn.Module):
         """Number of bits b of both towers' codes."""
         return self.image.n_bits
 
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether a head reads content tokens besides pooled features."""
+        return self.image.head.reads_tokens or self.text.head.reads_tokens
+
     def spec(self) -> dict[str, Any]:
         """Return both towers' descriptions, as JSON."""
         return {"image": self.image.spec(), "text": self.text.spec()}
@@ -143,26 +179,50 @@ class Hasher(nn.Module):
         raise ArtifactError(f"the model describes towers this version can't build: {dict(spec)}")
 
 
-def chunks(
+def same_length(
+    n_rows: int, token_mask: NDArray[np.bool_] | None
+) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Yield up to `CHUNK` rows at a time that have room for their tokens in the same length.
+
+    Args:
+        n_rows: n.
+        token_mask: (n, t) bool, or None.
+
+    Yields:
+        Row numbers, and the length: a multiple of `TOKEN_STEP`, 0 without tokens.
+    """
+    lengths = np.zeros(n_rows, np.int64)
+    if token_mask is not None and token_mask.shape[1]:
+        places = np.arange(1, token_mask.shape[1] + 1)
+        lengths = -(-(token_mask * places).max(axis=1) // TOKEN_STEP) * TOKEN_STEP
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        for start in range(0, len(rows), CHUNK):
+            yield rows[start : start + CHUNK], int(length)
+
+
+def chunk(
+    rows: NDArray[np.int64],
+    length: int,
     pooled: NDArray[np.float32],
     tokens: NDArray[np.float32] | None,
     token_mask: NDArray[np.bool_] | None,
+    *,
     device: torch.device,
-) -> Iterator[tuple[ModalityFeatures, int]]:
-    """Yield features in chunks filled up to `CHUNK` rows by zeros, and how many rows are real."""
-
-    def part(array: NDArray[Any] | None, start: int) -> Tensor | None:
-        if array is None:
-            return None
-        filled = np.zeros((CHUNK, *array.shape[1:]), array.dtype)
-        rows = array[start : start + CHUNK]
-        filled[: len(rows)] = rows
-        return torch.from_numpy(filled).to(device)
-
-    for start in range(0, len(pooled), CHUNK):
-        batch = part(pooled.astype(np.float32, copy=False), start)
-        assert batch is not None
-        yield (
-            ModalityFeatures(batch, part(tokens, start), part(token_mask, start)),
-            min(CHUNK, len(pooled) - start),
-        )
+) -> ModalityFeatures:
+    """Return the features of some rows, filled up by zeros to `CHUNK` rows and `length` tokens."""
+    filled = np.zeros((CHUNK, pooled.shape[1]), np.float32)
+    filled[: len(rows)] = pooled[rows]
+    if tokens is None or token_mask is None:
+        return ModalityFeatures(torch.from_numpy(filled).to(device))
+    length = max(length, TOKEN_STEP)
+    used = min(length, tokens.shape[1])
+    filled_tokens = np.zeros((CHUNK, length, tokens.shape[2]), np.float32)
+    filled_tokens[: len(rows), :used] = tokens[rows, :used]
+    mask = np.zeros((CHUNK, length), np.bool_)
+    mask[: len(rows), :used] = token_mask[rows, :used]
+    return ModalityFeatures(
+        torch.from_numpy(filled).to(device),
+        torch.from_numpy(filled_tokens).to(device),
+        torch.from_numpy(mask).to(device),
+    )

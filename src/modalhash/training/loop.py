@@ -32,7 +32,12 @@ from modalhash.progress import Progress, silent
 from modalhash.training.checkpoints import Checkpoint, Checkpoints
 from modalhash.training.optimisers import make_optimiser, optimiser_tensors, restore_optimiser
 from modalhash.training.pairs import Pairs, TrainingData
-from modalhash.training.requirements import check_needs, check_sizes
+from modalhash.training.requirements import (
+    check_needs,
+    check_sizes,
+    warn_of_unlabelled,
+    warn_of_zeros,
+)
 from modalhash.training.schedules import rate_factor
 from modalhash.training.validation import constant_bits, pair_recall, warn_of_collapse
 
@@ -122,6 +127,8 @@ def train_method(
         plan = replace(plan, device=torch.device("cpu"), settings=whole)
     kept, held = data.without(plan.settings.validation_share, plan.seed)
     check_sizes(kept, held, plan.settings.validation_share)
+    if kept.labels is not None:
+        warn_of_unlabelled(kept.labels, kept.items)
     with seeded(plan.seed, plan.device):
         pairs = scaled_pairs(plan, kept)
         shapes = feature_shapes(plan, kept, pairs)
@@ -307,6 +314,8 @@ def scaled_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
         FeatureScaling(ScalingRule.NONE, data.text.width),
         torch.device("cpu"),
     )
+    for modality, rows in count_zero_rows(raw).items():
+        warn_of_zeros(rows, raw.n_pairs, modality)
     image_scaling.fit(batch.image.pooled for batch in raw.batches(SCALING_BATCH))
     text_scaling.fit(batch.text.pooled for batch in raw.batches(SCALING_BATCH))
     return Pairs(
@@ -316,6 +325,15 @@ def scaled_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
         text_scaling.to(plan.device),
         plan.device,
     )
+
+
+def count_zero_rows(pairs: Pairs) -> dict[str, int]:
+    """Return how many pairs have image features, and text features, of nothing but zeros."""
+    counts = {"image": 0, "text": 0}
+    for batch in pairs.batches(SCALING_BATCH):
+        counts["image"] += int((batch.image.pooled == 0).all(dim=1).sum())
+        counts["text"] += int((batch.text.pooled == 0).all(dim=1).sum())
+    return counts
 
 
 def feature_shapes(plan: TrainingPlan, data: TrainingData, pairs: Pairs) -> FeatureShapes:

@@ -1,5 +1,7 @@
 """What data must hold before a method can be trained on it."""
 
+import logging
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,8 +10,9 @@ from modalhash.methods.base import CaptionChoice, Method, Needs, TrainingSetting
 from modalhash.training.pairs import TrainingData
 from modalhash.training.validation import RECALL_AT
 
-__all__ = ["check_needs", "check_sizes"]
+__all__ = ["check_needs", "check_sizes", "warn_of_unlabelled", "warn_of_zeros"]
 
+logger = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
 
 
@@ -37,6 +40,39 @@ def check_needs(method: Method, settings: TrainingSettings, data: TrainingData) 
                 f"captions is mean, but {method.title} reads tokens, which have no mean: "
                 "choose random, first or all"
             )
+    smallest, size = method.smallest_batch, settings.batch_size
+    if size < smallest or 0 < len(data.items) < smallest:
+        what, count = (
+            ("batch_size", size) if size < smallest else ("training items", len(data.items))
+        )
+        raise SettingError(
+            f"{what}: {count}, but {method.title} compares the pairs of a batch with each other "
+            f"and needs at least {smallest}"
+        )
+
+
+def warn_of_unlabelled(labels: NDArray[np.uint8], items: Rows) -> None:
+    """Log how many training items have no label at all, if any."""
+    count = int((labels[items].sum(axis=1) == 0).sum())
+    if count:
+        logger.warning(
+            "%d of %d training items have no label: they count as similar to nothing but "
+            "themselves",
+            count,
+            len(items),
+        )
+
+
+def warn_of_zeros(n_zeros: int, n_rows: int, modality: str) -> None:
+    """Log how many training rows hold nothing but zeros, if any, as texts without known words."""
+    if n_zeros:
+        logger.warning(
+            "%d of %d training %s rows are all zeros: they are similar to nothing and teach "
+            "nothing",
+            n_zeros,
+            n_rows,
+            modality,
+        )
 
 
 def check_sizes(kept: TrainingData, held: Rows, share: float) -> None:
