@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, Distances, check_codes, code_width
+from modalhash.codes import Codes, check_codes, code_width
 from modalhash.errors import (
     ArtifactError,
     DamagedArtifactError,
@@ -44,42 +44,15 @@ from modalhash.index.folder import (
 )
 from modalhash.index.ids import IdColumn, IntegerIds, Positions, TextIds, id_column
 from modalhash.index.items import ItemStore, shown
+from modalhash.index.searchers import Neighbours, RaggedNeighbours
 
-__all__ = ["EmbeddedIndex", "Neighbours", "RaggedNeighbours"]
+__all__ = ["EmbeddedIndex"]
 
 OPENING_TRIES = 5
 ID_COLUMNS: Mapping[IdKind, tuple[type[IdColumn], tuple[str, ...]]] = {
     IdKind.INTEGER: (IntegerIds, ("ids",)),
     IdKind.TEXT: (TextIds, ("id_ends", "id_text")),
 }
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """The k nearest rows of each query.
-
-    Attributes:
-        positions: (q, k) int64 rows of the database codes.
-        distances: (q, k) int32; by distance, then by position.
-    """
-
-    positions: Positions
-    distances: Distances
-
-
-@dataclass(frozen=True)
-class RaggedNeighbours:
-    """All rows within a radius of each query.
-
-    Attributes:
-        starts: (q + 1,) int64, as in `RadiusHits`.
-        positions: (t,) int64 rows of the database codes.
-        distances: (t,) int32; within a query by distance, then by position.
-    """
-
-    starts: NDArray[np.int64]
-    positions: Positions
-    distances: Distances
 
 
 @dataclass(frozen=True)

@@ -5,29 +5,31 @@ from typing import final
 import numpy as np
 
 from modalhash.codes import Codes, hamming_distances
-from modalhash.index.embedded import EmbeddedIndex, Neighbours, RaggedNeighbours
+from modalhash.index.embedded import EmbeddedIndex
+from modalhash.index.scan import ScanSearcher
+from modalhash.index.searchers import Neighbours, RaggedNeighbours
 
-__all__ = ["ExactIndex"]
+__all__ = ["ExactIndex", "ExactSearcher"]
 
 BLOCK_ITEMS = 1 << 16
 BLOCK_QUERIES = 64
 
 
 @final
-class ExactIndex(EmbeddedIndex):
+class ExactSearcher(ScanSearcher):
     """Compare each query with each code, a block at a time.
 
     Example:
         >>> from modalhash.codes import pack
-        >>> index = ExactIndex.build(["a", "b", "c"], pack([[1, 1], [1, -1], [-1, -1]]), 2)
-        >>> index.search(pack([[1, 1]]), k=2)[0]
-        QueryHits(ids=array(['a', 'b'], dtype=object), distances=array([0, 1], dtype=int32))
+        >>> searcher = ExactSearcher(pack([[1, 1], [1, -1], [-1, -1]]))
+        >>> searcher.nearest(pack([[1, 1]]), 2).distances
+        array([[0, 1]], dtype=int32)
     """
 
     kind = "exact"
 
-    def nearest(self, database_codes: Codes, query_codes: Codes, top_k: int) -> Neighbours:
-        """Find the nearest rows of each query; see `EmbeddedIndex.nearest`."""
+    def scan_nearest(self, database_codes: Codes, query_codes: Codes, top_k: int) -> Neighbours:
+        """Find the nearest rows of each query; see `Searcher.nearest`."""
         n_items = len(database_codes)
         found = []
         for first_query in range(0, len(query_codes), BLOCK_QUERIES):
@@ -43,8 +45,10 @@ class ExactIndex(EmbeddedIndex):
         keys = np.concatenate(found)
         return Neighbours(keys % n_items, (keys // n_items).astype(np.int32))
 
-    def within(self, database_codes: Codes, query_codes: Codes, radius: int) -> RaggedNeighbours:
-        """Find all rows within a radius of each query; see `EmbeddedIndex.within`."""
+    def scan_within(
+        self, database_codes: Codes, query_codes: Codes, radius: int
+    ) -> RaggedNeighbours:
+        """Find all rows within a radius of each query; see `Searcher.within`."""
         found = []
         for first_query in range(0, len(query_codes), BLOCK_QUERIES):
             queries = query_codes[first_query : first_query + BLOCK_QUERIES]
@@ -67,3 +71,18 @@ def smallest(
     if keys.shape[1] <= top_k:
         return keys
     return np.partition(keys, top_k - 1, axis=1)[:, :top_k]
+
+
+@final
+class ExactIndex(EmbeddedIndex):
+    """An index of one segment that is searched so."""
+
+    kind = "exact"
+
+    def nearest(self, database_codes: Codes, query_codes: Codes, top_k: int) -> Neighbours:
+        """Find the nearest rows of each query; see `EmbeddedIndex.nearest`."""
+        return ExactSearcher(database_codes).nearest(query_codes, top_k)
+
+    def within(self, database_codes: Codes, query_codes: Codes, radius: int) -> RaggedNeighbours:
+        """Find all rows within a radius of each query; see `EmbeddedIndex.within`."""
+        return ExactSearcher(database_codes).within(query_codes, radius)

@@ -8,9 +8,11 @@ import faiss
 import numpy as np
 
 from modalhash.codes import Codes
-from modalhash.index.embedded import EmbeddedIndex, Neighbours, RaggedNeighbours
+from modalhash.index.embedded import EmbeddedIndex
+from modalhash.index.scan import ScanSearcher
+from modalhash.index.searchers import Neighbours, RaggedNeighbours
 
-__all__ = ["FaissFlatIndex"]
+__all__ = ["FaissFlatIndex", "FlatSearcher", "threads_for"]
 
 ONE_THREAD_BYTES = 1 << 23
 """Scans of up to so many bytes (about a millisecond) are left to one thread."""
@@ -19,7 +21,7 @@ kernels: Any = faiss  # what SWIG makes has no types
 
 
 @final
-class FaissFlatIndex(EmbeddedIndex):
+class FlatSearcher(ScanSearcher):
     """Scan all codes with the kernels of FAISS's `IndexBinaryFlat`.
 
     The kernels run on our own array, so that the codes of an opened index stay mapped and exist
@@ -28,15 +30,15 @@ class FaissFlatIndex(EmbeddedIndex):
 
     Example:
         >>> from modalhash.codes import pack
-        >>> index = FaissFlatIndex.build([7, 8, 9], pack([[1, 1], [1, -1], [-1, -1]]), 2)
-        >>> index.search(pack([[1, 1]]), k=2)[0]
-        QueryHits(ids=array([7, 8]), distances=array([0, 1], dtype=int32))
+        >>> searcher = FlatSearcher(pack([[1, 1], [1, -1], [-1, -1]]))
+        >>> searcher.nearest(pack([[1, 1]]), 2).distances
+        array([[0, 1]], dtype=int32)
     """
 
     kind = "flat"
 
-    def nearest(self, database_codes: Codes, query_codes: Codes, top_k: int) -> Neighbours:
-        """Find the nearest rows of each query; see `EmbeddedIndex.nearest`."""
+    def scan_nearest(self, database_codes: Codes, query_codes: Codes, top_k: int) -> Neighbours:
+        """Find the nearest rows of each query; see `Searcher.nearest`."""
         with threads_for(query_codes, database_codes):
             distances, positions = faiss.knn_hamming(query_codes, database_codes, top_k)
         # FAISS orders by distance and promises nothing within a tie.
@@ -45,8 +47,10 @@ class FaissFlatIndex(EmbeddedIndex):
             keys % len(database_codes), (keys // len(database_codes)).astype(np.int32)
         )
 
-    def within(self, database_codes: Codes, query_codes: Codes, radius: int) -> RaggedNeighbours:
-        """Find all rows within a radius of each query; see `EmbeddedIndex.within`."""
+    def scan_within(
+        self, database_codes: Codes, query_codes: Codes, radius: int
+    ) -> RaggedNeighbours:
+        """Find all rows within a radius of each query; see `Searcher.within`."""
         n_queries = len(query_codes)
         found = faiss.RangeSearchResult(n_queries)
         with threads_for(query_codes, database_codes):
@@ -85,3 +89,18 @@ def threads_for(query_codes: Codes, database_codes: Codes) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(n_threads)
+
+
+@final
+class FaissFlatIndex(EmbeddedIndex):
+    """An index of one segment that is searched so."""
+
+    kind = "flat"
+
+    def nearest(self, database_codes: Codes, query_codes: Codes, top_k: int) -> Neighbours:
+        """Find the nearest rows of each query; see `EmbeddedIndex.nearest`."""
+        return FlatSearcher(database_codes).nearest(query_codes, top_k)
+
+    def within(self, database_codes: Codes, query_codes: Codes, radius: int) -> RaggedNeighbours:
+        """Find all rows within a radius of each query; see `EmbeddedIndex.within`."""
+        return FlatSearcher(database_codes).within(query_codes, radius)
