@@ -2,17 +2,28 @@
 
 from modalhash.layers.canonical_correlation import CanonicalMaps, canonical_maps
 from modalhash.layers.feature_scaling import FeatureScaling, ScalingRule
-from modalhash.layers.hash_heads import HashHead, LinearHead, MlpHead, build_head
+from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
+from modalhash.layers.hash_heads import GeluHead, HashHead, LinearHead, MlpHead, build_head
 from modalhash.layers.modality_features import ModalityFeatures
+from modalhash.layers.token_trunk import TokenTrunk, TrunkHead, TrunkKind, trunk_from_spec
 
 __all__ = [
+    "AssignNorm",
     "CanonicalMaps",
     "FeatureScaling",
+    "GeluHead",
+    "GhostVlad",
     "HashHead",
     "LinearHead",
+    "LocalEmbeddings",
     "MlpHead",
     "ModalityFeatures",
+    "ProjectionNorm",
     "ScalingRule",
+    "TokenTrunk",
+    "TrunkHead",
+    "TrunkKind",
     "build_head",
     "canonical_maps",
+    "trunk_from_spec",
 ]

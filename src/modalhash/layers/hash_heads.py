@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from modalhash.errors import ArtifactError, SettingError
 from modalhash.layers.modality_features import ModalityFeatures
 
-__all__ = ["HashHead", "LinearHead", "MlpHead", "build_head"]
+__all__ = ["GeluHead", "HashHead", "LinearHead", "MlpHead", "build_head"]
 
 
 class HashHead(nn.Module, ABC):
@@ -106,6 +106,58 @@ class MlpHead(HashHead):
         return {"kind": "mlp", "widths": list(self.widths), "dropout": self.dropout}
 
 
+class GeluHead(HashHead):
+    """An affine map, layer normalisation and GELU, and an affine map to codes.
+
+    Args:
+        widths: input width, hidden width, number of bits.
+        dropout: share of hidden units dropped in training, in [0, 1).
+        input_dropout: share of features dropped in training, in [0, 1).
+
+    Raises:
+        SettingError: if there aren't three positive widths, or a dropout is out of range.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], *, dropout: float = 0.0, input_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        is_share = all(0 <= share < 1 for share in (dropout, input_dropout))
+        if len(widths) != 3 or min(widths) < 1 or not is_share:
+            raise SettingError(
+                "a GELU hash head needs three positive widths and dropouts in [0, 1), got widths "
+                f"{tuple(widths)}, dropout {dropout} and input_dropout {input_dropout}"
+            )
+        self.widths, self.dropout, self.input_dropout = tuple(widths), dropout, input_dropout
+        self.layers = nn.Sequential(
+            nn.Dropout(input_dropout),
+            nn.Linear(widths[0], widths[1]),
+            nn.LayerNorm(widths[1]),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(widths[1], widths[2]),
+        )
+
+    def forward(self, features: ModalityFeatures) -> Tensor:
+        """Return (n, b) relaxed codes."""
+        relaxed: Tensor = self.layers(features.pooled)
+        return relaxed
+
+    @property
+    def n_bits(self) -> int:
+        """Number of bits b."""
+        return self.widths[-1]
+
+    def spec(self) -> dict[str, Any]:
+        """Return kind, widths and dropouts."""
+        return {
+            "kind": "gelu",
+            "widths": list(self.widths),
+            "dropout": self.dropout,
+            "input_dropout": self.input_dropout,
+        }
+
+
 def build_head(spec: Mapping[str, Any]) -> HashHead:
     """Make a head of the shape that `spec` describes; its weights are fresh.
 
@@ -123,6 +175,21 @@ def build_head(spec: Mapping[str, Any]) -> HashHead:
             "dropout": float() | int() as dropout,
         } if are_sizes(*widths) and 0 <= dropout < 1:
             return MlpHead(widths, dropout=dropout)
+        case {"kind": "token", "trunk": dict(trunk), "head": dict(head)}:
+            # Imported here, since trunks are made of hash heads.
+            from modalhash.layers.token_trunk import trunk_head_from_spec
+
+            return trunk_head_from_spec(trunk, head)
+        case {
+            "kind": "gelu",
+            "widths": [_, _, _] as widths,
+            "dropout": float() | int() as dropout,
+            "input_dropout": float() | int() as input_dropout,
+        } if (
+            are_sizes(*widths)
+            and 0 <= min(dropout, input_dropout) <= max(dropout, input_dropout) < 1
+        ):
+            return GeluHead(widths, dropout=dropout, input_dropout=input_dropout)
     raise ArtifactError(f"the model describes a hash head this version can't build: {dict(spec)}")
 
 
