@@ -20,6 +20,8 @@ COMMANDS = {
     "encode": "Write the codes of a collection.",
     "evaluate": "Measure a model as the literature does.",
     "score": "Measure codes that any program made.",
+    "bench": "Train methods side by side: one table.",
+    "ablate": "Turn off each part of a method, and see what it is worth.",
     "index": "Make a collection searchable.",
     "search": "Find pictures by words, texts by a picture.",
 }

@@ -15,6 +15,7 @@ from modalhash.cli.options import (
     split_options,
 )
 from modalhash.cli.watching import watched
+from modalhash.methods import METHODS
 
 
 @click.command(
@@ -23,9 +24,7 @@ from modalhash.cli.watching import watched
 )
 @click.argument("collection")
 @click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Run folder.")
-@click.option(
-    "--method", default="cfrh", show_default=True, help="cfrh; floors: random, cca-sign, cca-itq."
-)
+@click.option("--method", default="cfrh", show_default=True, help=f"{', '.join(METHODS)}.")
 @click.option("--bits", default=64, show_default=True, help="Bits of a code.")
 @encoder_option
 @click.option("--split", default="train", show_default=True, help="Items to learn from.")

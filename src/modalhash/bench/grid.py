@@ -1,0 +1,269 @@
+"""Many training runs measured alike: what to run, one at a time or in worker processes, resumed.
+
+A task is one training and one measurement. Its result is a file of its own, named by everything
+that decides it, so that a killed bench goes on where it stood and a larger one reuses a smaller.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from modalhash.api.learning import train
+from modalhash.api.measuring import evaluate
+from modalhash.api.opening import opened
+from modalhash.data import Collection
+from modalhash.errors import InputError, ModalhashError
+from modalhash.files import read_json, write_json
+from modalhash.metrics import Report
+from modalhash.progress import Progress, silent
+
+__all__ = ["MEASURES", "Outcome", "Place", "Task", "Variant", "measured_values", "run_grid"]
+
+FORMAT = 1
+logger = logging.getLogger(__name__)
+
+MEASURES = (
+    ("MAP@50, shared label", "map", "shared_label", 50),
+    ("MAP@50, Jaccard >= 0.5", "map", "jaccard", 50),
+    ("recall@10 by pair", "recall", "pair", 10),
+    ("MAP, whole list, shared label", "map", "shared_label", None),
+)
+"""Title, measure, relevance and cut-off of what is kept of every run, for both directions."""
+DIRECTIONS = ("image_to_text", "text_to_image")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a table: a method with its settings.
+
+    Attributes:
+        name: of the row.
+        method: in the table of methods.
+        settings: changes to its settings, by name.
+        preset: of the method, "auto" or "" for its defaults.
+        hug: "", or how it is hugged.
+    """
+
+    name: str
+    method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    preset: str = "auto"
+    hug: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where methods are measured.
+
+    Attributes:
+        collection: what `load_collection` takes.
+        encoder: makes the features; "auto" is `offline`, or `precomputed` where there are features
+            only.
+        split: the queries; "auto" is `test` if there is such a split, else `dev`.
+    """
+
+    collection: str
+    encoder: str = "auto"
+    split: str = "auto"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training and one measurement."""
+
+    place: Place
+    variant: Variant
+    n_bits: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Name of its result: readable, and a hash of all that decides it."""
+        document = json.dumps([asdict(self), version("modalhash")], sort_keys=True)
+        words = f"{Path(self.place.collection).name} {self.variant.name} {self.n_bits} {self.seed}"
+        readable = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+        return f"{readable}-{hashlib.sha256(document.encode()).hexdigest()[:10]}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task gave.
+
+    Attributes:
+        row: name of the table's row: the variant's, with what was done to its answers.
+        place: collection's name and split.
+        n_bits: bits of a code.
+        seed: of the training.
+        values: "title direction" to a number; empty if it failed.
+        cpu_seconds: of training, features not counted where they were there already.
+        bits_per_item: of all that is stored for search.
+        error: why it failed, or "".
+    """
+
+    row: str
+    place: str
+    n_bits: int
+    seed: int
+    values: Mapping[str, float]
+    cpu_seconds: float = 0.0
+    bits_per_item: int = 0
+    error: str = ""
+
+
+def run_grid(
+    tasks: Sequence[Task],
+    folder: Path | str,
+    *,
+    workers: int = 1,
+    cache: Path | str | None = None,
+    progress: Progress = silent,
+) -> list[Outcome]:
+    """Run every task that has no result yet, and return all results.
+
+    Args:
+        tasks: what to run, distinct.
+        folder: where results go, a file a task, written when it ends.
+        workers: processes at once, each computing on one thread; 1 computes in this one.
+        cache: where features are kept.
+        progress: told of every task that ends.
+
+    Returns:
+        Outcomes in the order of the tasks; a task that failed gives one that says why. A task may
+        give several: a method with finer codes also one after reranking.
+
+    Raises:
+        InputError: if there is no task, or `workers` is less than 1.
+        DamagedArtifactError, NewerFormatError: if a result there can't be read.
+    """
+    if not tasks or workers < 1:
+        raise InputError(f"{len(tasks)} tasks and {workers} workers: at least 1 of both is needed")
+    runs = Path(folder) / "runs"
+    missing = [task for task in tasks if not (runs / f"{task.key}.json").exists()]
+    done = len(tasks) - len(missing)
+    if done:
+        logger.info("%d of %d results are in %s already", done, len(tasks), runs)
+    for task, outcomes in computed(missing, workers, cache):
+        document = {"format": FORMAT, "task": asdict(task), "modalhash": version("modalhash")}
+        found = [asdict(outcome) for outcome in outcomes]
+        write_json(runs / f"{task.key}.json", {**document, "outcomes": found})
+        done += 1
+        progress("bench", done, len(tasks))
+    return [outcome for task in tasks for outcome in read_outcomes(runs / f"{task.key}.json")]
+
+
+def read_outcomes(path: Path) -> list[Outcome]:
+    """Read the outcomes of one task."""
+    document = read_json(path, kind="result", newest_format=FORMAT)
+    return [Outcome(**found) for found in document["outcomes"]]
+
+
+def computed(
+    tasks: Sequence[Task], workers: int, cache: Path | str | None
+) -> Iterator[tuple[Task, list[Outcome]]]:
+    """Yield tasks with what they gave, as they end."""
+    if workers == 1:
+        for task in tasks:
+            yield task, outcomes_of(task, cache)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), one_thread) as pool:
+        futures = {pool.submit(outcomes_of, task, cache): task for task in tasks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def one_thread() -> None:
+    """Let a worker process compute on one thread."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def outcomes_of(task: Task, cache: Path | str | None) -> list[Outcome]:
+    """Run one task; what goes wrong with it becomes its outcome."""
+    try:
+        return list(measured(task, cache))
+    except Exception as error:
+        logger.debug("%s failed", task.key, exc_info=True)
+        reason = str(error)
+        if not isinstance(error, ModalhashError):
+            reason = f"{type(error).__name__}: {reason}"
+        place = place_name(task.place)
+        return [Outcome(task.variant.name, place, task.n_bits, task.seed, {}, error=reason)]
+
+
+def place_name(place: Place) -> str:
+    """Return the collection's name and the split that is measured; as given if it can't be read."""
+    try:
+        return f"{loaded(place.collection).name} {split_of(place)}"
+    except (ModalhashError, OSError):
+        return f"{place.collection} {place.split}"
+
+
+def split_of(place: Place) -> str:
+    """Return the split that is measured."""
+    if place.split != "auto":
+        return place.split
+    return "test" if "test" in loaded(place.collection).splits else "dev"
+
+
+def encoder_of(place: Place) -> str:
+    """Return the encoder that makes the features."""
+    if place.encoder != "auto":
+        return place.encoder
+    return "precomputed" if loaded(place.collection).pictures is None else "offline"
+
+
+def measured(task: Task, cache: Path | str | None) -> Iterator[Outcome]:
+    """Train and measure once; yield what it gave."""
+    collection, variant = loaded(task.place.collection), task.variant
+    started = time.process_time()
+    model = train(
+        collection,
+        method=variant.method,
+        n_bits=task.n_bits,
+        encoder=encoder_of(task.place),
+        seed=task.seed,
+        preset=variant.preset or None,
+        settings=variant.settings,
+        cache=cache,
+    )
+    seconds = round(time.process_time() - started, 1)
+    report = evaluate(model, collection, split=split_of(task.place), cache=cache)
+    yield Outcome(
+        variant.name,
+        place_name(task.place),
+        task.n_bits,
+        task.seed,
+        measured_values(report),
+        seconds,
+        model.n_bits,
+    )
+
+
+def measured_values(report: Report) -> dict[str, float]:
+    """Return the numbers of `MEASURES` in both directions, as far as they were measured."""
+    rules = {measure.relevance for measure in report.measures}
+    return {
+        f"{title} {direction}": round(report.value(measure, direction, relevance=rule, k=k), 4)
+        for title, measure, rule, k in MEASURES
+        if rule in rules
+        for direction in DIRECTIONS
+    }
+
+
+@lru_cache(maxsize=4)
+def loaded(collection: str) -> Collection:
+    """Load a collection, once a process."""
+    return opened(collection, False, silent)

@@ -1,0 +1,149 @@
+"""Tables of many runs: means and deviations over seeds, and what each named part is worth."""
+
+import csv
+import io
+import itertools
+import statistics
+from collections.abc import Mapping, Sequence
+
+from modalhash.bench.grid import DIRECTIONS, MEASURES, Outcome
+
+__all__ = ["ablation_table", "csv_text", "grid_table"]
+
+SHOWN = MEASURES[:3]
+ARROWS = {"image_to_text": "I→T", "text_to_image": "T→I"}
+COLUMNS = [
+    (f"{title} {direction}", f"{title} {ARROWS[direction]}")
+    for title, *_ in SHOWN
+    for direction in DIRECTIONS
+]
+"""Name of a value and its heading."""
+Key = tuple[str, int]
+
+
+def grid_table(outcomes: Sequence[Outcome]) -> str:
+    """Return Markdown: a section a collection, a row a method and length.
+
+    Numbers are means over seeds with their standard deviations (n in the divisor). A row whose
+    runs all failed gives the reason instead.
+    """
+    parts = []
+    for place, of_place in by_place(outcomes).items():
+        rows = [
+            [name, str(n_bits), *cells(same), f"{mean_of([one.cpu_seconds for one in same]):.0f}"]
+            if any(one.values for one in same)
+            else [name, str(n_bits), same[0].error, *[""] * len(COLUMNS)]
+            for (name, n_bits), same in by_row(of_place).items()
+        ]
+        heads = ["method", "bits", *(heading for _, heading in COLUMNS), "CPU s"]
+        parts.append(f"## {place}\n\n{markdown(heads, rows)}{failures(of_place)}")
+    return "\n".join(parts)
+
+
+def ablation_table(outcomes: Sequence[Outcome]) -> str:
+    """Return Markdown: what each variant changes against the first one of its length.
+
+    Differences are paired by seed: their mean over seeds with the standard deviation.
+    """
+    parts = []
+    for place, of_place in by_place(outcomes).items():
+        rows = by_row(of_place)
+        full = next(iter(rows))[0]
+        lines = []
+        for (name, n_bits), same in rows.items():
+            if name == full:
+                lines.append([name, str(n_bits), *cells(same)])
+                continue
+            reference = {one.seed: one for one in rows.get((full, n_bits), [])}
+            changes = [change(one, reference[one.seed]) for one in same if one.seed in reference]
+            if any(changes):
+                lines.append([name, str(n_bits), *signed(changes)])
+            else:
+                lines.append([name, str(n_bits), same[0].error, *[""] * (len(COLUMNS) - 1)])
+        heads = ["variant", "bits", *(heading for _, heading in COLUMNS)]
+        parts.append(f"## {place}\n\n{markdown(heads, lines)}{failures(of_place)}")
+    return "\n".join(parts)
+
+
+def csv_text(outcomes: Sequence[Outcome]) -> str:
+    """Return every number on a line of its own, with what it was measured on, as CSV."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["collection", "method", "bits", "seed", "measure", "direction", "value", "error"]
+    )
+    for one in outcomes:
+        place = [one.place, one.row, one.n_bits, one.seed]
+        if one.error:
+            writer.writerow([*place, "", "", "", one.error])
+        for name, value in one.values.items():
+            title, _, direction = name.rpartition(" ")
+            writer.writerow([*place, title, direction, value, ""])
+        if not one.error:
+            writer.writerow([*place, "CPU seconds of training", "", one.cpu_seconds, ""])
+            writer.writerow([*place, "bits per item", "", one.bits_per_item, ""])
+    return out.getvalue()
+
+
+def by_place(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """Return outcomes by collection, in the order met."""
+    found: dict[str, list[Outcome]] = {}
+    for one in outcomes:
+        found.setdefault(one.place, []).append(one)
+    return found
+
+
+def by_row(outcomes: Sequence[Outcome]) -> dict[Key, list[Outcome]]:
+    """Return outcomes by row and length, in the order met."""
+    found: dict[Key, list[Outcome]] = {}
+    for one in outcomes:
+        found.setdefault((one.row, one.n_bits), []).append(one)
+    return found
+
+
+def cells(same: Sequence[Outcome]) -> list[str]:
+    """Return mean and deviation of every column; a dash where nothing was measured."""
+    return [spread([one.values[name] for one in same if name in one.values]) for name, _ in COLUMNS]
+
+
+def spread(values: Sequence[float], sign: str = "") -> str:
+    """Return mean and deviation as text."""
+    if not values:
+        return "-"
+    return f"{statistics.mean(values):{sign}.3f} ± {statistics.pstdev(values):.3f}"
+
+
+def change(one: Outcome, reference: Outcome) -> Mapping[str, float]:
+    """Return the differences of two outcomes' values; empty if either failed."""
+    return {
+        name: value - reference.values[name]
+        for name, value in one.values.items()
+        if name in reference.values
+    }
+
+
+def signed(changes: Sequence[Mapping[str, float]]) -> list[str]:
+    """Return mean and deviation of every column's differences."""
+    return [spread([found[name] for found in changes if name in found], "+") for name, _ in COLUMNS]
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """Return the mean."""
+    return statistics.mean(values)
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
+    lines = [f"| {' | '.join(heads)} |", f"| {' | '.join('---' for _ in heads)} |"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def failures(outcomes: Sequence[Outcome]) -> str:
+    """Return a line for every reason that runs failed for, and how many they were."""
+    reasons = [(one.row, one.error) for one in outcomes if one.error]
+    lines = [
+        f"- {row}: {len(list(same))} runs failed: {reason}\n"
+        for (row, reason), same in itertools.groupby(reasons)
+    ]
+    return "\n" + "".join(lines) if lines else ""

@@ -1,0 +1,107 @@
+"""Options of commands that train many runs and print one table."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modalhash.cli.options import cache_option, changes
+from modalhash.cli.watching import watched
+from modalhash.files import write_text
+
+if TYPE_CHECKING:  # torch is loaded when runs begin
+    from modalhash.bench.grid import Outcome, Place, Variant
+
+__all__ = ["deliver_tables", "grid_options", "run_variants"]
+
+
+def whole_numbers(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
+    """Read whole numbers such as `16,32`."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdigit() for word in words):
+        raise click.BadParameter(f"{text!r} isn't whole numbers such as 16,32", context, parameter)
+    return tuple(dict.fromkeys(map(int, words)))
+
+
+def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what all commands over many runs take."""
+    for option in reversed(
+        (
+            click.option(
+                "-o",
+                "--output",
+                required=True,
+                type=click.Path(file_okay=False),
+                help="Folder for the table and for the result of every run.",
+            ),
+            click.option(
+                "--bits", default="16,32,64,128", show_default=True, callback=whole_numbers,
+                help="Lengths of codes.",
+            ),
+            click.option(
+                "--seeds", default="0,1,2", show_default=True, callback=whole_numbers,
+                help="A run each.",
+            ),
+            click.option(
+                "--split", default="auto", show_default=True,
+                help="Queries; auto is test if there is such a split, else dev.",
+            ),
+            click.option(
+                "--encoder", default="auto", show_default=True,
+                help="auto is offline, or precomputed for collections of features.",
+            ),
+            click.option(
+                "--preset", default="auto", show_default=True,
+                help="Of methods that have it; others take their defaults.",
+            ),
+            click.option(
+                "--set", "settings", multiple=True, callback=changes, metavar="KEY=VALUE",
+                help="Change a setting of every method that has it; may be repeated.",
+            ),
+            click.option(
+                "--workers", default=1, show_default=True, type=click.IntRange(min=1),
+                help="Runs at once, each in a process of one thread.",
+            ),
+            cache_option,
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def run_variants(
+    places: "Sequence[Place]",
+    variants: "Sequence[Variant]",
+    *,
+    bits: Sequence[int],
+    seeds: Sequence[int],
+    output: str,
+    workers: int,
+    cache: str | None,
+) -> "list[Outcome]":
+    """Run every variant everywhere, at every length, with every seed."""
+    from modalhash.bench.grid import Task, run_grid
+
+    tasks = [
+        Task(place, variant, n_bits, seed)
+        for place in places
+        for variant in variants
+        for n_bits in bits
+        for seed in seeds
+    ]
+    with watched() as progress:
+        return run_grid(tasks, output, workers=workers, cache=cache, progress=progress)
+
+
+def deliver_tables(outcomes: "Sequence[Outcome]", table: str, output: str) -> None:
+    """Print the table, write it and every number to the folder; fail if every run failed."""
+    from modalhash.bench.grid_table import csv_text
+
+    write_text(Path(output) / "table.md", table)
+    write_text(Path(output) / "results.csv", csv_text(outcomes))
+    click.echo(table)
+    click.echo(f"{Path(output) / 'table.md'} holds this table, results.csv every number", err=True)
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if failed and len(failed) == len(outcomes):
+        raise click.ClickException("every run failed; the table says why")

@@ -1,0 +1,154 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import modalhash as mh
+from modalhash.bench.grid import MEASURES, Outcome, Place, Task, Variant, run_grid
+from modalhash.errors import DamagedArtifactError, InputError
+from tests.oracles.command_line import CommandLine
+from tests.oracles.feature_layouts import write_ucmfh
+
+SHORT = {"epochs": 1, "hidden_width": 8}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """24 items of features with labels; their queries are called test."""
+    return Place(f"ucmfh:{write_ucmfh(tmp_path / 'pairs')}")
+
+
+def tasks_of(place: Place, *names: str, seeds: tuple[int, ...] = (0, 1)) -> list[Task]:
+    return [
+        Task(place, Variant(name, name, SHORT if name == "cfrh" else {}), 8, seed)
+        for name in names
+        for seed in seeds
+    ]
+
+
+def test_numbers_are_those_of_training_and_measuring_by_hand(place: Place, tmp_path: Path) -> None:
+    (outcome,) = run_grid(tasks_of(place, "cfrh", seeds=(3,)), tmp_path, cache=tmp_path / "cache")
+    model = mh.train(
+        place.collection, method="cfrh", n_bits=8, encoder="precomputed", seed=3, settings=SHORT,
+        cache=tmp_path / "cache",
+    )  # fmt: skip
+    report = mh.evaluate(model, split="test", cache=tmp_path / "cache")
+    assert outcome.error == ""
+    assert outcome.place == "pairs test"
+    assert (outcome.row, outcome.n_bits, outcome.bits_per_item) == ("cfrh", 8, 8)
+    for title, measure, rule, k in MEASURES:
+        for direction in ("image_to_text", "text_to_image"):
+            expected = report.value(measure, direction, relevance=rule, k=k)
+            found = outcome.values[f"{title} {direction}"]
+            np.testing.assert_allclose(found, expected, rtol=0, atol=5.1e-5)
+
+
+def test_results_are_kept_and_a_larger_grid_reuses_them(place: Place, tmp_path: Path) -> None:
+    first = run_grid(tasks_of(place, "random"), tmp_path, cache=tmp_path / "cache")
+    files = sorted((tmp_path / "runs").iterdir())
+    assert len(files) == 2
+    times = [file.stat().st_mtime_ns for file in files]
+    told: list[tuple[int, int]] = []
+    both = run_grid(
+        tasks_of(place, "cca-sign", "random"),
+        tmp_path,
+        cache=tmp_path / "cache",
+        progress=lambda _stage, done, total, _values=None: told.append((done, total)),
+    )
+    assert both[2:] == first
+    assert told == [(3, 4), (4, 4)]
+    assert [file.stat().st_mtime_ns for file in files] == times
+    other_settings = Task(place, Variant("random", "random", {}, preset=""), 8, 0)
+    assert other_settings.key not in {file.stem for file in files}
+
+
+@pytest.mark.slow
+def test_workers_give_what_one_process_gives(place: Place, tmp_path: Path) -> None:
+    tasks = tasks_of(place, "random", "cca-sign", seeds=(0,))
+    alone = run_grid(tasks, tmp_path / "alone", cache=tmp_path / "cache")
+    together = run_grid(tasks, tmp_path / "together", workers=2, cache=tmp_path / "cache")
+    assert [one.values for one in together] == [one.values for one in alone]
+
+
+def test_a_method_that_fails_is_reported_and_the_others_go_on(place: Place, tmp_path: Path) -> None:
+    too_long = Task(place, Variant("cca-sign", "cca-sign"), 64, 0)
+    outcomes = run_grid(
+        [too_long, *tasks_of(place, "random")], tmp_path, cache=tmp_path / "cache"
+    )  # fmt: skip
+    assert outcomes[0] == Outcome(
+        "cca-sign", "pairs test", 64, 0, {},
+        error="n_bits is 64, canonical correlation gives at most 5 on features of widths 6 and 5",
+    )  # fmt: skip
+    assert all(one.values and not one.error for one in outcomes[1:])
+
+
+def test_a_collection_that_is_not_there_is_an_outcome_too(tmp_path: Path) -> None:
+    missing = str(tmp_path / "nothing")
+    (outcome,) = run_grid([Task(Place(missing), Variant("random", "random"), 8, 0)], tmp_path)
+    assert outcome.place == f"{missing} auto"
+    assert missing in outcome.error
+
+
+def test_a_damaged_result_is_named(place: Place, tmp_path: Path) -> None:
+    tasks = tasks_of(place, "random", seeds=(0,))
+    run_grid(tasks, tmp_path, cache=tmp_path / "cache")
+    (file,) = (tmp_path / "runs").iterdir()
+    file.write_text("{")
+    with pytest.raises(DamagedArtifactError, match=re.escape(str(file))):
+        run_grid(tasks, tmp_path, cache=tmp_path / "cache")
+
+
+def test_nothing_to_run_is_refused(place: Place, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^0 tasks and 1 workers: at least 1 of both is needed$"):
+        run_grid([], tmp_path)
+    with pytest.raises(InputError, match=r"^2 tasks and 0 workers: at least 1 of both is needed$"):
+        run_grid(tasks_of(place, "random"), tmp_path, workers=0)
+
+
+def test_the_commands(place: Place, tmp_path: Path, modalhash: CommandLine) -> None:
+    cache, out = str(tmp_path / "cache"), str(tmp_path / "out")
+    shared = ["--bits", "8", "--seeds", "0,1", "--cache", cache, "-o", out]
+    quick = ["--set", "epochs=1", "--set", "hidden_width=8"]
+    ended = modalhash(
+        "bench", place.collection, "--methods", "random,cfrh,cca-sign", *quick, *shared
+    )
+    assert ended.code == 0
+    assert ended.out.startswith("## pairs test\n")
+    assert "| random | 8 |" in ended.out
+    assert "| cfrh | 8 |" in ended.out
+    reason = "n_bits is 8, canonical correlation gives at most 5 on features of widths 6 and 5"
+    assert f"- cca-sign: 2 runs failed: {reason}" in ended.out
+    assert (tmp_path / "out" / "table.md").read_text() == ended.out.removesuffix("\n")
+    rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
+    assert sum(row.startswith("pairs test,random,8,0,") for row in rows) == 2 * len(MEASURES) + 2
+    ended = modalhash("ablate", "cfrh", place.collection, *quick, *shared)
+    assert ended.code == 0
+    assert "| cfrh | 8 |" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("bench", "--methods", "nope"), "unknown method 'nope'"),
+        (
+            ("bench", "--methods", "random", "--set", "epochs=1"),
+            "no method of random has a setting epochs",
+        ),
+        (
+            ("bench", "--methods", "random", "--bits", "64x"),
+            "'64x' isn't whole numbers such as 16,32",
+        ),
+        (("ablate", "random"), "random has no part that can be turned off"),
+        (
+            ("bench", "--methods", "cca-sign", "--bits", "64"),
+            "every run failed; the table says why",
+        ),
+    ],
+)
+def test_wrong_calls(
+    place: Place, tmp_path: Path, modalhash: CommandLine, arguments: tuple[str, ...], message: str
+) -> None:
+    ended = modalhash(*arguments, place.collection, "-o", str(tmp_path / "out"))
+    assert ended.code in (1, 2)
+    assert message in ended.err
