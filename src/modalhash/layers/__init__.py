@@ -5,6 +5,7 @@ from modalhash.layers.feature_scaling import FeatureScaling, ScalingRule
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
 from modalhash.layers.hash_heads import GeluHead, HashHead, LinearHead, MlpHead, build_head
 from modalhash.layers.modality_features import ModalityFeatures
+from modalhash.layers.token_reduction import TokenReduction, grid_pooling
 from modalhash.layers.token_trunk import TokenTrunk, TrunkHead, TrunkKind, trunk_from_spec
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "ModalityFeatures",
     "ProjectionNorm",
     "ScalingRule",
+    "TokenReduction",
     "TokenTrunk",
     "TrunkHead",
     "TrunkKind",
     "build_head",
     "canonical_maps",
+    "grid_pooling",
     "trunk_from_spec",
 ]

@@ -106,6 +106,12 @@ class TrainingSettings:
     """Scaling of pooled image features, fitted on the training pairs."""
     text_scaling: ScalingRule = ScalingRule.NONE
     """Scaling of pooled text features, fitted on the training pairs."""
+    image_token_width: int = 0
+    """Width that image tokens are projected to, on their principal directions; 0 as they come."""
+    text_token_width: int = 0
+    """Width that text tokens are projected to, on their principal directions; 0 as they come."""
+    image_token_grid: int = 0
+    """Side that a square of image tokens is pooled to; 0 as they come."""
     validation_share: float = 0.0
     """Share of the training items held out to choose the best epoch; 0 keeps the last epoch."""
 
@@ -122,6 +128,9 @@ class TrainingSettings:
             ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
             ("gradient_clip", self.gradient_clip >= 0, "0 or more"),
+            ("image_token_width", self.image_token_width >= 0, "0 or more"),
+            ("text_token_width", self.text_token_width >= 0, "0 or more"),
+            ("image_token_grid", self.image_token_grid >= 0, "0 or more"),
             ("validation_share", 0 <= self.validation_share <= 0.5, "in [0, 0.5]"),
         )
         for name, is_good, expected in checks:
@@ -161,12 +170,15 @@ class Batch:
         text: text features of the same pairs.
         labels: (n, c) float32 of 0 and 1, or None; given only to methods that need labels.
         positions: (n,) int64, each pair's place in the training set, for memory banks.
+        items: (n,) int64, the item each pair belongs to, where several may belong to one; None:
+            all to different ones.
     """
 
     image: ModalityFeatures
     text: ModalityFeatures
     labels: Tensor | None
     positions: Tensor
+    items: Tensor | None = None
 
     def __len__(self) -> int:
         """Return n."""

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from modalhash.codes import Codes, binarise, pack
 from modalhash.errors import ArtifactError, FeatureError
-from modalhash.layers import FeatureScaling, HashHead, ModalityFeatures, ScalingRule, build_head
+from modalhash.layers import (
+    FeatureScaling,
+    HashHead,
+    ModalityFeatures,
+    ScalingRule,
+    TokenReduction,
+    build_head,
+)
 
 __all__ = ["HashTower", "Hasher"]
 
@@ -27,11 +34,14 @@ class HashTower(nn.Module):
     Args:
         scaling: fitted scaling of pooled features.
         head: learned hash head.
+        reduction: fitted reduction of content tokens, if there is one.
     """
 
-    def __init__(self, scaling: FeatureScaling, head: HashHead) -> None:
+    def __init__(
+        self, scaling: FeatureScaling, head: HashHead, reduction: TokenReduction | None = None
+    ) -> None:
         super().__init__()
-        self.scaling, self.head = scaling, head
+        self.scaling, self.head, self.reduction = scaling, head, reduction
 
     @property
     def width(self) -> int:
@@ -40,8 +50,16 @@ class HashTower(nn.Module):
 
     def forward(self, features: ModalityFeatures) -> Tensor:
         """Return (n, b) relaxed codes of unscaled features."""
-        relaxed: Tensor = self.head(self.scaling(features))
+        relaxed: Tensor = self.head(self.prepared(features))
         return relaxed
+
+    def prepared(self, features: ModalityFeatures) -> ModalityFeatures:
+        """Return features as the head reads them: pooled ones scaled, tokens reduced."""
+        scaled: ModalityFeatures = self.scaling(features)
+        if self.reduction is None or scaled.tokens is None:
+            return scaled
+        reduced: ModalityFeatures = self.reduction(scaled)
+        return reduced
 
     def relaxed(
         self,
@@ -60,7 +78,7 @@ class HashTower(nn.Module):
             (n, b) float32. A row's values depend on that row alone.
 
         Raises:
-            FeatureError: if the width differs from the model's, a value isn't finite, or the head
+            FeatureError: if a width differs from the model's, a value isn't finite, or the head
                 reads tokens and none are given.
         """
         if self.head.reads_tokens and (tokens is None or token_mask is None):
@@ -76,6 +94,11 @@ class HashTower(nn.Module):
         if not np.isfinite(pooled).all():
             row = int(np.flatnonzero(~np.isfinite(pooled).all(axis=1))[0])
             raise FeatureError(f"features hold NaN or infinity, first in row {row}")
+        if self.reduction and tokens is not None and tokens.shape[2] != self.reduction.token_width:
+            raise FeatureError(
+                f"tokens have shape {tokens.shape}, the model takes a width of "
+                f"{self.reduction.token_width}: use the encoder it was trained with"
+            )
         return self.apply_by_rows(self, self.n_bits, pooled, tokens, token_mask)
 
     def apply_by_rows(
@@ -122,7 +145,12 @@ class HashTower(nn.Module):
 
     def spec(self) -> dict[str, Any]:
         """Return what `from_spec` needs to make a tower of the same shape, as JSON."""
-        return {"width": self.width, "scaling": str(self.scaling.rule), "head": self.head.spec()}
+        spec: dict[str, Any] = {
+            "width": self.width,
+            "scaling": str(self.scaling.rule),
+            "head": self.head.spec(),
+        }
+        return spec | ({"tokens": self.reduction.spec()} if self.reduction else {})
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> "HashTower":
@@ -135,7 +163,9 @@ class HashTower(nn.Module):
             case {"width": int(width), "scaling": str(rule), "head": dict(head)}:
                 if rule not in ScalingRule.__members__.values():
                     raise ArtifactError(f"the model describes an unknown scaling {rule!r}")
-                return cls(FeatureScaling(ScalingRule(rule), width), build_head(head))
+                tokens = spec.get("tokens")
+                reduction = TokenReduction.from_spec(tokens) if tokens is not None else None
+                return cls(FeatureScaling(ScalingRule(rule), width), build_head(head), reduction)
         raise ArtifactError(f"the model describes a tower this version can't build: {dict(spec)}")
 
 
@@ -156,6 +186,10 @@ class Hasher(nn.Module):
     def n_bits(self) -> int:
         """Number of bits b of both towers' codes."""
         return self.image.n_bits
+
+    def set_reductions(self, image: TokenReduction | None, text: TokenReduction | None) -> None:
+        """Let the towers reduce content tokens before their heads read them."""
+        self.image.reduction, self.text.reduction = image, text
 
     @property
     def reads_tokens(self) -> bool:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from modalhash.errors import SettingError, TrainingError
 from modalhash.files import write_text
-from modalhash.layers import FeatureScaling, ScalingRule
+from modalhash.layers import FeatureScaling, ScalingRule, TokenReduction
 from modalhash.methods.base import (
+    CaptionChoice,
     ClosedFormMethod,
     FeatureShapes,
     GradientMethod,
@@ -32,6 +33,7 @@ from modalhash.progress import Progress, silent
 from modalhash.training.checkpoints import Checkpoint, Checkpoints
 from modalhash.training.optimisers import make_optimiser, optimiser_tensors, restore_optimiser
 from modalhash.training.pairs import Pairs, TrainingData
+from modalhash.training.reduced_tokens import ReducedTable, fitted_reduction
 from modalhash.training.requirements import (
     check_needs,
     check_sizes,
@@ -130,6 +132,7 @@ def train_method(
     if kept.labels is not None:
         warn_of_unlabelled(kept.labels, kept.items)
     with seeded(plan.seed, plan.device):
+        kept, image_reduction, text_reduction = reduced(kept, held, plan.settings)
         pairs = scaled_pairs(plan, kept)
         shapes = feature_shapes(plan, kept, pairs)
         if isinstance(plan.method, ClosedFormMethod):
@@ -137,10 +140,13 @@ def train_method(
             progress("solve", 0, 1)
             heads = plan.method.solve(pairs, shapes, plan.n_bits, generator)
             progress("solve", 1, 1)
-            return TrainingResult(hasher_of(heads, pairs).cpu(), (), None)
-        assert isinstance(plan.method, GradientMethod)
-        run = GradientRun(plan, plan.method, kept, held, pairs=pairs, shapes=shapes)
-        return run.train(resume=resume, progress=progress)
+            result = TrainingResult(hasher_of(heads, pairs).cpu(), (), None)
+        else:
+            assert isinstance(plan.method, GradientMethod)
+            run = GradientRun(plan, plan.method, kept, held, pairs=pairs, shapes=shapes)
+            result = run.train(resume=resume, progress=progress)
+        result.hasher.set_reductions(image_reduction, text_reduction)
+        return result
 
 
 class GradientRun:
@@ -325,6 +331,39 @@ def scaled_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
         text_scaling.to(plan.device),
         plan.device,
     )
+
+
+def reduced(
+    data: TrainingData, held: Rows, settings: TrainingSettings
+) -> tuple[TrainingData, TokenReduction | None, TokenReduction | None]:
+    """Return the data with tokens reduced as the settings say, and both fitted reductions.
+
+    Reductions are fitted on the training items, images as they are and texts by their first;
+    reduced tokens of training and held-out items are kept in memory.
+    """
+    if not data.with_tokens:
+        return data, None, None
+    starts = data.caption_starts
+    image = fitted_reduction(
+        data.image,
+        data.items,
+        width=settings.image_token_width,
+        grid=settings.image_token_grid,
+        modality="image",
+    )
+    text = fitted_reduction(
+        data.text, starts[data.items], width=settings.text_token_width, grid=0, modality="text"
+    )
+    if image:
+        rows = np.concatenate([data.items, held])
+        data = replace(data, image=ReducedTable(data.image, image, rows))
+    if text:
+        rows = np.concatenate([starts[data.items], starts[held]])
+        if settings.captions in (CaptionChoice.RANDOM, CaptionChoice.ALL):
+            every = [np.arange(starts[item], starts[item + 1]) for item in data.items]
+            rows = np.concatenate([*every, starts[held]])
+        data = replace(data, text=ReducedTable(data.text, text, rows))
+    return data, image, text
 
 
 def count_zero_rows(pairs: Pairs) -> dict[str, int]:

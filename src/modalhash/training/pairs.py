@@ -141,6 +141,7 @@ class Pairs:
             self.text_scaling(text),
             labels,
             torch.from_numpy(chosen).to(self.device),
+            torch.from_numpy(items).to(self.device),
         )
 
     def features(self, table: FeatureTable, rows: Rows) -> ModalityFeatures:
