@@ -35,7 +35,7 @@ def test_the_exact_scan_does_not_depend_on_its_blocks(
 def test_searching_leaves_the_number_of_faiss_threads_alone(
     limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modalhash.index.faiss_flat.ONE_THREAD_BYTES", limit)
+    monkeypatch.setattr("modalhash.index.faiss_scan.ONE_THREAD_BYTES", limit)
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(2)
     try:

@@ -1,32 +1,56 @@
 """The exact scan by FAISS, the default kind: as the reference, many times faster."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, final
-
-import faiss
-import numpy as np
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, final
 
 from modalhash.codes import Codes
+from modalhash.errors import DamagedArtifactError, SettingError
+from modalhash.files import write_array
 from modalhash.index.embedded import EmbeddedIndex
-from modalhash.index.scan import ScanSearcher
+from modalhash.index.faiss_scan import scan_nearest, scan_width, scan_within, widened
+from modalhash.index.folder import read_array
+from modalhash.index.folding import Folding
+from modalhash.index.post_filter import PostFilterSearcher
+from modalhash.index.searcher_settings import SearcherSettings
 from modalhash.index.searchers import Neighbours, RaggedNeighbours
 
-__all__ = ["FaissFlatIndex", "FlatSearcher", "threads_for"]
+__all__ = ["FaissFlatIndex", "FlatSearcher", "FlatSettings"]
 
-ONE_THREAD_BYTES = 1 << 23
-"""Scans of up to so many bytes (about a millisecond) are left to one thread."""
+FILE = "wide_codes.npy"
 
-kernels: Any = faiss  # what SWIG makes has no types
+
+@dataclass(frozen=True)
+class FlatSettings(SearcherSettings):
+    """What a user may ask of the scan.
+
+    Attributes:
+        distinct: scan each distinct code once; worth its memory (4 bytes a row, a code and 4 bytes
+            a distinct code) where less than half of the codes are distinct.
+    """
+
+    distinct: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.distinct, bool):
+            raise SettingError(f"distinct is {self.distinct!r}, expected true or false")
 
 
 @final
-class FlatSearcher(ScanSearcher):
-    """Scan all codes with the kernels of FAISS's `IndexBinaryFlat`.
+class FlatSearcher(PostFilterSearcher):
+    """Scan codes with the kernels of FAISS's `IndexBinaryFlat`.
 
     The kernels run on our own array, so that the codes of an opened index stay mapped and exist
-    once. Their heaps keep the first-added items of the last tie, so ids equal the reference's, too;
-    a contract test holds them to it. Batches use FAISS's threads (`faiss.omp_set_num_threads`).
+    once; those of a width that FAISS scans slowly are kept a second time with zero bytes added.
+    Their heaps keep the first-added items of the last tie, so ids equal the reference's, too; a
+    contract test holds them to it. Batches use FAISS's threads (`faiss.omp_set_num_threads`).
+
+    Args:
+        codes: (m, p) uint8 of all rows.
+        folding: their distinct codes, if only these are scanned.
+        parameters: see `Searcher`.
+        scanned: the codes to scan, in a quick width; by default those of the rows as they are.
 
     Example:
         >>> from modalhash.codes import pack
@@ -36,59 +60,69 @@ class FlatSearcher(ScanSearcher):
     """
 
     kind = "flat"
+    is_exact = True
 
-    def scan_nearest(self, database_codes: Codes, query_codes: Codes, top_k: int) -> Neighbours:
-        """Find the nearest rows of each query; see `Searcher.nearest`."""
-        with threads_for(query_codes, database_codes):
-            distances, positions = faiss.knn_hamming(query_codes, database_codes, top_k)
-        # FAISS orders by distance and promises nothing within a tie.
-        keys = np.sort(distances * np.int64(len(database_codes)) + positions, axis=1)
-        return Neighbours(
-            keys % len(database_codes), (keys // len(database_codes)).astype(np.int32)
-        )
+    def __init__(
+        self,
+        codes: Codes,
+        folding: Folding | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        scanned: Codes | None = None,
+    ) -> None:
+        super().__init__(codes, folding, parameters or {})
+        self.scanned = self.searched if scanned is None else scanned
 
-    def scan_within(
-        self, database_codes: Codes, query_codes: Codes, radius: int
-    ) -> RaggedNeighbours:
-        """Find all rows within a radius of each query; see `Searcher.within`."""
-        n_queries = len(query_codes)
-        found = faiss.RangeSearchResult(n_queries)
-        with threads_for(query_codes, database_codes):
-            kernels.hamming_range_search(
-                faiss.swig_ptr(query_codes),
-                faiss.swig_ptr(database_codes),
-                n_queries,
-                len(database_codes),
-                radius + 1,  # FAISS means distances below its radius
-                database_codes.shape[1],
-                found,
+    @classmethod
+    def build(cls, codes: Codes, n_bits: int, *, parameters: Mapping[str, Any]) -> Self:
+        """Make a searcher; costs nothing unless codes are folded or widened."""
+        settings = FlatSettings.of(cls.kind, parameters)
+        if settings.distinct:
+            return cls.folded(codes, Folding.of(codes))
+        return cls(codes, scanned=widened(codes, scan_width(codes.shape[1])))
+
+    @classmethod
+    def folded(cls, codes: Codes, folding: Folding) -> Self:
+        """Make a searcher of codes that are folded already."""
+        stated = {"distinct": True, "distinct_codes": len(folding)}
+        scanned = widened(folding.codes, scan_width(codes.shape[1]))
+        return cls(codes, folding, stated, scanned)
+
+    def find_nearest(self, query_codes: Codes, top_k: int, *, effort: float) -> Neighbours:
+        """Scan for the nearest; see `PostFilterSearcher.find_nearest`."""
+        return scan_nearest(self.scanned, widened(query_codes, self.scanned.shape[1]), top_k)
+
+    def find_within(self, query_codes: Codes, radius: int) -> RaggedNeighbours:
+        """Scan for the codes within a radius."""
+        return scan_within(self.scanned, widened(query_codes, self.scanned.shape[1]), radius)
+
+    def codes_compared(self, effort: float) -> float:
+        """Return how many codes a query is compared with: all."""
+        return len(self.scanned)
+
+    def write(self, folder: Path) -> Sequence[str]:
+        """Write the distinct and the widened codes, if there are any; see `Searcher.write`."""
+        names = [] if self.folding is None else self.folding.write(folder)
+        if self.scanned.shape[1] != self.codes.shape[1]:
+            write_array(folder / FILE, self.scanned)
+            names.append(FILE)
+        return names
+
+    @classmethod
+    def open(
+        cls, folder: Path, codes: Codes, n_bits: int, *, parameters: Mapping[str, Any]
+    ) -> Self:
+        """Map what was written; see `Searcher.open`."""
+        folding = Folding.open(folder, codes) if parameters.get("distinct") else None
+        searched = codes if folding is None else folding.codes
+        width = scan_width(codes.shape[1])
+        if width == codes.shape[1]:
+            return cls(codes, folding, parameters)
+        scanned = read_array(folder / FILE)
+        if scanned.shape != (len(searched), width):
+            raise DamagedArtifactError(
+                f"{folder / FILE} is damaged: it doesn't fit the codes; make the index again"
             )
-        starts = faiss.rev_swig_ptr(found.lims, n_queries + 1).astype(np.int64)
-        n_hits = int(starts[-1])
-        positions = faiss.rev_swig_ptr(found.labels, n_hits).astype(np.int64)
-        distances = faiss.rev_swig_ptr(found.distances, n_hits).astype(np.int32)
-        queries = np.repeat(np.arange(n_queries), np.diff(starts))
-        order = np.lexsort((positions, distances, queries))
-        return RaggedNeighbours(starts, positions[order], distances[order])
-
-
-@contextmanager
-def threads_for(query_codes: Codes, database_codes: Codes) -> Iterator[None]:
-    """Keep FAISS to one thread for one query, which it doesn't split, and for small scans.
-
-    A second thread would only be waited for, on a busy machine a hundred times longer than the scan
-    takes. The number of threads is a setting of the calling thread, so that searches in several
-    don't disturb each other.
-    """
-    if len(query_codes) > 1 and len(query_codes) * database_codes.size > ONE_THREAD_BYTES:
-        yield
-        return
-    n_threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(n_threads)
+        return cls(codes, folding, parameters, scanned)
 
 
 @final

@@ -40,6 +40,10 @@ NO_ROW = -1
 SEARCHERS: Mapping[str, str] = {
     "exact": "modalhash.index.exact:ExactSearcher",
     "flat": "modalhash.index.faiss_flat:FlatSearcher",
+    "ivf": "modalhash.index.faiss_ivf:IvfSearcher",
+    "mih": "modalhash.index.multi_index:MultiIndexSearcher",
+    "hnsw": "modalhash.index.faiss_hnsw:HnswSearcher",
+    "auto": "modalhash.index.choosing:AutoSearcher",
 }
 """Name of a kind to the class that makes its searchers, loaded when first asked for."""
 
