@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from modalhash.encoders.clip import ClipImageTower, ClipTextTower, PicturePreparation
+from modalhash.encoders.clip import ClipImageTower, ClipTextTower
+from modalhash.encoders.picture_preparation import PicturePreparation
 from modalhash.errors import InputError, ModelUnavailableError, SettingError, UnknownNameError
 
 transformers: Any = import_module("transformers")

@@ -83,7 +83,8 @@ def test_precomputed_towers_refuse_raw_input() -> None:
 @pytest.mark.parametrize("name", ["ofline", "ofline+bow", "bow+ofline", "precomputed+ofline"])
 def test_unknown_names_list_the_known_ones(name: str) -> None:
     message = (
-        "unknown encoder 'ofline': did you mean 'offline'? Known: bow, clip, offline, precomputed"
+        "unknown encoder 'ofline': did you mean 'offline'? Known: "
+        "bert, bow, clip, offline, precomputed, vit"
     )
     with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
         load_encoder(name)

@@ -18,10 +18,12 @@ from modalhash.extras import import_optional
 __all__ = ["ENCODERS", "load_encoder"]
 
 ENCODERS: Mapping[str, str] = {
+    "bert": "BERT, DistilBERT or RoBERTa through transformers, text only; bert:NAME or bert:FOLDER",
     "bow": "bag of words or tags, text only; bow:SIZE, bow:SIZE,min_count=N,counts",
     "clip": "CLIP, SigLIP or Chinese-CLIP through transformers; clip:HUB_NAME or clip:FOLDER",
     "offline": "EfficientNet-Lite0 and MiniLM from installed packages; never needs a network",
     "precomputed": "feature arrays that the collection brings",
+    "vit": "ViT or DeiT through transformers, pictures only; vit:NAME or vit:FOLDER",
 }
 """What `load_encoder` knows, with a line on each; A+B takes pictures from A and texts from B."""
 
@@ -34,11 +36,13 @@ class TowerRequest:
         options: what stands behind the colon of the encoder's name.
         state: what was fitted to data, from the model artifact; empty for a new one.
         device: where it computes.
+        models: models that towers of the same encoder share, by their source; filled as they load.
     """
 
     options: str = ""
     state: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
+    models: dict[str, Any] = field(default_factory=dict)
 
 
 def load_encoder(
@@ -46,6 +50,8 @@ def load_encoder(
     *,
     image_state: Mapping[str, Any] | None = None,
     text_state: Mapping[str, Any] | None = None,
+    image_folder: Path | None = None,
+    text_folder: Path | None = None,
     device: str = "cpu",
 ) -> Encoder:
     """Return the encoder of a name.
@@ -56,6 +62,9 @@ def load_encoder(
             the second.
         image_state: what `encoder.image.state()` gave when a model was saved.
         text_state: what `encoder.text.state()` gave when a model was saved.
+        image_folder: where the model of the image tower lies instead of where its name says: tuned
+            weights, which `save_tuned` wrote.
+        text_folder: the same for the text tower.
         device: where towers compute, as torch names it.
 
     Raises:
@@ -73,15 +82,17 @@ def load_encoder(
     image_name, text_name = split_pair(name)
     image_kind, image_options = kind_and_options(image_name)
     text_kind, text_options = kind_and_options(text_name)
+    if text_kind not in TEXT_TOWERS:
+        raise InputError(
+            f"encoder {text_kind!r} has no text tower: pair it, as in '{text_kind}+bert'"
+        )
     if image_kind not in IMAGE_TOWERS:
         raise InputError(
             f"encoder {image_kind!r} has no image tower: pair it, as in 'offline+{image_kind}'"
         )
-    return Encoder(
-        name,
-        IMAGE_TOWERS[image_kind](TowerRequest(image_options, image_state or {}, device)),
-        TEXT_TOWERS[text_kind](TowerRequest(text_options, text_state or {}, device)),
-    )
+    image = TowerRequest(str(image_folder or image_options), image_state or {}, device)
+    text = TowerRequest(str(text_folder or text_options), text_state or {}, device, image.models)
+    return Encoder(name, IMAGE_TOWERS[image_kind](image), TEXT_TOWERS[text_kind](text))
 
 
 def split_pair(name: str) -> tuple[str, str]:
@@ -153,17 +164,36 @@ def offline_text(request: TowerRequest) -> TextTower:
 def clip_image(request: TowerRequest) -> ImageTower:
     """Return the image tower of `clip`."""
     import_optional("torch", extra="clip", feature="the clip encoder")
-    from modalhash.encoders.clip import DEFAULT_MODEL, ClipImageTower
+    from modalhash.encoders.clip import DEFAULT_MODEL, ClipImageTower, load_clip
 
-    return ClipImageTower(request.options or DEFAULT_MODEL, request.device)
+    source = request.options or DEFAULT_MODEL
+    request.models[source] = load_clip(source)
+    return ClipImageTower(source, request.device, request.models[source])
 
 
 def clip_text(request: TowerRequest) -> TextTower:
-    """Return the text tower of `clip`."""
+    """Return the text tower of `clip`, of the same loaded model as the image tower if it can be."""
     import_optional("torch", extra="clip", feature="the clip encoder")
     from modalhash.encoders.clip import DEFAULT_MODEL, ClipTextTower
 
-    return ClipTextTower(request.options or DEFAULT_MODEL, request.device)
+    source = request.options or DEFAULT_MODEL
+    return ClipTextTower(source, request.device, request.models.get(source))
+
+
+def vit_image(request: TowerRequest) -> ImageTower:
+    """Return the tower of `vit`."""
+    import_optional("torch", extra="clip", feature="the vit encoder")
+    from modalhash.encoders.vit import DEFAULT_MODEL, VitImageTower
+
+    return VitImageTower(request.options or DEFAULT_MODEL, request.device)
+
+
+def bert_text(request: TowerRequest) -> TextTower:
+    """Return the tower of `bert`."""
+    import_optional("torch", extra="clip", feature="the bert encoder")
+    from modalhash.encoders.bert import DEFAULT_MODEL, BertTextTower
+
+    return BertTextTower(request.options or DEFAULT_MODEL, request.device)
 
 
 def bow_text(request: TowerRequest) -> TextTower:
@@ -190,8 +220,10 @@ IMAGE_TOWERS: Mapping[str, Callable[[TowerRequest], ImageTower]] = {
     "clip": clip_image,
     "offline": offline_image,
     "precomputed": precomputed_image,
+    "vit": vit_image,
 }
 TEXT_TOWERS: Mapping[str, Callable[[TowerRequest], TextTower]] = {
+    "bert": bert_text,
     "bow": bow_text,
     "clip": clip_text,
     "offline": offline_text,
