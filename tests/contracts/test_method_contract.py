@@ -17,8 +17,6 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from modalhash.codes import Codes, code_width, unpack
 from modalhash.methods import METHODS, method_class
@@ -26,12 +24,16 @@ from modalhash.methods.base import ClosedFormMethod, GradientMethod, Needs, Trai
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.methods.settings import configured_method
 from modalhash.training import TrainingPlan, TrainingResult, train_method
+from tests.oracles.largest_tensor import LargestTensor
 from tests.oracles.paired_features import MadePairs, PlainTable, made_pairs
 from tests.oracles.plain_search import plain_distance
 
 TESTS = Path(__file__).parent.parent
 
-QUICK: dict[str, dict[str, Any]] = {"cfrh": {"hidden_width": 64, "epochs": 8}}
+QUICK: dict[str, dict[str, Any]] = {
+    "cfrh": {"hidden_width": 64, "epochs": 8},
+    "sgrn": {"hidden_width": 64, "epochs": 8},
+}
 """Changes that make a method quick enough for tests."""
 KNOWS_NO_CHANCE = {"cca-sign"}
 """Methods that give the same codes whatever the seed."""
@@ -200,23 +202,6 @@ def test_labels_and_tokens_matter_only_where_they_are_stated_as_needed(name: str
     result = train_method(plan_of(name), changed)
     for key, value in trained(name).hasher.state_dict().items():
         assert torch.equal(value, result.hasher.state_dict()[key]), key
-
-
-class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the most numbers that any tensor made inside it holds."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.numbers = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:  # fmt: skip
-        made = func(*args, **(kwargs or {}))
-        for one in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(one, Tensor):
-                self.numbers = max(self.numbers, one.numel())
-        return made
 
 
 @every_method

@@ -15,6 +15,7 @@ METHODS = {
     "cca-sign": "modalhash.methods.cca_sign:CcaSign",
     "cfrh": "modalhash.methods.cfrh:Cfrh",
     "random": "modalhash.methods.random_projection:RandomProjection",
+    "sgrn": "modalhash.methods.sgrn:Sgrn",
 }
 """Name to module and class, loaded on demand."""
 
