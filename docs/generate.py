@@ -7,7 +7,8 @@ Hand-written pages hold two kinds of blocks between marks: the help of a command
 `<!-- help: modalhash NAME -->`, and the fields of a settings dataclass as a table, after
 `<!-- settings: modalhash.ROOM.FILE:CLASS -->`; both end at `<!-- end -->`. The pages in docs/api/
 are written whole: one a room, with the names it exports; of rooms that load their files on demand,
-also what the files hold. So is docs/datasets.md, of the cards and protocols.
+also what the files hold. So are docs/datasets.md, of the cards and protocols, and the figures of
+the methods' data flows in docs/images/, of flows.py.
 """
 
 import argparse
@@ -65,12 +66,25 @@ def main() -> int:
 
 def stale_pages() -> dict[Path, str]:
     """Return the generated pages that differ from what they should be, with that content."""
-    pages = {**pages_with_blocks(), **api_pages(), DOCS / "datasets.md": datasets_page()}
+    pages = {
+        **pages_with_blocks(),
+        **api_pages(),
+        **figures(),
+        DOCS / "datasets.md": datasets_page(),
+    }
     return {
         path: content
         for path, content in pages.items()
         if not path.is_file() or path.read_text(encoding="utf-8") != content
     }
+
+
+def figures() -> dict[Path, str]:
+    """Return the figures of the methods' data flows."""
+    from flow_drawing import drawn
+    from flows import FLOWS
+
+    return {DOCS / "images" / f"flow-{name}.svg": drawn(flow) for name, flow in FLOWS.items()}
 
 
 def pages_with_blocks() -> dict[Path, str]:

@@ -1,0 +1,166 @@
+"""The data flow of every method, as boxes and arrows; `generate.py` draws them."""
+
+from collections.abc import Mapping, Sequence
+
+from flow_drawing import Box, Flow
+
+TOKENS = (
+    ("pictures", "image_features"),
+    ("texts", "text_features"),
+    ("image_features", "image_trunk"),
+    ("text_features", "text_trunk"),
+    ("image_trunk", "image_head"),
+    ("text_trunk", "text_head"),
+    ("image_trunk", "vlad"),
+    ("text_trunk", "vlad"),
+    ("image_head", "global"),
+    ("text_head", "global"),
+)
+"""Arrows that both figures with tokens have."""
+
+
+def pooled(**parts: Box) -> dict[str, Box]:
+    """Return the boxes of a method on pooled features: inputs, hash heads, codes, and `parts`."""
+    return {
+        "pictures": Box("pictures", "input", 0, 0),
+        "texts": Box("texts", "input", 0, 2),
+        "image_features": Box("image features\nfrozen encoder", "input", 1, 0),
+        "text_features": Box("text features\nfrozen encoder", "input", 1, 2),
+        "image_head": Box("image hash head\nthen tanh", "net", 2, 0),
+        "text_head": Box("text hash head\nthen tanh", "net", 2, 2),
+        "image_code": Box("relaxed image code\nits sign is the code", "code", 3, 0),
+        "text_code": Box("relaxed text code\nits sign is the code", "code", 3, 2),
+        **parts,
+    }
+
+
+def with_tokens(**parts: Box) -> dict[str, Box]:
+    """Return the boxes of a method on class and content tokens, and `parts`."""
+    return {
+        "pictures": Box("pictures", "input", 0, 0),
+        "texts": Box("texts", "input", 0, 2),
+        "image_features": Box("class and patch\ntokens", "input", 1, 0),
+        "text_features": Box("class and word\ntokens", "input", 1, 2),
+        "image_trunk": Box("image trunk\nclass meets content", "net", 2, 0),
+        "text_trunk": Box("text trunk\nclass meets content", "net", 2, 2),
+        "image_head": Box("image hash head\nof the class token", "code", 3, 0),
+        "text_head": Box("text hash head\nof the class token", "code", 3, 2),
+        "vlad": Box("shared GhostVLAD\nlocal embeddings", "net", 3, 1, True),
+        "global": Box("global contrast\nof relaxed codes", "loss", 4, 0, True),
+        **parts,
+    }
+
+
+def pooled_arrows(*more: tuple[str, str]) -> Sequence[tuple[str, str]]:
+    """Return the arrows of a method on pooled features, and `more`."""
+    return (
+        ("pictures", "image_features"),
+        ("texts", "text_features"),
+        ("image_features", "image_head"),
+        ("text_features", "text_head"),
+        ("image_head", "image_code"),
+        ("text_head", "text_code"),
+        *more,
+    )
+
+
+FLOWS: Mapping[str, Flow] = {
+    "cagan": Flow(
+        "CAGAN: codes and graph codes reproduce an enhanced similarity",
+        pooled(
+            target=Box("fused and enhanced\nsimilarity", "target", 2, 1, True),
+            graph=Box("adaptive graph\nattention, its codes", "net", 3, 1, True),
+            losses=Box("intra, cross, graph,\ndistillation", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("image_features", "target"),
+            ("text_features", "target"),
+            ("target", "graph"),
+            ("graph", "losses"),
+            ("image_code", "losses"),
+            ("text_code", "losses"),
+        ),
+    ),
+    "cfrh": Flow(
+        "CFRH: two autoencoders whose codes reproduce a fused affinity",
+        pooled(
+            target=Box("fused affinity\nof the batch", "target", 2, 1, True),
+            similarity=Box("intra and cross:\ncosines meet affinity", "loss", 4, 1, True),
+            image_decoder=Box("decoder, back to\nimage features", "loss", 4, 0, True),
+            text_decoder=Box("decoder, back to\ntext features", "loss", 4, 2, True),
+        ),
+        pooled_arrows(
+            ("image_features", "target"),
+            ("text_features", "target"),
+            ("target", "similarity"),
+            ("image_code", "similarity"),
+            ("text_code", "similarity"),
+            ("image_code", "image_decoder"),
+            ("text_code", "text_decoder"),
+        ),
+    ),
+    "djsrh": Flow(
+        "DJSRH: codes reproduce a joint-semantics affinity",
+        pooled(
+            target=Box("joint affinity, first\nand second order", "target", 2, 1, True),
+            similarity=Box("cross and intra:\ncosines meet affinity", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("image_features", "target"),
+            ("text_features", "target"),
+            ("target", "similarity"),
+            ("image_code", "similarity"),
+            ("text_code", "similarity"),
+        ),
+    ),
+    "hugging-hash": Flow(
+        "HuggingHash: class tokens become codes, content tokens align concepts",
+        with_tokens(local=Box("local contrast,\nconcept by concept", "loss", 4, 1, True)),
+        (*TOKENS, ("vlad", "local")),
+    ),
+    "hugging-hash-plus": Flow(
+        "HuggingHash+: local embeddings are quantized and rerank the shortlist",
+        with_tokens(
+            vlad=Box("shared GhostVLAD\nlocal embeddings", "net", 3, 1),
+            quantizer=Box("rotation and product\nquantizer a concept", "net", 4, 1),
+            local=Box("local and asymmetric\nquantized contrast", "loss", 5, 1, True),
+            fine=Box("finer codes:\nreranking", "code", 5, 2),
+        ),
+        (*TOKENS, ("vlad", "quantizer"), ("quantizer", "local"), ("quantizer", "fine")),
+    ),
+    "ms2gah": Flow(
+        "MS2GAH: a label encoder and graph attention guide the codes",
+        pooled(
+            labels=Box("labels of the\ntraining pairs", "input", 0, 1, True),
+            encoder=Box("label encoder\nits features and code", "net", 1, 1, True),
+            graph=Box("graph attention over\npairs sharing a label", "net", 3, 1, True),
+            losses=Box("guidance, cross, graph,\nclasses, quantization", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("labels", "encoder"),
+            ("encoder", "graph"),
+            ("image_head", "graph"),
+            ("text_head", "graph"),
+            ("graph", "losses"),
+            ("image_code", "losses"),
+            ("text_code", "losses"),
+        ),
+    ),
+    "sgrn": Flow(
+        "SGRN: relation graphs are rebased, joined and reconstructed by codes",
+        pooled(
+            local=Box("image and text graphs,\nrebased", "target", 2, 1, True),
+            joint=Box("joint graph,\nreconstructed", "target", 3, 1, True),
+            losses=Box("intra, joint, pair,\nconsistency", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("image_features", "local"),
+            ("text_features", "local"),
+            ("local", "joint"),
+            ("joint", "losses"),
+            ("image_code", "losses"),
+            ("text_code", "losses"),
+        ),
+    ),
+}
+"""Name of a method's page to its figure."""
