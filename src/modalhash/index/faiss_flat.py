@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, Self, final
 
 from modalhash.codes import Codes
-from modalhash.errors import DamagedArtifactError, SettingError
+from modalhash.errors import DamagedArtifactError
 from modalhash.files import write_array
 from modalhash.index.embedded import EmbeddedIndex
 from modalhash.index.faiss_scan import scan_nearest, scan_width, scan_within, widened
 from modalhash.index.folder import read_array
 from modalhash.index.folding import Folding
 from modalhash.index.post_filter import PostFilterSearcher
-from modalhash.index.searcher_settings import SearcherSettings
+from modalhash.index.searcher_settings import SearcherSettings, check_flag
 from modalhash.index.searchers import Neighbours, RaggedNeighbours
 
 __all__ = ["FaissFlatIndex", "FlatSearcher", "FlatSettings"]
@@ -33,8 +33,7 @@ class FlatSettings(SearcherSettings):
     distinct: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.distinct, bool):
-            raise SettingError(f"distinct is {self.distinct!r}, expected true or false")
+        check_flag("distinct", self.distinct)
 
 
 @final

@@ -28,7 +28,7 @@ from modalhash.index.faiss_scan import (
 from modalhash.index.folding import Folding, beyond
 from modalhash.index.post_filter import PostFilterSearcher
 from modalhash.index.recall_sample import RecallSample
-from modalhash.index.searcher_settings import RecallTarget, check_range
+from modalhash.index.searcher_settings import RecallTarget, check_flag, check_range
 from modalhash.index.searchers import NO_ROW, Neighbours, RaggedNeighbours
 
 __all__ = ["IvfSearcher", "IvfSettings", "read_faiss", "write_faiss"]
@@ -65,6 +65,7 @@ class IvfSettings(RecallTarget):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_flag("distinct", self.distinct)
         check_range("n_cells", self.n_cells, 1, MAX_CELLS)
         check_range("n_probes", self.n_probes, 1, self.n_cells or MAX_CELLS)
 

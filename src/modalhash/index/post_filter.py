@@ -88,7 +88,7 @@ class PostFilterSearcher(Searcher):
             found = self.nearest_rows(query_codes, top_k)
             return self.completed(found, query_codes, None, min(top_k, n_rows))
         share = n_allowed / n_rows
-        n_found = min(n_rows, int(top_k / share * SPARE_SHARE) + SPARE_ROWS) if n_allowed else 0
+        n_found = min(n_rows, int(top_k / max(share, 1e-9) * SPARE_SHARE) + SPARE_ROWS)
         if self.prefers_taking(n_allowed, len(query_codes), n_found):
             return scan_allowed(self.codes, query_codes, top_k, allowed)
         found = self.nearest_rows(query_codes, n_found, effort=1 / share)
@@ -121,7 +121,7 @@ class PostFilterSearcher(Searcher):
         taking = CHECKED_ROW_COST * n_rows + n_allowed * (TAKEN_ROW_COST + n_queries)
         effort = n_rows / max(1, n_allowed)
         dropping = n_queries * self.codes_compared(effort) * (1 + n_found / HEAP_ROWS)
-        return taking <= dropping
+        return not n_allowed or taking <= dropping
 
     def completed(
         self, found: Neighbours, query_codes: Codes, allowed: Allowed | None, n_wanted: int

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from modalhash.errors import SettingError
 
-__all__ = ["RecallTarget", "SearcherSettings", "check_range"]
+__all__ = ["RecallTarget", "SearcherSettings", "check_flag", "check_range"]
 
 MEASURED = frozenset({"chosen", "distinct_codes", "measured", "reason"})
 """Names under which searchers state what they found; given back to `build`, they say nothing."""
@@ -48,6 +48,16 @@ class RecallTarget(SearcherSettings):
             raise SettingError(
                 f"recall is {self.recall}, expected a share above 0 and at most 1, such as 0.95"
             )
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse a value that isn't True or False.
+
+    Raises:
+        SettingError: if it is something else.
+    """
+    if not isinstance(value, bool):
+        raise SettingError(f"{name} is {value!r}, expected true or false")
 
 
 def check_range(name: str, value: object, low: int, high: int) -> None:
