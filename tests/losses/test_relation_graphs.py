@@ -20,7 +20,7 @@ from modalhash.losses import (
     strong_relations,
     strongest_entries,
 )
-from tests.oracles import plain_graphs as plain
+from tests.oracles import plain_relation_graphs as plain
 
 # The worked example of the specification: three nodes, a share of .4 keeps one neighbour each.
 IMAGE = torch.tensor([[1, 0.8, 0.2], [0.8, 1, 0.1], [0.2, 0.1, 1]], dtype=torch.float64)
