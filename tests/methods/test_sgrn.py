@@ -27,8 +27,8 @@ from modalhash.methods.sgrn import (
     pair_loss,
 )
 from modalhash.training import TrainingPlan, train_method
-from tests.oracles import plain_relation_graphs as graphs
 from tests.oracles import plain_losses as plain
+from tests.oracles import plain_relation_graphs as graphs
 from tests.oracles.largest_tensor import LargestTensor
 from tests.oracles.paired_features import made_pairs
 
