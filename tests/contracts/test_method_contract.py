@@ -31,7 +31,15 @@ from tests.oracles.plain_search import plain_distance
 TESTS = Path(__file__).parent.parent
 
 QUICK: dict[str, dict[str, Any]] = {
+    "cagan": {
+        "hidden_width": 64,
+        "graph_width": 32,
+        "graph_output_width": 16,
+        "epochs": 8,
+        "text_similarity": "linear",
+    },
     "cfrh": {"hidden_width": 64, "epochs": 8},
+    "djsrh": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
     "sgrn": {"hidden_width": 64, "epochs": 8},
 }
 """Changes that make a method quick enough for tests."""

@@ -7,7 +7,13 @@ from numpy.testing import assert_allclose
 from torch import Tensor
 from torch.testing import assert_close
 
-from modalhash.losses import continuation_factor, paired_cosine, similarity_gap
+from modalhash.losses import (
+    continuation_factor,
+    cross_gap,
+    intra_gap,
+    paired_cosine,
+    similarity_gap,
+)
 from tests.oracles import plain_losses as plain
 
 # The worked example: relaxed codes of three pairs and the affinity they should reproduce.
@@ -142,3 +148,23 @@ def test_gradients_equal_finite_differences() -> None:
 def test_continuation_grows_with_the_root_of_the_epoch(epoch: int) -> None:
     assert continuation_factor(epoch) ** 2 == pytest.approx(epoch + 1, rel=1e-15)
     assert math.tanh(continuation_factor(epoch) * 0.5) >= math.tanh(0.5)
+
+
+def test_both_parts_of_the_worked_example_as_one_call_each() -> None:
+    intra = intra_gap(IMAGE_RELAXED, TEXT_RELAXED, AFFINITY)
+    assert_allclose(intra, 0.4314, atol=PUBLISHED, rtol=0)
+    assert_allclose(
+        cross_gap(IMAGE_RELAXED, TEXT_RELAXED, AFFINITY), -0.2859, atol=PUBLISHED, rtol=0
+    )
+
+
+@pytest.mark.parametrize("both_orders", [True, False])
+@pytest.mark.parametrize("pair_weight", [0.0, 0.5])
+def test_orders_and_partners_can_be_left_out(both_orders: bool, pair_weight: float) -> None:
+    image, text, target = (random_rows(4, width, width) for width in (5, 5, 4))
+    rows, others, wanted = image.tolist(), text.tolist(), target.tolist()
+    expected = plain.mean_square_gap(plain.cosines(rows, others), wanted)
+    expected += both_orders * plain.mean_square_gap(plain.cosines(others, rows), wanted)
+    expected -= pair_weight * plain.mean_paired_cosine(rows, others)
+    found = cross_gap(image, text, target, both_orders=both_orders, pair_weight=pair_weight)
+    assert_allclose(found, expected, atol=1e-12, rtol=0)

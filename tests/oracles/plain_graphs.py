@@ -1,80 +1,75 @@
-"""Relation graphs of SGRN by loops over pairs of nodes, in plain Python numbers."""
+"""Graph convolution, enhancement and second-order similarity by loops, in plain numbers."""
 
 import math
 
-from tests.oracles.plain_losses import Matrix, Rows, cosine, cosines
+from tests.oracles.plain_losses import Matrix, Row, Rows, affine, cosines, dot
 
 
-def relations(rows: Rows) -> Matrix:
-    size = range(len(rows))
+def product(matrix: Rows, other: Rows) -> Matrix:
+    columns = list(zip(*other, strict=True))
+    return [[dot(row, column) for column in columns] for row in matrix]
+
+
+def convolved(rows: Rows, edges: Rows, weight: Rows, bias: Row) -> Matrix:
+    """`weight` has one line per input width."""
+    mapped = product(rows, weight)
     return [
-        [1.0 if i == j else max(cosine(rows[i], rows[j]), 0.0) for j in size] for i in size
-    ]  # fmt: skip
-
-
-def off_diagonal(graph: Rows) -> list[float]:
-    size = range(len(graph))
-    return [graph[i][j] for i in size for j in size if i != j]
-
-
-def centred(graph: Rows) -> Matrix:
-    entries = off_diagonal(graph)
-    mean = sum(entries) / len(entries)
-    size = range(len(graph))
-    return [
-        [1.0 if i == j else max((graph[i][j] - mean) / (1 - mean), 0.0) for j in size] for i in size
+        [value + offset for value, offset in zip(line, bias, strict=True)]
+        for line in product(edges, mapped)
     ]
 
 
-def chosen(graph: Rows, node: int, rule: str, share: float, factor: float) -> set[int]:
-    """The nodes that a node finds strongly related to itself."""
-    others = [other for other in range(len(graph)) if other != node]
-    if rule == "top_share":
-        n_kept = max(1, math.ceil(round(share * len(others), 9)))
-        return set(sorted(others, key=lambda other: (-graph[node][other], other))[:n_kept])
-    entries = off_diagonal(graph)
-    if rule == "row_mean":
-        least = sum(graph[node][other] for other in others) / len(others)
-    else:
-        mean = sum(entries) / len(entries)
-        variance = sum((entry - mean) ** 2 for entry in entries) / len(entries)
-        least = mean + factor * math.sqrt(variance)
-    return {other for other in others if graph[node][other] >= least}
+def positive(rows: Rows) -> Matrix:
+    return [[max(value, 0.0) for value in row] for row in rows]
 
 
-def filtered(graph: Rows, rule: str, share: float, factor: float = 0.0) -> Matrix:
-    size = range(len(graph))
-    sets = [chosen(graph, node, rule, share, factor) for node in size]
+def pair_matrix(rows: Rows, left: Rows, right: Rows) -> Matrix:
+    """`left` and `right` have one line per output."""
+    nothing = [0.0] * len(left)
+    return cosines(affine(rows, left, nothing), affine(rows, right, nothing))
+
+
+def row_sums_of_one(edges: Rows) -> Matrix:
+    return [[value / sum(abs(one) for one in line) for value in line] for line in edges]
+
+
+def shared_words(rows: Rows) -> Matrix:
+    """1 where two rows share a place that both fill, and for a row with itself; else -1."""
     return [
-        [graph[i][j] if i == j or j in sets[i] or i in sets[j] else 0.0 for j in size] for i in size
+        [
+            1.0 if i == j or any(a > 0 and b > 0 for a, b in zip(one, other, strict=True)) else -1.0
+            for j, other in enumerate(rows)
+        ]
+        for i, one in enumerate(rows)
     ]
 
 
-def mixed(share: float, graph: Rows, other: Rows) -> Matrix:
-    """The share of the second, the rest of the first."""
-    return [
-        [(1 - share) * one + share * two for one, two in zip(line, other_line, strict=True)]
-        for line, other_line in zip(graph, other, strict=True)
-    ]
+def stretched(matrix: Rows) -> Matrix:
+    """Away from the mean, cut to [-1, 1]."""
+    entries = [value for line in matrix for value in line]
+    mean, largest, smallest = sum(entries) / len(entries), max(entries), min(entries)
+
+    def stretch(value: float) -> float:
+        if value <= mean:
+            value *= math.exp(-0.5 * (mean - value) / (mean - smallest))
+        else:
+            value *= math.exp((value - mean) / (largest - mean))
+        return min(max(value, -1.0), 1.0)
+
+    return [[stretch(value) for value in line] for line in matrix]
 
 
-def crossed(image: Rows, text: Rows) -> Matrix:
-    product = cosines(image, text)
-    size = range(len(product))
-    return [[(product[i][j] + product[j][i]) / 2 for j in size] for i in size]
+def amplified(matrix: Rows, thresholds: Row, ends: Row, shares: Row) -> Matrix:
+    def amplify(value: float) -> float:
+        if value < thresholds[0]:
+            return value + shares[0] * math.exp(ends[0] - value) * value
+        if value > thresholds[1]:
+            return value + shares[1] * math.exp(value - ends[1]) * value
+        return value
+
+    return [[amplify(value) for value in line] for line in matrix]
 
 
-def associated(graph: Rows, share: float) -> Matrix:
-    return mixed(share, graph, cosines(graph, graph))
-
-
-def joint(image: Rows, text: Rows, image_share: float, cross_share: float) -> Matrix:
-    return mixed(cross_share, mixed(image_share, text, image), crossed(image, text))
-
-
-def reconstructed(graph: Rows, share: float) -> Matrix:
-    return mixed(share, graph, cosines(graph, graph))
-
-
-def target(graph: Rows, scale: float) -> Matrix:
-    return [[scale * (2 * value - 1) for value in line] for line in graph]
+def second_order(matrix: Rows) -> Matrix:
+    """How alike two rows are, as the mean product over all items."""
+    return [[dot(line, other) / len(matrix) for other in matrix] for line in matrix]

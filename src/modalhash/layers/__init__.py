@@ -3,6 +3,7 @@
 from modalhash.layers.canonical_correlation import CanonicalMaps, canonical_maps
 from modalhash.layers.feature_scaling import FeatureScaling, ScalingRule
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
+from modalhash.layers.graph_convolution import GraphConvolution, GraphNetwork, row_normalised
 from modalhash.layers.hash_heads import GeluHead, HashHead, LinearHead, MlpHead, build_head
 from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.layers.token_reduction import TokenReduction, grid_pooling
@@ -14,6 +15,8 @@ __all__ = [
     "FeatureScaling",
     "GeluHead",
     "GhostVlad",
+    "GraphConvolution",
+    "GraphNetwork",
     "HashHead",
     "LinearHead",
     "LocalEmbeddings",
@@ -28,5 +31,6 @@ __all__ = [
     "build_head",
     "canonical_maps",
     "grid_pooling",
+    "row_normalised",
     "trunk_from_spec",
 ]

@@ -2,12 +2,15 @@
 
 from modalhash.losses.affinity import (
     CrossSimilarity,
+    binary_similarities,
     cosine_similarities,
     cross_similarity,
     fused_affinity,
     rescaled_cosines,
 )
 from modalhash.losses.continuation import continuation_factor
+from modalhash.losses.diagnostics import saturated_share, target_range
+from modalhash.losses.enhancement import Enhancement, distribution_weighted, mean_stretched
 from modalhash.losses.contrastive import (
     NceForm,
     bit_balance,
@@ -22,7 +25,7 @@ from modalhash.losses.neighbour_graphs import (
     neighbour_graph,
     neighbourhoods,
 )
-from modalhash.losses.reconstruction import paired_cosine, similarity_gap
+from modalhash.losses.reconstruction import cross_gap, intra_gap, paired_cosine, similarity_gap
 from modalhash.losses.relation_graphs import (
     FilterRule,
     SimilarityContrast,
@@ -39,32 +42,40 @@ from modalhash.losses.relation_graphs import (
 
 __all__ = [
     "CrossSimilarity",
+    "Enhancement",
     "FilterRule",
     "NceForm",
     "NeighbourGraph",
     "SimilarityContrast",
     "associated_graph",
+    "binary_similarities",
     "bit_balance",
     "continuation_factor",
     "contrast",
     "contrasted_graph",
     "cosine_similarities",
+    "cross_gap",
     "cross_similarity",
+    "distribution_weighted",
     "filtered_graph",
     "fused_affinity",
     "info_nce",
+    "intra_gap",
     "joint_graph",
     "kept_neighbours",
     "largest_edge_count",
     "local_alignment",
+    "mean_stretched",
     "neighbour_graph",
     "neighbourhoods",
     "paired_cosine",
     "reconstructed_graph",
     "relation_graph",
     "rescaled_cosines",
+    "saturated_share",
     "sign_gap",
     "similarity_gap",
     "strong_relations",
     "strongest_entries",
+    "target_range",
 ]

@@ -7,6 +7,7 @@ from torch.nn.functional import normalize
 
 __all__ = [
     "CrossSimilarity",
+    "binary_similarities",
     "cosine_similarities",
     "cross_similarity",
     "fused_affinity",
@@ -35,6 +36,28 @@ def cosine_similarities(rows: Tensor, other_rows: Tensor) -> Tensor:
 def rescaled_cosines(features: Tensor) -> Tensor:
     """Return (n, n) `2 cos - 1` of the rows of (n, d): in [-1, 1] where cosines are in [0, 1]."""
     return 2 * cosine_similarities(features, features) - 1
+
+
+def binary_similarities(features: Tensor) -> Tensor:
+    """Tell which bags of words share a word.
+
+    Args:
+        features: (n, d), 0 or more. Dense vectors nearly all have a positive cosine, so that every
+            two of them count as alike and the result says nothing.
+
+    Returns:
+        (n, n): 1 where the cosine of two rows is positive, else -1; 1 on the diagonal, also of
+        rows without words.
+
+    Example:
+        >>> import torch
+        >>> binary_similarities(torch.tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 0.0]]))
+        tensor([[ 1.,  1., -1.],
+                [ 1.,  1., -1.],
+                [-1., -1.,  1.]])
+    """
+    alike = cosine_similarities(features, features) > 0
+    return (2 * alike.to(features) - 1).fill_diagonal_(1)
 
 
 def cross_similarity(

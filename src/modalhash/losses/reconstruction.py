@@ -5,7 +5,7 @@ from torch.nn.functional import mse_loss, normalize
 
 from modalhash.losses.affinity import cosine_similarities
 
-__all__ = ["paired_cosine", "similarity_gap"]
+__all__ = ["cross_gap", "intra_gap", "paired_cosine", "similarity_gap"]
 
 
 def similarity_gap(relaxed: Tensor, other_relaxed: Tensor, target: Tensor) -> Tensor:
@@ -25,3 +25,36 @@ def similarity_gap(relaxed: Tensor, other_relaxed: Tensor, target: Tensor) -> Te
 def paired_cosine(relaxed: Tensor, other_relaxed: Tensor) -> Tensor:
     """Return the mean cosine between row i of one and row i of the other, both (n, b); a scalar."""
     return (normalize(relaxed, dim=1) * normalize(other_relaxed, dim=1)).sum(dim=1).mean()
+
+
+def intra_gap(image_relaxed: Tensor, text_relaxed: Tensor, target: Tensor) -> Tensor:
+    """Return how far codes are from the target within pictures plus within texts; a scalar."""
+    return similarity_gap(image_relaxed, image_relaxed, target) + similarity_gap(
+        text_relaxed, text_relaxed, target
+    )
+
+
+def cross_gap(
+    image_relaxed: Tensor,
+    text_relaxed: Tensor,
+    target: Tensor,
+    *,
+    both_orders: bool = True,
+    pair_weight: float = 1.0,
+) -> Tensor:
+    """Return how far codes are from the target across modalities, less the partners' cosine.
+
+    Args:
+        image_relaxed: (n, b).
+        text_relaxed: (n, b).
+        target: (n, n); of an unsymmetric one, rows are pictures in the first order.
+        both_orders: count text-image similarities besides image-text ones.
+        pair_weight: weight of the mean cosine between partners, which is subtracted.
+
+    Returns:
+        Scalar; negative where partners agree more than the target is missed.
+    """
+    gap = similarity_gap(image_relaxed, text_relaxed, target)
+    if both_orders:
+        gap = gap + similarity_gap(text_relaxed, image_relaxed, target)
+    return gap - pair_weight * paired_cosine(image_relaxed, text_relaxed)

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "method_class"]
 
 METHODS = {
+    "cagan": "modalhash.methods.cagan:Cagan",
     "cca-itq": "modalhash.methods.cca_itq:CcaItq",
     "cca-sign": "modalhash.methods.cca_sign:CcaSign",
     "cfrh": "modalhash.methods.cfrh:Cfrh",
+    "djsrh": "modalhash.methods.djsrh:Djsrh",
     "random": "modalhash.methods.random_projection:RandomProjection",
     "sgrn": "modalhash.methods.sgrn:Sgrn",
 }

@@ -1,0 +1,494 @@
+"""CAGAN: CLIP-based adaptive graph attention network.
+
+Y. Li, M. Ge, M. Li, T. Li, S. Xiang: "CLIP-Based Adaptive Graph Attention Network for Large-Scale
+Unsupervised Multi-Modal Hashing Retrieval", Sensors 23(7), article 3439, 2023.
+https://doi.org/10.3390/s23073439
+
+The similarities of a batch, seen through pictures, through texts and through both, are fused and
+enhanced into one target, which the codes of both modalities must reproduce. One graph network a
+modality makes codes from features along the target's edges, which a learned matrix adapts; these
+codes must reproduce the target too and teach the hash heads. No labels are used, and only the
+heads are kept: no graph at encoding time.
+
+Objective, for n pairs with features F_v, F_t and c = epoch (from 0)::
+
+    H_m   = tanh(sqrt(c + 1) z_m)                  z_m: output of the hash head of modality m
+    S_v   = 2 cos(F_v, F_v) - 1
+    S_t   = 1 where two texts share a word, else -1                  (or 2 cos(F_t, F_t) - 1)
+    C     = cos(rows of S_v, rows of S_t)
+    S     = scale enhance(image_weight S_v + text_weight S_t + fusion_weight C)
+    A_m   = S + attention_weight W_m               W_m: learned; or W_m o S, or W_m S, for W_m
+    G_m   = tanh(sqrt(c + 1) Lin(relu(A_m relu(A_m F_m T_1 + b_1) T_2 + b_2)))
+    intra = MSE(cos(H_v, H_v), S) + MSE(cos(H_t, H_t), S)
+    cross = MSE(cos(H_v, H_t), S) + MSE(cos(H_t, H_v), S) - mean_i cos(H_v[i], H_t[i])
+    graph = MSE(cos(G_v, G_t), S)
+    distillation = MSE(cos(G_v, H_v), S) + MSE(cos(G_v, H_t), S)
+    L     = intra_weight intra + cross_weight cross + graph_weight graph
+            + distillation_weight distillation
+
+Differs from the paper: its text could not be read; this follows the trainer that its authors
+released, whose constants are the preset `paper`. There W_m is indexed by the place in a batch,
+which a shuffle makes meaningless, and ties training to one batch size: setting
+`attention_matrix=positions`, where smaller batches use its leading block. By default
+(`pairs`, ours) W_m[i, j] is the cosine of two learned projections, of rank 16, of the features of
+i and j: it follows the items, fits any batch and starts with the same spread. The paper's figure
+multiplies W_m into S where the code adds it: `attention=hadamard`, `matmul`. Ours: an item is like
+itself (1 on the diagonal) even if its text has no words; features are cached, so pictures are not
+flipped or cropped anew each epoch.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from modalhash.errors import SettingError
+from modalhash.layers import GraphNetwork, MlpHead, row_normalised
+from modalhash.losses import (
+    CrossSimilarity,
+    Enhancement,
+    binary_similarities,
+    continuation_factor,
+    cosine_similarities,
+    cross_gap,
+    distribution_weighted,
+    fused_affinity,
+    intra_gap,
+    mean_stretched,
+    rescaled_cosines,
+    saturated_share,
+    similarity_gap,
+    target_range,
+)
+from modalhash.methods.base import (
+    Batch,
+    FeatureShapes,
+    GradientMethod,
+    Heads,
+    LossReport,
+    Moment,
+    TrainingSettings,
+    TrainingView,
+)
+
+__all__ = [
+    "Attention",
+    "AttentionMatrix",
+    "Cagan",
+    "CaganSettings",
+    "Distillation",
+    "GraphBranch",
+    "PairMatrix",
+    "PositionMatrix",
+    "TextSimilarity",
+    "adapted_edges",
+    "distillation_loss",
+    "text_similarities",
+]
+
+SAMPLE = 512
+ALIKE_SHARE = 0.9
+logger = logging.getLogger(__name__)
+
+
+class TextSimilarity(StrEnum):
+    """How two texts compare: by whether they share a word (code), or by their cosine (figure)."""
+
+    BINARY = "binary"
+    LINEAR = "linear"
+
+
+class Attention(StrEnum):
+    """How the learned matrix meets the target: added to it (code), or times it first (figure)."""
+
+    ADDITIVE = "additive"
+    HADAMARD = "hadamard"
+    MATMUL = "matmul"
+
+
+class AttentionMatrix(StrEnum):
+    """What the learned matrix is indexed by: pairs of items, or places in the batch (code)."""
+
+    PAIRS = "pairs"
+    POSITIONS = "positions"
+
+
+class Distillation(StrEnum):
+    """Which graph codes teach which hash codes.
+
+    - `image_graph`: those of pictures teach both modalities (code).
+    - `own`: each modality's teach its own.
+    - `all`: both teach both.
+    """
+
+    IMAGE_GRAPH = "image_graph"
+    OWN = "own"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class CaganSettings:
+    """Settings of CAGAN; values of the released code unless the line says otherwise."""
+
+    hidden_width: int = 4096
+    """Units of the hidden layer of each hash head."""
+    image_weight: float = 0.5
+    """Weight of the image similarity in the fused one."""
+    text_weight: float = 0.2
+    """Weight of the text similarity."""
+    fusion_weight: float = 0.3
+    """Weight of the similarity seen through both modalities."""
+    text_similarity: TextSimilarity = TextSimilarity.BINARY
+    """How texts compare; binary is for bags of words and says nothing of dense vectors."""
+    cross_similarity: CrossSimilarity = CrossSimilarity.ROW_COSINE
+    """Form of the similarity seen through both; not symmetric as released."""
+    enhancement: Enhancement = Enhancement.SCALE
+    """What is done to the fused similarity before the scale."""
+    similarity_scale: float = 1.4
+    """Scale of the target; beyond 1 it pushes codes towards signs."""
+    jdsh_left: float = -0.528
+    """Threshold of far pairs under `enhancement=jdsh` (JDSH on MIRFlickr with AlexNet)."""
+    jdsh_right: float = -0.138
+    """Threshold of near pairs (the same)."""
+    jdsh_minimum: float = -0.52
+    """About the smallest fused similarity (the same)."""
+    jdsh_maximum: float = 0.68
+    """About the largest fused similarity (the same)."""
+    jdsh_left_weight: float = 0.1
+    """Share by which far pairs are enlarged (the same)."""
+    jdsh_right_weight: float = 0.2
+    """Share by which near pairs are enlarged (the same)."""
+    continuation: bool = True
+    """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
+    graph: bool = True
+    """Train the graph networks, which act in training only."""
+    graph_width: int = 2048
+    """Units of the first graph convolution."""
+    graph_output_width: int = 1024
+    """Units of the second graph convolution."""
+    attention: Attention = Attention.ADDITIVE
+    """How the learned matrix meets the target."""
+    attention_matrix: AttentionMatrix = AttentionMatrix.PAIRS
+    """What the learned matrix is indexed by (pairs is ours; released: positions)."""
+    attention_rank: int = 16
+    """Width of the projections whose cosines make the matrix of pairs (ours)."""
+    attention_weight: float = 0.45
+    """Weight of the learned matrix in the edges; 0.5 on NUS-WIDE."""
+    normalise_graph_input: bool = False
+    """Give graph networks feature rows of length 1 (ours, against saturation)."""
+    normalise_adjacency: bool = False
+    """Scale each row of the edges to a sum of 1 in size (ours, against saturation)."""
+    intra_weight: float = 0.1
+    """Weight of reconstruction within a modality."""
+    cross_weight: float = 1.0
+    """Weight of reconstruction across modalities."""
+    pair_weight: float = 1.0
+    """Weight of the partners' cosine inside the part across modalities."""
+    graph_weight: float = 1.0
+    """Weight of reconstruction between the two graph codes."""
+    distillation: Distillation = Distillation.IMAGE_GRAPH
+    """Which graph codes teach which hash codes."""
+    distillation_weight: float = 0.15
+    """Weight of reconstruction between graph codes and hash codes; 0.25 on NUS-WIDE."""
+
+    def __post_init__(self) -> None:
+        """Check every range.
+
+        Raises:
+            SettingError: naming the setting, what came and what was expected.
+        """
+        for name in ("hidden_width", "graph_width", "graph_output_width", "attention_rank"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in (
+            "image_weight", "text_weight", "fusion_weight", "similarity_scale", "jdsh_left_weight",
+            "jdsh_right_weight", "attention_weight", "intra_weight", "cross_weight", "pair_weight",
+            "graph_weight", "distillation_weight",
+        ):  # fmt: skip
+            if not getattr(self, name) >= 0:
+                raise SettingError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        if not self.jdsh_left <= self.jdsh_right:
+            raise SettingError(
+                f"jdsh_left is {self.jdsh_left}, expected at most jdsh_right, {self.jdsh_right}"
+            )
+
+
+def text_similarities(features: Tensor, rule: TextSimilarity) -> Tensor:
+    """Return (n, n) similarities in [-1, 1] of (n, d) text features, 1 on the diagonal."""
+    if rule is TextSimilarity.BINARY:
+        return binary_similarities(features)
+    return rescaled_cosines(features).fill_diagonal_(1)
+
+
+def adapted_edges(target: Tensor, learned: Tensor, rule: Attention, weight: float) -> Tensor:
+    """Return (n, n) edges: the target plus a weighted learned matrix, times the target or not."""
+    match rule:
+        case Attention.ADDITIVE:
+            return target + weight * learned
+        case Attention.HADAMARD:
+            return target + weight * (learned * target)
+        case Attention.MATMUL:
+            return target + weight * (learned @ target)
+
+
+def distillation_loss(
+    image_graph: Tensor,
+    text_graph: Tensor,
+    image_relaxed: Tensor,
+    text_relaxed: Tensor,
+    target: Tensor,
+    *,
+    rule: Distillation,
+) -> Tensor:
+    """Return how far similarities between graph codes and hash codes are from the target.
+
+    Args:
+        image_graph: (n, b) codes of the graph network of pictures.
+        text_graph: (n, b) codes of that of texts.
+        image_relaxed: (n, b) codes of pictures.
+        text_relaxed: (n, b) codes of texts.
+        target: (n, n).
+        rule: which of them are compared.
+
+    Returns:
+        Scalar, a sum of two mean squared gaps, or of four.
+    """
+    pairs = {
+        Distillation.IMAGE_GRAPH: ((image_graph, image_relaxed), (image_graph, text_relaxed)),
+        Distillation.OWN: ((image_graph, image_relaxed), (text_graph, text_relaxed)),
+        Distillation.ALL: (
+            (image_graph, image_relaxed),
+            (image_graph, text_relaxed),
+            (text_graph, image_relaxed),
+            (text_graph, text_relaxed),
+        ),
+    }[rule]
+    gaps = [similarity_gap(teacher, pupil, target) for teacher, pupil in pairs]
+    return torch.stack(gaps).sum()
+
+
+class PairMatrix(nn.Module):
+    """W[i, j] = cosine between a projection of item i and another one of item j.
+
+    Args:
+        width: d.
+        rank: of the projections; entries start with a deviation of 1 / sqrt(rank).
+    """
+
+    def __init__(self, width: int, rank: int) -> None:
+        super().__init__()
+        self.left, self.right = (nn.Linear(width, rank, bias=False) for _ in range(2))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (n, n) of (n, d) features, in [-1, 1]."""
+        return cosine_similarities(self.left(features), self.right(features))
+
+
+class PositionMatrix(nn.Module):
+    """W[i, j] is learned for place i and place j of a batch, whichever items stand there.
+
+    Args:
+        size: places, the largest batch there may be.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size, size))
+        nn.init.kaiming_uniform_(self.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the leading (n, n) block for (n, d) features.
+
+        Raises:
+            SettingError: if there are more items than places.
+        """
+        n, size = len(features), len(self.weight)
+        if n > size:
+            raise SettingError(
+                f"a batch has {n} pairs, but attention_matrix=positions was made for at most "
+                f"{size}: train with that batch_size, or set attention_matrix=pairs"
+            )
+        return self.weight[:n, :n]
+
+
+class GraphBranch(nn.Module):
+    """The graph network of one modality and the learned matrix that adapts its edges."""
+
+    def __init__(self, settings: CaganSettings, width: int, n_bits: int, batch_size: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.matrix: nn.Module = (
+            PairMatrix(width, settings.attention_rank)
+            if settings.attention_matrix is AttentionMatrix.PAIRS
+            else PositionMatrix(batch_size)
+        )
+        widths = (width, settings.graph_width, settings.graph_output_width, n_bits)
+        self.network = GraphNetwork(widths)
+
+    def forward(self, features: Tensor, target: Tensor) -> Tensor:
+        """Return (n, b) graph codes before the tanh, of (n, d) features under an (n, n) target."""
+        settings, features = self.settings, features.detach()
+        if settings.normalise_graph_input:
+            features = normalize(features, dim=1)
+        edges = adapted_edges(
+            target, self.matrix(features), settings.attention, settings.attention_weight
+        )
+        if settings.normalise_adjacency:
+            edges = row_normalised(edges)
+        codes: Tensor = self.network(features, edges)
+        return codes
+
+
+PAPER: Mapping[str, Any] = {"attention_matrix": "positions"}
+"""The released constants and the learned matrix as released."""
+
+NUSWIDE: Mapping[str, Any] = {**PAPER, "attention_weight": 0.5, "distillation_weight": 0.25}
+"""The constants released for NUS-WIDE."""
+
+DENSE: Mapping[str, Any] = {
+    "hidden_width": 1024,
+    "image_weight": 0.3,
+    "text_weight": 0.4,
+    "text_similarity": "linear",
+    "graph_width": 512,
+    "graph_output_width": 256,
+    "normalise_adjacency": True,
+    "image_scaling": "unit",
+    "text_scaling": "unit",
+    "optimiser": "adamw",
+    "learning_rate": 1e-3,
+    "weight_decay": 1e-4,
+    "schedule": "one_cycle",
+    "batch_size": 64,
+    "epochs": 30,
+}
+"""For dense text features and small collections (ours, chosen on Flickr8k dev)."""
+
+
+class Cagan(GradientMethod):
+    """CLIP-based adaptive graph attention network; see the module's docstring."""
+
+    name = "cagan"
+    title = "CAGAN"
+    settings_class = CaganSettings
+    settings: CaganSettings
+    training = TrainingSettings(epochs=20)
+    smallest_batch = 2
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "dense": DENSE,
+        "paper": PAPER,
+        "mirflickr": PAPER,
+        "nuswide": NUSWIDE,
+        "coco": PAPER,
+    }
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "image similarity only (CAGAN-1)": {
+            "image_weight": 1.0, "text_weight": 0.0, "fusion_weight": 0.0,
+        },
+        "text similarity only": {"image_weight": 0.0, "text_weight": 1.0, "fusion_weight": 0.0},
+        "without the fused part": {"fusion_weight": 0.0},
+        "without enhancement": {"enhancement": "scale", "similarity_scale": 1.0},
+        "without the graph module": {"graph": False},
+        "without the learned matrix": {"attention_weight": 0.0},
+        "without distillation": {"distillation_weight": 0.0},
+        "without the intra-modal part": {"intra_weight": 0.0},
+        "without the partners' cosine": {"pair_weight": 0.0},
+        "without continuation": {"continuation": False},
+    }  # fmt: skip
+
+    @classmethod
+    def preset_for(cls, *, has_sparse_texts: bool) -> str | None:
+        """Return `paper` for bags of words, which its constants are for, else `dense`."""
+        return "paper" if has_sparse_texts else "dense"
+
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+        """Make two hash heads of one hidden layer and, unless left out, two graph branches."""
+        settings = self.settings
+        branches = nn.ModuleDict()
+        if settings.graph:
+            for name, width in (("image", shapes.image_width), ("text", shapes.text_width)):
+                branches[f"{name}_graph"] = GraphBranch(settings, width, n_bits, shapes.batch_size)
+        return Heads(
+            image=MlpHead((shapes.image_width, settings.hidden_width, n_bits)),
+            text=MlpHead((shapes.text_width, settings.hidden_width, n_bits)),
+            auxiliary=branches,
+        )
+
+    def before_training(self, heads: Heads, view: TrainingView) -> None:
+        """Warn where binary text similarities can't tell texts apart."""
+        if self.settings.text_similarity is TextSimilarity.LINEAR:
+            return
+        texts = next(view.batches(SAMPLE)).text.reference
+        n = len(texts)
+        n_alike = int((binary_similarities(texts) > 0).sum()) - n
+        if n_alike > ALIKE_SHARE * n * (n - 1):
+            logger.warning(
+                "text_similarity is binary, but %.1f %% of the first texts' pairs count as alike: "
+                "it says next to nothing of dense features or of common words; set "
+                "text_similarity=linear, or take the preset dense",
+                100 * n_alike / (n * (n - 1)),
+            )
+
+    def target(self, batch: Batch) -> Tensor:
+        """Return the (n, n) fused and enhanced similarities of a batch, without gradient."""
+        settings = self.settings
+        with torch.no_grad():
+            fused = fused_affinity(
+                rescaled_cosines(batch.image.reference),
+                text_similarities(batch.text.reference, settings.text_similarity),
+                image_weight=settings.image_weight,
+                text_weight=settings.text_weight,
+                cross_weight=settings.fusion_weight,
+                scale=1.0,
+                rule=settings.cross_similarity,
+            )
+            match settings.enhancement:
+                case Enhancement.SCALE:
+                    enhanced = fused
+                case Enhancement.MEAN_STRETCH:
+                    enhanced = mean_stretched(fused).clamp(-1, 1)
+                case Enhancement.JDSH:
+                    enhanced = distribution_weighted(
+                        fused,
+                        left=settings.jdsh_left,
+                        right=settings.jdsh_right,
+                        minimum=settings.jdsh_minimum,
+                        maximum=settings.jdsh_maximum,
+                        left_weight=settings.jdsh_left_weight,
+                        right_weight=settings.jdsh_right_weight,
+                    )
+            return settings.similarity_scale * enhanced
+
+    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+        """Compute the four weighted parts of the objective."""
+        settings, target = self.settings, self.target(batch)
+        factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
+        image = torch.tanh(factor * heads.image(batch.image))
+        text = torch.tanh(factor * heads.text(batch.text))
+        intra = intra_gap(image, text, target)
+        cross = cross_gap(image, text, target, pair_weight=settings.pair_weight)
+        terms = {"intra": intra, "cross": cross}
+        total = settings.intra_weight * intra + settings.cross_weight * cross
+        shares = {"image": image, "text": text}
+        if settings.graph:
+            image_graph, text_graph = (
+                torch.tanh(factor * heads.auxiliary[f"{name}_graph"](part.reference, target))
+                for name, part in (("image", batch.image), ("text", batch.text))
+            )
+            graph = similarity_gap(image_graph, text_graph, target)
+            distillation = distillation_loss(
+                image_graph, text_graph, image, text, target, rule=settings.distillation
+            )
+            terms |= {"graph": graph, "distillation": distillation}
+            total = (
+                total + settings.graph_weight * graph + settings.distillation_weight * distillation
+            )
+            shares |= {"image_graph": image_graph, "text_graph": text_graph}
+        terms |= target_range(target)
+        terms |= {f"{name}_saturated": saturated_share(one) for name, one in shares.items()}
+        return LossReport(total, terms)
