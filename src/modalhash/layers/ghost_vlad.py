@@ -17,7 +17,8 @@ from modalhash.layers.modality_features import ModalityFeatures
 
 __all__ = ["AssignNorm", "GhostVlad", "LocalEmbeddings", "ProjectionNorm"]
 
-MODALITIES: tuple[Literal["image"], Literal["text"]] = ("image", "text")
+Side = Literal["image", "text"]
+MODALITIES: tuple[Side, ...] = ("image", "text")
 NORM_RATE = 0.1
 """How fast running statistics follow batches."""
 TINY = 1e-12
@@ -120,9 +121,7 @@ class GhostVlad(nn.Module):
             self.register_buffer(f"{modality}_mean", torch.zeros(n_clusters))
             self.register_buffer(f"{modality}_variance", torch.ones(n_clusters))
 
-    def forward(
-        self, content: ModalityFeatures, modality: Literal["image", "text"]
-    ) -> LocalEmbeddings:
+    def forward(self, content: ModalityFeatures, modality: Side) -> LocalEmbeddings:
         """Return the local embeddings of n items.
 
         Args:
@@ -140,14 +139,12 @@ class GhostVlad(nn.Module):
             assigned.detach().sum(dim=(0, 1)),
         )
 
-    def project(self, tokens: Tensor, mask: Tensor, modality: Literal["image", "text"]) -> Tensor:
+    def project(self, tokens: Tensor, mask: Tensor, modality: Side) -> Tensor:
         """Return (n, t, w) tokens in the common space; masked places hold no information."""
         projected: Tensor = self.projections[modality](tokens.masked_fill(~mask[:, :, None], 0.0))
         return projected
 
-    def assignments(
-        self, projected: Tensor, mask: Tensor, modality: Literal["image", "text"]
-    ) -> Tensor:
+    def assignments(self, projected: Tensor, mask: Tensor, modality: Side) -> Tensor:
         """Return (n, t, k + g) assignments: each real token's sum to 1, masked ones are 0."""
         logits = projected @ self.assign.T
         if self.assign_norm is AssignNorm.BATCH:
@@ -164,9 +161,7 @@ class GhostVlad(nn.Module):
             real.sum(dim=1)[:, :, None] * self.centroids
         )
 
-    def normalised(
-        self, logits: Tensor, mask: Tensor, modality: Literal["image", "text"]
-    ) -> Tensor:
+    def normalised(self, logits: Tensor, mask: Tensor, modality: Side) -> Tensor:
         """Return batch-normalised logits; in training by the batch's own real tokens.
 
         A batch of fewer than two real tokens has no variance and is normalised as in evaluation.

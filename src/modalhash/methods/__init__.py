@@ -16,6 +16,7 @@ METHODS = {
     "cca-sign": "modalhash.methods.cca_sign:CcaSign",
     "cfrh": "modalhash.methods.cfrh:Cfrh",
     "djsrh": "modalhash.methods.djsrh:Djsrh",
+    "hugging-hash": "modalhash.methods.hugging_hash:HuggingHash",
     "random": "modalhash.methods.random_projection:RandomProjection",
     "sgrn": "modalhash.methods.sgrn:Sgrn",
 }

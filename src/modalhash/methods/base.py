@@ -15,7 +15,7 @@ evaluated, so a code can't depend on the other modality, on batch mates or on la
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
@@ -264,9 +264,9 @@ class Method(ABC):
         settings: the method's own frozen settings.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    needs: ClassVar[frozenset[Needs]] = frozenset()
+    name: str
+    title: str
+    needs: frozenset[Needs] = frozenset()
     training: ClassVar[TrainingSettings] = TrainingSettings()
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -284,6 +284,10 @@ class Method(ABC):
             has_sparse_texts: whether text features are mostly zeros, as bags of words are.
         """
         return None
+
+    def record(self) -> dict[str, Any]:
+        """Return all settings by name, as a model's record keeps them."""
+        return asdict(self.settings)
 
     @property
     def is_supervised(self) -> bool:

@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from modalhash.encoders.base import FeatureTable
-from modalhash.errors import SettingError
 from modalhash.layers import ModalityFeatures, TokenReduction
 
 __all__ = ["ReducedTable", "fitted_reduction"]
@@ -28,43 +27,39 @@ def fitted_reduction(
 ) -> TokenReduction | None:
     """Return the reduction that the settings ask for, fitted on training rows.
 
+    Tokens that are no wider than asked for keep their width, and those that aren't a square of a
+    larger side in every sampled row aren't pooled.
+
     Args:
         table: features with tokens.
         rows: of the training items.
         width: of reduced tokens; 0 as they come.
         grid: side that a square of tokens is pooled to; 0 as they come.
-        modality: for messages.
+        modality: for the log.
 
     Returns:
         The reduction, or None if there is nothing to reduce.
-
-    Raises:
-        SettingError: if width or grid is more than tokens have, or a grid is asked of tokens whose
-            number isn't the same square in all sampled rows.
     """
     shape = table.token_shape
-    if shape is None or not (width or grid):
+    assert shape is not None
+    longest, token_width = shape
+    chosen = parts(rows[:: max(1, len(rows) // FIT_ROWS)])
+    width = width if width < token_width else 0
+    side = math.isqrt(longest)
+    is_square = side**2 == longest and all(table.tokens(part)[1].all() for part in chosen[:1])
+    side, grid = (side, grid) if 0 < grid < side and is_square else (0, 0)
+    if not (width or side):
         return None
-    chosen = rows[:: max(1, len(rows) // FIT_ROWS)]
-    side = 0
-    if width > shape[1]:
-        raise SettingError(
-            f"{modality}_token_width is {width}, but {modality} tokens have a width of {shape[1]}: "
-            "choose 0, to leave it, or less"
-        )
-    if grid:
-        side = math.isqrt(shape[0])
-        lengths = np.unique(
-            np.concatenate([table.tokens(part)[1].sum(axis=1) for part in parts(chosen)])
-        )
-        if lengths.tolist() != [side**2] or grid > side:
-            counts = "to".join(f" {count} " for count in sorted({lengths[0], lengths[-1]})).strip()
-            raise SettingError(
-                f"{modality}_token_grid is {grid}, but {modality} items have {counts} tokens each: "
-                "expected the same square of at least that side in all; choose 0, to leave them"
-            )
-    made = TokenReduction(shape[1], width, side=side, grid=grid)
-    tokens_of = (table.tokens(part) for part in parts(chosen))
+    logger.info(
+        "%s tokens: %s",
+        modality,
+        ", ".join(
+            [f"{side} x {side} pooled to {grid} x {grid}"] * bool(side)
+            + [f"width {token_width} projected to {width}"] * bool(width)
+        ),
+    )
+    made = TokenReduction(token_width, width, side=side, grid=grid)
+    tokens_of = (table.tokens(part) for part in chosen)
     return made.fit(
         (torch.from_numpy(tokens), torch.from_numpy(mask)) for tokens, mask in tokens_of
     )

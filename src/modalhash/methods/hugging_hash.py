@@ -1,0 +1,247 @@
+"""HuggingHash: contrastive hashing of class tokens, helped by aligned content tokens.
+
+J. Wang, Z. Zeng, B. Chen, Y. Wang, D. Liao, G. Li, Y. Wang, S.-T. Xia: "Hugs bring double benefits:
+unsupervised cross-modal hashing with multi-granularity aligned transformers", International
+Journal of Computer Vision, 2024. https://doi.org/10.1007/s11263-024-02009-7
+
+A handshake hashes the class tokens of a picture and of its text and contrasts the two codes with
+those of other items. A hug also sums up the content tokens (patches, words) as a few local
+embeddings by a GhostVLAD layer that both modalities share, and contrasts the k-th embedding of a
+picture with the k-th of its text: what that teaches the transformers, the class tokens feel. Only
+class token, hash head and sign are used for a code. No labels are used.
+
+Objective, for n pairs; c_m, x_m: class vector and content tokens that trunk m gives::
+
+    h_m   = tanh(sharpness z_m),  z_m = W2 GELU(LN(W1 c_m + a1)) + a2
+    L_g   = InfoNCE(cos(h_v, h_t) / temperature), the mean of both directions
+    y_mi  = LN(P_m x_mi)                              content token i in the common space
+    alpha = softmax over k + g clusters of BN(w y)    ghosts count in the softmax only
+    e_mk  = u / |u|,  u = sum_i alpha_ik (y_mi - c_k)
+    L_l   = mean over concepts k of InfoNCE(e_vk . e_tk / hug_temperature)
+    L     = L_g + hug_weight L_l + sign_weight mean (h - sgn h)^2 + balance_weight balance
+
+Differs from the paper: we had its abstract, keywords and the opening of its introduction, and found
+no code of its authors. Certain: class tokens give codes, content tokens are aggregated by a VLAD
+layer into local embeddings that are aligned in training only, contrast at both levels. Inferred
+from the first author's HCQ: GhostVLAD, shared by the modalities, 7 concepts and 1 ghost, contrast
+within concepts. Ours: the hash head, all temperatures and weights for short codes, ghosts that act
+(HCQ drops them before the softmax), statistics of the normalisation by modality, the restart of the
+clusters after the first epoch. Frozen features need a trunk, which stands for the backbones' last
+layers; the paper presumably trains its transformers whole. Results are not a reproduction.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from modalhash.errors import SettingError
+from modalhash.layers import GeluHead, TrunkHead, TrunkKind
+from modalhash.losses import NceForm, bit_balance, info_nce, sign_gap
+from modalhash.methods.base import (
+    Batch,
+    FeatureShapes,
+    GradientMethod,
+    Heads,
+    LossReport,
+    Moment,
+    Needs,
+    Optimiser,
+    Schedule,
+    TrainingSettings,
+    TrainingView,
+)
+from modalhash.methods.hugging import (
+    Hug,
+    HugSettings,
+    make_trunk,
+    trunk_pass,
+    warn_of_missing_trunk,
+)
+
+__all__ = ["HuggingHash", "HuggingHashSettings", "Relaxation", "code_loss", "make_heads"]
+
+
+class Relaxation(StrEnum):
+    """What stands for the sign in training.
+
+    - `tanh`: a smooth stand-in.
+    - `ste`: the sign itself; the gradient passes straight through between -1 and 1.
+    """
+
+    TANH = "tanh"
+    STRAIGHT_THROUGH = "ste"
+
+
+@dataclass(frozen=True)
+class HuggingHashSettings(HugSettings):
+    """Settings of HuggingHash; the paper's values are unknown, each line says where ours are from.
+
+    Those that start with `hug_` are shared by all methods that hug.
+    """
+
+    hidden_width: int = 512
+    """Units of the hidden layer of each hash head (ours)."""
+    dropout: float = 0.1
+    """Share of hidden units dropped in training (HCQ)."""
+    input_dropout: float = 0.0
+    """Share of the class vector dropped in training (ours)."""
+    temperature: float = 0.2
+    """Temperature of the contrast of codes (ours, of 0.2 to 0.5 in CIBHash, MeCoQ and ConMH)."""
+    positive_prior: float = 0.0
+    """Share of negatives thought to be positives (HCQ 0; MeCoQ 0.1 to 0.15)."""
+    nce_form: NceForm = NceForm.CROSS
+    """Which items of a batch are negatives (HCQ; DUCH and UCMFH use both modalities)."""
+    relaxation: Relaxation = Relaxation.TANH
+    """What stands for the sign in training (DJSRH, UCCH)."""
+    sharpness: float = 1.0
+    """Factor inside the tanh (DJSRH, UCCH)."""
+    sign_weight: float = 0.0
+    """Weight of the squared error from relaxed codes to their signs (off; 0.01 to 0.1)."""
+    balance_weight: float = 0.0
+    """Weight of the squared batch mean of each bit (off; 0.01)."""
+
+    def __post_init__(self) -> None:
+        """Check every range.
+
+        Raises:
+            SettingError: naming the setting, what came and what was expected.
+        """
+        super().__post_init__()
+        checks = (
+            ("hidden_width", self.hidden_width >= 1, "at least 1"),
+            ("dropout", 0 <= self.dropout < 1, "in [0, 1)"),
+            ("input_dropout", 0 <= self.input_dropout < 1, "in [0, 1)"),
+            ("temperature", self.temperature > 0, "positive"),
+            ("positive_prior", 0 <= self.positive_prior < 1, "in [0, 1)"),
+            ("sharpness", self.sharpness > 0, "positive"),
+            ("sign_weight", self.sign_weight >= 0, "0 or more"),
+            ("balance_weight", self.balance_weight >= 0, "0 or more"),
+        )
+        for name, is_good, expected in checks:
+            if not is_good:
+                raise SettingError(f"{name} is {getattr(self, name)}, expected {expected}")
+
+
+def relaxed_codes(outputs: Tensor, rule: Relaxation, sharpness: float) -> Tensor:
+    """Return what stands for the signs of hash head outputs (n, b), in [-1, 1].
+
+    Example:
+        >>> relaxed_codes(torch.tensor([[-0.5, 0.0, 3.0]]), Relaxation.STRAIGHT_THROUGH, 1.0)
+        tensor([[-1.,  1.,  1.]])
+    """
+    if rule is Relaxation.TANH:
+        return torch.tanh(sharpness * outputs)
+    clipped = (sharpness * outputs).clamp(-1, 1)
+    signs = torch.where(outputs >= 0, 1.0, -1.0).to(outputs.dtype)
+    return clipped + (signs - clipped).detach()
+
+
+def make_heads(settings: HuggingHashSettings, shapes: FeatureShapes, n_bits: int) -> Heads:
+    """Return two hash heads on trunks, and the hug unless its weight is 0."""
+
+    def head(pooled_width: int, token_width: int | None) -> TrunkHead:
+        return TrunkHead(
+            make_trunk(settings, pooled_width, token_width),
+            GeluHead(
+                (pooled_width, settings.hidden_width, n_bits),
+                dropout=settings.dropout,
+                input_dropout=settings.input_dropout,
+            ),
+        )
+
+    heads = Heads(
+        head(shapes.image_width, shapes.image_token_width),
+        head(shapes.text_width, shapes.text_token_width),
+    )
+    if settings.hug_weight:
+        heads.auxiliary["hug"] = Hug.on(heads, settings)
+    if settings.hug_weight and settings.hug_trunk is TrunkKind.NONE:
+        warn_of_missing_trunk()
+    return heads
+
+
+def code_loss(
+    settings: HuggingHashSettings, image: Tensor, text: Tensor, items: Tensor | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return what the objective asks of the hash heads' outputs: the total, and its terms.
+
+    Args:
+        settings: weights and forms.
+        image: (n, b) outputs of the image head.
+        text: (n, b) of the text head.
+        items: (n,) what pairs belong to, or None.
+    """
+    image, text = (
+        relaxed_codes(outputs, settings.relaxation, settings.sharpness) for outputs in (image, text)
+    )
+    terms = {
+        "contrast": info_nce(
+            image,
+            text,
+            temperature=settings.temperature,
+            form=settings.nce_form,
+            positive_prior=settings.positive_prior,
+            items=items,
+        )
+    }
+    total = terms["contrast"]
+    for name, weight, term in (
+        ("sign", settings.sign_weight, sign_gap),
+        ("balance", settings.balance_weight, bit_balance),
+    ):
+        if weight:
+            terms[name] = term(image) + term(text)
+            total = total + weight * terms[name]
+    return total, terms
+
+
+class HuggingHash(GradientMethod):
+    """Multi-granularity aligned hashing; see the module's docstring."""
+
+    name = "hugging-hash"
+    title = "HuggingHash"
+    needs = frozenset({Needs.TOKENS})
+    settings_class = HuggingHashSettings
+    settings: HuggingHashSettings
+    training = TrainingSettings(
+        epochs=40,
+        batch_size=128,
+        optimiser=Optimiser.ADAMW,
+        learning_rate=1e-3,
+        weight_decay=1e-4,
+        schedule=Schedule.COSINE,
+        image_token_width=128,
+        image_token_grid=4,
+        text_token_width=128,
+    )
+    smallest_batch = 2
+
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+        """Make two hash heads on trunks, and the hug that acts in training."""
+        return make_heads(self.settings, shapes, n_bits)
+
+    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+        """Compute the contrast of codes and the weighted local alignment."""
+        image, text = trunk_pass(heads, batch)
+        assert isinstance(heads.image, TrunkHead)
+        assert isinstance(heads.text, TrunkHead)
+        total, terms = code_loss(
+            self.settings, heads.image.head(image), heads.text.head(text), batch.items
+        )
+        if "hug" in heads.auxiliary:
+            hug = heads.auxiliary["hug"]
+            assert isinstance(hug, Hug)
+            local_image, local_text = hug(image, text)
+            terms["hug"] = hug.alignment(local_image, local_text, batch.items)
+            total = total + self.settings.hug_weight * terms["hug"]
+            terms |= hug.ghost_shares(local_image, local_text)
+        return LossReport(total, terms)
+
+    def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
+        """Start the clusters anew after the first epoch; watch over them."""
+        if "hug" in heads.auxiliary:
+            hug = heads.auxiliary["hug"]
+            assert isinstance(hug, Hug)
+            hug.after_epoch(heads, view, moment)
