@@ -145,11 +145,11 @@ def test_rotations_start_at_the_identity_and_stay_orthogonal(rule: RotationRule)
 
 def test_the_penalty_by_hand() -> None:
     quantizer = made(n_concepts=2, width=2, rotation=RotationRule.PENALTY)
-    assert float(quantizer.rotation.penalty()) == 0
+    assert float(quantizer.rotation.penalty().detach()) == 0
     with torch.no_grad():
         quantizer.rotation.matrix[1] = torch.tensor([[2.0, 0.0], [1.0, 1.0]])
     # R R^T = [[4, 2], [2, 2]]: 3^2 + 2 * 2^2 + 1 = 18, and 0 for the other concept.
-    assert float(quantizer.rotation.penalty()) == 9
+    assert float(quantizer.rotation.penalty().detach()) == 9
     assert quantizer.rotation.error() == 3
     quantizer.rotation.project()
     assert quantizer.rotation.error() < 1e-6
