@@ -171,10 +171,10 @@ class HnswSearcher(PostFilterSearcher):
     def open(
         cls, folder: Path, codes: Codes, n_bits: int, *, parameters: Mapping[str, Any]
     ) -> Self:
-        """Read the graph, which can't be mapped, and map the rest; see `Searcher.open`."""
+        """Map the graph and the distinct codes; see `Searcher.open`."""
         folding = Folding.open(folder, codes)
         graph = None
         if parameters["search_effort"] is not None:
             width = scan_width(codes.shape[1])
-            graph = read_faiss(folder / FILE, len(folding), width, is_mapped=False)
+            graph = read_faiss(folder / FILE, len(folding), width)
         return cls(codes, folding, parameters, graph)

@@ -299,14 +299,17 @@ def write_faiss(path: Path, index: Any) -> None:
         raise StorageError(f"can't write {path}: {error.strerror or error}") from error
 
 
-def read_faiss(path: Path, n_rows: int, width: int, *, is_mapped: bool = True) -> Any:
-    """Open a FAISS index, mapped where FAISS can; nothing may be added to it.
+def read_faiss(path: Path, n_rows: int, width: int) -> Any:
+    """Open a FAISS index, mapped; nothing may be added to it: FAISS would end the process.
+
+    Mapped as FAISS's on-disk lists (IO_FLAG_MMAP), each search would start threads that read ahead,
+    which takes ten times as long as the search.
 
     Raises:
         DamagedArtifactError: if it can't be read, or isn't of `n_rows` codes of `width` bytes.
     """
     try:
-        index = faiss.read_index_binary(str(path), faiss.IO_FLAG_MMAP if is_mapped else 0)
+        index = faiss.read_index_binary(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         raise DamagedArtifactError(
             f"{path} is damaged: FAISS can't read it; make the index again"
