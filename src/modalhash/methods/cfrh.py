@@ -26,8 +26,8 @@ decoding to its own modality's input; the three weighted parts of the fused affi
 cross-modal reconstruction; tanh continuation; Wiki, MIRFlickr, NUS-WIDE and COCO as data. Inferred
 from the same authors' CAGAN and MOED and from JDSH, whose skeleton the repository names: layer
 sizes, the forms of `intra`, `cross` and S_c, all weights, the optimiser. Ours: one linear layer per
-decoder with linear output; features are cached, so pictures are not flipped or cropped anew each
-epoch.
+decoder with linear output, beside what siblings do instead, as settings. Features are cached, so
+pictures are not flipped or cropped anew each epoch.
 """
 
 from collections.abc import Mapping
@@ -44,10 +44,12 @@ from modalhash.layers import MlpHead
 from modalhash.losses import (
     CrossSimilarity,
     continuation_factor,
+    cross_gap,
     fused_affinity,
-    paired_cosine,
+    intra_gap,
     rescaled_cosines,
-    similarity_gap,
+    saturated_share,
+    target_range,
 )
 from modalhash.methods.base import (
     Batch,
@@ -59,7 +61,7 @@ from modalhash.methods.base import (
     TrainingSettings,
 )
 
-__all__ = ["Cfrh", "CfrhSettings", "DecodeTarget", "decoding_loss"]
+__all__ = ["Cfrh", "CfrhSettings", "DecodeFrom", "DecodeInto", "DecodeTarget", "decoding_loss"]
 
 
 class DecodeTarget(StrEnum):
@@ -67,6 +69,20 @@ class DecodeTarget(StrEnum):
 
     RAW = "raw"
     UNIT = "unit"
+
+
+class DecodeInto(StrEnum):
+    """Whose features codes decode to: their modality's (figure), or the other's (DSAH, CCAH)."""
+
+    OWN = "own"
+    OTHER = "other"
+
+
+class DecodeFrom(StrEnum):
+    """What decoders read: relaxed codes (CCAH), or their signs, which teach no head (DSAH)."""
+
+    RELAXED = "relaxed"
+    SIGNS = "signs"
 
 
 @dataclass(frozen=True)
@@ -93,14 +109,24 @@ class CfrhSettings:
     """Weight of reconstruction across modalities (JDSH, CAGAN)."""
     both_orders: bool = True
     """Count image-text and text-image reconstruction (JDSH); the figure prints one of them."""
+    pair_weight: float = 1.0
+    """Weight of the partners' cosine inside the part across modalities (JDSH, CAGAN)."""
     decode_weight: float = 0.1
     """Weight of the autoencoders' term (MOED; DSAH and CCAH use 1). Low confidence."""
+    decode_into: DecodeInto = DecodeInto.OWN
+    """Whose features codes decode to (figure: own)."""
+    decode_from: DecodeFrom = DecodeFrom.RELAXED
+    """What decoders read (CCAH: relaxed; signs pass no gradient to the heads)."""
     decode_target: DecodeTarget = DecodeTarget.RAW
-    """Features that decoders reproduce (ours)."""
+    """Form of the features that decoders reproduce (ours)."""
     decode_sum: bool = False
     """Sum the squared errors of a row instead of averaging them (ours)."""
     sigmoid_text_decoder: bool = False
-    """Squash the text decoder's output, which suits bags of words (CCAH)."""
+    """Squash decoded text features, which suits bags of words (CCAH)."""
+    sigmoid_image_decoder: bool = False
+    """Squash decoded image features (CCAH); they must lie in [0, 1]."""
+    continuation: bool = True
+    """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
 
     def __post_init__(self) -> None:
         """Check every range.
@@ -114,7 +140,7 @@ class CfrhSettings:
             raise SettingError(f"dropout is {self.dropout}, expected in [0, 1)")
         for name in (
             "image_weight", "text_weight", "fusion_weight", "similarity_scale", "intra_weight",
-            "cross_weight", "decode_weight",
+            "cross_weight", "pair_weight", "decode_weight",
         ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise SettingError(f"{name} is {getattr(self, name)}, expected 0 or more")
@@ -162,6 +188,15 @@ bags of words, whose similarity is mostly whether any word is shared.
 """
 
 
+WIKI: Mapping[str, Any] = {
+    "image_weight": 0.3,
+    "text_weight": 0.4,
+    "fusion_weight": 0.3,
+    "similarity_scale": 1.5,
+}
+"""JAGH's fusion on Wiki, whose texts say more than its pictures."""
+
+
 class Cfrh(GradientMethod):
     """CLIP-based fusion-modal reconstructing hashing; see the module's docstring."""
 
@@ -170,7 +205,27 @@ class Cfrh(GradientMethod):
     settings_class = CfrhSettings
     settings: CfrhSettings
     training = TrainingSettings(epochs=20)
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dense": DENSE, "paper": {}}
+    smallest_batch = 2
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "dense": DENSE,
+        "paper": {},
+        "mirflickr": {},
+        "nuswide": {},
+        "coco": {},
+        "wiki": WIKI,
+    }
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "without the decoders": {"decode_weight": 0.0},
+        "without the fused part": {"fusion_weight": 0.0},
+        "image similarity only": {"image_weight": 1.0, "text_weight": 0.0, "fusion_weight": 0.0},
+        "text similarity only": {"image_weight": 0.0, "text_weight": 1.0, "fusion_weight": 0.0},
+        "without the intra-modal part": {"intra_weight": 0.0},
+        "without the part across modalities": {"cross_weight": 0.0},
+        "one order across modalities": {"both_orders": False},
+        "without the partners' cosine": {"pair_weight": 0.0},
+        "without the scale": {"similarity_scale": 1.0},
+        "without continuation": {"continuation": False},
+    }
 
     @classmethod
     def preset_for(cls, *, has_sparse_texts: bool) -> str | None:
@@ -195,43 +250,59 @@ class Cfrh(GradientMethod):
     def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the three weighted parts of the objective."""
         settings = self.settings
-        factor = continuation_factor(moment.epoch)
+        factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
         image_relaxed = torch.tanh(factor * heads.image(batch.image))
         text_relaxed = torch.tanh(factor * heads.text(batch.text))
-        affinity = fused_affinity(
-            rescaled_cosines(batch.image.pooled),
-            rescaled_cosines(batch.text.pooled),
-            image_weight=settings.image_weight,
-            text_weight=settings.text_weight,
-            cross_weight=settings.fusion_weight,
-            scale=settings.similarity_scale,
-            rule=settings.cross_similarity,
+        with torch.no_grad():
+            affinity = fused_affinity(
+                rescaled_cosines(batch.image.reference),
+                rescaled_cosines(batch.text.reference),
+                image_weight=settings.image_weight,
+                text_weight=settings.text_weight,
+                cross_weight=settings.fusion_weight,
+                scale=settings.similarity_scale,
+                rule=settings.cross_similarity,
+            )
+        intra = intra_gap(image_relaxed, text_relaxed, affinity)
+        cross = cross_gap(
+            image_relaxed,
+            text_relaxed,
+            affinity,
+            both_orders=settings.both_orders,
+            pair_weight=settings.pair_weight,
         )
-        intra = similarity_gap(image_relaxed, image_relaxed, affinity) + similarity_gap(
-            text_relaxed, text_relaxed, affinity
-        )
-        cross = similarity_gap(image_relaxed, text_relaxed, affinity) - paired_cosine(
-            image_relaxed, text_relaxed
-        )
-        if settings.both_orders:
-            cross = cross + similarity_gap(text_relaxed, image_relaxed, affinity)
         decode = self.decode(heads, batch, image_relaxed, text_relaxed)
         total = (
             settings.intra_weight * intra
             + settings.cross_weight * cross
             + settings.decode_weight * decode
         )
-        return LossReport(total, {"intra": intra, "cross": cross, "decode": decode})
+        terms = {"intra": intra, "cross": cross, "decode": decode, **target_range(affinity)}
+        terms["image_saturated"] = saturated_share(image_relaxed)
+        terms["text_saturated"] = saturated_share(text_relaxed)
+        return LossReport(total, terms)
 
     def decode(
         self, heads: Heads, batch: Batch, image_relaxed: Tensor, text_relaxed: Tensor
     ) -> Tensor:
-        """Return the autoencoders' term: each modality decodes to its own input."""
-        target, sum_rows = self.settings.decode_target, self.settings.decode_sum
-        text_decoded = heads.auxiliary["text_decoder"](text_relaxed)
-        if self.settings.sigmoid_text_decoder:
-            text_decoded = torch.sigmoid(text_decoded)
-        image_decoded = heads.auxiliary["image_decoder"](image_relaxed)
-        return decoding_loss(
-            image_decoded, batch.image.pooled, target=target, sum_rows=sum_rows
-        ) + decoding_loss(text_decoded, batch.text.pooled, target=target, sum_rows=sum_rows)
+        """Return the autoencoders' term: each modality decodes to its own input, or the other's."""
+        settings = self.settings
+        sources = {"image": image_relaxed, "text": text_relaxed}
+        if settings.decode_into is DecodeInto.OTHER:
+            sources = {"image": text_relaxed, "text": image_relaxed}
+        total = image_relaxed.new_zeros(())
+        for name, part, squashes in (
+            ("image", batch.image, settings.sigmoid_image_decoder),
+            ("text", batch.text, settings.sigmoid_text_decoder),
+        ):
+            codes = sources[name]
+            if settings.decode_from is DecodeFrom.SIGNS:
+                codes = torch.where(codes >= 0, 1.0, -1.0).to(codes)
+            decoded = heads.auxiliary[f"{name}_decoder"](codes)
+            total = total + decoding_loss(
+                torch.sigmoid(decoded) if squashes else decoded,
+                part.reference,
+                target=settings.decode_target,
+                sum_rows=settings.decode_sum,
+            )
+        return total
