@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from modalhash.errors import SettingError
 from modalhash.layers import HashHead, ModalityFeatures, ScalingRule
+from modalhash.layers.fine_codes import FineCoder
 
 __all__ = [
     "Batch",
@@ -213,16 +214,20 @@ class Heads:
             checkpoints, never in the model.
         rate_scales: name of a part or parameter ("auxiliary.rotation", "image") to a factor on the
             learning rate; of several that fit, the first counts.
+        fine: what makes finer codes beside the hash codes, to rerank by; saved with the model, and
+            no hash code changes without it.
     """
 
     image: HashHead
     text: HashHead
     auxiliary: nn.ModuleDict = field(default_factory=nn.ModuleDict)
     rate_scales: Mapping[str, float] = field(default_factory=dict)
+    fine: FineCoder | None = None
 
     def modules(self) -> nn.ModuleDict:
-        """Return all parts under the names `image`, `text`, `auxiliary`."""
-        return nn.ModuleDict({"image": self.image, "text": self.text, "auxiliary": self.auxiliary})
+        """Return all parts under the names `image`, `text`, `auxiliary` and, if there, `fine`."""
+        parts = {"image": self.image, "text": self.text, "auxiliary": self.auxiliary}
+        return nn.ModuleDict(parts if self.fine is None else {**parts, "fine": self.fine})
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What every method ends as: two towers from features to codes, one modality at a time."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from modalhash.layers import (
     TokenReduction,
     build_head,
 )
+from modalhash.layers.fine_codes import FineCoder, build_fine_coder, content_of
 
 __all__ = ["HashTower", "Hasher"]
 
@@ -175,11 +176,12 @@ class Hasher(nn.Module):
     Args:
         image: tower of pictures.
         text: tower of texts.
+        fine: makes finer codes beside the hash codes, if the method learned any.
     """
 
-    def __init__(self, image: HashTower, text: HashTower) -> None:
+    def __init__(self, image: HashTower, text: HashTower, fine: FineCoder | None = None) -> None:
         super().__init__()
-        self.image, self.text = image, text
+        self.image, self.text, self.fine = image, text, fine
         self.eval()
 
     @property
@@ -196,9 +198,77 @@ class Hasher(nn.Module):
         """Whether a head reads content tokens besides pooled features."""
         return self.image.head.reads_tokens or self.text.head.reads_tokens
 
+    def fine_codes(
+        self,
+        modality: Literal["image", "text"],
+        pooled: NDArray[np.float32],
+        tokens: NDArray[np.float32],
+        token_mask: NDArray[np.bool_],
+    ) -> NDArray[np.uint8]:
+        """Compute the finer codes of items of one modality.
+
+        Args:
+            modality: whose features these are.
+            pooled: (n, d) float32, unscaled; n may be 0.
+            tokens: (n, t, w) float32.
+            token_mask: (n, t) bool.
+
+        Returns:
+            (n, s) uint8. A row depends on that row's features alone.
+
+        Raises:
+            FeatureError: if the method learned no finer codes.
+        """
+        fine, tower = self.fine_coder(), self.tower(modality)
+
+        def codes(features: ModalityFeatures) -> Tensor:
+            return fine.codes(content_of(tower.head, tower.prepared(features)), modality)
+
+        width = len(fine.codewords())
+        return tower.apply_by_rows(codes, width, pooled, tokens, token_mask).astype(np.uint8)
+
+    def fine_queries(
+        self,
+        modality: Literal["image", "text"],
+        pooled: NDArray[np.float32],
+        tokens: NDArray[np.float32],
+        token_mask: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """Compute the sub-vectors by which items meet finer codes, (n, s, w) float32.
+
+        Arguments and errors as in `fine_codes`.
+        """
+        fine, tower = self.fine_coder(), self.tower(modality)
+        n_subspaces, _, width = fine.codewords().shape
+
+        def queries(features: ModalityFeatures) -> Tensor:
+            content = content_of(tower.head, tower.prepared(features))
+            return fine.queries(content, modality).flatten(1)
+
+        made = tower.apply_by_rows(queries, n_subspaces * width, pooled, tokens, token_mask)
+        return made.reshape(-1, n_subspaces, width)
+
+    def fine_coder(self) -> FineCoder:
+        """Return what makes finer codes.
+
+        Raises:
+            FeatureError: if the method learned none.
+        """
+        if self.fine is None:
+            raise FeatureError(
+                "the model has no finer codes to rerank by: train one that learns them, with "
+                "--method hugging-hash-plus"
+            )
+        return self.fine
+
+    def tower(self, modality: Literal["image", "text"]) -> HashTower:
+        """Return the tower of one modality."""
+        return self.image if modality == "image" else self.text
+
     def spec(self) -> dict[str, Any]:
-        """Return both towers' descriptions, as JSON."""
-        return {"image": self.image.spec(), "text": self.text.spec()}
+        """Return the descriptions of both towers and, if there, of the finer coder, as JSON."""
+        towers = {"image": self.image.spec(), "text": self.text.spec()}
+        return towers if self.fine is None else {**towers, "fine": self.fine.spec()}
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> "Hasher":
@@ -208,8 +278,12 @@ class Hasher(nn.Module):
             ArtifactError: if the description is of no known form.
         """
         match spec:
-            case {"image": dict(image), "text": dict(text)}:
-                return cls(HashTower.from_spec(image), HashTower.from_spec(text))
+            case {"image": dict(image), "text": dict(text), **rest} if not rest.keys() - {"fine"}:
+                return cls(
+                    HashTower.from_spec(image),
+                    HashTower.from_spec(text),
+                    build_fine_coder(rest["fine"]) if "fine" in rest else None,
+                )
         raise ArtifactError(f"the model describes towers this version can't build: {dict(spec)}")
 
 

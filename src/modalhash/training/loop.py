@@ -392,9 +392,11 @@ def feature_shapes(plan: TrainingPlan, data: TrainingData, pairs: Pairs) -> Feat
 
 
 def hasher_of(heads: Heads, pairs: Pairs) -> Hasher:
-    """Return the towers of both modalities: scaling and hash head."""
+    """Return the towers of both modalities, scaling and hash head, and what makes finer codes."""
     return Hasher(
-        HashTower(pairs.image_scaling, heads.image), HashTower(pairs.text_scaling, heads.text)
+        HashTower(pairs.image_scaling, heads.image),
+        HashTower(pairs.text_scaling, heads.text),
+        heads.fine,
     )
 
 

@@ -1,0 +1,203 @@
+"""Finer codes beside the hash code: what reranks a shortlist, and can be left out.
+
+A hash code says which items are worth a closer look, a finer code looks closer. An item keeps one
+byte for each of s sub-spaces; a query isn't quantized: it keeps s sub-vectors, whose inner products
+with the codewords that an item's bytes name add up to a similarity. What a coder reads is what a
+hash head's trunk gives; a hash head never reads what a coder gives.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from modalhash.errors import ArtifactError
+from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
+from modalhash.layers.hash_heads import HashHead, are_sizes
+from modalhash.layers.modality_features import ModalityFeatures
+from modalhash.layers.product_quantizer import ProductQuantizer, RotationRule, SubspaceSimilarity
+from modalhash.layers.token_trunk import TrunkHead
+
+__all__ = ["FineCoder", "LocalCoder", "build_fine_coder", "content_of"]
+
+Modality = Literal["image", "text"]
+
+
+class FineCoder(nn.Module, ABC):
+    """From what a hash head's trunk gives to finer codes, and to queries that meet them.
+
+    Attributes:
+        code_weight: weight of the similarity by hash code in the score that reranks.
+        fine_weight: weight of the similarity by finer codes.
+    """
+
+    code_weight: float
+    fine_weight: float
+
+    @abstractmethod
+    def queries(self, content: ModalityFeatures, modality: Modality) -> Tensor:
+        """Return the sub-vectors of n items, not quantized, (n, s, w).
+
+        Args:
+            content: what `content_of` gives.
+            modality: whose it is.
+        """
+
+    @abstractmethod
+    def codes(self, content: ModalityFeatures, modality: Modality) -> Tensor:
+        """Return the finer codes of n items, (n, s) uint8; arguments as in `queries`."""
+
+    @abstractmethod
+    def codewords(self) -> Tensor:
+        """Return the codewords of both modalities, (s, k, w)."""
+
+    @property
+    @abstractmethod
+    def n_parts(self) -> int:
+        """Number of vectors the sub-spaces are cut from; their inner products are averaged."""
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """Return what `build_fine_coder` needs to make a coder of the same shape, as JSON."""
+
+
+class LocalCoder(FineCoder):
+    """Finer codes of the local embeddings that GhostVLAD makes of content tokens.
+
+    Each concept's embedding is rotated and quantized by itself; both modalities share all but the
+    projection of their tokens. An item without content has a query of zeros, which likes all items
+    equally.
+
+    Args:
+        vlad: from content tokens to one embedding a concept.
+        image_width: w of the image tokens that it takes.
+        text_width: w of the text tokens.
+        quantizer: of the embeddings.
+        code_weight: weight of the similarity by hash code.
+        fine_weight: weight of the similarity by finer codes.
+    """
+
+    def __init__(
+        self,
+        vlad: GhostVlad,
+        image_width: int,
+        text_width: int,
+        quantizer: ProductQuantizer,
+        *,
+        code_weight: float,
+        fine_weight: float,
+    ) -> None:
+        super().__init__()
+        self.vlad, self.quantizer = vlad, quantizer
+        self.image_width, self.text_width = image_width, text_width
+        self.code_weight, self.fine_weight = code_weight, fine_weight
+
+    def embeddings(self, content: ModalityFeatures, modality: Modality) -> Tensor:
+        """Return rotated local embeddings, (n, l, d)."""
+        found: LocalEmbeddings = self.vlad(content, modality)
+        return self.quantizer.rotate(found.vectors)
+
+    def queries(self, content: ModalityFeatures, modality: Modality) -> Tensor:
+        """Return (n, s, w), concept by concept, its sub-spaces in order."""
+        return self.quantizer.split(self.embeddings(content, modality)).flatten(1, 2)
+
+    def codes(self, content: ModalityFeatures, modality: Modality) -> Tensor:
+        """Return (n, s) uint8 in the same order."""
+        return self.quantizer.encode(self.embeddings(content, modality)).flatten(1)
+
+    def codewords(self) -> Tensor:
+        """Return (s, k, w) in the same order."""
+        return self.quantizer.codewords().detach().flatten(0, 1)
+
+    @property
+    def n_parts(self) -> int:
+        """Number of concepts."""
+        return self.quantizer.n_concepts
+
+    def spec(self) -> dict[str, Any]:
+        """Return the description of both parts and the weights."""
+        first = self.vlad.projections["image"][0]  # type: ignore[index]
+        is_before = isinstance(first, nn.LayerNorm)
+        return {
+            "kind": "local",
+            "image_width": self.image_width,
+            "text_width": self.text_width,
+            "n_ghosts": self.vlad.n_ghosts,
+            "assign_norm": str(self.vlad.assign_norm),
+            "projection_norm": str(ProjectionNorm.BEFORE if is_before else ProjectionNorm.AFTER),
+            "quantizer": self.quantizer.spec(),
+            "code_weight": self.code_weight,
+            "fine_weight": self.fine_weight,
+        }
+
+
+def content_of(head: HashHead, features: ModalityFeatures) -> ModalityFeatures:
+    """Return what a finer code is made of: the trunk's output, or the features of a bare head."""
+    if isinstance(head, TrunkHead):
+        seen: ModalityFeatures = head.trunk(features)
+        return seen
+    return features
+
+
+def build_fine_coder(spec: Mapping[str, Any]) -> FineCoder:
+    """Make a coder of the shape that `spec` describes; its weights are fresh.
+
+    Raises:
+        ArtifactError: if the kind is unknown, or a size is missing or out of range.
+    """
+    match spec:
+        case {
+            "kind": "local",
+            "image_width": image_width,
+            "text_width": text_width,
+            "n_ghosts": int(n_ghosts),
+            "assign_norm": str(assign_norm),
+            "projection_norm": str(projection_norm),
+            "quantizer": {
+                "n_concepts": n_concepts,
+                "width": width,
+                "n_subspaces": n_subspaces,
+                "n_codewords": n_codewords,
+                "rotation": str(rotation),
+                "similarity": str(similarity),
+                "sharpness": float() | int() as sharpness,
+            },
+            "code_weight": float() | int() as code_weight,
+            "fine_weight": float() | int() as fine_weight,
+        } if (
+            are_sizes(image_width, text_width, n_concepts, width, n_subspaces, n_codewords)
+            and n_ghosts >= 0
+            and width % n_subspaces == 0
+            and 2 <= n_codewords <= 256
+            and assign_norm in list(AssignNorm)
+            and projection_norm in list(ProjectionNorm)
+            and rotation in list(RotationRule)
+            and similarity in list(SubspaceSimilarity)
+            and sharpness > 0
+        ):
+            return LocalCoder(
+                GhostVlad(
+                    image_width,
+                    text_width,
+                    width=width,
+                    n_concepts=n_concepts,
+                    n_ghosts=n_ghosts,
+                    assign_norm=AssignNorm(assign_norm),
+                    projection_norm=ProjectionNorm(projection_norm),
+                ),
+                image_width,
+                text_width,
+                ProductQuantizer(
+                    n_concepts,
+                    width,
+                    n_subspaces=n_subspaces,
+                    n_codewords=n_codewords,
+                    rotation=RotationRule(rotation),
+                    similarity=SubspaceSimilarity(similarity),
+                    sharpness=sharpness,
+                ),
+                code_weight=code_weight,
+                fine_weight=fine_weight,
+            )
+    raise ArtifactError(f"the model describes a finer coder this version can't build: {dict(spec)}")
