@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from modalhash.api.opening import cache_folder, fitted_encoder, opened
 from modalhash.artifacts import (
     HashModel,
@@ -16,18 +18,21 @@ from modalhash.artifacts import (
     load_model,
     save_model,
 )
-from modalhash.data import Collection, write_splits
+from modalhash.data import Collection, Modality, write_splits
 from modalhash.encoders import Encoder, Features
 from modalhash.encoders import extract_features as extract_with
 from modalhash.encoders.bow import BagOfWordsTower
 from modalhash.encoders.devices import torch_device
+from modalhash.encoders.network_towers import NetworkImageTower, NetworkTextTower
 from modalhash.encoders.precomputed import PrecomputedTextTower
+from modalhash.encoders.tuning import tunable_towers, tuned_folders
 from modalhash.errors import FeatureError, InputError
 from modalhash.methods import method_class
 from modalhash.methods.base import Method, Needs
 from modalhash.methods.settings import configured_method
 from modalhash.progress import Progress, silent
 from modalhash.training import TrainingData, TrainingPlan, TrainingResult, train_method
+from modalhash.training.live_features import LivePictures, LiveSide, LiveTexts
 
 __all__ = ["extract_features", "train"]
 
@@ -87,6 +92,7 @@ def train(
     method: str = "cfrh",
     n_bits: int = 64,
     encoder: str = "offline",
+    tune_encoder: bool = False,
     split: str = "train",
     seed: int = 0,
     preset: str | None = "auto",
@@ -106,6 +112,8 @@ def train(
         method: a name in `modalhash.methods.METHODS`.
         n_bits: bits of a code, 16 to 256 as a rule.
         encoder: a name in `modalhash.encoders.ENCODERS`.
+        tune_encoder: learn the encoder's weights too, from raw pictures and texts; they are saved
+            with the run. Takes an accelerator for models of usual size.
         split: which items to learn from.
         seed: decides everything random.
         preset: named settings of the method; "auto" takes what suits the features and says so, None
@@ -128,6 +136,7 @@ def train(
         UnknownNameError, SettingError: if a name or a value is wrong.
         TrainingError: if the loss isn't finite; finished epochs are kept.
     """
+    settings = dict(settings or {}) | ({"tune_encoder": True} if tune_encoder else {})
     asked = None if preset == "auto" else preset
     the_method, training = configured_method(method_class(method), preset=asked, changes=settings)
     folder = None if output is None else Path(output)
@@ -167,9 +176,14 @@ def train(
         if resume and run.is_finished:
             logger.info("%s holds this run, finished: nothing to do", folder)
             return load_model(run.folder, device=device)
+    live = live_sides(collection, loaded, plan.device) if training.tune_encoder else {}
     with_tokens = Needs.TOKENS in the_method.needs
     features = extract_features(
-        collection, loaded, with_tokens=with_tokens, cache=cache, progress=progress
+        collection,
+        loaded,
+        with_tokens=with_tokens and len(live) < 2,
+        cache=cache,
+        progress=progress,
     )
     if run is not None:
         run.begin(resume=resume)
@@ -181,8 +195,12 @@ def train(
         items,
         collection.labels if Needs.LABELS in the_method.needs else None,
         with_tokens,
+        live.get("image"),
+        live.get("text"),
     )
     result = train_method(plan, data, resume=resume, progress=progress)
+    if live:
+        document["encoder"] = document["encoder"] | described_tuning(loaded)
     record = ModelRecord(
         title=the_method.title,
         feature_dtype={"image": features.image.dtype, "text": features.text.dtype},
@@ -190,7 +208,7 @@ def train(
         results=results_of(result),
         **document,
     )
-    model = HashModel(result.hasher, record, device=device)
+    model = HashModel(result.hasher, record, device=device, encoder=loaded if live else None)
     return model if folder is None else save_model(model, folder)
 
 
@@ -205,6 +223,40 @@ def suited_preset(method: type[Method], collection: Collection, encoder: Encoder
         kind = "sparse" if is_sparse else "dense"
         logger.info("preset %s, as text features are %s (--preset names another)", preset, kind)
     return preset
+
+
+def live_sides(
+    collection: Collection, encoder: Encoder, device: torch.device
+) -> dict[Modality, LiveSide]:
+    """Return the sides of a collection whose towers can be tuned, by modality.
+
+    Raises:
+        SettingError: if no tower of the encoder can be tuned.
+    """
+    towers, sides = tunable_towers(encoder), dict[Modality, LiveSide]()
+    image, text = towers.get("image"), towers.get("text")
+    if isinstance(image, NetworkImageTower) and collection.pictures is not None:
+        sides["image"] = LivePictures(image, collection.pictures, collection.n_items)
+    if isinstance(text, NetworkTextTower) and collection.captions is not None:
+        sides["text"] = LiveTexts(text, collection.captions)
+    if device.type == "cpu":
+        logger.warning(
+            "the encoder is tuned on the CPU, which is slow: an epoch takes several times as long "
+            "as extracting the features; give --device cuda where there is one"
+        )
+    return sides
+
+
+def described_tuning(encoder: Encoder) -> dict[str, Any]:
+    """Return what a model's record says of an encoder after it was tuned."""
+    before = dict(encoder.identity())
+    for tower in tunable_towers(encoder).values():
+        tower.hash_weights()
+    return {
+        "identity": dict(encoder.identity()),
+        "untuned_identity": before,
+        "tuned": dict(tuned_folders(encoder)),
+    }
 
 
 def described_encoder(encoder: Encoder) -> dict[str, Any]:

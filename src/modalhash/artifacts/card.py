@@ -18,6 +18,7 @@ def model_card(record: Mapping[str, Any]) -> str:
         Markdown, ending in a newline.
     """
     trained_on = record["trained_on"]
+    tuned = ", tuned; its weights are in encoder/" if record["encoder"].get("tuned") else ""
     lines = [
         f"# {record['title']}, {record['n_bits']} bits, trained on {trained_on['collection']}",
         "",
@@ -51,7 +52,7 @@ def model_card(record: Mapping[str, Any]) -> str:
             {
                 "method": f"{record['title']} (`{record['method']}`)",
                 "preset": record["preset"] or "none",
-                "encoder": f"`{record['encoder']['name']}`",
+                "encoder": f"`{record['encoder']['name']}`{tuned}",
                 "seed": record["seed"],
                 **record["results"],
             }

@@ -42,7 +42,9 @@ class ModelRecord:
         training: the full training settings.
         preset: the preset they came from, or "".
         seed: of the run.
-        encoder: `name`, towers' `identity`, their fitted `image_state` and `text_state`.
+        encoder: `name`, towers' `identity`, their fitted `image_state` and `text_state`; where it
+            was tuned, also `tuned`, modality to the folder of its weights in the model's folder,
+            and `untuned_identity`, what it was before.
         feature_dtype: modality to the dtype that its features are rounded to, when training and
             when encoding alike.
         trained_on: collection, source, fingerprint, split and counts.
@@ -75,10 +77,21 @@ class HashModel:
         hasher: the towers.
         record: what the model says of itself.
         device: where its encoder computes.
+        folder: where it lies, if it was loaded or saved; a tuned encoder is loaded from there.
+        encoder: the encoder, if it is loaded already.
     """
 
-    def __init__(self, hasher: Hasher, record: ModelRecord, *, device: str = "auto") -> None:
+    def __init__(
+        self,
+        hasher: Hasher,
+        record: ModelRecord,
+        *,
+        device: str = "auto",
+        folder: Path | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
         self.hasher, self.record, self.device = hasher, record, device
+        self.folder, self._loaded = folder, encoder
 
     @property
     def n_bits(self) -> int:
@@ -92,17 +105,23 @@ class HashModel:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The encoder the model was trained with, loaded when first used.
+        """The encoder the model was trained with, tuned or not, loaded when first used.
 
         Raises:
             ArtifactError: if its weights aren't the ones the model was trained with.
             ModelUnavailableError: if its weights can't be had.
         """
+        if self._loaded is not None:
+            return self._loaded
         stated = self.record.encoder
+        root = self.folder or Path()
+        folders = {side: root / name for side, name in self.tuned_folders.items()}
         encoder = load_encoder(
             stated["name"],
             image_state=stated["image_state"],
             text_state=stated["text_state"],
+            image_folder=folders.get("image"),
+            text_folder=folders.get("text"),
             device=self.device,
         )
         if dict(encoder.identity()) != stated["identity"]:
@@ -112,6 +131,12 @@ class HashModel:
                 "version, or train again"
             )
         return encoder
+
+    @property
+    def tuned_folders(self) -> Mapping[Modality, str]:
+        """Modality to where its tuned weights lie in the model's folder; empty without tuning."""
+        folders: Mapping[Modality, str] = self.record.encoder.get("tuned", {})
+        return folders
 
     def encode_texts(self, texts: Sequence[str]) -> Codes:
         """Encode texts.
@@ -270,6 +295,8 @@ def sha256_of(content: bytes) -> str:
 def save_model(model: HashModel, folder: Path) -> HashModel:
     """Save a model: weights first, then the card, then the record that makes them a model.
 
+    A tuned encoder is saved with it.
+
     Args:
         model: what to save.
         folder: the run folder; made if missing.
@@ -280,13 +307,18 @@ def save_model(model: HashModel, folder: Path) -> HashModel:
     Raises:
         StorageError: if the file system refuses.
     """
+    if model.tuned_folders:
+        from modalhash.encoders.tuning import save_tuned
+
+        save_tuned(model.encoder, model.tuned_folders, folder)
     weights = weights_of(model.hasher)
     document = asdict(model.record) | {"weights_sha256": sha256_of(weights)}
     record = ModelRecord(**document)
     write_bytes(folder / WEIGHTS, weights)
     write_text(folder / CARD, model_card(document))
     write_json(folder / RECORD, sealed({"format": FORMAT, **document}))
-    return HashModel(model.hasher, record, device=model.device)
+    encoder = model.encoder if model.tuned_folders else None
+    return HashModel(model.hasher, record, device=model.device, folder=folder, encoder=encoder)
 
 
 def load_model(folder: Path | str, *, device: str = "auto") -> HashModel:
@@ -335,4 +367,4 @@ def load_model(folder: Path | str, *, device: str = "auto") -> HashModel:
         raise DamagedArtifactError(
             f"{folder / WEIGHTS} doesn't fit the towers in {RECORD}: {error}"
         ) from error
-    return HashModel(hasher, record, device=device)
+    return HashModel(hasher, record, device=device, folder=folder)

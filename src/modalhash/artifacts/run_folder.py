@@ -13,7 +13,7 @@ from modalhash.files import read_json, write_json
 __all__ = ["RunFolder"]
 
 PLAN, FORMAT = "plan.json", 1
-LOG, CHECKPOINT, SPLITS = "log.jsonl", "checkpoint", "splits"
+LOG, CHECKPOINT, SPLITS, ENCODER = "log.jsonl", "checkpoint", "splits", "encoder"
 SHOWN_LENGTH = 40
 
 
@@ -90,11 +90,14 @@ class RunFolder:
         """
         if resume:
             for leftover in self.folder.rglob(".*.part"):  # of writes that were killed
-                leftover.unlink(missing_ok=True)
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
         else:
             for name in (RECORD, PLAN, WEIGHTS, CARD, LOG):
                 (self.folder / name).unlink(missing_ok=True)
-            for name in (CHECKPOINT, SPLITS):
+            for name in (CHECKPOINT, SPLITS, ENCODER):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
         write_json(self.folder / PLAN, {"format": FORMAT, **self.plan})
 

@@ -27,6 +27,11 @@ from modalhash.methods import METHODS
 @click.option("--method", default="cfrh", show_default=True, help=f"{', '.join(METHODS)}.")
 @click.option("--bits", default=64, show_default=True, help="Bits of a code.")
 @encoder_option
+@click.option(
+    "--tune-encoder",
+    is_flag=True,
+    help="Learn the encoder's weights too (clip, vit, bert); takes an accelerator.",
+)
 @click.option("--split", default="train", show_default=True, help="Items to learn from.")
 @click.option("--seed", default=0, show_default=True, help="Decides everything random.")
 @click.option(

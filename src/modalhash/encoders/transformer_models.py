@@ -24,6 +24,7 @@ __all__ = [
     "hash_of_weights",
     "load_model",
     "longest_input",
+    "quiet",
     "transformers_package",
 ]
 
@@ -82,7 +83,20 @@ def load_model(
     if config.model_type not in model_types:
         raise UnknownNameError(f"model type of {source}", config.model_type, model_types)
     own = (options or {}).get(config.model_type, {})
-    network = from_source(transformers.AutoModel, source, kind=kind, use_safetensors=True, **own)
+    network, found = from_source(
+        transformers.AutoModel,
+        source,
+        kind=kind,
+        use_safetensors=True,
+        output_loading_info=True,
+        **own,
+    )
+    missing = sorted(name for name in found["missing_keys"] if not name.endswith("position_ids"))
+    if missing:
+        raise ModelUnavailableError(
+            f"the model {source} lacks {len(missing)} of its weights, the first is {missing[0]}: "
+            "take a complete one"
+        )
     return LoadedModel(network.float().eval(), config.model_type, source)
 
 
@@ -100,7 +114,7 @@ def from_source(loader: Any, source: str, *, kind: str, **options: Any) -> Any:
     if not is_folder and (source.startswith((".", "/", "~")) or source.count("/") != 1):
         raise ModelUnavailableError(f"there is no model folder {source}: check the path")
     try:
-        with quiet_loading():
+        with quiet():
             if is_folder:
                 return loader.from_pretrained(str(folder), **options)
             with suppress(OSError, ValueError):
@@ -121,16 +135,18 @@ def from_source(loader: Any, source: str, *, kind: str, **options: Any) -> Any:
 
 
 @contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Keep `transformers` from drawing its own bars for a while."""
-    bars = import_optional("transformers.utils.logging", extra="clip", feature="the clip encoder")
-    was_enabled = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
+def quiet() -> Iterator[None]:
+    """Keep `transformers` from drawing bars and listing weights that aren't needed, for a while."""
+    output = import_optional("transformers.utils.logging", extra="clip", feature="the clip encoder")
+    had_bars, verbosity = output.is_progress_bar_enabled(), output.get_verbosity()
+    output.disable_progress_bar()
+    output.set_verbosity(max(verbosity, logging.ERROR))
     try:
         yield
     finally:
-        if was_enabled:
-            bars.enable_progress_bar()
+        output.set_verbosity(verbosity)
+        if had_bars:
+            output.enable_progress_bar()
 
 
 def hash_of_weights(*modules: nn.Module) -> str:

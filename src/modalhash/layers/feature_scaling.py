@@ -1,6 +1,7 @@
 """Scaling of pooled features, fitted on training features and saved with the model."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import StrEnum
 
 import torch
@@ -75,17 +76,20 @@ class FeatureScaling(nn.Module):
 
     def forward(self, features: ModalityFeatures) -> ModalityFeatures:
         """Return the features with scaled pooled vectors, (n, d) float32."""
-        pooled = features.pooled
+        untuned = None if features.untuned is None else self.scaled(features.untuned)
+        return replace(features, pooled=self.scaled(features.pooled), untuned=untuned)
+
+    def scaled(self, pooled: Tensor) -> Tensor:
+        """Return scaled pooled vectors, (n, d) float32."""
         match self.rule:
             case ScalingRule.NONE:
-                return features
+                return pooled
             case ScalingRule.UNIT:
-                pooled = unit_rows(pooled)
+                return unit_rows(pooled)
             case ScalingRule.CENTRED_UNIT:
-                pooled = unit_rows(unit_rows(pooled) - self.mean)
+                return unit_rows(unit_rows(pooled) - self.mean)
             case ScalingRule.STANDARDISED:
-                pooled = (pooled - self.mean) * self.scale
-        return ModalityFeatures(pooled, features.tokens, features.token_mask)
+                return (pooled - self.mean) * self.scale
 
 
 def unit_rows(rows: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ __all__ = [
     "Moment",
     "Needs",
     "Optimiser",
+    "Precision",
     "Schedule",
     "TrainingSettings",
     "TrainingView",
@@ -65,6 +66,17 @@ class Schedule(StrEnum):
     CONSTANT = "constant"
     COSINE = "cosine"
     ONE_CYCLE = "one_cycle"
+
+
+class Precision(StrEnum):
+    """What tuned backbones compute in; heads and losses are float32 in any case.
+
+    `auto` is bfloat16 on an accelerator that has it, else float32.
+    """
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
 
 
 class CaptionChoice(StrEnum):
@@ -115,6 +127,18 @@ class TrainingSettings:
     """Side that a square of image tokens is pooled to; 0 as they come."""
     validation_share: float = 0.0
     """Share of the training items held out to choose the best epoch; 0 keeps the last epoch."""
+    tune_encoder: bool = False
+    """Learn the encoder's weights too; what follows acts only then."""
+    encoder_rate_scale: float = 1.0
+    """Factor on backbones' rates, `learning_rate` times 0.002 (CLIP), 0.01 (ViT), 0.05 (BERT)."""
+    freeze_blocks: int = 0
+    """First blocks of each backbone, and its embeddings, that stay as they are."""
+    encoder_precision: Precision = Precision.AUTO
+    """What the backbones compute in."""
+    flip_pictures: bool = False
+    """Mirror half of the pictures, drawn anew each epoch; texts that say left or right stay."""
+    smallest_crop: float = 1.0
+    """Smallest share of a picture's area that is cut out at random each epoch; 1 cuts nothing."""
 
     def __post_init__(self) -> None:
         """Check every range.
@@ -133,6 +157,9 @@ class TrainingSettings:
             ("text_token_width", self.text_token_width >= 0, "0 or more"),
             ("image_token_grid", self.image_token_grid >= 0, "0 or more"),
             ("validation_share", 0 <= self.validation_share <= 0.5, "in [0, 0.5]"),
+            ("encoder_rate_scale", self.encoder_rate_scale >= 0, "0 or more"),
+            ("freeze_blocks", self.freeze_blocks >= 0, "0 or more"),
+            ("smallest_crop", 0 < self.smallest_crop <= 1, "in (0, 1]"),
         )
         for name, is_good, expected in checks:
             if not is_good:

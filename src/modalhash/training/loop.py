@@ -31,6 +31,7 @@ from modalhash.methods.base import (
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.progress import Progress, silent
 from modalhash.training.checkpoints import Checkpoint, Checkpoints
+from modalhash.training.live_features import LiveFeatures
 from modalhash.training.optimisers import make_optimiser, optimiser_tensors, restore_optimiser
 from modalhash.training.pairs import Pairs, TrainingData
 from modalhash.training.reduced_tokens import ReducedTable, fitted_reduction
@@ -164,8 +165,13 @@ class GradientRun:
     ) -> None:
         self.plan, self.method, self.data, self.held, self.pairs = plan, method, data, held, pairs
         self.heads = method.build_heads(shapes, plan.n_bits)
-        self.parts = self.heads.modules().to(plan.device)
-        self.optimiser = make_optimiser(self.parts, self.heads, plan.settings)
+        self.parts = self.heads.modules()
+        scales = dict(self.heads.rate_scales)
+        if pairs.live:
+            self.parts["encoder"] = pairs.live.modules()
+            scales |= {f"encoder.{name}": scale for name, scale in pairs.live.rate_scales().items()}
+        self.parts.to(plan.device)
+        self.optimiser = make_optimiser(self.parts, scales, plan.settings)
         self.log: list[dict[str, Any]] = []
         self.best_epoch: int | None = None
         self.best_value = -1.0
@@ -192,6 +198,7 @@ class GradientRun:
                 checkpoints.save(self.checkpoint(epoch + 1))
         if self.best_epoch is not None:
             self.parts.load_state_dict(self.best_parts)
+        self.parts.eval()
         best = n_epochs - 1 if self.best_epoch is None else self.best_epoch
         return TrainingResult(hasher_of(self.heads, self.pairs).cpu(), tuple(self.log), best)
 
@@ -234,12 +241,13 @@ class GradientRun:
     def finish_epoch(self, epoch: int, means: Mapping[str, float], seconds: float) -> None:
         """Judge the epoch and write it to the log."""
         hasher = hasher_of(self.heads, self.pairs)
-        n_constant = constant_bits(hasher, self.data)
+        data = self.data.present()
+        n_constant = constant_bits(hasher, data)
         if epoch + 1 in (self.plan.settings.epochs // 2, self.plan.settings.epochs):
             warn_of_collapse(n_constant, self.plan.n_bits, epoch)
         entry: dict[str, Any] = {"epoch": epoch, **means}
         if len(self.held):
-            value = pair_recall(hasher, self.data, self.held)
+            value = pair_recall(hasher, data, self.held)
             entry["validation_recall_at_10"] = value
             if value > self.best_value:
                 self.best_value, self.best_epoch = value, epoch
@@ -313,6 +321,15 @@ def scaled_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
     settings = plan.settings
     image_scaling = FeatureScaling(settings.image_scaling, data.image.width)
     text_scaling = FeatureScaling(settings.text_scaling, data.text.width)
+    live = None
+    if data.live_image or data.live_text:
+        live = LiveFeatures(
+            data.live_image,
+            data.live_text,
+            settings,
+            plan.device,
+            with_tokens=data.with_tokens,
+        )
     raw = Pairs(
         replace(data, with_tokens=False),
         settings.captions,
@@ -330,6 +347,7 @@ def scaled_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
         image_scaling.to(plan.device),
         text_scaling.to(plan.device),
         plan.device,
+        live=live,
     )
 
 
@@ -339,21 +357,29 @@ def reduced(
     """Return the data with tokens reduced as the settings say, and both fitted reductions.
 
     Reductions are fitted on the training items, images as they are and texts by their first;
-    reduced tokens of training and held-out items are kept in memory.
+    reduced tokens of training and held-out items are kept in memory. Tokens of a tower that is
+    tuned aren't reduced.
     """
     if not data.with_tokens:
         return data, None, None
     starts = data.caption_starts
-    image = fitted_reduction(
-        data.image,
-        data.items,
-        width=settings.image_token_width,
-        grid=settings.image_token_grid,
-        modality="image",
-    )
-    text = fitted_reduction(
-        data.text, starts[data.items], width=settings.text_token_width, grid=0, modality="text"
-    )
+    image = text = None
+    if not data.live_image:
+        image = fitted_reduction(
+            data.image,
+            data.items,
+            width=settings.image_token_width,
+            grid=settings.image_token_grid,
+            modality="image",
+        )
+    if not data.live_text:
+        text = fitted_reduction(
+            data.text,
+            starts[data.items],
+            width=settings.text_token_width,
+            grid=0,
+            modality="text",
+        )
     if image:
         rows = np.concatenate([data.items, held])
         data = replace(data, image=ReducedTable(data.image, image, rows))
@@ -378,7 +404,8 @@ def count_zero_rows(pairs: Pairs) -> dict[str, int]:
 def feature_shapes(plan: TrainingPlan, data: TrainingData, pairs: Pairs) -> FeatureShapes:
     """Return the widths that heads are built for."""
     image_tokens, text_tokens = (
-        table.token_shape if data.with_tokens else None for table in (data.image, data.text)
+        table.token_shape if data.with_tokens else None
+        for table in (data.present().image, data.present().text)
     )
     return FeatureShapes(
         image_width=data.image.width,

@@ -6,19 +6,28 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from modalhash.methods.base import Heads, Optimiser, TrainingSettings
+from modalhash.methods.base import Optimiser, TrainingSettings
 
 __all__ = ["make_optimiser", "optimiser_tensors", "restore_optimiser"]
 
 
-def make_optimiser(parts: nn.ModuleDict, heads: Heads, settings: TrainingSettings) -> Optimizer:
-    """Return the optimiser over all parts, with the method's learning-rate scales as groups."""
+def make_optimiser(
+    parts: nn.ModuleDict, rate_scales: Mapping[str, float], settings: TrainingSettings
+) -> Optimizer:
+    """Return the optimiser over all parts that aren't frozen, with learning-rate scales as groups.
+
+    Args:
+        parts: what learns.
+        rate_scales: name of a part or parameter to a factor on the learning rate; of several that
+            fit, the first counts.
+        settings: which optimiser, rate and decay.
+    """
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in parts.named_parameters():
+        if not parameter.requires_grad:
+            continue
         scales = (
-            scale
-            for prefix, scale in heads.rate_scales.items()
-            if f"{name}.".startswith(f"{prefix}.")
+            scale for prefix, scale in rate_scales.items() if f"{name}.".startswith(f"{prefix}.")
         )
         groups.setdefault(next(scales, 1.0), []).append(parameter)
     listed = [{"params": members, "scale": scale} for scale, members in sorted(groups.items())]

@@ -1,6 +1,7 @@
 """Training pairs: which picture goes with which text, in which order, as scaled batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,12 +12,13 @@ from torch import Tensor
 from modalhash.encoders.base import FeatureTable
 from modalhash.layers import FeatureScaling, ModalityFeatures
 from modalhash.methods.base import Batch, CaptionChoice
+from modalhash.training.live_features import Draw, LiveFeatures, LiveSide, PresentTable
 
 __all__ = ["Pairs", "TrainingData"]
 
 Rows = NDArray[np.int64]
 
-EPOCH_STREAM, SPLIT_STREAM = 0, 1
+EPOCH_STREAM, SPLIT_STREAM, PICTURE_STREAM = 0, 1, 2
 """Names of the random streams that a seed is split into."""
 
 
@@ -32,6 +34,9 @@ class TrainingData:
         items: positions of the training items, distinct.
         labels: (n, c) uint8 of the whole collection, or None.
         with_tokens: whether batches carry tokens.
+        live_image: the pictures themselves, if their tower is tuned; `image` then holds pooled
+            features of the tower before tuning.
+        live_text: the texts themselves, if their tower is tuned; likewise.
     """
 
     image: FeatureTable
@@ -40,6 +45,18 @@ class TrainingData:
     items: Rows
     labels: NDArray[np.uint8] | None = None
     with_tokens: bool = False
+    live_image: LiveSide | None = None
+    live_text: LiveSide | None = None
+
+    def present(self) -> "TrainingData":
+        """Return the same data with features of tuned towers as they are when read."""
+        return replace(
+            self,
+            image=PresentTable(self.live_image) if self.live_image else self.image,
+            text=PresentTable(self.live_text) if self.live_text else self.text,
+            live_image=None,
+            live_text=None,
+        )
 
     def without(self, share: float, seed: int) -> "tuple[TrainingData, Rows]":
         """Hold out a share of the items for validation.
@@ -66,6 +83,7 @@ class Pairs:
         image_scaling: fitted scaling of image features.
         text_scaling: fitted scaling of text features.
         device: where batches go.
+        live: what computes the features of towers that are tuned.
     """
 
     def __init__(
@@ -75,8 +93,10 @@ class Pairs:
         image_scaling: FeatureScaling,
         text_scaling: FeatureScaling,
         device: torch.device,
+        *,
+        live: LiveFeatures | None = None,
     ) -> None:
-        self.data, self.choice, self.device = data, choice, device
+        self.data, self.choice, self.device, self.live = data, choice, device, live
         self.image_scaling, self.text_scaling = image_scaling, text_scaling
         starts = data.caption_starts
         self.first = starts[data.items]
@@ -95,9 +115,9 @@ class Pairs:
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield all pairs in order, each once, with first captions where one is drawn."""
-        for start in range(0, self.n_pairs, batch_size):
-            chosen = np.arange(start, min(start + batch_size, self.n_pairs))
-            yield self.batch(chosen, self.caption[chosen])
+        everything = np.arange(self.n_pairs)
+        starts = range(0, self.n_pairs, batch_size)
+        yield from self.read([everything[start : start + batch_size] for start in starts])
 
     def epoch(self, epoch: int, seed: int, batch_size: int, *, drop_last: bool) -> Iterator[Batch]:
         """Yield the pairs in an order, and with captions, that depend on seed and epoch alone.
@@ -113,26 +133,49 @@ class Pairs:
         captions = self.caption
         if self.choice is CaptionChoice.RANDOM:
             captions = self.first + generator.integers(0, self.counts)
-        for start in range(
-            0, self.n_steps(batch_size, drop_last=drop_last) * batch_size, batch_size
-        ):
-            chosen = order[start : start + batch_size]
-            yield self.batch(chosen, captions[chosen])
+        starts = range(0, self.n_steps(batch_size, drop_last=drop_last) * batch_size, batch_size)
+        places = [order[start : start + batch_size] for start in starts]
+        yield from self.read(places, captions, Draw(seed, PICTURE_STREAM, epoch))
+
+    def read(
+        self, places: Sequence[Rows], captions: Rows | None = None, draw: Draw | None = None
+    ) -> Iterator[Batch]:
+        """Yield batches of pairs.
+
+        Args:
+            places: of each batch, which pairs.
+            captions: the caption row of every pair; the first ones if None.
+            draw: how pictures of tuned towers are changed; None leaves them as they are.
+        """
+        captions = self.caption if captions is None else captions
+        if self.live is None:
+            for chosen in places:
+                yield self.batch(chosen, captions[chosen])
+            return
+        requests = [
+            (chosen, self.data.items[self.owner[chosen]], captions[chosen]) for chosen in places
+        ]
+        with closing(self.live.read(requests, draw)) as made:
+            for chosen, live in zip(places, made, strict=True):
+                yield self.batch(chosen, captions[chosen], live)
 
     def n_steps(self, batch_size: int, *, drop_last: bool) -> int:
         """Return the batches of an epoch; at least one."""
         full, rest = divmod(self.n_pairs, batch_size)
         return full + (1 if rest and (not drop_last or not full) else 0)
 
-    def batch(self, chosen: Rows, captions: Rows) -> Batch:
-        """Return the pairs `chosen` with the given caption rows."""
+    def batch(
+        self, chosen: Rows, captions: Rows, live: Mapping[str, ModalityFeatures] | None = None
+    ) -> Batch:
+        """Return the pairs `chosen` with the given caption rows, and live features if there are."""
+        live = live or {}
         owners = self.owner[chosen]
         items = self.data.items[owners]
-        image = self.features(self.data.image, items)
+        image = self.features(self.data.image, items, live.get("image"))
         if self.choice is CaptionChoice.MEAN:
             text = ModalityFeatures(self.mean_text(owners))
         else:
-            text = self.features(self.data.text, captions)
+            text = self.features(self.data.text, captions, live.get("text"))
         labels = None
         if self.data.labels is not None:
             labels = torch.from_numpy(self.data.labels[items].astype(np.float32)).to(self.device)
@@ -144,9 +187,13 @@ class Pairs:
             torch.from_numpy(items).to(self.device),
         )
 
-    def features(self, table: FeatureTable, rows: Rows) -> ModalityFeatures:
-        """Return the features of some rows on the device, unscaled."""
+    def features(
+        self, table: FeatureTable, rows: Rows, live: ModalityFeatures | None = None
+    ) -> ModalityFeatures:
+        """Return the features of some rows on the device, unscaled: live ones if they are given."""
         pooled = torch.from_numpy(table.pooled(rows)).to(self.device)
+        if live is not None:
+            return replace(live, untuned=pooled)
         if not self.data.with_tokens:
             return ModalityFeatures(pooled)
         tokens, mask = table.tokens(rows)

@@ -6,7 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.errors import FeatureError, InputError, SettingError
-from modalhash.methods.base import CaptionChoice, Method, Needs, TrainingSettings
+from modalhash.methods.base import (
+    CaptionChoice,
+    GradientMethod,
+    Method,
+    Needs,
+    TrainingSettings,
+)
 from modalhash.training.pairs import TrainingData
 from modalhash.training.validation import RECALL_AT
 
@@ -29,7 +35,8 @@ def check_needs(method: Method, settings: TrainingSettings, data: TrainingData) 
             "add labels.tsv, or choose an unsupervised method"
         )
     if Needs.TOKENS in method.needs:
-        for name, table in (("image", data.image), ("text", data.text)):
+        present = data.present()
+        for name, table in (("image", present.image), ("text", present.text)):
             if table.token_shape is None:
                 raise FeatureError(
                     f"{method.title} needs token features, but there are none for the {name} side: "
@@ -39,6 +46,17 @@ def check_needs(method: Method, settings: TrainingSettings, data: TrainingData) 
             raise SettingError(
                 f"captions is mean, but {method.title} reads tokens, which have no mean: "
                 "choose random, first or all"
+            )
+    if data.live_image or data.live_text:
+        if not isinstance(method, GradientMethod):
+            raise SettingError(
+                f"tune_encoder is true, but {method.title} solves for its heads and has no "
+                "gradient for an encoder: choose another method, or leave the encoder as it is"
+            )
+        if settings.captions is CaptionChoice.MEAN:
+            raise SettingError(
+                "captions is mean, but the encoder is tuned on texts, which have no mean: choose "
+                "random, first or all"
             )
     smallest, size = method.smallest_batch, settings.batch_size
     if size < smallest or 0 < len(data.items) < smallest:
