@@ -32,13 +32,26 @@ from modalhash.index import (
     Ids,
     QueryHits,
     RadiusHits,
-    build_index,
-    index_class,
     open_index,
 )
+from modalhash.index import build_index as build_index_of_kind
+from modalhash.index.embedded import EmbeddedIndex
 from tests.oracles.plain_search import Found, plain_search, plain_search_radius
 
 pytestmark = pytest.mark.parametrize("kind", sorted(KINDS))
+
+ALL_CELLS = {"n_cells": 2, "n_probes": 2}
+PARAMETERS: dict[str, dict[str, Any]] = {"ivf": ALL_CELLS}
+"""With these, a kind that is approximate by default misses nothing."""
+APPROXIMATE = {"hnsw", "ivf"}
+"""Kinds that promise true distances, but neither all hits nor an order among equal distances."""
+
+
+def needs_exact(kind: str) -> None:
+    """Skip a test of answers to the last id; approximate kinds are measured in their own tests."""
+    if kind in APPROXIMATE:
+        pytest.skip("approximate kinds promise no order among equal distances")
+
 
 TEXT_IDS = [
     "a",
@@ -54,6 +67,13 @@ TEXT_IDS = [
     "é",
 ]
 INTEGER_IDS = [0, -1, 2**31, -(2**31) - 1, 2**63 - 1, -(2**63), 7]
+
+
+def build_index(ids: Any, codes: Codes, n_bits: int, *, kind: str, **given: Any) -> EmbeddedIndex:
+    """Build an index of a kind so that it misses nothing."""
+    return build_index_of_kind(
+        ids, codes, n_bits, kind=kind, parameters=PARAMETERS.get(kind), **given
+    )
 
 
 def random_signs(n: int, n_bits: int, seed: int, n_distinct: int | None = None) -> Signs:
@@ -122,6 +142,7 @@ def test_answers_worked_out_by_hand(kind: str) -> None:
 def test_equals_the_plain_search_ids_included(
     kind: str, n: int, n_queries: int, n_bits: int, n_distinct: int | None, k: int, seed: int
 ) -> None:
+    needs_exact(kind)
     codes = random_codes(n, n_bits, seed, n_distinct)
     queries = np.concatenate([random_codes(n_queries, n_bits, seed + 1), codes[:1]])
     ids = [f"item {row}" for row in range(n)][::-1]
@@ -140,6 +161,7 @@ def test_equals_the_plain_search_ids_included(
 @pytest.mark.parametrize("n_distinct", [None, 300, 2])
 def test_equals_the_exact_kind_on_many_items(kind: str, n_distinct: int | None) -> None:
     """More items than any block holds, and k-th distances that many items share."""
+    needs_exact(kind)
     codes = random_codes(150_000, 24, 1, n_distinct)
     queries = np.concatenate([codes[:70], random_codes(30, 24, 2)])
     index = build_index(np.arange(150_000), codes, 24, kind=kind)
@@ -170,6 +192,7 @@ def test_one_query_answers_as_in_a_batch(kind: str) -> None:
 def test_flipping_the_same_bits_of_all_codes_changes_nothing(
     kind: str, n_bits: int, seed: int
 ) -> None:
+    needs_exact(kind)
     signs, queries = random_signs(60, n_bits, seed), random_signs(5, n_bits, seed + 1)
     mask = random_signs(1, n_bits, seed + 2)
     plain = build_index(np.arange(60), pack(signs), n_bits, kind=kind)
@@ -180,6 +203,7 @@ def test_flipping_the_same_bits_of_all_codes_changes_nothing(
 @settings(max_examples=25, deadline=None)
 @given(n_bits=st.sampled_from([5, 8, 24, 64, 77]), seed=st.integers(0, 2**32 - 1))
 def test_permuting_the_bits_of_all_codes_changes_nothing(kind: str, n_bits: int, seed: int) -> None:
+    needs_exact(kind)
     signs, queries = random_signs(60, n_bits, seed), random_signs(5, n_bits, seed + 1)
     order = np.random.default_rng(seed).permutation(n_bits)
     plain = build_index(np.arange(60), pack(signs), n_bits, kind=kind)
@@ -192,6 +216,7 @@ def test_permuting_the_bits_of_all_codes_changes_nothing(kind: str, n_bits: int,
 def test_delete_then_search_equals_rebuild(
     kind: str, data: st.DataObject, is_text: bool, seed: int
 ) -> None:
+    needs_exact(kind)
     n = data.draw(st.integers(1, 30))
     gone = data.draw(st.sets(st.integers(0, n - 1)))
     codes = random_codes(n, 12, seed, n_distinct=8)
@@ -218,6 +243,7 @@ def test_delete_then_search_equals_rebuild(
 @settings(max_examples=25, deadline=None)
 @given(cuts=st.lists(st.integers(0, 30), max_size=5), seed=st.integers(0, 2**32 - 1))
 def test_adding_in_any_chunks_gives_the_same_index(kind: str, cuts: list[int], seed: int) -> None:
+    needs_exact(kind)
     codes = random_codes(30, 20, seed, n_distinct=10)
     ids = [f"{row}" for row in range(30)]
     metadata = [{"row": row} for row in range(30)]
@@ -355,7 +381,7 @@ def test_radius_hits_are_taken_by_query(kind: str) -> None:
 # --- bad input ---------------------------------------------------------------------------------
 
 
-def small_index(kind: str) -> HashIndex:
+def small_index(kind: str) -> EmbeddedIndex:
     return build_index(["a", "b", "c"], random_codes(3, 128, 11), 128, kind=kind)
 
 
@@ -507,7 +533,7 @@ def test_a_saved_index_answers_the_same_and_goes_on_changing(
     folder = tmp_path / "ein Ordner #1 %20?" / "index"
     index.save(folder)
     opened = open_index(folder)
-    assert type(opened) is index_class(kind)
+    assert opened.kind == kind
     assert opened.n_bits == 30
     assert_same_index(opened, index, queries)
     for one in (index, opened):
@@ -520,14 +546,15 @@ def test_a_saved_index_answers_the_same_and_goes_on_changing(
         assert_same_index(opened, index, queries)
 
 
-def test_an_opened_index_does_not_touch_its_folder(kind: str, tmp_path: Path) -> None:
+def test_changes_of_an_opened_index_are_in_its_folder_at_once(kind: str, tmp_path: Path) -> None:
     build_index([1, 2, 3], random_codes(3, 16, 17), 16, kind=kind).save(tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with open_index(tmp_path) as index:
+    with open_index(tmp_path) as index, open_index(tmp_path) as other:
         index.delete([2])
+        assert other.ids.tolist() == [1, 3]
         index.add([4], random_codes(1, 16, 18), [{"caption": "new"}])
-        assert index.ids.tolist() == [1, 3, 4]
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        assert other.ids.tolist() == [1, 3, 4]
+        assert other.metadata([4]) == [{"caption": "new"}]
+    assert open_index(tmp_path).ids.tolist() == [1, 3, 4]
 
 
 def test_an_index_open_elsewhere_survives_a_new_save(kind: str, tmp_path: Path) -> None:
@@ -558,14 +585,21 @@ def test_another_model_is_refused(kind: str, tmp_path: Path) -> None:
         open_index(tmp_path / "unknown", expect_model="xyz")
 
 
+def files_of(folder: Path) -> list[Path]:
+    """Return what an index consists of; the lock file says nothing of it."""
+    return sorted(
+        path for path in folder.rglob("*") if path.is_file() and path.name != "writer.lock"
+    )
+
+
 def test_a_flipped_bit_in_any_file_is_noticed(kind: str, tmp_path: Path) -> None:
     codes = random_codes(20, 16, 21)
     ids = [f"item {row}" for row in range(20)]
     build_index(ids, codes, 16, metadata=[{"n": 1}] * 20, kind=kind).save(tmp_path)
     generator = np.random.default_rng(22)
-    for path in sorted(tmp_path.iterdir()):
+    for path in files_of(tmp_path):
         whole = path.read_bytes()
-        for place in generator.choice(len(whole), 40, replace=False).tolist():
+        for place in generator.choice(len(whole), min(40, len(whole)), replace=False).tolist():
             flipped = bytearray(whole)
             flipped[place] ^= 1 << int(generator.integers(0, 8))
             path.write_bytes(flipped)
@@ -577,7 +611,7 @@ def test_a_flipped_bit_in_any_file_is_noticed(kind: str, tmp_path: Path) -> None
 
 def test_a_file_cut_short_or_missing_is_named(kind: str, tmp_path: Path) -> None:
     build_index([1, 2], random_codes(2, 16, 23), 16, kind=kind).save(tmp_path)
-    for path in sorted(tmp_path.iterdir()):
+    for path in files_of(tmp_path):
         whole = path.read_bytes()
         for length in (0, 1, len(whole) // 2, len(whole) - 2):
             path.write_bytes(whole[:length])
@@ -661,7 +695,7 @@ def test_killed_at_any_step_of_a_save_the_folder_holds_one_of_the_states(
     n_steps, n_new, files = done.stdout.split(" ", 2)
     assert int(n_steps) > 30
     assert 1 < int(n_new) < int(n_steps)
-    assert len(files.split(",")) == 6  # and what the kills left lying is gone
+    assert len(files.split(",")) == 4  # and what the kills left lying is gone
 
 
 REPEATED_SAVES = """

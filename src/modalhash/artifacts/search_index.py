@@ -31,7 +31,7 @@ from modalhash.errors import (
     StorageError,
 )
 from modalhash.files import read_json, sealed, write_json, write_with
-from modalhash.index import HashIndex, Ids, Metadata, build_index, index_class, open_index
+from modalhash.index import HashIndex, Ids, Metadata, build_index, check_kind, open_index
 from modalhash.index.base import check_top_k
 
 __all__ = ["Answer", "Hit", "SearchIndex", "Side", "SideContent", "open_search_index"]
@@ -314,7 +314,7 @@ def check_target(folder: Path, *, kind: str, overwrite: bool) -> None:
         InputError: if the folder exists and isn't a search index, or `overwrite` is False.
         UnknownNameError: if there is no such kind of index.
     """
-    index_class(kind)
+    check_kind(kind)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not is_search_index(folder):

@@ -1,11 +1,10 @@
 """Find near codes: the index contract, its kinds, and how to build and open one."""
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from modalhash.codes import Codes
-from modalhash.errors import UnknownNameError
 from modalhash.index.base import (
     HashIndex,
     Hits,
@@ -16,42 +15,43 @@ from modalhash.index.base import (
     QueryHits,
     RadiusHits,
 )
-from modalhash.index.folder import part_path, read_manifest
+from modalhash.index.filters import FilterError, parse_filter
+from modalhash.index.folder import checked_path, read_manifest
+from modalhash.index.lock import IndexLockedError
+from modalhash.index.log import read_log
+from modalhash.index.searchers import SEARCHERS as KINDS
+from modalhash.index.searchers import searcher_class
+
+if TYPE_CHECKING:
+    from modalhash.index.embedded import EmbeddedIndex
 
 __all__ = [
     "KINDS",
+    "FilterError",
     "HashIndex",
     "Hits",
     "IdArray",
     "IdKind",
     "Ids",
+    "IndexLockedError",
     "Metadata",
     "QueryHits",
     "RadiusHits",
     "build_index",
-    "index_class",
+    "check_kind",
     "open_index",
+    "parse_filter",
     "verify_index",
 ]
 
-KINDS: Mapping[str, str] = {
-    "exact": "modalhash.index.exact:ExactIndex",
-    "flat": "modalhash.index.faiss_flat:FaissFlatIndex",
-}
-"""Name of a kind to the class that makes it, loaded when first asked for."""
 
-
-def index_class(kind: str) -> type[HashIndex]:
-    """Return the class of a kind.
+def check_kind(kind: str) -> None:
+    """Refuse a kind that there isn't.
 
     Raises:
         UnknownNameError: if there is no such kind, listing those there are.
     """
-    if kind not in KINDS:
-        raise UnknownNameError("kind of index", kind, KINDS)
-    module, _, name = KINDS[kind].partition(":")
-    found: type[HashIndex] = getattr(import_module(module), name)
-    return found
+    searcher_class(kind)
 
 
 def build_index(
@@ -61,8 +61,10 @@ def build_index(
     *,
     metadata: Sequence[Metadata] | None = None,
     kind: str = "flat",
+    parameters: Mapping[str, Any] | None = None,
     model_fingerprint: str = "",
-) -> HashIndex:
+    folder: str | Path | None = None,
+) -> "EmbeddedIndex":
     """Make an index of some items.
 
     Args:
@@ -71,7 +73,10 @@ def build_index(
         n_bits: bits of a code.
         metadata: n mappings of names to JSON values; None is the same as n empty ones.
         kind: a name in `KINDS`.
+        parameters: of the kind, by name; what is left out is chosen.
         model_fingerprint: says which model made the codes.
+        folder: where to write and keep it; the codes are then never wholly in memory. None keeps
+            it in memory; `save` writes it.
 
     Raises:
         InputError: if ids are not distinct or not of one kind, or metadata isn't JSON.
@@ -88,13 +93,22 @@ def build_index(
         >>> index.metadata(hits.ids[0])
         [{'year': 2020}, {}]
     """
-    return index_class(kind).build(
-        ids, codes, n_bits, metadata=metadata, model_fingerprint=model_fingerprint
+    from modalhash.index.embedded import EmbeddedIndex
+
+    return EmbeddedIndex.build(
+        ids,
+        codes,
+        n_bits,
+        metadata=metadata,
+        kind=kind,
+        parameters=parameters,
+        model_fingerprint=model_fingerprint,
+        folder=folder,
     )
 
 
-def open_index(folder: str | Path, *, expect_model: str | None = None) -> HashIndex:
-    """Open a saved index of any kind.
+def open_index(folder: str | Path, *, expect_model: str | None = None) -> "EmbeddedIndex":
+    """Open a saved index of any kind; changes are kept in its folder from then on.
 
     Args:
         folder: what `HashIndex.save` wrote.
@@ -104,8 +118,9 @@ def open_index(folder: str | Path, *, expect_model: str | None = None) -> HashIn
         ArtifactError: if the index is of another model, damaged (naming the file), or newer.
         StorageError: if it can't be read.
     """
-    folder = Path(folder)
-    return index_class(read_manifest(folder).kind).open(folder, expect_model=expect_model)
+    from modalhash.index.embedded import EmbeddedIndex
+
+    return EmbeddedIndex.open(folder, expect_model=expect_model)
 
 
 def verify_index(folder: str | Path) -> None:
@@ -119,5 +134,12 @@ def verify_index(folder: str | Path) -> None:
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    for part in manifest.files:
-        part_path(folder, manifest, part, read_all=True)
+    for segment in manifest.segments:
+        for record in segment.files:
+            checked_path(folder / segment.name, record, read_all=True)
+    if manifest.dead is not None:
+        checked_path(folder, manifest.dead, read_all=True)
+    for _ in read_log(
+        folder / manifest.log, manifest.uid, manifest.n_bits, version=manifest.version
+    ):
+        pass

@@ -7,20 +7,23 @@ query. What holds for every kind:
 - **Distances** are true: the distance given with an id is the distance of its code. An exact kind
   gives the k smallest; an approximate kind says so and states its recall.
 - **Order** is by distance, then by insertion: of two items at one distance, the one added first
-  comes first. Adding in other chunks, saving and opening change no answer.
-- **k is clipped** to the number of items, so there are no filler ids; an empty index gives no hits.
-- **All or nothing**: an `add` or `delete` that raises has changed nothing.
+  comes first. An item that `upsert` replaces counts as inserted anew. Adding in other chunks,
+  saving and opening change no answer.
+- **k is clipped** to the number of items that count, so there are no filler ids; an empty index
+  gives no hits.
+- **Filters** are texts of a small language, see `modalhash.index.filters`; a search with one
+  answers as an index of the items that pass it.
+- **All or nothing**: an `add`, `upsert` or `delete` that raises has changed nothing.
 - **Threads**: searches may run in many threads at once and while another thread changes the index;
-  each sees the items as they were when it began.
+  each sees the items as they were at one moment between its beginning and its end.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +55,12 @@ class QueryHits:
     Attributes:
         ids: (k,) ids, nearest first.
         distances: (k,) int32, ascending; smaller is nearer.
+        metadata: k mappings, as the search saw them; None unless it was asked for them.
     """
 
     ids: IdArray
     distances: Distances
+    metadata: Sequence[Metadata] | None = None
 
     def __len__(self) -> int:
         """Return the number of hits."""
@@ -69,10 +74,12 @@ class Hits:
     Attributes:
         ids: (q, k) ids, nearest first.
         distances: (q, k) int32, ascending in each row; smaller is nearer.
+        metadata: q rows of k mappings; None unless the search was asked for them.
     """
 
     ids: IdArray
     distances: Distances
+    metadata: Sequence[Sequence[Metadata]] | None = None
 
     def __len__(self) -> int:
         """Return the number of queries."""
@@ -80,7 +87,8 @@ class Hits:
 
     def __getitem__(self, query: int) -> QueryHits:
         """Return the hits of one query, counted from 0."""
-        return QueryHits(self.ids[query], self.distances[query])
+        metadata = None if self.metadata is None else self.metadata[query]
+        return QueryHits(self.ids[query], self.distances[query], metadata)
 
 
 @dataclass(frozen=True)
@@ -92,11 +100,13 @@ class RadiusHits:
             `starts[i + 1]`.
         ids: (t,) ids of all queries' hits, nearest first within a query.
         distances: (t,) int32, ascending within a query.
+        metadata: t mappings; None unless the search was asked for them.
     """
 
     starts: NDArray[np.int64]
     ids: IdArray
     distances: Distances
+    metadata: Sequence[Metadata] | None = None
 
     def __len__(self) -> int:
         """Return the number of queries."""
@@ -107,7 +117,8 @@ class RadiusHits:
         if not -len(self) <= query < len(self):
             raise IndexError(f"query is {query}, there are {len(self)} queries")
         start, end = self.starts[query % len(self)], self.starts[query % len(self) + 1]
-        return QueryHits(self.ids[start:end], self.distances[start:end])
+        metadata = None if self.metadata is None else self.metadata[start:end]
+        return QueryHits(self.ids[start:end], self.distances[start:end], metadata)
 
 
 class HashIndex(ABC):
@@ -119,69 +130,9 @@ class HashIndex(ABC):
         model_fingerprint: says which model made the codes; "" if nobody said.
     """
 
-    kind: ClassVar[str]
+    kind: str
     n_bits: int
     model_fingerprint: str
-
-    @classmethod
-    @abstractmethod
-    def build(
-        cls,
-        ids: Ids,
-        codes: Codes,
-        n_bits: int,
-        *,
-        metadata: Sequence[Metadata] | None = None,
-        model_fingerprint: str = "",
-    ) -> Self:
-        """Make an index of some items; none are needed.
-
-        Args:
-            ids: n distinct ids, texts or integers.
-            codes: (n, p) uint8, packed by `pack`; copied.
-            n_bits: bits of a code, stored because the packed width doesn't tell.
-            metadata: n mappings, one an item; None is the same as n empty ones.
-            model_fingerprint: says which model made the codes.
-
-        Raises:
-            InputError: as `add` does, and if `n_bits` is not positive.
-            ShapeError: as `add` does.
-        """
-
-    @classmethod
-    @abstractmethod
-    def open(cls, folder: str | Path, *, expect_model: str | None = None) -> Self:
-        """Open a saved index; codes and ids are mapped, not read.
-
-        Args:
-            folder: what `save` wrote.
-            expect_model: fingerprint of the model whose codes will be searched for; None asks
-                nothing.
-
-        Raises:
-            ArtifactError: if the index is of another kind, or of another model than
-                `expect_model`.
-            DamagedArtifactError: if a file is missing, cut short or changed, naming it. Files of
-                up to 64 MiB are read and compared with their checksums; of larger ones the size
-                is compared, and `verify_index` reads them.
-            NewerFormatError: if a newer modalhash wrote it.
-            StorageError: if it can't be read.
-        """
-
-    @abstractmethod
-    def save(self, folder: str | Path) -> None:
-        """Write the index so that the folder holds the new state or the old one, never a mix.
-
-        A kill at any moment leaves a folder that opens. One process may write a folder at a time;
-        any number may read it meanwhile.
-
-        Args:
-            folder: made if missing; an index that is there is replaced.
-
-        Raises:
-            InputError: if the folder holds the manifest of something else.
-            StorageError: if the file system refuses; the old state is kept.
-        """
 
     @abstractmethod
     def add(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None = None) -> None:
@@ -201,43 +152,113 @@ class HashIndex(ABC):
         """
 
     @abstractmethod
-    def delete(self, ids: Ids) -> None:
-        """Remove items; an id may be named twice.
+    def upsert(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None = None) -> int:
+        """Add items, in the place of those of the same ids.
+
+        A replaced item keeps nothing: its metadata is what is given now, and it comes last among
+        items at one distance.
+
+        Args:
+            ids: n distinct ids, of the index's kind.
+            codes: (n, p) uint8, packed by `pack`; copied.
+            metadata: n mappings of names to JSON values; None is the same as n empty ones.
+
+        Returns:
+            How many items were replaced.
 
         Raises:
-            InputError: if an id isn't there, naming it. Nothing is deleted then.
+            InputError: as `add` does, but not for ids that are there.
+            ShapeError: as `add` does.
         """
 
     @abstractmethod
-    def search(self, codes: Codes, k: int) -> Hits:
+    def delete(self, ids: Ids, *, missing: str = "error") -> int:
+        """Remove items; an id may be named twice.
+
+        Args:
+            ids: of the items.
+            missing: "error", or "ignore" to pass over ids that aren't there.
+
+        Returns:
+            How many items were removed.
+
+        Raises:
+            InputError: if an id isn't there, naming it. Nothing is deleted then.
+            UnknownNameError: if `missing` is neither.
+        """
+
+    @abstractmethod
+    def delete_where(self, where: str) -> int:
+        """Remove the items that pass a filter, and return how many.
+
+        Raises:
+            FilterError: if the filter can't be understood, marking the place.
+        """
+
+    @abstractmethod
+    def search(
+        self, codes: Codes, k: int, where: str | None = None, *, with_metadata: bool = False
+    ) -> Hits:
         """Find the k nearest items of each query.
 
         Args:
             codes: (q, p) uint8 of queries, packed by `pack`.
-            k: hits a query; clipped to the number of items.
+            k: hits a query; clipped to the number of items that count.
+            where: a filter; None counts all items.
+            with_metadata: give the hits' metadata, too, of the same moment.
 
         Returns:
-            (q, min(k, len(self))) ids and distances, by distance, then by insertion.
+            (q, min(k, number of items that count)) by distance, then by insertion.
 
         Raises:
             InputError: if `k` is less than 1.
+            FilterError: if the filter can't be understood, marking the place.
             ShapeError: if the codes don't fit the index.
         """
 
     @abstractmethod
-    def search_radius(self, codes: Codes, radius: int) -> RadiusHits:
+    def search_radius(
+        self, codes: Codes, radius: int, where: str | None = None, *, with_metadata: bool = False
+    ) -> RadiusHits:
         """Find all items at a distance of at most `radius` from each query.
 
         Args:
             codes: (q, p) uint8 of queries, packed by `pack`.
             radius: largest distance, included.
+            where: a filter; None counts all items.
+            with_metadata: give the hits' metadata, too, of the same moment.
 
         Returns:
             Hits of each query, by distance, then by insertion. Memory grows with their number.
 
         Raises:
             InputError: if `radius` is negative.
+            FilterError: if the filter can't be understood, marking the place.
             ShapeError: if the codes don't fit the index.
+        """
+
+    @abstractmethod
+    def distance_histogram(self, codes: Codes, where: str | None = None) -> NDArray[np.int64]:
+        """Count the items at each distance from each query; always exact.
+
+        Args:
+            codes: (q, p) uint8 of queries, packed by `pack`.
+            where: a filter; None counts all items.
+
+        Returns:
+            (q, n_bits + 1) int64: how many items are at distance 0, 1, ...
+
+        Raises:
+            FilterError: if the filter can't be understood, marking the place.
+            ShapeError: if the codes don't fit the index.
+        """
+
+    @abstractmethod
+    def select(self, where: str) -> IdArray:
+        """Return the ids of the items that pass a filter, in the order of insertion.
+
+        Raises:
+            FilterError: if the filter can't be understood, marking the place.
         """
 
     @abstractmethod

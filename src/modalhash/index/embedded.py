@@ -1,16 +1,26 @@
-"""What indexes inside one process have in common: ids, metadata, changes and persistence.
+"""The index inside one process: in memory, or kept in a folder that survives kills.
 
-A kind adds how it finds near codes; see `exact` and `faiss_flat`. Items are rows of arrays in
-insertion order. The arrays are never written into: a change replaces them, so that a search in
-another thread goes on with those it began with.
+Items lie in segments, runs of rows that are written once and have a searcher each, and in recent
+rows, which are scanned. Deleted rows are bits beside a segment. A search takes the snapshot there
+is and asks all its parts; a change makes a new one. So adding an item copies nothing.
+
+An index made by `build` lives in memory. One that `open_index` opened is kept in its folder: a
+change is in the folder's write log, on disk, when the call returns. When the log has grown long, a
+checkpoint writes the recent rows as a segment. One process at a time may change a folder; it holds
+the folder's lock from its first change until it closes the index. Any number of others may search
+meanwhile: each search looks whether something was written since, and takes it in.
 """
 
+import logging
+import os
+import secrets
 import threading
-from abc import abstractmethod
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +32,9 @@ from modalhash.errors import (
     InputError,
     ShapeError,
     StorageError,
+    UnknownNameError,
 )
+from modalhash.files import write_array
 from modalhash.index.base import (
     HashIndex,
     Hits,
@@ -34,104 +46,102 @@ from modalhash.index.base import (
     check_radius,
     check_top_k,
 )
-from modalhash.index.folder import (
-    FileRecord,
-    Manifest,
-    part_path,
-    read_array,
-    read_manifest,
-    write_folder,
+from modalhash.index.changes import (
+    DEAD_SHARE,
+    applied,
+    first_merged,
+    load_snapshot,
+    packed_dead,
+    replayed,
+    scan_of,
+    without,
 )
-from modalhash.index.ids import IdColumn, IntegerIds, Positions, TextIds, id_column
-from modalhash.index.items import ItemStore, shown
-from modalhash.index.searchers import Neighbours, RaggedNeighbours
+from modalhash.index.filters import Filter, parse_filter
+from modalhash.index.folder import (
+    MANIFEST,
+    Manifest,
+    SegmentRecord,
+    file_record,
+    newest_generation,
+    read_manifest,
+    refuse_foreign,
+    remove_unlisted,
+    write_manifest,
+)
+from modalhash.index.ids import IdColumn, IdLookup, id_column, shown
+from modalhash.index.items import ItemStore, to_json
+from modalhash.index.lock import WriterLock
+from modalhash.index.log import Change, Operation, WriteLog
+from modalhash.index.rows import RecentRows, Segment, documented
+from modalhash.index.searchers import NO_ROW, Positions
+from modalhash.index.segments import merged_segment, open_segment, write_segment
+from modalhash.index.snapshot import Snapshot, View
 
 __all__ = ["EmbeddedIndex"]
 
-OPENING_TRIES = 5
-ID_COLUMNS: Mapping[IdKind, tuple[type[IdColumn], tuple[str, ...]]] = {
-    IdKind.INTEGER: (IntegerIds, ("ids",)),
-    IdKind.TEXT: (TextIds, ("id_ends", "id_text")),
-}
+logger = logging.getLogger(__name__)
+
+OPENING_TRIES: Final = 5
+OPENING_PAUSE: Final = 0.02
+CHECKPOINT_ROWS: Final = 1 << 16
+"""So many recent rows are written as a segment."""
+CHECKPOINT_BYTES: Final = 32 << 20
+"""A log of so many bytes is folded in."""
+BULK_ROWS: Final = 1 << 14
+"""So many items at once are written as a segment and not to the log first."""
+FEW_DEAD: Final = 4096
+
+parsed = lru_cache(maxsize=256)(parse_filter)
+Signature = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Rows:
-    """All items in insertion order; replaced as a whole by a change.
-
-    Attributes:
-        codes: (n, p) uint8, contiguous; may be mapped from a file.
-        numbers: (n,) int64, the items' numbers in the store, ascending.
-        ids: n ids; None if there were never any.
-    """
-
-    codes: Codes
-    numbers: NDArray[np.int64]
-    ids: IdColumn | None
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def take_ids(self, positions: Positions) -> IdArray:
-        """Return the ids at some positions, in the shape of `positions`."""
-        if self.ids is None:
-            return np.empty(positions.shape, np.object_)
-        return self.ids.take(positions)
-
-    def extended(self, codes: Codes, ids: IdColumn, first_number: int) -> "Rows":
-        """Return these rows followed by new ones."""
-        numbers = np.arange(first_number, first_number + len(codes))
-        return Rows(
-            np.concatenate([self.codes, codes]),
-            np.concatenate([self.numbers, numbers]),
-            ids if self.ids is None else self.ids.extended(ids),
-        )
-
-    def without(self, numbers: NDArray[np.int64]) -> "Rows":
-        """Return these rows without those of some numbers."""
-        is_kept = np.ones(len(self), np.bool_)
-        is_kept[np.searchsorted(self.numbers, numbers)] = False
-        ids = None if self.ids is None else self.ids.keep(is_kept)
-        return Rows(self.codes[is_kept], self.numbers[is_kept], ids)
-
-
+@final
 class EmbeddedIndex(HashIndex):
     """An index inside one process.
 
     Args:
         n_bits: bits of a code.
+        kind: how it searches, a name in `SEARCHERS`.
+        parameters: of the kind; what is left out is chosen.
         model_fingerprint: says which model makes the codes; "" says nothing.
+
+    Attributes:
+        folder: where it is kept; None in memory.
+        parameters: what was asked of the kind.
 
     Raises:
         InputError: if `n_bits` is not positive.
+        UnknownNameError: if there is no such kind.
     """
 
-    def __init__(self, n_bits: int, *, model_fingerprint: str = "") -> None:
-        self.n_bits, self.model_fingerprint = n_bits, model_fingerprint
-        no_codes = np.empty((0, code_width(n_bits)), np.uint8)
-        self._rows = Rows(no_codes, np.empty(0, np.int64), None)
-        self._items = ItemStore.empty()
-        self._writing = threading.RLock()
+    def __init__(
+        self,
+        n_bits: int,
+        *,
+        kind: str = "flat",
+        parameters: Mapping[str, Any] | None = None,
+        model_fingerprint: str = "",
+    ) -> None:
+        code_width(n_bits)
+        self.n_bits, self.kind, self.model_fingerprint = n_bits, kind, model_fingerprint
+        self.parameters = dict(parameters or {})
+        self.folder: Path | None = None
+        self._scan = scan_of(kind)
+        self._recent = RecentRows(n_bits, self._scan)
+        self._state = Snapshot((self._view(self._recent, 0),), 0, n_bits, None)
+        self._writing, self._refreshing = threading.RLock(), threading.Lock()
+        self._manifest: Manifest | None = None
+        self._log: WriteLog | None = None
+        self._log_end = 0
+        self._lock: WriterLock | None = None
+        self._signature: Signature = ()
+        self._is_replaced = self._is_closed = False
 
-    @abstractmethod
-    def nearest(self, database_codes: Codes, query_codes: Codes, top_k: int) -> Neighbours:
-        """Find the `top_k` nearest rows of each query.
+    def _view(self, source: RecentRows | Segment, n_rows: int) -> View:
+        """Return the view of a source's first rows, none of them deleted."""
+        return View(source, n_rows, self._scan, self.n_bits)
 
-        Args:
-            database_codes: (m, p) uint8, contiguous.
-            query_codes: (q, p) uint8, contiguous, at least one.
-            top_k: between 1 and m.
-        """
-
-    @abstractmethod
-    def within(self, database_codes: Codes, query_codes: Codes, radius: int) -> RaggedNeighbours:
-        """Find all rows at a distance of at most `radius` from each query.
-
-        Args:
-            database_codes: (m, p) uint8, contiguous, at least one row.
-            query_codes: (q, p) uint8, contiguous, at least one.
-            radius: between 0 and `n_bits`.
-        """
+    # --- making, opening and saving -----------------------------------------------------------
 
     @classmethod
     def build(
@@ -141,15 +151,379 @@ class EmbeddedIndex(HashIndex):
         n_bits: int,
         *,
         metadata: Sequence[Metadata] | None = None,
+        kind: str = "flat",
+        parameters: Mapping[str, Any] | None = None,
         model_fingerprint: str = "",
+        folder: str | Path | None = None,
     ) -> Self:
-        """Make an index of some items; see `HashIndex.build`."""
-        index = cls(n_bits, model_fingerprint=model_fingerprint)
-        index.add(ids, codes, metadata)
+        """Make an index of some items; none are needed.
+
+        Args:
+            ids: n distinct ids, texts or integers.
+            codes: (n, p) uint8, packed by `pack`; copied. May be mapped from a file.
+            n_bits: bits of a code, stored because the packed width doesn't tell.
+            metadata: n mappings of names to JSON values; None is the same as n empty ones.
+            kind: how it searches, a name in `SEARCHERS`.
+            parameters: of the kind; what is left out is chosen.
+            model_fingerprint: says which model made the codes.
+            folder: where to write and keep it; the codes are then never wholly in memory. None
+                keeps it in memory.
+
+        Raises:
+            InputError: as `add` does, and if `n_bits` is not positive.
+            ShapeError: as `add` does.
+            StorageError: if the folder can't be written.
+            UnknownNameError: if there is no such kind.
+        """
+        index = cls(n_bits, kind=kind, parameters=parameters, model_fingerprint=model_fingerprint)
+        column, documents = index._checked(ids, codes, metadata)
+        views: list[View] = []
+        if column is not None:
+            views = [index._bulk_view(column, codes, documents)]
+            index._refuse_duplicates(views[0])
+        kind_of_ids = None if column is None else column.kind
+        given = Snapshot((*views, *index._state.views), len(views), n_bits, kind_of_ids)
+        if folder is not None:
+            index._write_new(Path(folder), given)
+            return cls.open(folder)
+        index._state = given
+        index._fold_in_memory(0)
         return index
 
+    @classmethod
+    def open(cls, folder: str | Path, *, expect_model: str | None = None) -> Self:
+        """Open a saved index; codes and ids are mapped, not read.
+
+        Changes are kept in the folder from then on.
+
+        Args:
+            folder: what `save` wrote.
+            expect_model: fingerprint of the model whose codes will be searched for; None asks
+                nothing.
+
+        Raises:
+            ArtifactError: if the index is of another model than `expect_model`, or of a format
+                that is no longer read.
+            DamagedArtifactError: if a file is missing, cut short or changed, naming it. Files of
+                up to 64 MiB are read and compared with their checksums; of larger ones the size
+                is compared, and `verify_index` reads them.
+            NewerFormatError: if a newer modalhash wrote it.
+            StorageError: if it can't be read.
+        """
+        folder = Path(folder).resolve()
+        manifest = read_manifest(folder)
+        check_model(folder, manifest.model_fingerprint, expect_model)
+        index = cls(
+            manifest.n_bits,
+            kind=manifest.kind,
+            parameters=manifest.parameters,
+            model_fingerprint=manifest.model_fingerprint,
+        )
+        index.folder, index._manifest = folder, manifest
+        index._load()
+        return index
+
+    def save(self, folder: str | Path) -> None:
+        """Write the index so that the folder holds the new state or the old one, never a mix.
+
+        The index stays where it was: in memory, or in its own folder. Saved to its own folder, it
+        makes a checkpoint. A kill at any moment leaves a folder that opens.
+
+        Args:
+            folder: made if missing; an index that is there is replaced.
+
+        Raises:
+            IndexLockedError: if an index there is being changed by somebody else.
+            InputError: if the folder holds the manifest of something else.
+            StorageError: if the file system refuses; the old state is kept.
+        """
+        folder = Path(folder).resolve()
+        if folder == self.folder:
+            self.checkpoint()
+        else:
+            self._write_new(folder, self._current())
+
+    def _write_new(self, folder: Path, state: Snapshot) -> None:
+        """Write a snapshot as a new index."""
+        refuse_foreign(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"can't write {folder}: {error.strerror or error}") from error
+        lock = WriterLock(folder)
+        try:
+            self._write_generation(folder, state, 0, uid=secrets.token_hex(16), records={}).close()
+        finally:
+            lock.release()
+
+    def _write_generation(
+        self,
+        folder: Path,
+        state: Snapshot,
+        first: int,
+        *,
+        uid: str,
+        records: Mapping[str, SegmentRecord],
+    ) -> WriteLog:
+        """Write views from `first` on as one segment, and a manifest that names it.
+
+        Args:
+            folder: whose lock is held.
+            state: what the folder shall hold.
+            first: views before it are segments that lie there.
+            uid: of the index.
+            records: of these segments by name.
+
+        Returns:
+            The new, empty log.
+        """
+        generation = newest_generation(folder) + 1
+        kept, merged = state.views[:first], state.views[first:]
+        segments = [replace(records[segment_name(view)], n_dead=view.n_dead) for view in kept]
+        try:
+            if any(map(len, merged)):
+                made = write_segment(
+                    folder,
+                    f"{generation:06}",
+                    merged,
+                    n_bits=self.n_bits,
+                    kind=self._kind_of(first),
+                    parameters={} if first else self.parameters,
+                )
+                segments.append(made)
+            dead, bits = None, packed_dead(kept)
+            if bits is not None:
+                tail = np.zeros(sum(-(-one.n_rows // 8) for one in segments[first:]), np.uint8)
+                name = f"dead.{generation:06}.npy"
+                write_array(folder / name, np.concatenate([bits, tail]))
+                dead = file_record(folder, name)
+            log = WriteLog.create(folder / f"log.{generation:06}", uid)
+        except BaseException:
+            remove_unlisted(folder)
+            raise
+        manifest = Manifest(
+            uid=uid,
+            generation=generation,
+            version=state.version,
+            kind=self.kind,
+            parameters=self.parameters,
+            n_bits=self.n_bits,
+            n_items=len(state),
+            id_kind=state.id_kind,
+            model_fingerprint=self.model_fingerprint,
+            segments=segments,
+            dead=dead,
+            log=log.path.name,
+        )
+        try:
+            write_manifest(folder, manifest)
+        except BaseException:
+            log.close()
+            raise
+        return log
+
+    def _kind_of(self, first: int) -> str:
+        """Return the kind of searcher of a segment that begins at a view."""
+        return self._scan.kind if first else self.kind
+
+    def _load(self) -> None:
+        """Open what the folder holds now."""
+        assert self.folder is not None
+        for tries_left in reversed(range(OPENING_TRIES)):
+            signature, manifest = self._signed(), self._manifest
+            assert manifest is not None
+            known = self._state if self._signature else None
+            try:
+                loaded = load_snapshot(self.folder, manifest, known)
+            except (DamagedArtifactError, StorageError):
+                # A checkpoint in another process may have removed what we were reading.
+                self._manifest = self._read_own_manifest()
+                if self._manifest == manifest or not tries_left:
+                    raise
+                continue
+            self._state, self._recent, self._log_end = loaded
+            self._signature = signature
+            return
+
+    def _read_own_manifest(self) -> Manifest:
+        """Read the folder's manifest.
+
+        Raises:
+            ArtifactError: if the folder holds another index by now.
+        """
+        assert self.folder is not None
+        manifest = read_manifest(self.folder)
+        if self._manifest is not None and self._signature and manifest.uid != self._manifest.uid:
+            raise ReplacedError(
+                f"{self.folder} holds another index than when it was opened: open it again"
+            )
+        return manifest
+
+    # --- following a writer in another process ------------------------------------------------
+
+    def _signed(self) -> Signature:
+        """Return what changes when somebody writes to the folder; () if it can't be told."""
+        assert self.folder is not None
+        assert self._manifest is not None
+        try:
+            manifest = os.stat(self.folder / MANIFEST)  # noqa: PTH116 - before every search
+            log = os.stat(self.folder / self._manifest.log)  # noqa: PTH116
+        except OSError:
+            return ()
+        return (manifest.st_ino, manifest.st_mtime_ns, manifest.st_size, log.st_size)
+
+    def _current(self) -> Snapshot:
+        """Return the newest snapshot there is."""
+        if self._is_closed:
+            raise InputError("the index is closed: open it again")
+        if self.folder is None or self._is_writer or self._is_replaced:
+            return self._state
+        signature = self._signed()
+        if signature != self._signature:
+            with self._refreshing:
+                try:
+                    self._follow()
+                except ReplacedError as error:
+                    self._is_replaced = True
+                    logger.warning("%s; it still answers from what it was", error)
+                except FileNotFoundError:
+                    self._is_replaced = True
+        return self._state
+
+    def refresh(self) -> None:
+        """Take in what other processes wrote; searches do so by themselves.
+
+        Raises:
+            ArtifactError: if the folder holds another index by now.
+            DamagedArtifactError: if a file is damaged, naming it.
+            StorageError: if it can't be read.
+        """
+        if self._is_closed:
+            raise InputError("the index is closed: open it again")
+        if self.folder is not None and not self._is_writer:
+            with self._refreshing:
+                self._follow()
+
+    def _follow(self) -> None:
+        """Take in what was written since the last look."""
+        assert self.folder is not None
+        assert self._manifest is not None
+        for tries_left in reversed(range(OPENING_TRIES)):
+            signature = self._signed()
+            if signature and signature == self._signature:
+                return
+            manifest = self._read_own_manifest()
+            if manifest != self._manifest or not signature or signature[3] < self._log_end:
+                self._manifest = manifest
+                self._load()
+                return
+            try:
+                self._state, self._log_end = replayed(
+                    self.folder, manifest, self._state, self._recent, self._log_end
+                )
+            except (DamagedArtifactError, StorageError):
+                # Perhaps a record was being written, or a checkpoint has replaced the log.
+                if not tries_left:
+                    raise
+                self._recent.take_back(self._state.views[-1].n_rows)
+                time.sleep(OPENING_PAUSE)
+                continue
+            self._signature = signature
+            return
+
+    # --- changing -----------------------------------------------------------------------------
+
+    @property
+    def _is_writer(self) -> bool:
+        """Whether changes of the folder come from here only."""
+        return self._lock is not None and self._lock.is_mine
+
+    def _for_writing(self) -> Snapshot:
+        """Become the folder's writer, unless it is, and return the newest snapshot."""
+        if self._is_closed:
+            raise InputError("the index is closed: open it again")
+        if self.folder is None or self._is_writer:
+            return self._state
+        if self._lock is not None:
+            raise InputError(
+                f"{self.folder} was opened for writing in the process this one was forked from: "
+                "open the index again in this process"
+            )
+        lock = WriterLock(self.folder)
+        try:
+            with self._refreshing:
+                self._follow()
+            assert self._manifest is not None
+            self._log = WriteLog(self.folder / self._manifest.log, self._log_end)
+        except BaseException:
+            lock.release()
+            raise
+        self._lock = lock
+        return self._state
+
     def add(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None = None) -> None:
-        """Add items; see `HashIndex.add`. The cost grows with the whole index: add in batches."""
+        """Add items; see `HashIndex.add`."""
+        column, documents = self._checked(ids, codes, metadata)
+        if column is None:
+            return
+        with self._writing:
+            state = self._for_writing()
+            self._check_kind(column, state)
+            there = state.find(column) != NO_ROW
+            if there.any():
+                known = column.take(np.flatnonzero(there)).tolist()
+                raise InputError(
+                    f"the index already has {shown(known)}: nothing was added; "
+                    "delete them first, or leave them out"
+                )
+            self._put(Operation.ADD, column, codes, documents)
+
+    def upsert(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None = None) -> int:
+        """Add items in the place of others; see `HashIndex.upsert`."""
+        column, documents = self._checked(ids, codes, metadata)
+        if column is None:
+            return 0
+        with self._writing:
+            state = self._for_writing()
+            self._check_kind(column, state)
+            n_there = int((state.find(column) != NO_ROW).sum())
+            self._put(Operation.UPSERT, column, codes, documents)
+        return n_there
+
+    def delete(self, ids: Ids, *, missing: str = "error") -> int:
+        """Remove items; see `HashIndex.delete`."""
+        if missing not in {"error", "ignore"}:
+            raise UnknownNameError("way with missing ids", missing, ["error", "ignore"])
+        column = id_column(ids)
+        if column is None:
+            return 0
+        with self._writing:
+            state = self._for_writing()
+            self._check_kind(column, state)
+            positions = state.find(column)
+            if missing == "error":
+                check_known(column, positions, ": nothing was deleted")
+            return self._delete(state, np.unique(positions[positions != NO_ROW]))
+
+    def delete_where(self, where: str) -> int:
+        """Remove the items that pass a filter; see `HashIndex.delete_where`."""
+        tree = parsed(where)
+        with self._writing:
+            state = self._for_writing()
+            return self._delete(state, state.select(tree))
+
+    def _delete(self, state: Snapshot, positions: Positions) -> int:
+        """Remove the items at some positions, and return how many."""
+        if len(positions):
+            ids = state.take_ids(positions).tolist()
+            no_codes = np.empty((0, code_width(self.n_bits)), np.uint8)
+            self._change(Change(state.version + 1, Operation.DELETE, ids, no_codes))
+        return len(positions)
+
+    def _checked(
+        self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None
+    ) -> tuple[IdColumn | None, list[str | None] | None]:
+        """Return items to add as a column of ids and JSON documents, or refuse them."""
         check_codes(codes, self.n_bits)
         if len(ids) != len(codes):
             raise ShapeError(f"{len(ids)} ids for {len(codes)} codes: each item has one of both")
@@ -157,165 +531,304 @@ class EmbeddedIndex(HashIndex):
             raise ShapeError(f"metadata has {len(metadata)} mappings for {len(codes)} items")
         column = id_column(ids)
         if column is None:
+            return None, None
+        if len(column) < BULK_ROWS and len(set(column)) < len(column):
+            refuse_twice(IdLookup.of(column).duplicates(column))
+        if metadata is None:
+            return column, None
+        return column, [
+            to_json(value, one) if one != {} else None
+            for value, one in zip(column, metadata, strict=True)
+        ]
+
+    def _check_kind(self, column: IdColumn, state: Snapshot) -> None:
+        """Refuse ids of another kind than the index's."""
+        if state.id_kind is not None and column.kind != state.id_kind:
+            raise InputError(
+                f"ids are of kind {column.kind.value}, the index has {state.id_kind.value} ids: "
+                "an index has one kind"
+            )
+
+    def _put(
+        self,
+        operation: Operation,
+        column: IdColumn,
+        codes: Codes,
+        documents: list[str | None] | None,
+    ) -> None:
+        """Add items that were checked."""
+        if len(column) >= BULK_ROWS:
+            self._put_segment(column, codes, documents)
+        else:
+            version = self._state.version + 1
+            self._change(Change(version, operation, list(column), codes, documents))
+
+    def _change(self, change: Change) -> None:
+        """Make a change: in memory, then in the log, then for all to see."""
+        n_recent = self._state.views[-1].n_rows
+        try:
+            state = applied(self._state, self._recent, change)
+            if self._log is not None:
+                self._log.append(change)
+        except BaseException:
+            self._recent.take_back(n_recent)
+            raise
+        self._state = state
+        if self._is_long(state):
+            try:
+                self._fold(first_merged(state.views))
+            except StorageError as error:
+                logger.warning("the change is kept, but no checkpoint could be made: %s", error)
+
+    def _is_long(self, state: Snapshot) -> bool:
+        """Return whether a checkpoint is due."""
+        if state.views[-1].n_rows >= CHECKPOINT_ROWS:
+            return True
+        if self._log is not None and self._log.end >= CHECKPOINT_BYTES:
+            return True
+        return any(view.n_dead > max(FEW_DEAD, DEAD_SHARE * view.n_rows) for view in state.views)
+
+    def _bulk_view(
+        self, column: IdColumn, codes: Codes, documents: list[str | None] | None
+    ) -> View:
+        """Return many items as a view that scans them where they are."""
+        items = ItemStore.empty()
+        if documents is not None:
+            items.append(documented(0, list(column), documents))
+        codes = np.ascontiguousarray(codes)
+        searcher = scan_of("exact").build(codes, self.n_bits, parameters={})
+        return self._view(Segment(codes, column, IdLookup.of(column), items, searcher), len(codes))
+
+    def _refuse_duplicates(self, view: View) -> None:
+        """Refuse ids that come twice."""
+        assert isinstance(view.source, Segment)
+        refuse_twice(view.source.lookup.duplicates(view.source.ids))
+
+    def _put_segment(
+        self, column: IdColumn, codes: Codes, documents: list[str | None] | None
+    ) -> None:
+        """Add many items at once: they and the recent rows become a segment, without the log."""
+        state, added = self._state, self._bulk_view(column, codes, documents)
+        self._refuse_duplicates(added)
+        found = state.find(column)
+        views = without(state, np.unique(found[found != NO_ROW]))
+        first = first_merged([*views[:-1], added])
+        self._fold(first, state.changed([*views, added], id_kind=column.kind))
+
+    def _fold(self, first: int, state: Snapshot | None = None) -> None:
+        """Write views from `first` on as one segment, and begin with no recent rows.
+
+        Args:
+            first: number of views to keep as they are.
+            state: the snapshot to make; None is the present one.
+        """
+        state = self._state if state is None else state
+        if self.folder is None:
+            self._fold_in_memory(first, state)
             return
-        with self._writing:
-            rows = self._rows
-            self._check_kind(column)
-            first_number = int(rows.numbers[-1]) + 1 if len(rows) else 0
-            extended = rows.extended(codes, column, first_number)
-            self._items.add(first_number, column, metadata)
-            self._rows = extended
+        assert self._manifest is not None
+        assert self._log is not None
+        old = self._manifest
+        try:
+            log = self._write_generation(
+                self.folder,
+                state,
+                first,
+                uid=old.uid,
+                records={record.name: record for record in old.segments},
+            )
+        except BaseException:
+            # A manifest that was renamed but not flushed names another log than ours.
+            if read_manifest(self.folder).generation != old.generation:
+                self._log.is_broken = True
+            raise
+        self._log.close()
+        manifest = read_manifest(self.folder)
+        kept = list(state.views[:first])
+        for record in manifest.segments[first:]:
+            assert state.id_kind is not None
+            segment = open_segment(self.folder, record, self.n_bits, state.id_kind)
+            kept.append(self._view(segment, record.n_rows))
+        self._manifest, self._log, self._log_end = manifest, log, log.end
+        self._begin(kept, state)
 
-    def delete(self, ids: Ids) -> None:
-        """Remove items; see `HashIndex.delete`. The cost grows with the whole index."""
-        with self._writing:
-            numbers = self._numbers(ids, outcome=": nothing was deleted")
-            if len(numbers):
-                without = self._rows.without(numbers)
-                self._items.delete(numbers.tolist())
-                self._rows = without
+    def _fold_in_memory(self, first: int, state: Snapshot | None = None) -> None:
+        """Merge views from `first` on into one segment in memory."""
+        state = self._state if state is None else state
+        kept, merged = list(state.views[:first]), state.views[first:]
+        if any(map(len, merged)):
+            parameters = {} if first else self.parameters
+            segment = merged_segment(merged, self.n_bits, self._kind_of(first), parameters)
+            kept.append(self._view(segment, len(segment)))
+        self._begin(kept, state)
 
-    def search(self, codes: Codes, k: int) -> Hits:
+    def _begin(self, segments: list[View], state: Snapshot) -> None:
+        """Show the snapshot of some segments and no recent rows."""
+        self._recent = RecentRows(self.n_bits, self._scan)
+        views = (*segments, self._view(self._recent, 0))
+        self._state = Snapshot(views, state.version, self.n_bits, state.id_kind)
+
+    def checkpoint(self) -> None:
+        """Fold the write log in: recent rows become a segment. Searches go on meanwhile.
+
+        Does itself when the log is long.
+
+        Raises:
+            IndexLockedError: if somebody else changes the folder.
+            StorageError: if the file system refuses; nothing is lost then.
+        """
+        with self._writing:
+            state = self._for_writing()
+            changed_since = 0 if self._manifest is None else self._manifest.version
+            if state.version != changed_since:
+                self._fold(first_merged(state.views))
+
+    def compact(self) -> None:
+        """Make one segment of all items, with a new searcher; deleted items are gone for good.
+
+        Searches go on meanwhile. Takes as long as building the index.
+
+        Raises:
+            IndexLockedError: if somebody else changes the folder.
+            StorageError: if the file system refuses; nothing is lost then.
+        """
+        with self._writing:
+            state = self._for_writing()
+            is_compact = not state.views[-1].n_rows and len(state.views) <= 2
+            if not is_compact or any(view.n_dead for view in state.views):
+                self._fold(0)
+
+    def close(self) -> None:
+        """Let go of files and of the lock; the index can't be used afterwards."""
+        with self._writing:
+            self._is_closed = True
+            if self._log is not None:
+                self._log.close()
+            if self._lock is not None:
+                self._lock.release()
+            for view in self._state.views:
+                view.source.items.close()
+
+    # --- asking -------------------------------------------------------------------------------
+
+    def search(
+        self, codes: Codes, k: int, where: str | None = None, *, with_metadata: bool = False
+    ) -> Hits:
         """Find the k nearest items of each query; see `HashIndex.search`."""
         check_top_k(k)
         self.check_query_codes(codes)
-        rows = self._rows
-        top_k = min(k, len(rows))
-        if not top_k or not len(codes):
-            nothing = np.empty((len(codes), top_k), np.int64)
-            return Hits(rows.take_ids(nothing), nothing.astype(np.int32))
-        found = self.nearest(rows.codes, np.ascontiguousarray(codes), top_k)
-        return Hits(rows.take_ids(found.positions), found.distances)
+        tree, state = tree_of(where), self._current()
+        found = state.nearest(np.ascontiguousarray(codes), k, tree)
+        metadata = None
+        if with_metadata:
+            flat = state.take_metadata(found.positions.ravel())
+            width = found.positions.shape[1]
+            metadata = [flat[row * width : (row + 1) * width] for row in range(len(codes))]
+        return Hits(state.take_ids(found.positions), found.distances, metadata)
 
-    def search_radius(self, codes: Codes, radius: int) -> RadiusHits:
+    def search_radius(
+        self, codes: Codes, radius: int, where: str | None = None, *, with_metadata: bool = False
+    ) -> RadiusHits:
         """Find all items within a radius of each query; see `HashIndex.search_radius`."""
         check_radius(radius)
         self.check_query_codes(codes)
-        rows = self._rows
-        if not len(rows) or not len(codes):
-            nothing = np.empty(0, np.int64)
-            starts = np.zeros(len(codes) + 1, np.int64)
-            return RadiusHits(starts, rows.take_ids(nothing), nothing.astype(np.int32))
-        found = self.within(rows.codes, np.ascontiguousarray(codes), min(radius, self.n_bits))
-        return RadiusHits(found.starts, rows.take_ids(found.positions), found.distances)
+        tree, state = tree_of(where), self._current()
+        found = state.within(np.ascontiguousarray(codes), radius, tree)
+        metadata = state.take_metadata(found.positions) if with_metadata else None
+        return RadiusHits(found.starts, state.take_ids(found.positions), found.distances, metadata)
+
+    def distance_histogram(self, codes: Codes, where: str | None = None) -> NDArray[np.int64]:
+        """Count the items at each distance; see `HashIndex.distance_histogram`."""
+        self.check_query_codes(codes)
+        return self._current().histogram(codes, tree_of(where))
+
+    def select(self, where: str) -> IdArray:
+        """Return the ids of the items that pass a filter; see `HashIndex.select`."""
+        tree, state = parsed(where), self._current()
+        return state.take_ids(state.select(tree))
 
     def reconstruct(self, ids: Ids) -> Codes:
         """Return the codes of items; see `HashIndex.reconstruct`."""
-        with self._writing:
-            rows, numbers = self._rows, self._numbers(ids)
-        codes: Codes = np.array(rows.codes[np.searchsorted(rows.numbers, numbers)])
-        return codes
+        state = self._current()
+        return state.take_codes(self._positions(state, ids))
 
     def metadata(self, ids: Ids) -> list[dict[str, Any]]:
         """Return the metadata of items; see `HashIndex.metadata`."""
-        values = self._values(ids)
-        found = self._items.metadata(values)
-        self._check_known(values, found)
-        return [document for document in found if document is not None]
+        state = self._current()
+        return state.take_metadata(self._positions(state, ids))
+
+    def _positions(self, state: Snapshot, ids: Ids) -> Positions:
+        """Return the positions of items that must be there."""
+        column = id_column(ids)
+        if column is None:
+            return np.empty(0, np.int64)
+        self._check_kind(column, state)
+        positions = state.find(column)
+        check_known(column, positions)
+        return positions
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._current())
+
+    @property
+    def version(self) -> int:
+        """Number of changes since the index was made; a checkpoint is none."""
+        return self._current().version
 
     @property
     def ids(self) -> IdArray:
         """All ids in the order of insertion."""
-        rows = self._rows
-        return rows.take_ids(np.arange(len(rows)))
+        state = self._current()
+        return state.take_ids(state.all_positions())
 
     @property
     def id_kind(self) -> IdKind | None:
         """What the ids are; None until the first item was added."""
-        return None if self._rows.ids is None else self._rows.ids.kind
+        return self._current().id_kind
 
-    def close(self) -> None:
-        """Let go of the database; the index can't be used afterwards."""
-        self._items.close()
-
-    def save(self, folder: str | Path) -> None:
-        """Write the index; see `HashIndex.save`."""
-        with self._writing:
-            rows = self._rows
-            arrays: dict[str, NDArray[Any]] = {"codes": rows.codes, "numbers": rows.numbers}
-            if rows.ids is not None:
-                arrays |= rows.ids.arrays()
-            write_folder(Path(folder), self._describe, arrays=arrays, write_items=self._items.write)
-
-    @classmethod
-    def open(cls, folder: str | Path, *, expect_model: str | None = None) -> Self:
-        """Open a saved index; see `HashIndex.open`."""
-        folder = Path(folder)
-        manifest = read_manifest(folder)
-        for _ in range(OPENING_TRIES):
-            try:
-                return cls._load(folder, manifest, expect_model)
-            except (DamagedArtifactError, StorageError):
-                # A save in another process may have removed the generation we were reading.
-                seen, manifest = manifest, read_manifest(folder)
-                if manifest == seen:
-                    raise
-        return cls._load(folder, manifest, expect_model)
-
-    @classmethod
-    def _load(cls, folder: Path, manifest: Manifest, expect_model: str | None) -> Self:
-        """Open the generation that a manifest describes."""
-        if manifest.kind != cls.kind:
-            raise ArtifactError(
-                f"{folder} holds an index of kind {manifest.kind!r}, not {cls.kind!r}: "
-                "open it with open_index"
-            )
-        check_model(folder, manifest.model_fingerprint, expect_model)
-        rows = load_rows(folder, manifest)
-        items = ItemStore.open(part_path(folder, manifest, "items"))
-        index = cls(manifest.n_bits, model_fingerprint=manifest.model_fingerprint)
-        index._items.close()
-        index._items = items
-        index._rows = rows
-        return index
-
-    def _describe(self, generation: int, files: Mapping[str, FileRecord]) -> Manifest:
-        """Make the manifest of the present state."""
-        return Manifest(
-            kind=self.kind,
-            generation=generation,
-            n_bits=self.n_bits,
-            n_items=len(self),
-            id_kind=self.id_kind,
-            model_fingerprint=self.model_fingerprint,
-            files=files,
+    @property
+    def is_exact(self) -> bool:
+        """Whether a search misses nothing."""
+        return all(
+            view.source.searcher(view.n_rows).is_exact
+            for view in self._current().views
+            if view.n_rows
         )
 
-    def _check_kind(self, column: IdColumn) -> None:
-        """Refuse ids of another kind than the index's."""
-        if self.id_kind is not None and column.kind != self.id_kind:
-            raise InputError(
-                f"ids are of kind {column.kind.value}, the index has {self.id_kind.value} ids: "
-                "an index has one kind"
-            )
+    @property
+    def searcher_parameters(self) -> Mapping[str, Any]:
+        """What the searcher of the largest part states: what it chose, and the recall measured."""
+        view = max(self._current().views, key=lambda view: view.n_rows)
+        return view.source.searcher(view.n_rows).parameters if view.n_rows else {}
 
-    def _values(self, ids: Ids) -> list[Any]:
-        """Return ids as Python values of the index's kind."""
-        column = id_column(ids)
-        if column is None:
-            return []
-        self._check_kind(column)
-        return list(column)
 
-    def _numbers(self, ids: Ids, *, outcome: str = "") -> NDArray[np.int64]:
-        """Return the numbers of items that must be there."""
-        values = self._values(ids)
-        numbers = self._items.numbers(values)
-        self._check_known(values, numbers, outcome)
-        return np.array(numbers, np.int64)
+class ReplacedError(ArtifactError):
+    """A folder holds another index than when it was opened."""
 
-    def _check_known(
-        self, values: Sequence[Any], found: Sequence[object], outcome: str = ""
-    ) -> None:
-        """Refuse ids that were not found, naming them."""
-        unknown = [value for value, item in zip(values, found, strict=True) if item is None]
-        if unknown:
-            raise InputError(
-                f"the index has no item {shown(list(dict.fromkeys(unknown)))}{outcome}"
-            )
+
+def tree_of(where: str | None) -> Filter | None:
+    """Return a filter as a tree."""
+    return None if where is None else parsed(where)
+
+
+def segment_name(view: View) -> str:
+    """Return the name of a view's segment."""
+    assert isinstance(view.source, Segment)
+    return view.source.name
+
+
+def refuse_twice(ids: Sequence[Any]) -> None:
+    """Refuse ids that come more than once, if there are any."""
+    if ids:
+        raise InputError(f"ids holds {shown(ids)} more than once: nothing was added")
+
+
+def check_known(column: IdColumn, positions: Positions, outcome: str = "") -> None:
+    """Refuse ids that were not found, naming them."""
+    unknown = np.flatnonzero(positions == NO_ROW)
+    if len(unknown):
+        names = list(dict.fromkeys(column.take(unknown).tolist()))
+        raise InputError(f"the index has no item {shown(names)}{outcome}")
 
 
 def check_model(folder: Path, written: str, expected: str | None) -> None:
@@ -331,25 +844,3 @@ def check_model(folder: Path, written: str, expected: str | None) -> None:
         f"the codes of the index {folder} {made_by}, the queries come from model {expected}: "
         "search with the index's model, or build the index again with this one"
     )
-
-
-def load_rows(folder: Path, manifest: Manifest) -> Rows:
-    """Map the rows of an index folder.
-
-    Raises:
-        DamagedArtifactError: if a part is missing or damaged, or doesn't have the shape that the
-            manifest states.
-    """
-
-    def load(part: str) -> NDArray[Any]:
-        return read_array(part_path(folder, manifest, part))
-
-    ids = None
-    if manifest.id_kind is not None:
-        column, parts = ID_COLUMNS[IdKind(manifest.id_kind)]
-        ids = column(*map(load, parts))
-    rows = Rows(load("codes"), load("numbers"), ids)
-    expected = (manifest.n_items, code_width(manifest.n_bits))
-    if rows.codes.shape != expected or rows.numbers.shape != expected[:1]:
-        raise DamagedArtifactError(f"{folder} is damaged: its arrays don't have the stated shapes")
-    return rows

@@ -5,11 +5,10 @@ from typing import final
 import numpy as np
 
 from modalhash.codes import Codes, hamming_distances
-from modalhash.index.embedded import EmbeddedIndex
 from modalhash.index.scan import ScanSearcher
 from modalhash.index.searchers import Neighbours, RaggedNeighbours
 
-__all__ = ["ExactIndex", "ExactSearcher"]
+__all__ = ["ExactSearcher"]
 
 BLOCK_ITEMS = 1 << 16
 BLOCK_QUERIES = 64
@@ -71,18 +70,3 @@ def smallest(
     if keys.shape[1] <= top_k:
         return keys
     return np.partition(keys, top_k - 1, axis=1)[:, :top_k]
-
-
-@final
-class ExactIndex(EmbeddedIndex):
-    """An index of one segment that is searched so."""
-
-    kind = "exact"
-
-    def nearest(self, database_codes: Codes, query_codes: Codes, top_k: int) -> Neighbours:
-        """Find the nearest rows of each query; see `EmbeddedIndex.nearest`."""
-        return ExactSearcher(database_codes).nearest(query_codes, top_k)
-
-    def within(self, database_codes: Codes, query_codes: Codes, radius: int) -> RaggedNeighbours:
-        """Find all rows within a radius of each query; see `EmbeddedIndex.within`."""
-        return ExactSearcher(database_codes).within(query_codes, radius)

@@ -8,7 +8,6 @@ from typing import Any, Self, final
 from modalhash.codes import Codes
 from modalhash.errors import DamagedArtifactError
 from modalhash.files import write_array
-from modalhash.index.embedded import EmbeddedIndex
 from modalhash.index.faiss_scan import scan_nearest, scan_width, scan_within, widened
 from modalhash.index.folder import read_array
 from modalhash.index.folding import Folding
@@ -16,7 +15,7 @@ from modalhash.index.post_filter import PostFilterSearcher
 from modalhash.index.searcher_settings import SearcherSettings, check_flag
 from modalhash.index.searchers import Neighbours, RaggedNeighbours
 
-__all__ = ["FaissFlatIndex", "FlatSearcher", "FlatSettings"]
+__all__ = ["FlatSearcher", "FlatSettings"]
 
 FILE = "wide_codes.npy"
 
@@ -122,18 +121,3 @@ class FlatSearcher(PostFilterSearcher):
                 f"{folder / FILE} is damaged: it doesn't fit the codes; make the index again"
             )
         return cls(codes, folding, parameters, scanned)
-
-
-@final
-class FaissFlatIndex(EmbeddedIndex):
-    """An index of one segment that is searched so."""
-
-    kind = "flat"
-
-    def nearest(self, database_codes: Codes, query_codes: Codes, top_k: int) -> Neighbours:
-        """Find the nearest rows of each query; see `EmbeddedIndex.nearest`."""
-        return FlatSearcher(database_codes).nearest(query_codes, top_k)
-
-    def within(self, database_codes: Codes, query_codes: Codes, radius: int) -> RaggedNeighbours:
-        """Find all rows within a radius of each query; see `EmbeddedIndex.within`."""
-        return FlatSearcher(database_codes).within(query_codes, radius)

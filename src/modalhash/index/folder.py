@@ -1,24 +1,28 @@
-"""An index folder: files named by generation, and a manifest that is replaced last.
+"""An index folder: segments that never change, a write log, and a manifest that is replaced last.
 
 ::
 
-    manifest.json            what the folder holds: generation, kind, bits, files and checksums
-    codes.000003.npy         (n, p) uint8
-    numbers.000003.npy       (n,) int64, the number of each item in items.sqlite, ascending
-    ids.000003.npy           integer ids; or id_ends and id_text, the run of all texts
-    items.000003.sqlite      ids and metadata by number
+    manifest.json            what the folder holds: segments, log, files and checksums
+    000003/                  a segment: rows that were written once
+        codes.npy            (n, p) uint8
+        ids.npy              integer ids; or id_ends.npy and id_text.npy, the run of all texts
+        id_keys.npy          what ids are looked up by, ascending; id_order.npy their rows
+        items.sqlite         metadata by row
+        ...                  what the segment's searcher wrote
+    dead.000005.npy          bits of the deleted rows of all segments, one segment after the other
+    log.000005               changes since the manifest was written
+    writer.lock              who may change the folder
 
-A save writes the files of a new generation beside those of the old, then replaces the manifest in
-one step, then removes the old ones. So a kill leaves the old state or the new, never a mix; what it
-may leave lying is removed by the next save.
+Changes are appended to the log. A checkpoint writes recent rows as a new segment and a new, empty
+log, then replaces the manifest in one step, then removes what it doesn't name. So a kill leaves the
+old state or the new, never a mix; what it may leave lying is removed by the next checkpoint.
 """
 
-import hashlib
 import json
 import os
 import re
-import tempfile
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -28,19 +32,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.errors import DamagedArtifactError, InputError, ModalhashError, StorageError
-from modalhash.files import read_json, sha256_of_file, sync_folder, write_array, write_json
+from modalhash.codes import Codes
+from modalhash.errors import (
+    ArtifactError,
+    DamagedArtifactError,
+    InputError,
+    ModalhashError,
+    StorageError,
+)
+from modalhash.files import read_json, sealed, sha256_of_file, sync_folder, write_json, write_with
 
-__all__ = ["FileRecord", "Manifest", "part_path", "read_array", "read_manifest", "write_folder"]
+__all__ = [
+    "FileRecord",
+    "Manifest",
+    "SegmentRecord",
+    "checked_path",
+    "file_record",
+    "flush_file",
+    "names_in",
+    "newest_generation",
+    "read_array",
+    "read_manifest",
+    "refuse_foreign",
+    "remove_unlisted",
+    "write_codes",
+    "write_manifest",
+]
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 ARTIFACT = "modalhash index"
 BIT_ORDER = "little"
 VERIFIED_BYTES = 64 << 20
 """Files up to this size are compared with their checksums when opened."""
-GENERATION_FILE = re.compile(r"[a-z_]+\.(\d{6,})\.(?:npy|sqlite)")
-UNFINISHED_FILE = re.compile(r"\.(?:[a-z_]+\.\d{6,}\.(?:npy|sqlite)|manifest\.json)\..+\.part")
+OURS = re.compile(
+    r"(?P<segment>\d{6,})|dead\.(?P<dead>\d{6,})\.npy|log\.(?P<log>\d{6,})"
+    r"|[a-z_]+\.(?P<old>\d{6,})\.(?:npy|sqlite)"  # of format 1
+)
+UNFINISHED = re.compile(r"\.(?:dead\.\d{6,}\.npy|log\.\d{6,}|manifest\.json)\..+\.part")
 
 
 @dataclass(frozen=True)
@@ -48,7 +77,7 @@ class FileRecord:
     """What the manifest says of one file.
 
     Attributes:
-        name: within the folder.
+        name: within its folder.
         n_bytes: its size.
         sha256: of its content.
     """
@@ -59,37 +88,69 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class SegmentRecord:
+    """What the manifest says of one segment.
+
+    Attributes:
+        name: of its folder.
+        n_rows: how many rows it has, deleted ones too.
+        n_dead: how many of them are deleted.
+        searcher: kind of its searcher.
+        parameters: of the searcher.
+        files: what its folder holds.
+    """
+
+    name: str
+    n_rows: int
+    n_dead: int
+    searcher: str
+    parameters: Mapping[str, Any]
+    files: Sequence[FileRecord]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What an index folder holds.
 
     Attributes:
+        uid: 32 hexadecimal digits, drawn when the index was made.
+        generation: grows with each checkpoint.
+        version: number of changes before those in the log.
         kind: name in the table of kinds.
-        generation: grows with each save.
+        parameters: what was asked of the kind.
         n_bits: bits of a code.
-        n_items: number of items.
+        n_items: number of items before those in the log.
         id_kind: "text", "integer", or None while there were no items yet.
         model_fingerprint: of the model that made the codes, or "".
-        files: part name ("codes") to its file.
+        segments: in the order of insertion.
+        dead: bits of deleted rows; None if there are none.
+        log: name of the write log.
     """
 
-    kind: str
+    uid: str
     generation: int
+    version: int
+    kind: str
+    parameters: Mapping[str, Any]
     n_bits: int
     n_items: int
     id_kind: str | None
     model_fingerprint: str
-    files: Mapping[str, FileRecord]
+    segments: Sequence[SegmentRecord]
+    dead: FileRecord | None
+    log: str
 
     def document(self) -> dict[str, Any]:
         """Return the manifest as JSON, with a checksum over the rest of itself."""
-        document = {
-            "format": FORMAT,
-            "artifact": ARTIFACT,
-            "modalhash": library_version(),
-            "bit_order": BIT_ORDER,
-            **asdict(self),
-        }
-        return {**document, "checksum": checksum(document)}
+        return sealed(
+            {
+                "format": FORMAT,
+                "artifact": ARTIFACT,
+                "modalhash": library_version(),
+                "bit_order": BIT_ORDER,
+                **asdict(self),
+            }
+        )
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -106,17 +167,43 @@ def read_manifest(folder: Path) -> Manifest:
         raise DamagedArtifactError(
             f"{folder} is no index folder: its {MANIFEST} is of another sort"
         )
-    written = document.pop("checksum", None)
-    if written != checksum(document):
+    if document["format"] != FORMAT:
+        raise ArtifactError(
+            f"{path} has format {document['format']} (written by modalhash "
+            f"{document.get('modalhash')}), which this version no longer reads: make the index "
+            "again, from the collection or from the codes and ids that lie in the folder"
+        )
+    if sealed(document) != document:
         raise DamagedArtifactError(f"{path} is damaged: it was changed; make the index again")
-    files = {part: FileRecord(**record) for part, record in document["files"].items()}
-    names = ("kind", "generation", "n_bits", "n_items", "id_kind", "model_fingerprint")
-    return Manifest(**{name: document[name] for name in names}, files=files)
+    try:
+        return manifest_of(document)
+    except (KeyError, TypeError) as error:
+        raise DamagedArtifactError(
+            f"{path} is damaged: {error} is missing or of another sort; make the index again"
+        ) from error
 
 
-def checksum(document: Mapping[str, Any]) -> str:
-    """Return a SHA-256 of a JSON document that doesn't depend on its layout."""
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+def manifest_of(document: Mapping[str, Any]) -> Manifest:
+    """Return a manifest from its JSON."""
+    names = set(Manifest.__dataclass_fields__) - {"segments", "dead"}
+    segments = [
+        SegmentRecord(**record | {"files": [FileRecord(**file) for file in record["files"]]})
+        for record in document["segments"]
+    ]
+    dead = None if document["dead"] is None else FileRecord(**document["dead"])
+    return Manifest(**{name: document[name] for name in names}, segments=segments, dead=dead)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Make a manifest the current one, then remove what it doesn't name.
+
+    Raises:
+        StorageError: if the file system refuses; the old one stays.
+    """
+    try:
+        write_json(folder / MANIFEST, manifest.document())
+    finally:
+        remove_unlisted(folder)
 
 
 def library_version() -> str:
@@ -127,13 +214,12 @@ def library_version() -> str:
         return "unknown"
 
 
-def part_path(folder: Path, manifest: Manifest, part: str, *, read_all: bool = False) -> Path:
-    """Return the file of a part after checking it.
+def checked_path(folder: Path, record: FileRecord, *, read_all: bool = False) -> Path:
+    """Return a file after checking it.
 
     Args:
-        folder: the index folder.
-        manifest: of the folder.
-        part: name of the part ("codes").
+        folder: where it lies.
+        record: what the manifest says of it.
         read_all: compare the checksum however large the file is.
 
     Raises:
@@ -141,13 +227,10 @@ def part_path(folder: Path, manifest: Manifest, part: str, *, read_all: bool = F
             of another content, naming the file.
         StorageError: if it can't be read.
     """
-    record = manifest.files.get(part)
-    if record is None:
-        raise DamagedArtifactError(f"{folder / MANIFEST} is damaged: it lists no {part}")
     path = folder / record.name
     try:
         n_bytes = path.stat().st_size
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DamagedArtifactError(f"{path} is missing; make the index again") from error
     except OSError as error:
         raise StorageError(f"can't read {path}: {error.strerror or error}") from error
@@ -160,6 +243,15 @@ def part_path(folder: Path, manifest: Manifest, part: str, *, read_all: bool = F
             f"{path} is damaged: its content doesn't match its checksum; make the index again"
         )
     return path
+
+
+def file_record(folder: Path, name: str) -> FileRecord:
+    """Describe a file that was written."""
+    path = folder / name
+    try:
+        return FileRecord(name, path.stat().st_size, sha256_of_file(path))
+    except OSError as error:
+        raise StorageError(f"can't read {path}: {error.strerror or error}") from error
 
 
 def read_array(path: Path) -> NDArray[Any]:
@@ -177,82 +269,32 @@ def read_array(path: Path) -> NDArray[Any]:
         raise DamagedArtifactError(f"{path} is damaged: {error}; make the index again") from error
 
 
-def write_folder(
-    folder: Path,
-    describe: Callable[[int, Mapping[str, FileRecord]], Manifest],
-    *,
-    arrays: Mapping[str, NDArray[Any]],
-    write_items: Callable[[Path], None],
-) -> Manifest:
-    """Write a new generation of an index and make it the current one.
-
-    Args:
-        folder: made if missing.
-        describe: makes the manifest from the generation and the files.
-        arrays: the arrays by part name.
-        write_items: writes the database to the path it gets, an empty file.
-
-    Returns:
-        The manifest that was written.
+def write_codes(path: Path, blocks: Callable[[], Iterable[Codes]], n_rows: int, width: int) -> None:
+    """Write codes block by block as one .npy file; never more than a block is in memory.
 
     Raises:
-        InputError: if the folder holds the manifest of something else.
-        StorageError: if the file system refuses; the old generation stays the current one.
+        StorageError: if the file system refuses.
     """
-    refuse_foreign(folder)
-    generation = 1 + newest_generation(folder)
-    # Whatever happens, only files that the manifest on disk doesn't name are removed.
-    try:
-        files = {
-            part: write_part(folder, f"{part}.{generation:06}.npy", array_writer(array))
-            for part, array in arrays.items()
-        }
-        files["items"] = write_part(
-            folder, f"items.{generation:06}.sqlite", lambda path: replace_with(path, write_items)
-        )
-        manifest = describe(generation, files)
-        write_json(folder / MANIFEST, manifest.document())
-    finally:
-        remove_unlisted(folder)
-    return manifest
+
+    def write(file: Any) -> None:
+        shape = {"descr": "|u1", "fortran_order": False, "shape": (n_rows, width)}
+        np.lib.format.write_array_header_1_0(file, shape)
+        for block in blocks():
+            file.write(np.ascontiguousarray(block).data)
+
+    write_with(path, write)
 
 
-def write_part(folder: Path, name: str, write: Callable[[Path], None]) -> FileRecord:
-    """Write one file and describe it."""
-    path = folder / name
-    write(path)
-    return FileRecord(name, path.stat().st_size, sha256_of_file(path))
-
-
-def array_writer(array: NDArray[Any]) -> Callable[[Path], None]:
-    """Return a function that writes an array to the path it gets."""
-    return lambda path: write_array(path, array)
-
-
-def replace_with(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file by name, flush it and give it its name.
-
-    For what writes by path; `files.write_with` serves what writes to an open file.
+def flush_file(path: Path) -> None:
+    """Flush a file, written by name, and its folder's entry to disk.
 
     Raises:
         StorageError: if the file system refuses.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        try:
-            write(Path(name))
-            os.fsync(handle)
-            Path(name).chmod(0o644)
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
-        finally:
-            os.close(handle)
-        Path(name).replace(path)
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
         sync_folder(path.parent)
-    except ModalhashError:
-        raise
     except OSError as error:
         raise StorageError(f"can't write {path}: {error.strerror or error}") from error
 
@@ -275,31 +317,41 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def newest_generation(folder: Path) -> int:
-    """Return the highest generation of any file in a folder, also of a save that was killed."""
-    matches = (GENERATION_FILE.fullmatch(name) for name in names_in(folder))
-    return max((int(match[1]) for match in matches if match), default=0)
+    """Return the highest generation of anything in a folder, also of what a kill left there."""
+    matches = (OURS.fullmatch(name) for name in names_in(folder))
+    return max((int(match[match.lastgroup or 0]) for match in matches if match), default=0)
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names of the files in a folder, none if there is no such folder."""
+    """Return the names of what lies in a folder, none if there is no such folder."""
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def remove_unlisted(folder: Path) -> None:
-    """Remove the files of an index folder that its manifest doesn't name.
+    """Remove what is ours in an index folder and isn't named by its manifest.
 
-    Without a manifest that is all of them; with one that can't be read, none. What the system
-    doesn't remove now (an open file on Windows) is left to the next save.
+    Without a manifest that is all; with one that can't be read, nothing. What the system doesn't
+    remove now (an open file on Windows) is left to the next checkpoint.
     """
     listed: set[str] = set()
     if (folder / MANIFEST).exists():
         try:
-            listed = {record.name for record in read_manifest(folder).files.values()}
+            manifest = read_manifest(folder)
         except ModalhashError:
             return
+        listed = {manifest.log, *(segment.name for segment in manifest.segments)}
+        if manifest.dead is not None:
+            listed.add(manifest.dead.name)
     with suppress(OSError):
         for name in names_in(folder):
-            is_ours = GENERATION_FILE.fullmatch(name) or UNFINISHED_FILE.fullmatch(name)
-            if is_ours and name not in listed:
-                with suppress(OSError):
-                    (folder / name).unlink()
+            if name not in listed and (OURS.fullmatch(name) or UNFINISHED.fullmatch(name)):
+                remove(folder / name)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a segment's folder, as far as the system lets us."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

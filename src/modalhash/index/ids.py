@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Self
 
 import numpy as np
@@ -10,12 +11,12 @@ from numpy.typing import NDArray
 
 from modalhash.errors import InputError, ShapeError
 from modalhash.index.base import IdArray, IdKind, Ids
+from modalhash.index.searchers import NO_ROW, Positions
 
-__all__ = ["IdColumn", "IntegerIds", "TextIds", "id_column"]
+__all__ = ["IdColumn", "IdLookup", "IntegerIds", "TextIds", "id_column", "shown"]
 
 BLOCK = 1 << 16
-Positions = NDArray[np.int64]
-"""Places in an index's item order, counted from 0."""
+SHOWN_IDS = 5
 
 
 class IdColumn(ABC):
@@ -42,6 +43,10 @@ class IdColumn(ABC):
     @abstractmethod
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return the arrays that hold the ids, by name; the constructor takes them again."""
+
+    @abstractmethod
+    def keys(self) -> NDArray[Any]:
+        """Return a number for each id, the same for equal ids: what a lookup sorts by."""
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the ids as Python values, made a block at a time."""
@@ -78,6 +83,10 @@ class IntegerIds(IdColumn):
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return the array of ids."""
         return {"ids": self.ids}
+
+    def keys(self) -> NDArray[Any]:
+        """Return the ids themselves."""
+        return self.ids
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,109 @@ class TextIds(IdColumn):
         """Return the ends and the bytes."""
         return {"id_ends": self.id_ends, "id_text": self.id_text}
 
+    def keys(self) -> NDArray[Any]:
+        """Return 64 bits of each text's BLAKE2b hash."""
+        text, ends = self.id_text.data, self.id_ends.tolist()
+        digests = bytearray(8 * len(ends))
+        start = 0
+        for row, end in enumerate(ends):
+            digests[8 * row : 8 * row + 8] = blake2b(text[start:end], digest_size=8).digest()
+            start = end
+        return np.frombuffer(digests, "<u8").astype(np.uint64)
+
+
+@dataclass(frozen=True)
+class IdLookup:
+    """Finds the rows of ids in a column: its keys in order.
+
+    Attributes:
+        keys: (n,) ascending.
+        order: (n,) int64, the row of each key; None if the rows are in the order of their keys.
+    """
+
+    keys: NDArray[Any]
+    order: Positions | None
+
+    @classmethod
+    def of(cls, column: IdColumn) -> Self:
+        """Make the lookup of a column."""
+        keys = column.keys()
+        if (keys[1:] >= keys[:-1]).all():
+            return cls(keys, None)
+        order = np.argsort(keys, kind="stable").astype(np.int64)
+        return cls(keys[order], order)
+
+    def arrays(self, column: IdColumn) -> Mapping[str, NDArray[Any]]:
+        """Return what must be kept beside the column to make the lookup again."""
+        arrays: dict[str, NDArray[Any]] = {}
+        if self.order is not None:
+            arrays["id_order"] = self.order
+        if self.order is not None or column.kind is not IdKind.INTEGER:
+            arrays["id_keys"] = self.keys
+        return arrays
+
+    def rows(self, column: IdColumn, wanted: IdColumn) -> Positions:
+        """Find the row of each wanted id.
+
+        Args:
+            column: the ids this is the lookup of.
+            wanted: ids of the same kind.
+
+        Returns:
+            (w,) int64, `NO_ROW` for an id that isn't there.
+        """
+        keys = wanted.keys()
+        places = np.searchsorted(self.keys, keys)
+        is_near = places < len(self.keys)
+        is_near[is_near] = self.keys[places[is_near]] == keys[is_near]
+        rows = np.full(len(wanted), NO_ROW, np.int64)
+        rows[is_near] = self.row_at(places[is_near])
+        if column.kind is IdKind.TEXT:
+            self.settle(column, wanted, keys, places, rows)
+        return rows
+
+    def row_at(self, places: Positions) -> Positions:
+        """Return the rows of keys by their places."""
+        return places if self.order is None else np.asarray(self.order[places])
+
+    def settle(
+        self,
+        column: IdColumn,
+        wanted: IdColumn,
+        keys: NDArray[Any],
+        places: Positions,
+        rows: Positions,
+    ) -> None:
+        """Compare the texts behind equal keys, and go on to the next where they differ."""
+        near = np.flatnonzero(rows != NO_ROW)
+        if not len(near):
+            return
+        differs = column.take(rows[near]) != wanted.take(near)
+        for item in near[differs].tolist():
+            text, place = wanted.take(np.array([item]))[0], int(places[item])
+            rows[item] = NO_ROW
+            while place < len(self.keys) and self.keys[place] == keys[item]:
+                row = self.row_at(np.array([place]))
+                if column.take(row)[0] == text:
+                    rows[item] = row[0]
+                    break
+                place += 1
+
+    def duplicates(self, column: IdColumn) -> list[Any]:
+        """Return the ids that come more than once in the column."""
+        same = np.flatnonzero(self.keys[1:] == self.keys[:-1])
+        if not len(same):
+            return []
+        twice: dict[Any, None] = {}
+        seen = set()
+        # Equal keys of texts may be of different texts, which happens once in 2^64.
+        for place in np.union1d(same, same + 1).tolist():
+            item = column.take(self.row_at(np.array([place]))).tolist()[0]
+            if item in seen:
+                twice[item] = None
+            seen.add(item)
+        return list(twice)
+
 
 def id_column(ids: Ids) -> IdColumn | None:
     """Check ids and bring them into a column.
@@ -155,6 +267,8 @@ def id_column(ids: Ids) -> IdColumn | None:
     """
     if isinstance(ids, str):
         raise ShapeError(f"ids is the text {ids!r}, expected a sequence of ids: [{ids!r}]")
+    if isinstance(ids, range) and ids and -(2**63) <= min(ids) <= max(ids) < 2**63:
+        return IntegerIds(np.arange(ids.start, ids.stop, ids.step, dtype=np.int64))
     if isinstance(ids, np.ndarray):
         if ids.ndim != 1:
             raise ShapeError(f"ids has shape {ids.shape}, expected one axis (n,)")
@@ -186,3 +300,10 @@ def checked_integer(value: object) -> int:
     if not -(2**63) <= number < 2**63:
         raise InputError(f"ids holds {number}, beyond 64 bits: make the ids texts with str()")
     return number
+
+
+def shown(ids: Sequence[Any]) -> str:
+    """Return some ids as a reader would list them, and how many more there are."""
+    more = len(ids) - SHOWN_IDS
+    listed = ", ".join(repr(value) for value in ids[:SHOWN_IDS])
+    return f"{listed} and {more} more" if more > 0 else listed

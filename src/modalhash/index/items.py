@@ -1,39 +1,69 @@
-"""Ids and metadata of an index in SQLite.
+"""Metadata of rows in SQLite, and the tests of filters over it.
 
-Why SQLite: it is in the standard library, one file a generation, never corrupts by a kill, looks
-an id up without reading the rest, and its JSON functions and expression indexes answer filters over
-metadata. Codes and the ids of hits don't come from here but from mapped arrays, so that a search
-never waits for it.
+Why SQLite: it is in the standard library, one file a segment, mapped and read only there, its JSON
+functions answer filters, and any other program can read the file. (DuckDB and Arrow scan columns
+faster, but weigh tens of megabytes, and metadata of one item is looked up far more often than all
+of it is scanned.) Codes and ids don't come from here but from mapped arrays, so that a search
+without a filter never waits for it.
 """
 
 import json
 import sqlite3
 import threading
 import weakref
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import repeat
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
+
+import numpy as np
 
 from modalhash.errors import DamagedArtifactError, InputError, StorageError
-from modalhash.index.base import Metadata
-from modalhash.index.ids import IdColumn
+from modalhash.index.filters import Compare, Contains, IsIn, IsNull, Leaf, Like, Value
+from modalhash.index.searchers import Positions
 
-__all__ = ["ItemStore"]
+__all__ = ["ItemStore", "to_json", "write_items"]
 
-# `number` grows with each item added and is never changed, so that deleting moves no rows.
-SCHEMA = "CREATE TABLE items (number INTEGER PRIMARY KEY, id NOT NULL UNIQUE, metadata TEXT)"
-SHOWN_IDS = 5
-CACHE_KIB = 65536
+# Rows without metadata aren't here. `number` is the row in its segment.
+SCHEMA: Final = "CREATE TABLE items (number INTEGER PRIMARY KEY, id, metadata TEXT NOT NULL)"
+CACHE_KIB: Final = 16384
+BLOCK: Final = 4096
+
+RANGE: Final = "SELECT number FROM items WHERE number >= :first AND number < :end AND "
+TYPES: Final = {
+    "number": "json_type(metadata, :path) IN ('integer', 'real') AND ",
+    "text": "json_type(metadata, :path) = 'text' AND ",
+    "truth": "json_type(metadata, :path) IN ('true', 'false') AND ",
+}
+ENTRY_TYPES: Final = {
+    "number": "type IN ('integer', 'real')",
+    "text": "type = 'text'",
+    "truth": "type IN ('true', 'false')",
+}
+# Every statement there is; fields and values of users are parameters.
+# ruff: noqa: S608 - the statements are put together of this file's constants only.
+COMPARE: Final = {
+    (sort, operator): f"{RANGE}{check}json_extract(metadata, :path) {operator} :value"
+    for sort, check in TYPES.items()
+    for operator in ("==", "<", "<=", ">", ">=")
+}
+IS_IN: Final = {
+    sort: RANGE + check + "json_extract(metadata, :path) IN (SELECT value FROM json_each(:value))"
+    for sort, check in TYPES.items()
+}
+CONTAINS: Final = {
+    sort: RANGE
+    + "json_type(metadata, :path) = 'array' AND EXISTS "
+    + f"(SELECT 1 FROM json_each(metadata, :path) WHERE {check} AND value = :value)"
+    for sort, check in ENTRY_TYPES.items()
+}
+LIKE: Final = f"{RANGE}{TYPES['text']}json_extract(metadata, :path) GLOB :value"
+NOT_NULL: Final = f"{RANGE}json_type(metadata, :path) <> 'null'"
+GLOB: Final = {"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}
 
 
 class ItemStore:
-    """Items by number: id and metadata.
-
-    A store lives in a temporary database that SQLite keeps in memory and spills to disk, or reads
-    a saved file that it never changes: the first change copies it.
+    """Metadata by row: a temporary database that grows, or a saved file that never changes.
 
     Args:
         connection: an open database; the store closes it.
@@ -47,8 +77,11 @@ class ItemStore:
 
     @classmethod
     def empty(cls) -> Self:
-        """Return a temporary store without items."""
-        connection = temporary_database()
+        """Return a temporary store without rows, in memory as far as it fits."""
+        connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         connection.execute(SCHEMA)
         return cls(connection)
 
@@ -77,7 +110,7 @@ class ItemStore:
         self.closing()
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def using(self) -> Iterator[sqlite3.Connection]:
         """Lend the connection; what SQLite can't read is a damaged file.
 
         Raises:
@@ -92,113 +125,137 @@ class ItemStore:
                     raise damaged(self.path, error) from error
                 raise StorageError(f"the index's temporary database failed: {error}") from error
 
-    @contextmanager
-    def changing(self) -> Iterator[sqlite3.Connection]:
-        """Lend the connection for a change that happens wholly or not at all.
+    def append(self, rows: Iterable[tuple[int, Any, str]]) -> None:
+        """Put rows into a temporary store, in the place of those of the same number.
+
+        Args:
+            rows: number, id, and metadata as a JSON object.
 
         Raises:
             StorageError: if SQLite can't write (disk full).
         """
-        with self.lock:
-            if self.path is not None:
-                self.copy_out()
-            with self.reading() as connection:
-                connection.execute("BEGIN")
-                try:
-                    yield connection
-                except BaseException:
-                    if connection.in_transaction:  # a full disk has ended it already
-                        connection.execute("ROLLBACK")
-                    raise
-                connection.execute("COMMIT")
-
-    def copy_out(self) -> None:
-        """Copy the saved file to a temporary database, which changes may touch."""
-        copy = temporary_database()
-        with self.reading() as saved:
-            saved.backup(copy)
-        self.closing()
-        self.connection, self.path = copy, None
-        self.closing = weakref.finalize(self, copy.close)
-
-    def add(self, first_number: int, ids: IdColumn, metadata: Sequence[Metadata] | None) -> None:
-        """Add items, numbered from `first_number`; as many mappings as ids, or None.
-
-        Raises:
-            InputError: if an id is there or comes twice, or metadata isn't JSON.
-            StorageError: if SQLite can't write.
-        """
-        documents: Iterable[str | None] = (
-            repeat(None) if metadata is None else map(to_json, ids, metadata)
-        )
-        with self.changing() as connection:
-            before = connection.total_changes
-            connection.executemany(
-                "INSERT OR IGNORE INTO items VALUES (?, ?, ?)",
-                zip(range(first_number, first_number + len(ids)), ids, documents, strict=False),
-            )
-            if connection.total_changes - before != len(ids):
-                raise InputError(self.duplicates_message(ids, first_number))
-
-    def duplicates_message(self, ids: IdColumn, first_number: int) -> str:
-        """Say which ids can't be added; called within the change that is taken back."""
-        twice = [value for value, count in Counter(ids).items() if count > 1]
-        if twice:
-            return f"ids holds {shown(twice)} more than once: nothing was added"
-        there = [
-            value
-            for value, number in zip(ids, self.numbers(ids), strict=True)
-            if number is not None and number < first_number
-        ]
-        return (
-            f"the index already has {shown(there)}: nothing was added; "
-            "delete them first, or leave them out"
-        )
-
-    def delete(self, numbers: Iterable[int]) -> None:
-        """Remove items by number."""
-        with self.changing() as connection:
-            connection.executemany(
-                "DELETE FROM items WHERE number = ?", ((number,) for number in numbers)
-            )
-
-    def numbers(self, ids: Iterable[Any]) -> list[int | None]:
-        """Return the number of each id, None where there is no such item."""
-        query = "SELECT number FROM items WHERE id = ?"
-        with self.reading() as connection:
-            rows = (connection.execute(query, (value,)).fetchone() for value in ids)
-            return [None if row is None else row[0] for row in rows]
-
-    def metadata(self, ids: Iterable[Any]) -> list[dict[str, Any] | None]:
-        """Return the metadata of each id, None where there is no such item."""
-        query = "SELECT coalesce(metadata, '{}') FROM items WHERE id = ?"
-        with self.reading() as connection:
-            rows = [connection.execute(query, (value,)).fetchone() for value in ids]
-        return [None if row is None else json.loads(row[0]) for row in rows]
-
-    def write(self, path: Path) -> None:
-        """Write a compact copy to `path`, which must not exist or be empty.
-
-        Raises:
-            StorageError: if it can't be written.
-        """
-        with self.lock:
+        with self.using() as connection:
+            connection.execute("BEGIN")
             try:
-                self.connection.execute("VACUUM INTO ?", (str(path),))
-            except sqlite3.OperationalError as error:
-                raise StorageError(
-                    f"can't write {path}: {error}; free some space or choose another folder, "
-                    "then save again: the old state is kept"
-                ) from error
+                connection.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", rows)
+            finally:
+                if connection.in_transaction:  # a full disk has ended it already
+                    connection.execute("COMMIT")
+
+    def take_back(self, n: int) -> None:
+        """Remove the rows from `n` on from a temporary store."""
+        with self.using() as connection:
+            connection.execute("DELETE FROM items WHERE number >= ?", (n,))
+
+    def rows(self, first: int, end: int) -> Iterator[tuple[int, Any, str]]:
+        """Yield number, id and metadata of rows in order, a block at a time."""
+        query = (
+            "SELECT number, id, metadata FROM items WHERE number >= ? AND number < ? "
+            "ORDER BY number LIMIT ?"
+        )
+        while True:
+            with self.using() as connection:
+                block = connection.execute(query, (first, end, BLOCK)).fetchall()
+            yield from block
+            if len(block) < BLOCK:
+                return
+            first = block[-1][0] + 1
+
+    def metadata(self, rows: Iterable[int]) -> list[dict[str, Any]]:
+        """Return the metadata of each row, empty where there is none."""
+        query = "SELECT metadata FROM items WHERE number = ?"
+        with self.using() as connection:
+            found = [connection.execute(query, (row,)).fetchone() for row in rows]
+        return [{} if one is None else json.loads(one[0]) for one in found]
+
+    def matching(self, leaf: Leaf, first: int, end: int) -> Positions:
+        """Find the rows from `first` up to `end` for which a test holds.
+
+        Of `IsNull` those for which it doesn't hold: rows without metadata aren't here.
+
+        Returns:
+            (r,) int64, ascending.
+        """
+        found: list[int] = []
+        for statement, value in statements(leaf):
+            values = {"first": first, "end": end, "path": json_path(leaf.field), "value": value}
+            with self.using() as connection:
+                found += [row[0] for row in connection.execute(statement, values)]
+        return np.unique(np.array(found, np.int64))
 
 
-def temporary_database() -> sqlite3.Connection:
-    """Return a database that is in memory as far as it fits and gone when closed."""
-    connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = MEMORY")
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    return connection
+def write_items(path: Path, rows: Iterable[tuple[int, Any, str]]) -> None:
+    """Write metadata to a new database file, which `ItemStore.open` reads.
+
+    Args:
+        path: must not exist.
+        rows: number, id, and metadata as a JSON object, ascending.
+
+    Raises:
+        StorageError: if it can't be written.
+    """
+    try:
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            # Nobody knows the file before it is whole, so a kill may leave anything.
+            connection.execute("PRAGMA journal_mode = OFF")
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute(SCHEMA)
+            connection.execute("BEGIN")
+            connection.executemany("INSERT INTO items VALUES (?, ?, ?)", rows)
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"can't write {path}: {error}; free some space or choose another folder, then try "
+            "again: the old state is kept"
+        ) from error
+
+
+def statements(leaf: Leaf) -> Iterator[tuple[str, Any]]:
+    """Yield the statements of a test, each with its value; rows of any match."""
+    match leaf:
+        case Compare(_, operator, value):
+            yield COMPARE[sort_of(value), operator], value
+        case IsIn(_, values):
+            for sort, statement in IS_IN.items():
+                wanted = [value for value in values if sort_of(value) == sort]
+                if wanted:
+                    yield statement, json.dumps(wanted)
+        case Contains(_, value):
+            yield CONTAINS[sort_of(value)], value
+        case Like(_, pattern):
+            yield LIKE, to_glob(pattern)
+        case IsNull():
+            yield NOT_NULL, None
+
+
+def sort_of(value: Value) -> str:
+    """Return the sort of JSON value that a value is compared with."""
+    match value:
+        case bool():
+            return "truth"
+        case str():
+            return "text"
+    return "number"
+
+
+def json_path(field: tuple[str, ...]) -> str:
+    """Return a field as SQLite's JSON functions name it; names hold neither " nor backslash."""
+    return "$" + "".join(f'."{name}"' for name in field)
+
+
+def to_glob(pattern: str) -> str:
+    """Return a pattern of `like` as one of GLOB, which minds upper and lower case."""
+    parts, characters = [], iter(pattern)
+    for character in characters:
+        if character == "\\":
+            literal = next(characters, "\\")
+            parts.append(GLOB[literal] if literal in "*?[" else literal)
+        else:
+            parts.append(GLOB.get(character, character))
+    return "".join(parts)
 
 
 def to_json(item_id: object, metadata: object) -> str:
@@ -223,13 +280,6 @@ def to_json(item_id: object, metadata: object) -> str:
         f"metadata of item {item_id!r} can't be stored as JSON ({problem}): "
         "names are texts; values are texts, finite numbers, true, false, null, lists or mappings"
     )
-
-
-def shown(ids: Sequence[Any]) -> str:
-    """Return some ids as a reader would list them, and how many more there are."""
-    more = len(ids) - SHOWN_IDS
-    listed = ", ".join(repr(value) for value in ids[:SHOWN_IDS])
-    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def damaged(path: Path, error: sqlite3.Error) -> DamagedArtifactError:

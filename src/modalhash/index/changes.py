@@ -1,0 +1,191 @@
+"""What a change does to a snapshot, be it new or read from the log."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.errors import DamagedArtifactError
+from modalhash.index.base import IdKind
+from modalhash.index.folder import (
+    FileRecord,
+    Manifest,
+    SegmentRecord,
+    checked_path,
+    read_array,
+)
+from modalhash.index.ids import id_column
+from modalhash.index.log import HEADER_BYTES, Change, Operation, read_log
+from modalhash.index.rows import RecentRows, Segment
+from modalhash.index.searchers import NO_ROW, Positions, Searcher, searcher_class
+from modalhash.index.segments import open_segment
+from modalhash.index.snapshot import DeadRows, Snapshot, View
+
+__all__ = [
+    "applied",
+    "first_merged",
+    "load_snapshot",
+    "packed_dead",
+    "replayed",
+    "scan_of",
+    "without",
+]
+
+DEAD_SHARE: Final = 0.25
+"""A segment of which more is deleted is written again at the next checkpoint."""
+
+
+def scan_of(kind: str) -> type[Searcher]:
+    """Return what scans the rows of an index that no searcher was built for."""
+    return searcher_class("exact" if kind == "exact" else "flat")
+
+
+def without(snapshot: Snapshot, positions: Positions) -> list[View]:
+    """Return the views without some positions, which are there and distinct."""
+    views = list(snapshot.views)
+    for number, (start, view) in enumerate(zip(snapshot.starts(), snapshot.views, strict=False)):
+        is_own = (positions >= start) & (positions < start + view.n_rows)
+        views[number] = view.without(positions[is_own] - start)
+    return views
+
+
+def applied(snapshot: Snapshot, recent: RecentRows, change: Change) -> Snapshot:
+    """Return the snapshot after a change; added rows are appended to the recent ones.
+
+    Args:
+        snapshot: before; its last view is of `recent`.
+        recent: the rows since the last checkpoint, as many as that view has.
+        change: a valid one: ids to add aren't there.
+    """
+    column = id_column(change.ids)
+    if column is None:
+        return snapshot.changed(snapshot.views)
+    views = list(snapshot.views)
+    if change.operation is not Operation.ADD:
+        found = snapshot.find(column)
+        views = without(snapshot, np.unique(found[found != NO_ROW]))
+    if change.operation is not Operation.DELETE:
+        recent.append(change.ids, change.codes, change.documents)
+        views[-1] = views[-1].extended(len(recent))
+    return snapshot.changed(views, id_kind=column.kind)
+
+
+def first_merged(views: Sequence[View]) -> int:
+    """Return from which view on a checkpoint merges rows into one segment.
+
+    As with a binary counter, segments of like size are merged, so that there are few of them and
+    each row is written again a few times only; and what is largely deleted is written again.
+
+    Args:
+        views: of the segments, and last of the recent rows.
+    """
+    first = len(views) - 1
+    gathered = len(views[first])
+    while first and len(views[first - 1]) <= gathered:
+        first -= 1
+        gathered += len(views[first])
+    for number, view in enumerate(views[:first]):
+        if view.n_dead > DEAD_SHARE * view.n_rows:
+            return number
+    return first
+
+
+def packed_dead(views: Sequence[View]) -> DeadRows | None:
+    """Return the bits of the deleted rows of segments, one after the other; None without any."""
+    if not any(view.n_dead for view in views):
+        return None
+    return np.concatenate(
+        [
+            np.zeros(-(-view.n_rows // 8), np.uint8) if view.dead is None else view.dead
+            for view in views
+        ]
+    )
+
+
+def load_dead(
+    folder: Path, record: FileRecord | None, segments: Sequence[SegmentRecord]
+) -> list[DeadRows | None]:
+    """Read the bits of deleted rows, segment by segment.
+
+    Raises:
+        DamagedArtifactError: if they don't fit the segments.
+        StorageError: if they can't be read.
+    """
+    if record is None:
+        return [None] * len(segments)
+    path = checked_path(folder, record)
+    bits: NDArray[np.uint8] = np.array(read_array(path))
+    ends = np.cumsum([0, *(-(-segment.n_rows // 8) for segment in segments)]).tolist()
+    parts = [bits[start:end] for start, end in pairwise(ends)]
+    counts = [int(np.bitwise_count(part).sum()) for part in parts]
+    if len(bits) != ends[-1] or counts != [segment.n_dead for segment in segments]:
+        raise DamagedArtifactError(f"{path} is damaged: it doesn't fit the manifest")
+    return [part if count else None for part, count in zip(parts, counts, strict=True)]
+
+
+def load_snapshot(
+    folder: Path, manifest: Manifest, known: Snapshot | None = None
+) -> tuple[Snapshot, RecentRows, int]:
+    """Open what a manifest describes, and the changes in its log.
+
+    Args:
+        folder: of the index.
+        manifest: of the folder.
+        known: an earlier snapshot of the same index, whose segments are used again.
+
+    Returns:
+        The snapshot, its recent rows, and where the log's last whole record ends.
+
+    Raises:
+        DamagedArtifactError: if a file is missing or damaged, naming it.
+        StorageError: if one can't be read.
+    """
+    scan, n_bits = scan_of(manifest.kind), manifest.n_bits
+    id_kind = None if manifest.id_kind is None else IdKind(manifest.id_kind)
+    opened = {
+        view.source.name: view.source
+        for view in (() if known is None else known.views)
+        if isinstance(view.source, Segment)
+    }
+    views = []
+    dead = load_dead(folder, manifest.dead, manifest.segments)
+    for record, bits in zip(manifest.segments, dead, strict=True):
+        assert id_kind is not None
+        segment = opened.get(record.name) or open_segment(folder, record, n_bits, id_kind)
+        views.append(View(segment, record.n_rows, scan, n_bits, bits, record.n_dead))
+    if sum(map(len, views)) != manifest.n_items:
+        raise DamagedArtifactError(
+            f"{folder} is damaged: its segments hold {sum(map(len, views))} items, its manifest "
+            f"states {manifest.n_items}"
+        )
+    recent = RecentRows(n_bits, scan)
+    views.append(View(recent, 0, scan, n_bits))
+    snapshot = Snapshot(tuple(views), manifest.version, n_bits, id_kind)
+    snapshot, end = replayed(folder, manifest, snapshot, recent)
+    return snapshot, recent, end
+
+
+def replayed(
+    folder: Path, manifest: Manifest, snapshot: Snapshot, recent: RecentRows, start: int = 0
+) -> tuple[Snapshot, int]:
+    """Apply the changes in a log.
+
+    Args:
+        folder: of the index.
+        manifest: of the folder.
+        snapshot: before the changes.
+        recent: its recent rows.
+        start: where to begin in the log; 0 is its beginning.
+
+    Returns:
+        The snapshot after them, and where the last whole record ends.
+    """
+    path, end = folder / manifest.log, start or HEADER_BYTES
+    for change, place in read_log(
+        path, manifest.uid, manifest.n_bits, start=start, version=snapshot.version
+    ):
+        snapshot, end = applied(snapshot, recent, change), place
+    return snapshot, end

@@ -1,0 +1,441 @@
+r"""The filter language: a small, safe way to say which items count.
+
+::
+
+    year >= 2020 and tag in ("dog", "cat")
+    "snow" in tags and not (place like "North%")
+    score is null or camera.maker == "Leica"
+
+- A *field* is a name in an item's metadata; `a.b` is the entry `b` of the mapping `a`; a name with
+  other characters stands in backticks: `` `Exif ISO` ``.
+- `== != < <= > >=` compare a field with a text ("..." or '...', with backslash escapes), a number,
+  `true` or `false`. Texts are in the order of their code points; numbers of both sorts compare.
+- `field in (value, ...)` holds for a field that equals one of the values; `value in field` for a
+  field that is a list with that value.
+- `field like "pattern"`: `%` stands for any characters, `_` for one, `\%` for itself; upper and
+  lower case differ.
+- `field is null` holds where the field is missing or null; `field is not null` elsewhere.
+- `and`, `or`, `not` and parentheses; `not` binds closest, then `and`.
+
+A comparison with a field that is missing, null or of another type doesn't hold, so its negation
+does: `year != 2020` and `not year == 2020` say the same, and hold for items without a year. The
+result is True or False for every item, never something third.
+
+A filter becomes a tree of tests. Nothing of it is ever put into a query's text: fields and values
+travel as parameters.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from modalhash.errors import InputError
+
+__all__ = [
+    "And",
+    "Compare",
+    "Contains",
+    "Filter",
+    "FilterError",
+    "IsIn",
+    "IsNull",
+    "Leaf",
+    "Like",
+    "Not",
+    "Or",
+    "Value",
+    "leaves",
+    "parse_filter",
+]
+
+Value = str | int | float | bool
+Field = tuple[str, ...]
+MAX_LENGTH: Final = 1 << 16
+MAX_DEPTH: Final = 100
+MAX_INTEGER: Final = 2**63
+
+
+class FilterError(InputError):
+    """A filter can't be understood; the message marks the place.
+
+    Attributes:
+        text: the filter.
+        position: where the trouble is, counted from 0.
+        problem: what was expected and what came.
+    """
+
+    def __init__(self, text: str, position: int, problem: str) -> None:
+        self.text, self.position, self.problem = text, position, problem
+        start = text.rfind("\n", 0, position) + 1
+        line = text[start:].split("\n", 1)[0]
+        caret = " " * (position - start) + "^"
+        super().__init__(
+            f"the filter can't be understood at character {position + 1}: {problem}\n"
+            f"  {line}\n  {caret}"
+        )
+
+
+@dataclass(frozen=True)
+class Compare:
+    """A field beside a value.
+
+    Attributes:
+        field: names from the outermost mapping inwards.
+        operator: one of `==`, `<`, `<=`, `>`, `>=`; `!=` is a `Not` around `==`.
+        value: what it is compared with.
+    """
+
+    field: Field
+    operator: str
+    value: Value
+
+
+@dataclass(frozen=True)
+class IsIn:
+    """A field equals one of some values."""
+
+    field: Field
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Contains:
+    """A field is a list that holds a value."""
+
+    field: Field
+    value: Value
+
+
+@dataclass(frozen=True)
+class Like:
+    """A field is a text of a pattern; `%` any characters, `_` one, a backslash takes the next."""
+
+    field: Field
+    pattern: str
+
+
+@dataclass(frozen=True)
+class IsNull:
+    """A field is missing or null."""
+
+    field: Field
+
+
+@dataclass(frozen=True)
+class Not:
+    """The opposite."""
+
+    term: "Filter"
+
+
+@dataclass(frozen=True)
+class And:
+    """All of some filters."""
+
+    terms: tuple["Filter", ...]
+
+
+@dataclass(frozen=True)
+class Or:
+    """Any of some filters."""
+
+    terms: tuple["Filter", ...]
+
+
+Leaf = Compare | IsIn | Contains | Like | IsNull
+Filter = Leaf | Not | And | Or
+
+
+def leaves(tree: Filter) -> Iterator[Leaf]:
+    """Yield the tests of a filter from left to right."""
+    match tree:
+        case And(terms) | Or(terms):
+            for term in terms:
+                yield from leaves(term)
+        case Not(term):
+            yield from leaves(term)
+        case _:
+            yield tree
+
+
+def parse_filter(text: str) -> Filter:
+    """Read a filter.
+
+    Args:
+        text: see the module's text.
+
+    Raises:
+        FilterError: if it can't be understood, marking the place.
+
+    Example:
+        >>> parse_filter('year >= 2020 and not tag in ("dog", "cat")')  # doctest: +ELLIPSIS
+        And(terms=(Compare(field=('year',), operator='>=', value=2020), Not(term=IsIn(...))))
+        >>> parse_filter("year >= ")
+        Traceback (most recent call last):
+        modalhash.index.filters.FilterError: the filter can't be understood at character 9: ...
+    """
+    if not isinstance(text, str):
+        raise InputError(f"where is of type {type(text).__name__}, expected a text")
+    if len(text) > MAX_LENGTH:
+        raise FilterError(text[:60], 0, f"it has {len(text)} characters, {MAX_LENGTH} are the most")
+    return Parser(text).parse()
+
+
+TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<number>-?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)(?![\w.])
+    | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+    | (?P<quoted>`[^`]*`)
+    | (?P<word>[^\W\d]\w*)
+    | (?P<sign>==|!=|<=|>=|<|>|=|\(|\)|,|\.)
+    | (?P<end>\Z)
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+WORDS = frozenset({"and", "or", "not", "in", "like", "is", "null", "true", "false"})
+COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
+UNNAMED = frozenset({'"', "\\", *map(chr, range(32))})
+LIKE_ESCAPES = "%_\\"
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
+
+
+@dataclass(frozen=True)
+class Token:
+    """A word of a filter.
+
+    Attributes:
+        kind: `number`, `text`, `name`, `end`; of signs and keywords the sign or word itself.
+        value: the number, the name, or what stands between the quotes of a text.
+        start: where it begins.
+        end: where it ends.
+    """
+
+    kind: str
+    value: Any
+    start: int
+    end: int
+
+
+class Parser:
+    """Reads a filter by descent: or, and, not, test.
+
+    Args:
+        text: the filter.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text, self.depth = text, 0
+        self.tokens = list(self.tokenize())
+        self.place = 0
+
+    def tokenize(self) -> Iterator[Token]:
+        """Yield the tokens; the last is of kind `end`."""
+        position = 0
+        while True:
+            match = TOKEN.match(self.text, position)
+            if match is None:
+                position += len(self.text[position:]) - len(self.text[position:].lstrip())
+                self.refuse_character(position)
+            kind = match.lastgroup
+            assert kind is not None
+            raw, start, position = match[kind], match.start(kind), match.end()
+            yield self.token(kind, raw, start, position)
+            if kind == "end":
+                return
+
+    def token(self, kind: str, raw: str, start: int, end: int) -> Token:
+        """Return one token with its value."""
+        match kind:
+            case "number":
+                value: Any = self.number(raw, start)
+            case "quoted":
+                kind, value = "name", raw[1:-1]
+                if not value or any(character in UNNAMED for character in value):
+                    self.refuse(start, f'{raw} is no name: it is empty, or holds ", \\ or a tab')
+            case "word":
+                is_keyword = raw.lower() in WORDS
+                kind, value = (raw.lower() if is_keyword else "name"), raw
+            case "sign":
+                kind, value = ("==" if raw == "=" else raw), None
+            case _:
+                value = raw[1:-1]
+        return Token(kind, value, start, end)
+
+    def number(self, raw: str, start: int) -> int | float:
+        """Return a number."""
+        value = int(raw) if raw.lstrip("-").isdigit() else float(raw)
+        if isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER:
+            self.refuse(start, f"{raw} is beyond 64 bits")
+        if value in (float("inf"), float("-inf")):
+            self.refuse(start, f"{raw} is too large")
+        return value
+
+    def text_of(self, token: Token, *, is_pattern: bool = False) -> str:
+        """Return what a text says; a pattern keeps what is escaped for `like`."""
+
+        def replaced(match: re.Match[str]) -> str:
+            character = match[1]
+            is_kept = is_pattern and character in LIKE_ESCAPES
+            return match[0] if is_kept else ESCAPES.get(character, character)
+
+        text = re.sub(r"\\(.)", replaced, token.value, flags=re.DOTALL)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.refuse(token.start, "the text is no valid Unicode")
+        return text
+
+    def refuse(self, position: int, problem: str) -> NoReturn:
+        """Raise the error of a place."""
+        raise FilterError(self.text, position, problem)
+
+    def refuse_character(self, position: int) -> NoReturn:
+        """Raise the error of what no token begins with."""
+        character = self.text[position]
+        if character in "\"'`":
+            self.refuse(position, f"the text that begins with {character} has no end")
+        if character.isdigit() or character in "-.":
+            self.refuse(position, "this is no number")
+        self.refuse(position, f"{character!r} has no meaning here")
+
+    def refuse_token(self, expected: str) -> NoReturn:
+        """Raise the error of an unexpected token."""
+        token = self.tokens[self.place]
+        came = "the end" if token.kind == "end" else repr(self.text[token.start : token.end])
+        self.refuse(token.start, f"expected {expected}, not {came}")
+
+    @property
+    def kind(self) -> str:
+        """The kind of the next token."""
+        return self.tokens[self.place].kind
+
+    def take(self) -> Token:
+        """Return the next token and go on."""
+        self.place += 1
+        return self.tokens[self.place - 1]
+
+    def takes(self, kind: str) -> bool:
+        """Go on if the next token is of that kind, and say whether."""
+        if self.kind != kind:
+            return False
+        self.place += 1
+        return True
+
+    def parse(self) -> Filter:
+        """Read the whole filter."""
+        if self.kind == "end":
+            self.refuse(len(self.text), "it is empty")
+        found = self.any_of()
+        if self.kind != "end":
+            self.refuse_token("and, or, or the end")
+        return found
+
+    def any_of(self) -> Filter:
+        """Read terms between `or`."""
+        terms = [self.all_of()]
+        while self.takes("or"):
+            terms.append(self.all_of())
+        return terms[0] if len(terms) == 1 else Or(tuple(terms))
+
+    def all_of(self) -> Filter:
+        """Read terms between `and`."""
+        terms = [self.term()]
+        while self.takes("and"):
+            terms.append(self.term())
+        return terms[0] if len(terms) == 1 else And(tuple(terms))
+
+    def term(self) -> Filter:
+        """Read `not TERM`, `(FILTER)` or a test."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            self.refuse(self.tokens[self.place].start, f"it is nested over {MAX_DEPTH} deep")
+        if self.takes("not"):
+            found: Filter = Not(self.term())
+        elif self.takes("("):
+            found = self.any_of()
+            if not self.takes(")"):
+                self.refuse_token("a closing )")
+        elif self.kind in {"text", "number", "true", "false"}:
+            found = self.contains()
+        elif self.kind == "name":
+            found = self.test()
+        else:
+            self.refuse_token("a field, a value, not, or (")
+        self.depth -= 1
+        return found
+
+    def contains(self) -> Filter:
+        """Read `value in field` or `value not in field`."""
+        value = self.value()
+        is_negated = self.takes("not")
+        if not self.takes("in"):
+            self.refuse_token("in and a field (a comparison begins with the field)")
+        found = Contains(self.field(), value)
+        return Not(found) if is_negated else found
+
+    def test(self) -> Filter:
+        """Read what begins with a field."""
+        field = self.field()
+        if self.kind in COMPARISONS:
+            operator = self.take().kind
+            if self.kind == "null":
+                self.refuse_token("a value (for null: is null)")
+            value = self.value()
+            return (
+                Not(Compare(field, "==", value))
+                if operator == "!="
+                else Compare(field, operator, value)
+            )
+        if self.takes("is"):
+            is_negated = self.takes("not")
+            if not self.takes("null"):
+                self.refuse_token("null")
+            return Not(IsNull(field)) if is_negated else IsNull(field)
+        is_negated = self.takes("not")
+        if self.takes("in"):
+            found: Filter = IsIn(field, self.values())
+        elif self.takes("like"):
+            if self.kind != "text":
+                self.refuse_token('a pattern in quotes, such as "North%"')
+            found = Like(field, self.text_of(self.take(), is_pattern=True))
+        else:
+            self.refuse_token("in or like" if is_negated else "a comparison, in, like, or is null")
+        return Not(found) if is_negated else found
+
+    def field(self) -> Field:
+        """Read a field."""
+        if self.kind != "name":
+            self.refuse_token("a field")
+        names = [self.take().value]
+        while self.takes("."):
+            if self.kind != "name":
+                self.refuse_token("a name after the dot")
+            names.append(self.take().value)
+        return tuple(names)
+
+    def values(self) -> tuple[Value, ...]:
+        """Read values in parentheses."""
+        if not self.takes("("):
+            self.refuse_token("( and values")
+        found = [self.value()]
+        while self.takes(","):
+            if self.kind == ")":
+                break
+            found.append(self.value())
+        if not self.takes(")"):
+            self.refuse_token("a comma or a closing )")
+        return tuple(found)
+
+    def value(self) -> Value:
+        """Read a value."""
+        if self.kind not in {"number", "text", "true", "false"}:
+            self.refuse_token('a value: a number, "text", true or false')
+        token = self.take()
+        match token.kind:
+            case "number":
+                number: int | float = token.value
+                return number
+            case "text":
+                return self.text_of(token)
+        return token.kind == "true"

@@ -1,0 +1,112 @@
+"""One writer at a time: a lock of the operating system, which a kill releases."""
+
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from modalhash.errors import InputError, StorageError
+
+__all__ = ["LOCK_FILE", "IndexLockedError", "WriterLock"]
+
+LOCK_FILE = "writer.lock"
+LOCKED_BYTE = 1 << 30
+"""On Windows a byte is locked; it lies far behind what the file says."""
+
+
+class IndexLockedError(InputError):
+    """Another process, or another index object of this one, is writing to the folder."""
+
+
+class WriterLock:
+    """The right to change an index folder.
+
+    The file says who holds it; it stays when the lock is released, and then means nothing. Both
+    kinds of lock work between processes of one machine; on network file systems they may not.
+
+    Args:
+        folder: the index folder.
+
+    Raises:
+        IndexLockedError: if somebody else has it, naming the process.
+        StorageError: if the lock file can't be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.owner = folder / LOCK_FILE, os.getpid()
+        try:
+            self.file = os.open(
+                self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644
+            )
+        except OSError as error:
+            raise StorageError(
+                f"can't write {self.path}: {error.strerror or error}; changing an index needs a "
+                "folder that can be written to"
+            ) from error
+        try:
+            lock_file(self.file)
+        except OSError as error:
+            holder = self.holder()
+            self.release()
+            raise IndexLockedError(
+                f"{folder} is being changed by {holder}: an index has one writer at a time; "
+                "wait until it is done, or close it there"
+            ) from error
+        self.sign()
+
+    def sign(self) -> None:
+        """Write who holds the lock; what can't be written is left out."""
+        holder = {
+            "process": self.owner,
+            "host": socket.gethostname(),
+            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:3]]),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        try:
+            os.ftruncate(self.file, 0)
+            os.lseek(self.file, 0, os.SEEK_SET)
+            os.write(self.file, json.dumps(holder).encode())
+        except OSError:
+            return
+
+    def holder(self) -> str:
+        """Say who holds the lock."""
+        try:
+            content: Any = json.loads(os.read(self.file, 4096))
+            return (
+                f"process {content['process']} on {content['host']} "
+                f"({content['command']}, since {content['since']})"
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this is the process that took it, and not one forked from it."""
+        return self.file >= 0 and self.owner == os.getpid()
+
+    def release(self) -> None:
+        """Let another writer in."""
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def lock_file(file: int) -> None:
+        """Lock an open file, or raise OSError at once."""
+        os.lseek(file, LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        os.lseek(file, 0, os.SEEK_SET)
+
+else:
+    import fcntl
+
+    def lock_file(file: int) -> None:
+        """Lock an open file, or raise OSError at once."""
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,271 @@
+r"""The write log: changes are appended and flushed to disk before success is reported.
+
+::
+
+    header    8 bytes "mhlog\x00\x00\x02", 16 bytes uid of the index, 4 bytes CRC-32 of both
+    record    4 bytes "mhrc", u32 length of the body, u64 version, u32 CRC-32 of these 16 bytes,
+              body, u32 CRC-32 of the body
+    body      u32 length of the JSON, JSON {"op", "ids", "metadata"}, packed codes
+
+Numbers are little endian. Versions count the changes of an index, one after the other. A record
+that was cut off by a kill can only be the last: it was never acknowledged, readers pass over it and
+the next writer cuts it off. A record that can't be read with another one after it is damage, and
+said to be. (Damage of the very last record can't be told from a write that was cut off.)
+"""
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+
+from modalhash.codes import Codes, code_width
+from modalhash.errors import DamagedArtifactError, StorageError
+from modalhash.files import write_bytes
+
+__all__ = [
+    "HEADER_BYTES",
+    "Change",
+    "Operation",
+    "WriteLog",
+    "decode_change",
+    "encode_change",
+    "read_log",
+]
+
+MAGIC: Final = b"mhlog\x00\x00\x02"
+RECORD: Final = b"mhrc"
+HEAD: Final = struct.Struct("<4sIQ")
+NUMBER: Final = struct.Struct("<I")
+HEADER_BYTES: Final = len(MAGIC) + 16 + NUMBER.size
+
+
+class Operation(StrEnum):
+    """What a change does."""
+
+    ADD = "add"
+    UPSERT = "upsert"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of an index.
+
+    Attributes:
+        version: of the index after it.
+        operation: what it does.
+        ids: of the items, texts or integers.
+        codes: (n, p) uint8 of added items; of deleted ones (0, p).
+        documents: metadata of added items, each a JSON object or None; None is all None.
+    """
+
+    version: int
+    operation: Operation
+    ids: list[Any]
+    codes: Codes
+    documents: list[str | None] | None = None
+
+
+def encode_change(change: Change) -> bytes:
+    """Return a change as a record."""
+    description = json.dumps(
+        {"op": change.operation, "ids": change.ids, "metadata": change.documents},
+        ensure_ascii=False,
+        separators=(",", ":"),
+    ).encode()
+    body = NUMBER.pack(len(description)) + description + change.codes.tobytes()
+    head = HEAD.pack(RECORD, len(body), change.version)
+    return b"".join((head, NUMBER.pack(zlib.crc32(head)), body, NUMBER.pack(zlib.crc32(body))))
+
+
+def decode_change(content: bytes, start: int, n_bits: int) -> tuple[Change, int] | None:
+    """Read a record.
+
+    Args:
+        content: of a log.
+        start: where the record begins.
+        n_bits: bits of a code.
+
+    Returns:
+        The change and where the next record begins; None if there is no whole, undamaged one.
+    """
+    end = record_end(content, start)
+    if end is None or end > len(content):
+        return None
+    body_start = start + HEAD.size + NUMBER.size
+    body = content[body_start : end - NUMBER.size]
+    if NUMBER.unpack_from(content, end - NUMBER.size)[0] != zlib.crc32(body):
+        return None
+    length = NUMBER.unpack_from(body)[0]
+    description = json.loads(body[NUMBER.size : NUMBER.size + length])
+    codes = np.frombuffer(body, np.uint8, offset=NUMBER.size + length)
+    version = HEAD.unpack_from(content, start)[2]
+    change = Change(
+        version,
+        Operation(description["op"]),
+        description["ids"],
+        codes.reshape(-1, code_width(n_bits)),
+        description["metadata"],
+    )
+    return change, end
+
+
+def record_end(content: bytes, start: int) -> int | None:
+    """Return where a record ends by its head, None if there is no head."""
+    if len(content) < start + HEAD.size + NUMBER.size:
+        return None
+    head = content[start : start + HEAD.size]
+    mark, length, _ = HEAD.unpack(head)
+    if mark != RECORD or NUMBER.unpack_from(content, start + HEAD.size)[0] != zlib.crc32(head):
+        return None
+    return int(start + HEAD.size + NUMBER.size + length + NUMBER.size)
+
+
+def header(uid: str) -> bytes:
+    """Return the header of an index's log."""
+    start = MAGIC + bytes.fromhex(uid)
+    return start + NUMBER.pack(zlib.crc32(start))
+
+
+def read_log(
+    path: Path, uid: str, n_bits: int, *, start: int = 0, version: int = 0
+) -> Iterator[tuple[Change, int]]:
+    """Yield the changes in a log.
+
+    Args:
+        path: of the log.
+        uid: of the index it must belong to.
+        n_bits: bits of a code.
+        start: where to begin; 0 is before the header, which is checked then.
+        version: of the index before the first change.
+
+    Yields:
+        A change, and where it ends.
+
+    Raises:
+        DamagedArtifactError: if it is missing, isn't this index's log, or is damaged before its
+            last record.
+        StorageError: if it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            content = file.read()
+    except FileNotFoundError as error:
+        raise DamagedArtifactError(f"{path} is missing; make the index again") from error
+    except OSError as error:
+        raise StorageError(f"can't read {path}: {error.strerror or error}") from error
+    place = 0
+    if not start:
+        if content[:HEADER_BYTES] != header(uid):
+            raise DamagedArtifactError(
+                f"{path} is damaged: it doesn't begin as this index's log; make the index again"
+            )
+        place = HEADER_BYTES
+    while (found := decode_change(content, place, n_bits)) is not None:
+        change, place = found
+        version += 1
+        if change.version != version:
+            raise DamagedArtifactError(
+                f"{path} is damaged: change {change.version} follows {version - 1}; "
+                "make the index again"
+            )
+        yield change, start + place
+    if has_record_after(content, place):
+        raise DamagedArtifactError(
+            f"{path} is damaged at byte {start + place}, before its last record: what follows "
+            "was acknowledged and can't be told; restore the file from a copy"
+        )
+
+
+def has_record_after(content: bytes, place: int) -> bool:
+    """Return whether the head of another record follows a place where none can be read."""
+    found = content.find(RECORD, place + 1)
+    while found >= 0:
+        if record_end(content, found) is not None:
+            return True
+        found = content.find(RECORD, found + 1)
+    return False
+
+
+class WriteLog:
+    """A log that is appended to; its owner holds the writer's lock.
+
+    Args:
+        path: of the log, which exists.
+        end: where the last whole record ends; what lies behind is cut off.
+
+    Raises:
+        StorageError: if it can't be written.
+    """
+
+    def __init__(self, path: Path, end: int) -> None:
+        self.path, self.end = path, end
+        self.is_broken = False
+        try:
+            self.file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            if os.fstat(self.file).st_size > end:
+                os.ftruncate(self.file, end)
+                os.fsync(self.file)
+        except OSError as error:
+            raise StorageError(f"can't write {path}: {error.strerror or error}") from error
+
+    @classmethod
+    def create(cls, path: Path, uid: str) -> Self:
+        """Make an empty log."""
+        write_bytes(path, header(uid))
+        return cls(path, HEADER_BYTES)
+
+    def append(self, change: Change) -> None:
+        """Append a change; it is on disk when this returns.
+
+        Raises:
+            StorageError: if the file system refuses; the log is then what it was before.
+        """
+        if self.is_broken:
+            raise StorageError(
+                f"{self.path} couldn't be mended after a failed write: close the index and open "
+                "it again; what was acknowledged is kept"
+            )
+        record = memoryview(encode_change(change))
+        try:
+            os.lseek(self.file, self.end, os.SEEK_SET)
+            written = 0
+            while written < len(record):
+                written += os.write(self.file, record[written:])
+            flush(self.file)
+        except BaseException as error:
+            self.take_back()
+            if not isinstance(error, OSError):
+                raise
+            raise StorageError(
+                f"can't write {self.path}: {error.strerror or error}; nothing was changed: free "
+                "some space and try again"
+            ) from error
+        self.end += len(record)
+
+    def take_back(self) -> None:
+        """Cut off what a failed append left."""
+        try:
+            os.ftruncate(self.file, self.end)
+            os.fsync(self.file)
+        except OSError:
+            self.is_broken = True
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
+
+
+def flush(file: int) -> None:
+    """Flush a file's content to disk, and its size, but not the times of its last use."""
+    getattr(os, "fdatasync", os.fsync)(file)

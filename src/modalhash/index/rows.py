@@ -1,0 +1,237 @@
+"""Rows in the order of insertion: segments that never change, and recent ones that grow.
+
+Both hand out what a search needs for their first `n` rows; rows are never changed or moved, so what
+was handed out stays right while more are added. Which rows are deleted is the snapshot's business.
+"""
+
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.codes import Codes, code_width
+from modalhash.index.base import IdArray, IdKind
+from modalhash.index.filters import And, Filter, IsNull, Leaf, Not, Or
+from modalhash.index.ids import IdColumn, IdLookup
+from modalhash.index.items import ItemStore
+from modalhash.index.searchers import NO_ROW, Allowed, Positions, Searcher
+
+__all__ = ["RecentRows", "RowSource", "Segment"]
+
+REMEMBERED_TESTS: Final = 32
+"""Tests of filters whose rows are kept, each source's last used."""
+FIRST_ROWS: Final = 64
+
+
+class RowSource(ABC):
+    """Rows with codes, ids and metadata.
+
+    Attributes:
+        items: the metadata.
+    """
+
+    items: ItemStore
+
+    def __init__(self) -> None:
+        self._tests: OrderedDict[str, tuple[int, Positions]] = OrderedDict()
+        self._testing = threading.Lock()
+
+    @abstractmethod
+    def codes(self, n: int) -> Codes:
+        """Return the codes of the first `n` rows, (n, p) uint8, contiguous."""
+
+    @abstractmethod
+    def searcher(self, n: int) -> Searcher:
+        """Return a searcher of the first `n` rows; `n` is positive."""
+
+    @abstractmethod
+    def take_ids(self, rows: Positions) -> IdArray:
+        """Return the ids of some rows, in the shape of `rows`."""
+
+    @abstractmethod
+    def find(self, wanted: IdColumn, n: int) -> Positions:
+        """Return the last row of each id among the first `n`, `NO_ROW` where there is none."""
+
+    def holds(self, tree: Filter, n: int) -> Allowed:
+        """Return for which of the first `n` rows a filter holds, (n,) bool."""
+        match tree:
+            case Not(term):
+                return ~self.holds(term, n)
+            case And(terms):
+                found = self.holds(terms[0], n)
+                for term in terms[1:]:
+                    found &= self.holds(term, n)
+                return found
+            case Or(terms):
+                found = self.holds(terms[0], n)
+                for term in terms[1:]:
+                    found |= self.holds(term, n)
+                return found
+        is_null = isinstance(tree, IsNull)
+        found = np.full(n, is_null)
+        found[self.tested(tree, n)] = not is_null
+        return found
+
+    def tested(self, leaf: Leaf, n: int) -> Positions:
+        """Return the rows that the store finds for a test, of those up to `n`.
+
+        What was found for fewer rows is kept, so that only those since then are read.
+        """
+        key = repr(leaf)  # tells 1 from True, which are equal
+        with self._testing:
+            done, rows = self._tests.pop(key, (0, np.empty(0, np.int64)))
+            if done < n:
+                rows = np.concatenate([rows, self.items.matching(leaf, done, n)])
+                done = n
+            self._tests[key] = done, rows
+            while len(self._tests) > REMEMBERED_TESTS:
+                self._tests.popitem(last=False)
+        return rows if done == n else rows[: np.searchsorted(rows, n)]
+
+
+class Segment(RowSource):
+    """Rows that never change, mapped from files or in memory.
+
+    Args:
+        codes: (m, p) uint8, contiguous.
+        ids: m ids.
+        lookup: of the ids.
+        items: metadata.
+        searcher: of the codes.
+        name: of its folder; "" in memory.
+    """
+
+    def __init__(
+        self,
+        codes: Codes,
+        ids: IdColumn,
+        lookup: IdLookup,
+        items: ItemStore,
+        searcher: Searcher,
+        *,
+        name: str = "",
+    ) -> None:
+        super().__init__()
+        self._codes, self.ids, self.lookup = codes, ids, lookup
+        self.items, self._searcher, self.name = items, searcher, name
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def codes(self, n: int) -> Codes:
+        """Return the codes; see `RowSource.codes`."""
+        return self._codes
+
+    def searcher(self, n: int) -> Searcher:
+        """Return the searcher; see `RowSource.searcher`."""
+        return self._searcher
+
+    def take_ids(self, rows: Positions) -> IdArray:
+        """Return the ids of some rows, in the shape of `rows`."""
+        return self.ids.take(rows)
+
+    def find(self, wanted: IdColumn, n: int) -> Positions:
+        """Return the row of each id; see `RowSource.find`."""
+        if wanted.kind != self.ids.kind:
+            return np.full(len(wanted), NO_ROW, np.int64)
+        return self.lookup.rows(self.ids, wanted)
+
+
+class RecentRows(RowSource):
+    """Rows that came since the last checkpoint, in memory; one thread at a time adds.
+
+    Args:
+        n_bits: bits of a code.
+        scan: what searches them.
+    """
+
+    def __init__(self, n_bits: int, scan: type[Searcher]) -> None:
+        super().__init__()
+        self.n_bits, self.scan, self.items = n_bits, scan, ItemStore.empty()
+        self._codes: Codes = np.empty((FIRST_ROWS, code_width(n_bits)), np.uint8)
+        self._ids: list[Any] = []
+        self._last: dict[Any, int] = {}
+        # The row before that had the same id, for those who look at fewer rows.
+        self._before: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def codes(self, n: int) -> Codes:
+        """Return the codes of the first `n` rows; see `RowSource.codes`."""
+        return self._codes[:n]
+
+    def searcher(self, n: int) -> Searcher:
+        """Return a scan of the first `n` rows; see `RowSource.searcher`."""
+        return self.scan.build(self.codes(n), self.n_bits, parameters={})
+
+    def take_ids(self, rows: Positions) -> IdArray:
+        """Return the ids of some rows, in the shape of `rows`."""
+        ids = [self._ids[row] for row in rows.ravel().tolist()]
+        if ids and not isinstance(ids[0], str):
+            return np.array(ids, np.int64).reshape(rows.shape)
+        taken = np.empty(len(ids), np.object_)
+        taken[:] = ids
+        return taken.reshape(rows.shape)
+
+    def find(self, wanted: IdColumn, n: int) -> Positions:
+        """Return the last row of each id among the first `n`; see `RowSource.find`."""
+        return np.fromiter(
+            (self.last_before(value, n) for value in wanted), np.int64, count=len(wanted)
+        )
+
+    def last_before(self, value: Any, n: int) -> int:
+        """Return the last row of an id among the first `n`, or `NO_ROW`."""
+        row = self._last.get(value, NO_ROW)
+        while row >= n:
+            row = self._before[row]
+        return row
+
+    def append(
+        self, ids: Sequence[Any], codes: Codes, documents: Sequence[str | None] | None
+    ) -> None:
+        """Add rows.
+
+        Raises:
+            StorageError: if the temporary database can't be written; nothing is added then.
+        """
+        first, end = len(self), len(self) + len(ids)
+        if end > len(self._codes):
+            grown = np.empty((max(end, 2 * len(self._codes)), self._codes.shape[1]), np.uint8)
+            grown[:first] = self._codes[:first]
+            self._codes = grown
+        self._codes[first:end] = codes
+        if documents is not None:
+            self.items.append(documented(first, ids, documents))
+        for row, value in enumerate(ids, first):
+            self._before.append(self._last.get(value, NO_ROW))
+            self._ids.append(value)
+            self._last[value] = row
+
+    def take_back(self, n: int) -> None:
+        """Remove the rows from `n` on, which nobody has been told of."""
+        for _ in range(len(self) - n):
+            value, before = self._ids.pop(), self._before.pop()
+            if before == NO_ROW:
+                del self._last[value]
+            else:
+                self._last[value] = before
+        self.items.take_back(n)
+
+
+def documented(
+    first: int, ids: Sequence[Any], documents: Sequence[str | None]
+) -> Iterator[tuple[int, Any, str]]:
+    """Yield number, id and metadata of the rows that have metadata."""
+    for row, (value, document) in enumerate(zip(ids, documents, strict=True), first):
+        if document is not None:
+            yield row, value, document
+
+
+def empty_ids(kind: IdKind | None) -> NDArray[Any]:
+    """Return an array of no ids of a kind."""
+    return np.empty(0, np.int64 if kind is IdKind.INTEGER else np.object_)

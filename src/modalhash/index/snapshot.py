@@ -1,0 +1,399 @@
+"""One state of an index: what a search sees from its beginning to its end.
+
+A snapshot is a row of views, one a segment and one of the recent rows. It never changes; a change
+of the index makes another one, which shares all that stayed as it was.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.codes import Codes, hamming_distances
+from modalhash.index.base import IdArray, IdKind
+from modalhash.index.filters import Filter
+from modalhash.index.ids import IdColumn
+from modalhash.index.rows import RowSource, empty_ids
+from modalhash.index.searchers import (
+    NO_ROW,
+    Allowed,
+    Neighbours,
+    Positions,
+    RaggedNeighbours,
+    Searcher,
+)
+
+__all__ = ["Selection", "Snapshot", "View"]
+
+GATHERED_SHARE: Final = 0.2
+"""Up to this share of its rows, an approximate searcher is passed over and the rows scanned."""
+REMEMBERED_SELECTIONS: Final = 8
+SCANS: Final = frozenset({"exact", "flat"})
+SPARE_ROWS: Final = 8
+"""So many more rows are asked for where some are deleted."""
+BLOCK_DISTANCES: Final = 1 << 22
+
+DeadRows = NDArray[np.uint8]
+"""Packed bits, one a row, from the low end; set where the row is deleted."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows of a view that count.
+
+    Attributes:
+        rows: (r,) int64, ascending.
+        codes: (r, p) uint8 of these rows, if they are to be scanned.
+        allowed: (n,) bool, if the searcher is to be asked.
+    """
+
+    rows: Positions
+    codes: Codes | None
+    allowed: Allowed | None
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The first rows of a source without those deleted.
+
+    Attributes:
+        source: of the rows.
+        n_rows: how many of them.
+        scan: what scans rows that were picked out.
+        n_bits: bits of a code.
+        dead: packed bits of deleted rows; None if there are none.
+        n_dead: how many are deleted.
+    """
+
+    source: RowSource
+    n_rows: int
+    scan: type[Searcher]
+    n_bits: int
+    dead: DeadRows | None = None
+    n_dead: int = 0
+    _selections: OrderedDict[str, Selection] = field(default_factory=OrderedDict)
+    _selecting: threading.Lock = field(default_factory=threading.Lock)
+
+    def __len__(self) -> int:
+        return self.n_rows - self.n_dead
+
+    @property
+    def codes(self) -> Codes:
+        """The codes of all its rows, deleted ones too."""
+        return self.source.codes(self.n_rows)
+
+    def is_dead(self, rows: Positions) -> Allowed:
+        """Return which rows are deleted, in the shape of `rows`."""
+        if self.dead is None:
+            return np.zeros(rows.shape, np.bool_)
+        bits: NDArray[np.uint8] = self.dead[rows >> 3] >> (rows & 7).astype(np.uint8)
+        return (bits & 1).astype(np.bool_)
+
+    def alive(self) -> Allowed:
+        """Return which rows are there, (n,) bool."""
+        if self.dead is None:
+            return np.ones(self.n_rows, np.bool_)
+        bits = np.unpackbits(self.dead, count=self.n_rows, bitorder="little")
+        return np.asarray(bits == 0)
+
+    def alive_rows(self) -> Positions:
+        """Return the rows that are there, ascending."""
+        return np.flatnonzero(self.alive())
+
+    def without(self, rows: Positions) -> "View":
+        """Return the view without some rows, which are there and distinct."""
+        if not len(rows):
+            return self
+        dead = np.zeros(-(-self.n_rows // 8), np.uint8)
+        if self.dead is not None:
+            dead[: len(self.dead)] = self.dead
+        np.bitwise_or.at(dead, rows >> 3, np.left_shift(1, rows & 7).astype(np.uint8))
+        return View(self.source, self.n_rows, self.scan, self.n_bits, dead, self.n_dead + len(rows))
+
+    def extended(self, n_rows: int) -> "View":
+        """Return the view of more rows of its source."""
+        dead = self.dead
+        if dead is not None:
+            dead = np.pad(dead, (0, -(-n_rows // 8) - len(dead)))
+        return View(self.source, n_rows, self.scan, self.n_bits, dead, self.n_dead)
+
+    def find(self, wanted: IdColumn) -> Positions:
+        """Return the row of each id that is there, `NO_ROW` otherwise."""
+        rows = self.source.find(wanted, self.n_rows)
+        found = np.flatnonzero(rows != NO_ROW)
+        rows[found[self.is_dead(rows[found])]] = NO_ROW
+        return rows
+
+    def scanner(self, codes: Codes) -> Searcher:
+        """Return a scan of some codes, one at least."""
+        return self.scan.build(codes, self.n_bits, parameters={})
+
+    def selection(self, where: Filter | None) -> Selection:
+        """Return the rows that are there and pass a filter; the last ones are kept."""
+        key = repr(where)
+        with self._selecting:
+            found = self._selections.pop(key, None) or self._select(where)
+            self._selections[key] = found
+            while len(self._selections) > REMEMBERED_SELECTIONS:
+                self._selections.popitem(last=False)
+        return found
+
+    def _select(self, where: Filter | None) -> Selection:
+        """Find the rows that are there and pass a filter."""
+        allowed = self.alive()
+        if where is not None:
+            allowed &= self.source.holds(where, self.n_rows)
+        rows = np.flatnonzero(allowed)
+        few = GATHERED_SHARE * self.n_rows
+        if len(rows) <= few or is_plain_scan(self.source.searcher(self.n_rows)):
+            return Selection(rows, np.ascontiguousarray(self.codes[rows]), None)
+        return Selection(rows, None, allowed)
+
+    def nearest(self, query_codes: Codes, top_k: int, selection: Selection | None) -> Neighbours:
+        """Find the `top_k` nearest rows; at least so many are there and selected."""
+        if selection is None:
+            return self._nearest_alive(query_codes, top_k)
+        if selection.codes is not None:
+            found = self.scanner(selection.codes).nearest(query_codes, top_k)
+            return Neighbours(selection.rows[found.positions], found.distances)
+        searcher = self.source.searcher(self.n_rows)
+        found = searcher.nearest(query_codes, top_k, allowed=selection.allowed)
+        return self._completed(query_codes, found, selection.allowed)
+
+    def _nearest_alive(self, query_codes: Codes, top_k: int) -> Neighbours:
+        """Find the nearest rows that are there, asking for more where some are deleted."""
+        searcher = self.source.searcher(self.n_rows)
+        if not self.n_dead:
+            return self._completed(query_codes, searcher.nearest(query_codes, top_k), None)
+        fetched = SPARE_ROWS + top_k * self.n_rows // len(self) * 5 // 4
+        while fetched <= self.n_rows // 4:
+            found = searcher.nearest(query_codes, fetched)
+            is_there = found.positions != NO_ROW
+            is_there &= ~self.is_dead(np.where(is_there, found.positions, 0))
+            if (is_there.sum(axis=1) >= top_k).all():
+                order = np.argsort(~is_there, axis=1, kind="stable")[:, :top_k]
+                return Neighbours(
+                    np.take_along_axis(found.positions, order, axis=1),
+                    np.take_along_axis(found.distances, order, axis=1),
+                )
+            fetched *= 4
+        return self.nearest(query_codes, top_k, self.selection(None))
+
+    def _completed(
+        self, query_codes: Codes, found: Neighbours, allowed: Allowed | None
+    ) -> Neighbours:
+        """Scan for the queries for which an approximate searcher found too few rows."""
+        is_short = found.positions[:, -1] == NO_ROW
+        if not is_short.any():
+            return found
+        positions, distances = found.positions.copy(), found.distances.copy()
+        scanned = self.scanner(self.codes).nearest(
+            np.ascontiguousarray(query_codes[is_short]), positions.shape[1], allowed=allowed
+        )
+        positions[is_short], distances[is_short] = scanned.positions, scanned.distances
+        return Neighbours(positions, distances)
+
+    def within(
+        self, query_codes: Codes, radius: int, selection: Selection | None
+    ) -> RaggedNeighbours:
+        """Find the rows within a radius that are there and selected."""
+        if selection is not None and selection.codes is not None:
+            if not len(selection.rows):
+                return no_rows(len(query_codes))
+            found = self.scanner(selection.codes).within(query_codes, radius)
+            return RaggedNeighbours(found.starts, selection.rows[found.positions], found.distances)
+        searcher = self.source.searcher(self.n_rows)
+        if selection is not None:
+            return searcher.within(query_codes, radius, allowed=selection.allowed)
+        found = searcher.within(query_codes, radius)
+        if not self.n_dead:
+            return found
+        is_there = ~self.is_dead(found.positions)
+        starts = np.concatenate([[0], np.cumsum(is_there)])[found.starts].astype(np.int64)
+        return RaggedNeighbours(starts, found.positions[is_there], found.distances[is_there])
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """All items of an index at one moment.
+
+    Attributes:
+        views: of the segments in order, last that of the recent rows.
+        version: number of changes that led here.
+        n_bits: bits of a code.
+        id_kind: what the ids are; None until the first item was added.
+    """
+
+    views: tuple[View, ...]
+    version: int
+    n_bits: int
+    id_kind: IdKind | None
+
+    def __len__(self) -> int:
+        return sum(len(view) for view in self.views)
+
+    def starts(self) -> NDArray[np.int64]:
+        """Return where each view's rows begin in the whole, (views + 1,)."""
+        return np.cumsum([0, *(view.n_rows for view in self.views)])
+
+    def filled(self, where: Filter | None) -> Iterator[tuple[int, View, Selection | None, int]]:
+        """Yield each view that has rows that count: its start, itself, they, their number."""
+        start = 0
+        for view in self.views:
+            selection = None if where is None else view.selection(where)
+            count = len(view) if selection is None else len(selection.rows)
+            if count:
+                yield start, view, selection, count
+            start += view.n_rows
+
+    def nearest(self, query_codes: Codes, k: int, where: Filter | None) -> Neighbours:
+        """Find the k nearest items of each query, in positions of the whole.
+
+        Returns:
+            (q, min(k, number of items that count)) by distance, then by insertion.
+        """
+        filled = list(self.filled(where))
+        n_queries = len(query_codes)
+        top_k = min(k, sum(count for *_, count in filled))
+        if not top_k or not n_queries:
+            nothing = np.empty((n_queries, top_k), np.int64)
+            return Neighbours(nothing, nothing.astype(np.int32))
+        found = [
+            (start, view.nearest(query_codes, min(top_k, count), selection))
+            for start, view, selection, count in filled
+        ]
+        if len(found) == 1:
+            start, one = found[0]
+            return Neighbours(one.positions + start, one.distances) if start else one
+        # One number that orders by distance, then by insertion; no two are equal.
+        total = np.int64(self.starts()[-1])
+        keys = np.concatenate(
+            [one.distances * total + one.positions + start for start, one in found], axis=1
+        )
+        if keys.shape[1] > top_k:
+            keys = np.partition(keys, top_k - 1, axis=1)[:, :top_k]
+        keys.sort(axis=1)
+        return Neighbours(keys % total, (keys // total).astype(np.int32))
+
+    def within(self, query_codes: Codes, radius: int, where: Filter | None) -> RaggedNeighbours:
+        """Find all items within a radius of each query, in positions of the whole."""
+        found = [
+            (start, view.within(query_codes, min(radius, self.n_bits), selection))
+            for start, view, selection, _ in self.filled(where)
+            if len(query_codes)
+        ]
+        if not found:
+            return no_rows(len(query_codes))
+        if len(found) == 1:
+            start, one = found[0]
+            return RaggedNeighbours(one.starts, one.positions + start, one.distances)
+        queries = np.concatenate(
+            [np.repeat(np.arange(len(query_codes)), np.diff(one.starts)) for _, one in found]
+        )
+        positions = np.concatenate([one.positions + start for start, one in found])
+        distances = np.concatenate([one.distances for _, one in found])
+        order = np.lexsort((positions, distances, queries))
+        counts = np.bincount(queries, minlength=len(query_codes))
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return RaggedNeighbours(starts, positions[order], distances[order])
+
+    def histogram(self, query_codes: Codes, where: Filter | None) -> NDArray[np.int64]:
+        """Count the items at each distance, (q, n_bits + 1) int64."""
+        n_queries, n_distances = len(query_codes), self.n_bits + 1
+        counts = np.zeros((n_queries, n_distances), np.int64)
+        if not n_queries:
+            return counts
+        offsets = np.arange(n_queries)[:, None] * n_distances
+        for _, view, selection, _ in self.filled(where):
+            alive = view.selection(None) if selection is None and view.n_dead else selection
+            codes, rows = view.codes, None if alive is None else alive.rows
+            step = max(1, BLOCK_DISTANCES // n_queries)
+            for start in range(0, len(codes) if rows is None else len(rows), step):
+                span = slice(start, start + step)
+                block = codes[span] if rows is None else codes[rows[span]]
+                keys = hamming_distances(query_codes, block) + offsets
+                found = np.bincount(keys.ravel(), minlength=counts.size)
+                counts += found.reshape(counts.shape)
+        return counts
+
+    def select(self, where: Filter) -> Positions:
+        """Return the positions of all items that pass a filter, ascending."""
+        found = [view.selection(where).rows + start for start, view, *_ in self.filled(where)]
+        return np.concatenate([np.empty(0, np.int64), *found])
+
+    def find(self, wanted: IdColumn) -> Positions:
+        """Return the position of each id, `NO_ROW` where there is no such item."""
+        found = np.full(len(wanted), NO_ROW, np.int64)
+        for start, view in zip(self.starts().tolist(), self.views, strict=False):
+            rows = view.find(wanted)
+            is_found = rows != NO_ROW
+            found[is_found] = rows[is_found] + start
+        return found
+
+    def all_positions(self) -> Positions:
+        """Return the positions of all items in the order of insertion."""
+        starts = self.starts().tolist()
+        return np.concatenate(
+            [
+                np.empty(0, np.int64),
+                *(
+                    view.alive_rows() + start
+                    for start, view in zip(starts, self.views, strict=False)
+                ),
+            ]
+        )
+
+    def split(self, positions: Positions) -> Iterator[tuple[View, NDArray[np.bool_], Positions]]:
+        """Yield each view that has some of the positions, which of them, and its rows."""
+        starts = self.starts()
+        owners = np.searchsorted(starts, positions, side="right") - 1
+        for number, view in enumerate(self.views):
+            is_own = owners == number
+            if is_own.any():
+                yield view, is_own, positions[is_own] - starts[number]
+
+    def take_ids(self, positions: Positions) -> IdArray:
+        """Return the ids at some positions, in the shape of `positions`."""
+        filled = [view for view in self.views if view.n_rows]
+        if len(filled) == 1 and filled[0] is self.views[0] and positions.size:
+            return filled[0].source.take_ids(positions)
+        ids = np.empty(positions.shape, empty_ids(self.id_kind).dtype)
+        for view, is_own, rows in self.split(positions):
+            ids[is_own] = view.source.take_ids(rows)
+        return ids
+
+    def take_codes(self, positions: Positions) -> Codes:
+        """Return the codes at some positions, (n, p) uint8, a copy."""
+        codes = np.empty((len(positions), self.views[0].codes.shape[1]), np.uint8)
+        for view, is_own, rows in self.split(positions):
+            codes[is_own] = view.codes[rows]
+        return codes
+
+    def take_metadata(self, positions: Positions) -> list[dict[str, Any]]:
+        """Return the metadata at some positions, (n,)."""
+        found: list[dict[str, Any]] = [{}] * len(positions)
+        for view, is_own, rows in self.split(positions):
+            documents = view.source.items.metadata(rows.tolist())
+            for place, document in zip(np.flatnonzero(is_own).tolist(), documents, strict=True):
+                found[place] = document
+        return found
+
+    def changed(self, views: Sequence[View], *, id_kind: IdKind | None = None) -> "Snapshot":
+        """Return the next snapshot."""
+        kind = self.id_kind or id_kind
+        return Snapshot(tuple(views), self.version + 1, self.n_bits, kind)
+
+
+def is_plain_scan(searcher: Searcher) -> bool:
+    """Return whether a searcher compares each code, so that leaving some out first is quicker."""
+    return searcher.kind in SCANS and not searcher.parameters
+
+
+def no_rows(n_queries: int) -> RaggedNeighbours:
+    """Return that nothing was found."""
+    nothing = np.empty(0, np.int64)
+    return RaggedNeighbours(np.zeros(n_queries + 1, np.int64), nothing, nothing.astype(np.int32))
