@@ -12,20 +12,23 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from modalhash.errors import SettingError
-from modalhash.layers import GraphConvolution, MlpHead, ModalityFeatures
+from modalhash.layers import (
+    Attention,
+    AttentionMatrix,
+    GraphConvolution,
+    MlpHead,
+    ModalityFeatures,
+    PairMatrix,
+    PositionMatrix,
+)
 from modalhash.losses import CrossSimilarity, Enhancement
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
 from modalhash.methods.cagan import (
-    Attention,
-    AttentionMatrix,
     Cagan,
     CaganSettings,
     Distillation,
     GraphBranch,
-    PairMatrix,
-    PositionMatrix,
     TextSimilarity,
-    adapted_edges,
     distillation_loss,
     text_similarities,
 )
@@ -302,54 +305,10 @@ def test_distillation_by_hand() -> None:
         assert_close(found, torch.tensor(expected), rtol=1e-6, atol=0)
 
 
-def test_adapted_edges_by_hand() -> None:
-    target = torch.tensor([[1.0, -1.0], [0.5, 1.0]])
-    learned = torch.tensor([[2.0, 4.0], [0.0, -2.0]])
-    for rule, added in (
-        (Attention.ADDITIVE, learned),
-        (Attention.HADAMARD, torch.tensor([[2.0, -4.0], [0.0, -2.0]])),
-        (Attention.MATMUL, torch.tensor([[2 * 1 + 4 * 0.5, 2 * -1 + 4 * 1], [-2 * 0.5, -2.0]])),
-    ):
-        found = adapted_edges(target, learned, rule, 0.5)
-        assert_close(found, target + 0.5 * added, rtol=1e-6, atol=0)
-
-
 @pytest.mark.parametrize("rule", TextSimilarity)
 def test_a_text_without_words_is_like_itself(rule: TextSimilarity) -> None:
     found = text_similarities(torch.tensor([[0.0, 0.0], [3.0, 4.0]]), rule)
     assert_close(found, torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("n", [1, 3, 7])
-def test_the_matrix_of_pairs_fits_any_batch_and_follows_its_items(n: int) -> None:
-    torch.manual_seed(0)
-    matrix = PairMatrix(4, 16).double()
-    rows = made_batch(n).image.pooled
-    found = matrix(rows)
-    assert found.shape == (n, n)
-    assert float(found.detach().abs().max()) <= 1
-    order = torch.randperm(n)
-    assert_close(matrix(rows[order]), found[order][:, order], rtol=0, atol=1e-12)
-
-
-def test_the_matrix_of_pairs_starts_with_the_spread_of_the_released_one() -> None:
-    torch.manual_seed(0)
-    pairs = PairMatrix(512, 16)(torch.randn(200, 512)).detach()
-    positions = PositionMatrix(32).weight.detach()
-    assert abs(float(pairs.std()) - 0.25) < 0.02
-    assert abs(float(positions.std()) - 0.25) < 0.02
-    assert float(positions.abs().max()) <= math.sqrt(6 / 32)
-
-
-def test_the_matrix_of_places_gives_smaller_batches_its_leading_block() -> None:
-    matrix = PositionMatrix(3)
-    assert torch.equal(matrix(torch.zeros(2, 4)), matrix.weight[:2, :2])
-    message = (
-        "a batch has 4 pairs, but attention_matrix=positions was made for at most 3: train with "
-        "that batch_size, or set attention_matrix=pairs"
-    )
-    with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
-        matrix(torch.zeros(4, 4))
 
 
 def test_the_order_of_the_batch_changes_nothing() -> None:

@@ -1,5 +1,12 @@
 """Network parts that two methods or more share."""
 
+from modalhash.layers.adapted_edges import (
+    Attention,
+    AttentionMatrix,
+    PairMatrix,
+    PositionMatrix,
+    adapted_edges,
+)
 from modalhash.layers.canonical_correlation import CanonicalMaps, canonical_maps
 from modalhash.layers.feature_scaling import FeatureScaling, ScalingRule
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
@@ -11,6 +18,8 @@ from modalhash.layers.token_trunk import TokenTrunk, TrunkHead, TrunkKind, trunk
 
 __all__ = [
     "AssignNorm",
+    "Attention",
+    "AttentionMatrix",
     "CanonicalMaps",
     "FeatureScaling",
     "GeluHead",
@@ -22,12 +31,15 @@ __all__ = [
     "LocalEmbeddings",
     "MlpHead",
     "ModalityFeatures",
+    "PairMatrix",
+    "PositionMatrix",
     "ProjectionNorm",
     "ScalingRule",
     "TokenReduction",
     "TokenTrunk",
     "TrunkHead",
     "TrunkKind",
+    "adapted_edges",
     "build_head",
     "canonical_maps",
     "grid_pooling",

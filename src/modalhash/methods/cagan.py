@@ -48,13 +48,21 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from modalhash.errors import SettingError
-from modalhash.layers import GraphNetwork, MlpHead, row_normalised
+from modalhash.layers import (
+    Attention,
+    AttentionMatrix,
+    GraphNetwork,
+    MlpHead,
+    PairMatrix,
+    PositionMatrix,
+    adapted_edges,
+    row_normalised,
+)
 from modalhash.losses import (
     CrossSimilarity,
     Enhancement,
     binary_similarities,
     continuation_factor,
-    cosine_similarities,
     cross_gap,
     distribution_weighted,
     fused_affinity,
@@ -77,16 +85,11 @@ from modalhash.methods.base import (
 )
 
 __all__ = [
-    "Attention",
-    "AttentionMatrix",
     "Cagan",
     "CaganSettings",
     "Distillation",
     "GraphBranch",
-    "PairMatrix",
-    "PositionMatrix",
     "TextSimilarity",
-    "adapted_edges",
     "distillation_loss",
     "text_similarities",
 ]
@@ -101,21 +104,6 @@ class TextSimilarity(StrEnum):
 
     BINARY = "binary"
     LINEAR = "linear"
-
-
-class Attention(StrEnum):
-    """How the learned matrix meets the target: added to it (code), or times it first (figure)."""
-
-    ADDITIVE = "additive"
-    HADAMARD = "hadamard"
-    MATMUL = "matmul"
-
-
-class AttentionMatrix(StrEnum):
-    """What the learned matrix is indexed by: pairs of items, or places in the batch (code)."""
-
-    PAIRS = "pairs"
-    POSITIONS = "positions"
 
 
 class Distillation(StrEnum):
@@ -225,17 +213,6 @@ def text_similarities(features: Tensor, rule: TextSimilarity) -> Tensor:
     return rescaled_cosines(features).fill_diagonal_(1)
 
 
-def adapted_edges(target: Tensor, learned: Tensor, rule: Attention, weight: float) -> Tensor:
-    """Return (n, n) edges: the target plus a weighted learned matrix, times the target or not."""
-    match rule:
-        case Attention.ADDITIVE:
-            return target + weight * learned
-        case Attention.HADAMARD:
-            return target + weight * (learned * target)
-        case Attention.MATMUL:
-            return target + weight * (learned @ target)
-
-
 def distillation_loss(
     image_graph: Tensor,
     text_graph: Tensor,
@@ -270,50 +247,6 @@ def distillation_loss(
     }[rule]
     gaps = [similarity_gap(teacher, pupil, target) for teacher, pupil in pairs]
     return torch.stack(gaps).sum()
-
-
-class PairMatrix(nn.Module):
-    """W[i, j] = cosine between a projection of item i and another one of item j.
-
-    Args:
-        width: d.
-        rank: of the projections; entries start with a deviation of 1 / sqrt(rank).
-    """
-
-    def __init__(self, width: int, rank: int) -> None:
-        super().__init__()
-        self.left, self.right = (nn.Linear(width, rank, bias=False) for _ in range(2))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return (n, n) of (n, d) features, in [-1, 1]."""
-        return cosine_similarities(self.left(features), self.right(features))
-
-
-class PositionMatrix(nn.Module):
-    """W[i, j] is learned for place i and place j of a batch, whichever items stand there.
-
-    Args:
-        size: places, the largest batch there may be.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(size, size))
-        nn.init.kaiming_uniform_(self.weight)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the leading (n, n) block for (n, d) features.
-
-        Raises:
-            SettingError: if there are more items than places.
-        """
-        n, size = len(features), len(self.weight)
-        if n > size:
-            raise SettingError(
-                f"a batch has {n} pairs, but attention_matrix=positions was made for at most "
-                f"{size}: train with that batch_size, or set attention_matrix=pairs"
-            )
-        return self.weight[:n, :n]
 
 
 class GraphBranch(nn.Module):

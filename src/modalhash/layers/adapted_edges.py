@@ -1,0 +1,82 @@
+"""Learned matrices that adapt the edges among the items of a batch."""
+
+from enum import StrEnum
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from modalhash.errors import SettingError
+
+__all__ = ["Attention", "AttentionMatrix", "PairMatrix", "PositionMatrix", "adapted_edges"]
+
+
+class Attention(StrEnum):
+    """How the learned matrix meets the target: added to it (code), or times it first (figure)."""
+
+    ADDITIVE = "additive"
+    HADAMARD = "hadamard"
+    MATMUL = "matmul"
+
+
+class AttentionMatrix(StrEnum):
+    """What the learned matrix is indexed by: pairs of items, or places in the batch (code)."""
+
+    PAIRS = "pairs"
+    POSITIONS = "positions"
+
+
+def adapted_edges(target: Tensor, learned: Tensor, rule: Attention, weight: float) -> Tensor:
+    """Return (n, n) edges: the target plus a weighted learned matrix, times the target or not."""
+    match rule:
+        case Attention.ADDITIVE:
+            return target + weight * learned
+        case Attention.HADAMARD:
+            return target + weight * (learned * target)
+        case Attention.MATMUL:
+            return target + weight * (learned @ target)
+
+
+class PairMatrix(nn.Module):
+    """W[i, j] = cosine between a projection of item i and another one of item j.
+
+    Args:
+        width: d.
+        rank: of the projections; entries start with a deviation of 1 / sqrt(rank).
+    """
+
+    def __init__(self, width: int, rank: int) -> None:
+        super().__init__()
+        self.left, self.right = (nn.Linear(width, rank, bias=False) for _ in range(2))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (n, n) of (n, d) features, in [-1, 1]."""
+        left = normalize(self.left(features), dim=1)
+        return left @ normalize(self.right(features), dim=1).T
+
+
+class PositionMatrix(nn.Module):
+    """W[i, j] is learned for place i and place j of a batch, whichever items stand there.
+
+    Args:
+        size: places, the largest batch there may be.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size, size))
+        nn.init.kaiming_uniform_(self.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the leading (n, n) block for (n, d) features.
+
+        Raises:
+            SettingError: if there are more items than places.
+        """
+        n, size = len(features), len(self.weight)
+        if n > size:
+            raise SettingError(
+                f"a batch has {n} pairs, but attention_matrix=positions was made for at most "
+                f"{size}: train with that batch_size, or set attention_matrix=pairs"
+            )
+        return self.weight[:n, :n]
