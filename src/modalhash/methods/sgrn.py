@@ -37,6 +37,7 @@ weights of `intra` and `consistency`, the scope `train_set`. Nothing here reprod
 results.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -88,8 +89,9 @@ __all__ = [
     "pair_loss",
 ]
 
+logger = logging.getLogger(__name__)
 LARGEST_GRAPH_BYTES = 2**29
-"""Most memory of the two graphs of a training set; while they are made, some five times that."""
+"""Most memory of the two graphs of a training set; while they are made, some four times that."""
 READ_BATCH = 1024
 MODALITIES = ("image", "text")
 Graphs = tuple[Tensor, Tensor, Tensor]
@@ -353,9 +355,10 @@ class Sgrn(GradientMethod):
 
     def before_training(self, heads: Heads, view: TrainingView) -> None:
         """Make the graphs of all pairs, where that is the scope, from first captions."""
-        settings = self.settings
+        settings, n_neighbours = self.settings, self.n_neighbours(view.n_pairs)
         if settings.graph_scope is GraphScope.BATCH:
             return
+        logger.info("relating %d pairs to %d neighbours each", view.n_pairs, n_neighbours)
         batches = [
             (batch.image.pooled, batch.text.pooled) for batch in view.batches(READ_BATCH)
         ]  # fmt: skip
@@ -363,7 +366,7 @@ class Sgrn(GradientMethod):
             buffers_of(heads, modality).fill(
                 neighbour_graph(
                     torch.cat(features),
-                    self.n_neighbours(view.n_pairs),
+                    n_neighbours,
                     rule=settings.filter_rule,
                     contrast=settings.similarity_contrast,
                     deviation_factor=settings.deviation_factor,
