@@ -161,7 +161,7 @@ def contrast(
     # Exponentials relative to the row's largest, so that none overflows.
     largest = torch.maximum(positive, others.amax(dim=1)).detach()
     partner, summed = (positive - largest).exp(), (others - largest[:, None]).exp().sum(dim=1)
-    n_negatives = is_negative.sum(dim=1)
+    n_negatives = is_negative.sum(dim=1).to(scores.dtype)
     debiased = (summed - positive_prior * n_negatives * partner) / (1 - positive_prior)
     floor = n_negatives * (-1 / temperature - largest).exp()
     return ((partner + torch.maximum(debiased, floor)).log() + largest - positive).mean()
