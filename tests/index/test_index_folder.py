@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from modalhash.errors import (
     NewerFormatError,
     StorageError,
 )
-from modalhash.files import sha256_of_file, write_array, write_json
-from modalhash.index import HashIndex, build_index, folder, open_index, verify_index
-from modalhash.index.exact import ExactIndex
-from modalhash.index.folder import checksum, newest_generation, read_manifest
+from modalhash.files import sealed, sha256_of_file, write_json
+from modalhash.index import build_index, folder, open_index, verify_index
+from modalhash.index.embedded import EmbeddedIndex
+from modalhash.index.folder import newest_generation, read_manifest
 
 
-def index_of(n: int) -> HashIndex:
+def index_of(n: int) -> EmbeddedIndex:
     codes = np.arange(n, dtype=np.uint8).reshape(n, 1)
     return build_index(
         [f"item {row}" for row in range(n)], codes, 8, kind="exact", model_fingerprint="abc"
@@ -32,31 +33,54 @@ def index_of(n: int) -> HashIndex:
 def rewrite_manifest(place: Path, **changes: Any) -> None:
     """Change a manifest and give it the checksum of what it says now."""
     document = json.loads((place / "manifest.json").read_text()) | changes
-    del document["checksum"]
-    write_json(place / "manifest.json", document | {"checksum": checksum(document)})
+    write_json(place / "manifest.json", sealed(document))
+
+
+def files_of(place: Path) -> dict[str, bytes]:
+    """Return the content of all files but the lock's."""
+    return {
+        str(path.relative_to(place)): path.read_bytes()
+        for path in place.rglob("*")
+        if path.is_file() and path.name != "writer.lock"
+    }
 
 
 def test_the_manifest_says_what_the_folder_holds(tmp_path: Path) -> None:
     index_of(3).save(tmp_path)
     document = json.loads((tmp_path / "manifest.json").read_text())
-    assert {name: document[name] for name in document if name not in ("files", "checksum")} == {
-        "format": 1,
+    assert {
+        name: document[name] for name in document if name not in ("segments", "checksum", "uid")
+    } == {
+        "format": 2,
         "artifact": "modalhash index",
         "modalhash": document["modalhash"],
         "bit_order": "little",
         "kind": "exact",
+        "parameters": {},
         "generation": 1,
+        "version": 1,
         "n_bits": 8,
         "n_items": 3,
         "id_kind": "text",
         "model_fingerprint": "abc",
+        "dead": None,
+        "log": "log.000001",
     }
-    assert sorted(document["files"]) == ["codes", "id_ends", "id_text", "items", "numbers"]
-    for part, record in document["files"].items():
-        assert record["name"] == f"{part}.000001.{'sqlite' if part == 'items' else 'npy'}"
-        assert record["n_bytes"] == (tmp_path / record["name"]).stat().st_size
-        assert record["sha256"] == sha256_of_file(tmp_path / record["name"])
-    assert np.load(tmp_path / "codes.000001.npy").tolist() == [[0], [1], [2]]
+    (segment,) = document["segments"]
+    assert (segment["name"], segment["n_rows"], segment["n_dead"]) == ("000001", 3, 0)
+    assert sorted(record["name"] for record in segment["files"]) == [
+        "codes.npy",
+        "id_ends.npy",
+        "id_keys.npy",
+        "id_order.npy",
+        "id_text.npy",
+        "items.sqlite",
+    ]
+    for record in segment["files"]:
+        path = tmp_path / "000001" / record["name"]
+        assert record["n_bytes"] == path.stat().st_size
+        assert record["sha256"] == sha256_of_file(path)
+    assert np.load(tmp_path / "000001" / "codes.npy").tolist() == [[0], [1], [2]]
 
 
 def test_each_save_makes_a_generation_and_removes_the_last(tmp_path: Path) -> None:
@@ -64,17 +88,15 @@ def test_each_save_makes_a_generation_and_removes_the_last(tmp_path: Path) -> No
         index_of(n).save(tmp_path)
     assert read_manifest(tmp_path).generation == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "codes.000003.npy",
-        "id_ends.000003.npy",
-        "id_text.000003.npy",
-        "items.000003.sqlite",
+        "000003",
+        "log.000003",
         "manifest.json",
-        "numbers.000003.npy",
+        "writer.lock",
     ]
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
-    others = ["README.md", "codes.npy", ".hidden", "codes.12.npy"]
+    others = ["README.md", "codes.npy", ".hidden", "dead.12.npy", "123"]
     for name in others:
         (tmp_path / name).write_text("mine")
     index_of(2).save(tmp_path)
@@ -84,13 +106,14 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
 
 def test_leftovers_of_a_killed_save_are_never_overwritten_and_go(tmp_path: Path) -> None:
     index_of(2).save(tmp_path)
-    leftovers = ["codes.000007.npy", ".items.000007.sqlite.ab1_c.part", ".manifest.json.x.part"]
+    leftovers = ["dead.000007.npy", ".log.000007.ab1_c.part", ".manifest.json.x.part"]
     for name in leftovers:
         (tmp_path / name).write_text("half")
+    (tmp_path / "000006").mkdir()
     assert newest_generation(tmp_path) == 7
     index_of(3).save(tmp_path)
     assert read_manifest(tmp_path).generation == 8
-    assert not any((tmp_path / name).exists() for name in leftovers)
+    assert not any((tmp_path / name).exists() for name in [*leftovers, "000006"])
     assert len(open_index(tmp_path)) == 3
 
 
@@ -121,30 +144,37 @@ def test_no_folder_is_no_index(tmp_path: Path) -> None:
         open_index(missing)
 
 
-@pytest.mark.parametrize("n_calls", range(5))
+@pytest.mark.parametrize("n_calls", range(8))
 def test_a_full_disk_at_any_file_keeps_the_old_state(
     n_calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """4 arrays, then the manifest."""
+    """Codes, 4 arrays of ids, the database, the log, the manifest."""
     index_of(2).save(tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    count = 0
+    before, calls = files_of(tmp_path), 0
 
-    def failing(write: Callable[[Path, Any], None]) -> Callable[[Path, Any], None]:
-        def run(path: Path, content: Any) -> None:
-            nonlocal count
-            count += 1
-            if count > n_calls:
-                raise StorageError(f"can't write {path}: No space left on device")
-            write(path, content)
+    def failing(write: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls > n_calls:
+                raise StorageError("No space left on device")
+            return write(*arguments)
 
         return run
 
-    monkeypatch.setattr(folder, "write_array", failing(write_array))
-    monkeypatch.setattr(folder, "write_json", failing(write_json))
+    for module, name in (
+        ("segments", "write_codes"),
+        ("segments", "write_array"),
+        ("segments", "write_items"),
+        ("log", "write_bytes"),
+        ("folder", "write_json"),
+    ):
+        place = import_module(f"modalhash.index.{module}")
+        monkeypatch.setattr(place, name, failing(getattr(place, name)))
     with pytest.raises(StorageError, match=re.escape("No space left on device")):
         index_of(3).save(tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert calls == n_calls + 1
+    assert files_of(tmp_path) == before
     monkeypatch.undo()
     index_of(3).save(tmp_path)
     assert len(open_index(tmp_path)) == 3
@@ -159,7 +189,7 @@ def test_a_first_save_that_fails_leaves_nothing(
     monkeypatch.setattr(folder, "write_json", full)
     with pytest.raises(StorageError, match=re.escape("No space left on device")):
         index_of(3).save(tmp_path / "index")
-    assert not list((tmp_path / "index").iterdir())
+    assert not files_of(tmp_path)
 
 
 def test_a_save_over_a_damaged_index_mends_it(tmp_path: Path) -> None:
@@ -171,12 +201,24 @@ def test_a_save_over_a_damaged_index_mends_it(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     index_of(2).save(tmp_path)
-    rewrite_manifest(tmp_path, format=2, modalhash="9.9")
+    rewrite_manifest(tmp_path, format=3, modalhash="9.9")
     message = (
-        f"{tmp_path / 'manifest.json'} has format 2 (written by modalhash 9.9); this version "
-        "reads index formats up to 1: upgrade modalhash"
+        f"{tmp_path / 'manifest.json'} has format 3 (written by modalhash 9.9); this version "
+        "reads index formats up to 2: upgrade modalhash"
     )
     with pytest.raises(NewerFormatError, match=f"^{re.escape(message)}$"):
+        open_index(tmp_path)
+
+
+def test_the_first_format_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    index_of(2).save(tmp_path)
+    rewrite_manifest(tmp_path, format=1, modalhash="0.1")
+    message = (
+        f"{tmp_path / 'manifest.json'} has format 1 (written by modalhash 0.1), which this version "
+        "no longer reads: make the index again, from the collection or from the codes and ids "
+        "that lie in the folder"
+    )
+    with pytest.raises(ArtifactError, match=f"^{re.escape(message)}$"):
         open_index(tmp_path)
 
 
@@ -189,30 +231,35 @@ def test_an_edited_manifest_is_noticed(tmp_path: Path) -> None:
         open_index(tmp_path)
 
 
-def test_a_folder_is_opened_by_its_own_kind_only(tmp_path: Path) -> None:
+def test_arrays_of_other_shapes_than_stated_are_refused(tmp_path: Path) -> None:
     index_of(2).save(tmp_path)
-    rewrite_manifest(tmp_path, kind="flat")
-    message = f"{tmp_path} holds an index of kind 'flat', not 'exact': open it with open_index"
-    with pytest.raises(ArtifactError, match=f"^{re.escape(message)}$"):
-        ExactIndex.open(tmp_path)
-
-
-@pytest.mark.parametrize("changes", [{"n_items": 5}, {"n_bits": 16}])
-def test_arrays_of_other_shapes_than_stated_are_refused(
-    changes: dict[str, int], tmp_path: Path
-) -> None:
-    index_of(2).save(tmp_path)
-    rewrite_manifest(tmp_path, **changes)
+    rewrite_manifest(tmp_path, n_bits=16)
     with pytest.raises(DamagedArtifactError, match=re.escape("don't have the stated shapes")):
         open_index(tmp_path)
 
 
-def test_a_missing_part_is_noticed(tmp_path: Path) -> None:
+def test_another_number_of_items_than_stated_is_refused(tmp_path: Path) -> None:
     index_of(2).save(tmp_path)
-    files = json.loads((tmp_path / "manifest.json").read_text())["files"]
-    del files["codes"]
-    rewrite_manifest(tmp_path, files=files)
-    with pytest.raises(DamagedArtifactError, match=re.escape("it lists no codes")):
+    rewrite_manifest(tmp_path, n_items=5)
+    message = f"{tmp_path} is damaged: its segments hold 2 items, its manifest states 5"
+    with pytest.raises(DamagedArtifactError, match=f"^{re.escape(message)}$"):
+        open_index(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["codes.npy", "id_text.npy", "items.sqlite"])
+def test_a_part_that_is_not_listed_is_noticed(part: str, tmp_path: Path) -> None:
+    index_of(2).save(tmp_path)
+    segments = json.loads((tmp_path / "manifest.json").read_text())["segments"]
+    segments[0]["files"] = [one for one in segments[0]["files"] if one["name"] != part]
+    rewrite_manifest(tmp_path, segments=segments)
+    with pytest.raises(DamagedArtifactError, match=re.escape(f"its manifest lists no {part}")):
+        open_index(tmp_path)
+
+
+def test_a_manifest_of_another_sort_is_named(tmp_path: Path) -> None:
+    index_of(2).save(tmp_path)
+    rewrite_manifest(tmp_path, segments=[{"name": "000001"}])
+    with pytest.raises(DamagedArtifactError, match=re.escape("manifest.json is damaged: 'files'")):
         open_index(tmp_path)
 
 
@@ -220,7 +267,7 @@ def test_large_files_are_read_by_verify_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index_of(50).save(tmp_path)
-    path = tmp_path / "codes.000001.npy"
+    path = tmp_path / "000001" / "codes.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     verify_index(tmp_path)
@@ -237,9 +284,9 @@ def test_large_files_are_read_by_verify_only(
 
 def test_opened_arrays_are_mapped(tmp_path: Path) -> None:
     index_of(2).save(tmp_path)
-    index = ExactIndex.open(tmp_path)
-    assert not index._rows.codes.flags.owndata
-    assert not index._rows.codes.flags.writeable
+    codes = open_index(tmp_path)._state.views[0].codes
+    assert not codes.flags.owndata
+    assert not codes.flags.writeable
 
 
 def test_opening_during_a_save_finds_the_new_generation(
@@ -258,4 +305,14 @@ def test_opening_during_a_save_finds_the_new_generation(
         return manifest
 
     monkeypatch.setattr("modalhash.index.embedded.read_manifest", read_then_save)
-    assert len(ExactIndex.open(tmp_path)) == 3
+    assert len(open_index(tmp_path)) == 3
+
+
+def test_an_index_may_be_built_in_its_folder(tmp_path: Path) -> None:
+    codes = np.arange(5, dtype=np.uint8).reshape(5, 1)
+    index = build_index(range(5), codes, 8, metadata=[{"n": 1}] * 5, folder=tmp_path)
+    assert index.folder == tmp_path
+    index.delete([3])
+    with open_index(tmp_path) as again:
+        assert again.ids.tolist() == [0, 1, 2, 4]
+        assert again.metadata([4]) == [{"n": 1}]

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from modalhash.errors import UnknownNameError
-from modalhash.index import KINDS, HashIndex, build_index, index_class
+from modalhash.index import KINDS, build_index, check_kind
+from modalhash.index.searchers import Searcher, searcher_class
 
 
-def test_every_kind_is_an_index_that_knows_its_name() -> None:
+def test_every_kind_is_a_searcher_that_knows_its_name() -> None:
     for kind in KINDS:
-        assert issubclass(index_class(kind), HashIndex)
-        assert index_class(kind).kind == kind
+        assert issubclass(searcher_class(kind), Searcher)
+        assert searcher_class(kind).kind == kind
 
 
 def test_the_default_kind_is_flat() -> None:
@@ -22,9 +23,12 @@ def test_the_default_kind_is_flat() -> None:
 
 
 def test_an_unknown_kind_lists_the_known() -> None:
-    message = "unknown kind of index 'flatt': did you mean 'flat'? Known: exact, flat"
+    known = ", ".join(sorted(KINDS))
+    message = f"unknown kind of index 'flatt': did you mean 'flat'? Known: {known}"
     with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
         build_index([], np.empty((0, 1), np.uint8), 8, kind="flatt")
+    with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
+        check_kind("flatt")
 
 
 def test_importing_the_room_loads_neither_faiss_nor_torch() -> None:

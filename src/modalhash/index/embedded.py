@@ -73,7 +73,7 @@ from modalhash.index.items import ItemStore, to_json
 from modalhash.index.lock import WriterLock
 from modalhash.index.log import Change, Operation, WriteLog
 from modalhash.index.rows import RecentRows, Segment, documented
-from modalhash.index.searchers import NO_ROW, Positions
+from modalhash.index.searchers import NO_ROW, Positions, searcher_class
 from modalhash.index.segments import merged_segment, open_segment, write_segment
 from modalhash.index.snapshot import Snapshot, View
 
@@ -123,6 +123,7 @@ class EmbeddedIndex(HashIndex):
         model_fingerprint: str = "",
     ) -> None:
         code_width(n_bits)
+        searcher_class(kind)
         self.n_bits, self.kind, self.model_fingerprint = n_bits, kind, model_fingerprint
         self.parameters = dict(parameters or {})
         self.folder: Path | None = None
