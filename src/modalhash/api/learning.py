@@ -28,7 +28,8 @@ from modalhash.encoders.precomputed import PrecomputedTextTower
 from modalhash.encoders.tuning import tunable_towers, tuned_folders
 from modalhash.errors import FeatureError, InputError
 from modalhash.methods import method_class
-from modalhash.methods.base import Method, Needs
+from modalhash.methods.base import Method, Needs, TrainingSettings
+from modalhash.methods.hugging import hugged_method
 from modalhash.methods.settings import configured_method
 from modalhash.progress import Progress, silent
 from modalhash.training import TrainingData, TrainingPlan, TrainingResult, train_method
@@ -96,6 +97,7 @@ def train(
     split: str = "train",
     seed: int = 0,
     preset: str | None = "auto",
+    hug: str | None = None,
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -118,7 +120,9 @@ def train(
         seed: decides everything random.
         preset: named settings of the method; "auto" takes what suits the features and says so, None
             the defaults.
-        settings: changes to method and training settings, by name.
+        hug: align content tokens besides what the method minimises, "contrastive" or by the "same"
+            loss; takes tokens and a method that is trained by gradient and doesn't hug by itself.
+        settings: changes to method, training and hug settings, by name.
         resume: go on with an interrupted run in `output`; a finished one is returned as it is.
         overwrite: start anew where `output` holds a run; it is kept until features are ready.
         skip_bad: leave out items with defects; the log says how many.
@@ -138,7 +142,7 @@ def train(
     """
     settings = dict(settings or {}) | ({"tune_encoder": True} if tune_encoder else {})
     asked = None if preset == "auto" else preset
-    the_method, training = configured_method(method_class(method), preset=asked, changes=settings)
+    the_method, training = configured(method, hug, asked, settings)
     folder = None if output is None else Path(output)
     plan = TrainingPlan(the_method, training, n_bits, seed, torch_device(device), folder)
     collection = opened(collection, skip_bad, progress)
@@ -155,15 +159,13 @@ def train(
     loaded = fitted_encoder(collection, encoder, split=split, device=device)
     if preset == "auto":
         preset = suited_preset(method_class(method), collection, loaded)
-        the_method, training = configured_method(
-            method_class(method), preset=preset, changes=settings
-        )
+        the_method, training = configured(method, hug, preset, settings)
         plan = replace(plan, method=the_method, settings=training)
     document: dict[str, Any] = {
         "modalhash": version("modalhash"),
         "method": method,
         "preset": preset or "",
-        "settings": asdict(the_method.settings),
+        "settings": the_method.record(),
         "training": asdict(training),
         "n_bits": n_bits,
         "seed": seed,
@@ -210,6 +212,15 @@ def train(
     )
     model = HashModel(result.hasher, record, device=device, encoder=loaded if live else None)
     return model if folder is None else save_model(model, folder)
+
+
+def configured(
+    name: str, hug: str | None, preset: str | None, settings: Mapping[str, Any]
+) -> tuple[Method, TrainingSettings]:
+    """Return a method with its settings, hugged if asked for, and how to train it."""
+    if hug is None:
+        return configured_method(method_class(name), preset=preset, changes=settings)
+    return hugged_method(method_class(name), hug, preset=preset, changes=settings)
 
 
 def suited_preset(method: type[Method], collection: Collection, encoder: Encoder) -> str | None:

@@ -41,6 +41,11 @@ from modalhash.methods import METHODS
     help="Named settings of the method, see its page; auto takes what suits the features.",
 )
 @click.option(
+    "--hug",
+    type=click.Choice(["contrastive", "same"]),
+    help="Align content tokens too: by contrast, or by the method's own loss.",
+)
+@click.option(
     "--set",
     "settings",
     multiple=True,
