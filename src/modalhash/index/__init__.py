@@ -45,13 +45,18 @@ __all__ = [
 ]
 
 
-def check_kind(kind: str) -> None:
-    """Refuse a kind that there isn't.
+def check_kind(kind: str, parameters: Mapping[str, Any] | None = None) -> None:
+    """Refuse a kind that there isn't, or parameters that it doesn't take; costs nothing.
+
+    Args:
+        kind: a name in `KINDS`.
+        parameters: of the kind, by name.
 
     Raises:
+        SettingError: if a parameter is unknown, or out of its range.
         UnknownNameError: if there is no such kind, listing those there are.
     """
-    searcher_class(kind)
+    searcher_class(kind).settings.of(kind, parameters or {})
 
 
 def build_index(

@@ -56,6 +56,7 @@ class AutoSearcher(Searcher):
     """
 
     kind = "auto"
+    settings = RecallTarget
 
     def __init__(self, searcher: Searcher, parameters: Mapping[str, Any]) -> None:
         self.searcher, self.parameters = searcher, parameters

@@ -58,6 +58,7 @@ class FlatSearcher(PostFilterSearcher):
     """
 
     kind = "flat"
+    settings = FlatSettings
     is_exact = True
 
     def __init__(

@@ -75,6 +75,7 @@ class HnswSearcher(PostFilterSearcher):
     """  # noqa: E501
 
     kind = "hnsw"
+    settings = HnswSettings
 
     def __init__(
         self, codes: Codes, folding: Folding, parameters: Mapping[str, Any], graph: Any

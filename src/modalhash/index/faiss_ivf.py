@@ -130,6 +130,7 @@ class IvfSearcher(PostFilterSearcher):
     """  # noqa: E501
 
     kind = "ivf"
+    settings = IvfSettings
     is_exact = False
 
     def __init__(
@@ -202,13 +203,14 @@ class IvfSearcher(PostFilterSearcher):
         with threads_for(len(queries), n_rows * self.width * n_probes // self.n_cells):
             distances, positions = self.cells.search(queries, top_k, params=settings)
         # FAISS's distance beside -1 is the largest int32: such places stay last.
-        keys = np.sort(distances * np.int64(n_rows) + positions, axis=1)
+        keys = distances * np.int64(n_rows) + positions
+        keys.sort(axis=1)
         near, rows = np.divmod(keys, n_rows)
-        is_row = near < beyond(self.searched)
-        return Neighbours(
-            np.where(is_row, rows, NO_ROW),
-            np.where(is_row, near, beyond(self.searched)).astype(np.int32),
-        )
+        if positions.min() == NO_ROW:
+            is_row = near < beyond(self.searched)
+            rows = np.where(is_row, rows, NO_ROW)
+            near = np.where(is_row, near, beyond(self.searched))
+        return Neighbours(rows, near.astype(np.int32))
 
     def find_within(self, query_codes: Codes, radius: int) -> RaggedNeighbours:
         """Look into the nearest cells for rows within a radius."""

@@ -92,46 +92,53 @@ class Folding:
             (q, top_k) rows by distance, then position; `NO_ROW` where the codes have no more.
         """
         n_queries, width = found.positions.shape
-        positions = np.full((n_queries, top_k), NO_ROW, np.int64)
-        distances = np.full((n_queries, top_k), beyond(self.codes), np.int32)
         block = max(1, EXPANDED_ROWS // max(1, width * min(top_k, 64)))
-        for start in range(0, n_queries, block):
-            part = slice(start, start + block)
-            self.fill(
-                found.positions[part], found.distances[part], positions[part], distances[part]
+        if n_queries <= block:
+            return self.expand_block(found.positions, found.distances, top_k)
+        parts = [
+            self.expand_block(
+                found.positions[start : start + block],
+                found.distances[start : start + block],
+                top_k,
             )
-        return Neighbours(positions, distances)
+            for start in range(0, n_queries, block)
+        ]
+        return Neighbours(
+            np.concatenate([part.positions for part in parts]),
+            np.concatenate([part.distances for part in parts]),
+        )
 
-    def fill(
-        self,
-        groups: Positions,
-        group_distances: NDArray[np.int32],
-        positions: Positions,
-        distances: NDArray[np.int32],
-    ) -> None:
-        """Write the nearest rows of some queries into `positions` and `distances`."""
-        top_k = positions.shape[1]
+    def expand_block(
+        self, groups: Positions, group_distances: NDArray[np.int32], top_k: int
+    ) -> Neighbours:
+        """Return the nearest rows of some queries; see `expand_nearest`."""
+        n_queries, n_rows = len(groups), len(self.rows)
         is_code = groups != NO_ROW
-        known = np.where(is_code, groups, 0)
-        first = self.starts[known].astype(np.int64)
-        counts = np.where(is_code, self.starts[known + 1] - first, 0)
+        first = self.starts[groups].astype(np.int64)
+        # At `NO_ROW` this reads the last and the first start: nothing, or less.
+        counts = np.where(is_code, self.starts[groups + 1] - first, 0)
         # Only codes up to the distance of the k-th row matter, and of each only its first k rows.
-        has_enough = np.cumsum(counts, axis=1) >= top_k
+        has_enough = counts.cumsum(axis=1) >= top_k
         last = np.where(has_enough[:, -1], has_enough.argmax(axis=1), groups.shape[1] - 1)
-        furthest = group_distances[np.arange(len(groups)), last]
+        furthest = group_distances[np.arange(n_queries), last]
         counts[group_distances > furthest[:, None]] = 0
         np.minimum(counts, top_k, out=counts)
-        flat_counts = counts.ravel()
-        rows = self.rows[ragged_ranges(first.ravel(), flat_counts)].astype(np.int64)
-        near = np.repeat(group_distances.ravel(), flat_counts)
-        query = np.repeat(np.arange(len(groups)), counts.sum(axis=1))
-        order = np.lexsort((rows, near, query))
-        starts = np.concatenate([[0], np.cumsum(counts.sum(axis=1))])
-        place = np.arange(len(order)) - starts[query]
-        is_kept = place < top_k
-        kept = order[is_kept]
-        positions[query[is_kept], place[is_kept]] = rows[kept]
-        distances[query[is_kept], place[is_kept]] = near[kept]
+        flat_counts, totals = counts.ravel(), counts.sum(axis=1)
+        # One number that orders by query, then distance, then row.
+        offsets = np.arange(n_queries) * (n_rows * beyond(self.codes))
+        keys = (group_distances * np.int64(n_rows) + offsets[:, None]).ravel().repeat(flat_counts)
+        keys += self.rows[ragged_ranges(first.ravel(), flat_counts)]
+        keys.sort()
+        places = (totals.cumsum() - totals)[:, None] + np.arange(top_k)
+        is_row = np.arange(top_k) < totals[:, None]
+        is_full = bool(is_row.all())
+        if not is_full:
+            places = np.where(is_row, places, 0)
+            keys = keys if len(keys) else np.zeros(1, np.int64)
+        near, rows = np.divmod(keys[places] - offsets[:, None], n_rows)
+        if not is_full:
+            near, rows = np.where(is_row, near, beyond(self.codes)), np.where(is_row, rows, NO_ROW)
+        return Neighbours(rows, near.astype(np.int32))
 
     def expand_within(self, found: RaggedNeighbours) -> RaggedNeighbours:
         """Return all rows of the distinct codes that were found, by distance, then position."""

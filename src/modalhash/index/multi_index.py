@@ -137,6 +137,7 @@ class MultiIndexSearcher(Searcher):
     """
 
     kind = "mih"
+    settings = MultiIndexSettings
     is_exact = True
 
     def __init__(self, codes: Codes, tables: Tables, parameters: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from modalhash.codes import Codes, Distances
 from modalhash.errors import UnknownNameError
+from modalhash.index.searcher_settings import SearcherSettings
 
 __all__ = [
     "NO_ROW",
@@ -82,12 +83,14 @@ class Searcher(ABC):
 
     Attributes:
         kind: its name in the table of searchers.
+        settings: what `build` may be asked; by default nothing.
         is_exact: whether `nearest` and `within` miss nothing, as built.
         parameters: JSON values that the manifest states and `open` gets back: what was chosen
             (cells, probes) and what was measured (recall).
     """
 
     kind: ClassVar[str]
+    settings: ClassVar[type[SearcherSettings]] = SearcherSettings
     is_exact: bool
     parameters: Mapping[str, Any]
 
