@@ -40,6 +40,21 @@ QUICK: dict[str, dict[str, Any]] = {
     },
     "cfrh": {"hidden_width": 64, "epochs": 8},
     "djsrh": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
+    "hugging-hash-plus": {
+        "hidden_width": 64,
+        "hug_trunk_width": 16,
+        "hug_trunk_heads": 2,
+        "hug_width": 16,
+        "hug_concepts": 3,
+        "fine_subspaces": 4,
+        "fine_codewords": 16,
+        "fine_sample": 256,
+        "batch_size": 32,
+        "image_token_grid": 0,
+        "image_token_width": 0,
+        "text_token_width": 0,
+        "epochs": 12,
+    },
     "sgrn": {"hidden_width": 64, "epochs": 8},
 }
 """Changes that make a method quick enough for tests."""

@@ -17,6 +17,7 @@ METHODS = {
     "cfrh": "modalhash.methods.cfrh:Cfrh",
     "djsrh": "modalhash.methods.djsrh:Djsrh",
     "hugging-hash": "modalhash.methods.hugging_hash:HuggingHash",
+    "hugging-hash-plus": "modalhash.methods.hugging_hash_plus:HuggingHashPlus",
     "random": "modalhash.methods.random_projection:RandomProjection",
     "sgrn": "modalhash.methods.sgrn:Sgrn",
 }

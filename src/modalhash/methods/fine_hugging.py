@@ -1,0 +1,400 @@
+"""The plus of hugging: local embeddings are also quantized, for finer codes to rerank by.
+
+What HuggingHash+ and hugged methods share. A product quantizer a concept, with a learned rotation,
+takes part in the local alignment from some epoch on: exact embeddings of one modality are aligned
+with quantized ones of the other, as a search compares them. Loss, start and upkeep stand here; the
+quantizer itself is `layers.product_quantizer`, and what is saved with a model `layers.fine_codes`.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from modalhash.errors import SettingError
+from modalhash.layers import LocalEmbeddings, TrunkHead
+from modalhash.layers.fine_codes import LocalCoder
+from modalhash.layers.ghost_vlad import MODALITIES
+from modalhash.layers.product_quantizer import (
+    LLOYD_ROUNDS,
+    MOST_CODEWORDS,
+    ProductQuantizer,
+    Quantized,
+    RotationRule,
+    SubspaceSimilarity,
+)
+from modalhash.losses.neighbour_contrast import neighbour_targets, soft_contrast
+from modalhash.losses.quantization import (
+    assignment_entropy,
+    asymmetric_alignment,
+    codeword_overlap,
+    float_share,
+    reconstruction_error,
+)
+from modalhash.methods.base import Batch, Heads, Moment, TrainingView
+from modalhash.methods.hugging import Hug, HugSettings, rows_of, trunk_pass
+
+__all__ = [
+    "CodebookUpdate",
+    "FineSettings",
+    "QuantizedForward",
+    "add_fine_coder",
+    "after_fine_epoch",
+    "before_fine_training",
+    "fine_alignment",
+]
+
+logger = logging.getLogger(__name__)
+SAMPLE_BATCH, RENEWAL_SAMPLE = 256, 1024
+
+
+class QuantizedForward(StrEnum):
+    """What the quantizer gives out in training.
+
+    - `soft`: mixtures of codewords.
+    - `st`: the nearest codewords, with the gradient of the mixtures.
+    - `late`: `soft` in the first half of training, then `st`: the end sees what a search uses.
+    """
+
+    SOFT = "soft"
+    STRAIGHT_THROUGH = "st"
+    LATE = "late"
+
+
+class CodebookUpdate(StrEnum):
+    """What moves codewords: the gradient, k-means after each epoch, or both."""
+
+    GRADIENT = "grad"
+    K_MEANS = "kmeans"
+    BOTH = "both"
+
+
+@dataclass(frozen=True)
+class FineSettings:
+    """Settings of finer codes; MeCoQ and HCQ are the same first author's quantization methods."""
+
+    fine_subspaces: int = 8
+    """Sub-spaces, and so bytes, of a concept's code (ours for a width of 128; HCQ 32 for 512)."""
+    fine_codewords: int = 64
+    """Codewords of a sub-space, up to 256 (ours: about a fortieth of the pairs; HCQ 256)."""
+    fine_rotation: RotationRule = RotationRule.CAYLEY
+    """How each concept's rotation is learned; `none` is plain product quantization (ours)."""
+    fine_rotation_rate: float = 0.1
+    """Factor on the learning rate of rotations (ours: faster ones leave codewords behind)."""
+    fine_similarity: SubspaceSimilarity = SubspaceSimilarity.L2
+    """What makes a codeword near (ours, as in OPQ; HCQ and MeCoQ cosine)."""
+    fine_sharpness: float = 10.0
+    """Factor on similarities before the softmax over codewords (MeCoQ; HCQ 1)."""
+    fine_forward: QuantizedForward = QuantizedForward.LATE
+    """What the quantizer gives out in training (ours)."""
+    fine_update: CodebookUpdate = CodebookUpdate.GRADIENT
+    """What moves codewords (the paper's title word is differentiable; HCQ k-means)."""
+    fine_start: float = 0.2
+    """Share of the epochs before the quantizer starts (ours)."""
+    fine_sample: int = 10_000
+    """Pairs that codebooks start from, at most (ours)."""
+    fine_reconstruction_weight: float = 0.1
+    """Weight of the squared error of quantization in the local loss (ours; HCQ 0)."""
+    fine_overlap_weight: float = 0.0
+    """Weight of the mean inner product of codewords, against equal ones (off; MeCoQ 0.5)."""
+    fine_entropy_weight: float = 0.0
+    """Weight of the entropy of assignments, for harder ones (off; MeCoQ 0.01 to 2)."""
+    fine_orthogonality_weight: float = 1.0
+    """Weight of the gap to orthogonality, for the rotation `penalty` (ours)."""
+    fine_neighbour_share: float = 0.0
+    """Share of each local target that goes to items with like features; 0 is InfoNCE (ours)."""
+    fine_neighbour_temperature: float = 0.2
+    """Temperature of the softmax over like items (ours)."""
+    fine_neighbour_text: float = 0.8
+    """Weight of text features in what makes items alike; images have the rest (ours)."""
+    fine_code_share: float = 0.125
+    """Weight of the hash code in the score that reranks; finer codes have the rest (HCQ 1 in 8)."""
+
+    def __post_init__(self) -> None:
+        """Check every range.
+
+        Raises:
+            SettingError: naming the setting, what came and what was expected.
+        """
+        checks = (
+            ("fine_subspaces", self.fine_subspaces >= 1, "at least 1"),
+            (
+                "fine_codewords",
+                2 <= self.fine_codewords <= MOST_CODEWORDS,
+                f"2 to {MOST_CODEWORDS}",
+            ),
+            ("fine_rotation_rate", self.fine_rotation_rate >= 0, "0 or more"),
+            ("fine_sharpness", self.fine_sharpness > 0, "positive"),
+            ("fine_start", 0 <= self.fine_start < 1, "in [0, 1)"),
+            ("fine_sample", self.fine_sample >= 1, "at least 1"),
+            *(
+                (f"fine_{name}_weight", getattr(self, f"fine_{name}_weight") >= 0, "0 or more")
+                for name in ("reconstruction", "overlap", "entropy", "orthogonality")
+            ),
+            ("fine_neighbour_share", 0 <= self.fine_neighbour_share <= 1, "in [0, 1]"),
+            ("fine_neighbour_temperature", self.fine_neighbour_temperature > 0, "positive"),
+            ("fine_neighbour_text", 0 <= self.fine_neighbour_text <= 1, "in [0, 1]"),
+            ("fine_code_share", 0 <= self.fine_code_share <= 1, "in [0, 1]"),
+        )
+        for name, is_good, expected in checks:
+            if not is_good:
+                raise SettingError(f"{name} is {getattr(self, name)}, expected {expected}")
+
+    def first_epoch(self, n_epochs: int) -> int:
+        """Return the first epoch, from 0, that the quantizer takes part in."""
+        if not self.fine_start:
+            return 0
+        return max(1, round(self.fine_start * n_epochs))
+
+
+def check_fine_widths(settings: FineSettings, width: int) -> None:
+    """Refuse local embeddings that can't be cut into equal parts.
+
+    Raises:
+        SettingError: if the width isn't a multiple of the sub-spaces.
+    """
+    if width % settings.fine_subspaces:
+        raise SettingError(
+            f"hug_width is {width}, expected a multiple of fine_subspaces "
+            f"({settings.fine_subspaces})"
+        )
+
+
+def add_fine_coder(heads: Heads, settings: FineSettings) -> None:
+    """Put a finer coder on the local embeddings of heads that are hugged already."""
+    layer = heads.auxiliary["hug"]
+    assert isinstance(layer, Hug)
+    assert isinstance(heads.image, TrunkHead)
+    assert isinstance(heads.text, TrunkHead)
+    vlad = layer.vlad
+    quantizer = ProductQuantizer(
+        vlad.n_concepts,
+        vlad.width,
+        n_subspaces=settings.fine_subspaces,
+        n_codewords=settings.fine_codewords,
+        rotation=settings.fine_rotation,
+        similarity=settings.fine_similarity,
+        sharpness=settings.fine_sharpness,
+    )
+    if settings.fine_update is CodebookUpdate.K_MEANS:
+        quantizer.codebooks.requires_grad_(False)
+    heads.fine = LocalCoder(
+        vlad,
+        heads.image.trunk.content_width,
+        heads.text.trunk.content_width,
+        quantizer,
+        code_weight=settings.fine_code_share,
+        fine_weight=1 - settings.fine_code_share,
+    )
+    heads.rate_scales = {
+        **heads.rate_scales,
+        "fine.quantizer.rotation": settings.fine_rotation_rate,
+    }
+
+
+def fine_alignment(
+    heads: Heads,
+    batch: Batch,
+    moment: Moment,
+    local: tuple[LocalEmbeddings, LocalEmbeddings],
+    settings: FineSettings,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the local loss with quantization: the total, and its terms.
+
+    Args:
+        heads: hugged, with a finer coder.
+        batch: n pairs.
+        moment: decides the blend of exact and quantized.
+        local: embeddings of the pictures and of the texts.
+        settings: weights and forms.
+    """
+    hug, coder = heads.auxiliary["hug"], heads.fine
+    assert isinstance(hug, Hug)
+    assert isinstance(coder, LocalCoder)
+    image, text = local
+    has_content = image.has_content & text.has_content
+    targets = None
+    if settings.fine_neighbour_share:
+        targets = neighbour_targets(
+            batch.image.pooled[has_content],
+            batch.text.pooled[has_content],
+            share=settings.fine_neighbour_share,
+            temperature=settings.fine_neighbour_temperature,
+            text_weight=settings.fine_neighbour_text,
+        )
+        exact = soft_alignment(image.vectors, text.vectors, has_content, hug.settings, targets)
+    else:
+        exact = hug.alignment(image, text, batch.items)
+    terms = {"hug": exact}
+    first = settings.first_epoch(moment.n_epochs)
+    if moment.epoch < first:
+        return exact, terms
+    rotated = [coder.quantizer.rotate(one.vectors) for one in local]
+    is_late = 2 * moment.epoch >= moment.n_epochs
+    straight = settings.fine_forward is QuantizedForward.STRAIGHT_THROUGH or (
+        settings.fine_forward is QuantizedForward.LATE and is_late
+    )
+    quantized: list[Quantized] = [
+        coder.quantizer(one, straight_through=straight) for one in rotated
+    ]
+    if hug.training:
+        for one, found in zip(local, quantized, strict=True):
+            coder.quantizer.count(found.codes[one.has_content])
+    directions = [
+        quantized_alignment(
+            rotated[asked], quantized[1 - asked].output, has_content, hug.settings,
+            targets=targets, items=batch.items,
+        )
+        for asked in (0, 1)
+    ]  # fmt: skip
+    terms["quantized"] = (directions[0] + directions[1]) / 2
+    share = float_share(moment.epoch, moment.n_epochs, first)
+    total = share * exact + (1 - share) * terms["quantized"]
+    terms["reconstruction"] = mean_of(
+        reconstruction_error(rows[one.has_content], found.hard[one.has_content])
+        for rows, one, found in zip(rotated, local, quantized, strict=True)
+    )
+    total = total + settings.fine_reconstruction_weight * terms["reconstruction"]
+    if settings.fine_overlap_weight:
+        terms["overlap"] = codeword_overlap(coder.quantizer.codewords())
+        total = total + settings.fine_overlap_weight * terms["overlap"]
+    if settings.fine_entropy_weight:
+        terms["entropy"] = mean_of(
+            assignment_entropy(found.assignment[one.has_content])
+            for one, found in zip(local, quantized, strict=True)
+        )
+        total = total + settings.fine_entropy_weight * terms["entropy"]
+    if settings.fine_rotation is RotationRule.PENALTY:
+        terms["orthogonality"] = coder.quantizer.rotation.penalty()
+        total = total + settings.fine_orthogonality_weight * terms["orthogonality"]
+    return total, terms
+
+
+def soft_alignment(
+    image: Tensor, text: Tensor, has_content: Tensor, settings: HugSettings, targets: Tensor
+) -> Tensor:
+    """Return the local alignment of both directions to soft targets, a scalar.
+
+    Args:
+        image: (n, k, w) local embeddings.
+        text: (n, k, w) of the partners.
+        has_content: (n,) bool, which pairs take part.
+        settings: with the temperature.
+        targets: (m, m) of those that take part.
+    """
+    if not len(targets):
+        return (image.sum() + text.sum()) * 0.0
+    scores = torch.einsum("ikw,jkw->kij", image[has_content], text[has_content])
+    scores = scores / settings.hug_temperature
+    return (soft_contrast(scores, targets) + soft_contrast(scores.mT, targets)) / 2
+
+
+def quantized_alignment(
+    queries: Tensor,
+    quantized: Tensor,
+    has_content: Tensor,
+    settings: HugSettings,
+    *,
+    targets: Tensor | None,
+    items: Tensor | None,
+) -> Tensor:
+    """Return the alignment of exact queries to quantized partners, a scalar.
+
+    Args:
+        queries: (n, k, w) rotated.
+        quantized: (n, k, w) of the partners.
+        has_content: (n,) bool, which pairs take part.
+        settings: with temperature and prior.
+        targets: (m, m) soft targets of those that take part, or None.
+        items: (n,) what pairs belong to, or None.
+    """
+    if targets is None:
+        return asymmetric_alignment(
+            queries,
+            quantized,
+            temperature=settings.hug_temperature,
+            has_content=has_content,
+            positive_prior=settings.hug_prior,
+            items=items,
+        )
+    if not len(targets):
+        return (queries.sum() + quantized.sum()) * 0.0
+    found = normalize(quantized[has_content], dim=2)
+    scores = torch.einsum("ikw,jkw->kij", queries[has_content], found)
+    return soft_contrast(scores / settings.hug_temperature, targets)
+
+
+def mean_of(values: Iterable[Tensor]) -> Tensor:
+    """Return the mean of scalars."""
+    return torch.stack(list(values)).mean()
+
+
+def before_fine_training(heads: Heads, view: TrainingView, settings: FineSettings) -> None:
+    """Start the quantizer if it takes part from the first epoch on."""
+    if not settings.fine_start:
+        start(heads, view, settings)
+
+
+def after_fine_epoch(
+    heads: Heads, view: TrainingView, moment: Moment, settings: FineSettings
+) -> None:
+    """Start the quantizer when its time has come; later on, look after it.
+
+    Free rotations are made orthogonal again, rotations and codewords that aren't learned by
+    gradient are solved for, and codewords that no item used are set anew.
+    """
+    coder = heads.fine
+    assert isinstance(coder, LocalCoder)
+    quantizer, first = coder.quantizer, settings.first_epoch(moment.n_epochs)
+    if moment.epoch + 1 < first:
+        return
+    if moment.epoch + 1 == first:
+        start(heads, view, settings)
+        return
+    quantizer.rotation.project()
+    if settings.fine_rotation is RotationRule.PROCRUSTES:
+        quantizer.align(sampled_embeddings(heads, view, settings.fine_sample))
+    if settings.fine_update is not CodebookUpdate.GRADIENT:
+        rows = sampled_embeddings(heads, view, settings.fine_sample)
+        quantizer.improve(quantizer.rotate(rows), n_rounds=LLOYD_ROUNDS)
+    is_last = moment.epoch + 1 == moment.n_epochs
+    n_dead, n_all = int((quantizer.use == 0).sum()), quantizer.use.numel()
+    logger.info(
+        "in epoch %d, %d of %d codewords were used", moment.epoch + 1, n_all - n_dead, n_all
+    )
+    if n_dead and not is_last:
+        quantizer.renew(sampled_embeddings(heads, view, RENEWAL_SAMPLE))
+    quantizer.use.zero_()
+
+
+def start(heads: Heads, view: TrainingView, settings: FineSettings) -> None:
+    """Set rotations and codewords from a sample of the training pairs."""
+    coder = heads.fine
+    assert isinstance(coder, LocalCoder)
+    rows = sampled_embeddings(heads, view, settings.fine_sample)
+    if len(rows):
+        coder.quantizer.start(rows)
+
+
+def sampled_embeddings(heads: Heads, view: TrainingView, most: int) -> Tensor:
+    """Return local embeddings of both modalities, (n, k, w), of up to `most` training pairs.
+
+    They are taken evenly from all pairs; items without content are left out.
+    """
+    coder = heads.fine
+    assert isinstance(coder, LocalCoder)
+    stride = -(-view.n_pairs // most)
+    found = []
+    for batch in view.batches(SAMPLE_BATCH):
+        is_chosen = batch.positions % stride == 0
+        if not bool(is_chosen.any()):
+            continue
+        contents = trunk_pass(heads, rows_of(batch, is_chosen))
+        for modality, content in zip(MODALITIES, contents, strict=True):
+            local: LocalEmbeddings = coder.vlad(content, modality)
+            found.append(local.vectors[local.has_content])
+    return torch.cat(found)
