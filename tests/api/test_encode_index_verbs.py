@@ -204,3 +204,25 @@ def test_features_are_made_once(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.image.pooled(rows), second.image.pooled(rows))
     assert (len(second.image), second.image.width, second.image.dtype) == (12, 12, "float16")
     assert (len(second.text), second.text.width) == (60, 16)
+
+
+def test_a_kind_and_its_recall_reach_both_sides(scene_run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "index"
+    with mh.build_index(scene_run, "scenes:60", output=output, kind="ivf", recall=0.8) as index:
+        assert list(index.choices) == list(index.sides)
+        for side, choice in index.choices.items():
+            stated = index.sides[side].searcher_parameters
+            assert stated["recall"] == 0.8
+            assert stated["measured"]["recall"] >= 0.8
+            assert choice == (
+                f"ivf (measured recall {stated['measured']['recall']:.3f} of the 10 nearest, "
+                f"on {stated['measured']['queries']} items)"
+            )
+
+
+def test_a_recall_for_a_kind_that_misses_nothing_is_refused_first(
+    scene_run: Path, tmp_path: Path
+) -> None:
+    message = "an index of kind 'flat' takes distinct; got recall"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        mh.build_index(scene_run, "no such", output=tmp_path / "x", kind="flat", recall=0.9)

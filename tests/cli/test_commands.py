@@ -39,6 +39,8 @@ def test_the_way_of_a_user(modalhash: CommandLine, tmp_path: Path) -> None:
     assert (indexed.code, indexed.out) == (
         0,
         (f"60 images and 300 texts, 8 bits each, in {index}\n"
+        "images: flat (60 codes: few enough to scan)\n"
+        "texts: flat (300 codes: few enough to scan)\n"
         f'try: modalhash search {index} --text "..."\n'),
     )  # fmt: skip
     search = modalhash("search", index, "--text", "a red circle", "-k", "3")

@@ -1,13 +1,15 @@
 """Kinds of searchers inside an index: ids, deletes, filters and files, seen from outside."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from modalhash.index import KINDS, build_index, open_index
+from modalhash.errors import SettingError
+from modalhash.index import KINDS, build_index, check_kind, open_index, stated_choice
 from tests.oracles.searcher_codes import clustered_codes, colliding_codes
 
 N_ITEMS, N_BITS = 3000, 64
@@ -83,6 +85,11 @@ def test_the_manifest_states_what_was_chosen_and_measured(
     assert stated["reason"].startswith("3,000 codes: looking into ")
     with open_index(tmp_path) as index:
         assert index.searcher_parameters == stated
+        recall = stated["chosen"]["parameters"]["measured"]["recall"]
+        assert stated_choice(index.kind, index.searcher_parameters) == (
+            f"ivf ({stated['reason']}; measured recall {recall:.3f} of the 10 nearest, "
+            "on 500 items)"
+        )
 
 
 def test_colliding_items_all_come_out_of_an_index_of_distinct_codes(tmp_path: Path) -> None:
@@ -95,3 +102,14 @@ def test_colliding_items_all_come_out_of_an_index_of_distinct_codes(tmp_path: Pa
             wanted, found = plain.search(codes[:20], k), index.search(codes[:20], k)
             np.testing.assert_array_equal(found.ids, wanted.ids)
             np.testing.assert_array_equal(found.distances, wanted.distances)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_recall_is_refused_by_kinds_that_miss_nothing(kind: str) -> None:
+    if kind in ("auto", "hnsw", "ivf"):
+        check_kind(kind, {"recall": 0.9})
+        with pytest.raises(SettingError, match=re.escape("recall is 1.5, expected a share above")):
+            check_kind(kind, {"recall": 1.5})
+    else:
+        with pytest.raises(SettingError, match=rf"an index of kind '{kind}' takes .*; got recall"):
+            check_kind(kind, {"recall": 0.9})

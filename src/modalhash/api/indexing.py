@@ -116,7 +116,8 @@ def build_index(
     *,
     output: Path | str,
     split: str = "all",
-    kind: str = "flat",
+    kind: str = "auto",
+    recall: float | None = None,
     overwrite: bool = False,
     skip_bad: bool = False,
     cache: Path | str | None = None,
@@ -130,7 +131,10 @@ def build_index(
         collection: or what `load_collection` takes; by default what the model was trained on.
         output: the index folder; it holds all that queries need, the model included.
         split: which items.
-        kind: a name in `modalhash.index.KINDS`.
+        kind: a name in `modalhash.index.KINDS`; "auto" scans unless there are so many codes that
+            an approximate kind reaches `recall` much quicker.
+        recall: share of the 10 nearest that a kind which can miss some should find; 0.95 by
+            default. Other kinds don't take it.
         overwrite: take the place of an index that is there.
         skip_bad: leave out items with defects; the log says how many.
         cache: where features are kept.
@@ -140,11 +144,13 @@ def build_index(
     Raises:
         InputError: if `output` exists and isn't a search index, or `overwrite` is False, or the
             split is empty.
+        SettingError: if the kind doesn't take a recall, or it is out of its range.
         UnknownNameError: if there is no such split or kind.
         FeatureError: if the collection doesn't have what the model reads.
         StorageError: if the file system refuses; what was there is kept.
     """
-    check_target(Path(output), kind=kind, overwrite=overwrite)
+    parameters = {} if recall is None else {"recall": recall}
+    check_target(Path(output), kind=kind, parameters=parameters, overwrite=overwrite)
     run, model = model, opened_model(model, device)
     collection = opened_for(run, model, collection, skip_bad, progress)
     items = collection.split(split)
@@ -185,6 +191,7 @@ def build_index(
         collection={"name": collection.name, "split": split, "source": collection.source},
         pictures=drawn,
         kind=kind,
+        parameters=parameters,
         overwrite=overwrite,
     )
 

@@ -28,10 +28,19 @@ from modalhash.errors import (
     ArtifactError,
     DamagedArtifactError,
     InputError,
+    NewerFormatError,
     StorageError,
 )
 from modalhash.files import read_json, sealed, write_json, write_with
-from modalhash.index import HashIndex, Ids, Metadata, build_index, check_kind, open_index
+from modalhash.index import (
+    HashIndex,
+    Ids,
+    Metadata,
+    build_index,
+    check_kind,
+    open_index,
+    stated_choice,
+)
 from modalhash.index.base import check_top_k
 
 __all__ = ["Answer", "Hit", "SearchIndex", "Side", "SideContent", "open_search_index"]
@@ -141,7 +150,8 @@ class SearchIndex:
         *,
         collection: Mapping[str, Any],
         pictures: Iterable[tuple[str, Image.Image]] = (),
-        kind: str = "flat",
+        kind: str = "auto",
+        parameters: Mapping[str, Any] | None = None,
         overwrite: bool = False,
     ) -> "SearchIndex":
         """Make an index folder; it appears when it is complete.
@@ -154,33 +164,31 @@ class SearchIndex:
             pictures: file names (.png) and pictures, for pictures without a file; metadata name
                 them as `pictures/NAME`.
             kind: of the indexes, a name in `modalhash.index.KINDS`.
+            parameters: of the kind, by name; what is left out is chosen.
             overwrite: take the place of an index that is there.
 
         Raises:
             InputError: see `check_target`.
             StorageError: if the file system refuses; what was there is kept.
         """
-        check_target(folder, kind=kind, overwrite=overwrite)
-        built = {
-            side: build_index(
-                content.ids,
-                content.codes,
-                model.n_bits,
-                metadata=content.metadata,
-                kind=kind,
-                model_fingerprint=model.fingerprint,
-            )
-            for side, content in sides.items()
-        }
+        check_target(folder, kind=kind, parameters=parameters, overwrite=overwrite)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
             part.chmod(0o755)
             try:
                 save_model(model, part / "model")
-                for side, index in built.items():
-                    index.save(part / side)
-                    index.close()
+                for side, content in sides.items():
+                    build_index(
+                        content.ids,
+                        content.codes,
+                        model.n_bits,
+                        metadata=content.metadata,
+                        kind=kind,
+                        parameters=parameters,
+                        model_fingerprint=model.fingerprint,
+                        folder=part / side,
+                    ).close()
                 for name, picture in pictures:
                     write_picture(part / PICTURES / name, picture)
                 document = {
@@ -273,6 +281,14 @@ class SearchIndex:
             rest,
         )
 
+    @property
+    def choices(self) -> dict[Side, str]:
+        """How each side is searched, in words: the kind, why it was chosen, the recall measured."""
+        return {
+            side: stated_choice(index.kind, index.searcher_parameters)
+            for side, index in self.sides.items()
+        }
+
     def side(self, target: Side | str) -> Side:
         """Return the side of that name.
 
@@ -307,14 +323,17 @@ class SearchIndex:
         self.close()
 
 
-def check_target(folder: Path, *, kind: str, overwrite: bool) -> None:
+def check_target(
+    folder: Path, *, kind: str, parameters: Mapping[str, Any] | None = None, overwrite: bool
+) -> None:
     """Refuse a folder or a kind that an index can't be built in or of; costs nothing.
 
     Raises:
         InputError: if the folder exists and isn't a search index, or `overwrite` is False.
+        SettingError: if the kind doesn't take a parameter, or it is out of its range.
         UnknownNameError: if there is no such kind of index.
     """
-    check_kind(kind)
+    check_kind(kind, parameters)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not is_search_index(folder):
@@ -348,7 +367,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         StorageError: if it can't be read.
     """
     path = folder / MANIFEST
-    manifest = read_json(path, kind="index", newest_format=FORMAT)
+    try:
+        manifest = read_json(path, kind="index", newest_format=FORMAT)
+    except NewerFormatError:
+        if is_search_index(folder):
+            raise
+        manifest = {}  # of something else, whose formats are counted apart
     match manifest:
         case {"model_fingerprint": str(), "collection": dict(), "sides": [*names]} if set(
             names

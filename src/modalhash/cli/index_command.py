@@ -21,7 +21,15 @@ from modalhash.cli.watching import watched
 @click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Folder.")
 @click.option("--split", default="all", show_default=True, help="Items to index.")
 @click.option(
-    "--kind", default="flat", show_default=True, help="flat (FAISS) or exact (plain); both exact."
+    "--kind",
+    default="auto",
+    show_default=True,
+    help="auto, flat, ivf, mih, hnsw or exact; see the page on kinds of index.",
+)
+@click.option(
+    "--recall",
+    type=float,
+    help="Share of the 10 nearest that auto, ivf and hnsw should find.  [default: 0.95]",
 )
 @overwrite_option
 @split_options
@@ -44,4 +52,6 @@ def command(
         index = mh.build_index(run, collection, output=output, progress=progress, **options)
     counts = " and ".join(f"{len(side)} {name}" for name, side in index.sides.items())
     click.echo(f"{counts}, {index.model.n_bits} bits each, in {output}")
+    for name, stated in index.choices.items():
+        click.echo(f"{name}: {stated}")
     click.echo(f'try: modalhash search {output} --text "..."')

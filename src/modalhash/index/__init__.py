@@ -20,7 +20,7 @@ from modalhash.index.folder import checked_path, read_manifest
 from modalhash.index.lock import IndexLockedError
 from modalhash.index.log import read_log
 from modalhash.index.searchers import SEARCHERS as KINDS
-from modalhash.index.searchers import searcher_class
+from modalhash.index.searchers import searcher_class, stated_choice
 
 if TYPE_CHECKING:
     from modalhash.index.embedded import EmbeddedIndex
@@ -41,6 +41,7 @@ __all__ = [
     "check_kind",
     "open_index",
     "parse_filter",
+    "stated_choice",
     "verify_index",
 ]
 

@@ -291,6 +291,11 @@ class HashIndex(ABC):
     def id_kind(self) -> IdKind | None:
         """What the ids are; None until the first item was added."""
 
+    @property
+    def searcher_parameters(self) -> Mapping[str, Any]:
+        """What its search states of itself: what was chosen and measured; nothing by default."""
+        return {}
+
     @abstractmethod
     def close(self) -> None:
         """Let go of files and connections; the index can't be used afterwards."""

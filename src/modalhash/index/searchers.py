@@ -29,6 +29,7 @@ __all__ = [
     "RaggedNeighbours",
     "Searcher",
     "searcher_class",
+    "stated_choice",
 ]
 
 Positions = NDArray[np.int64]
@@ -164,6 +165,23 @@ class Searcher(ABC):
             DamagedArtifactError: if a file can't be used, naming it.
         """
         return cls.build(codes, n_bits, parameters=parameters)
+
+
+def stated_choice(kind: str, parameters: Mapping[str, Any]) -> str:
+    """Say in words what a searcher states: its kind, why it was chosen, the recall measured.
+
+    Example:
+        >>> stated_choice("auto", {"chosen": {"kind": "flat", "parameters": {}}, "reason": "few"})
+        'flat (few)'
+    """
+    chosen = parameters.get("chosen", {"kind": kind, "parameters": parameters})
+    notes = [str(parameters["reason"])] if "reason" in parameters else []
+    if measured := chosen["parameters"].get("measured"):
+        notes.append(
+            f"measured recall {measured['recall']:.3f} of the {measured['top_k']} nearest, "
+            f"on {measured['queries']} items"
+        )
+    return f"{chosen['kind']} ({'; '.join(notes)})" if notes else str(chosen["kind"])
 
 
 def searcher_class(kind: str) -> type[Searcher]:
