@@ -212,32 +212,32 @@ def test_what_does_not_fit_is_refused() -> None:
             lambda: FineScorer(books, normal(1, 6, 3), made_fine(2)[:, :4], n_bits=8),
             ShapeError,
             (
-                "finer codes are uint8 of shape (2, 4), expected uint8 of shape (n, 6): they come from "
-                "another model than the codewords"
+                "finer codes are uint8 of shape (2, 4), expected uint8 of shape (n, 6): they come "
+                "from another model than the codewords"
             ),
         ),
         (
             lambda: FineScorer(books, normal(1, 6, 2), made_fine(2), n_bits=8),
             ShapeError,
             (
-                "query sub-vectors have shape (0, 6, 2), expected (q, 6, 3): they come from another "
-                "model than the codewords"
+                "query sub-vectors have shape (0, 6, 2), expected (q, 6, 3): they come from "
+                "another model than the codewords"
             ),
         ),
         (
             lambda: FineScorer(books, normal(1, 6, 3), made_fine(2) + np.uint8(9), n_bits=8),
             InputError,
             (
-                f"a finer code is {made_fine(2).max() + 9}, but there are 5 codewords: the codes are "
-                "damaged or of another model"
+                f"a finer code is {made_fine(2).max() + 9}, but there are 5 codewords: the codes "
+                "are damaged or of another model"
             ),
         ),
         (
             lambda: FineBooks(normal(6, 300, 3)),
             ShapeError,
             (
-                "codewords have shape (6, 300, 3), expected (sub-spaces, codewords, width) with 1 to "
-                "256 codewords"
+                "codewords have shape (6, 300, 3), expected (sub-spaces, codewords, width) with "
+                "1 to 256 codewords"
             ),
         ),
         (
