@@ -2,7 +2,15 @@
 
 from modalhash.data.card_checks import Deviation
 from modalhash.data.cards import CARDS, DatasetCard, Expected, card_named
-from modalhash.data.collection import Collection, Modality, Pictures, Positions, Value
+from modalhash.data.collection import (
+    Collection,
+    Frames,
+    Modality,
+    Pictures,
+    Positions,
+    TokenArrays,
+    Value,
+)
 from modalhash.data.converting import Conversion, convert_collection
 from modalhash.data.describing import CollectionSummary, LabelCount, describe
 from modalhash.data.inspecting import Entry, Inspection, inspect_file
@@ -31,6 +39,7 @@ __all__ = [
     "Deviation",
     "Entry",
     "Expected",
+    "Frames",
     "Inspection",
     "LabelCount",
     "Modality",
@@ -39,6 +48,7 @@ __all__ = [
     "Protocol",
     "Sizes",
     "Source",
+    "TokenArrays",
     "Value",
     "apply_protocol",
     "card_named",

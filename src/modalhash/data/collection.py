@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,15 @@ from PIL import Image
 
 from modalhash.errors import InputError, ShapeError, UnknownNameError
 
-__all__ = ["Collection", "Modality", "Pictures", "Positions", "Value"]
+__all__ = [
+    "Collection",
+    "Frames",
+    "Modality",
+    "Pictures",
+    "Positions",
+    "TokenArrays",
+    "Value",
+]
 
 Modality = Literal["image", "text"]
 Positions = NDArray[np.int64]
@@ -48,6 +56,21 @@ class Pictures(Protocol):
         """Return the picture's file, or None if it isn't one."""
 
 
+@runtime_checkable
+class Frames(Pictures, Protocol):
+    """Pictures of which each is the middle frame of a video."""
+
+    def frames(self, position: int, most: int) -> list[Image.Image]:
+        """Return up to `most` frames of a video, uniformly kept, in their order.
+
+        Raises:
+            CollectionError: if one can't be read; the defect names the file.
+        """
+
+    def frame_paths(self, position: int) -> list[Path]:
+        """Return the files of all frames of a video, in their order."""
+
+
 @dataclass(frozen=True)
 class SelectedPictures:
     """Some pictures of others, in an order of its own.
@@ -78,6 +101,76 @@ class SelectedPictures:
 
 
 @dataclass(frozen=True)
+class SelectedFrames:
+    """Some videos of others, in an order of its own.
+
+    Attributes:
+        videos: all of them.
+        positions: (k,) int64, the video that each position here stands for.
+    """
+
+    videos: Frames
+    positions: Positions
+
+    def open(self, position: int) -> Image.Image:
+        """Return a middle frame; see `Pictures.open`."""
+        return self.videos.open(int(self.positions[position]))
+
+    def frames(self, position: int, most: int) -> list[Image.Image]:
+        """Return up to `most` frames of a video; see `Frames.frames`."""
+        return self.videos.frames(int(self.positions[position]), most)
+
+    def frame_paths(self, position: int) -> list[Path]:
+        """Return the files of all frames of a video, in their order."""
+        return self.videos.frame_paths(int(self.positions[position]))
+
+    def stamp(self, position: int) -> str:
+        """Return a video's stamp; see `Pictures.stamp`."""
+        return self.videos.stamp(int(self.positions[position]))
+
+    def digest(self, position: int) -> str:
+        """Return a video's digest; see `Pictures.digest`."""
+        return self.videos.digest(int(self.positions[position]))
+
+    def path(self, position: int) -> Path | None:
+        """Return the file of a video's middle frame."""
+        return self.videos.path(int(self.positions[position]))
+
+
+@dataclass(frozen=True)
+class TokenArrays:
+    """Several vectors an item, one item's after the other's.
+
+    Attributes:
+        vectors: (t, w) floats, at least one an item.
+        ends: (n,) int64, where each item's vectors end.
+    """
+
+    vectors: NDArray[np.floating[Any]]
+    ends: Positions
+
+    def __post_init__(self) -> None:
+        """Check that both belong together."""
+        counts = np.diff(self.ends, prepend=0)
+        if self.vectors.ndim != 2 or not len(counts) or self.ends[-1] != len(self.vectors):
+            raise ShapeError(
+                f"vectors {self.vectors.shape} and ends {self.ends.shape} don't belong together"
+            )
+        if counts.min() < 1:
+            raise ShapeError(f"item {int(counts.argmin())} has no vector, expected at least one")
+
+    def of(self, position: int) -> NDArray[np.floating[Any]]:
+        """Return the vectors of an item, (k, w)."""
+        start = int(self.ends[position - 1]) if position else 0
+        return self.vectors[start : int(self.ends[position])]
+
+    def subset(self, positions: Positions) -> "TokenArrays":
+        """Return the vectors of some items, in the order given."""
+        own = [self.of(int(position)) for position in positions]
+        return TokenArrays(np.concatenate(own), np.cumsum([len(one) for one in own]))
+
+
+@dataclass(frozen=True)
 class Collection:
     """Items with a picture and one or more texts each, their labels, metadata and splits.
 
@@ -98,6 +191,8 @@ class Collection:
         split_note: how the splits came to be ("made by modalhash: seed 0, 80/10/10").
         features: arrays that came with the collection, `image` (n, d) and `text` (t, d) float32;
             the encoder `precomputed` reads them. Empty for most.
+        tokens: content tokens that came with such features, of n items; the features of a video's
+            frames, say.
         source: how `load_collection` finds it again ("icons", a folder, "wiki:FILE").
     """
 
@@ -112,6 +207,7 @@ class Collection:
     metadata: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     splits: Mapping[str, Positions] = field(default_factory=dict)
     features: Mapping[Modality, NDArray[np.float32]] = field(default_factory=dict)
+    tokens: Mapping[Modality, TokenArrays] = field(default_factory=dict)
     source: str = ""
     split_note: str = ""
 
@@ -191,7 +287,7 @@ class Collection:
             caption_ids=tuple(self.caption_ids[text] for text in texts),
             caption_items=np.repeat(np.arange(len(positions), dtype=np.int64), counts),
             captions=self.captions and tuple(self.captions[text] for text in texts),
-            pictures=self.pictures and SelectedPictures(self.pictures, positions),
+            pictures=self.pictures and selected(self.pictures, positions),
             labels=None if self.labels is None else self.labels[positions],
             metadata={
                 column: tuple(values[item] for item in positions)
@@ -199,6 +295,7 @@ class Collection:
             },
             splits={name: items[items >= 0] for name, items in splits.items()},
             features={side: array[rows[side]] for side, array in self.features.items()},
+            tokens={side: tokens.subset(rows[side]) for side, tokens in self.tokens.items()},
         )
 
     def fingerprint(self) -> str:
@@ -212,3 +309,10 @@ class Collection:
         if self.labels is not None:
             digest.update(np.ascontiguousarray(self.labels).tobytes())
         return digest.hexdigest()
+
+
+def selected(pictures: Pictures, positions: Positions) -> Pictures:
+    """Return some pictures of others, or some videos of others."""
+    if isinstance(pictures, Frames):
+        return SelectedFrames(pictures, positions)
+    return SelectedPictures(pictures, positions)

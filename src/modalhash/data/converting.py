@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from modalhash.data.collection import Collection, Value
+from modalhash.data.collection import Collection, Frames, Value
 from modalhash.data.pictures import PICTURE_SUFFIXES, is_safe_name
 from modalhash.errors import InputError, StorageError
 from modalhash.files import write_array, write_bytes, write_text
@@ -17,7 +17,7 @@ from modalhash.progress import Progress, silent
 
 __all__ = ["Conversion", "convert_collection"]
 
-_RESERVED: Final = ("image", "caption", "caption_id")
+_RESERVED: Final = ("caption", "caption_id")
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,16 @@ def _write_pictures(collection: Collection, folder: Path, progress: Progress) ->
     names: list[str] = []
     taken: set[str] = set()
     copied = 0
+    item_column = "video" if isinstance(pictures, Frames) else "image"
     progress("write pictures", 0, collection.n_items)
     for position, item in enumerate(collection.item_ids):
+        if isinstance(pictures, Frames):
+            names.append(_picture_name(item, position, "", taken))
+            for frame in pictures.frame_paths(position):
+                _copy(frame, folder / "videos" / names[-1] / frame.name)
+            copied += 1
+            progress("write pictures", position + 1, collection.n_items)
+            continue
         path = pictures.path(position)
         is_copied = path is not None and path.suffix.lower() in PICTURE_SUFFIXES
         name = _picture_name(item, position, path.suffix if is_copied and path else ".png", taken)
@@ -119,10 +127,12 @@ def _write_pictures(collection: Collection, folder: Path, progress: Progress) ->
     for split, items in collection.splits.items():
         _write_lines(folder / "splits" / f"{split}.txt", (names[item] for item in items))
     if collection.labels is not None:
-        labels = [f"{name} (label)" if name == "image" else name for name in collection.label_names]
+        labels = [
+            f"{name} (label)" if name == item_column else name for name in collection.label_names
+        ]
         rows = ([name, *map(str, row)] for name, row in zip(names, collection.labels, strict=True))
-        _write_table(folder / "labels.tsv", ["image", *labels], rows)
-    columns = [name for name in collection.metadata if name not in _RESERVED]
+        _write_table(folder / "labels.tsv", [item_column, *labels], rows)
+    columns = [name for name in collection.metadata if name not in (item_column, *_RESERVED)]
     assert collection.captions is not None
     captions = (
         [
@@ -135,7 +145,7 @@ def _write_pictures(collection: Collection, folder: Path, progress: Progress) ->
             collection.captions, collection.caption_ids, collection.caption_items, strict=True
         )
     )
-    _write_table(folder / "captions.tsv", [*_RESERVED, *columns], captions)
+    _write_table(folder / "captions.tsv", [item_column, *_RESERVED, *columns], captions)
     drawn = collection.n_items - copied
     return Conversion(folder, str(folder), collection.n_items, copied, drawn)
 

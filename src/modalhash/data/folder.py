@@ -10,6 +10,15 @@
       splits/NAME.txt       optional: one image name a line
 
 Image names are relative to `images/`. The order of the items is that of their first caption.
+
+Videos are folders of frames, in the order of their names; the column and the folder are called
+after them, and everything else is the same::
+
+    clips/
+      videos/NAME/00001.jpg ...
+      captions.tsv          columns video, caption, ...
+      labels.tsv            video, then one 0/1 column a concept
+      splits/NAME.txt       one video name a line
 """
 
 import os
@@ -23,7 +32,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.data.collection import Collection, Value
+from modalhash.data.collection import Collection, Pictures, Value
+from modalhash.data.frames import FrameFolders, frame_names
 from modalhash.data.pictures import PICTURE_SUFFIXES, PictureFiles, is_safe_name
 from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits, read_splits
@@ -40,11 +50,41 @@ from modalhash.errors import Defect
 __all__ = ["read_folder"]
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What the items of a folder are.
+
+    Attributes:
+        column: the column that names them.
+        folder: the folder they are in.
+        noun: what messages call one.
+        file: what one is on disk.
+        wanted: what it must be, and what to do about another.
+    """
+
+    column: str
+    folder: str
+    noun: str
+    file: str
+    wanted: str
+
+
+_PICTURES = _Kind("image", "images", "picture", "file", "is no jpg, png or webp; convert it")
+_VIDEOS = _Kind(
+    "video",
+    "videos",
+    "video",
+    "folder",
+    "is no folder of frames (jpg, png or webp); cut some: ffmpeg -i VIDEO -vf fps=1 NAME/%05d.jpg",
+)
+
+
 @dataclass
 class _Captions:
     """The sound rows of the captions file, and every name that any row gives."""
 
     table: Table
+    kind: _Kind
     rows: dict[str, list[int]] = field(default_factory=dict)
     ids: dict[int, str] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
@@ -58,25 +98,32 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
     folder = Path(argument)
     defects: list[Defect] = []
     notes: list[str] = []
-    table = _find_captions(folder, defects)
+    holds_videos = (folder / "videos").is_dir() and not (folder / "images").is_dir()
+    kind = _VIDEOS if holds_videos else _PICTURES
+    table = _find_captions(folder, kind, defects)
     if table is None or not table.is_usable:
         return Reading(None, tuple(defects) + tuple(table.defects if table else ()))
-    captions = _read_captions(table)
+    captions = _read_captions(table, kind)
     defects += table.defects
-    if not (folder / "images").is_dir():
+    if not (folder / kind.folder).is_dir():
         problem = "has no folder images/; put the pictures there"
         return Reading(None, (Defect("no-image-folder", str(folder), problem), *defects))
-    files = _list_files(folder / "images")
-    pictures = {name for name in files if name.lower().endswith(PICTURE_SUFFIXES)}
+    if kind is _VIDEOS:
+        files, frames = _list_videos(folder / kind.folder)
+        pictures = {name for name in files if frames.get(name)}
+    else:
+        files, frames = _list_files(folder / kind.folder), {}
+        pictures = {name for name in files if name.lower().endswith(PICTURE_SUFFIXES)}
     defects += _match_pictures(folder, captions, files, pictures)
     if others := sorted(files - pictures - captions.named):
+        what = "jpg, png or webp" if kind is _PICTURES else "folders of frames"
         notes.append(
-            f"{len(others)} files in {folder / 'images'} are no jpg, png or webp and aren't read: "
+            f"{len(others)} files in {folder / kind.folder} are no {what} and aren't read: "
             f"{_first_few(others)}"
         )
     positions = {name: position for position, name in enumerate(captions.rows)}
     known = captions.named | pictures
-    labels, label_names = _read_labels(folder / "labels.tsv", positions, known, defects)
+    labels, label_names = _read_labels(folder / "labels.tsv", kind, positions, known, defects)
     metadata = _item_metadata(captions, notes)
     reading = read_splits(folder / "splits", positions, known=known)
     defects += reading.defects
@@ -97,7 +144,7 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
             [len(own) for own in captions.rows.values()],
         ),
         captions=tuple(texts[row] for row in rows),
-        pictures=PictureFiles(folder / "images", tuple(positions)),
+        pictures=_pictures(folder, kind, tuple(positions), frames),
         labels=labels,
         label_names=label_names,
         metadata=metadata,
@@ -106,6 +153,19 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
         split_note=reading.note,
     )
     return Reading(collection, tuple(defects), tuple(notes))
+
+
+def _pictures(
+    folder: Path, kind: _Kind, names: tuple[str, ...], frames: Mapping[str, list[str]]
+) -> Pictures:
+    if kind is _PICTURES:
+        return PictureFiles(folder / kind.folder, names)
+    # A video without frames is among the defects; its name stands in for them.
+    own = (frames.get(name) or ["00001.jpg"] for name in names)
+    named = zip(names, own, strict=True)
+    return FrameFolders(
+        folder / kind.folder, tuple(tuple(f"{name}/{one}" for one in all_) for name, all_ in named)
+    )
 
 
 def _members(positions: Mapping[str, int], splits: Mapping[str, NDArray[np.int64]]) -> set[str]:
@@ -117,10 +177,10 @@ def _first_few(names: Sequence[str]) -> str:
     return ", ".join(map(shown, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
-def _find_captions(folder: Path, defects: list[Defect]) -> Table | None:
+def _find_captions(folder: Path, kind: _Kind, defects: list[Defect]) -> Table | None:
     found = [path for suffix in TABLE_SUFFIXES if (path := folder / f"captions{suffix}").exists()]
     if len(found) == 1:
-        return read_table(found[0], ("image", "caption"))
+        return read_table(found[0], (kind.column, "caption"))
     if found:
         names = " and ".join(path.name for path in found)
         problem = f"has {names}: it isn't clear which one counts; keep one"
@@ -128,22 +188,22 @@ def _find_captions(folder: Path, defects: list[Defect]) -> Table | None:
     else:
         problem = (
             "has no captions file: write captions.tsv (or .csv, .jsonl, .parquet) with the "
-            "columns image and caption"
+            f"columns {kind.column} and caption"
         )
         defects.append(Defect("no-caption-file", str(folder), problem))
     return None
 
 
-def _read_captions(table: Table) -> _Captions:
-    """Sort the rows by picture; rows with a defect go to the table's defects."""
-    captions = _Captions(table)
+def _read_captions(table: Table, kind: _Kind) -> _Captions:
+    """Sort the rows by item; rows with a defect go to the table's defects."""
+    captions = _Captions(table, kind)
     captions.named.update(_plain_name(item) for defect in table.defects for item in defect.items)
     table.defects[:] = [_with_plain_names(defect) for defect in table.defects]
     given_ids = table.columns.get("caption_id")
     line_of_id: dict[str, int] = {}
-    names, texts = table.columns["image"], table.columns["caption"]
+    names, texts = table.columns[kind.column], table.columns["caption"]
     for row, (raw_name, text) in enumerate(zip(names, texts, strict=True)):
-        name = _image_name(table, row, raw_name)
+        name = _item_name(table, kind, row, raw_name)
         if name is None:
             continue
         captions.named.add(name)
@@ -178,17 +238,18 @@ def _plain_name(name: str) -> str:
     return PurePosixPath(name).as_posix() if name else name
 
 
-def _image_name(table: Table, row: int, name: Any) -> str | None:
-    """Return the name of a row's picture, or None after noting a defect."""
+def _item_name(table: Table, kind: _Kind, row: int, name: Any) -> str | None:
+    """Return the name of a row's item, or None after noting a defect."""
     line = table.lines[row]
     if not isinstance(name, str):
-        problem = f"the image must be a file name, not {_type_name(name)}"
+        problem = f"the {kind.column} must be a {kind.file} name, not {_type_name(name)}"
         table.add_defect("wrong-column", line, problem)
     elif not name.strip():
-        table.add_defect("empty-id", line, "names no image; write its file name, or delete the row")
+        problem = f"names no {kind.column}; write its {kind.file} name, or delete the row"
+        table.add_defect("empty-id", line, problem)
     elif not is_safe_name(name):
         problem = (
-            f"the image {shown(name)} isn't a name inside images/; "
+            f"the {kind.column} {shown(name)} isn't a name inside {kind.folder}/; "
             "write it relative to that folder, without '..'"
         )
         table.add_defect("unsafe-name", line, problem, ascii_if_broken(name))
@@ -227,12 +288,29 @@ def _list_files(folder: Path) -> set[str]:
     return names
 
 
+def _list_videos(folder: Path) -> tuple[set[str], dict[str, list[str]]]:
+    """Return what stands in a folder of videos, hidden things not counted, and folders' frames.
+
+    A folder may hold videos or further folders, not both; its videos are named by their path.
+    """
+    names = {name for name in _list_files(folder) if "/" not in name}
+    frames: dict[str, list[str]] = {}
+    for root, folders, _ in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        name = Path(root).relative_to(folder).as_posix()
+        if name != "." and (not folders or frame_names(Path(root))):
+            frames[name] = frame_names(Path(root))
+            folders.clear()
+    return names | set(frames), frames
+
+
 def _match_pictures(
     folder: Path, captions: _Captions, files: set[str], pictures: set[str]
 ) -> list[Defect]:
-    """Compare the pictures that captions name with those that are there."""
+    """Compare the pictures or videos that captions name with those that are there."""
     defects = []
-    images = folder / "images"
+    kind = captions.kind
+    images = folder / kind.folder
     missing = [name for name in captions.rows if name not in pictures]
     similar = _similar_names(pictures) if missing else {}
     for name in missing:
@@ -241,17 +319,19 @@ def _match_pictures(
         if name not in files and name.lower().endswith(PICTURE_SUFFIXES) and path.is_file():
             continue  # a link, or hidden: not found by walking, but there
         if name in files:
-            kind, problem = "unsupported-picture", "is no jpg, png or webp; convert it"
+            defect, problem = f"unsupported-{kind.noun}", kind.wanted
         else:
             others = similar.get(_folded(name), []) or similar.get(_folded(Path(name).name), [])
             hint = f"there is {shown(others[0])}: write that" if others else "add it to the folder"
-            kind, problem = "missing-picture", f"isn't in {images}; {hint}, or delete the row"
-        defects.append(
-            Defect(kind, captions.table.where(row), f"picture {shown(name)} {problem}", (name,))
-        )
+            defect, problem = (
+                f"missing-{kind.noun}",
+                f"isn't in {images}; {hint}, or delete the row",
+            )
+        problem = f"{kind.noun} {shown(name)} {problem}"
+        defects.append(Defect(defect, captions.table.where(row), problem, (name,)))
     for name in sorted(pictures - captions.named):
         problem = f"has no caption in {captions.table.path.name}; write one, or move it away"
-        defects.append(Defect("picture-without-caption", str(images / name), problem, (name,)))
+        defects.append(Defect(f"{kind.noun}-without-caption", str(images / name), problem, (name,)))
     return defects
 
 
@@ -269,21 +349,21 @@ def _similar_names(names: set[str]) -> dict[str, list[str]]:
 
 
 def _read_labels(
-    path: Path, positions: Mapping[str, int], known: set[str], defects: list[Defect]
+    path: Path, kind: _Kind, positions: Mapping[str, int], known: set[str], defects: list[Defect]
 ) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
     """Return the label matrix and the concepts' names; None without a labels file."""
     if not path.exists():
         return None, ()
-    table = read_table(path, ("image",))
+    table = read_table(path, (kind.column,))
     if table.is_usable and len(table.columns) < 2:
         table.add_defect("wrong-column", 1, "has no concept; add a 0/1 column for each")
     defects += map(_with_plain_names, table.defects)
     if not table.is_usable:
         return None, ()
-    label_names = tuple(column for column in table.columns if column != "image")
+    label_names = tuple(column for column in table.columns if column != kind.column)
     matrix = np.zeros((len(positions), len(label_names)), np.uint8)
     line_of: dict[str, int] = {}
-    for row, raw_name in enumerate(table.columns["image"]):
+    for row, raw_name in enumerate(table.columns[kind.column]):
         name, where = _plain_name(raw_name), table.where(row)
         cells = [table.columns[label][row] for label in label_names]
         wrong = [label for label, cell in enumerate(cells) if cell not in ("0", "1")]
@@ -297,14 +377,16 @@ def _read_labels(
         elif name in positions:
             matrix[positions[name]] = [cell == "1" for cell in cells]
         elif name not in known:
-            problem = f"there is no picture {shown(name)} with a caption; delete the row"
-            defects.append(Defect("label-without-picture", where, problem, (name,)))
+            problem = f"there is no {kind.noun} {shown(name)} with a caption; delete the row"
+            defects.append(Defect(f"label-without-{kind.noun}", where, problem, (name,)))
         line_of.setdefault(name, table.lines[row])
     reported = {item for defect in table.defects for item in defect.items}
     for name in positions:
         if name not in line_of and name not in reported:
-            problem = f"has no row for picture {shown(name)}; add one (all 0 if nothing applies)"
-            defects.append(Defect("picture-without-label", str(path), problem, (name,)))
+            problem = (
+                f"has no row for {kind.noun} {shown(name)}; add one (all 0 if nothing applies)"
+            )
+            defects.append(Defect(f"{kind.noun}-without-label", str(path), problem, (name,)))
     return matrix, label_names
 
 
@@ -313,7 +395,7 @@ def _item_metadata(captions: _Captions, notes: list[str]) -> dict[str, tuple[Val
     metadata = {}
     path = captions.table.path
     for column, cells in captions.table.columns.items():
-        if column in ("image", "caption", "caption_id"):
+        if column in (captions.kind.column, "caption", "caption_id"):
             continue
         if not all(cell is None or isinstance(cell, str | int | float) for cell in cells):
             notes.append(

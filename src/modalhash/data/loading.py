@@ -177,7 +177,7 @@ def check_collection(source: str | Path, *, progress: Progress = silent) -> Chec
 
 
 def _items_without_picture(defects: list[Defect]) -> set[str]:
-    kinds = ("missing-picture", "unsupported-picture")
+    kinds = ("missing-picture", "missing-video", "unsupported-picture", "unsupported-video")
     return {item for defect in defects if defect.kind in kinds for item in defect.items}
 
 

@@ -14,7 +14,7 @@ from typing import IO, Final
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from modalhash.data.collection import Collection
+from modalhash.data.collection import Collection, Frames
 from modalhash.errors import CollectionError, Defect, InputError, StorageError
 from modalhash.files import sha256_of_file
 from modalhash.progress import Progress, silent
@@ -223,7 +223,11 @@ def find_picture_defects(
         if collection.item_ids[position] in without:
             return
         try:
-            pictures.open(position).close()
+            if isinstance(pictures, Frames):
+                for path in pictures.frame_paths(position):
+                    read_picture(path).close()
+            else:
+                pictures.open(position).close()
         except CollectionError as error:
             for defect in error.defects:
                 yield replace(defect, items=(collection.item_ids[position],))

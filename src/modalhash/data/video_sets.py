@@ -1,7 +1,7 @@
 """Captioned videos: `msrvtt:PATH` and `msvd:PATH`.
 
-Videos are not decoded. PATH holds either frames, of which the middle one (by name) stands for the
-video, or features, of which the mean over the frames does::
+Videos are not decoded. PATH holds either their frames, in the order of their names, or features of
+the frames::
 
     frames/video0/0001.jpg ...      a folder a video
     features/video0.npy             (frames, d) or (d,) numbers, a file a video
@@ -13,21 +13,24 @@ beside the captions:
 - MSVD: `AllVideoDescriptions.txt` with a video's name, a blank and a caption a line, and
   `train_list.txt`, `val_list.txt`, `test_list.txt`.
 
-The splits `validate` and `val` are called `dev`.
+An encoder sees frames that are uniformly kept (12 by default); where one picture must do, it is the
+middle frame. Of features, the mean over the frames is the pooled feature, and each frame a content
+token. The splits `validate` and `val` are called `dev`.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modalhash.data.collection import Modality, TokenArrays
 from modalhash.data.features import collect_arrays
+from modalhash.data.frames import FrameFolders, frame_names
 from modalhash.data.json_files import read_json_lists
 from modalhash.data.pair_lists import PairList, first_existing, missing_file
-from modalhash.data.pictures import PICTURE_SUFFIXES
 from modalhash.data.reading import Reading
 from modalhash.data.tables import clean_lines
 from modalhash.errors import CollectionError, Defect
@@ -148,23 +151,26 @@ def _collect(videos: Videos, split_seed: int) -> Reading:
 
 def _collect_frames(videos: Videos, frames: Path, split_seed: int) -> Reading:
     pairs = PairList(videos.name, videos.source, frames, videos.labels, videos.splits)
-    pairs.notes.append(f"{frames}: the middle frame stands for each video")
+    names: dict[str, list[str]] = {}
     for video, texts in videos.texts.items():
         folder = frames / video
-        files = sorted(
-            file.name for file in (folder.iterdir() if folder.is_dir() else ())
-            if file.suffix.lower() in PICTURE_SUFFIXES
-        )  # fmt: skip
+        files = frame_names(folder)
         middle = files[len(files) // 2] if files else "FRAME.jpg"
+        names[video] = [f"{video}/{file}" for file in files or [middle]]
         own = [videos.categories[video]] if video in videos.categories else []
         where = videos.where[video]
         pairs.add(f"{video}/{middle}", texts, where=where, item=video, labels=own)
-    return pairs.reading(split_seed=split_seed)
+    reading = pairs.reading(split_seed=split_seed)
+    if reading.collection is None:
+        return reading
+    kept = tuple(tuple(names[item]) for item in reading.collection.item_ids)
+    collection = replace(reading.collection, pictures=FrameFolders(frames, kept))
+    return replace(reading, collection=collection)
 
 
 def _collect_features(videos: Videos, features: Path, split_seed: int) -> Reading:
-    """Average the features of each video's frames; videos without a file or caption are defects."""
-    rows: list[NDArray[np.float32]] = []
+    """Read the features of each video's frames; videos without a file or caption are defects."""
+    rows: list[NDArray[np.floating[Any]]] = []
     kept: list[str] = []
     defects: list[Defect] = []
     for video, texts in videos.texts.items():
@@ -175,7 +181,7 @@ def _collect_features(videos: Videos, features: Path, split_seed: int) -> Readin
         elif not file.exists():
             problem = f"video {video!r} has no file {file}; add it"
         else:
-            problem = _append_mean(file, rows)
+            problem = _append_frames(file, rows)
         if problem:
             defects.append(Defect("bad-video", videos.where[video], problem, (video,)))
         else:
@@ -185,7 +191,7 @@ def _collect_features(videos: Videos, features: Path, split_seed: int) -> Readin
     place = {video: number for number, video in enumerate(kept)}
     counts = [len(videos.texts[video]) for video in kept]
     arrays: dict[str, NDArray[Any]] = {
-        "image": np.stack(rows),
+        "image": np.stack([own.mean(axis=0, dtype=np.float64) for own in rows]).astype(np.float32),
         "captions": np.array([text for video in kept for text in videos.texts[video]]),
         "caption_items": np.repeat(np.arange(len(kept)), counts),
         "item_ids": np.array(kept),
@@ -202,22 +208,27 @@ def _collect_features(videos: Videos, features: Path, split_seed: int) -> Readin
     reading = collect_arrays(
         arrays, name=videos.name, path=videos.path, source=videos.source, split_seed=split_seed
     )
-    note = f"{features}: the mean over its frames stands for each video"
-    return Reading(reading.collection, (*defects, *reading.defects), (note, *reading.notes))
+    note = f"{features}: a video's pooled feature is the mean over its frames, which are its tokens"
+    collection = reading.collection
+    if collection is not None and not reading.defects:
+        ends = np.cumsum([len(own) for own in rows], dtype=np.int64)
+        tokens: dict[Modality, TokenArrays] = {"image": TokenArrays(np.concatenate(rows), ends)}
+        collection = replace(collection, tokens=tokens)
+    return Reading(collection, (*defects, *reading.defects), (note, *reading.notes))
 
 
-def _append_mean(file: Path, rows: list[NDArray[np.float32]]) -> str:
-    """Append the mean feature of a video's frames; return what is wrong with the file instead."""
+def _append_frames(file: Path, rows: list[NDArray[np.floating[Any]]]) -> str:
+    """Append the features of a video's frames; return what is wrong with the file instead."""
     try:
         array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         return f"{file} can't be read: {error}"
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiu" or not array.size:
         return f"{file} is {array.dtype} {array.shape}, expected numbers (frames, d) or (d,)"
-    mean = np.atleast_2d(array).mean(axis=0, dtype=np.float64).astype(np.float32)
-    if rows and mean.shape != rows[0].shape:
-        return f"{file} is {len(mean)} wide, the first one {len(rows[0])}"
-    rows.append(mean)
+    own = np.atleast_2d(array)
+    if rows and own.shape[1] != rows[0].shape[1]:
+        return f"{file} is {own.shape[1]} wide, the first one {rows[0].shape[1]}"
+    rows.append(own.astype(np.float16 if own.dtype == np.float16 else np.float32, copy=False))
     return ""
 
 
