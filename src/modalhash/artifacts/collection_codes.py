@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modalhash.artifacts.model import HashModel
 from modalhash.codes import Codes, code_width
@@ -13,6 +14,7 @@ from modalhash.data.collection import Positions
 from modalhash.encoders import FeatureTable, extract_features
 from modalhash.encoders.precomputed import PrecomputedImageTower, PrecomputedTextTower
 from modalhash.errors import FeatureError, InputError
+from modalhash.index.rerank import FineCodes
 from modalhash.progress import Progress, silent
 
 __all__ = ["CaptionUse", "CollectionCodes"]
@@ -82,6 +84,38 @@ class CollectionCodes:
             )
         nothing = np.zeros((0, code_width(self.model.n_bits)), np.uint8)
         return np.concatenate([nothing, *blocks])
+
+    def fine_codes(self, rows: Positions, modality: Modality) -> FineCodes:
+        """Return the finer codes of some rows (items for images, captions for texts), (k, s) uint8.
+
+        Raises:
+            FeatureError: if the model has none.
+        """
+        table, width = self.table(modality), self.model.fine_books.n_subspaces
+        blocks = [np.zeros((0, width), np.uint8)]
+        for part in blocks_of(rows, TOKEN_ROWS):
+            tokens, mask = table.tokens(part)
+            blocks.append(
+                self.model.fine_codes(table.pooled(part), modality, tokens=tokens, token_mask=mask)
+            )
+        return np.concatenate(blocks)
+
+    def fine_queries(self, rows: Positions, modality: Modality) -> NDArray[np.float32]:
+        """Return what some rows meet finer codes with, (k, s, w) float32; see `fine_codes`."""
+        table, codewords = self.table(modality), self.model.fine_books.codewords
+        blocks = [np.zeros((0, codewords.shape[0], codewords.shape[2]), np.float32)]
+        for part in blocks_of(rows, TOKEN_ROWS):
+            tokens, mask = table.tokens(part)
+            blocks.append(
+                self.model.fine_queries(
+                    table.pooled(part), modality, tokens=tokens, token_mask=mask
+                )
+            )
+        return np.concatenate(blocks)
+
+    def table(self, modality: Modality) -> FeatureTable:
+        """Return the features of one modality."""
+        return self.features.image if modality == "image" else self.features.text
 
     def texts_of(self, items: Positions) -> Positions:
         """Return the rows of the texts of some items that take part, item by item."""

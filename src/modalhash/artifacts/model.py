@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from modalhash.data.pictures import read_picture, upright_rgb
 from modalhash.encoders import Encoder, TowerOutput, load_encoder
 from modalhash.errors import ArtifactError, CollectionError, DamagedArtifactError, InputError
 from modalhash.files import read_json, sealed, write_bytes, write_json, write_text
+from modalhash.index.rerank import FineBooks, FineCodes
 from modalhash.methods.hasher import Hasher, HashTower
 
 __all__ = ["HashModel", "ModelRecord", "load_model", "save_model"]
@@ -233,6 +234,78 @@ class HashModel:
             self.rounded(features, modality),
             None if tokens is None else self.rounded(tokens, modality),
             token_mask,
+        )
+
+    @property
+    def has_fine_codes(self) -> bool:
+        """Whether the model makes finer codes beside the hash codes, to rerank by."""
+        return self.hasher.fine is not None
+
+    @cached_property
+    def fine_books(self) -> FineBooks:
+        """What finer codes stand for and how much they count.
+
+        Raises:
+            FeatureError: if the model has none.
+        """
+        fine = self.hasher.fine_coder()
+        return FineBooks(
+            fine.codewords().cpu().numpy().astype(np.float32),
+            code_weight=fine.code_weight,
+            fine_weight=fine.fine_weight,
+            n_parts=fine.n_parts,
+        )
+
+    def fine_codes(
+        self,
+        features: NDArray[np.floating[Any]],
+        modality: Modality,
+        *,
+        tokens: NDArray[np.floating[Any]],
+        token_mask: NDArray[np.bool_],
+    ) -> FineCodes:
+        """Compute the finer codes of features that the model's encoder made.
+
+        Args:
+            features: (n, d) pooled features, finite.
+            modality: whose they are.
+            tokens: (n, t, w) content tokens.
+            token_mask: (n, t) bool, True where a token is real.
+
+        Returns:
+            (n, s) uint8. A row depends on that row's features alone.
+
+        Raises:
+            FeatureError: if the model has no finer codes.
+            InputError: if there is no such modality.
+        """
+        self.tower(modality)
+        return self.hasher.fine_codes(
+            modality, self.rounded(features, modality), self.rounded(tokens, modality), token_mask
+        )
+
+    def fine_queries(
+        self,
+        features: NDArray[np.floating[Any]],
+        modality: Modality,
+        *,
+        tokens: NDArray[np.floating[Any]],
+        token_mask: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """Compute what queries meet finer codes with, (n, s, w) float32; see `fine_codes`."""
+        self.tower(modality)
+        return self.hasher.fine_queries(
+            modality, self.rounded(features, modality), self.rounded(tokens, modality), token_mask
+        )
+
+    def without_fine(self) -> "HashModel":
+        """Return the model without its finer codes: smaller, with the same hash codes."""
+        if self.hasher.fine is None:
+            return self
+        hasher = Hasher(self.hasher.image, self.hasher.text)
+        record = replace(self.record, towers=hasher.spec(), weights_sha256="")
+        return HashModel(
+            hasher, record, device=self.device, folder=self.folder, encoder=self._loaded
         )
 
     def tower(self, modality: Modality) -> HashTower:
