@@ -23,6 +23,7 @@ from modalhash.encoders import Encoder, Features
 from modalhash.encoders import extract_features as extract_with
 from modalhash.encoders.bow import BagOfWordsTower
 from modalhash.encoders.devices import torch_device
+from modalhash.encoders.frames import DEFAULT_FRAMES, FrameTower
 from modalhash.encoders.network_towers import NetworkImageTower, NetworkTextTower
 from modalhash.encoders.precomputed import PrecomputedTextTower
 from modalhash.encoders.tuning import tunable_towers, tuned_folders
@@ -47,6 +48,8 @@ def extract_features(
     *,
     split: str = "train",
     with_tokens: bool = False,
+    frames: int = DEFAULT_FRAMES,
+    frame_grid: int = 0,
     cache: Path | str | None = None,
     batch_size: int | None = None,
     skip_bad: bool = False,
@@ -60,6 +63,9 @@ def extract_features(
         encoder: a name (`modalhash.encoders.ENCODERS`), or an encoder that is loaded.
         split: whose texts an encoder that must be fitted (bag of words) is fitted on.
         with_tokens: also keep content tokens, which some methods need.
+        frames: of a video at most, kept uniformly; without meaning for pictures.
+        frame_grid: side of the square that the patches of a frame are pooled to, as further tokens
+            of a video; 0 for none.
         cache: where features are kept; by default the user's cache folder.
         batch_size: items at once; by default what fits.
         skip_bad: leave out items with defects; the log says how many.
@@ -75,7 +81,9 @@ def extract_features(
     """
     collection = opened(collection, skip_bad, progress)
     if isinstance(encoder, str):
-        encoder = fitted_encoder(collection, encoder, split=split, device=device)
+        encoder = fitted_encoder(
+            collection, encoder, split=split, device=device, frames=frames, frame_grid=frame_grid
+        )
     return extract_with(
         collection,
         encoder,
@@ -94,6 +102,8 @@ def train(
     n_bits: int = 64,
     encoder: str = "offline",
     tune_encoder: bool = False,
+    frames: int = DEFAULT_FRAMES,
+    frame_grid: int = 0,
     split: str = "train",
     seed: int = 0,
     preset: str | None = "auto",
@@ -116,6 +126,9 @@ def train(
         encoder: a name in `modalhash.encoders.ENCODERS`.
         tune_encoder: learn the encoder's weights too, from raw pictures and texts; they are saved
             with the run. Takes an accelerator for models of usual size.
+        frames: of a video at most, kept uniformly; without meaning for pictures.
+        frame_grid: side of the square that the patches of a frame are pooled to, as further tokens
+            of a video; 0 for none.
         split: which items to learn from.
         seed: decides everything random.
         preset: named settings of the method; "auto" takes what suits the features and says so, None
@@ -156,7 +169,9 @@ def train(
             f"{the_method.title} learns from labels, but {collection.name} has none: "
             "add labels.tsv, or choose an unsupervised method"
         )
-    loaded = fitted_encoder(collection, encoder, split=split, device=device)
+    loaded = fitted_encoder(
+        collection, encoder, split=split, device=device, frames=frames, frame_grid=frame_grid
+    )
     if preset == "auto":
         preset = suited_preset(method_class(method), collection, loaded)
         the_method, training = configured(method, hug, preset, settings)
@@ -247,7 +262,8 @@ def live_sides(
     towers, sides = tunable_towers(encoder), dict[Modality, LiveSide]()
     image, text = towers.get("image"), towers.get("text")
     if isinstance(image, NetworkImageTower) and collection.pictures is not None:
-        sides["image"] = LivePictures(image, collection.pictures, collection.n_items)
+        videos = encoder.image if isinstance(encoder.image, FrameTower) else None
+        sides["image"] = LivePictures(image, collection.pictures, collection.n_items, videos)
     if isinstance(text, NetworkTextTower) and collection.captions is not None:
         sides["text"] = LiveTexts(text, collection.captions)
     if device.type == "cpu":

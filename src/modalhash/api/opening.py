@@ -12,8 +12,9 @@ from modalhash.artifacts import (
     RunFolder,
     load_model,
 )
-from modalhash.data import Collection, load_collection, read_split_file
+from modalhash.data import Collection, Frames, load_collection, read_split_file
 from modalhash.encoders import Encoder, load_encoder
+from modalhash.encoders.frames import DEFAULT_FRAMES, FrameTower
 from modalhash.encoders.precomputed import PrecomputedImageTower, PrecomputedTextTower
 from modalhash.errors import InputError
 from modalhash.progress import Progress
@@ -93,16 +94,28 @@ def source_of(model: HashModel) -> str:
     return source
 
 
-def fitted_encoder(collection: Collection, name: str, *, split: str, device: str) -> Encoder:
+def fitted_encoder(
+    collection: Collection,
+    name: str,
+    *,
+    split: str,
+    device: str,
+    frames: int = DEFAULT_FRAMES,
+    frame_grid: int = 0,
+) -> Encoder:
     """Return an encoder as a collection needs it.
 
     Its text tower is fitted on the texts of a split if it must be; towers of `precomputed` know
-    the width of the collection's arrays.
+    the width of the collection's arrays; where the collection holds videos, the image tower reads
+    `frames` of each, and `frame_grid` squared patches of each frame.
     """
     encoder = load_encoder(name, device=device)
     image, text, brought = encoder.image, encoder.text, collection.features
     if isinstance(image, PrecomputedImageTower) and "image" in brought:
-        image = PrecomputedImageTower(brought["image"].shape[1])
+        has_tokens = "image" in collection.tokens
+        image = PrecomputedImageTower(brought["image"].shape[1], frames if has_tokens else 0)
+    elif isinstance(collection.pictures, Frames):
+        image = FrameTower(image, frames, frame_grid)
     if isinstance(text, PrecomputedTextTower) and "text" in brought:
         text = PrecomputedTextTower(brought["text"].shape[1])
     if collection.captions is not None:

@@ -7,6 +7,8 @@ from modalhash.cli.options import (
     cache_option,
     device_option,
     encoder_option,
+    frame_grid_option,
+    frames_option,
     skip_bad_option,
     split_options,
 )
@@ -18,6 +20,8 @@ from modalhash.cli.watching import watched
 @encoder_option
 @click.option("--split", default="train", show_default=True, help="Texts that `bow` is fitted on.")
 @click.option("--tokens", is_flag=True, help="Keep content tokens too, which some methods need.")
+@frames_option
+@frame_grid_option
 @click.option("--batch-size", type=click.IntRange(min=1), help="Items at once  [default: fits].")
 @click.option(
     "--resume",
@@ -34,6 +38,8 @@ def command(
     encoder: str,
     split: str,
     tokens: bool,
+    frames: int,
+    frame_grid: int,
     batch_size: int | None,
     resume: bool,  # noqa: ARG001
     skip_bad: bool,
@@ -51,6 +57,8 @@ def command(
             encoder,
             split=split,
             with_tokens=tokens,
+            frames=frames,
+            frame_grid=frame_grid,
             cache=cache,
             batch_size=batch_size,
             skip_bad=skip_bad,

@@ -14,6 +14,8 @@ __all__ = [
     "cutoffs",
     "device_option",
     "encoder_option",
+    "frame_grid_option",
+    "frames_option",
     "json_option",
     "overwrite_option",
     "skip_bad_option",
@@ -36,6 +38,20 @@ encoder_option: Option[Any] = click.option(
     default="offline",
     show_default=True,
     help="offline, clip, clip:MODEL, bow, precomputed, or a pair IMAGE+TEXT such as offline+bow.",
+)
+frames_option: Option[Any] = click.option(
+    "--frames",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    help="Frames of a video at most, kept uniformly.",
+)
+frame_grid_option: Option[Any] = click.option(
+    "--frame-grid",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Side of the square that a frame's patches are pooled to, as tokens; 0 for none.",
 )
 captions_option: Option[Any] = click.option(
     "--captions",

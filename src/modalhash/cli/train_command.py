@@ -10,6 +10,8 @@ from modalhash.cli.options import (
     changes,
     device_option,
     encoder_option,
+    frame_grid_option,
+    frames_option,
     overwrite_option,
     skip_bad_option,
     split_options,
@@ -32,6 +34,8 @@ from modalhash.methods import METHODS
     is_flag=True,
     help="Learn the encoder's weights too (clip, vit, bert); takes an accelerator.",
 )
+@frames_option
+@frame_grid_option
 @click.option("--split", default="train", show_default=True, help="Items to learn from.")
 @click.option("--seed", default=0, show_default=True, help="Decides everything random.")
 @click.option(

@@ -32,7 +32,7 @@ from modalhash.data.frames import FrameFolders, frame_names
 from modalhash.data.json_files import read_json_lists
 from modalhash.data.pair_lists import PairList, first_existing, missing_file
 from modalhash.data.reading import Reading
-from modalhash.data.tables import clean_lines
+from modalhash.data.tables import ascii_if_broken, clean_lines
 from modalhash.errors import CollectionError, Defect
 
 __all__ = ["read_msrvtt", "read_msvd"]
@@ -156,7 +156,7 @@ def _collect_frames(videos: Videos, frames: Path, split_seed: int) -> Reading:
         folder = frames / video
         files = frame_names(folder)
         middle = files[len(files) // 2] if files else "FRAME.jpg"
-        names[video] = [f"{video}/{file}" for file in files or [middle]]
+        names[ascii_if_broken(video)] = [f"{video}/{file}" for file in files or [middle]]
         own = [videos.categories[video]] if video in videos.categories else []
         where = videos.where[video]
         pairs.add(f"{video}/{middle}", texts, where=where, item=video, labels=own)

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.data.collection import Collection, Modality
+from modalhash.data.frames import frames_of
 from modalhash.encoders.base import ImageTower, TextTower, Tower, TowerOutput
+from modalhash.encoders.frames import FrameTower
 from modalhash.errors import FeatureError
 
 __all__ = ["PictureRows", "Rows", "TextRows", "joint_hash", "require_finite"]
@@ -86,7 +88,10 @@ class PictureRows(Rows):
         return self.pictures.digest(row)
 
     def prepare(self, row: int) -> NDArray[Any]:
-        """Open a picture and return the tower's input for it."""
+        """Open a picture, or a video's frames, and return the tower's input for it."""
+        if isinstance(self.tower, FrameTower):
+            frames = frames_of(self.pictures, row, self.tower.frames)
+            return self.tower.prepare_frames(frames)
         return self.tower.prepare(self.pictures.open(row))
 
     def encode(self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool) -> TowerOutput:

@@ -163,7 +163,9 @@ def image_table(
     """Return the image features of a collection, and the tower they belong to."""
     if isinstance(tower, PrecomputedImageTower):
         array = brought_array(collection, "image", tower.width, collection.n_items)
-        return ArrayTable(array, "the image features"), PrecomputedImageTower(array.shape[1])
+        tokens = collection.tokens.get("image") if tower.frames else None
+        table = ArrayTable(array, "the image features", tokens=tokens, most_tokens=tower.frames)
+        return table, PrecomputedImageTower(array.shape[1], tower.frames)
     if collection.pictures is None:
         raise FeatureError(
             f"collection {collection.name!r} has no pictures: use the encoder 'precomputed', "

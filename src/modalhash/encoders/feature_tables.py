@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from modalhash.data.collection import TokenArrays
+from modalhash.data.frames import kept_frames
 from modalhash.errors import FeatureError, InputError, ShapeError
 
 __all__ = ["ArrayTable", "checked_rows", "no_tokens"]
@@ -39,10 +41,20 @@ class ArrayTable:
     Args:
         pooled: (n, d) float32.
         name: what messages call them.
+        tokens: content tokens of the n rows, if there are some.
+        most_tokens: of a row at most; more are kept uniformly.
     """
 
-    def __init__(self, pooled: NDArray[np.float32], name: str = "the features") -> None:
+    def __init__(
+        self,
+        pooled: NDArray[np.float32],
+        name: str = "the features",
+        *,
+        tokens: TokenArrays | None = None,
+        most_tokens: int = 0,
+    ) -> None:
         self._pooled, self._name = pooled, name
+        self._tokens, self._most_tokens = tokens, most_tokens
 
     @property
     def width(self) -> int:
@@ -55,9 +67,12 @@ class ArrayTable:
         return "float32"
 
     @property
-    def token_shape(self) -> None:
-        """None: arrays bring no tokens."""
-        return None
+    def token_shape(self) -> tuple[int, int] | None:
+        """(t, w): most tokens of a row and their width; None if the arrays bring none."""
+        if self._tokens is None:
+            return None
+        longest = int(np.diff(self._tokens.ends, prepend=0).max())
+        return min(longest, self._most_tokens), self._tokens.vectors.shape[1]
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -72,9 +87,21 @@ class ArrayTable:
         return self._pooled[checked_rows(rows, len(self))].astype(np.float32, copy=False)
 
     def tokens(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Raise: arrays bring no tokens.
+        """Return the tokens of some rows: (k, t, w) float32 and their mask (k, t) bool.
 
         Raises:
-            FeatureError: always.
+            ShapeError, InputError: if rows aren't row numbers.
+            FeatureError: if the arrays bring no tokens.
         """
-        raise no_tokens(self._name)
+        shape = self.token_shape
+        if shape is None or self._tokens is None:
+            raise no_tokens(self._name)
+        rows = checked_rows(rows, len(self))
+        tokens = np.zeros((len(rows), *shape), np.float32)
+        mask = np.zeros((len(rows), shape[0]), np.bool_)
+        for place, row in enumerate(rows.tolist()):
+            own = self._tokens.of(row)
+            kept = kept_frames(len(own), self._most_tokens)
+            tokens[place, : len(kept)] = own[kept]
+            mask[place, : len(kept)] = True
+        return tokens, mask

@@ -7,12 +7,13 @@ from typing import Any
 
 from modalhash.encoders.base import Encoder, ImageTower, TextTower
 from modalhash.encoders.bow import BagOfWordsTower, BowSettings
+from modalhash.encoders.frames import FrameTower
 from modalhash.encoders.precomputed import (
     PrecomputedImageTower,
     PrecomputedTextTower,
     width_of_state,
 )
-from modalhash.errors import InputError, SettingError, UnknownNameError
+from modalhash.errors import DamagedArtifactError, InputError, SettingError, UnknownNameError
 from modalhash.extras import import_optional
 
 __all__ = ["ENCODERS", "load_encoder"]
@@ -92,7 +93,25 @@ def load_encoder(
         )
     image = TowerRequest(str(image_folder or image_options), image_state or {}, device)
     text = TowerRequest(str(text_folder or text_options), text_state or {}, device, image.models)
-    return Encoder(name, IMAGE_TOWERS[image_kind](image), TEXT_TOWERS[text_kind](text))
+    return Encoder(name, image_tower(image_kind, image), TEXT_TOWERS[text_kind](text))
+
+
+def image_tower(kind: str, request: TowerRequest) -> ImageTower:
+    """Return an image tower; if its state says so, one of videos' frames.
+
+    Raises:
+        DamagedArtifactError: if the state isn't one of these towers.
+    """
+    tower = IMAGE_TOWERS[kind](request)
+    if "frames" not in request.state or isinstance(tower, PrecomputedImageTower):
+        return tower
+    match request.state:
+        case {"frames": int(frames), "frame_grid": int(grid)} if frames > 0 <= grid:
+            return FrameTower(tower, frames, grid)
+    raise DamagedArtifactError(
+        f"the saved state of the image tower is damaged: {dict(request.state)}, expected frames "
+        "and frame_grid"
+    )
 
 
 def split_pair(name: str) -> tuple[str, str]:
@@ -207,7 +226,14 @@ def bow_text(request: TowerRequest) -> TextTower:
 def precomputed_image(request: TowerRequest) -> ImageTower:
     """Return the image tower of `precomputed`."""
     require_no_options("precomputed", request)
-    return PrecomputedImageTower(width_of_state(request.state))
+    width = width_of_state(request.state)
+    frames = request.state.get("frames", 0)
+    if not isinstance(frames, int) or frames < 0:
+        raise DamagedArtifactError(
+            f"the saved state of the precomputed encoder is damaged: frames is {frames!r}, "
+            "expected 0 or more"
+        )
+    return PrecomputedImageTower(width, frames)
 
 
 def precomputed_text(request: TowerRequest) -> TextTower:

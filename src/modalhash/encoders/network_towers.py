@@ -25,12 +25,19 @@ from modalhash.encoders.base import (
     require_texts,
 )
 from modalhash.encoders.devices import torch_device
+from modalhash.encoders.frames import FrameTower, frame_tokens
 from modalhash.encoders.picture_preparation import PicturePreparation
 from modalhash.encoders.text_batches import encode_by_length, positions_at_once
 from modalhash.encoders.transformer_models import LoadedModel, hash_of_weights
 from modalhash.errors import SettingError
 
-__all__ = ["NetworkImageTower", "NetworkTextTower", "NetworkTower", "TensorFeatures"]
+__all__ = [
+    "NetworkImageTower",
+    "NetworkTextTower",
+    "NetworkTower",
+    "TensorFeatures",
+    "live_frame_features",
+]
 
 
 class TensorFeatures(NamedTuple):
@@ -179,6 +186,37 @@ class NetworkImageTower(ImageTower, NetworkTower):
         }
         text = json.dumps(document, indent=2) + "\n"
         (folder / "preprocessor_config.json").write_text(text, encoding="utf-8")
+
+
+def live_frame_features(
+    tower: FrameTower,
+    network: NetworkImageTower,
+    prepared: Sequence[NDArray[Any]],
+    *,
+    with_tokens: bool = False,
+) -> TensorFeatures:
+    """Return the features of videos as tensors; as `FrameTower.encode`, with gradient.
+
+    Args:
+        tower: how videos are read.
+        network: the picture tower in it.
+        prepared: of each video its frames.
+        with_tokens: also return content tokens.
+    """
+    frames = [frame for video in prepared for frame in video]
+    made = network.live_features(frames, with_tokens=with_tokens and tower.grid > 0)
+    lengths = [len(video) for video in prepared]
+    own = torch.split(made.pooled, lengths)
+    pooled = torch.stack([video.mean(dim=0) for video in own])
+    if not with_tokens:
+        return TensorFeatures(pooled)
+    patches = [None] * len(own) if made.tokens is None else torch.split(made.tokens, lengths)
+    tokens = [
+        frame_tokens(*both, tower.grid, torch.stack) for both in zip(own, patches, strict=True)
+    ]
+    counts = torch.tensor([len(one) for one in tokens], device=pooled.device)
+    mask = torch.arange(int(counts.max()), device=pooled.device) < counts[:, None]
+    return TensorFeatures(pooled, nn.utils.rnn.pad_sequence(tokens, batch_first=True), mask)
 
 
 class NetworkTextTower(TextTower, NetworkTower):

@@ -39,22 +39,28 @@ def width_of_state(state: Mapping[str, Any] | None) -> int:
 
 
 class PrecomputedImageTower(ImageTower):
-    """Image features that came as an array.
+    """Image features that came as an array, or features of videos' frames.
 
     Args:
         width: of the array; 0 until a collection is there.
+        frames: of a video at most, each a content token; 0 if there are no videos.
     """
 
-    def __init__(self, width: int = 0) -> None:
-        self.width = width
+    def __init__(self, width: int = 0, frames: int = 0) -> None:
+        self.width, self.frames = width, frames
+        self.token_width = width if frames else None
 
     def identity(self) -> Identity:
-        """Return the name and the width: all that is known of such features."""
-        return {"name": "precomputed", "version": 1, "width": self.width}
+        """Return the name, the width and the frames: all that is known of such features."""
+        return {"name": "precomputed", "version": 1, "width": self.width, **self.frames_entry()}
 
     def state(self) -> Mapping[str, Any]:
-        """Return the width, as JSON."""
-        return {"width": self.width} if self.width else {}
+        """Return the width and the frames, as JSON."""
+        return {"width": self.width, **self.frames_entry()} if self.width else {}
+
+    def frames_entry(self) -> dict[str, int]:
+        """Return the frames, for identity and state; nothing without videos."""
+        return {"frames": self.frames} if self.frames else {}
 
     def prepare(self, picture: object) -> NoReturn:
         """Refuse a picture.

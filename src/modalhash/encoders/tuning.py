@@ -8,6 +8,7 @@ from pathlib import Path
 
 from modalhash.data.collection import Modality
 from modalhash.encoders.base import Encoder
+from modalhash.encoders.frames import FrameTower
 from modalhash.encoders.network_towers import NetworkTower
 from modalhash.encoders.transformer_models import quiet
 from modalhash.errors import SettingError, StorageError
@@ -25,8 +26,9 @@ def tunable_towers(encoder: Encoder) -> dict[Modality, NetworkTower]:
         SettingError: if there is none.
     """
     towers: dict[Modality, NetworkTower] = {}
-    if isinstance(encoder.image, NetworkTower):
-        towers["image"] = encoder.image
+    image = encoder.image.tower if isinstance(encoder.image, FrameTower) else encoder.image
+    if isinstance(image, NetworkTower):
+        towers["image"] = image
     if isinstance(encoder.text, NetworkTower):
         towers["text"] = encoder.text
     if not towers:

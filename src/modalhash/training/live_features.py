@@ -19,8 +19,15 @@ from PIL import Image
 from torch import nn
 
 from modalhash.data import Pictures
+from modalhash.data.frames import frames_of
 from modalhash.encoders.base import TowerOutput
-from modalhash.encoders.network_towers import NetworkImageTower, NetworkTextTower, TensorFeatures
+from modalhash.encoders.frames import FrameTower
+from modalhash.encoders.network_towers import (
+    NetworkImageTower,
+    NetworkTextTower,
+    TensorFeatures,
+    live_frame_features,
+)
 from modalhash.layers import ModalityFeatures
 from modalhash.methods.base import Precision, TrainingSettings
 
@@ -89,33 +96,48 @@ class LivePictures:
         tower: the tower.
         pictures: row = item position.
         n_items: how many there are.
+        videos: how frames become a video, if the pictures are videos; its picture tower is `tower`.
     """
 
     tower: NetworkImageTower
     pictures: Pictures
     n_items: int
+    videos: FrameTower | None = None
 
     def prepare(
         self, row: int, pair: int, draw: Draw | None, settings: TrainingSettings | None
     ) -> NDArray[Any]:
-        """Return the tower's input for a picture, cut out and mirrored as drawn."""
-        picture = self.pictures.open(row)
+        """Return the tower's input for a picture, cut out and mirrored as drawn.
+
+        All frames of a video are cut and mirrored alike.
+        """
+        if self.videos is None:
+            pictures = [self.pictures.open(row)]
+        else:
+            pictures = frames_of(self.pictures, row, self.videos.frames)
         if draw is not None and settings is not None:
-            picture = augmented(
-                picture,
-                draw.generator(pair),
-                flip=settings.flip_pictures,
-                smallest_crop=settings.smallest_crop,
-            )
-        return self.tower.prepare(picture)
+            pictures = [
+                augmented(
+                    picture,
+                    draw.generator(pair),
+                    flip=settings.flip_pictures,
+                    smallest_crop=settings.smallest_crop,
+                )
+                for picture in pictures
+            ]
+        if self.videos is None:
+            return self.tower.prepare(pictures[0])
+        return self.videos.prepare_frames(pictures)
 
     def live(self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool) -> TensorFeatures:
         """Return the features of prepared pictures; see `LiveSide.live`."""
+        if self.videos is not None:
+            return live_frame_features(self.videos, self.tower, prepared, with_tokens=with_tokens)
         return self.tower.live_features(prepared, with_tokens=with_tokens)
 
     def encode(self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool) -> TowerOutput:
         """Return the features of prepared pictures; see `LiveSide.encode`."""
-        return self.tower.encode(prepared, with_tokens=with_tokens)
+        return (self.videos or self.tower).encode(prepared, with_tokens=with_tokens)
 
     def __len__(self) -> int:
         """Return the number of pictures."""
