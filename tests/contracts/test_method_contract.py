@@ -55,6 +55,10 @@ QUICK: dict[str, dict[str, Any]] = {
         "text_token_width": 0,
         "epochs": 12,
     },
+    "ms2gah": {
+        "feature_width": 64, "epochs": 12, "batch_size": 20, "learning_rate": 5e-3,
+        "schedule": "one_cycle",
+    },
     "sgrn": {"hidden_width": 64, "epochs": 8},
 }
 """Changes that make a method quick enough for tests."""

@@ -10,9 +10,11 @@ from modalhash.layers.adapted_edges import (
 from modalhash.layers.canonical_correlation import CanonicalMaps, canonical_maps
 from modalhash.layers.feature_scaling import FeatureScaling, ScalingRule
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
+from modalhash.layers.graph_attention import GraphAttention, ResidualGraphAttention, masked_softmax
 from modalhash.layers.graph_convolution import GraphConvolution, GraphNetwork, row_normalised
 from modalhash.layers.hash_heads import GeluHead, HashHead, LinearHead, MlpHead, build_head
 from modalhash.layers.modality_features import ModalityFeatures
+from modalhash.layers.normalised_head import NormalisedHead
 from modalhash.layers.token_reduction import TokenReduction, grid_pooling
 from modalhash.layers.token_trunk import TokenTrunk, TrunkHead, TrunkKind, trunk_from_spec
 
@@ -24,6 +26,7 @@ __all__ = [
     "FeatureScaling",
     "GeluHead",
     "GhostVlad",
+    "GraphAttention",
     "GraphConvolution",
     "GraphNetwork",
     "HashHead",
@@ -31,9 +34,11 @@ __all__ = [
     "LocalEmbeddings",
     "MlpHead",
     "ModalityFeatures",
+    "NormalisedHead",
     "PairMatrix",
     "PositionMatrix",
     "ProjectionNorm",
+    "ResidualGraphAttention",
     "ScalingRule",
     "TokenReduction",
     "TokenTrunk",
@@ -43,6 +48,7 @@ __all__ = [
     "build_head",
     "canonical_maps",
     "grid_pooling",
+    "masked_softmax",
     "row_normalised",
     "trunk_from_spec",
 ]

@@ -1,7 +1,7 @@
 """Hash heads: from the features of one modality to relaxed codes before any squashing.
 
-A head describes itself as JSON (`spec`), so that a saved model is rebuilt without its method. Heads
-hold no batch statistics: an item's output depends on nothing but the item.
+A head describes itself as JSON (`spec`), so that a saved model is rebuilt without its method. In
+evaluation mode an item's output depends on nothing but the item: heads take no batch statistics.
 """
 
 from abc import ABC, abstractmethod
@@ -175,6 +175,15 @@ def build_head(spec: Mapping[str, Any]) -> HashHead:
             "dropout": float() | int() as dropout,
         } if are_sizes(*widths) and 0 <= dropout < 1:
             return MlpHead(widths, dropout=dropout)
+        case {
+            "kind": "normalised",
+            "widths": [_, _, _, *_] as widths,
+            "n_attention_heads": int(n_heads),
+        } if are_sizes(*widths) and (n_heads == 0 or (n_heads > 0 and widths[-2] % n_heads == 0)):
+            # Imported here, since it is a hash head itself.
+            from modalhash.layers.normalised_head import NormalisedHead
+
+            return NormalisedHead(widths, n_attention_heads=n_heads)
         case {"kind": "token", "trunk": dict(trunk), "head": dict(head)}:
             # Imported here, since trunks are made of hash heads.
             from modalhash.layers.token_trunk import trunk_head_from_spec

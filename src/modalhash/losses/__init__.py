@@ -9,8 +9,6 @@ from modalhash.losses.affinity import (
     rescaled_cosines,
 )
 from modalhash.losses.continuation import continuation_factor
-from modalhash.losses.diagnostics import saturated_share, target_range
-from modalhash.losses.enhancement import Enhancement, distribution_weighted, mean_stretched
 from modalhash.losses.contrastive import (
     NceForm,
     bit_balance,
@@ -18,6 +16,14 @@ from modalhash.losses.contrastive import (
     info_nce,
     local_alignment,
     sign_gap,
+)
+from modalhash.losses.diagnostics import saturated_share, target_range
+from modalhash.losses.enhancement import Enhancement, distribution_weighted, mean_stretched
+from modalhash.losses.label_pairs import (
+    LabelTarget,
+    label_links,
+    label_similarity,
+    pairwise_logistic,
 )
 from modalhash.losses.neighbour_graphs import (
     NeighbourGraph,
@@ -44,6 +50,7 @@ __all__ = [
     "CrossSimilarity",
     "Enhancement",
     "FilterRule",
+    "LabelTarget",
     "NceForm",
     "NeighbourGraph",
     "SimilarityContrast",
@@ -63,12 +70,15 @@ __all__ = [
     "intra_gap",
     "joint_graph",
     "kept_neighbours",
+    "label_links",
+    "label_similarity",
     "largest_edge_count",
     "local_alignment",
     "mean_stretched",
     "neighbour_graph",
     "neighbourhoods",
     "paired_cosine",
+    "pairwise_logistic",
     "reconstructed_graph",
     "relation_graph",
     "rescaled_cosines",

@@ -16,6 +16,7 @@ METHODS = {
     "cca-sign": "modalhash.methods.cca_sign:CcaSign",
     "cfrh": "modalhash.methods.cfrh:Cfrh",
     "djsrh": "modalhash.methods.djsrh:Djsrh",
+    "ms2gah": "modalhash.methods.ms2gah:Ms2gah",
     "hugging-hash": "modalhash.methods.hugging_hash:HuggingHash",
     "hugging-hash-plus": "modalhash.methods.hugging_hash_plus:HuggingHashPlus",
     "random": "modalhash.methods.random_projection:RandomProjection",

@@ -61,11 +61,12 @@ class Optimiser(StrEnum):
 
 
 class Schedule(StrEnum):
-    """How the learning rate moves: not at all, down a half cosine to 0, or one-cycle."""
+    """How the learning rate moves: not at all, down a half cosine, one-cycle, or geometrically."""
 
     CONSTANT = "constant"
     COSINE = "cosine"
     ONE_CYCLE = "one_cycle"
+    EXPONENTIAL = "exponential"
 
 
 class Precision(StrEnum):
