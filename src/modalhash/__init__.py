@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         load_collection,
         load_model,
         open_index,
+        rerank_sweep,
         score,
         train,
     )
@@ -34,6 +35,7 @@ __all__ = [
     "load_collection",
     "load_model",
     "open_index",
+    "rerank_sweep",
     "score",
     "train",
 ]

@@ -7,12 +7,15 @@ prints.
 from modalhash.api.indexing import CodeFolder, build_index, encode, open_index
 from modalhash.api.learning import extract_features, train
 from modalhash.api.measuring import evaluate
+from modalhash.api.reranking import RerankSweep, SweepRow, rerank_sweep
 from modalhash.artifacts import load_model
 from modalhash.data import load_collection
 from modalhash.scoring import score
 
 __all__ = [
     "CodeFolder",
+    "RerankSweep",
+    "SweepRow",
     "build_index",
     "encode",
     "evaluate",
@@ -20,6 +23,7 @@ __all__ = [
     "load_collection",
     "load_model",
     "open_index",
+    "rerank_sweep",
     "score",
     "train",
 ]

@@ -10,6 +10,7 @@ from modalhash.api.opening import opened_for, opened_model
 from modalhash.artifacts import CaptionUse, HashModel
 from modalhash.bench.report import PageSource, write_report
 from modalhash.data import Collection
+from modalhash.index.rerank import RerankScore
 from modalhash.metrics import MeasureChoices, MeasureComparison, Report, compare_reports
 from modalhash.progress import Progress, silent
 
@@ -39,6 +40,8 @@ def evaluate_runs(
     database: str | None = None,
     captions: CaptionUse = "first",
     directions: Sequence[str] = CROSS_MODAL,
+    rerank: int | str | None = None,
+    rerank_score: str = RerankScore.FUSED,
     page: Path | str | None = None,
     skip_bad: bool = False,
     cache: Path | str | None = None,
@@ -55,6 +58,9 @@ def evaluate_runs(
         database: what is ranked for relevance by labels; see `modalhash.evaluate`.
         captions: each item's first text, or all of them.
         directions: of `modalhash.metrics.Direction`.
+        rerank: see `modalhash.evaluate`; runs after the first that have no finer codes are
+            measured by their hash codes.
+        rerank_score: see `modalhash.evaluate`.
         page: where the HTML page goes; None writes none.
         skip_bad: leave out items with defects.
         cache: where features are kept.
@@ -78,11 +84,13 @@ def evaluate_runs(
             database=database,
             captions=captions,
             directions=directions,
+            rerank=rerank if place == 0 or model.has_fine_codes else None,
+            rerank_score=rerank_score,
             cache=cache,
             progress=progress,
             **choices,
         )
-        for model in models
+        for place, model in enumerate(models)
     ]
     comparisons = tuple(
         compare_reports(

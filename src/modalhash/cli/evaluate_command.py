@@ -1,5 +1,8 @@
 """`modalhash evaluate`."""
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,6 +49,26 @@ from modalhash.metrics import Direction
     help="Measure this run on the same queries too, and say which differences are real; may be "
     "repeated.",
 )
+@click.option(
+    "--rerank",
+    metavar="N",
+    help="Put the N items nearest by Hamming distance in the order of finer codes: a number, "
+    "'auto' (5 %, between 500 and 5000) or 'all'; for models that learn finer codes  "
+    "[default: plain hashing].",
+)
+@click.option(
+    "--rerank-score",
+    default="fused",
+    show_default=True,
+    type=click.Choice(["fused", "local"]),
+    help="Order by hash codes and finer codes, or by finer codes alone.",
+)
+@click.option(
+    "--rerank-sweep",
+    is_flag=True,
+    help="Print MAP@50 by shared label and the time of a query for shortlists of 0, 50, 100, 200, "
+    "500, 1000, 2000, 5000 and all, and nothing else.",
+)
 @output_options
 @split_options
 @skip_bad_option
@@ -60,6 +83,7 @@ def command(
     csv_file: str | None,
     page: str | None,
     full: bool,
+    rerank_sweep: bool,
     **options: Any,
 ) -> None:
     """Measure the model in RUN on COLLECTION.
@@ -67,6 +91,14 @@ def command(
     Without COLLECTION, it is measured on the one it was trained on. Labels rank the database for
     the queries of the split; pairs rank the split itself, where each query's partner is.
     """
+    if rerank_sweep:
+        if against or options["rerank"] is not None or csv_file or page:
+            raise click.UsageError(
+                "--rerank-sweep prints one table of RUN: leave out --rerank, --against, --csv and "
+                "--report"
+            )
+        print_sweep_of(run, collection, json_file, options)
+        return
     from modalhash.bench import evaluate_runs
 
     with watched() as progress:
@@ -81,3 +113,37 @@ def command(
         page=page,
         full=full,
     )
+
+
+SWEEP_OPTIONS = (
+    "split", "database", "captions", "directions", "rerank_score", "skip_bad", "cache", "device",
+)  # fmt: skip
+
+
+def print_sweep_of(
+    run: str, collection: str | None, json_file: str | None, options: Mapping[str, Any]
+) -> None:
+    """Measure and print what each length of the shortlist gives and costs.
+
+    Args:
+        run: the run folder.
+        collection: or None.
+        json_file: a file, "-" for stdout, or None.
+        options: of the command.
+    """
+    from modalhash.api import rerank_sweep
+    from modalhash.files import write_text
+
+    chosen = {name: options[name] for name in SWEEP_OPTIONS}
+    with watched() as progress:
+        sweep = rerank_sweep(run, collection, progress=progress, **chosen)
+    document = json.dumps(sweep.to_json(), indent=2)
+    if json_file == "-":
+        click.echo(document)
+        return
+    from modalhash.cli.tables import print_sweep
+
+    print_sweep(sweep)
+    if json_file is not None:
+        write_text(Path(json_file), document + "\n")
+        click.echo(f"JSON: {json_file}")

@@ -1,8 +1,8 @@
 """Results as tables on stdout."""
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -10,9 +10,10 @@ from rich.table import Table
 from modalhash.metrics import Measure, MeasureComparison, Report
 
 if TYPE_CHECKING:  # what is printed here may have been made without torch
+    from modalhash.api import RerankSweep
     from modalhash.artifacts import Answer
 
-__all__ = ["print_answer", "print_comparison", "print_report"]
+__all__ = ["print_answer", "print_comparison", "print_report", "print_sweep"]
 
 NARROWEST = 100
 USUAL_BY_PAIR = ("recall", "median_rank")
@@ -86,7 +87,43 @@ def heading(report: Report) -> str:
     else:
         where = f"{about.get('collection', '')}: queries of {report.split}"
         where += "" if report.database is None else f", database {report.database}"
-    return f"{title(report)}, {where} ({counts})"
+    return f"{title(report)}, {where} ({counts}){stages(about)}"
+
+
+def stages(about: Mapping[str, Any]) -> str:
+    """Return what a second stage reranked, and what an item takes; "" for plain hashing."""
+    text = ""
+    if "rerank" in about:
+        shortlist, score = about["rerank"]["shortlist"], about["rerank"]["score"]
+        text = f", shortlist {shortlist} reranked ({score} score)"
+    if "storage" in about:
+        storage = about["storage"]
+        text += f", {storage['hash_bits']} + {storage['fine_bits']} bits an item"
+    return text
+
+
+def print_sweep(sweep: "RerankSweep") -> None:
+    """Print what each length of the shortlist gives and costs, directions side by side."""
+    cutoff = "" if sweep.top_k is None else f"@{sweep.top_k}"
+    out = console()
+    out.print(
+        f"MAP{cutoff} by {sweep.relevance}, {sweep.score} score, database of "
+        f"{sweep.n_database:,}, {sweep.n_bits} + {sweep.fine_bits} bits an item"
+    )
+    directions = list(dict.fromkeys(row.direction for row in sweep.rows))
+    table = Table()
+    table.add_column("shortlist", justify="right")
+    for direction in directions:
+        table.add_column(direction, justify="right")
+        table.add_column("ms a query", justify="right")
+    for length in dict.fromkeys(row.shortlist for row in sweep.rows):
+        found = {row.direction: row for row in sweep.rows if row.shortlist == length}
+        cells = [f"{length:,}" if length < sweep.n_database else f"all ({length:,})"]
+        for direction in directions:
+            row = found.get(direction)
+            cells += ["", ""] if row is None else [f"{row.map:.4f}", f"{row.milliseconds:.2f}"]
+        table.add_row(*cells)
+    out.print(table)
 
 
 def title(report: Report) -> str:

@@ -13,6 +13,7 @@ insertion) the first N positions are put in the order of the scores, equal score
 had; the rest stays as it is. So N = 0 is the Hamming ranking, and N = all a sort by score.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -20,7 +21,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, Distances, check_codes, unpack
+from modalhash.codes import Codes, Distances, check_codes, hamming_distances, unpack
 from modalhash.errors import InputError, ShapeError
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "RerankScore",
     "Scorer",
     "Scores",
+    "TwoStageRanking",
     "default_shortlist",
     "rerank",
     "shortlist_length",
@@ -285,6 +287,92 @@ class FineScorer:
         if self.score is RerankScore.LOCAL:
             return similarity
         return self.books.fused(similarity, distances, self.n_bits)
+
+
+class TwoStageRanking:
+    """Queries and a database with hash codes and finer codes, ranked in two stages by plain scan.
+
+    Args:
+        books: codewords and weights.
+        query_codes: (q, p) uint8.
+        database_codes: (m, p) uint8.
+        n_bits: bits of a hash code.
+        queries: (q, s, w) float32 sub-vectors.
+        fine: (m, s) uint8.
+        score: what the second stage's score is made of.
+
+    Raises:
+        ShapeError: if one doesn't fit the other.
+        InputError: if a finer code names a codeword that isn't there.
+    """
+
+    def __init__(
+        self,
+        books: FineBooks,
+        query_codes: Codes,
+        database_codes: Codes,
+        n_bits: int,
+        *,
+        queries: Floats,
+        fine: FineCodes,
+        score: RerankScore = RerankScore.FUSED,
+    ) -> None:
+        check_codes(query_codes, n_bits, name="query_codes")
+        check_codes(database_codes, n_bits, name="database_codes")
+        if (len(query_codes), len(database_codes)) != (len(queries), len(fine)):
+            raise ShapeError(
+                f"there are {len(query_codes)} query codes for {len(queries)} finer queries, and "
+                f"{len(database_codes)} database codes for {len(fine)} finer codes"
+            )
+        self.query_codes, self.database_codes = query_codes, database_codes
+        self.scorer = FineScorer(books, queries, fine, n_bits=n_bits, score=score)
+
+    @property
+    def n_queries(self) -> int:
+        """Number of queries q."""
+        return len(self.query_codes)
+
+    def shortlist(self, query: int, length: int) -> tuple[Positions, Scores, Distances]:
+        """Rank the first `length` items for one query.
+
+        Args:
+            query: its row.
+            length: items of the second stage, at most m.
+
+        Returns:
+            Those items, best first, their scores, and the distances of all m items.
+        """
+        distances = hamming_distances(self.query_codes[query : query + 1], self.database_codes)[0]
+        # Distance, then place, in one number: the nearest are found without sorting all.
+        keys = distances.astype(np.int64) * len(distances) + np.arange(len(distances))
+        if length < len(keys):
+            nearest = np.argpartition(keys, length)[:length]
+            nearest = nearest[np.argsort(keys[nearest])]
+        else:
+            nearest = np.argsort(keys)
+        items, scores = rerank(nearest, distances[nearest], self.scorer, query=query)
+        return items, scores, distances
+
+    def blocks(self, length: int) -> Callable[[slice], NDArray[np.float64]]:
+        """Return what gives the scores of a block of queries, for the measures.
+
+        The shortlist scores by its place, above 0; the rest by minus its distance, so that ties
+        of the first stage stay ties, and a shortlist of none is the ranking by distance.
+
+        Args:
+            length: items of the second stage, at most m.
+        """
+
+        def scores(queries: slice) -> NDArray[np.float64]:
+            rows = []
+            for query in range(self.n_queries)[queries]:
+                items, _, distances = self.shortlist(query, length)
+                row = -distances.astype(np.float64)
+                row[items] = np.arange(length, 0, -1)
+                rows.append(row)
+            return np.stack(rows)
+
+        return scores
 
 
 @dataclass(frozen=True)
