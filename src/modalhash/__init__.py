@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modalhash.api import (
+        add_to_index,
         build_index,
         encode,
         evaluate,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "add_to_index",
     "build_index",
     "encode",
     "evaluate",

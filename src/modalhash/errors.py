@@ -6,7 +6,9 @@
     ├── InputError (ValueError)          an argument has a wrong value
     │   ├── ShapeError                   ... a wrong shape, width or dtype
     │   ├── SettingError                 ... a setting is unknown or out of range
-    │   └── UnknownNameError             ... no method, encoder, collection, split of that name
+    │   ├── UnknownNameError             ... no method, encoder, collection, split of that name
+    │   ├── FilterError                  ... a filter can't be understood; marks the place
+    │   └── IndexLockedError             ... an index that somebody else is changing
     ├── CollectionError (ValueError)     a collection has defects; `.defects` lists them
     ├── FeatureError (ValueError)        features are missing, not finite, or from another encoder
     ├── ArtifactError (ValueError)       a run, index or store folder can't be used
@@ -30,6 +32,8 @@ __all__ = [
     "DamagedArtifactError",
     "Defect",
     "FeatureError",
+    "FilterError",
+    "IndexLockedError",
     "InputError",
     "MissingExtraError",
     "ModalhashError",
@@ -77,6 +81,30 @@ class UnknownNameError(InputError):
         close = get_close_matches(name, self.known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         super().__init__(f"unknown {kind} {name!r}: {hint}Known: {', '.join(self.known) or 'none'}")
+
+
+class FilterError(InputError):
+    """A filter can't be understood; the message marks the place.
+
+    Attributes:
+        text: the filter.
+        position: where the trouble is, counted from 0.
+        problem: what was expected and what came.
+    """
+
+    def __init__(self, text: str, position: int, problem: str) -> None:
+        self.text, self.position, self.problem = text, position, problem
+        start = text.rfind("\n", 0, position) + 1
+        line = text[start:].split("\n", 1)[0]
+        caret = " " * (position - start) + "^"
+        super().__init__(
+            f"the filter can't be understood at character {position + 1}: {problem}\n"
+            f"  {line}\n  {caret}"
+        )
+
+
+class IndexLockedError(InputError):
+    """Another process, or another index object of this one, is changing an index."""
 
 
 @dataclass(frozen=True)

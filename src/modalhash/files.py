@@ -4,9 +4,11 @@ Every artifact goes through here: a temporary name in the same folder, flushed t
 A kill or a full disk leaves the old file (or none) and never half of a new one.
 """
 
+import ctypes
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from modalhash.errors import DamagedArtifactError, NewerFormatError, StorageError
 
 __all__ = [
+    "exchange",
     "read_json",
     "sealed",
     "sha256_of_file",
@@ -75,6 +78,38 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def exchange(path: Path, other: Path) -> None:
+    """Let two folders of one file system change places.
+
+    On Linux in one step. Elsewhere `other` is moved aside first, as `.NAME.old` beside it, and
+    comes back when the second step fails; a kill between the two steps leaves it there.
+
+    Raises:
+        OSError: if the file system refuses; the folders are then where they were.
+    """
+    if swap(path, other):
+        return
+    aside = other.with_name(f".{other.name}.old")
+    other.rename(aside)
+    try:
+        path.rename(other)
+    except OSError:
+        aside.rename(other)
+        raise
+    aside.rename(path)
+
+
+def swap(path: Path, other: Path) -> bool:
+    """Let two paths change places in one step; False where the system can't."""
+    library = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+    rename = getattr(library, "renameat2", None)
+    if rename is None:
+        return False
+    here, exchanged = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    done: int = rename(here, os.fsencode(path), here, os.fsencode(other), exchanged)
+    return done == 0
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modalhash.errors import InputError
-from modalhash.index import FilterError, build_index
+from modalhash.errors import FilterError, InputError
+from modalhash.index import build_index
 from modalhash.index.filters import (
     And,
     Compare,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from modalhash.errors import DamagedArtifactError, StorageError
+from modalhash.files import write_json
 from modalhash.index import build_index, open_index, verify_index
 from modalhash.index.log import HEADER_BYTES, Change, Operation, decode_change, encode_change
 
@@ -244,10 +245,8 @@ def test_a_manifest_that_may_or_may_not_be_there_stops_the_writer(
         write(folder, document)
         raise StorageError("can't write: Input/output error")
 
-    from modalhash.index import folder as folder_module
-
-    write = folder_module.write_json
-    monkeypatch.setattr(folder_module, "write_json", unsure)
+    write = write_json
+    monkeypatch.setattr("modalhash.index.folder.write_json", unsure)
     with open_index(tmp_path) as index:
         with pytest.raises(StorageError, match=re.escape("Input/output error")):
             index.checkpoint()

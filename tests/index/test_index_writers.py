@@ -13,8 +13,14 @@ import numpy as np
 import pytest
 
 from modalhash.codes import Codes
-from modalhash.errors import ArtifactError, InputError, StorageError, UnknownNameError
-from modalhash.index import IndexLockedError, build_index, open_index
+from modalhash.errors import (
+    ArtifactError,
+    IndexLockedError,
+    InputError,
+    StorageError,
+    UnknownNameError,
+)
+from modalhash.index import build_index, open_index
 from modalhash.index.embedded import EmbeddedIndex
 from modalhash.index.folder import read_manifest
 

@@ -4,7 +4,7 @@ Each takes and returns plain objects of the rooms below; the CLI only parses, ca
 prints.
 """
 
-from modalhash.api.indexing import CodeFolder, build_index, encode, open_index
+from modalhash.api.indexing import CodeFolder, add_to_index, build_index, encode, open_index
 from modalhash.api.learning import extract_features, train
 from modalhash.api.measuring import evaluate
 from modalhash.api.reranking import RerankSweep, SweepRow, rerank_sweep
@@ -16,6 +16,7 @@ __all__ = [
     "CodeFolder",
     "RerankSweep",
     "SweepRow",
+    "add_to_index",
     "build_index",
     "encode",
     "evaluate",

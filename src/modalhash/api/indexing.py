@@ -1,7 +1,8 @@
 """The verbs that make codes and indexes of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from modalhash.files import write_array, write_json
 from modalhash.progress import Progress, silent
 from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
 
-__all__ = ["CodeFolder", "build_index", "encode", "open_index"]
+__all__ = ["CodeFolder", "add_to_index", "build_index", "encode", "open_index"]
 
 
 @dataclass(frozen=True)
@@ -153,12 +154,105 @@ def build_index(
     check_target(Path(output), kind=kind, parameters=parameters, overwrite=overwrite)
     run, model = model, opened_model(model, device)
     collection = opened_for(run, model, collection, skip_bad, progress)
+    sides, drawn = contents(
+        model, collection, split, names=numbered, cache=cache, progress=progress
+    )
+    return SearchIndex.build(
+        model,
+        sides,
+        Path(output),
+        collection={"name": collection.name, "split": split, "source": collection.source},
+        pictures=drawn,
+        kind=kind,
+        parameters=parameters,
+        overwrite=overwrite,
+    )
+
+
+def add_to_index(
+    index: SearchIndex | Path | str,
+    collection: Collection | str | Path,
+    *,
+    split: str = "all",
+    upsert: bool = False,
+    skip_bad: bool = False,
+    cache: Path | str | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> tuple[int, int]:
+    """Encode a collection and add it to an index: its pictures and its texts, or nothing.
+
+    Args:
+        index: or its folder.
+        collection: or what `load_collection` takes.
+        split: which items.
+        upsert: take the place of items that are there, with all their texts.
+        skip_bad: leave out items with defects; the log says how many.
+        cache: where features are kept.
+        device: "auto", "cpu", "cuda", ...
+        progress: told of every batch.
+
+    Returns:
+        How many pictures and texts were added.
+
+    Raises:
+        IndexLockedError: if somebody else changes the index.
+        InputError: if an id is there already, unless `upsert`, or the split is empty. Nothing is
+            added then.
+        FeatureError: if the collection doesn't have what the model reads.
+        StorageError: if the file system refuses.
+    """
+    if not isinstance(index, SearchIndex):
+        with open_index(index, device=device) as opened_index:
+            return add_to_index(
+                opened_index,
+                collection,
+                split=split,
+                upsert=upsert,
+                skip_bad=skip_bad,
+                cache=cache,
+                progress=progress,
+            )
+    loaded = opened(collection, skip_bad, progress)
+    sides, drawn = contents(
+        index.model, loaded, split, names=hashed, cache=cache, progress=progress
+    )
+    index.add(sides, pictures=drawn, upsert=upsert)
+    images, texts = (len(sides[side].ids) if side in index.sides else 0 for side in Side)
+    return images, texts
+
+
+def numbered(_: Collection, item: int) -> str:
+    """Return a name for the file of a picture, by its place in the collection."""
+    return f"{item:07d}.png"
+
+
+def hashed(collection: Collection, item: int) -> str:
+    """Return a name for the file of a picture, by its id."""
+    digest = blake2b(str(collection.item_ids[item]).encode(), digest_size=16)
+    return f"{digest.hexdigest()}.png"
+
+
+def contents(
+    model: HashModel,
+    collection: Collection,
+    split: str,
+    *,
+    names: Callable[[Collection, int], str],
+    cache: Path | str | None,
+    progress: Progress,
+) -> tuple[dict[Side, SideContent], Iterator[tuple[str, Image.Image]]]:
+    """Return what a collection's split puts into both sides of an index, and drawn pictures.
+
+    Raises:
+        InputError: if the split is empty.
+    """
     items = collection.split(split)
     if not len(items):
         raise InputError(f"split {split!r} of {collection.name} has no items to index")
     codes = CollectionCodes(model, collection, cache_folder=cache_folder(cache), progress=progress)
     texts = codes.texts_of(items)
-    files, drawn = picture_files(collection, items)
+    files, drawn = picture_files(collection, items, names)
     captions, starts = collection.captions, collection.caption_starts
     owner = collection.caption_items
 
@@ -184,20 +278,13 @@ def build_index(
             ],
         ),
     }
-    return SearchIndex.build(
-        model,
-        sides,
-        Path(output),
-        collection={"name": collection.name, "split": split, "source": collection.source},
-        pictures=drawn,
-        kind=kind,
-        parameters=parameters,
-        overwrite=overwrite,
-    )
+    return sides, drawn
 
 
 def picture_files(
-    collection: Collection, items: Positions
+    collection: Collection,
+    items: Positions,
+    names_of: Callable[[Collection, int], str],
 ) -> tuple[dict[int, str | None], Iterator[tuple[str, Image.Image]]]:
     """Return where the pictures of some items lie, and those that must be written there.
 
@@ -210,7 +297,7 @@ def picture_files(
     if pictures is None:
         return dict.fromkeys(items.tolist()), iter(())
     paths = {item: pictures.path(item) for item in items.tolist()}
-    names = {item: f"{item:07d}.png" for item, path in paths.items() if path is None}
+    names = {item: names_of(collection, item) for item, path in paths.items() if path is None}
     files = {
         item: f"{PICTURES}/{names[item]}" if path is None else str(path.resolve())
         for item, path in paths.items()

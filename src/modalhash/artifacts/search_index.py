@@ -7,11 +7,14 @@
     images/           index of image codes; ids are item ids
     texts/            index of text codes; ids are caption ids
     pictures/         copies of pictures that have no file of their own (drawn ones)
+    pending.json      a change of both sides that isn't finished
 """
 
 import json
+import logging
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -23,17 +26,24 @@ from typing import Any, Self
 from PIL import Image
 
 from modalhash.artifacts.model import HashModel, load_model, save_model
+from modalhash.artifacts.search_changes import (
+    PENDING,
+    SideChange,
+    change_sides,
+    finish_pending,
+    writing,
+)
 from modalhash.codes import Codes
 from modalhash.errors import (
     ArtifactError,
     DamagedArtifactError,
+    IndexLockedError,
     InputError,
     NewerFormatError,
     StorageError,
 )
-from modalhash.files import read_json, sealed, write_json, write_with
+from modalhash.files import exchange, read_json, sealed, write_json, write_with
 from modalhash.index import (
-    HashIndex,
     Ids,
     Metadata,
     build_index,
@@ -42,10 +52,16 @@ from modalhash.index import (
     stated_choice,
 )
 from modalhash.index.base import check_top_k
+from modalhash.index.embedded import EmbeddedIndex
+from modalhash.index.filters import parse_filter, quoted
+from modalhash.index.ids import shown
 
 __all__ = ["Answer", "Hit", "SearchIndex", "Side", "SideContent", "open_search_index"]
 
+logger = logging.getLogger(__name__)
+
 FORMAT = 1
+IDS_A_FILTER = 200
 MANIFEST = "manifest.json"
 ARTIFACT = "modalhash search index"
 PICTURES = "pictures"
@@ -134,7 +150,7 @@ class SearchIndex:
     def __init__(
         self,
         model: HashModel,
-        sides: Mapping[Side, HashIndex],
+        sides: Mapping[Side, EmbeddedIndex],
         collection: Mapping[str, Any],
         folder: Path,
     ) -> None:
@@ -205,10 +221,7 @@ class SearchIndex:
                 }
                 write_json(part / MANIFEST, sealed(document))
                 if folder.exists():
-                    old = part.with_suffix(".old")
-                    folder.rename(old)
-                    part.rename(folder)
-                    shutil.rmtree(old)
+                    exchange(part, folder)
                 else:
                     part.rename(folder)
             finally:
@@ -226,6 +239,7 @@ class SearchIndex:
         *,
         k: int = 10,
         target: Side | str | None = None,
+        where: str | None = None,
     ) -> Answer:
         """Find what is nearest to a text or a picture.
 
@@ -234,8 +248,10 @@ class SearchIndex:
             image: the query: a file or an opened picture.
             k: hits at most.
             target: what to search; by default pictures for a text and texts for a picture.
+            where: a filter over metadata; None counts all items.
 
         Raises:
+            FilterError: if the filter can't be understood, marking the place.
             InputError: unless exactly one of text and image is given, or if the text is empty, the
                 picture unreadable, k below 1, or the side isn't in this index.
         """
@@ -243,25 +259,39 @@ class SearchIndex:
             raise InputError("give either a text or an image to search for")
         check_top_k(k)
         side = self.side(target or (Side.TEXTS if text is None else Side.IMAGES))
+        if where is not None:
+            parse_filter(where)  # before a query is encoded, which takes longer
         if text is not None:
             if not text.strip():
                 raise InputError("the text to search for is empty: give at least one word")
             return self.search_code(
-                self.model.encode_texts([text]), query={"text": text}, k=k, target=side
+                self.model.encode_texts([text]),
+                query={"text": text},
+                k=k,
+                target=side,
+                where=where,
             )
         assert image is not None
         name = "a picture" if isinstance(image, Image.Image) else str(image)
         code = self.model.encode_images([image])
-        return self.search_code(code, query={"image": name}, k=k, target=side)
+        return self.search_code(code, query={"image": name}, k=k, target=side, where=where)
 
-    def search_code(self, code: Codes, *, query: Mapping[str, str], k: int, target: Side) -> Answer:
+    def search_code(
+        self,
+        code: Codes,
+        *,
+        query: Mapping[str, str],
+        k: int,
+        target: Side,
+        where: str | None = None,
+    ) -> Answer:
         """Find what is nearest to one code, (1, p) uint8; see `search`."""
-        index = self.sides[target]
-        found = index.search(code, k)[0]
+        found = self.sides[target].search(code, k, where, with_metadata=True)[0]
+        assert found.metadata is not None
         hits = tuple(
             self.hit(identity, int(distance), metadata)
             for identity, distance, metadata in zip(
-                found.ids, found.distances, index.metadata(found.ids), strict=True
+                found.ids, found.distances, found.metadata, strict=True
             )
         )
         return Answer(dict(query), target, self.model.n_bits, hits)
@@ -288,6 +318,146 @@ class SearchIndex:
             side: stated_choice(index.kind, index.searcher_parameters)
             for side, index in self.sides.items()
         }
+
+    def add(
+        self,
+        sides: Mapping[Side, SideContent],
+        *,
+        pictures: Iterable[tuple[str, Image.Image]] = (),
+        upsert: bool = False,
+    ) -> None:
+        """Add items to both sides, or to none; on disk when this returns.
+
+        Args:
+            sides: what is added to each side there is.
+            pictures: file names (.png) and pictures, for pictures without a file; metadata name
+                them as `pictures/NAME`.
+            upsert: take the place of items that are there, with all their texts.
+
+        Raises:
+            IndexLockedError: if somebody else changes the index.
+            InputError: if an id is there already, unless `upsert`; or comes twice. Nothing is
+                added then.
+            StorageError: if the file system refuses.
+        """
+        with writing(self.sides):
+            finish_pending(self.folder, self.sides)
+            operation = "upsert" if upsert else "add"
+            changes = [
+                (side, SideChange(operation, list(content.ids), content.codes, content.metadata))
+                for side, content in sides.items()
+                if side in self.sides and len(content.ids)
+            ]
+            for side, change in changes:
+                check_new(self.sides[side], change)
+            if upsert:
+                changes = [*self._outdated_texts(sides), *changes]
+            for name, picture in pictures:
+                write_picture(self.folder / PICTURES / name, picture)
+            change_sides(self.folder, self.sides, changes)
+
+    def delete(self, ids: Ids, *, missing: str = "error") -> int:
+        """Remove items with their texts, or single texts; both sides or none.
+
+        Args:
+            ids: of pictures, which go with all their texts, or of texts.
+            missing: "error", or "ignore" to pass over ids that aren't there.
+
+        Returns:
+            How many codes were removed from both sides.
+
+        Raises:
+            IndexLockedError: if somebody else changes the index.
+            InputError: if an id isn't there, naming it. Nothing is deleted then.
+            StorageError: if the file system refuses.
+        """
+        with writing(self.sides):
+            finish_pending(self.folder, self.sides)
+            left = list(dict.fromkeys(ids))
+            found: dict[Side, list[Any]] = {}
+            for side, index in self.sides.items():
+                known = known_ids(index, left)
+                found[side] = known
+                taken = set(known)
+                left = [value for value in left if value not in taken]
+            if left and missing == "error":
+                raise InputError(
+                    f"the index has no item {shown(left)}: nothing was deleted; ids are those of "
+                    "pictures or of texts"
+                )
+            return self._delete(found)
+
+    def delete_where(self, where: str) -> int:
+        """Remove the items that pass a filter, with all their texts; both sides or none.
+
+        An index without pictures loses the texts that pass.
+
+        Returns:
+            How many codes were removed from both sides.
+
+        Raises:
+            FilterError: if the filter can't be understood, marking the place.
+            IndexLockedError: if somebody else changes the index.
+            StorageError: if the file system refuses.
+        """
+        with writing(self.sides):
+            finish_pending(self.folder, self.sides)
+            side = Side.IMAGES if Side.IMAGES in self.sides else Side.TEXTS
+            return self._delete({side: self.sides[side].select(where).tolist()})
+
+    def _delete(self, found: Mapping[Side, Sequence[Any]]) -> int:
+        """Remove what was found, and the texts and drawn pictures that belong to it."""
+        images, texts = list(found.get(Side.IMAGES, ())), list(found.get(Side.TEXTS, ()))
+        drawn: list[str] = []
+        if images:
+            drawn = [
+                str(one["image"])
+                for one in self.sides[Side.IMAGES].metadata(images)
+                if str(one.get("image")).startswith(f"{PICTURES}/")
+            ]
+            texts = list(dict.fromkeys([*texts, *self._texts_of(images)]))
+        changes = [
+            (side, SideChange("delete", gone))
+            for side, gone in ((Side.IMAGES, images), (Side.TEXTS, texts))
+            if gone
+        ]
+        change_sides(self.folder, self.sides, changes)
+        for name in drawn:
+            (self.folder / name).unlink(missing_ok=True)
+        return len(images) + len(texts)
+
+    def _texts_of(self, images: Sequence[Any]) -> list[Any]:
+        """Return the ids of the texts of some pictures."""
+        if Side.TEXTS not in self.sides:
+            return []
+        texts: list[Any] = []
+        for start in range(0, len(images), IDS_A_FILTER):
+            values = ", ".join(quoted(value) for value in images[start : start + IDS_A_FILTER])
+            texts += self.sides[Side.TEXTS].select(f"item in ({values})").tolist()
+        return texts
+
+    def _outdated_texts(self, sides: Mapping[Side, SideContent]) -> list[tuple[Side, SideChange]]:
+        """Return the removal of texts of replaced pictures that aren't replaced themselves."""
+        images, texts = sides.get(Side.IMAGES), sides.get(Side.TEXTS)
+        kept = set() if texts is None else set(texts.ids)
+        gone = [
+            value
+            for value in self._texts_of([] if images is None else list(images.ids))
+            if value not in kept
+        ]
+        return [(Side.TEXTS, SideChange("delete", gone))] if gone else []
+
+    def compact(self) -> None:
+        """Write both sides anew: what was deleted is gone from the disk, searchers are rebuilt.
+
+        Raises:
+            IndexLockedError: if somebody else changes the index.
+            StorageError: if the file system refuses; nothing is lost then.
+        """
+        with writing(self.sides):
+            finish_pending(self.folder, self.sides)
+            for index in self.sides.values():
+                index.compact()
 
     def side(self, target: Side | str) -> Side:
         """Return the side of that name.
@@ -321,6 +491,31 @@ class SearchIndex:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def known_ids(index: EmbeddedIndex, ids: Sequence[Any]) -> list[Any]:
+    """Return those of some ids that an index has."""
+    return [value for value, is_there in zip(ids, index.contains(ids), strict=True) if is_there]
+
+
+def check_new(index: EmbeddedIndex, change: SideChange) -> None:
+    """Refuse what can't be added to a side, before anything is changed.
+
+    Raises:
+        InputError: if an id comes twice, or is there although it is added, naming it; or if codes
+            or metadata don't fit.
+    """
+    assert change.codes is not None
+    index.check_items(change.ids, change.codes, change.metadata)
+    twice = [value for value, count in Counter(change.ids).items() if count > 1]
+    if twice:
+        raise InputError(f"ids holds {shown(twice)} more than once: nothing was added")
+    there = known_ids(index, change.ids) if change.operation == "add" else []
+    if there:
+        raise InputError(
+            f"the index already has {shown(there)}: nothing was added; take their place with "
+            "upsert (on the command line --upsert), or leave them out"
+        )
 
 
 def check_target(
@@ -407,4 +602,10 @@ def open_search_index(folder: Path | str, *, device: str = "auto") -> SearchInde
         Side(name): open_index(folder / name, expect_model=model.fingerprint)
         for name in manifest["sides"]
     }
+    if (folder / PENDING).exists():
+        try:
+            with writing(sides):
+                finish_pending(folder, sides)
+        except (IndexLockedError, StorageError) as error:
+            logger.info("a change of %s isn't finished yet: %s", folder, error)
     return SearchIndex(model, sides, manifest["collection"], folder)

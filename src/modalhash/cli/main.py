@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from modalhash.errors import ModalhashError
+from modalhash.errors import FilterError, ModalhashError
 
 __all__ = ["COMMANDS", "cli", "main"]
 
@@ -24,6 +24,9 @@ COMMANDS = {
     "ablate": "Turn off each part of a method, and see what it is worth.",
     "index": "Make a collection searchable.",
     "search": "Find pictures by words, texts by a picture.",
+    "add": "Add a collection to an index.",
+    "delete": "Remove items from an index.",
+    "compact": "Write an index anew, without what was deleted.",
 }
 """Command to its line in the help, in the order of use; each lies in a file of its name."""
 
@@ -96,7 +99,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def message_of(error: Exception) -> str:
-    """Return what went wrong in one line; of an error that isn't ours, also what it is."""
+    """Return what went wrong in one line; of an error that isn't ours, also what it is.
+
+    What can't be understood in a filter is marked in a second and third line.
+    """
+    if isinstance(error, FilterError):
+        return str(error)
     text = " ".join(str(error).split())
     if isinstance(error, ModalhashError):
         return text

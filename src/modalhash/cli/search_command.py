@@ -21,6 +21,7 @@ from modalhash.cli.options import device_option, json_option
     type=click.Choice(["images", "texts"]),
     help="What to search  [default: images for --text, texts for --image].",
 )
+@click.option("--where", help="Only what passes this filter, such as 'year >= 2020'.")
 @click.option(
     "--sheet",
     type=click.Path(dir_okay=False),
@@ -35,6 +36,7 @@ def command(
     image: str | None,
     k: int,
     target: str | None,
+    where: str | None,
     sheet: str | None,
     as_json: bool,
     device: str,
@@ -43,7 +45,7 @@ def command(
     if (text is None) == (image is None):
         raise click.UsageError("Give either --text or --image.")
     opened = mh.open_index(index, device=device)
-    answer = opened.search(text, image, k=k, target=target)
+    answer = opened.search(text, image, k=k, target=target, where=where)
     if sheet is not None:
         from modalhash.bench.sheet import write_sheet
 

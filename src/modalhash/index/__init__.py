@@ -15,9 +15,8 @@ from modalhash.index.base import (
     QueryHits,
     RadiusHits,
 )
-from modalhash.index.filters import FilterError, parse_filter
+from modalhash.index.filters import parse_filter
 from modalhash.index.folder import checked_path, read_manifest
-from modalhash.index.lock import IndexLockedError
 from modalhash.index.log import read_log
 from modalhash.index.searchers import SEARCHERS as KINDS
 from modalhash.index.searchers import searcher_class, stated_choice
@@ -27,13 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KINDS",
-    "FilterError",
     "HashIndex",
     "Hits",
     "IdArray",
     "IdKind",
     "Ids",
-    "IndexLockedError",
     "Metadata",
     "QueryHits",
     "RadiusHits",

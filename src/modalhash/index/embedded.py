@@ -439,6 +439,26 @@ class EmbeddedIndex(HashIndex):
         """Whether changes of the folder come from here only."""
         return self._lock is not None and self._lock.is_mine
 
+    def begin_writing(self) -> None:
+        """Become the one that changes the folder; the first change does so by itself.
+
+        Raises:
+            IndexLockedError: if somebody else changes the folder, naming the process.
+            StorageError: if it can't be written.
+        """
+        with self._writing:
+            self._for_writing()
+
+    def end_writing(self) -> None:
+        """Let others change the folder; the next change begins again."""
+        with self._writing, self._refreshing:
+            if self._log is None or self._lock is None:
+                return
+            self._log_end, self._signature = self._log.end, self._signed()
+            self._log.close()
+            self._lock.release()
+            self._log = self._lock = None
+
     def _for_writing(self) -> Snapshot:
         """Become the folder's writer, unless it is, and return the newest snapshot."""
         if self._is_closed:
@@ -541,6 +561,17 @@ class EmbeddedIndex(HashIndex):
             to_json(value, one) if one != {} else None
             for value, one in zip(column, metadata, strict=True)
         ]
+
+    def check_items(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None) -> None:
+        """Refuse what `add` and `upsert` would refuse, whatever items there are.
+
+        Raises:
+            InputError: as `add` does, but not for ids that are there.
+            ShapeError: as `add` does.
+        """
+        column, _ = self._checked(ids, codes, metadata)
+        if column is not None:
+            self._check_kind(column, self._current())
 
     def _check_kind(self, column: IdColumn, state: Snapshot) -> None:
         """Refuse ids of another kind than the index's."""
@@ -770,6 +801,13 @@ class EmbeddedIndex(HashIndex):
 
     def __len__(self) -> int:
         return len(self._current())
+
+    def contains(self, ids: Ids) -> NDArray[np.bool_]:
+        """Return which of some ids there are, (n,) bool."""
+        column = id_column(ids)
+        if column is None:
+            return np.zeros(0, np.bool_)
+        return np.asarray(self._current().find(column) != NO_ROW)
 
     @property
     def version(self) -> int:

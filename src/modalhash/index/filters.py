@@ -30,14 +30,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from modalhash.errors import InputError
+from modalhash.errors import FilterError, InputError
 
 __all__ = [
     "And",
     "Compare",
     "Contains",
     "Filter",
-    "FilterError",
     "IsIn",
     "IsNull",
     "Leaf",
@@ -47,6 +46,7 @@ __all__ = [
     "Value",
     "leaves",
     "parse_filter",
+    "quoted",
 ]
 
 Value = str | int | float | bool
@@ -54,26 +54,6 @@ Field = tuple[str, ...]
 MAX_LENGTH: Final = 1 << 16
 MAX_DEPTH: Final = 100
 MAX_INTEGER: Final = 2**63
-
-
-class FilterError(InputError):
-    """A filter can't be understood; the message marks the place.
-
-    Attributes:
-        text: the filter.
-        position: where the trouble is, counted from 0.
-        problem: what was expected and what came.
-    """
-
-    def __init__(self, text: str, position: int, problem: str) -> None:
-        self.text, self.position, self.problem = text, position, problem
-        start = text.rfind("\n", 0, position) + 1
-        line = text[start:].split("\n", 1)[0]
-        caret = " " * (position - start) + "^"
-        super().__init__(
-            f"the filter can't be understood at character {position + 1}: {problem}\n"
-            f"  {line}\n  {caret}"
-        )
 
 
 @dataclass(frozen=True)
@@ -180,6 +160,19 @@ def parse_filter(text: str) -> Filter:
     if len(text) > MAX_LENGTH:
         raise FilterError(text[:60], 0, f"it has {len(text)} characters, {MAX_LENGTH} are the most")
     return Parser(text).parse()
+
+
+def quoted(value: str | int) -> str:
+    r"""Return a value as a filter says it.
+
+    Example:
+        >>> quoted('5" lens'), quoted(7)
+        ('"5\\\\" lens"', '7')
+    """
+    if isinstance(value, int):
+        return str(value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 TOKEN = re.compile(

@@ -8,17 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from modalhash.errors import InputError, StorageError
+from modalhash.errors import IndexLockedError, StorageError
 
-__all__ = ["LOCK_FILE", "IndexLockedError", "WriterLock"]
+__all__ = ["LOCK_FILE", "WriterLock"]
 
 LOCK_FILE = "writer.lock"
 LOCKED_BYTE = 1 << 30
 """On Windows a byte is locked; it lies far behind what the file says."""
-
-
-class IndexLockedError(InputError):
-    """Another process, or another index object of this one, is writing to the folder."""
 
 
 class WriterLock:

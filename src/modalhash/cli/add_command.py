@@ -1,0 +1,27 @@
+"""`modalhash add`."""
+
+from typing import Any
+
+import click
+
+import modalhash as mh
+from modalhash.cli.options import cache_option, device_option, skip_bad_option
+from modalhash.cli.watching import watched
+
+
+@click.command("add", epilog="Example: modalhash add photos.index new-photos")
+@click.argument("index", type=click.Path(file_okay=False))
+@click.argument("collection")
+@click.option("--split", default="all", show_default=True, help="Items to add.")
+@click.option("--upsert", is_flag=True, help="Take the place of items that are there.")
+@skip_bad_option
+@cache_option
+@device_option
+def command(index: str, collection: str, **options: Any) -> None:
+    """Add COLLECTION to INDEX: its pictures and texts, or nothing.
+
+    They are on disk when the command ends. Searches in other processes see them at once.
+    """
+    with watched() as progress:
+        images, texts = mh.add_to_index(index, collection, progress=progress, **options)
+    click.echo(f"{images} images and {texts} texts added to {index}")

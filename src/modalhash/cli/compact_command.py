@@ -1,0 +1,20 @@
+"""`modalhash compact`."""
+
+import click
+
+import modalhash as mh
+from modalhash.cli.options import device_option
+
+
+@click.command("compact", epilog="Example: modalhash compact photos.index")
+@click.argument("index", type=click.Path(file_okay=False))
+@device_option
+def command(index: str, *, device: str) -> None:
+    """Write INDEX anew: what was deleted is gone from the disk, and searching is as quick as new.
+
+    Searches in other processes go on meanwhile.
+    """
+    with mh.open_index(index, device=device) as opened:
+        opened.compact()
+        counts = " and ".join(f"{len(side)} {name}" for name, side in opened.sides.items())
+    click.echo(f"{counts} in {index}")
