@@ -317,8 +317,8 @@ CARDS: Final[Mapping[str, DatasetCard]] = {
             ("official",),
             (
                 (
-                    "Videos are not decoded: give frames (the middle one stands for the clip) or "
-                    "features (their mean does)."
+                    "Videos are not decoded: give frames (one a second, say), or features of "
+                    "frames, whose mean is the pooled feature and which are the tokens."
                 ),
                 "'1k-A' (9,000 train, 1,000 test) is another split than the official one.",
             ),
