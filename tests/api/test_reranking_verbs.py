@@ -70,7 +70,7 @@ def plain_map(run: Path, shortlist: int, score: str) -> float:
             local = sum(
                 float(vectors[place, s] @ codewords[s, fine[row, s]]) for s in range(len(codewords))
             )
-            local /= SETTINGS["hug_concepts"]
+            local /= int(SETTINGS["hug_concepts"])
             if score == "local":
                 return local
             return 0.3 * (1 - 2 * distances[row] / N_BITS) + 0.7 * local

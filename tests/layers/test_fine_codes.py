@@ -1,0 +1,107 @@
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from modalhash.errors import ArtifactError
+from modalhash.index.rerank import FineBooks
+from modalhash.layers import LinearHead, ModalityFeatures, TokenTrunk, TrunkHead, TrunkKind
+from modalhash.layers.fine_codes import LocalCoder, build_fine_coder, content_of
+from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, ProjectionNorm
+from modalhash.layers.product_quantizer import ProductQuantizer, RotationRule, SubspaceSimilarity
+
+
+def made_coder(
+    place: ProjectionNorm = ProjectionNorm.AFTER, rotation: RotationRule = RotationRule.CAYLEY
+) -> LocalCoder:
+    torch.manual_seed(0)
+    vlad = GhostVlad(
+        5, 6, width=8, n_concepts=3, n_ghosts=2,
+        assign_norm=AssignNorm.NONE, projection_norm=place,
+    )  # fmt: skip
+    quantizer = ProductQuantizer(
+        3, 8, n_subspaces=2, n_codewords=7, rotation=rotation, sharpness=5,
+        similarity=SubspaceSimilarity.L2,
+    )  # fmt: skip
+    made = LocalCoder(vlad, 5, 6, quantizer, code_weight=0.25, fine_weight=0.75)
+    made.eval()
+    return made
+
+
+def content(n: int = 4, width: int = 5, seed: int = 0) -> ModalityFeatures:
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.rand(n, 6, generator=generator) > 0.3
+    return ModalityFeatures(torch.zeros(n, 2), torch.randn(n, 6, width, generator=generator), mask)
+
+
+@pytest.mark.parametrize("place", list(ProjectionNorm))
+@pytest.mark.parametrize("rotation", [RotationRule.CAYLEY, RotationRule.NONE])
+def test_a_coder_is_rebuilt_from_its_description(
+    place: ProjectionNorm, rotation: RotationRule
+) -> None:
+    one = made_coder(place, rotation)
+    other = build_fine_coder(one.spec())
+    other.load_state_dict(one.state_dict())
+    other.eval()
+    assert other.spec() == one.spec()
+    assert (other.code_weight, other.fine_weight) == (0.25, 0.75)
+    for modality, width in (("image", 5), ("text", 6)):
+        seen = content(width=width)
+        assert torch.equal(one.codes(seen, modality), other.codes(seen, modality))  # type: ignore[arg-type]
+        assert torch.equal(one.queries(seen, modality), other.queries(seen, modality))  # type: ignore[arg-type]
+
+
+def test_the_score_of_tables_is_the_mean_inner_product_of_embeddings() -> None:
+    coder = made_coder()
+    asked, found = content(seed=1), content(width=6, seed=2)
+    books = FineBooks(coder.codewords().numpy(), n_parts=coder.n_parts)
+    queries, fine = coder.queries(asked, "image").detach().numpy(), coder.codes(found, "text")
+    scores = books.similarity(books.tables(queries[:1])[0], fine.numpy())
+    embedding = coder.embeddings(asked, "image")[0].detach()
+    decoded = coder.quantizer.decode(fine.view(4, 3, 2)).detach()
+    for item in range(4):
+        inner = [float(embedding[k] @ decoded[item, k]) for k in range(3)]
+        assert_allclose(scores[item], np.mean(inner), rtol=0, atol=1e-5)
+
+
+def test_an_item_without_content_asks_for_nothing() -> None:
+    seen = content()
+    assert seen.tokens is not None
+    empty = ModalityFeatures(seen.pooled, seen.tokens, torch.zeros(4, 6, dtype=torch.bool))
+    assert not made_coder().queries(empty, "image").any()
+
+
+def test_a_coder_reads_what_the_trunk_gives() -> None:
+    torch.manual_seed(0)
+    trunk = TokenTrunk(TrunkKind.TRANSFORMER, 2, 5, width=4, n_heads=2)
+    head, seen = TrunkHead(trunk, LinearHead(2, 3)).eval(), content()
+    given, expected = content_of(head, seen).tokens, trunk(seen).tokens
+    assert given is not None
+    assert torch.equal(given, expected)
+    assert content_of(LinearHead(2, 3), seen) is seen
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "global"},
+        {"image_width": 0},
+        {"n_ghosts": -1},
+        {"assign_norm": "batch"},
+        {"projection_norm": "never"},
+        {"code_weight": "heavy"},
+        {"quantizer": {}},
+    ],
+)
+def test_what_can_not_be_built(change: dict[str, Any]) -> None:
+    spec = made_coder().spec() | change
+    message = f"the model describes a finer coder this version can't build: {spec}"
+    with pytest.raises(ArtifactError, match=f"^{re.escape(message)}$"):
+        build_fine_coder(spec)
+    inner = made_coder().spec()
+    for name, value in (("n_subspaces", 3), ("n_codewords", 257), ("rotation", "spin")):
+        with pytest.raises(ArtifactError):
+            build_fine_coder({**inner, "quantizer": {**inner["quantizer"], name: value}})
