@@ -523,6 +523,10 @@ def check_huggable(base: Method, mode: HugMode) -> None:
         raise SettingError(f"{base.title} hugs by itself: leave --hug out, and set hug_weight")
     if isinstance(base, Hugged):
         raise SettingError(f"{base.title} is hugged already")
+    if Needs.TOKENS in base.needs:
+        raise SettingError(
+            f"{base.title} reads content tokens itself: choose a method of pooled features to hug"
+        )
     if mode is HugMode.SAME and base.is_supervised:
         raise SettingError(
             f"{base.title} learns its codes in networks of its own, which local embeddings can't "
