@@ -17,7 +17,7 @@ def test_a_small_run_of_kinds_is_recorded(tmp_path: Path) -> None:
     output = tmp_path / "kinds.json"
     np.save(tmp_path / "base.npy", uniform_codes(50, 8, np.random.default_rng(0)))
     base = str(tmp_path / "base.npy")
-    small = "--size 600 --queries 40 --singles 5 --repeats 1".split()
+    small = ["--size", "600", "--queries", "40", "--singles", "5", "--repeats", "1"]
     kinds.main([*small, "--base-codes", base, "--base-queries", base, "--output", str(output)])
     document = json.loads(output.read_text())
     assert sorted(document) == PARTS
