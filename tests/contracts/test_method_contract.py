@@ -40,6 +40,15 @@ QUICK: dict[str, dict[str, Any]] = {
     },
     "cfrh": {"hidden_width": 64, "epochs": 8},
     "djsrh": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
+    "hugging-hash": {
+        "hidden_width": 64,
+        "hug_trunk_width": 16,
+        "hug_trunk_heads": 2,
+        "hug_width": 16,
+        "hug_concepts": 3,
+        "batch_size": 32,
+        "epochs": 8,
+    },
     "hugging-hash-plus": {
         "hidden_width": 64,
         "hug_trunk_width": 16,

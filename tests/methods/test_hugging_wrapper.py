@@ -1,4 +1,5 @@
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -356,7 +357,7 @@ def test_resuming_gives_the_codes_of_an_unbroken_run(tmp_path: Path) -> None:
     class StopError(Exception):
         pass
 
-    def stop(_stage: str, done: int, _total: int, _values: Any = None) -> None:
+    def stop(stage: str, done: int, total: int, values: Mapping[str, float] | None = None) -> None:
         if done == 3:  # in the second epoch of one or more steps
             raise StopError
 
