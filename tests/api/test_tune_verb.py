@@ -15,7 +15,7 @@ import modalhash as mh
 from modalhash.artifacts import HashModel
 from modalhash.encoders import load_encoder
 from modalhash.encoders.network_towers import NetworkTower
-from modalhash.errors import ArtifactError, SettingError
+from modalhash.errors import ArtifactError, ModelUnavailableError, SettingError
 from tests.oracles.coloured_photos import write_coloured_photos
 from tests.oracles.tiny_transformers import save_tiny_model
 
@@ -34,16 +34,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tuned(root: Path, output: Path | None, encoder: str = "", **options: Any) -> HashModel:
+    merged: dict[str, Any] = {"settings": SETTINGS, "cache": root / "cache", "device": "cpu"}
+    merged |= options
     return mh.train(
         root / "photos",
         output=output,
         n_bits=16,
         encoder=encoder or f"clip:{root / 'clip'}",
         tune_encoder=True,
-        settings=SETTINGS,
-        cache=root / "cache",
-        device="cpu",
-        **options,
+        **merged,
     )
 
 
@@ -173,6 +172,18 @@ def test_other_weights_in_the_run_are_refused(model: HashModel, root: Path, tmp_
         loaded.encode_texts(TEXTS)
 
 
+def test_missing_weights_are_said_and_not_looked_for_elsewhere(
+    model: HashModel, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(root / "run", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "encoder")
+    monkeypatch.chdir(tmp_path)
+    loaded = mh.load_model("run", device="cpu")
+    message = f"there is no model folder {tmp_path / 'run' / 'encoder'}: check the path"
+    with pytest.raises(ModelUnavailableError, match=f"^{re.escape(message)}$"):
+        loaded.encode_texts(TEXTS)
+
+
 def test_an_encoder_that_cannot_be_tuned_is_refused_before_any_work(
     root: Path, tmp_path: Path
 ) -> None:
@@ -183,6 +194,34 @@ def test_an_encoder_that_cannot_be_tuned_is_refused_before_any_work(
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
         tuned(root, tmp_path / "run", "precomputed+bow")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["hugging-hash", "hugging-hash-plus"])
+def test_methods_of_tokens_are_tuned_without_stored_tokens(
+    method: str, root: Path, tmp_path: Path
+) -> None:
+    model = tuned(root, tmp_path / "run", method=method, cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("tokens-*"))
+    loaded = mh.load_model(tmp_path / "run", device="cpu")
+    assert loaded.encoder.identity() == model.encoder.identity()
+    np.testing.assert_array_equal(loaded.encode_texts(TEXTS), model.encode_texts(TEXTS))
+
+
+@pytest.mark.slow
+def test_tuned_hugging_hash_tells_colours_apart(root: Path, tmp_path: Path) -> None:
+    # Towers of random weights and photos of one of four colours, 24 to learn from.
+    scaled = {"image_scaling": "centred_unit", "text_scaling": "centred_unit"}
+    more = {"epochs": 15, "learning_rate": 0.001, "encoder_rate_scale": 25}
+    model = tuned(root, None, method="hugging-hash", settings=SETTINGS | scaled | more)
+    report = mh.evaluate(model, root / "photos", cache=root / "cache", device="cpu")
+    found = [
+        measure.value
+        for direction in report.directions
+        for measure in direction.measures
+        if (measure.measure, measure.k, measure.relevance) == ("map", 50, "shared_label")
+    ]
+    assert len(found) == 2
+    assert min(found) > 0.8  # chance gives .44, with two of the eight of each colour
 
 
 def test_a_cpu_is_warned_of(root: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -115,7 +115,7 @@ class HashModel:
         if self._loaded is not None:
             return self._loaded
         stated = self.record.encoder
-        root = self.folder or Path()
+        root = (self.folder or Path()).absolute()  # "run/encoder" could be a name on the hub
         folders = {side: root / name for side, name in self.tuned_folders.items()}
         encoder = load_encoder(
             stated["name"],
