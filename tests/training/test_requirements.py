@@ -7,7 +7,7 @@ import pytest
 
 from modalhash.errors import SettingError
 from modalhash.training import TrainingPlan, train_method
-from modalhash.training.requirements import check_needs
+from modalhash.training.requirements import check_last_batch, check_needs
 from tests.oracles.paired_features import made_pairs
 from tests.oracles.tiny_methods import TokenMethod
 
@@ -38,6 +38,23 @@ def test_fewer_training_items_than_the_method_needs_are_refused() -> None:
     )
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
         check_needs(method, settings, made_pairs().data(n_items=3))
+
+
+def test_a_last_batch_smaller_than_the_method_needs_is_refused() -> None:
+    method = GraphMethod()
+    settings = replace(method.training, batch_size=32, drop_last=False)
+    message = (
+        "drop_last is false, which leaves 3 of 67 pairs to the last batch, but Graph compares the "
+        "pairs of a batch with each other and needs at least 4: set drop_last=true, or another "
+        "batch_size"
+    )
+    with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
+        check_last_batch(method, settings, 67)
+    with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
+        train_method(TrainingPlan(method, settings, 16), made_pairs().data(n_items=67))
+    check_last_batch(method, settings, 64)
+    check_last_batch(method, settings, 68)
+    check_last_batch(method, replace(settings, drop_last=True), 67)
 
 
 def test_items_without_labels_and_rows_of_zeros_are_counted(

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler, OneCycleLR
 
 from modalhash.methods.base import Schedule
 from modalhash.training.schedules import rate_factor
@@ -55,6 +55,22 @@ def test_one_cycle_by_hand() -> None:
     assert rate_factor(Schedule.ONE_CYCLE, 30, 100) == pytest.approx(1, rel=1e-12)
     assert rate_factor(Schedule.ONE_CYCLE, 65, 100) == pytest.approx((1 + end) / 2, rel=1e-12)
     assert rate_factor(Schedule.ONE_CYCLE, 99, 100) > end
+
+
+def test_exponential_against_torch() -> None:
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = ExponentialLR(optimiser, 1e-3 ** (1 / 50))
+    for step in range(50):
+        expected = float(optimiser.param_groups[0]["lr"])
+        assert rate_factor(Schedule.EXPONENTIAL, step, 50) == pytest.approx(expected, rel=1e-12)
+        optimiser.step()
+        scheduler.step()
+    assert float(optimiser.param_groups[0]["lr"]) == pytest.approx(1e-3)
+
+
+def test_exponential_by_hand() -> None:
+    found = [rate_factor(Schedule.EXPONENTIAL, step, 3) for step in range(3)]
+    assert found == pytest.approx([1, 1e-1, 1e-2], rel=1e-12)
 
 
 @pytest.mark.parametrize("schedule", Schedule)

@@ -36,6 +36,7 @@ from modalhash.training.optimisers import make_optimiser, optimiser_tensors, res
 from modalhash.training.pairs import Pairs, TrainingData
 from modalhash.training.reduced_tokens import ReducedTable, fitted_reduction
 from modalhash.training.requirements import (
+    check_last_batch,
     check_needs,
     check_sizes,
     warn_of_unlabelled,
@@ -135,6 +136,7 @@ def train_method(
     with seeded(plan.seed, plan.device):
         kept, image_reduction, text_reduction = reduced(kept, held, plan.settings)
         pairs = scaled_pairs(plan, kept)
+        check_last_batch(plan.method, plan.settings, pairs.n_pairs)
         shapes = feature_shapes(plan, kept, pairs)
         if isinstance(plan.method, ClosedFormMethod):
             generator = torch.Generator().manual_seed(plan.seed)

@@ -16,7 +16,13 @@ from modalhash.methods.base import (
 from modalhash.training.pairs import TrainingData
 from modalhash.training.validation import RECALL_AT
 
-__all__ = ["check_needs", "check_sizes", "warn_of_unlabelled", "warn_of_zeros"]
+__all__ = [
+    "check_last_batch",
+    "check_needs",
+    "check_sizes",
+    "warn_of_unlabelled",
+    "warn_of_zeros",
+]
 
 logger = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
@@ -66,6 +72,21 @@ def check_needs(method: Method, settings: TrainingSettings, data: TrainingData) 
         raise SettingError(
             f"{what}: {count}, but {method.title} compares the pairs of a batch with each other "
             f"and needs at least {smallest}"
+        )
+
+
+def check_last_batch(method: Method, settings: TrainingSettings, n_pairs: int) -> None:
+    """Refuse an epoch whose last batch is too small for the method.
+
+    Raises:
+        SettingError: if it is kept, and smaller than the method's smallest batch.
+    """
+    size = n_pairs % settings.batch_size
+    if not settings.drop_last and 0 < size < method.smallest_batch:
+        raise SettingError(
+            f"drop_last is false, which leaves {size} of {n_pairs} pairs to the last batch, but "
+            f"{method.title} compares the pairs of a batch with each other and needs at least "
+            f"{method.smallest_batch}: set drop_last=true, or another batch_size"
         )
 
 
