@@ -537,8 +537,8 @@ def check_huggable(base: Method, mode: HugMode) -> None:
 def warn_of_missing_trunk() -> None:
     """Log that without a trunk local alignment can't reach the code."""
     logger.warning(
-        "hug_trunk is none: frozen content tokens have no path to the hash heads, so hugging can't "
-        "change a code; choose attn or transformer"
+        "hug_trunk is none: unless the encoder is tuned too, content tokens have no path to the "
+        "hash heads, so hugging can't change a code; choose attn or transformer"
     )
 
 
