@@ -1,12 +1,25 @@
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
 import modalhash as mh
-from modalhash.bench.grid import MEASURES, Outcome, Place, Task, Variant, run_grid
+from modalhash.artifacts import HashModel
+from modalhash.bench.grid import (
+    MEASURES,
+    Outcome,
+    Place,
+    Task,
+    Variant,
+    measurements,
+    run_grid,
+)
+from modalhash.bench.variants import method_variants
 from modalhash.errors import DamagedArtifactError, InputError
+from modalhash.index.rerank import FineBooks
 from tests.oracles.command_line import CommandLine
 from tests.oracles.feature_layouts import write_ucmfh
 
@@ -139,6 +152,10 @@ def test_the_commands(place: Place, tmp_path: Path, modalhash: CommandLine) -> N
             ("bench", "--methods", "random", "--bits", "64x"),
             "'64x' isn't whole numbers such as 16,32",
         ),
+        (
+            ("bench", "--methods", "cfrh+hugs"),
+            "unknown addition to a method in 'cfrh+hugs': 'hugs'",
+        ),
         (("ablate", "random"), "random has no part that can be turned off"),
         (
             ("bench", "--methods", "cca-sign", "--bits", "64"),
@@ -152,3 +169,24 @@ def test_wrong_calls(
     ended = modalhash(*arguments, place.collection, "-o", str(tmp_path / "out"))
     assert ended.code in (1, 2)
     assert message in ended.err
+
+
+def test_names_of_rows_say_method_and_hug() -> None:
+    settings = {"epochs": 3, "hug_weight": 0.1}
+    variants = method_variants(["cfrh", "cfrh+hug", "cfrh+hug-same", "random"], settings=settings)
+    assert [(one.name, one.method, one.hug, one.settings) for one in variants] == [
+        ("cfrh", "cfrh", "", {"epochs": 3}),
+        ("cfrh+hug", "cfrh", "contrastive", settings),
+        ("cfrh+hug-same", "cfrh", "same", settings),
+        ("random", "random", "", {}),
+    ]
+
+
+def test_a_model_with_finer_codes_gives_a_second_row() -> None:
+    books = FineBooks(np.zeros((6, 16, 2), np.float32), code_weight=0.5, fine_weight=0.5, n_parts=3)
+    model = SimpleNamespace(n_bits=32, has_fine_codes=True, fine_books=books)
+    # 6 sub-vectors of 16 words, 4 bits each, beside 32 bits
+    assert list(measurements(Variant("plus", "any"), cast("HashModel", model))) == [
+        ("plus", 32, None),
+        ("plus, reranked", 32 + 6 * 4, "auto"),
+    ]

@@ -22,6 +22,7 @@ from typing import Any
 from modalhash.api.learning import train
 from modalhash.api.measuring import evaluate
 from modalhash.api.opening import opened
+from modalhash.artifacts import HashModel
 from modalhash.data import Collection
 from modalhash.errors import InputError, ModalhashError
 from modalhash.files import read_json, write_json
@@ -52,7 +53,7 @@ class Variant:
         method: in the table of methods.
         settings: changes to its settings, by name.
         preset: of the method, "auto" or "" for its defaults.
-        hug: "", or how it is hugged.
+        hug: "", or how it is hugged: "contrastive" or "same".
     """
 
     name: str
@@ -237,19 +238,30 @@ def measured(task: Task, cache: Path | str | None) -> Iterator[Outcome]:
         seed=task.seed,
         preset=variant.preset or None,
         settings=variant.settings,
+        hug=variant.hug or None,
         cache=cache,
     )
     seconds = round(time.process_time() - started, 1)
-    report = evaluate(model, collection, split=split_of(task.place), cache=cache)
-    yield Outcome(
-        variant.name,
-        place_name(task.place),
-        task.n_bits,
-        task.seed,
-        measured_values(report),
-        seconds,
-        model.n_bits,
-    )
+    for row, bits, rerank in measurements(variant, model):
+        report = evaluate(
+            model, collection, split=split_of(task.place), rerank=rerank, cache=cache
+        )  # fmt: skip
+        yield Outcome(
+            row,
+            place_name(task.place),
+            task.n_bits,
+            task.seed,
+            measured_values(report),
+            seconds,
+            bits,
+        )
+
+
+def measurements(variant: Variant, model: HashModel) -> Iterator[tuple[str, int, str | None]]:
+    """Yield what is measured of a model: name of the row, bits an item, and how it is reranked."""
+    yield variant.name, model.n_bits, None
+    if model.has_fine_codes:
+        yield f"{variant.name}, reranked", model.n_bits + model.fine_books.n_bits, "auto"
 
 
 def measured_values(report: Report) -> dict[str, float]:

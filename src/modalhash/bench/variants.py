@@ -5,12 +5,15 @@ from dataclasses import fields
 from typing import Any
 
 from modalhash.bench.grid import Variant
-from modalhash.errors import InputError
+from modalhash.errors import InputError, UnknownNameError
 from modalhash.methods import method_class
 from modalhash.methods.base import ClosedFormMethod, Method
-from modalhash.methods.settings import configured_method
+from modalhash.methods.hugging import HugSettings
 
 __all__ = ["ablation_variants", "method_variants"]
+
+HUGS = {"": "", "hug": "contrastive", "hug-same": "same"}
+"""What may stand behind the plus in a row's name, and the hug it means."""
 
 
 def method_variants(
@@ -19,17 +22,22 @@ def method_variants(
     """Return a variant for every method.
 
     Args:
-        names: of methods.
+        names: of methods; `cfrh+hug` is cfrh hugged by contrast, `cfrh+hug-same` by its own loss.
         preset: "auto", or a name; methods without that preset take their defaults.
         settings: changes for every method that has the setting.
 
     Raises:
         UnknownNameError: if there is no such method.
         InputError: if no method has one of the settings.
-        SettingError: if a value is wrong.
     """
-    classes = {name: method_class(name) for name in dict.fromkeys(names)}
-    unused = set(settings or {}).difference(*(known_settings(found) for found in classes.values()))
+    parts = {name: name.partition("+") for name in dict.fromkeys(names)}
+    classes = {name: method_class(method) for name, (method, _, _) in parts.items()}
+    hugs = {name: hug_mode(name, word) for name, (_, _, word) in parts.items()}
+    known = {
+        name: known_settings(found) | (hug_settings() if hugs[name] else set())
+        for name, found in classes.items()
+    }
+    unused = set(settings or {}).difference(*known.values())
     if unused:
         raise InputError(
             f"no method of {', '.join(classes)} has a setting {', '.join(sorted(unused))}"
@@ -37,9 +45,10 @@ def method_variants(
     return [
         Variant(
             name,
-            name,
-            fitting(found, settings or {}),
+            parts[name][0],
+            {key: value for key, value in (settings or {}).items() if key in known[name]},
             preset if preset == "auto" or preset in found.presets else "",
+            hugs[name],
         )
         for name, found in classes.items()
     ]
@@ -53,7 +62,6 @@ def ablation_variants(
     Raises:
         UnknownNameError: if there is no such method.
         InputError: if it has no part that can be turned off, or no such setting.
-        SettingError: if a value is wrong.
     """
     found = method_class(name)
     if not found.ablations:
@@ -76,8 +84,17 @@ def known_settings(method: type[Method]) -> set[str]:
     return names
 
 
-def fitting(method: type[Method], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that a method has, after checking their values."""
-    chosen = {key: value for key, value in settings.items() if key in known_settings(method)}
-    configured_method(method, changes=chosen)
-    return chosen
+def hug_settings() -> set[str]:
+    """Return the names of the settings of hugging."""
+    return {one.name for one in fields(HugSettings)}
+
+
+def hug_mode(name: str, word: str) -> str:
+    """Return how a method is hugged, by what stands behind the plus in its name; "" is not at all.
+
+    Raises:
+        UnknownNameError: if that says nothing.
+    """
+    if word not in HUGS:
+        raise UnknownNameError(f"addition to a method in {name!r}:", word, [*HUGS][1:])
+    return HUGS[word]

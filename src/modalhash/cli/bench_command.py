@@ -17,7 +17,7 @@ from modalhash.methods import METHODS
     "--methods",
     default="all",
     show_default=True,
-    help="Names parted by commas, or all.",
+    help="Names parted by commas, or all; cfrh+hug is cfrh with hugging.",
 )
 @grid_options
 def command(collections: tuple[str, ...], *, methods: str, output: str, **options: Any) -> None:
