@@ -361,7 +361,7 @@ class Sgrn(GradientMethod):
             return
         logger.info("relating %d pairs to %d neighbours each", view.n_pairs, n_neighbours)
         batches = [
-            (batch.image.pooled, batch.text.pooled) for batch in view.batches(READ_BATCH)
+            (batch.image.reference, batch.text.reference) for batch in view.batches(READ_BATCH)
         ]  # fmt: skip
         for modality, features in zip(MODALITIES, zip(*batches, strict=True), strict=True):
             buffers_of(heads, modality).fill(
@@ -413,7 +413,7 @@ class Sgrn(GradientMethod):
         settings = self.settings
         is_batch = settings.graph_scope is GraphScope.BATCH
         if is_batch:
-            image, text = self.filtered(batch.image.pooled), self.filtered(batch.text.pooled)
+            image, text = self.filtered(batch.image.reference), self.filtered(batch.text.reference)
             image_rows, text_rows = image, text
         else:
             kept = [buffers_of(heads, modality).graph for modality in MODALITIES]
