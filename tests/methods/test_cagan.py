@@ -396,6 +396,13 @@ def test_without_the_graph_nothing_of_it_is_made() -> None:
     assert set(made_heads(made_method()).auxiliary) == {"image_graph", "text_graph"}
 
 
+def test_heads_start_the_same_with_and_without_a_graph() -> None:
+    one, other = made_heads(made_method()), made_heads(made_method(graph=False))
+    for head, plain_one in ((one.image, other.image), (one.text, other.text)):
+        for name, parameter in head.state_dict().items():
+            assert torch.equal(parameter, plain_one.state_dict()[name]), name
+
+
 def test_networks_have_the_released_layers() -> None:
     method, training = configured_method(Cagan, preset="paper")
     assert isinstance(method, Cagan)
