@@ -332,7 +332,12 @@ def test_targets_carry_no_gradient_and_codes_do() -> None:
         {"correlation_share": 0.0, "reconstruction_share": 0.0},
         {"correlation_share": 0.0, "cross_share": 0.0},
         {"cross_share": 0.0, "reconstruction_share": 0.0},
-        {"correlation_share": 0.0, "cross_share": 0.0, "filter_rule": FilterRule.ROW_MEAN},
+        {
+            "correlation_share": 0.0,
+            "cross_share": 0.0,
+            "filter_rule": FilterRule.ROW_MEAN,
+            "keep_share": 0.1,
+        },
         {
             "correlation_share": 0.0,
             "cross_share": 0.0,
