@@ -8,14 +8,24 @@ from numpy.testing import assert_allclose
 
 from modalhash.errors import ArtifactError
 from modalhash.index.rerank import FineBooks
-from modalhash.layers import LinearHead, ModalityFeatures, TokenTrunk, TrunkHead, TrunkKind
+from modalhash.layers import (
+    HashHead,
+    LinearHead,
+    ModalityFeatures,
+    TokenTrunk,
+    TrunkHead,
+    TrunkKind,
+)
 from modalhash.layers.fine_codes import LocalCoder, build_fine_coder, content_of
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, ProjectionNorm
 from modalhash.layers.product_quantizer import ProductQuantizer, RotationRule, SubspaceSimilarity
 
 
 def made_coder(
-    place: ProjectionNorm = ProjectionNorm.AFTER, rotation: RotationRule = RotationRule.CAYLEY
+    place: ProjectionNorm = ProjectionNorm.AFTER,
+    rotation: RotationRule = RotationRule.CAYLEY,
+    *,
+    has_class: bool = False,
 ) -> LocalCoder:
     torch.manual_seed(0)
     vlad = GhostVlad(
@@ -23,10 +33,25 @@ def made_coder(
         assign_norm=AssignNorm.NONE, projection_norm=place,
     )  # fmt: skip
     quantizer = ProductQuantizer(
-        3, 8, n_subspaces=2, n_codewords=7, rotation=rotation, sharpness=5,
+        3 + has_class,
+        8,
+        n_subspaces=2,
+        n_codewords=7,
+        rotation=rotation,
+        sharpness=5,
         similarity=SubspaceSimilarity.L2,
-    )  # fmt: skip
-    made = LocalCoder(vlad, 5, 6, quantizer, code_weight=0.25, fine_weight=0.75)
+    )
+    maps: dict[Any, HashHead] = {name: LinearHead(2, 8) for name in ("image", "text")}
+    made = LocalCoder(
+        vlad,
+        5,
+        6,
+        quantizer,
+        class_maps=maps if has_class else None,
+        class_share=0.4 if has_class else 0.0,
+        code_weight=0.25,
+        fine_weight=0.75,
+    )
     made.eval()
     return made
 
@@ -34,15 +59,18 @@ def made_coder(
 def content(n: int = 4, width: int = 5, seed: int = 0) -> ModalityFeatures:
     generator = torch.Generator().manual_seed(seed)
     mask = torch.rand(n, 6, generator=generator) > 0.3
-    return ModalityFeatures(torch.zeros(n, 2), torch.randn(n, 6, width, generator=generator), mask)
+    return ModalityFeatures(
+        torch.randn(n, 2, generator=generator), torch.randn(n, 6, width, generator=generator), mask
+    )
 
 
 @pytest.mark.parametrize("place", list(ProjectionNorm))
 @pytest.mark.parametrize("rotation", [RotationRule.CAYLEY, RotationRule.NONE])
+@pytest.mark.parametrize("has_class", [True, False])
 def test_a_coder_is_rebuilt_from_its_description(
-    place: ProjectionNorm, rotation: RotationRule
+    place: ProjectionNorm, rotation: RotationRule, has_class: bool
 ) -> None:
-    one = made_coder(place, rotation)
+    one = made_coder(place, rotation, has_class=has_class)
     other = build_fine_coder(one.spec())
     other.load_state_dict(one.state_dict())
     other.eval()
@@ -65,6 +93,25 @@ def test_the_score_of_tables_is_the_mean_inner_product_of_embeddings() -> None:
     for item in range(4):
         inner = [float(embedding[k] @ decoded[item, k]) for k in range(3)]
         assert_allclose(scores[item], np.mean(inner), rtol=0, atol=1e-5)
+
+
+def test_the_class_vector_is_one_more_part_with_a_weight_of_its_own() -> None:
+    coder = made_coder(has_class=True)
+    asked, found = content(seed=1), content(width=6, seed=2)
+    assert coder.n_parts == 4
+    books = FineBooks(coder.codewords().numpy(), n_parts=coder.n_parts)
+    queries, fine = coder.queries(asked, "image").detach().numpy(), coder.codes(found, "text")
+    scores = books.similarity(books.tables(queries[:1])[0], fine.numpy())
+    embedding = coder.embeddings(asked, "image")[0].detach()
+    whole = coder.class_map("image")(asked)[0].detach()
+    assert_allclose(
+        coder.quantizer.rotation.matrix[3].detach() @ whole / whole.norm(), embedding[3], atol=1e-5
+    )
+    decoded = coder.quantizer.decode(fine.view(4, 4, 2)).detach()
+    for item in range(4):
+        inner = [float(embedding[k] @ decoded[item, k]) for k in range(4)]
+        expected = 0.6 * np.mean(inner[:3]) + 0.4 * inner[3]
+        assert_allclose(scores[item], expected, rtol=0, atol=1e-5)
 
 
 def test_an_item_without_content_asks_for_nothing() -> None:
@@ -93,6 +140,7 @@ def test_a_coder_reads_what_the_trunk_gives() -> None:
         {"assign_norm": "batch"},
         {"projection_norm": "never"},
         {"code_weight": "heavy"},
+        {"class_maps": {"sound": {}}},
         {"quantizer": {}},
     ],
 )

@@ -45,6 +45,10 @@ SMALL: Mapping[str, Any] = {
     "fine_codewords": 4,
     "dropout": 0.0,
     "hug_trunk_dropout": 0.0,
+    "fine_class": False,
+    "fine_class_hidden": 3,
+    "fine_class_dropout": 0.0,
+    "fine_class_input_dropout": 0.0,
 }
 N, N_BITS = 6, 5
 
@@ -82,8 +86,14 @@ def local_vectors(heads: Heads, batch: Batch) -> tuple[Tensor, Tensor]:
     assert isinstance(hug, Hug)
     assert isinstance(image, TrunkHead)
     assert isinstance(text, TrunkHead)
-    found = hug(image.trunk(batch.image), text.trunk(batch.text))
-    return found[0].vectors, found[1].vectors
+    contents = image.trunk(batch.image), text.trunk(batch.text)
+    found = [one.vectors for one in hug(*contents)]
+    coder = coder_of(heads)
+    for place, modality in enumerate(coder.class_maps):
+        whole = coder.class_map(modality)(contents[place])
+        whole = whole / whole.norm(dim=1, keepdim=True)
+        found[place] = torch.cat([found[place], whole[:, None]], dim=1)
+    return found[0], found[1]
 
 
 def plain_one_way(queries: Tensor, found: Tensor, temperature: float) -> float:
@@ -102,8 +112,10 @@ def plain_one_way(queries: Tensor, found: Tensor, temperature: float) -> float:
 
 @pytest.mark.parametrize("epoch", [0, 1, 4, 5, 9])
 @pytest.mark.parametrize("rotation", [RotationRule.CAYLEY, RotationRule.PENALTY])
-def test_the_objective_against_loops(epoch: int, rotation: RotationRule) -> None:
+@pytest.mark.parametrize("has_class", [True, False])
+def test_the_objective_against_loops(epoch: int, rotation: RotationRule, has_class: bool) -> None:
     method, heads, batch = made(
+        fine_class=has_class,
         fine_rotation=rotation, fine_overlap_weight=0.3, fine_entropy_weight=0.2, fine_start=0.1,
         fine_sharpness=3.0,
     )  # fmt: skip
@@ -136,8 +148,8 @@ def test_the_objective_against_loops(epoch: int, rotation: RotationRule) -> None
                 hard = books[k, s, int(np.argmax(nearness))]
                 soft = sum(share * word for share, word in zip(shares, books[k, s], strict=True))
                 output[i, k, 4 * s : 4 * s + 4] = hard if is_hard else soft
-                gap += float((part - hard).square().sum()) / (len(rows) * 2)
-                entropy -= sum(one * math.log(one) for one in shares) / (len(rows) * 4)
+                gap += float((part - hard).square().sum()) / rows[:, :, 0].numel()
+                entropy -= sum(one * math.log(one) for one in shares) / rows[:, :, :2].numel()
             outputs.append(output)
         quantized = (
             plain_one_way(text, outputs[0], 0.1) + plain_one_way(image, outputs[1], 0.1)
@@ -181,13 +193,13 @@ def test_the_gradient_reaches_rotation_codebooks_trunk_and_clusters(
     quantized = report.terms["quantized"]
     coder = coder_of(heads)
     assert isinstance(heads.image, TrunkHead)
-    watched = {
+    watched: dict[str, Tensor] = {
         "codebooks": coder.quantizer.codebooks,
         "rotation": next(coder.quantizer.rotation.parameters()),
         "centroids": coder.vlad.centroids,
-        "trunk": heads.image.trunk.token_map[0].weight,
+        "trunk": next(heads.image.trunk.token_map.parameters()),
     }
-    gradients = torch.autograd.grad(quantized, list(watched.values()))
+    gradients = torch.autograd.grad(quantized, [*watched.values()])
     for name, gradient in zip(watched, gradients, strict=True):
         assert float(gradient.abs().sum()) > 0, name
 
@@ -201,7 +213,9 @@ def test_k_means_alone_leaves_codewords_without_gradient() -> None:
 
 
 def test_the_gradient_equals_finite_differences() -> None:
-    method, heads, batch = made(fine_start=0.0, fine_neighbour_share=0.5, fine_sharpness=2.0)
+    method, heads, batch = made(
+        fine_start=0.0, fine_neighbour_share=0.5, fine_sharpness=2.0, fine_class=True
+    )
     modules = heads.modules().eval()
     named = dict(modules.named_parameters())
     names = [name for name, one in named.items() if one.requires_grad and "fine" in name]
@@ -225,7 +239,7 @@ def test_the_gradient_equals_finite_differences() -> None:
 
 
 def test_no_content_at_all_is_no_obstacle() -> None:
-    method, heads, batch = made(fine_start=0.0, fine_neighbour_share=0.5)
+    method, heads, batch = made(fine_start=0.0, fine_neighbour_share=0.5, fine_class=True)
     empty = replace(
         batch,
         image=replace(batch.image, token_mask=torch.zeros(N, 4, dtype=torch.bool)),
@@ -359,8 +373,8 @@ def test_a_hasher_is_rebuilt_with_its_finer_codes() -> None:
     other.load_state_dict(whole.state_dict())
     for modality, table in (("image", data.image), ("text", data.text)):
         one, same = (encoded(hasher, modality, table, data.unseen) for hasher in (whole, other))
-        for array, again in zip(one, same, strict=True):
-            assert np.array_equal(array, again)
+        for place in range(3):
+            assert np.array_equal(one[place], same[place])
 
 
 def test_the_quantizer_starts_when_its_time_has_come(caplog: pytest.LogCaptureFixture) -> None:
@@ -380,8 +394,8 @@ def test_the_quantizer_starts_when_its_time_has_come(caplog: pytest.LogCaptureFi
         )  # fmt: skip
     assert ["quantized" in entry for entry in result.log] == [False, False, True, True]
     messages = [record.getMessage() for record in caplog.records]
-    # 7 concepts of 4 sub-spaces of 16 codewords.
-    assert [bool(re.fullmatch(r"in epoch \d, \d+ of 448 codewords were used", one))
+    # 7 concepts and the class vector, of 4 sub-spaces of 16 codewords.
+    assert [bool(re.fullmatch(r"in epoch \d, \d+ of 512 codewords were used", one))
             for one in messages] == [True, True]  # fmt: skip
 
 
@@ -415,6 +429,10 @@ def test_nothing_is_looked_after_before_the_start() -> None:
         ({"fine_neighbour_text": -0.1}, "fine_neighbour_text is -0.1, expected in [0, 1]"),
         ({"fine_code_share": 2.0}, "fine_code_share is 2.0, expected in [0, 1]"),
         ({"hug_width": 12}, "hug_width is 12, expected a multiple of fine_subspaces (8)"),
+        ({"fine_class_hidden": 0}, "fine_class_hidden is 0, expected at least 1"),
+        ({"fine_class_dropout": 1.0}, "fine_class_dropout is 1.0, expected in [0, 1)"),
+        ({"fine_class_input_dropout": 1.0}, "fine_class_input_dropout is 1.0, expected in [0, 1)"),
+        ({"fine_class_share": 1.5}, "fine_class_share is 1.5, expected in [0, 1]"),
         ({"hug_concepts": 0}, "hug_concepts is 0, expected at least 1"),
         ({"temperature": 0.0}, "temperature is 0.0, expected positive"),
         (

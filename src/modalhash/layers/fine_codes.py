@@ -10,11 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from modalhash.errors import ArtifactError
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
-from modalhash.layers.hash_heads import HashHead, are_sizes
+from modalhash.layers.hash_heads import HashHead, are_sizes, build_head
 from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.layers.product_quantizer import ProductQuantizer, RotationRule, SubspaceSimilarity
 from modalhash.layers.token_trunk import TrunkHead
@@ -66,14 +68,19 @@ class LocalCoder(FineCoder):
     """Finer codes of the local embeddings that GhostVLAD makes of content tokens.
 
     Each concept's embedding is rotated and quantized by itself; both modalities share all but the
-    projection of their tokens. An item without content has a query of zeros, which likes all items
+    projection of their tokens. With class maps, an embedding of the class vector is one more part,
+    after the concepts. An item without content has local queries of zeros, which like all items
     equally.
 
     Args:
         vlad: from content tokens to one embedding a concept.
         image_width: w of the image tokens that it takes.
         text_width: w of the text tokens.
-        quantizer: of the embeddings.
+        quantizer: of all parts: the concepts, and the class vector's where there are class maps.
+        class_maps: from the class vectors of each modality to embeddings as wide as the local ones;
+            None for concepts alone.
+        class_share: weight of the class vector's part among all parts, in [0, 1]; concepts share
+            the rest.
         code_weight: weight of the similarity by hash code.
         fine_weight: weight of the similarity by finer codes.
     """
@@ -85,22 +92,51 @@ class LocalCoder(FineCoder):
         text_width: int,
         quantizer: ProductQuantizer,
         *,
+        class_maps: Mapping[Modality, HashHead] | None = None,
+        class_share: float = 0.0,
         code_weight: float,
         fine_weight: float,
     ) -> None:
         super().__init__()
         self.vlad, self.quantizer = vlad, quantizer
         self.image_width, self.text_width = image_width, text_width
+        self.class_maps = nn.ModuleDict(dict((class_maps or {}).items()))
+        self.class_share = class_share
         self.code_weight, self.fine_weight = code_weight, fine_weight
 
+    def parts(self, content: ModalityFeatures, modality: Modality, local: Tensor) -> Tensor:
+        """Return the embeddings of all parts, of length 1 or 0, not rotated.
+
+        Args:
+            content: what the trunk gave.
+            modality: whose it is.
+            local: (n, k, d) the local embeddings of that content.
+
+        Returns:
+            (n, l, d); l is k, or k + 1 with class maps.
+        """
+        if not self.class_maps:
+            return local
+        whole = normalize(self.class_maps[modality](content), dim=1)
+        return torch.cat([local, whole[:, None]], dim=1)
+
     def embeddings(self, content: ModalityFeatures, modality: Modality) -> Tensor:
-        """Return rotated local embeddings, (n, l, d)."""
+        """Return rotated embeddings of all parts, (n, l, d)."""
         found: LocalEmbeddings = self.vlad(content, modality)
-        return self.quantizer.rotate(found.vectors)
+        return self.quantizer.rotate(self.parts(content, modality, found.vectors))
 
     def queries(self, content: ModalityFeatures, modality: Modality) -> Tensor:
-        """Return (n, s, w), concept by concept, its sub-spaces in order."""
-        return self.quantizer.split(self.embeddings(content, modality)).flatten(1, 2)
+        """Return (n, s, w), part by part, its sub-spaces in order; parts times their weights.
+
+        Weights are such that their mean is 1, since inner products of parts are averaged.
+        """
+        rotated = self.embeddings(content, modality)
+        if self.class_maps:
+            n_concepts = self.n_parts - 1
+            local = rotated[:, :-1] * ((1 - self.class_share) / n_concepts * self.n_parts)
+            whole = rotated[:, -1:] * (self.class_share * self.n_parts)
+            rotated = torch.cat([local, whole], dim=1)
+        return self.quantizer.split(rotated).flatten(1, 2)
 
     def codes(self, content: ModalityFeatures, modality: Modality) -> Tensor:
         """Return (n, s) uint8 in the same order."""
@@ -112,11 +148,11 @@ class LocalCoder(FineCoder):
 
     @property
     def n_parts(self) -> int:
-        """Number of concepts."""
+        """Number of concepts, and one more for the class vector where it takes part."""
         return self.quantizer.n_concepts
 
     def spec(self) -> dict[str, Any]:
-        """Return the description of both parts and the weights."""
+        """Return the description of everything but the weights that are learned."""
         first = self.vlad.projections["image"][0]  # type: ignore[index]
         is_before = isinstance(first, nn.LayerNorm)
         return {
@@ -127,9 +163,17 @@ class LocalCoder(FineCoder):
             "assign_norm": str(self.vlad.assign_norm),
             "projection_norm": str(ProjectionNorm.BEFORE if is_before else ProjectionNorm.AFTER),
             "quantizer": self.quantizer.spec(),
+            "class_maps": {name: self.class_map(name).spec() for name in self.class_maps},
+            "class_share": self.class_share,
             "code_weight": self.code_weight,
             "fine_weight": self.fine_weight,
         }
+
+    def class_map(self, name: str) -> HashHead:
+        """Return the class map of one modality."""
+        found = self.class_maps[name]
+        assert isinstance(found, HashHead)
+        return found
 
 
 def content_of(head: HashHead, features: ModalityFeatures) -> ModalityFeatures:
@@ -163,6 +207,8 @@ def build_fine_coder(spec: Mapping[str, Any]) -> FineCoder:
                 "similarity": str(similarity),
                 "sharpness": float() | int() as sharpness,
             },
+            "class_maps": dict(class_maps),
+            "class_share": float() | int() as class_share,
             "code_weight": float() | int() as code_weight,
             "fine_weight": float() | int() as fine_weight,
         } if (
@@ -175,13 +221,15 @@ def build_fine_coder(spec: Mapping[str, Any]) -> FineCoder:
             and rotation in list(RotationRule)
             and similarity in list(SubspaceSimilarity)
             and sharpness > 0
+            and class_maps.keys() in (set(), {"image", "text"})
+            and n_concepts > bool(class_maps)
         ):
             return LocalCoder(
                 GhostVlad(
                     image_width,
                     text_width,
                     width=width,
-                    n_concepts=n_concepts,
+                    n_concepts=n_concepts - bool(class_maps),
                     n_ghosts=n_ghosts,
                     assign_norm=AssignNorm(assign_norm),
                     projection_norm=ProjectionNorm(projection_norm),
@@ -197,6 +245,8 @@ def build_fine_coder(spec: Mapping[str, Any]) -> FineCoder:
                     similarity=SubspaceSimilarity(similarity),
                     sharpness=sharpness,
                 ),
+                class_maps={name: build_head(head) for name, head in class_maps.items()},
+                class_share=class_share,
                 code_weight=code_weight,
                 fine_weight=fine_weight,
             )

@@ -8,15 +8,16 @@ quantizer itself is `layers.product_quantizer`, and what is saved with a model `
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from modalhash.errors import SettingError
-from modalhash.layers import LocalEmbeddings, TrunkHead
+from modalhash.layers import GeluHead, HashHead, LocalEmbeddings, ModalityFeatures, TrunkHead
 from modalhash.layers.fine_codes import LocalCoder
 from modalhash.layers.ghost_vlad import MODALITIES
 from modalhash.layers.product_quantizer import (
@@ -111,6 +112,16 @@ class FineSettings:
     """Temperature of the softmax over like items (ours)."""
     fine_neighbour_text: float = 0.8
     """Weight of text features in what makes items alike; images have the rest (ours)."""
+    fine_class: bool = True
+    """Quantize the class vector too, as one more part beside the concepts (HCQ)."""
+    fine_class_hidden: int = 512
+    """Units of the hidden layer of the class vector's map (ours)."""
+    fine_class_dropout: float = 0.1
+    """Share of these units dropped in training (ours)."""
+    fine_class_input_dropout: float = 0.2
+    """Share of the class vector dropped in training before its map (ours)."""
+    fine_class_share: float = 0.5
+    """Weight of the class vector among all parts when reranking (ours; HCQ gives all the same)."""
     fine_code_share: float = 0.125
     """Weight of the hash code in the score that reranks; finer codes have the rest (HCQ 1 in 8)."""
 
@@ -138,6 +149,10 @@ class FineSettings:
             ("fine_neighbour_share", 0 <= self.fine_neighbour_share <= 1, "in [0, 1]"),
             ("fine_neighbour_temperature", self.fine_neighbour_temperature > 0, "positive"),
             ("fine_neighbour_text", 0 <= self.fine_neighbour_text <= 1, "in [0, 1]"),
+            ("fine_class_hidden", self.fine_class_hidden >= 1, "at least 1"),
+            ("fine_class_dropout", 0 <= self.fine_class_dropout < 1, "in [0, 1)"),
+            ("fine_class_input_dropout", 0 <= self.fine_class_input_dropout < 1, "in [0, 1)"),
+            ("fine_class_share", 0 <= self.fine_class_share <= 1, "in [0, 1]"),
             ("fine_code_share", 0 <= self.fine_code_share <= 1, "in [0, 1]"),
         )
         for name, is_good, expected in checks:
@@ -172,7 +187,7 @@ def add_fine_coder(heads: Heads, settings: FineSettings) -> None:
     assert isinstance(heads.text, TrunkHead)
     vlad = layer.vlad
     quantizer = ProductQuantizer(
-        vlad.n_concepts,
+        vlad.n_concepts + settings.fine_class,
         vlad.width,
         n_subspaces=settings.fine_subspaces,
         n_codewords=settings.fine_codewords,
@@ -187,6 +202,8 @@ def add_fine_coder(heads: Heads, settings: FineSettings) -> None:
         heads.image.trunk.content_width,
         heads.text.trunk.content_width,
         quantizer,
+        class_maps=make_class_maps(heads, settings, vlad.width) if settings.fine_class else None,
+        class_share=settings.fine_class_share if settings.fine_class else 0.0,
         code_weight=settings.fine_code_share,
         fine_weight=1 - settings.fine_code_share,
     )
@@ -196,11 +213,29 @@ def add_fine_coder(heads: Heads, settings: FineSettings) -> None:
     }
 
 
+def make_class_maps(
+    heads: Heads, settings: FineSettings, width: int
+) -> dict[Literal["image", "text"], HashHead]:
+    """Return fresh maps from the class vectors of both modalities to embeddings."""
+    assert isinstance(heads.image, TrunkHead)
+    assert isinstance(heads.text, TrunkHead)
+    return {
+        modality: GeluHead(
+            (trunk.pooled_width, settings.fine_class_hidden, width),
+            dropout=settings.fine_class_dropout,
+            input_dropout=settings.fine_class_input_dropout,
+        )
+        for modality, trunk in zip(MODALITIES, (heads.image.trunk, heads.text.trunk), strict=True)
+    }
+
+
 def fine_alignment(
     heads: Heads,
     batch: Batch,
     moment: Moment,
+    contents: tuple[ModalityFeatures, ModalityFeatures],
     local: tuple[LocalEmbeddings, LocalEmbeddings],
+    *,
     settings: FineSettings,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the local loss with quantization: the total, and its terms.
@@ -209,13 +244,18 @@ def fine_alignment(
         heads: hugged, with a finer coder.
         batch: n pairs.
         moment: decides the blend of exact and quantized.
-        local: embeddings of the pictures and of the texts.
+        contents: what the trunks gave for the pictures and for the texts.
+        local: local embeddings of these.
         settings: weights and forms.
     """
     hug, coder = heads.auxiliary["hug"], heads.fine
     assert isinstance(hug, Hug)
     assert isinstance(coder, LocalCoder)
-    image, text = local
+    image, text = (
+        replace(one, vectors=coder.parts(content, modality, one.vectors))
+        for one, content, modality in zip(local, contents, MODALITIES, strict=True)
+    )
+    local = image, text
     has_content = image.has_content & text.has_content
     targets = None
     if settings.fine_neighbour_share:
@@ -381,7 +421,7 @@ def start(heads: Heads, view: TrainingView, settings: FineSettings) -> None:
 
 
 def sampled_embeddings(heads: Heads, view: TrainingView, most: int) -> Tensor:
-    """Return local embeddings of both modalities, (n, k, w), of up to `most` training pairs.
+    """Return embeddings of both modalities, (n, l, w), of up to `most` training pairs.
 
     They are taken evenly from all pairs; items without content are left out.
     """
@@ -396,5 +436,6 @@ def sampled_embeddings(heads: Heads, view: TrainingView, most: int) -> Tensor:
         contents = trunk_pass(heads, rows_of(batch, is_chosen))
         for modality, content in zip(MODALITIES, contents, strict=True):
             local: LocalEmbeddings = coder.vlad(content, modality)
-            found.append(local.vectors[local.has_content])
+            parts = coder.parts(content, modality, local.vectors)
+            found.append(parts[local.has_content])
     return torch.cat(found)

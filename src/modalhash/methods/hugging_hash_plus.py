@@ -137,7 +137,9 @@ class HuggingHashPlus(GradientMethod):
         hug = heads.auxiliary["hug"]
         assert isinstance(hug, Hug)
         local = hug(image, text)
-        added, local_terms = fine_alignment(heads, batch, moment, local, self.settings)
+        added, local_terms = fine_alignment(
+            heads, batch, moment, (image, text), local, settings=self.settings
+        )
         total = total + self.settings.hug_weight * added
         return LossReport(total, {**terms, **local_terms, **hug.ghost_shares(*local)})
 
