@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modalhash.errors import FilterError, InputError
 from modalhash.index import build_index
+from modalhash.index.fields import FieldIndex
 from modalhash.index.filters import (
     And,
     Compare,
@@ -18,12 +19,14 @@ from modalhash.index.filters import (
     Filter,
     IsIn,
     IsNull,
+    Leaf,
     Like,
     Not,
     Or,
     leaves,
     parse_filter,
 )
+from modalhash.index.items import ItemStore
 from tests.oracles.plain_filter import plain_holds
 
 YEAR, TAG = ("year",), ("tag",)
@@ -204,15 +207,22 @@ def test_what_is_written_is_read_again(tree: Filter) -> None:
     assert list(map(repr, map(normal, leaves(read)))) == list(map(repr, map(normal, leaves(tree))))
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.parametrize("indexed_rows", [0, 4096])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     documents=st.lists(DOCUMENTS, min_size=1, max_size=8),
     trees=st.lists(TREES, min_size=1, max_size=4),
 )
 def test_filters_mean_what_the_plain_test_says(
-    documents: list[dict[str, Any]], trees: list[Filter]
+    indexed_rows: int,
+    monkeypatch: pytest.MonkeyPatch,
+    documents: list[dict[str, Any]],
+    trees: list[Filter],
 ) -> None:
-    """In a segment, in recent rows, and when both are asked for the second time."""
+    """In a segment, in recent rows, when both are asked again, and by an index of a field."""
+    monkeypatch.setattr("modalhash.index.rows.INDEXED_ROWS", indexed_rows)
     n, half = len(documents), len(documents) // 2
     codes = np.zeros((n, 1), np.uint8)
     index = build_index(range(half), codes[:half], 8, metadata=documents[:half])
@@ -245,3 +255,40 @@ def test_items_without_metadata_have_no_fields() -> None:
     assert index.select("a is null").tolist() == [2, 3]
     assert index.select("a is not null").tolist() == [1]
     assert index.select("a != 1").tolist() == [2, 3]
+
+
+def test_a_field_is_indexed_when_it_is_tested_for_the_second_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modalhash.index.rows.INDEXED_ROWS", 3)
+    documents = [{"a": row, "b": f"{row}", "c": 2**53 + row} for row in range(4)]
+    index = build_index(range(4), np.zeros((4, 1), np.uint8), 8, metadata=documents)
+    reads = []
+    matching = ItemStore.matching
+
+    def watched(store: ItemStore, leaf: Leaf, first: int, end: int) -> Any:
+        reads.append(leaf)
+        return matching(store, leaf, first, end)
+
+    monkeypatch.setattr(ItemStore, "matching", watched)
+    for text, ids, is_read in (
+        ("a > 1", [2, 3], True),
+        ("a > 1", [2, 3], False),
+        ("a <= 1", [0, 1], False),
+        ("a in (0, 3.0, 'x')", [0, 3], False),
+        ("b < '2'", [0, 1], True),
+        ("b >= '2'", [2, 3], False),
+        ("b like '1%'", [1], True),
+        ("c == 9007199254740993", [1], True),
+        ("c == 9007199254740992", [0], True),
+        ("a == 9007199254740993", [], True),
+    ):
+        reads.clear()
+        assert index.select(text).tolist() == ids, text
+        assert bool(reads) == is_read, text
+
+
+def test_a_field_of_too_many_texts_has_no_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modalhash.index.fields.MOST_TEXTS", 2)
+    assert FieldIndex.of([(0, "text", "a"), (1, "text", "b")]) is not None
+    assert FieldIndex.of([(0, "text", "a"), (1, "array", '["b", "c"]')]) is None

@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from modalhash.errors import DamagedArtifactError, InputError, StorageError
+from modalhash.index.fields import FieldIndex
 from modalhash.index.filters import Compare, Contains, IsIn, IsNull, Leaf, Like, Value
 from modalhash.index.searchers import Positions
 
@@ -58,6 +59,10 @@ CONTAINS: Final = {
     for sort, check in ENTRY_TYPES.items()
 }
 LIKE: Final = f"{RANGE}{TYPES['text']}json_extract(metadata, :path) GLOB :value"
+VALUES: Final = (
+    "SELECT number, json_type(metadata, :path), json_extract(metadata, :path) FROM items "
+    "WHERE number < :end AND json_type(metadata, :path) IS NOT NULL ORDER BY number"
+)
 NOT_NULL: Final = f"{RANGE}json_type(metadata, :path) <> 'null'"
 GLOB: Final = {"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}
 
@@ -167,6 +172,12 @@ class ItemStore:
         with self.using() as connection:
             found = [connection.execute(query, (row,)).fetchone() for row in rows]
         return [{} if one is None else json.loads(one[0]) for one in found]
+
+    def field(self, field: tuple[str, ...], end: int) -> FieldIndex | None:
+        """Return the index of a field over the rows up to `end`; None if it is worth none."""
+        with self.using() as connection:
+            values = {"path": json_path(field), "end": end}
+            return FieldIndex.of(connection.execute(VALUES, values))
 
     def matching(self, leaf: Leaf, first: int, end: int) -> Positions:
         """Find the rows from `first` up to `end` for which a test holds.

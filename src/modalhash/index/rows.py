@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from modalhash.codes import Codes, code_width
 from modalhash.index.base import IdArray, IdKind
+from modalhash.index.fields import FieldIndex
 from modalhash.index.filters import And, Filter, IsNull, Leaf, Not, Or
 from modalhash.index.ids import IdColumn, IdLookup
 from modalhash.index.items import ItemStore
@@ -25,6 +26,9 @@ __all__ = ["RecentRows", "RowSource", "Segment"]
 REMEMBERED_TESTS: Final = 32
 """Tests of filters whose rows are kept, each source's last used."""
 FIRST_ROWS: Final = 64
+INDEXED_ROWS: Final = 4096
+"""Fields of fewer rows have no index: testing them all costs a few milliseconds."""
+REMEMBERED_FIELDS: Final = 8
 
 
 class RowSource(ABC):
@@ -85,12 +89,18 @@ class RowSource(ABC):
         with self._testing:
             done, rows = self._tests.pop(key, (0, np.empty(0, np.int64)))
             if done < n:
-                rows = np.concatenate([rows, self.items.matching(leaf, done, n)])
-                done = n
+                found = self.looked_up(leaf, n) if not done else None
+                if found is None:
+                    found = np.concatenate([rows, self.items.matching(leaf, done, n)])
+                rows, done = found, n
             self._tests[key] = done, rows
             while len(self._tests) > REMEMBERED_TESTS:
                 self._tests.popitem(last=False)
         return rows if done == n else rows[: np.searchsorted(rows, n)]
+
+    def looked_up(self, leaf: Leaf, n: int) -> Positions | None:
+        """Return the rows of a test by an index of its field; None if there is no index."""
+        return None
 
 
 class Segment(RowSource):
@@ -118,6 +128,8 @@ class Segment(RowSource):
         super().__init__()
         self._codes, self.ids, self.lookup = codes, ids, lookup
         self.items, self._searcher, self.name = items, searcher, name
+        self._fields: OrderedDict[tuple[str, ...], FieldIndex | None] = OrderedDict()
+        self._asked: set[tuple[str, ...]] = set()
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -133,6 +145,20 @@ class Segment(RowSource):
     def take_ids(self, rows: Positions) -> IdArray:
         """Return the ids of some rows, in the shape of `rows`."""
         return self.ids.take(rows)
+
+    def looked_up(self, leaf: Leaf, n: int) -> Positions | None:
+        """Return the rows of a test by an index of its field, made when it is asked for twice."""
+        field = leaf.field
+        if field not in self._fields:
+            if n < INDEXED_ROWS or field not in self._asked:
+                self._asked.add(field)
+                return None
+            self._fields[field] = self.items.field(field, n)
+            if len(self._fields) > REMEMBERED_FIELDS:
+                self._fields.popitem(last=False)
+        self._fields.move_to_end(field)
+        index = self._fields[field]
+        return None if index is None else index.matching(leaf)
 
     def find(self, wanted: IdColumn, n: int) -> Positions:
         """Return the row of each id; see `RowSource.find`."""
