@@ -24,7 +24,8 @@ from modalhash.methods.base import (
 )
 from modalhash.methods.cca_itq import CcaItq
 from modalhash.methods.cfrh import Cfrh
-from modalhash.methods.hugging import Hug, Hugged, HugMode, HugSettings, hugged_method
+from modalhash.methods.hugged import Hugged, HugMode, hugged_method
+from modalhash.methods.hugging import Hug, HugSettings
 from modalhash.methods.hugging_hash import HuggingHash
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles.paired_features import PlainTable, made_pairs

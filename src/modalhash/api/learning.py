@@ -30,7 +30,7 @@ from modalhash.encoders.tuning import tunable_towers, tuned_folders
 from modalhash.errors import FeatureError, InputError
 from modalhash.methods import method_class
 from modalhash.methods.base import Method, Needs, TrainingSettings
-from modalhash.methods.hugging import hugged_method
+from modalhash.methods.hugged import hugged_method
 from modalhash.methods.settings import configured_method
 from modalhash.progress import Progress, silent
 from modalhash.training import TrainingData, TrainingPlan, TrainingResult, train_method

@@ -1,0 +1,341 @@
+"""Hugging as a wrapper: a method trained by gradient, on trunks that content tokens share.
+
+J. Wang, Z. Zeng, B. Chen, Y. Wang, D. Liao, G. Li, Y. Wang, S.-T. Xia: "Hugs bring double benefits:
+unsupervised cross-modal hashing with multi-granularity aligned transformers", International
+Journal of Computer Vision, 2024. https://doi.org/10.1007/s11263-024-02009-7
+
+`Hugged` puts a method's hash heads on trunks and adds the local alignment of `hugging` to its loss;
+the method doesn't know. With weight 0 it is the fair reference, the method on the same trunks: a
+handshake. That other methods gain by hugging is the paper's claim; how they are hugged is our
+reading of its abstract.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any, get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+from modalhash.errors import SettingError, UnknownNameError
+from modalhash.layers import HashHead, LocalEmbeddings, ModalityFeatures, TrunkHead, TrunkKind
+from modalhash.methods.base import (
+    Batch,
+    FeatureShapes,
+    GradientMethod,
+    Heads,
+    LossReport,
+    Method,
+    Moment,
+    Needs,
+    TrainingSettings,
+    TrainingView,
+)
+from modalhash.methods.hugging import (
+    Hug,
+    HugSettings,
+    make_trunk,
+    rows_of,
+    trunk_pass,
+    warn_of_missing_trunk,
+)
+from modalhash.methods.settings import configured_method, read_value
+
+__all__ = ["HugMode", "Hugged", "HuggedSettings", "hugged_method"]
+
+
+class HugMode(StrEnum):
+    """How local embeddings are aligned: by contrast, or by the method's own loss.
+
+    `same` puts the local embeddings of each concept in the place of the codes.
+    """
+
+    CONTRASTIVE = "contrastive"
+    SAME = "same"
+
+
+@dataclass(frozen=True)
+class HuggedSettings:
+    """Settings of a hugged method: its own, and those of the hug."""
+
+    base: Any
+    """The method's settings."""
+    hug: HugSettings
+    """Settings of trunks and alignment."""
+    hug_mode: HugMode = HugMode.CONTRASTIVE
+    """How local embeddings are aligned."""
+
+
+class Hugged(GradientMethod):
+    """A gradient method whose heads stand on trunks, with local alignment added to its loss.
+
+    An unsupervised method gets batches of frozen features, from which it makes its targets, and
+    heads that run through the trunks. A supervised one has its targets from labels: it gets class
+    vectors for pooled features and its own heads.
+
+    Args:
+        base: the method.
+        settings: of the hug.
+        mode: how local embeddings are aligned.
+
+    Raises:
+        SettingError: if the method hugs by itself, solves in closed form, or can't be hugged in
+            that mode.
+    """
+
+    settings: HuggedSettings
+
+    def __init__(
+        self, base: Method, settings: HugSettings, mode: HugMode = HugMode.CONTRASTIVE
+    ) -> None:
+        check_huggable(base, mode)
+        super().__init__(HuggedSettings(base.settings, settings, mode))
+        assert isinstance(base, GradientMethod)
+        self.base, self.hug_settings, self.mode = base, settings, mode
+        self.name, self.title = base.name, f"hugged {base.title}"
+        self.needs = base.needs | {Needs.TOKENS}
+        self.smallest_batch = base.smallest_batch  # type: ignore[misc]
+        if settings.hug_trunk is TrunkKind.NONE:
+            warn_of_missing_trunk()
+
+    def record(self) -> dict[str, Any]:
+        """Return all settings under their names, those of the method and of the hug together."""
+        return {
+            **self.base.record(),
+            "hug": str(self.mode),
+            **asdict(self.hug_settings),
+        }
+
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+        """Make the method's heads, put them on trunks and add what aligns content tokens."""
+        base = self.base.build_heads(shapes, n_bits)
+        settings = self.hug_settings
+        image = make_trunk(settings, shapes.image_width, shapes.image_token_width)
+        text = make_trunk(settings, shapes.text_width, shapes.text_token_width)
+        made = Heads(
+            TrunkHead(image, base.image),
+            TrunkHead(text, base.text),
+            nn.ModuleDict({"base": base.auxiliary}),
+            rate_scales={moved_name(name): scale for name, scale in base.rate_scales.items()},
+        )
+        if settings.hug_weight:
+            width = n_bits if self.mode is HugMode.SAME else None
+            made.auxiliary["hug"] = Hug.on(made, settings, width=width)
+        return made
+
+    def before_training(self, heads: Heads, view: TrainingView) -> None:
+        """Let the method prepare, on heads that run through the trunks."""
+        self.base.before_training(self.base_heads(heads), view)
+
+    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+        """Add the weighted local alignment to the method's loss."""
+        image, text = trunk_pass(heads, batch)
+        if self.base.is_supervised:
+            seen = replace(batch, image=image, text=text)
+            report = self.base.batch_loss(self.own_heads(heads), seen, moment)
+        else:
+            once = Heads(
+                Passed(heads.image, batch.image, image),
+                Passed(heads.text, batch.text, text),
+                base_auxiliary(heads),
+            )
+            report = self.base.batch_loss(once, batch, moment)
+        if "hug" not in heads.auxiliary:
+            return report
+        hug = heads.auxiliary["hug"]
+        assert isinstance(hug, Hug)
+        local_image, local_text = hug(image, text)
+        if self.mode is HugMode.CONTRASTIVE:
+            local = hug.alignment(local_image, local_text, batch.items)
+        else:
+            local = self.own_criterion(heads, batch, moment, (local_image, local_text))
+        terms = {**report.terms, "hug": local, **hug.ghost_shares(local_image, local_text)}
+        return LossReport(report.total + self.hug_settings.hug_weight * local, terms)
+
+    def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
+        """Let the method update what it keeps, and the hug its clusters."""
+        self.base.after_epoch(self.base_heads(heads), view, moment)
+        if "hug" in heads.auxiliary:
+            hug = heads.auxiliary["hug"]
+            assert isinstance(hug, Hug)
+            hug.after_epoch(heads, view, moment)
+
+    def base_heads(self, heads: Heads) -> Heads:
+        """Return the heads that the method sees outside of batches."""
+        if self.base.is_supervised:
+            return self.own_heads(heads)
+        return Heads(heads.image, heads.text, base_auxiliary(heads))
+
+    def own_heads(self, heads: Heads) -> Heads:
+        """Return the method's own heads, which read class vectors."""
+        assert isinstance(heads.image, TrunkHead)
+        assert isinstance(heads.text, TrunkHead)
+        return Heads(heads.image.head, heads.text.head, base_auxiliary(heads))
+
+    def own_criterion(
+        self,
+        heads: Heads,
+        batch: Batch,
+        moment: Moment,
+        local: tuple[LocalEmbeddings, LocalEmbeddings],
+    ) -> Tensor:
+        """Return the method's loss of local embeddings in the place of codes, the mean of all.
+
+        Pairs take part where both sides have content.
+        """
+        image, text = local
+        has_content = image.has_content & text.has_content
+        if int(has_content.sum()) < max(2, self.base.smallest_batch):
+            return (image.vectors.sum() + text.vectors.sum()) * 0.0
+        seen = rows_of(batch, has_content)
+        losses = []
+        for concept in range(self.hug_settings.hug_concepts):
+            stand_ins = Heads(
+                Given(image.vectors[has_content, concept]),
+                Given(text.vectors[has_content, concept]),
+                base_auxiliary(heads),
+            )
+            losses.append(self.base.batch_loss(stand_ins, seen, moment).total)
+        return torch.stack(losses).mean()
+
+
+class Passed(HashHead):
+    """A head on a trunk that has seen this batch already: it reads what the trunk gave.
+
+    Args:
+        head: on its trunk.
+        features: of the batch.
+        seen: what the trunk made of them.
+    """
+
+    reads_tokens = True
+
+    def __init__(self, head: HashHead, features: ModalityFeatures, seen: ModalityFeatures) -> None:
+        super().__init__()
+        self.head, self.features, self.seen = head, features, seen
+        self.training = head.training
+
+    def forward(self, features: ModalityFeatures) -> Tensor:
+        """Return (n, b) relaxed codes; features of other items go through the trunk."""
+        assert isinstance(self.head, TrunkHead)
+        if features is not self.features:
+            return self.head.forward(features)
+        relaxed: Tensor = self.head.head(self.seen)
+        return relaxed
+
+    @property
+    def n_bits(self) -> int:
+        """Number of bits b."""
+        return self.head.n_bits
+
+    def spec(self) -> dict[str, Any]:
+        """Return that of the head."""
+        return self.head.spec()
+
+
+class Given(HashHead):
+    """A stand-in for a head that gives the same vectors whatever it reads.
+
+    Args:
+        vectors: (n, b).
+    """
+
+    def __init__(self, vectors: Tensor) -> None:
+        super().__init__()
+        self.vectors = vectors
+
+    def forward(self, features: ModalityFeatures) -> Tensor:
+        """Return the vectors."""
+        return self.vectors
+
+    @property
+    def n_bits(self) -> int:
+        """Width of the vectors."""
+        return self.vectors.shape[1]
+
+    def spec(self) -> dict[str, Any]:
+        """Return the kind; no model is made of it."""
+        return {"kind": "given"}
+
+
+def base_auxiliary(heads: Heads) -> nn.ModuleDict:
+    """Return the method's own auxiliary parts."""
+    auxiliary = heads.auxiliary["base"]
+    assert isinstance(auxiliary, nn.ModuleDict)
+    return auxiliary
+
+
+def moved_name(name: str) -> str:
+    """Return where a part of the method lies in the hugged one."""
+    room, _, rest = name.partition(".")
+    moved = {"image": "image.head", "text": "text.head", "auxiliary": "auxiliary.base"}[room]
+    return f"{moved}.{rest}" if rest else moved
+
+
+def check_huggable(base: Method, mode: HugMode) -> None:
+    """Refuse methods that can't be hugged, or not in that mode.
+
+    Raises:
+        SettingError: saying why, and what to do.
+    """
+    if not isinstance(base, GradientMethod):
+        raise SettingError(
+            f"{base.title} is solved in closed form: there is no training that hugging could help; "
+            "choose a method that is trained by gradient"
+        )
+    if isinstance(base.settings, HugSettings):
+        raise SettingError(f"{base.title} hugs by itself: leave --hug out, and set hug_weight")
+    if isinstance(base, Hugged):
+        raise SettingError(f"{base.title} is hugged already")
+    if Needs.TOKENS in base.needs:
+        raise SettingError(
+            f"{base.title} reads content tokens itself: choose a method of pooled features to hug"
+        )
+    if mode is HugMode.SAME and base.is_supervised:
+        raise SettingError(
+            f"{base.title} learns its codes in networks of its own, which local embeddings can't "
+            "stand in for: choose --hug contrastive"
+        )
+
+
+REDUCED: Mapping[str, Any] = {
+    "image_token_width": 128,
+    "image_token_grid": 4,
+    "text_token_width": 128,
+}
+"""Tokens of frozen features as hugging reads them (ours: 49 x 1280 an item is slow to learn on)."""
+
+
+def hugged_method(
+    method: type[Method],
+    mode: str,
+    *,
+    preset: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> tuple[Hugged, TrainingSettings]:
+    """Return a method hugged, with its settings, and how to train it.
+
+    Args:
+        method: class of the method to hug.
+        mode: a `HugMode`.
+        preset: of the method.
+        changes: setting to value: the method's, training's, and those of the hug ("hug_...").
+
+    Raises:
+        SettingError: if the method can't be hugged, there is no such mode, or a value is wrong.
+        UnknownNameError: if the preset or a setting is unknown.
+    """
+    chosen: HugMode = read_value("hug", mode, HugMode)
+    check_huggable(method(), chosen)
+    types = get_type_hints(HugSettings)
+    own, rest = dict[str, Any](), dict[str, Any]()
+    for name, value in (changes or {}).items():
+        if name in types:
+            own[name] = read_value(name, value, types[name])
+        elif name.startswith("hug_"):
+            raise UnknownNameError("setting of hugging", name, types)
+        else:
+            rest[name] = value
+    base, training = configured_method(method, preset=preset, changes={**REDUCED, **rest})
+    return Hugged(base, HugSettings(**own), chosen), training
