@@ -19,8 +19,9 @@ from modalhash.artifacts import (
     SideContent,
     open_search_index,
 )
-from modalhash.artifacts.search_index import PICTURES, check_target
-from modalhash.data import Collection
+from modalhash.artifacts.search_index import PICTURES, check_target, one_of
+from modalhash.artifacts.search_rerank import KeepFeatures, kept_features, kept_fine
+from modalhash.data import Collection, Modality
 from modalhash.data.collection import Positions
 from modalhash.errors import InputError
 from modalhash.files import write_array, write_json
@@ -119,6 +120,7 @@ def build_index(
     split: str = "all",
     kind: str = "auto",
     recall: float | None = None,
+    keep_features: str = KeepFeatures.NONE,
     overwrite: bool = False,
     skip_bad: bool = False,
     cache: Path | str | None = None,
@@ -136,6 +138,8 @@ def build_index(
             an approximate kind reaches `recall` much quicker.
         recall: share of the 10 nearest that a kind which can miss some should find; 0.95 by
             default. Other kinds don't take it.
+        keep_features: "int8" keeps the features of all items, a byte a number, to rerank searches
+            by; "none" doesn't. Finer codes are kept wherever the model makes them.
         overwrite: take the place of an index that is there.
         skip_bad: leave out items with defects; the log says how many.
         cache: where features are kept.
@@ -152,16 +156,22 @@ def build_index(
     """
     parameters = {} if recall is None else {"recall": recall}
     check_target(Path(output), kind=kind, parameters=parameters, overwrite=overwrite)
+    keep = one_of("keep_features", KeepFeatures, keep_features)
     run, model = model, opened_model(model, device)
     collection = opened_for(run, model, collection, skip_bad, progress)
     sides, drawn = contents(
-        model, collection, split, names=numbered, cache=cache, progress=progress
+        model, collection, split, names=numbered, keep=keep, cache=cache, progress=progress
     )
     return SearchIndex.build(
         model,
         sides,
         Path(output),
-        collection={"name": collection.name, "split": split, "source": collection.source},
+        collection={
+            "name": collection.name,
+            "split": split,
+            "source": collection.source,
+            "features": keep.value,
+        },
         pictures=drawn,
         kind=kind,
         parameters=parameters,
@@ -215,7 +225,13 @@ def add_to_index(
             )
     loaded = opened(collection, skip_bad, progress)
     sides, drawn = contents(
-        index.model, loaded, split, names=hashed, cache=cache, progress=progress
+        index.model,
+        loaded,
+        split,
+        names=hashed,
+        keep=KeepFeatures.BYTES if index.keeps_features else KeepFeatures.NONE,
+        cache=cache,
+        progress=progress,
     )
     index.add(sides, pictures=drawn, upsert=upsert)
     images, texts = (len(sides[side].ids) if side in index.sides else 0 for side in Side)
@@ -239,6 +255,7 @@ def contents(
     split: str,
     *,
     names: Callable[[Collection, int], str],
+    keep: KeepFeatures,
     cache: Path | str | None,
     progress: Progress,
 ) -> tuple[dict[Side, SideContent], Iterator[tuple[str, Image.Image]]]:
@@ -267,18 +284,38 @@ def contents(
         Side.IMAGES: SideContent(
             [collection.item_ids[item] for item in items],
             codes.image(items),
-            [entry(int(item), int(starts[item])) for item in items],
+            [
+                entry(int(item), int(starts[item])) | kept
+                for item, kept in zip(items, kept_beside(codes, items, "image", keep), strict=True)
+            ],
         ),
         Side.TEXTS: SideContent(
             [collection.caption_ids[row] for row in texts],
             codes.text(texts),
             [
-                entry(int(owner[row]), int(row)) | {"item": collection.item_ids[owner[row]]}
-                for row in texts
+                entry(int(owner[row]), int(row)) | {"item": collection.item_ids[owner[row]]} | kept
+                for row, kept in zip(texts, kept_beside(codes, texts, "text", keep), strict=True)
             ],
         ),
     }
     return sides, drawn
+
+
+def kept_beside(
+    codes: CollectionCodes, rows: Positions, modality: Modality, keep: KeepFeatures
+) -> list[dict[str, str]]:
+    """Return what rows of features keep beside their hash codes, to rerank by: metadata to add."""
+    kept: list[dict[str, str]] = [{} for _ in rows]
+    added = []
+    if codes.model.has_fine_codes:
+        added.append(kept_fine(codes.fine_codes(rows, modality)))
+    if keep is KeepFeatures.BYTES:
+        features = codes.model.rounded(codes.table(modality).pooled(rows), modality)
+        added.append(kept_features(features))
+    for documents in added:
+        for document, more in zip(kept, documents, strict=True):
+            document.update(more)
+    return kept
 
 
 def picture_files(

@@ -156,10 +156,13 @@ class HashModel:
         for place, text in enumerate(texts):
             if not text.strip():
                 raise InputError(f"texts[{place}] is empty: give at least one word")
-        with_tokens = self.hasher.text.head.reads_tokens
         # One at a time: batch mates must not reach a feature, not even by rounding.
-        outputs = (self.encoder.text.encode([text], with_tokens=with_tokens) for text in texts)
-        return self.encode_outputs(outputs, "text")
+        return self.encode_outputs(map(self.text_output, texts), "text")
+
+    def text_output(self, text: str) -> TowerOutput:
+        """Return what the model's encoder makes of one text."""
+        with_tokens = self.hasher.text.head.reads_tokens
+        return self.encoder.text.encode([text], with_tokens=with_tokens)
 
     def encode_images(self, images: Sequence[Path | str | Image.Image]) -> Codes:
         """Encode pictures.
@@ -176,12 +179,16 @@ class HashModel:
             FeatureError: if the model was trained on arrays (encoder `precomputed`).
         """
         require_list("images", images)
+        return self.encode_outputs(map(self.image_output, images), "image")
+
+    def image_output(self, image: Path | str | Image.Image) -> TowerOutput:
+        """Return what the model's encoder makes of one picture.
+
+        Raises:
+            InputError: if it can't be read; the message names the file.
+        """
         tower, with_tokens = self.encoder.image, self.hasher.image.head.reads_tokens
-        pictures = (open_picture(image) for image in images)
-        outputs = (
-            tower.encode([tower.prepare(picture)], with_tokens=with_tokens) for picture in pictures
-        )
-        return self.encode_outputs(outputs, "image")
+        return tower.encode([tower.prepare(open_picture(image))], with_tokens=with_tokens)
 
     def encode_outputs(self, outputs: Iterable[TowerOutput], modality: Modality) -> Codes:
         """Encode what the model's encoder gave, output by output, (n, p) uint8."""

@@ -21,8 +21,9 @@ from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from modalhash.artifacts.model import HashModel, load_model, save_model
@@ -33,7 +34,15 @@ from modalhash.artifacts.search_changes import (
     finish_pending,
     writing,
 )
-from modalhash.codes import Codes
+from modalhash.artifacts.search_rerank import (
+    KEPT,
+    KeepFeatures,
+    SecondStage,
+    chosen_stage,
+    scorer_of,
+)
+from modalhash.codes import Codes, code_width
+from modalhash.data import Modality
 from modalhash.errors import (
     ArtifactError,
     DamagedArtifactError,
@@ -41,6 +50,7 @@ from modalhash.errors import (
     InputError,
     NewerFormatError,
     StorageError,
+    UnknownNameError,
 )
 from modalhash.files import exchange, read_json, sealed, write_json, write_with
 from modalhash.index import (
@@ -55,10 +65,13 @@ from modalhash.index.base import check_top_k
 from modalhash.index.embedded import EmbeddedIndex
 from modalhash.index.filters import parse_filter, quoted
 from modalhash.index.ids import shown
+from modalhash.index.rerank import RerankScore, shortlist_length
+from modalhash.index.rerank import rerank as reranked
 
 __all__ = ["Answer", "Hit", "SearchIndex", "Side", "SideContent", "open_search_index"]
 
 logger = logging.getLogger(__name__)
+Choice = TypeVar("Choice", bound=StrEnum)
 
 FORMAT = 1
 IDS_A_FILTER = 200
@@ -96,7 +109,8 @@ class Hit:
     Attributes:
         id: of the picture or the text.
         distance: differing bits; smaller is nearer.
-        score: share of agreeing bits, in [0, 1]; larger is better.
+        score: share of agreeing bits, in [0, 1]; of a reranked search what the second stage
+            scored. Larger is better.
         caption: the text, or the picture's first one.
         image: the picture's file, or None.
         metadata: what else the collection says of it.
@@ -240,6 +254,9 @@ class SearchIndex:
         k: int = 10,
         target: Side | str | None = None,
         where: str | None = None,
+        rerank: int | str = 0,
+        rerank_by: str = SecondStage.AUTO,
+        rerank_score: str = RerankScore.FUSED,
     ) -> Answer:
         """Find what is nearest to a text or a picture.
 
@@ -249,11 +266,18 @@ class SearchIndex:
             k: hits at most.
             target: what to search; by default pictures for a text and texts for a picture.
             where: a filter over metadata; None counts all items.
+            rerank: how many items nearest by Hamming distance are put in order by something finer:
+                a number, "auto" (5 %, between 500 and 5000) or "all"; 0 is none. At least k are.
+            rerank_by: "fine" (finer codes), "features", "relaxed", or "auto", which takes the first
+                of the first two that the index has.
+            rerank_score: for finer codes, "fused" with the hash code, or "local".
 
         Raises:
             FilterError: if the filter can't be understood, marking the place.
             InputError: unless exactly one of text and image is given, or if the text is empty, the
-                picture unreadable, k below 1, or the side isn't in this index.
+                picture unreadable, k below 1, or the side isn't in this index; if there is nothing
+                to rerank by.
+            UnknownNameError: if `rerank_by` or `rerank_score` is none.
         """
         if (text is None) == (image is None):
             raise InputError("give either a text or an image to search for")
@@ -261,20 +285,65 @@ class SearchIndex:
         side = self.side(target or (Side.TEXTS if text is None else Side.IMAGES))
         if where is not None:
             parse_filter(where)  # before a query is encoded, which takes longer
+        asked: Modality = "image" if text is None else "text"
+        shortlist = shortlist_length(rerank, len(self.sides[side]))
+        stage, score = (
+            one_of("rerank_by", SecondStage, rerank_by),
+            one_of("rerank_score", RerankScore, rerank_score),
+        )
+        if shortlist:
+            stage = chosen_stage(
+                stage,
+                self.model,
+                keeps_features=self.keeps_features,
+                asked=asked,
+                target="image" if side is Side.IMAGES else "text",
+            )
         if text is not None:
             if not text.strip():
                 raise InputError("the text to search for is empty: give at least one word")
-            return self.search_code(
-                self.model.encode_texts([text]),
-                query={"text": text},
-                k=k,
-                target=side,
-                where=where,
+            query, output = {"text": text}, self.model.text_output(text)
+        else:
+            assert image is not None
+            name = "a picture" if isinstance(image, Image.Image) else str(image)
+            query, output = {"image": name}, self.model.image_output(image)
+        code = self.model.encode_outputs([output], asked)
+        if not shortlist:
+            return self.search_code(code, query=query, k=k, target=side, where=where)
+        index = self.sides[side]
+        found = index.search(code, max(k, shortlist), where, with_metadata=True)[0]
+        assert found.metadata is not None
+        scorer = scorer_of(
+            stage,
+            self.model,
+            output,
+            asked,
+            documents=found.metadata,
+            codes=self.shortlist_codes(stage, index, found.ids),
+            score=score,
+        )
+        order, scores = reranked(np.arange(len(found)), found.distances, scorer)
+        hits = tuple(
+            self.hit(
+                found.ids[place],
+                int(found.distances[place]),
+                found.metadata[place],
+                score=float(scores[rank]),
             )
-        assert image is not None
-        name = "a picture" if isinstance(image, Image.Image) else str(image)
-        code = self.model.encode_images([image])
-        return self.search_code(code, query={"image": name}, k=k, target=side, where=where)
+            for rank, place in enumerate(order[:k].tolist())
+        )
+        return Answer(query, side, self.model.n_bits, hits)
+
+    def shortlist_codes(self, stage: SecondStage, index: EmbeddedIndex, ids: Ids) -> Codes:
+        """Return the codes of a shortlist, or none where the second stage doesn't read them."""
+        if stage is SecondStage.RELAXED:
+            return index.reconstruct(ids)
+        return np.zeros((0, code_width(self.model.n_bits)), np.uint8)
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether items keep their features, to rerank by."""
+        return self.collection.get("features") == KeepFeatures.BYTES.value
 
     def search_code(
         self,
@@ -296,16 +365,23 @@ class SearchIndex:
         )
         return Answer(dict(query), target, self.model.n_bits, hits)
 
-    def hit(self, identity: str | int, distance: int, metadata: Mapping[str, Any]) -> Hit:
+    def hit(
+        self,
+        identity: str | int,
+        distance: int,
+        metadata: Mapping[str, Any],
+        *,
+        score: float | None = None,
+    ) -> Hit:
         """Return one hit with what is known of it."""
-        rest = dict(metadata)
+        rest = {name: value for name, value in metadata.items() if name not in KEPT}
         caption, image = rest.pop("caption", None), rest.pop("image", None)
         if image is not None and not Path(image).is_absolute():
             image = str(self.folder / image)
         return Hit(
             identity if isinstance(identity, str) else int(identity),
             distance,
-            round(1 - distance / self.model.n_bits, 6),
+            round(1 - distance / self.model.n_bits if score is None else score, 6),
             caption or "",
             image,
             rest,
@@ -516,6 +592,17 @@ def check_new(index: EmbeddedIndex, change: SideChange) -> None:
             f"the index already has {shown(there)}: nothing was added; take their place with "
             "upsert (on the command line --upsert), or leave them out"
         )
+
+
+def one_of(name: str, kind: type[Choice], value: str) -> Choice:
+    """Return a member of an enum of texts.
+
+    Raises:
+        UnknownNameError: if the value is none, listing those there are.
+    """
+    if value not in list(kind):
+        raise UnknownNameError(name, value, [one.value for one in kind])
+    return kind(value)
 
 
 def check_target(

@@ -31,6 +31,13 @@ from modalhash.cli.watching import watched
     type=float,
     help="Share of the 10 nearest that auto, ivf and hnsw should find.  [default: 0.95]",
 )
+@click.option(
+    "--keep-features",
+    default="none",
+    show_default=True,
+    type=click.Choice(["none", "int8"]),
+    help="Keep the features of all items, a byte a number, to rerank searches by.",
+)
 @overwrite_option
 @split_options
 @skip_bad_option

@@ -23,6 +23,21 @@ from modalhash.cli.options import device_option, json_option
 )
 @click.option("--where", help="Only what passes this filter, such as 'year >= 2020'.")
 @click.option(
+    "--rerank",
+    default="0",
+    metavar="N",
+    help="Put the N items nearest by Hamming distance in the order of something finer: a number, "
+    "'auto' (5 %, between 500 and 5000) or 'all'  [default: none].",
+)
+@click.option(
+    "--rerank-by",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "fine", "features", "relaxed"]),
+    help="Finer codes, features, or the query's relaxed code; auto is the first of the first two "
+    "that the index has.",
+)
+@click.option(
     "--sheet",
     type=click.Path(dir_okay=False),
     help="Also write the answers as pictures: a .html or .png file.",
@@ -37,6 +52,8 @@ def command(
     k: int,
     target: str | None,
     where: str | None,
+    rerank: str,
+    rerank_by: str,
     sheet: str | None,
     as_json: bool,
     device: str,
@@ -45,7 +62,9 @@ def command(
     if (text is None) == (image is None):
         raise click.UsageError("Give either --text or --image.")
     opened = mh.open_index(index, device=device)
-    answer = opened.search(text, image, k=k, target=target, where=where)
+    answer = opened.search(
+        text, image, k=k, target=target, where=where, rerank=rerank, rerank_by=rerank_by
+    )
     if sheet is not None:
         from modalhash.bench.sheet import write_sheet
 
@@ -55,6 +74,6 @@ def command(
         return
     from modalhash.cli.tables import print_answer
 
-    print_answer(answer)
+    print_answer(answer, with_scores=rerank != "0")
     if sheet is not None:
         click.echo(f"sheet: {sheet}")

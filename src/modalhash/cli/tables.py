@@ -28,15 +28,18 @@ def console() -> Console:
     return Console(highlight=False, markup=False, width=max(NARROWEST, 120))
 
 
-def print_answer(answer: "Answer") -> None:
-    """Print hits, nearest first."""
+def print_answer(answer: "Answer", *, with_scores: bool = False) -> None:
+    """Print hits, best first; with the scores of a second stage if they say more."""
     ((kind, query),) = answer.query.items()
     table = Table(title=f"{answer.target} for {kind} {query!r}", title_justify="left")
     table.add_column("distance", justify="right")
+    if with_scores:
+        table.add_column("score", justify="right")
     table.add_column("id", overflow="fold")
     table.add_column("caption", overflow="fold")
     for hit in answer.hits:
-        table.add_row(f"{hit.distance}/{answer.n_bits}", str(hit.id), hit.caption)
+        score = [f"{hit.score:.3f}"] if with_scores else []
+        table.add_row(f"{hit.distance}/{answer.n_bits}", *score, str(hit.id), hit.caption)
     console().print(table)
 
 
