@@ -246,6 +246,14 @@ def test_a_learning_rate_that_explodes_in_the_first_epoch(tmp_path: Path) -> Non
     assert not (tmp_path / "checkpoint").exists()
 
 
+def test_a_small_collection_is_passed_over_until_the_least_steps_are_done() -> None:
+    # 64 items in batches of 16 are 4 steps an epoch: 10 steps take 3 epochs.
+    for least, epochs in ((0, 2), (8, 2), (10, 3), (12, 3), (13, 4)):
+        plan = faulty_plan(epochs=2, least_steps=least, batch_size=16)
+        result = train_method(plan, MADE.data(n_items=64))
+        assert len(result.log) == epochs
+
+
 def test_a_collapse_is_told_at_half_time_and_at_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -98,6 +98,8 @@ class TrainingSettings:
 
     epochs: int = 20
     """Passes over the training pairs."""
+    least_steps: int = 0
+    """Fewest steps in all: small collections are passed over more often until these are done."""
     batch_size: int = 32
     """Pairs a step."""
     drop_last: bool = True
@@ -149,6 +151,7 @@ class TrainingSettings:
         """
         checks = (
             ("epochs", self.epochs >= 1, "at least 1"),
+            ("least_steps", self.least_steps >= 0, "0 or more"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("learning_rate", self.learning_rate > 0, "positive"),
             ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),

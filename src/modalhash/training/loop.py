@@ -146,6 +146,7 @@ def train_method(
             result = TrainingResult(hasher_of(heads, pairs).cpu(), (), None)
         else:
             assert isinstance(plan.method, GradientMethod)
+            plan = replace(plan, settings=with_enough_epochs(plan.settings, pairs))
             run = GradientRun(plan, plan.method, kept, held, pairs=pairs, shapes=shapes)
             result = run.train(resume=resume, progress=progress)
         result.hasher.set_reductions(image_reduction, text_reduction)
@@ -401,6 +402,12 @@ def count_zero_rows(pairs: Pairs) -> dict[str, int]:
         counts["image"] += int((batch.image.pooled == 0).all(dim=1).sum())
         counts["text"] += int((batch.text.pooled == 0).all(dim=1).sum())
     return counts
+
+
+def with_enough_epochs(settings: TrainingSettings, pairs: Pairs) -> TrainingSettings:
+    """Return the settings with as many epochs as the least number of steps takes."""
+    n_steps = pairs.n_steps(settings.batch_size, drop_last=settings.drop_last)
+    return replace(settings, epochs=max(settings.epochs, -(-settings.least_steps // n_steps)))
 
 
 def feature_shapes(plan: TrainingPlan, data: TrainingData, pairs: Pairs) -> FeatureShapes:
