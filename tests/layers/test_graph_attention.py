@@ -115,20 +115,20 @@ def test_an_unlinked_node_changes_nothing() -> None:
 
 def test_attention_sums_to_one_and_is_zero_off_the_edges() -> None:
     layer, nodes, edges = made_layer(3), made_nodes(), made_edges()
-    heads = (100 * nodes @ layer.map.weight.T).view(N, 3, 3)
+    heads = (100 * nodes @ layer.map.weight.T).view(N, 3, 3).transpose(0, 1)
     weights = layer.weights(heads, edges)
-    assert_close(weights.sum(dim=1), torch.ones(N, 3).double(), rtol=1e-12, atol=0)
+    assert_close(weights.sum(dim=2), torch.ones(3, N).double(), rtol=1e-12, atol=0)
     is_edge = edges | torch.eye(N, dtype=torch.bool)
-    assert int(weights[~is_edge].count_nonzero()) == 0
+    assert int(weights[:, ~is_edge].count_nonzero()) == 0
     assert not bool(is_edge.all())
 
 
 @pytest.mark.parametrize("hundred", [100.0, -100.0])
 def test_large_scores_stay_finite(hundred: float) -> None:
-    scores = torch.tensor([[hundred, -hundred, 0.0]])[:, :, None].expand(1, 3, 2)
+    scores = torch.tensor([[hundred, -hundred, 0.0]]).expand(2, 1, 3)
     found = masked_softmax(scores, torch.tensor([[True, True, False]]))
     expected = torch.tensor([1.0, 0.0, 0.0] if hundred > 0 else [0.0, 1.0, 0.0])
-    assert_close(found[0, :, 0], expected, rtol=0, atol=1e-30)
+    assert_close(found, expected.expand(2, 1, 3), rtol=0, atol=1e-30)
 
 
 def test_dropout_acts_in_training_only() -> None:
@@ -141,7 +141,7 @@ def test_dropout_acts_in_training_only() -> None:
 
 def test_dropped_attention_is_made_up_for_by_the_rest() -> None:
     layer, nodes = made_layer(dropout=0.25), made_nodes()
-    heads = (nodes @ layer.map.weight.T).view(N, 2, 3)
+    heads = (nodes @ layer.map.weight.T).view(N, 2, 3).transpose(0, 1)
     edges = torch.ones(N, N, dtype=torch.bool)
     kept = made_layer().weights(heads, edges)
     dropped = layer.weights(heads, edges)

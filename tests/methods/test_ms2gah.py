@@ -20,13 +20,13 @@ from modalhash.methods.ms2gah import (
     GraphPath,
     Ms2gah,
     Ms2gahSettings,
-    Outputs,
     classification_loss,
     feedback_loss,
     guidance_loss,
     label_encoder_loss,
     quantization_loss,
 )
+from modalhash.methods.ms2gah_networks import Outputs
 from modalhash.methods.settings import configured_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_label_graphs as graphs

@@ -13,7 +13,7 @@ from modalhash.files import write_text
 if TYPE_CHECKING:  # torch is loaded when runs begin
     from modalhash.bench.grid import Outcome, Place, Variant
 
-__all__ = ["deliver_tables", "grid_options", "run_variants"]
+__all__ = ["deliver_tables", "grid_options", "run_variants", "whole_numbers"]
 
 
 def whole_numbers(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:

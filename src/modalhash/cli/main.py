@@ -22,6 +22,7 @@ COMMANDS = {
     "score": "Measure codes that any program made.",
     "bench": "Train methods side by side: one table.",
     "ablate": "Turn off each part of a method, and see what it is worth.",
+    "robustness": "Flip labels in training, and see what that costs.",
     "index": "Make a collection searchable.",
     "search": "Find pictures by words, texts by a picture.",
     "add": "Add a collection to an index.",

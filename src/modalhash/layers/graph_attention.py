@@ -16,21 +16,20 @@ SCORE_SLOPE = 0.2
 
 
 def masked_softmax(scores: Tensor, is_edge: Tensor) -> Tensor:
-    """Return the softmax over dimension 1 of the entries that are edges; the others get 0.
+    """Return the softmax over the last dimension of the entries that are edges; the others get 0.
 
     Args:
-        scores: (n, n, h), of every node i for every node j.
+        scores: (h, n, n), of every node i for every node j.
         is_edge: (n, n) bool, at least one a row.
 
     Returns:
-        (n, n, h); `[i, :, k]` sums to 1.
+        (h, n, n); each row sums to 1.
 
     Example:
-        >>> masked_softmax(torch.zeros(1, 3, 1), torch.tensor([[True, False, True]]))[0, :, 0]
-        tensor([0.5000, 0.0000, 0.5000])
+        >>> masked_softmax(torch.zeros(1, 1, 3), torch.tensor([[True, False, True]]))
+        tensor([[[0.5000, 0.0000, 0.5000]]])
     """
-    lowest = torch.finfo(scores.dtype).min
-    return scores.masked_fill(~is_edge[:, :, None], lowest).softmax(dim=1)
+    return scores.masked_fill(~is_edge, torch.finfo(scores.dtype).min).softmax(dim=-1)
 
 
 class GraphAttention(nn.Module):
@@ -80,19 +79,20 @@ class GraphAttention(nn.Module):
         mapped: Tensor = self.map(nodes)
         if adjacency is None:
             return mapped
-        heads = mapped.view(len(nodes), self.n_heads, -1)  # (n, h, w)
-        gathered = torch.einsum("ijh,jhw->ihw", self.weights(heads, adjacency), heads)
-        return gathered.flatten(1)
+        heads = mapped.view(len(nodes), self.n_heads, -1).transpose(0, 1)  # (h, n, w)
+        gathered = self.weights(heads, adjacency) @ heads
+        return gathered.transpose(0, 1).flatten(1)
 
     def weights(self, heads: Tensor, adjacency: Tensor) -> Tensor:
-        """Return (n, n, h) attention of every node i to every node j, from (n, h, w) mapped nodes.
+        """Return (h, n, n) attention of every node i to every node j, from (h, n, w) mapped nodes.
 
         Rows sum to 1, and are 0 where there is no edge; in training some weights are dropped and
         the others raised by what dropout takes.
         """
-        near, far = (heads * self.near).sum(dim=2), (heads * self.far).sum(dim=2)  # (n, h)
-        scores = leaky_relu(near[:, None] + far[None], SCORE_SLOPE)
-        is_self = torch.eye(len(heads), dtype=torch.bool, device=heads.device)
+        near = heads @ self.near[:, :, None]  # (h, n, 1)
+        far = heads @ self.far[:, :, None]
+        scores = leaky_relu(near + far.transpose(1, 2), SCORE_SLOPE)
+        is_self = torch.eye(heads.shape[1], dtype=torch.bool, device=heads.device)
         attention = masked_softmax(scores, adjacency | is_self)
         return dropout(attention, self.dropout, self.training)
 
