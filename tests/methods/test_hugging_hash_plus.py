@@ -439,7 +439,7 @@ def test_nothing_is_looked_after_before_the_start() -> None:
             {"hug_weight": 0.0},
             (
                 "hug_weight is 0, but finer codes are learned inside the local alignment: choose "
-                "a positive weight, or hugging-hash"
+                "a positive weight, or do without finer codes"
             ),
         ),
     ],

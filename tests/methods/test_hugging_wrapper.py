@@ -34,7 +34,7 @@ from tests.oracles.tiny_methods import TokenMethod, TokenSettings
 N, N_BITS = 5, 4
 SHAPES = FeatureShapes(image_width=7, text_width=6, image_token_width=5, text_token_width=4)
 SMALL: dict[str, Any] = {
-    "hug_width": 6,
+    "hug_width": 8,
     "hug_concepts": 3,
     "hug_trunk_width": 8,
     "hug_trunk_heads": 2,
@@ -228,7 +228,9 @@ def test_it_trains_through_the_whole_contract(base: type[Watching], mode: HugMod
     of, made = hugged(method, mode), made_pairs(60, 20)
     result = train_method(TrainingPlan(of, method.training, 8), made.data())
     assert method.events == ["before_training", "after_epoch 0", "after_epoch 1"]
-    rooms = {name.split(".")[1] for name in result.hasher.state_dict()}
+    rooms = {
+        name.split(".")[1] for name in result.hasher.state_dict() if not name.startswith("fine.")
+    }
     assert rooms == {"scaling", "head"}
     rows = made.unseen
     codes = result.hasher.image.encode(made.image.pooled(rows), *made.image.tokens(rows))
@@ -315,7 +317,7 @@ def test_unknown_hug_settings_list_the_known() -> None:
             "same",
             OWN_NETWORKS,
         ),
-        (Cfrh, "own", "hug is 'own', expected one of: contrastive, same"),
+        (Cfrh, "own", "hug is 'own', expected one of: contrastive, same, plus"),
     ],
 )
 def test_what_cannot_be_hugged_is_refused(method: Any, mode: str, message: str) -> None:
@@ -328,7 +330,7 @@ def test_a_hugged_method_is_not_hugged_again() -> None:
         hugged(hugged(Watching()))
 
 
-@pytest.mark.parametrize("mode", list(HugMode))
+@pytest.mark.parametrize("mode", [HugMode.CONTRASTIVE, HugMode.SAME])
 def test_hugging_changes_cfrh_s_codes_and_runs_can_be_repeated(mode: HugMode) -> None:
     made = made_pairs(100, 30)
     rows = made.unseen

@@ -46,8 +46,9 @@ from modalhash.methods import METHODS
 )
 @click.option(
     "--hug",
-    type=click.Choice(["contrastive", "same"]),
-    help="Align content tokens too: by contrast, or by the method's own loss.",
+    type=click.Choice(["contrastive", "same", "plus"]),
+    help="Align content tokens too: by contrast, by the method's own loss, or by contrast with "
+    "finer codes to rerank by.",
 )
 @click.option(
     "--set",

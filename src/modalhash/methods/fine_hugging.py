@@ -46,6 +46,7 @@ __all__ = [
     "add_fine_coder",
     "after_fine_epoch",
     "before_fine_training",
+    "check_fine_hug",
     "fine_alignment",
 ]
 
@@ -166,16 +167,22 @@ class FineSettings:
         return max(1, round(self.fine_start * n_epochs))
 
 
-def check_fine_widths(settings: FineSettings, width: int) -> None:
-    """Refuse local embeddings that can't be cut into equal parts.
+def check_fine_hug(settings: FineSettings, hug: HugSettings) -> None:
+    """Refuse a hug that finer codes can't be learned in.
 
     Raises:
-        SettingError: if the width isn't a multiple of the sub-spaces.
+        SettingError: if there is no local alignment, or local embeddings can't be cut into equal
+            parts.
     """
-    if width % settings.fine_subspaces:
+    if hug.hug_width % settings.fine_subspaces:
         raise SettingError(
-            f"hug_width is {width}, expected a multiple of fine_subspaces "
+            f"hug_width is {hug.hug_width}, expected a multiple of fine_subspaces "
             f"({settings.fine_subspaces})"
+        )
+    if not hug.hug_weight:
+        raise SettingError(
+            f"hug_weight is {hug.hug_weight:g}, but finer codes are learned inside the local "
+            "alignment: choose a positive weight, or do without finer codes"
         )
 
 
@@ -210,6 +217,7 @@ def add_fine_coder(heads: Heads, settings: FineSettings) -> None:
     heads.rate_scales = {
         **heads.rate_scales,
         "fine.quantizer.rotation": settings.fine_rotation_rate,
+        "fine.quantizer.codebooks": 1.0,  # a group of their own: their gradients begin later
     }
 
 

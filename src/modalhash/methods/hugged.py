@@ -32,6 +32,14 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
+from modalhash.methods.fine_hugging import (
+    FineSettings,
+    add_fine_coder,
+    after_fine_epoch,
+    before_fine_training,
+    check_fine_hug,
+    fine_alignment,
+)
 from modalhash.methods.hugging import (
     Hug,
     HugSettings,
@@ -48,11 +56,13 @@ __all__ = ["HugMode", "Hugged", "HuggedSettings", "hugged_method"]
 class HugMode(StrEnum):
     """How local embeddings are aligned: by contrast, or by the method's own loss.
 
-    `same` puts the local embeddings of each concept in the place of the codes.
+    `same` puts the local embeddings of each concept in the place of the codes. `plus` is by
+    contrast too, and learns finer codes of them to rerank by, as HuggingHash+ does.
     """
 
     CONTRASTIVE = "contrastive"
     SAME = "same"
+    PLUS = "plus"
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,8 @@ class HuggedSettings:
     """Settings of trunks and alignment."""
     hug_mode: HugMode = HugMode.CONTRASTIVE
     """How local embeddings are aligned."""
+    fine: FineSettings | None = None
+    """Settings of the finer codes of `plus`."""
 
 
 class Hugged(GradientMethod):
@@ -78,19 +90,27 @@ class Hugged(GradientMethod):
         base: the method.
         settings: of the hug.
         mode: how local embeddings are aligned.
+        fine: settings of the finer codes, for the mode `plus`; None is the defaults.
 
     Raises:
         SettingError: if the method hugs by itself, solves in closed form, or can't be hugged in
-            that mode.
+            that mode; if finer codes don't fit the hug.
     """
 
     settings: HuggedSettings
 
     def __init__(
-        self, base: Method, settings: HugSettings, mode: HugMode = HugMode.CONTRASTIVE
+        self,
+        base: Method,
+        settings: HugSettings,
+        mode: HugMode = HugMode.CONTRASTIVE,
+        fine: FineSettings | None = None,
     ) -> None:
         check_huggable(base, mode)
-        super().__init__(HuggedSettings(base.settings, settings, mode))
+        self.fine = (fine or FineSettings()) if mode is HugMode.PLUS else None
+        if self.fine is not None:
+            check_fine_hug(self.fine, settings)
+        super().__init__(HuggedSettings(base.settings, settings, mode, self.fine))
         assert isinstance(base, GradientMethod)
         self.base, self.hug_settings, self.mode = base, settings, mode
         self.name, self.title = base.name, f"hugged {base.title}"
@@ -105,6 +125,7 @@ class Hugged(GradientMethod):
             **self.base.record(),
             "hug": str(self.mode),
             **asdict(self.hug_settings),
+            **({} if self.fine is None else asdict(self.fine)),
         }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
@@ -122,11 +143,15 @@ class Hugged(GradientMethod):
         if settings.hug_weight:
             width = n_bits if self.mode is HugMode.SAME else None
             made.auxiliary["hug"] = Hug.on(made, settings, width=width)
+        if self.fine is not None:
+            add_fine_coder(made, self.fine)
         return made
 
     def before_training(self, heads: Heads, view: TrainingView) -> None:
         """Let the method prepare, on heads that run through the trunks."""
         self.base.before_training(self.base_heads(heads), view)
+        if self.fine is not None:
+            before_fine_training(heads, view, self.fine)
 
     def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
         """Add the weighted local alignment to the method's loss."""
@@ -146,11 +171,17 @@ class Hugged(GradientMethod):
         hug = heads.auxiliary["hug"]
         assert isinstance(hug, Hug)
         local_image, local_text = hug(image, text)
-        if self.mode is HugMode.CONTRASTIVE:
-            local = hug.alignment(local_image, local_text, batch.items)
-        else:
+        if self.fine is not None:
+            local, terms = fine_alignment(
+                heads, batch, moment, (image, text), (local_image, local_text), settings=self.fine
+            )
+        elif self.mode is HugMode.SAME:
             local = self.own_criterion(heads, batch, moment, (local_image, local_text))
-        terms = {**report.terms, "hug": local, **hug.ghost_shares(local_image, local_text)}
+            terms = {"hug": local}
+        else:
+            local = hug.alignment(local_image, local_text, batch.items)
+            terms = {"hug": local}
+        terms = {**report.terms, **terms, **hug.ghost_shares(local_image, local_text)}
         return LossReport(report.total + self.hug_settings.hug_weight * local, terms)
 
     def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
@@ -160,6 +191,8 @@ class Hugged(GradientMethod):
             hug = heads.auxiliary["hug"]
             assert isinstance(hug, Hug)
             hug.after_epoch(heads, view, moment)
+        if self.fine is not None:
+            after_fine_epoch(heads, view, moment, self.fine)
 
     def base_heads(self, heads: Heads) -> Heads:
         """Return the heads that the method sees outside of batches."""
@@ -320,7 +353,8 @@ def hugged_method(
         method: class of the method to hug.
         mode: a `HugMode`.
         preset: of the method.
-        changes: setting to value: the method's, training's, and those of the hug ("hug_...").
+        changes: setting to value: the method's, training's, those of the hug ("hug_...") and, for
+            `plus`, of finer codes ("fine_...").
 
     Raises:
         SettingError: if the method can't be hugged, there is no such mode, or a value is wrong.
@@ -329,13 +363,17 @@ def hugged_method(
     chosen: HugMode = read_value("hug", mode, HugMode)
     check_huggable(method(), chosen)
     types = get_type_hints(HugSettings)
-    own, rest = dict[str, Any](), dict[str, Any]()
+    fine_types = get_type_hints(FineSettings) if chosen is HugMode.PLUS else {}
+    own, fine, rest = dict[str, Any](), dict[str, Any](), dict[str, Any]()
     for name, value in (changes or {}).items():
         if name in types:
             own[name] = read_value(name, value, types[name])
-        elif name.startswith("hug_"):
-            raise UnknownNameError("setting of hugging", name, types)
+        elif name in fine_types:
+            fine[name] = read_value(name, value, fine_types[name])
+        elif name.startswith(("hug_", "fine_")):
+            raise UnknownNameError("setting of hugging", name, {*types, *fine_types})
         else:
             rest[name] = value
     base, training = configured_method(method, preset=preset, changes={**REDUCED, **rest})
-    return Hugged(base, HugSettings(**own), chosen), training
+    settings = FineSettings(**fine) if chosen is HugMode.PLUS else None
+    return Hugged(base, HugSettings(**own), chosen, settings), training

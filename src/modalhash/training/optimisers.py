@@ -23,15 +23,19 @@ def make_optimiser(
             fit, the first counts.
         settings: which optimiser, rate and decay.
     """
-    groups: dict[float, list[nn.Parameter]] = {}
+    # A group a stated part: parts whose gradients begin later than others' can't share a group, for
+    # fused SGD makes the momentum of a whole group at once.
+    groups: dict[tuple[float, str], list[nn.Parameter]] = {}
     for name, parameter in parts.named_parameters():
         if not parameter.requires_grad:
             continue
-        scales = (
-            scale for prefix, scale in rate_scales.items() if f"{name}.".startswith(f"{prefix}.")
+        fitting = (
+            (scale, prefix)
+            for prefix, scale in rate_scales.items()
+            if f"{name}.".startswith(f"{prefix}.")
         )
-        groups.setdefault(next(scales, 1.0), []).append(parameter)
-    listed = [{"params": members, "scale": scale} for scale, members in sorted(groups.items())]
+        groups.setdefault(next(fitting, (1.0, "")), []).append(parameter)
+    listed = [{"params": members, "scale": key[0]} for key, members in sorted(groups.items())]
     # Fused updates read each parameter once: with small batches on a CPU they halve a step's time.
     shared: Any = {
         "lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True,
