@@ -18,6 +18,18 @@ from modalhash.index.base import (
 from modalhash.index.filters import parse_filter
 from modalhash.index.folder import checked_path, read_manifest
 from modalhash.index.log import read_log
+from modalhash.index.rerank import (
+    ByteFeatures,
+    FeatureScorer,
+    FineBooks,
+    FineScorer,
+    RelaxedScorer,
+    RerankScore,
+    Scorer,
+    TwoStageRanking,
+    default_shortlist,
+    shortlist_length,
+)
 from modalhash.index.searchers import SEARCHERS as KINDS
 from modalhash.index.searchers import searcher_class, stated_choice
 
@@ -26,6 +38,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KINDS",
+    "ByteFeatures",
+    "FeatureScorer",
+    "FineBooks",
+    "FineScorer",
     "HashIndex",
     "Hits",
     "IdArray",
@@ -34,10 +50,16 @@ __all__ = [
     "Metadata",
     "QueryHits",
     "RadiusHits",
+    "RelaxedScorer",
+    "RerankScore",
+    "Scorer",
+    "TwoStageRanking",
     "build_index",
     "check_kind",
+    "default_shortlist",
     "open_index",
     "parse_filter",
+    "shortlist_length",
     "stated_choice",
     "verify_index",
 ]

@@ -9,12 +9,19 @@ from modalhash.layers.adapted_edges import (
 )
 from modalhash.layers.canonical_correlation import CanonicalMaps, canonical_maps
 from modalhash.layers.feature_scaling import FeatureScaling, ScalingRule
+from modalhash.layers.fine_codes import FineCoder, LocalCoder, build_fine_coder, content_of
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
 from modalhash.layers.graph_attention import GraphAttention, ResidualGraphAttention, masked_softmax
 from modalhash.layers.graph_convolution import GraphConvolution, GraphNetwork, row_normalised
 from modalhash.layers.hash_heads import GeluHead, HashHead, LinearHead, MlpHead, build_head
 from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.layers.normalised_head import NormalisedHead
+from modalhash.layers.product_quantizer import (
+    ProductQuantizer,
+    Quantized,
+    RotationRule,
+    SubspaceSimilarity,
+)
 from modalhash.layers.token_reduction import TokenReduction, grid_pooling
 from modalhash.layers.token_trunk import TokenTrunk, TrunkHead, TrunkKind, trunk_from_spec
 
@@ -24,6 +31,7 @@ __all__ = [
     "AttentionMatrix",
     "CanonicalMaps",
     "FeatureScaling",
+    "FineCoder",
     "GeluHead",
     "GhostVlad",
     "GraphAttention",
@@ -31,22 +39,29 @@ __all__ = [
     "GraphNetwork",
     "HashHead",
     "LinearHead",
+    "LocalCoder",
     "LocalEmbeddings",
     "MlpHead",
     "ModalityFeatures",
     "NormalisedHead",
     "PairMatrix",
     "PositionMatrix",
+    "ProductQuantizer",
     "ProjectionNorm",
+    "Quantized",
     "ResidualGraphAttention",
+    "RotationRule",
     "ScalingRule",
+    "SubspaceSimilarity",
     "TokenReduction",
     "TokenTrunk",
     "TrunkHead",
     "TrunkKind",
     "adapted_edges",
+    "build_fine_coder",
     "build_head",
     "canonical_maps",
+    "content_of",
     "grid_pooling",
     "masked_softmax",
     "row_normalised",

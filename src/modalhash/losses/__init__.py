@@ -25,11 +25,19 @@ from modalhash.losses.label_pairs import (
     label_similarity,
     pairwise_logistic,
 )
+from modalhash.losses.neighbour_contrast import neighbour_targets, soft_contrast
 from modalhash.losses.neighbour_graphs import (
     NeighbourGraph,
     largest_edge_count,
     neighbour_graph,
     neighbourhoods,
+)
+from modalhash.losses.quantization import (
+    assignment_entropy,
+    asymmetric_alignment,
+    codeword_overlap,
+    float_share,
+    reconstruction_error,
 )
 from modalhash.losses.reconstruction import cross_gap, intra_gap, paired_cosine, similarity_gap
 from modalhash.losses.relation_graphs import (
@@ -54,9 +62,12 @@ __all__ = [
     "NceForm",
     "NeighbourGraph",
     "SimilarityContrast",
+    "assignment_entropy",
     "associated_graph",
+    "asymmetric_alignment",
     "binary_similarities",
     "bit_balance",
+    "codeword_overlap",
     "continuation_factor",
     "contrast",
     "contrasted_graph",
@@ -65,6 +76,7 @@ __all__ = [
     "cross_similarity",
     "distribution_weighted",
     "filtered_graph",
+    "float_share",
     "fused_affinity",
     "info_nce",
     "intra_gap",
@@ -76,15 +88,18 @@ __all__ = [
     "local_alignment",
     "mean_stretched",
     "neighbour_graph",
+    "neighbour_targets",
     "neighbourhoods",
     "paired_cosine",
     "pairwise_logistic",
     "reconstructed_graph",
+    "reconstruction_error",
     "relation_graph",
     "rescaled_cosines",
     "saturated_share",
     "sign_gap",
     "similarity_gap",
+    "soft_contrast",
     "strong_relations",
     "strongest_entries",
     "target_range",
