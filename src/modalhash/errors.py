@@ -15,6 +15,7 @@
     │   ├── DamagedArtifactError         ... its content doesn't match what it says of itself
     │   └── NewerFormatError             ... it was written by a newer modalhash
     ├── StorageError (OSError)           reading or writing a file failed (disk full, no permission)
+    │   └── IndexServerError             ... the server of an index can't be reached or refuses
     ├── ModelUnavailableError (OSError)  weights can't be had (no network, unknown model, bad hash)
     ├── MissingExtraError (ImportError)  an optional dependency isn't installed
     └── TrainingError (RuntimeError)     training can't go on (non-finite loss)
@@ -34,6 +35,7 @@ __all__ = [
     "FeatureError",
     "FilterError",
     "IndexLockedError",
+    "IndexServerError",
     "InputError",
     "MissingExtraError",
     "ModalhashError",
@@ -160,6 +162,19 @@ class NewerFormatError(ArtifactError):
 
 class StorageError(ModalhashError, OSError):
     """The file system refused to read or write; what was finished before is kept."""
+
+
+class IndexServerError(StorageError):
+    """The server that holds an index can't be reached, or refuses what it was asked.
+
+    Attributes:
+        n_acknowledged: of a change that needs several requests, how many of its items, from the
+            first on, the server has acknowledged; 0 of any other.
+    """
+
+    def __init__(self, message: str, *, n_acknowledged: int = 0) -> None:
+        self.n_acknowledged = n_acknowledged
+        super().__init__(message)
 
 
 class ModelUnavailableError(ModalhashError, OSError):

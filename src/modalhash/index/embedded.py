@@ -25,12 +25,11 @@ from typing import Any, Final, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, check_codes, code_width
+from modalhash.codes import Codes, code_width
 from modalhash.errors import (
     ArtifactError,
     DamagedArtifactError,
     InputError,
-    ShapeError,
     StorageError,
     UnknownNameError,
 )
@@ -56,6 +55,13 @@ from modalhash.index.changes import (
     scan_of,
     without,
 )
+from modalhash.index.checking import (
+    check_id_kind,
+    check_known,
+    check_model,
+    checked_items,
+    refuse_twice,
+)
 from modalhash.index.filters import Filter, parse_filter
 from modalhash.index.folder import (
     MANIFEST,
@@ -69,7 +75,7 @@ from modalhash.index.folder import (
     write_manifest,
 )
 from modalhash.index.ids import IdColumn, IdLookup, id_column, shown
-from modalhash.index.items import ItemStore, to_json
+from modalhash.index.items import ItemStore
 from modalhash.index.lock import WriterLock
 from modalhash.index.log import Change, Operation, WriteLog
 from modalhash.index.rows import RecentRows, Segment, documented
@@ -545,22 +551,10 @@ class EmbeddedIndex(HashIndex):
         self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None
     ) -> tuple[IdColumn | None, list[str | None] | None]:
         """Return items to add as a column of ids and JSON documents, or refuse them."""
-        check_codes(codes, self.n_bits)
-        if len(ids) != len(codes):
-            raise ShapeError(f"{len(ids)} ids for {len(codes)} codes: each item has one of both")
-        if metadata is not None and len(metadata) != len(codes):
-            raise ShapeError(f"metadata has {len(metadata)} mappings for {len(codes)} items")
-        column = id_column(ids)
-        if column is None:
-            return None, None
-        if len(column) < BULK_ROWS and len(set(column)) < len(column):
+        column, documents = checked_items(ids, codes, metadata, self.n_bits)
+        if column is not None and len(column) < BULK_ROWS and len(set(column)) < len(column):
             refuse_twice(IdLookup.of(column).duplicates(column))
-        if metadata is None:
-            return column, None
-        return column, [
-            to_json(value, one) if one != {} else None
-            for value, one in zip(column, metadata, strict=True)
-        ]
+        return column, documents
 
     def check_items(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None) -> None:
         """Refuse what `add` and `upsert` would refuse, whatever items there are.
@@ -575,11 +569,7 @@ class EmbeddedIndex(HashIndex):
 
     def _check_kind(self, column: IdColumn, state: Snapshot) -> None:
         """Refuse ids of another kind than the index's."""
-        if state.id_kind is not None and column.kind != state.id_kind:
-            raise InputError(
-                f"ids are of kind {column.kind.value}, the index has {state.id_kind.value} ids: "
-                "an index has one kind"
-            )
+        check_id_kind(column, state.id_kind)
 
     def _put(
         self,
@@ -854,32 +844,3 @@ def segment_name(view: View) -> str:
     """Return the name of a view's segment."""
     assert isinstance(view.source, Segment)
     return view.source.name
-
-
-def refuse_twice(ids: Sequence[Any]) -> None:
-    """Refuse ids that come more than once, if there are any."""
-    if ids:
-        raise InputError(f"ids holds {shown(ids)} more than once: nothing was added")
-
-
-def check_known(column: IdColumn, positions: Positions, outcome: str = "") -> None:
-    """Refuse ids that were not found, naming them."""
-    unknown = np.flatnonzero(positions == NO_ROW)
-    if len(unknown):
-        names = list(dict.fromkeys(column.take(unknown).tolist()))
-        raise InputError(f"the index has no item {shown(names)}{outcome}")
-
-
-def check_model(folder: Path, written: str, expected: str | None) -> None:
-    """Refuse an index of another model.
-
-    Raises:
-        ArtifactError: if the fingerprints differ.
-    """
-    if expected is None or written == expected:
-        return
-    made_by = f"were made by model {written}" if written else "don't say which model made them"
-    raise ArtifactError(
-        f"the codes of the index {folder} {made_by}, the queries come from model {expected}: "
-        "search with the index's model, or build the index again with this one"
-    )

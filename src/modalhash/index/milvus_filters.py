@@ -1,0 +1,331 @@
+"""Filters as boolean expressions of Milvus.
+
+Milvus takes an expression as a text. Templates with parameters exist only in newer servers, so
+values are written as literals, and every literal is made by `literal`, which escapes all that could
+end it. Field names are in quotes, too; one with a character that Milvus's own reading of paths
+trips over isn't sent at all.
+
+What Milvus can't say exactly (a pattern with a wildcard before its end, an odd field name) becomes
+a weaker expression that every item of the filter passes. The index then reads those items and tests
+them itself, see `holds`.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from modalhash.index.filters import (
+    And,
+    Compare,
+    Contains,
+    Filter,
+    IsIn,
+    IsNull,
+    Leaf,
+    Like,
+    Not,
+    Or,
+    Value,
+)
+
+__all__ = ["Expression", "compiled", "fields_of", "holds", "id_list", "literal", "partition_of"]
+
+FIELDS: Final = "fields"
+PARTITION: Final = "partition"
+ODD_NAME: Final = re.compile(r"""[\[\]'"\\/~]|[\x00-\x1f]""")
+EXACT_FLOAT: Final = 2**53
+
+
+@dataclass(frozen=True)
+class Expression:
+    """What Milvus is asked.
+
+    Attributes:
+        text: the expression; "" lets all items pass.
+        is_exact: whether exactly the items of the filter pass; otherwise all of them and others.
+    """
+
+    text: str
+    is_exact: bool = True
+
+
+EVERYTHING: Final = Expression("", is_exact=False)
+
+
+def literal(value: Value) -> str:
+    r"""Return a value as Milvus reads it; nothing in a text can end the literal.
+
+    Example:
+        >>> print(literal('5" \\'), literal(True), literal(0.5))
+        "5\" \\" true 0.5
+    """
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return '"' + "".join(map(escaped, value)) + '"'
+    return repr(value)
+
+
+def escaped(character: str) -> str:
+    """Return a character as it stands between the quotes of a literal."""
+    if character in '"\\':
+        return "\\" + character
+    return f"\\u{ord(character):04x}" if ord(character) < 32 or character == "\x7f" else character
+
+
+def id_list(ids: Sequence[str] | Sequence[int]) -> str:
+    r"""Return the expression that the items of some ids pass.
+
+    Example:
+        >>> print(id_list(["a", 'b"']))
+        id in ["a", "b\""]
+    """
+    return f"id in [{', '.join(map(literal, ids))}]"
+
+
+def compiled(tree: Filter | None, *, partition_field: str = "") -> Expression:
+    """Return a filter as an expression.
+
+    Args:
+        tree: the filter; None lets all items pass.
+        partition_field: the metadata field whose values are the collection's partition key.
+
+    Example:
+        >>> from modalhash.index.filters import parse_filter
+        >>> compiled(parse_filter('year >= 2020 and "dog" in tags')).text
+        '(fields["year"] >= 2020) and (json_contains(fields["tags"], "dog"))'
+        >>> compiled(parse_filter('place like "%way"'))
+        Expression(text='', is_exact=False)
+    """
+    if tree is None:
+        return Expression("")
+    found = expression(tree, is_wanted=True)
+    keys = partition_keys(tree, partition_field) if partition_field else None
+    if keys is None:
+        return found
+    narrowed = f"{PARTITION} in [{', '.join(map(literal, keys))}]"
+    text = f"({narrowed}) and ({found.text})" if found.text else narrowed
+    return Expression(text, found.is_exact)
+
+
+def expression(tree: Filter, *, is_wanted: bool) -> Expression:
+    """Return the expression of a filter, or of its opposite; `not` moves down to the tests."""
+    match tree:
+        case Not(term):
+            return expression(term, is_wanted=not is_wanted)
+        case And(terms) | Or(terms):
+            parts = [expression(term, is_wanted=is_wanted) for term in terms]
+            is_and = isinstance(tree, And) == is_wanted
+            return both(parts) if is_and else either(parts)
+    positive = leaf_expression(tree)
+    if is_wanted or positive is EVERYTHING:
+        return positive
+    if not positive.is_exact:
+        return EVERYTHING  # the opposite of what is too weak is too strong
+    if isinstance(tree, IsNull):
+        return Expression(f"exists {path_of(tree.field)}")
+    # Servers differ in what a test of a missing field is, and so what `not` makes of it.
+    return Expression(f"(not ({positive.text})) or (not exists {path_of(tree.field)})")
+
+
+def both(parts: Sequence[Expression]) -> Expression:
+    """Return the expression that all parts pass; what is too weak in one stays too weak."""
+    said = [part.text for part in parts if part.text]
+    text = " and ".join(f"({one})" for one in said) if len(said) > 1 else "".join(said)
+    return Expression(text, all(part.is_exact for part in parts))
+
+
+def either(parts: Sequence[Expression]) -> Expression:
+    """Return the expression that any part passes."""
+    if not all(part.text for part in parts):
+        return EVERYTHING
+    text = " or ".join(f"({part.text})" for part in parts)
+    return Expression(text, all(part.is_exact for part in parts))
+
+
+def path_of(field: tuple[str, ...]) -> str:
+    """Return a field as Milvus names it."""
+    return FIELDS + "".join(f'["{name}"]' for name in field)
+
+
+def leaf_expression(leaf: Leaf) -> Expression:  # noqa: PLR0911 - one for each sort of test
+    """Return the expression of one test."""
+    if any(ODD_NAME.search(name) for name in leaf.field):
+        return EVERYTHING
+    path = path_of(leaf.field)
+    match leaf:
+        case Compare(_, operator, bool() as value):
+            wanted = [truth for truth in (False, True) if compares(truth, operator, value)]
+            return Expression(one_of(path, wanted))
+        case Compare(_, operator, value):
+            return Expression(f"{path} {operator} {literal(value)}", is_safe(value))
+        case IsIn(_, values):
+            return Expression(one_of(path, values), all(map(is_safe, values)))
+        case Contains(_, value):
+            texts = [literal(value)]
+            if type(value) in {int, float} and is_safe(value) and value == int(value):
+                texts = [literal(int(value)), literal(float(value))]  # told apart in lists
+            parts = [Expression(f"json_contains({path}, {text})") for text in texts]
+            return replace(either(parts) if len(parts) > 1 else parts[0], is_exact=is_safe(value))
+        case Like(_, pattern):
+            return begins(path, pattern)
+    return Expression(f"not exists {path}")
+
+
+def is_safe(value: Value) -> bool:
+    """Return whether Milvus compares a value exactly: beyond 2^53 it may go through floats."""
+    return isinstance(value, str | bool) or abs(value) <= EXACT_FLOAT
+
+
+def one_of(path: str, values: Sequence[Value]) -> str:
+    """Return the expression of a field that equals one of some values; none is never."""
+    texts = [literal(value) for value in values if isinstance(value, str)]
+    parts = [f"{path} == {literal(value)}" for value in values if not isinstance(value, str)]
+    if texts:
+        parts.append(f"{path} in [{', '.join(texts)}]")
+    if not parts:
+        return f"(exists {path}) and (not exists {path})"
+    return " or ".join(f"({part})" for part in parts) if len(parts) > 1 else parts[0]
+
+
+def begins(path: str, pattern: str) -> Expression:
+    """Return the expression of a pattern: exact if its only wildcard is a `%` at the end."""
+    plain, rest = re.match(r"((?:[^%_\\]|\\.)*)(.*)", pattern, re.DOTALL).groups()  # type: ignore[union-attr]
+    start = re.sub(r"\\(.)", r"\1", plain, flags=re.DOTALL)
+    if not rest:
+        return Expression(f"{path} == {literal(start)}")
+    if not start or re.search(r"[%_\\]", start):
+        return EVERYTHING
+    return Expression(f"{path} like {literal(start + '%')}", rest.strip("%") == "")
+
+
+def partition_keys(tree: Filter, field: str) -> list[str] | None:
+    """Return the partition keys that items of a filter can have; None if it doesn't say."""
+    match tree:
+        case Compare((name,), "==", value) if name == field:
+            return [partition_of(value)]
+        case IsIn((name,), values) if name == field:
+            return list(dict.fromkeys(map(partition_of, values)))
+        case And(terms):
+            named = [keys for term in terms if (keys := partition_keys(term, field)) is not None]
+            return min(named, key=len) if named else None
+    return None
+
+
+def partition_of(value: object) -> str:
+    """Return the partition key of a field's value; equal values have the same.
+
+    Example:
+        >>> partition_of("dog"), partition_of(7.0), partition_of(True), partition_of(None)
+        ('text dog', 'number 7', 'truth True', '')
+    """
+    match value:
+        case bool():
+            return f"truth {value}"
+        case str():
+            return f"text {value}"
+        case int() | float():
+            return f"number {int(value) if value == int(value) else value!r}"
+    return ""
+
+
+def fields_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what filters see of metadata: no nulls, no integers that Milvus's JSON can't hold.
+
+    Example:
+        >>> fields_of({"a": None, "b": {"c": None, "d": 1}, "e": [None], "f": 2**70})
+        {'b': {'d': 1}, 'e': [None], 'f': 1.1805916207174113e+21}
+    """
+    return {name: seen(value) for name, value in metadata.items() if value is not None}
+
+
+def seen(value: Any) -> Any:
+    """Return a JSON value as filters see it."""
+    match value:
+        case Mapping():
+            return fields_of(value)
+        case list() | tuple():
+            return [seen(one) for one in value]
+        case bool():
+            return value
+        case int() if not -(2**63) <= value < 2**63:
+            return json.loads(f"{value}.0")
+    return value
+
+
+def holds(tree: Filter, metadata: Mapping[str, Any]) -> bool:  # noqa: PLR0911 - as above
+    """Return whether a filter holds for an item's metadata.
+
+    Example:
+        >>> from modalhash.index.filters import parse_filter
+        >>> holds(parse_filter('place like "N%way"'), {"place": "Norway"})
+        True
+    """
+    match tree:
+        case Not(term):
+            return not holds(term, metadata)
+        case And(terms):
+            return all(holds(term, metadata) for term in terms)
+        case Or(terms):
+            return any(holds(term, metadata) for term in terms)
+    value: Any = metadata
+    for name in tree.field:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    match tree:
+        case Compare(_, operator, wanted):
+            return compares(value, operator, wanted)
+        case IsIn(_, values):
+            return any(compares(value, "==", one) for one in values)
+        case Contains(_, wanted):
+            return isinstance(value, list) and any(compares(one, "==", wanted) for one in value)
+        case Like(_, pattern):
+            return isinstance(value, str) and matches(pattern, value)
+    return value is None
+
+
+def compares(value: object, operator: str, wanted: Value) -> bool:
+    """Return whether a comparison holds; between values of two sorts none does."""
+    if sort(value) != sort(wanted):
+        return False
+    left: Any = value
+    match operator:
+        case "==":
+            return bool(left == wanted)
+        case "<":
+            return bool(left < wanted)
+        case "<=":
+            return bool(left <= wanted)
+        case ">":
+            return bool(left > wanted)
+    return bool(left >= wanted)
+
+
+def sort(value: object) -> type | None:
+    """Return the sort of a JSON value as far as it can be compared."""
+    match value:
+        case bool():
+            return bool
+        case str():
+            return str
+        case int() | float():
+            return float
+    return None
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Return whether a text is of a pattern of `like`."""
+    parts, characters = [], iter(pattern)
+    for character in characters:
+        match character:
+            case "%":
+                parts.append(".*")
+            case "_":
+                parts.append(".")
+            case "\\":
+                parts.append(re.escape(next(characters, "\\")))
+            case _:
+                parts.append(re.escape(character))
+    return re.fullmatch("".join(parts), text, re.DOTALL) is not None
