@@ -205,7 +205,7 @@ def test_the_gradient_reaches_rotation_codebooks_trunk_and_clusters(
 
 
 def test_k_means_alone_leaves_codewords_without_gradient() -> None:
-    method, heads, batch = made(fine_update=CodebookUpdate.K_MEANS, fine_start=0.0)
+    method, heads, batch = made(fine_update=CodebookUpdate.KMEANS, fine_start=0.0)
     method.batch_loss(heads, batch, Moment(9, 10)).total.backward()  # type: ignore[no-untyped-call]
     quantizer = coder_of(heads).quantizer
     assert quantizer.codebooks.grad is None

@@ -229,7 +229,7 @@ def add_to_index(
         loaded,
         split,
         names=hashed,
-        keep=KeepFeatures.BYTES if index.keeps_features else KeepFeatures.NONE,
+        keep=KeepFeatures.INT8 if index.keeps_features else KeepFeatures.NONE,
         cache=cache,
         progress=progress,
     )
@@ -309,7 +309,7 @@ def kept_beside(
     added = []
     if codes.model.has_fine_codes:
         added.append(kept_fine(codes.fine_codes(rows, modality)))
-    if keep is KeepFeatures.BYTES:
+    if keep is KeepFeatures.INT8:
         features = codes.model.rounded(codes.table(modality).pooled(rows), modality)
         added.append(kept_features(features))
     for documents in added:

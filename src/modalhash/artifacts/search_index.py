@@ -343,7 +343,7 @@ class SearchIndex:
     @property
     def keeps_features(self) -> bool:
         """Whether items keep their features, to rerank by."""
-        return self.collection.get("features") == KeepFeatures.BYTES.value
+        return self.collection.get("features") == KeepFeatures.INT8.value
 
     def search_code(
         self,

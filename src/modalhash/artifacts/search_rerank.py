@@ -55,7 +55,7 @@ class KeepFeatures(StrEnum):
     """What of their features items keep: nothing, or a byte a number."""
 
     NONE = "none"
-    BYTES = "int8"
+    INT8 = "int8"
 
 
 class SecondStage(StrEnum):

@@ -63,15 +63,15 @@ class QuantizedForward(StrEnum):
     """
 
     SOFT = "soft"
-    STRAIGHT_THROUGH = "st"
+    ST = "st"
     LATE = "late"
 
 
 class CodebookUpdate(StrEnum):
     """What moves codewords: the gradient, k-means after each epoch, or both."""
 
-    GRADIENT = "grad"
-    K_MEANS = "kmeans"
+    GRAD = "grad"
+    KMEANS = "kmeans"
     BOTH = "both"
 
 
@@ -93,7 +93,7 @@ class FineSettings:
     """Factor on similarities before the softmax over codewords (MeCoQ; HCQ 1)."""
     fine_forward: QuantizedForward = QuantizedForward.LATE
     """What the quantizer gives out in training (ours)."""
-    fine_update: CodebookUpdate = CodebookUpdate.GRADIENT
+    fine_update: CodebookUpdate = CodebookUpdate.GRAD
     """What moves codewords (the paper's title word is differentiable; HCQ k-means)."""
     fine_start: float = 0.2
     """Share of the epochs before the quantizer starts (ours)."""
@@ -202,7 +202,7 @@ def add_fine_coder(heads: Heads, settings: FineSettings) -> None:
         similarity=settings.fine_similarity,
         sharpness=settings.fine_sharpness,
     )
-    if settings.fine_update is CodebookUpdate.K_MEANS:
+    if settings.fine_update is CodebookUpdate.KMEANS:
         quantizer.codebooks.requires_grad_(False)
     heads.fine = LocalCoder(
         vlad,
@@ -283,7 +283,7 @@ def fine_alignment(
         return exact, terms
     rotated = [coder.quantizer.rotate(one.vectors) for one in local]
     is_late = 2 * moment.epoch >= moment.n_epochs
-    straight = settings.fine_forward is QuantizedForward.STRAIGHT_THROUGH or (
+    straight = settings.fine_forward is QuantizedForward.ST or (
         settings.fine_forward is QuantizedForward.LATE and is_late
     )
     quantized: list[Quantized] = [
@@ -406,7 +406,7 @@ def after_fine_epoch(
     quantizer.rotation.project()
     if settings.fine_rotation is RotationRule.PROCRUSTES:
         quantizer.align(sampled_embeddings(heads, view, settings.fine_sample))
-    if settings.fine_update is not CodebookUpdate.GRADIENT:
+    if settings.fine_update is not CodebookUpdate.GRAD:
         rows = sampled_embeddings(heads, view, settings.fine_sample)
         quantizer.improve(quantizer.rotate(rows), n_rounds=LLOYD_ROUNDS)
     is_last = moment.epoch + 1 == moment.n_epochs

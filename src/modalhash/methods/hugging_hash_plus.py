@@ -71,6 +71,9 @@ __all__ = ["HuggingHashPlus", "HuggingHashPlusSettings"]
 class HuggingHashPlusSettings(FineSettings, HuggingHashSettings):
     """Settings of HuggingHash, and those of the finer codes, which start with `fine_`."""
 
+    hug_weight: float = 1.0
+    """Weight of the local alignment, whose embeddings are searched here (ours)."""
+
     def __post_init__(self) -> None:
         """Check every range.
 
@@ -85,7 +88,6 @@ class HuggingHashPlusSettings(FineSettings, HuggingHashSettings):
 DENSE: Mapping[str, Any] = {
     **HUGGING_DENSE,
     "epochs": 15,
-    "hug_weight": 1.0,
     "hug_temperature": 0.3,
     "hug_concepts": 3,
     "fine_subspaces": 16,
