@@ -25,6 +25,7 @@ from modalhash.data import Collection, Modality
 from modalhash.data.collection import Positions
 from modalhash.errors import InputError
 from modalhash.files import write_array, write_json
+from modalhash.index.milvus_settings import MILVUS
 from modalhash.progress import Progress, silent
 from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
 
@@ -118,7 +119,8 @@ def build_index(
     *,
     output: Path | str,
     split: str = "all",
-    kind: str = "auto",
+    kind: str | None = None,
+    url: str | None = None,
     recall: float | None = None,
     keep_features: str = KeepFeatures.NONE,
     overwrite: bool = False,
@@ -134,8 +136,11 @@ def build_index(
         collection: or what `load_collection` takes; by default what the model was trained on.
         output: the index folder; it holds all that queries need, the model included.
         split: which items.
-        kind: a name in `modalhash.index.KINDS`; "auto" scans unless there are so many codes that
+        kind: a name in `modalhash.index.KINDS`, or "milvus"; by default that with a url, else
+            "auto", which scans unless there are so many codes that
             an approximate kind reaches `recall` much quicker.
+        url: of a Milvus server (`http://host:19530`) that is to keep the codes; the folder then
+            holds the model and the way there.
         recall: share of the 10 nearest that a kind which can miss some should find; 0.95 by
             default. Other kinds don't take it.
         keep_features: "int8" keeps the features of all items, a byte a number, to rerank searches
@@ -154,7 +159,11 @@ def build_index(
         FeatureError: if the collection doesn't have what the model reads.
         StorageError: if the file system refuses; what was there is kept.
     """
-    parameters = {} if recall is None else {"recall": recall}
+    parameters: dict[str, Any] = {} if recall is None else {"recall": recall}
+    if url is not None:
+        parameters["url"] = url
+    if kind is None:
+        kind = "auto" if url is None else MILVUS
     check_target(Path(output), kind=kind, parameters=parameters, overwrite=overwrite)
     keep = one_of("keep_features", KeepFeatures, keep_features)
     run, model = model, opened_model(model, device)

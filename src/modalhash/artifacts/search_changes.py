@@ -53,11 +53,18 @@ class SideChange:
         else:
             index.upsert(self.ids, self.codes, self.metadata)
 
-    def document(self, version: int) -> dict[str, Any]:
+    def repeat(self, index: EmbeddedIndex) -> None:
+        """Change a side that was perhaps changed already: it comes to the same."""
+        if self.codes is None:
+            index.delete(self.ids, missing="ignore")
+        else:
+            index.upsert(self.ids, self.codes, self.metadata)
+
+    def document(self, version: int | None) -> dict[str, Any]:
         """Return the change as JSON.
 
         Args:
-            version: of the side before it.
+            version: of the side before it; None on a server, which counts no changes.
         """
         codes = None if self.codes is None else base64.b64encode(self.codes.tobytes()).decode()
         return {
@@ -108,11 +115,14 @@ def change_sides(
         StorageError: if the file system refuses. What was begun is finished by the next writer.
     """
     if len(changes) > 1:
-        versions = {str(side): index.version for side, index in sides.items()}
+        versions: dict[str, int | None] = {
+            str(side): index.version for side, index in sides.items()
+        }
         documents = []
         for side, change in changes:
             documents.append({"side": str(side), **change.document(versions[str(side)])})
-            versions[str(side)] += 1
+            version = versions[str(side)]
+            versions[str(side)] = None if version is None else version + 1
         write_json(folder / PENDING, sealed({"format": FORMAT, "changes": documents}))
     done = 0
     try:
@@ -141,7 +151,9 @@ def finish_pending(folder: Path, sides: Mapping[Any, EmbeddedIndex]) -> bool:
     try:
         for change in document["changes"]:
             index = sides[change["side"]]
-            if index.version == change["version"]:
+            if change["version"] is None:
+                SideChange.of(change, index.n_bits).repeat(index)
+            elif index.version == change["version"]:
                 SideChange.of(change, index.n_bits).apply(index)
     except (KeyError, TypeError) as error:
         raise DamagedArtifactError(

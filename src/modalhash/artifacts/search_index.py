@@ -65,6 +65,7 @@ from modalhash.index.base import check_top_k
 from modalhash.index.embedded import EmbeddedIndex
 from modalhash.index.filters import parse_filter, quoted
 from modalhash.index.ids import shown
+from modalhash.index.milvus import drop_collections
 from modalhash.index.rerank import RerankScore, shortlist_length
 from modalhash.index.rerank import rerank as reranked
 
@@ -239,6 +240,8 @@ class SearchIndex:
                 else:
                     part.rename(folder)
             finally:
+                # What failed, or what was there before: its codes may lie on a server.
+                drop_collections([part / side for side in Side])
                 shutil.rmtree(part, ignore_errors=True)
         except StorageError:
             raise

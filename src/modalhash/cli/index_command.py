@@ -22,10 +22,10 @@ from modalhash.cli.watching import watched
 @click.option("--split", default="all", show_default=True, help="Items to index.")
 @click.option(
     "--kind",
-    default="auto",
-    show_default=True,
-    help="auto, flat, ivf, mih, hnsw or exact; see the page on kinds of index.",
+    help="auto, flat, ivf, mih, hnsw, exact or milvus; see the page on kinds of index.  "
+    "[default: auto, with --url milvus]",
 )
+@click.option("--url", help="Milvus server to keep the codes, such as http://localhost:19530.")
 @click.option(
     "--recall",
     type=float,

@@ -18,6 +18,8 @@ from modalhash.index.base import (
 from modalhash.index.filters import parse_filter
 from modalhash.index.folder import checked_path, read_manifest
 from modalhash.index.log import read_log
+from modalhash.index.milvus_collection import check_url
+from modalhash.index.milvus_settings import MILVUS, MILVUS_MANIFEST, MilvusSettings
 from modalhash.index.rerank import (
     ByteFeatures,
     FeatureScorer,
@@ -76,7 +78,12 @@ def check_kind(kind: str, parameters: Mapping[str, Any] | None = None) -> None:
         SettingError: if a parameter is unknown, or out of its range.
         UnknownNameError: if there is no such kind, listing those there are.
     """
-    searcher_class(kind).settings.of(kind, parameters or {})
+    if kind == MILVUS:
+        given = dict(parameters or {})
+        check_url(given.pop("url", None))
+        MilvusSettings.of(kind, given)
+    else:
+        searcher_class(kind).settings.of(kind, parameters or {})
 
 
 def build_index(
@@ -97,7 +104,9 @@ def build_index(
         codes: (n, p) uint8, packed by `pack`; copied.
         n_bits: bits of a code.
         metadata: n mappings of names to JSON values; None is the same as n empty ones.
-        kind: a name in `KINDS`.
+        kind: a name in `KINDS`, or "milvus": the codes are then kept by the server whose `url` is
+            among the parameters, and what is returned is a `MilvusIndex`, which has the same
+            methods.
         parameters: of the kind, by name; what is left out is chosen.
         model_fingerprint: says which model made the codes.
         folder: where to write and keep it; the codes are then never wholly in memory. None keeps
@@ -118,6 +127,22 @@ def build_index(
         >>> index.metadata(hits.ids[0])
         [{'year': 2020}, {}]
     """
+    if kind == MILVUS:
+        from modalhash.index.milvus import MilvusIndex
+
+        check_kind(kind, parameters)
+        given = dict(parameters or {})
+        remote: Any = MilvusIndex.build(
+            ids,
+            codes,
+            n_bits,
+            url=given.pop("url"),
+            metadata=metadata,
+            parameters=given,
+            model_fingerprint=model_fingerprint,
+            folder=folder,
+        )
+        return remote  # type: ignore[no-any-return]
     from modalhash.index.embedded import EmbeddedIndex
 
     return EmbeddedIndex.build(
@@ -133,7 +158,7 @@ def build_index(
 
 
 def open_index(folder: str | Path, *, expect_model: str | None = None) -> "EmbeddedIndex":
-    """Open a saved index of any kind; changes are kept in its folder from then on.
+    """Open a saved index of any kind; changes are kept in its folder, or on its server.
 
     Args:
         folder: what `HashIndex.save` wrote.
@@ -143,6 +168,11 @@ def open_index(folder: str | Path, *, expect_model: str | None = None) -> "Embed
         ArtifactError: if the index is of another model, damaged (naming the file), or newer.
         StorageError: if it can't be read.
     """
+    if (Path(folder) / MILVUS_MANIFEST).is_file():
+        from modalhash.index.milvus import MilvusIndex
+
+        remote: Any = MilvusIndex.open(folder, expect_model=expect_model)
+        return remote  # type: ignore[no-any-return]
     from modalhash.index.embedded import EmbeddedIndex
 
     return EmbeddedIndex.open(folder, expect_model=expect_model)

@@ -66,7 +66,8 @@ from modalhash.index.milvus_rows import (
     pages,
     row_of,
 )
-from modalhash.index.milvus_settings import MilvusSettings
+from modalhash.index.milvus_settings import MILVUS, MilvusSettings
+from modalhash.index.milvus_settings import MILVUS_MANIFEST as MANIFEST
 from modalhash.index.searchers import NO_ROW
 
 __all__ = ["MANIFEST", "MilvusIndex", "drop_collections", "is_milvus_folder"]
@@ -74,7 +75,6 @@ __all__ = ["MANIFEST", "MilvusIndex", "drop_collections", "is_milvus_folder"]
 logger = logging.getLogger(__name__)
 
 FORMAT: Final = 1
-MANIFEST: Final = "milvus.json"
 ARTIFACT: Final = "modalhash index on Milvus"
 MOST_HITS: Final = 16_384
 """Hits a query that Milvus gives at most."""
@@ -108,7 +108,7 @@ class MilvusIndex(HashIndex):
         MissingExtraError: if pymilvus isn't installed.
     """
 
-    kind = "milvus"
+    kind = MILVUS
 
     def __init__(
         self,

@@ -7,7 +7,12 @@ from typing import Any, Final
 from modalhash.errors import SettingError
 from modalhash.index.searcher_settings import SearcherSettings, check_range
 
-__all__ = ["CONSISTENCY_LEVELS", "MilvusSettings"]
+__all__ = ["CONSISTENCY_LEVELS", "MILVUS", "MILVUS_MANIFEST", "MilvusSettings"]
+
+MILVUS: Final = "milvus"
+"""The kind's name."""
+MILVUS_MANIFEST: Final = "milvus.json"
+"""What lies in the folder of such an index."""
 
 CONSISTENCY_LEVELS: Final = ("Strong", "Session", "Bounded", "Eventually")
 MOST_FLAT: Final = 5_000_000
