@@ -173,12 +173,11 @@ DENSE: Mapping[str, Any] = {
     "image_scaling": "unit",
     "text_scaling": "unit",
     "optimiser": "adamw",
-    "learning_rate": 2e-3,
+    "learning_rate": 1e-3,
     "weight_decay": 1e-4,
     "schedule": "one_cycle",
-    "batch_size": 128,
-    "epochs": 20,
-    "least_steps": 500,
+    "batch_size": 64,
+    "epochs": 40,
 }
 """For dense text features and small collections (ours, chosen on icons dev and Flickr8k dev).
 

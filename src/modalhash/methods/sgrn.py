@@ -280,12 +280,11 @@ DENSE: Mapping[str, Any] = {
     "image_scaling": "unit",
     "text_scaling": "unit",
     "optimiser": "adamw",
-    "learning_rate": 2e-3,
+    "learning_rate": 3e-3,
     "weight_decay": 1e-4,
     "schedule": "one_cycle",
-    "batch_size": 128,
-    "epochs": 20,
-    "least_steps": 500,
+    "batch_size": 64,
+    "epochs": 30,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 
