@@ -10,6 +10,7 @@ two runs that print the same lines gave the same answers. Only where the codes a
 import argparse
 import hashlib
 import tempfile
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,9 @@ def main(arguments: list[str] | None = None) -> None:
     n, is_remote = given.items, given.place.startswith(("http://", "https://"))
     codes, metadata = codes_of(n, 1), [{"year": 2000 + row % 25} for row in range(n)]
     folder = tempfile.mkdtemp() if is_remote else given.place
-    kind = {"kind": "milvus", "parameters": {"url": given.place}} if is_remote else {}
+    kind: dict[str, Any] = (
+        {"kind": "milvus", "parameters": {"url": given.place}} if is_remote else {}
+    )
     build_index(range(n), codes, 64, metadata=metadata, folder=folder, **kind).close()
     digest = hashlib.sha256()
     with open_index(folder) as index:

@@ -96,8 +96,10 @@ class MilvusCollection:
 
     def exists(self) -> bool:
         """Return whether the server has the collection."""
-        return self.call(
-            "look for a collection", self.client.has_collection, collection_name=self.name
+        return bool(
+            self.call(
+                "look for a collection", self.client.has_collection, collection_name=self.name
+            )
         )
 
     def create(self, description: Mapping[str, Any], *, is_text: bool, n_rows: int) -> None:
