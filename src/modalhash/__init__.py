@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from modalhash.api import (
         add_to_index,
         build_index,
+        calibrate,
         encode,
         evaluate,
         extract_features,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "add_to_index",
     "build_index",
+    "calibrate",
     "encode",
     "evaluate",
     "extract_features",

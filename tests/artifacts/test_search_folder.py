@@ -150,13 +150,14 @@ def test_drawn_pictures_lie_in_the_folder_and_move_with_it(
 def test_the_document_of_an_answer_is_the_stated_one() -> None:
     from modalhash.artifacts import Hit
 
-    hit = Hit("a.jpg", 3, 0.9, "a dog", "photos/a.jpg", {"year": 2001})
-    answer = Answer({"text": "dogs"}, Side.IMAGES, 30, (hit,))
+    hit = Hit("a.jpg", 3, 0.9, "a dog", "photos/a.jpg", {"year": 2001}, 0.75)
+    answer = Answer({"text": "dogs"}, Side.IMAGES, 30, (hit,), "pair")
     assert answer.to_json() == {
         "format": 1,
         "query": {"text": "dogs"},
         "target": "images",
         "n_bits": 30,
+        "relevance_rule": "pair",
         "hits": [
             {
                 "id": "a.jpg",
@@ -165,6 +166,7 @@ def test_the_document_of_an_answer_is_the_stated_one() -> None:
                 "caption": "a dog",
                 "image": "photos/a.jpg",
                 "metadata": {"year": 2001},
+                "relevance": 0.75,
             }
         ],
     }

@@ -4,6 +4,7 @@ Each takes and returns plain objects of the rooms below; the CLI only parses, ca
 prints.
 """
 
+from modalhash.api.calibrating import calibrate
 from modalhash.api.indexing import CodeFolder, add_to_index, build_index, encode, open_index
 from modalhash.api.learning import extract_features, train
 from modalhash.api.measuring import evaluate
@@ -18,6 +19,7 @@ __all__ = [
     "SweepRow",
     "add_to_index",
     "build_index",
+    "calibrate",
     "encode",
     "evaluate",
     "extract_features",

@@ -1,5 +1,6 @@
 """The verbs that make codes and indexes of them."""
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -10,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image
 
+from modalhash.api.calibrating import calibration_for
 from modalhash.api.opening import cache_folder, opened, opened_for, opened_model
 from modalhash.artifacts import (
     CollectionCodes,
@@ -30,6 +32,8 @@ from modalhash.progress import Progress, silent
 from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
 
 __all__ = ["CodeFolder", "add_to_index", "build_index", "encode", "open_index"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ def build_index(
     url: str | None = None,
     recall: float | None = None,
     keep_features: str = KeepFeatures.NONE,
+    calibrate: bool = True,
     overwrite: bool = False,
     skip_bad: bool = False,
     cache: Path | str | None = None,
@@ -145,6 +150,9 @@ def build_index(
             default. Other kinds don't take it.
         keep_features: "int8" keeps the features of all items, a byte a number, to rerank searches
             by; "none" doesn't. Finer codes are kept wherever the model makes them.
+        calibrate: find out how probable relevance is at each distance, on items that training
+            didn't see, unless the model knows it for this collection; the log says why if that
+            can't be.
         overwrite: take the place of an index that is there.
         skip_bad: leave out items with defects; the log says how many.
         cache: where features are kept.
@@ -171,6 +179,10 @@ def build_index(
     sides, drawn = contents(
         model, collection, split, names=numbered, keep=keep, cache=cache, progress=progress
     )
+    calibration = None
+    if calibrate:
+        calibration, stated = calibration_for(model, collection, cache=cache, progress=progress)
+        logger.info("relevance: %s", stated)
     return SearchIndex.build(
         model,
         sides,
@@ -184,6 +196,7 @@ def build_index(
         pictures=drawn,
         kind=kind,
         parameters=parameters,
+        calibration=calibration,
         overwrite=overwrite,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from modalhash.artifacts.calibration import CALIBRATION
 from modalhash.artifacts.model import CARD, RECORD, WEIGHTS
 from modalhash.errors import InputError
 from modalhash.files import read_json, write_json
@@ -95,7 +96,7 @@ class RunFolder:
                 else:
                     leftover.unlink(missing_ok=True)
         else:
-            for name in (RECORD, PLAN, WEIGHTS, CARD, LOG):
+            for name in (RECORD, PLAN, WEIGHTS, CARD, LOG, CALIBRATION):
                 (self.folder / name).unlink(missing_ok=True)
             for name in (CHECKPOINT, SPLITS, ENCODER):
                 shutil.rmtree(self.folder / name, ignore_errors=True)

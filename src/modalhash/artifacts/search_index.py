@@ -3,7 +3,7 @@
 ::
 
     manifest.json     format, model fingerprint, collection, what each side holds
-    model/            the model, so that queries are encoded offline
+    model/            the model, so that queries are encoded offline, and its calibration
     images/           index of image codes; ids are item ids
     texts/            index of text codes; ids are caption ids
     pictures/         copies of pictures that have no file of their own (drawn ones)
@@ -26,6 +26,11 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from PIL import Image
 
+from modalhash.artifacts.calibration import (
+    ModelCalibration,
+    read_calibration,
+    write_calibration,
+)
 from modalhash.artifacts.model import HashModel, load_model, save_model
 from modalhash.artifacts.search_changes import (
     PENDING,
@@ -34,6 +39,7 @@ from modalhash.artifacts.search_changes import (
     finish_pending,
     writing,
 )
+from modalhash.artifacts.search_explanation import Explanation
 from modalhash.artifacts.search_rerank import (
     KEPT,
     KeepFeatures,
@@ -43,6 +49,7 @@ from modalhash.artifacts.search_rerank import (
 )
 from modalhash.codes import Codes, code_width
 from modalhash.data import Modality
+from modalhash.encoders import TowerOutput
 from modalhash.errors import (
     ArtifactError,
     DamagedArtifactError,
@@ -56,18 +63,22 @@ from modalhash.files import exchange, read_json, sealed, write_json, write_with
 from modalhash.index import (
     Ids,
     Metadata,
+    QueryHits,
     build_index,
     check_kind,
     open_index,
     stated_choice,
 )
-from modalhash.index.base import check_top_k
+from modalhash.index.base import check_radius, check_top_k
 from modalhash.index.embedded import EmbeddedIndex
+from modalhash.index.explanation import DistanceProfile, compare_bits
 from modalhash.index.filters import parse_filter, quoted
 from modalhash.index.ids import shown
 from modalhash.index.milvus import drop_collections
 from modalhash.index.rerank import RerankScore, shortlist_length
 from modalhash.index.rerank import rerank as reranked
+from modalhash.metrics import Direction, RelevanceCurve
+from modalhash.metrics.calibration import check_probability
 
 __all__ = ["Answer", "Hit", "SearchIndex", "Side", "SideContent", "open_search_index"]
 
@@ -79,6 +90,9 @@ IDS_A_FILTER = 200
 MANIFEST = "manifest.json"
 ARTIFACT = "modalhash search index"
 PICTURES = "pictures"
+USUAL_HITS = 10
+NOTHING = -1
+"""A radius that no item is within."""
 
 
 class Side(StrEnum):
@@ -115,6 +129,8 @@ class Hit:
         caption: the text, or the picture's first one.
         image: the picture's file, or None.
         metadata: what else the collection says of it.
+        relevance: probability that a random item at this distance is relevant; None if the model
+            isn't calibrated for this direction.
     """
 
     id: str | int
@@ -123,6 +139,7 @@ class Hit:
     caption: str
     image: str | None
     metadata: Mapping[str, Any]
+    relevance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -134,12 +151,15 @@ class Answer:
         target: what was searched.
         n_bits: bits of a code.
         hits: nearest first.
+        relevance_rule: what `relevance` of a hit means: that it shares a label with the query
+            (`shared_label`), or is its own item (`pair`); None if it isn't known.
     """
 
     query: Mapping[str, str]
     target: Side
     n_bits: int
     hits: tuple[Hit, ...]
+    relevance_rule: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `search --json` prints."""
@@ -148,6 +168,7 @@ class Answer:
             "query": dict(self.query),
             "target": str(self.target),
             "n_bits": self.n_bits,
+            "relevance_rule": self.relevance_rule,
             "hits": [asdict(hit) for hit in self.hits],
         }
 
@@ -160,6 +181,7 @@ class SearchIndex:
         sides: one index a side.
         collection: name and counts of what was indexed.
         folder: where it lies.
+        calibration: what its distances are worth, if that is known.
     """
 
     def __init__(
@@ -168,9 +190,11 @@ class SearchIndex:
         sides: Mapping[Side, EmbeddedIndex],
         collection: Mapping[str, Any],
         folder: Path,
+        calibration: ModelCalibration | None = None,
     ) -> None:
         self.model, self.sides = model, dict(sides)
         self.collection, self.folder = dict(collection), folder
+        self.calibration = calibration
 
     @classmethod
     def build(
@@ -183,6 +207,7 @@ class SearchIndex:
         pictures: Iterable[tuple[str, Image.Image]] = (),
         kind: str = "auto",
         parameters: Mapping[str, Any] | None = None,
+        calibration: ModelCalibration | None = None,
         overwrite: bool = False,
     ) -> "SearchIndex":
         """Make an index folder; it appears when it is complete.
@@ -196,6 +221,7 @@ class SearchIndex:
                 them as `pictures/NAME`.
             kind: of the indexes, a name in `modalhash.index.KINDS`.
             parameters: of the kind, by name; what is left out is chosen.
+            calibration: what distances of this model are worth.
             overwrite: take the place of an index that is there.
 
         Raises:
@@ -209,6 +235,8 @@ class SearchIndex:
             part.chmod(0o755)
             try:
                 save_model(model, part / "model")
+                if calibration is not None:
+                    write_calibration(calibration, part / "model")
                 for side, content in sides.items():
                     build_index(
                         content.ids,
@@ -254,9 +282,11 @@ class SearchIndex:
         text: str | None = None,
         image: Path | str | Image.Image | None = None,
         *,
-        k: int = 10,
+        k: int | None = None,
         target: Side | str | None = None,
         where: str | None = None,
+        radius: int | None = None,
+        min_relevance: float | None = None,
         rerank: int | str = 0,
         rerank_by: str = SecondStage.AUTO,
         rerank_score: str = RerankScore.FUSED,
@@ -266,9 +296,11 @@ class SearchIndex:
         Args:
             text: the query, or
             image: the query: a file or an opened picture.
-            k: hits at most.
+            k: hits at most; by default 10, and with a radius or a relevance all.
             target: what to search; by default pictures for a text and texts for a picture.
             where: a filter over metadata; None counts all items.
+            radius: only items at this distance at most.
+            min_relevance: only items that are relevant with this probability at least.
             rerank: how many items nearest by Hamming distance are put in order by something finer:
                 a number, "auto" (5 %, between 500 and 5000) or "all"; 0 is none. At least k are.
             rerank_by: "fine" (finer codes), "features", "relaxed", or "auto", which takes the first
@@ -278,17 +310,22 @@ class SearchIndex:
         Raises:
             FilterError: if the filter can't be understood, marking the place.
             InputError: unless exactly one of text and image is given, or if the text is empty, the
-                picture unreadable, k below 1, or the side isn't in this index; if there is nothing
-                to rerank by.
+                picture unreadable, k below 1, or the side isn't in this index; if the radius is
+                negative, the relevance no probability, or not known here; if there is nothing to
+                rerank by.
             UnknownNameError: if `rerank_by` or `rerank_score` is none.
         """
         if (text is None) == (image is None):
             raise InputError("give either a text or an image to search for")
-        check_top_k(k)
+        if k is None and radius is None and min_relevance is None:
+            k = USUAL_HITS
+        if k is not None:
+            check_top_k(k)
         side = self.side(target or (Side.TEXTS if text is None else Side.IMAGES))
         if where is not None:
             parse_filter(where)  # before a query is encoded, which takes longer
         asked: Modality = "image" if text is None else "text"
+        radius = self.cut_off(asked, side, radius, min_relevance)
         shortlist = shortlist_length(rerank, len(self.sides[side]))
         stage, score = (
             one_of("rerank_by", SecondStage, rerank_by),
@@ -302,20 +339,15 @@ class SearchIndex:
                 asked=asked,
                 target="image" if side is Side.IMAGES else "text",
             )
-        if text is not None:
-            if not text.strip():
-                raise InputError("the text to search for is empty: give at least one word")
-            query, output = {"text": text}, self.model.text_output(text)
-        else:
-            assert image is not None
-            name = "a picture" if isinstance(image, Image.Image) else str(image)
-            query, output = {"image": name}, self.model.image_output(image)
+        query, output = self.asked(text, image)
         code = self.model.encode_outputs([output], asked)
         if not shortlist:
-            return self.search_code(code, query=query, k=k, target=side, where=where)
+            return self.search_code(code, query=query, k=k, target=side, where=where, radius=radius)
         index = self.sides[side]
-        found = index.search(code, max(k, shortlist), where, with_metadata=True)[0]
+        found = self.found(side, code, None if k is None else max(k, shortlist), radius, where)
         assert found.metadata is not None
+        curve = self.curve(asked, side)
+        probabilities = self.probabilities(curve, side)
         scorer = scorer_of(
             stage,
             self.model,
@@ -332,10 +364,139 @@ class SearchIndex:
                 int(found.distances[place]),
                 found.metadata[place],
                 score=float(scores[rank]),
+                probabilities=probabilities,
             )
             for rank, place in enumerate(order[:k].tolist())
         )
-        return Answer(query, side, self.model.n_bits, hits)
+        return Answer(query, side, self.model.n_bits, hits, rule_of(curve))
+
+    def asked(
+        self, text: str | None, image: Path | str | Image.Image | None
+    ) -> tuple[dict[str, str], TowerOutput]:
+        """Return a query as answers state it, and what the encoder gives for it.
+
+        Raises:
+            InputError: if the text is empty or the picture unreadable.
+        """
+        if text is not None:
+            if not text.strip():
+                raise InputError("the text to search for is empty: give at least one word")
+            return {"text": text}, self.model.text_output(text)
+        assert image is not None
+        name = "a picture" if isinstance(image, Image.Image) else str(image)
+        return {"image": name}, self.model.image_output(image)
+
+    def curve(self, asked: str, side: Side) -> RelevanceCurve | None:
+        """Return what distances in one direction are worth; None if that isn't known."""
+        target = "image" if side is Side.IMAGES else "text"
+        directions = {} if self.calibration is None else self.calibration.directions
+        found = directions.get(Direction(f"{asked}_to_{target}"))
+        return None if found is None else found.curve
+
+    def probabilities(self, curve: RelevanceCurve | None, side: Side) -> Sequence[float] | None:
+        """Return the probability of relevance at each distance, in a side as large as it is."""
+        return None if curve is None else curve.at(len(self.sides[side])).tolist()
+
+    def cut_off(
+        self, asked: str, side: Side, radius: int | None, min_relevance: float | None
+    ) -> int | None:
+        """Return the largest distance that is wanted; None if all are, `NOTHING` if none is.
+
+        Raises:
+            InputError: if the radius is negative, the relevance no probability, or not known.
+        """
+        if radius is not None:
+            check_radius(radius)
+        if min_relevance is None:
+            return radius
+        check_probability(min_relevance)
+        curve = self.curve(asked, side)
+        if curve is None:
+            raise InputError(
+                f"this index doesn't know how relevant {side} are at which distance: run "
+                f"`modalhash calibrate {self.folder}`, or cut off by a radius"
+            )
+        reached = curve.radius(min_relevance, len(self.sides[side]))
+        if reached is None:
+            return NOTHING
+        return reached if radius is None else min(radius, reached)
+
+    def found(
+        self, side: Side, code: Codes, k: int | None, radius: int | None, where: str | None
+    ) -> QueryHits:
+        """Return up to k items within a radius, each of which may be None, with metadata."""
+        index = self.sides[side]
+        if k is None and radius is not None and radius >= 0:
+            return index.search_radius(code, radius, where, with_metadata=True)[0]
+        hits = index.search(code, 1 if k is None else k, where, with_metadata=True)[0]
+        if radius is None:
+            return hits
+        n_within = int(np.searchsorted(hits.distances, radius, side="right"))
+        assert hits.metadata is not None
+        return QueryHits(hits.ids[:n_within], hits.distances[:n_within], hits.metadata[:n_within])
+
+    def explain(
+        self,
+        ids: Sequence[str | int],
+        text: str | None = None,
+        image: Path | str | Image.Image | None = None,
+        *,
+        target: Side | str | None = None,
+    ) -> tuple[Explanation, ...]:
+        """Say why items are where they are for a text or a picture; they needn't be hits.
+
+        Args:
+            ids: of items on the side that is searched.
+            text: the query, or
+            image: the query: a file or an opened picture.
+            target: as for `search`.
+
+        Returns:
+            One for each id. Distances are those of the whole index.
+
+        Raises:
+            InputError: unless exactly one of text and image is given; if an id isn't there, naming
+                it; or as `search` does.
+        """
+        if (text is None) == (image is None):
+            raise InputError("give either a text or an image that was searched for")
+        side = self.side(target or (Side.TEXTS if text is None else Side.IMAGES))
+        index = self.sides[side]
+        asked: Modality = "image" if text is None else "text"
+        known: Any = list(ids)
+        codes, documents = index.reconstruct(known), index.metadata(known)
+        _, output = self.asked(text, image)
+        code = self.model.encode_outputs([output], asked)
+        profile = DistanceProfile(index.distance_histogram(code)[0])
+        curve = self.curve(asked, side)
+        probabilities = self.probabilities(curve, side)
+        compared = [
+            compare_bits(code, codes[row : row + 1], self.model.n_bits) for row in range(len(codes))
+        ]
+        distances = np.array([bits.distance for bits in compared], np.int32)
+        local: list[float | None] = [None] * len(compared)
+        if self.model.has_fine_codes and compared:
+            scorer = scorer_of(
+                SecondStage.FINE,
+                self.model,
+                output,
+                asked,
+                documents=documents,
+                codes=codes,
+                score=RerankScore.LOCAL,
+            )
+            local = list(map(float, scorer(0, np.arange(len(compared)), distances)))
+        return tuple(
+            Explanation(
+                identity if isinstance(identity, str) else int(identity),
+                bits,
+                profile,
+                None if probabilities is None else round(probabilities[bits.distance], 6),
+                rule_of(curve),
+                score,
+            )
+            for identity, bits, score in zip(ids, compared, local, strict=True)
+        )
 
     def shortlist_codes(self, stage: SecondStage, index: EmbeddedIndex, ids: Ids) -> Codes:
         """Return the codes of a shortlist, or none where the second stage doesn't read them."""
@@ -353,20 +514,23 @@ class SearchIndex:
         code: Codes,
         *,
         query: Mapping[str, str],
-        k: int,
+        k: int | None,
         target: Side,
         where: str | None = None,
+        radius: int | None = None,
     ) -> Answer:
         """Find what is nearest to one code, (1, p) uint8; see `search`."""
-        found = self.sides[target].search(code, k, where, with_metadata=True)[0]
+        found = self.found(target, code, k, radius, where)
         assert found.metadata is not None
+        curve = self.curve(next(iter(query)), target)
+        probabilities = self.probabilities(curve, target)
         hits = tuple(
-            self.hit(identity, int(distance), metadata)
+            self.hit(identity, int(distance), metadata, probabilities=probabilities)
             for identity, distance, metadata in zip(
                 found.ids, found.distances, found.metadata, strict=True
             )
         )
-        return Answer(dict(query), target, self.model.n_bits, hits)
+        return Answer(dict(query), target, self.model.n_bits, hits, rule_of(curve))
 
     def hit(
         self,
@@ -375,6 +539,7 @@ class SearchIndex:
         metadata: Mapping[str, Any],
         *,
         score: float | None = None,
+        probabilities: Sequence[float] | None = None,
     ) -> Hit:
         """Return one hit with what is known of it."""
         rest = {name: value for name, value in metadata.items() if name not in KEPT}
@@ -388,6 +553,7 @@ class SearchIndex:
             caption or "",
             image,
             rest,
+            None if probabilities is None else round(probabilities[distance], 6),
         )
 
     @property
@@ -572,6 +738,11 @@ class SearchIndex:
         self.close()
 
 
+def rule_of(curve: RelevanceCurve | None) -> str | None:
+    """Return what a curve calls relevant."""
+    return None if curve is None else curve.rule.value
+
+
 def known_ids(index: EmbeddedIndex, ids: Sequence[Any]) -> list[Any]:
     """Return those of some ids that an index has."""
     return [value for value, is_there in zip(ids, index.contains(ids), strict=True) if is_there]
@@ -698,4 +869,5 @@ def open_search_index(folder: Path | str, *, device: str = "auto") -> SearchInde
                 finish_pending(folder, sides)
         except (IndexLockedError, StorageError) as error:
             logger.info("a change of %s isn't finished yet: %s", folder, error)
-    return SearchIndex(model, sides, manifest["collection"], folder)
+    calibration = read_calibration(folder / "model", model.fingerprint)
+    return SearchIndex(model, sides, manifest["collection"], folder, calibration)

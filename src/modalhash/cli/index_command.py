@@ -38,6 +38,12 @@ from modalhash.cli.watching import watched
     type=click.Choice(["none", "int8"]),
     help="Keep the features of all items, a byte a number, to rerank searches by.",
 )
+@click.option(
+    "--calibrate/--no-calibrate",
+    default=True,
+    show_default=True,
+    help="Find out how probable relevance is at each distance, on held-out items.",
+)
 @overwrite_option
 @split_options
 @skip_bad_option
@@ -61,4 +67,6 @@ def command(
     click.echo(f"{counts}, {index.model.n_bits} bits each, in {output}")
     for name, stated in index.choices.items():
         click.echo(f"{name}: {stated}")
+    if index.calibration is not None:
+        click.echo(f"relevance: {index.calibration.stated}")
     click.echo(f'try: modalhash search {output} --text "..."')

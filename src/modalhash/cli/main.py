@@ -25,6 +25,7 @@ COMMANDS = {
     "robustness": "Flip labels in training, and see what that costs.",
     "index": "Make a collection searchable.",
     "search": "Find pictures by words, texts by a picture.",
+    "calibrate": "Find out how probable relevance is at each distance.",
     "add": "Add a collection to an index.",
     "delete": "Remove items from an index.",
     "compact": "Write an index anew, without what was deleted.",

@@ -1,12 +1,17 @@
 """`modalhash search`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import modalhash as mh
 from modalhash.cli.options import device_option, json_option
+
+if TYPE_CHECKING:
+    from modalhash.artifacts import Explanation
 
 
 @click.command(
@@ -15,7 +20,19 @@ from modalhash.cli.options import device_option, json_option
 @click.argument("index", type=click.Path(file_okay=False))
 @click.option("--text", help="Words to search for.")
 @click.option("--image", type=click.Path(dir_okay=False), help="Picture to search for.")
-@click.option("-k", default=10, show_default=True, help="Answers at most.")
+@click.option(
+    "-k",
+    type=int,
+    help="Answers at most  [default: 10; all with --radius or --min-relevance].",
+)
+@click.option("--radius", type=int, help="Only what differs in this many bits at most.")
+@click.option(
+    "--min-relevance",
+    type=float,
+    metavar="P",
+    help="Only what is relevant with this probability at least, such as 0.5; takes an index that "
+    "is calibrated.",
+)
 @click.option(
     "--target",
     type=click.Choice(["images", "texts"]),
@@ -38,6 +55,13 @@ from modalhash.cli.options import device_option, json_option
     "that the index has.",
 )
 @click.option(
+    "--explain",
+    is_flag=False,
+    flag_value="",
+    metavar="[ID]",
+    help="Say why the answers are where they are; or, instead of searching, why the item ID is.",
+)
+@click.option(
     "--sheet",
     type=click.Path(dir_okay=False),
     help="Also write the answers as pictures: a .html or .png file.",
@@ -49,7 +73,10 @@ def command(
     *,
     text: str | None,
     image: str | None,
-    k: int,
+    k: int | None,
+    radius: int | None,
+    min_relevance: float | None,
+    explain: str | None,
     target: str | None,
     where: str | None,
     rerank: str,
@@ -62,18 +89,45 @@ def command(
     if (text is None) == (image is None):
         raise click.UsageError("Give either --text or --image.")
     opened = mh.open_index(index, device=device)
+    if explain:
+        found = opened.explain([explain], text, image, target=target)
+        if as_json:
+            click.echo(json.dumps({"format": 1, **found[0].to_json()}, ensure_ascii=False))
+            return
+        from modalhash.cli.explaining import print_explanations
+
+        print_explanations(found)
+        return
     answer = opened.search(
-        text, image, k=k, target=target, where=where, rerank=rerank, rerank_by=rerank_by
+        text,
+        image,
+        k=k,
+        target=target,
+        where=where,
+        radius=radius,
+        min_relevance=min_relevance,
+        rerank=rerank,
+        rerank_by=rerank_by,
     )
+    explained: Sequence[Explanation] = ()
+    if explain is not None:
+        explained = opened.explain([hit.id for hit in answer.hits], text, image, target=target)
     if sheet is not None:
         from modalhash.bench.sheet import write_sheet
 
         write_sheet([answer], Path(sheet))
     if as_json:
-        click.echo(json.dumps(answer.to_json(), ensure_ascii=False))
+        document = answer.to_json()
+        if explain is not None:
+            document["explanations"] = [one.to_json() for one in explained]
+        click.echo(json.dumps(document, ensure_ascii=False))
         return
     from modalhash.cli.tables import print_answer
 
     print_answer(answer, with_scores=rerank != "0")
+    if explained:
+        from modalhash.cli.explaining import print_explanations
+
+        print_explanations(explained)
     if sheet is not None:
         click.echo(f"sheet: {sheet}")

@@ -11,9 +11,9 @@ from modalhash.metrics import Measure, MeasureComparison, Report
 
 if TYPE_CHECKING:  # what is printed here may have been made without torch
     from modalhash.api import RerankSweep
-    from modalhash.artifacts import Answer
+    from modalhash.artifacts import Answer, ModelCalibration
 
-__all__ = ["print_answer", "print_comparison", "print_report", "print_sweep"]
+__all__ = ["print_answer", "print_calibration", "print_comparison", "print_report", "print_sweep"]
 
 NARROWEST = 100
 USUAL_BY_PAIR = ("recall", "median_rank")
@@ -35,12 +35,52 @@ def print_answer(answer: "Answer", *, with_scores: bool = False) -> None:
     table.add_column("distance", justify="right")
     if with_scores:
         table.add_column("score", justify="right")
+    is_calibrated = answer.relevance_rule is not None
+    if is_calibrated:
+        table.add_column("relevance", justify="right")
     table.add_column("id", overflow="fold")
     table.add_column("caption", overflow="fold")
     for hit in answer.hits:
-        score = [f"{hit.score:.3f}"] if with_scores else []
-        table.add_row(f"{hit.distance}/{answer.n_bits}", *score, str(hit.id), hit.caption)
+        numbers = [f"{hit.score:.3f}"] if with_scores else []
+        if is_calibrated:
+            numbers.append(shown_probability(hit.relevance))
+        table.add_row(f"{hit.distance}/{answer.n_bits}", *numbers, str(hit.id), hit.caption)
     console().print(table)
+
+
+def shown_probability(probability: float | None) -> str:
+    """Return a probability as text; tiny ones aren't shown as 0, nor large ones as 1."""
+    if probability is None:
+        return "-"
+    if probability < 0.001:
+        return "< 0.001"
+    return "> 0.999" if probability > 0.999 else f"{probability:.3f}"
+
+
+def print_calibration(calibration: "ModelCalibration") -> None:
+    """Print what distances are worth, and how far that can be trusted."""
+    out = console()
+    out.print(calibration.stated)
+    table = Table()
+    for name in (
+        "direction", "queries", "base rate", "nearest", "half way at", "Brier (of base rate)",
+        "error", "error of 10 nearest",
+    ):  # fmt: skip
+        table.add_column(name, justify="left" if name == "direction" else "right")
+    for direction, found in calibration.directions.items():
+        curve, all_pairs = found.curve, found.all_pairs
+        half = curve.radius(0.5)
+        table.add_row(
+            direction.value,
+            f"{curve.n_queries:,}",
+            f"{curve.base_rate:.4f}",
+            shown_probability(float(curve.probabilities[0])),
+            "-" if half is None else f"{half} bits",
+            f"{all_pairs.brier:.4f} ({all_pairs.brier_of_base_rate:.4f})",
+            f"{all_pairs.calibration_error:.4f}",
+            f"{found.nearest.calibration_error:.4f}",
+        )
+    out.print(table)
 
 
 def print_report(report: Report, *, full: bool = False) -> None:

@@ -3,6 +3,15 @@
 from modalhash.metrics.average_precisions import average_precision
 from modalhash.metrics.bit_statistics import CodeStatistics, code_statistics, quantisation_error
 from modalhash.metrics.bootstrap import PairedComparison, bootstrap_interval, compare_runs
+from modalhash.metrics.calibration import (
+    DirectionCalibration,
+    DistanceCounts,
+    RelevanceCurve,
+    Reliability,
+    calibrate_direction,
+    count_pairs,
+    fit_relevance,
+)
 from modalhash.metrics.comparison import MeasureComparison, compare_reports
 from modalhash.metrics.evaluation import evaluate_direction, evaluate_scores
 from modalhash.metrics.label_forms import read_labels
@@ -32,7 +41,9 @@ __all__ = [
     "Convention",
     "Curve",
     "Direction",
+    "DirectionCalibration",
     "DirectionReport",
+    "DistanceCounts",
     "Gain",
     "LabelRelevance",
     "Measure",
@@ -40,19 +51,24 @@ __all__ = [
     "MeasureComparison",
     "MeasureSettings",
     "PairedComparison",
+    "RelevanceCurve",
     "RelevanceRule",
+    "Reliability",
     "Report",
     "TieGroups",
     "Ties",
     "average_precision",
     "bootstrap_interval",
+    "calibrate_direction",
     "code_statistics",
     "compare_reports",
     "compare_runs",
+    "count_pairs",
     "csv_text",
     "evaluate_direction",
     "evaluate_scores",
     "first_target",
+    "fit_relevance",
     "hash_lookup",
     "match_items",
     "precision_at",

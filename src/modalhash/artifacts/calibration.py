@@ -1,0 +1,103 @@
+"""What a model's distances are worth: curves of relevance in `calibration.json`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from modalhash.errors import DamagedArtifactError, InputError
+from modalhash.files import read_json, sealed, write_json
+from modalhash.metrics import Direction
+from modalhash.metrics.calibration import DirectionCalibration
+
+__all__ = ["CALIBRATION", "ModelCalibration", "read_calibration", "write_calibration"]
+
+FORMAT = 1
+CALIBRATION = "calibration.json"
+
+
+@dataclass(frozen=True)
+class ModelCalibration:
+    """The probability of relevance at each distance, by direction.
+
+    Attributes:
+        model_fingerprint: of the model; the curves say nothing about another.
+        n_bits: bits of a code.
+        collection: whose items they were fitted on.
+        collection_fingerprint: what it held.
+        split: which items, in words.
+        n_items: how many.
+        seed: that drew queries and halves.
+        directions: the curves by direction.
+    """
+
+    model_fingerprint: str
+    n_bits: int
+    collection: str
+    collection_fingerprint: str
+    split: str
+    n_items: int
+    seed: int
+    directions: Mapping[Direction, DirectionCalibration]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of `calibration.json`."""
+        return {
+            "format": FORMAT,
+            "modalhash": version("modalhash"),
+            "model_fingerprint": self.model_fingerprint,
+            "n_bits": self.n_bits,
+            "collection": self.collection,
+            "collection_fingerprint": self.collection_fingerprint,
+            "split": self.split,
+            "n_items": self.n_items,
+            "seed": self.seed,
+            "directions": [one.to_json() for one in self.directions.values()],
+        }
+
+    @property
+    def stated(self) -> str:
+        """What it was made on, in words."""
+        rules = dict.fromkeys(one.curve.rule.value for one in self.directions.values())
+        rule = " and ".join(rules).replace("_", " ")
+        return f"calibrated on {self.n_items} items of {self.collection}, {self.split}, by {rule}"
+
+
+def write_calibration(calibration: ModelCalibration, folder: Path) -> None:
+    """Write a calibration beside a model.
+
+    Raises:
+        StorageError: if the file system refuses.
+    """
+    write_json(folder / CALIBRATION, sealed(calibration.to_json()))
+
+
+def read_calibration(folder: Path, model_fingerprint: str) -> ModelCalibration | None:
+    """Read the calibration beside a model.
+
+    Returns:
+        None if there is none, or it is of another model.
+
+    Raises:
+        DamagedArtifactError: if it isn't what was written.
+        NewerFormatError: if a newer modalhash wrote it.
+        StorageError: if it can't be read.
+    """
+    path = folder / CALIBRATION
+    if not path.exists():
+        return None
+    document = read_json(path, kind="calibration", newest_format=FORMAT)
+    try:
+        if document["model_fingerprint"] != model_fingerprint:
+            return None
+        found = [
+            DirectionCalibration.from_json(one, document["n_bits"])
+            for one in document["directions"]
+        ]
+        entries = {name: document[name] for name in ModelCalibration.__dataclass_fields__}
+        return ModelCalibration(**{**entries, "directions": {one.direction: one for one in found}})
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        raise DamagedArtifactError(
+            f"{path} is damaged: {error}; make it again with `modalhash calibrate`"
+        ) from error

@@ -1,0 +1,61 @@
+"""Explanations of hits on stdout."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from modalhash.cli.tables import shown_probability
+
+if TYPE_CHECKING:
+    from modalhash.artifacts import Explanation
+    from modalhash.index.explanation import DistanceProfile
+
+__all__ = ["print_explanations"]
+
+BARS = 16
+LONGEST_BAR = 40
+
+
+def print_explanations(explanations: Sequence["Explanation"]) -> None:
+    """Print the distances of a query, then why each item is where it is."""
+    for line in profile_lines(explanations[0].profile):
+        click.echo(line)
+    for one in explanations:
+        for line in item_lines(one):
+            click.echo(line)
+
+
+def profile_lines(profile: "DistanceProfile") -> Iterator[str]:
+    """Yield how far all items are from the query, as bars."""
+    yield (
+        f"distances of {profile.n_items:,} items: {profile.mean:.1f} bits on average; two random "
+        f"codes differ in {profile.expected:g}"
+    )
+    counts = profile.counts.tolist()
+    width = -(-len(counts) // BARS)
+    sums = [sum(counts[start : start + width]) for start in range(0, len(counts), width)]
+    for place, count in enumerate(sums):
+        if count:
+            first = place * width
+            last = min(first + width, len(counts)) - 1
+            bar = "#" * max(1, round(LONGEST_BAR * count / max(sums)))
+            yield f"  {first:>4}{f' - {last}' if last > first else '':<7} {bar} {count:,}"
+
+
+def item_lines(one: "Explanation") -> Iterator[str]:
+    """Yield why an item is where it is."""
+    first, last = one.ranks
+    rank = f"rank {first:,}" if first == last else f"shares ranks {first:,} to {last:,}"
+    differing = ", ".join(map(str, one.bits.differing)) or "none"
+    yield f"{one.id}"
+    yield f"  {one.distance} of {one.profile.n_bits} bits differ: {differing}"
+    yield (
+        f"  {rank} of {one.profile.n_items:,}, nearer than {one.percentile:.1f} % of the items; "
+        f"two random codes are as near with probability {one.chance:.2g}"
+    )
+    if one.relevance is not None:
+        means = "shares a label" if one.relevance_rule == "shared_label" else "is the query's own"
+        yield f"  relevant ({means}) with probability {shown_probability(one.relevance)}"
+    if one.local_score is not None:
+        yield f"  score by finer codes: {one.local_score:.3f}"
