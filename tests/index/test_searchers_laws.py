@@ -232,7 +232,7 @@ def test_a_file_that_is_cut_short_is_noticed(name: str, tmp_path: Path) -> None:
         (tmp_path / part).write_bytes(content)
 
 
-@pytest.mark.parametrize("name", set(RECIPES) - {"exact"})
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "exact"])
 def test_files_of_other_codes_are_refused(name: str, tmp_path: Path) -> None:
     built = RECIPES[name].build(colliding_codes(200, 20, distinct=90), 20)
     if not built.write(tmp_path):
