@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from modalhash.losses import info_nce
-from modalhash.losses.neighbour_contrast import neighbour_targets, soft_contrast
+from modalhash.losses.neighbour_contrast import neighbour_targets, others_contrast, soft_contrast
 
 
 def rows(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -83,3 +83,33 @@ def test_the_gradient_equals_finite_differences() -> None:
     scores = rows(2, 3, 3).requires_grad_()
     targets = rows(3, 3, seed=1).softmax(dim=1)
     assert torch.autograd.gradcheck(lambda one: soft_contrast(one, targets), (scores,))
+
+
+def test_the_contrast_of_others_against_loops() -> None:
+    scores, targets = rows(2, 4, 4), rows(4, 4, seed=1).softmax(dim=1)
+    total = 0.0
+    for part in range(2):
+        for i in range(4):
+            others = [j for j in range(4) if j != i]
+            whole = sum(math.exp(float(scores[part, i, j])) for j in others)
+            given = sum(float(targets[i, j]) for j in others)
+            for j in others:
+                share = math.exp(float(scores[part, i, j])) / whole
+                total -= float(targets[i, j]) / given * math.log(share)
+    assert_close(float(others_contrast(scores, targets)), total / 8, rtol=1e-10, atol=0)
+
+
+def test_an_item_alone_has_no_others() -> None:
+    assert float(others_contrast(torch.ones(2, 1, 1), torch.ones(1, 1))) == 0
+    hard = torch.eye(3, dtype=torch.float64)  # neighbours that get nothing
+    scores = rows(2, 3, 3).requires_grad_()
+    loss = others_contrast(scores, hard)
+    (gradient,) = torch.autograd.grad(loss, (scores,))
+    assert float(loss.detach()) == 0
+    assert bool(torch.isfinite(gradient).all())
+
+
+def test_the_gradient_of_others_equals_finite_differences() -> None:
+    scores = rows(2, 3, 3).requires_grad_()
+    targets = rows(3, 3, seed=1).softmax(dim=1)
+    assert torch.autograd.gradcheck(lambda one: others_contrast(one, targets), (scores,))

@@ -175,8 +175,12 @@ def test_the_objective_against_loops(epoch: int, rotation: RotationRule, has_cla
 
 
 def test_neighbours_share_the_targets() -> None:
-    method, heads, batch = made(fine_neighbour_share=0.5, fine_start=0.1)
+    method, heads, batch = made(fine_neighbour_share=0.5, fine_start=0.1, fine_neighbour_inside=0.4)
     heads.modules().eval()
+    inside = method.batch_loss(heads, batch, Moment(0, 10))
+    without = HuggingHashPlus(replace(method.settings, fine_neighbour_inside=0.0))
+    gap = inside.total - without.batch_loss(heads, batch, Moment(0, 10)).total
+    assert torch.allclose(gap, method.settings.hug_weight * 0.4 * inside.terms["inside"])
     plain = HuggingHashPlus(replace(method.settings, fine_neighbour_share=0.0))
     for epoch in (0, 5):
         soft, hard = (one.batch_loss(heads, batch, Moment(epoch, 10)) for one in (method, plain))
@@ -239,7 +243,9 @@ def test_the_gradient_equals_finite_differences() -> None:
 
 
 def test_no_content_at_all_is_no_obstacle() -> None:
-    method, heads, batch = made(fine_start=0.0, fine_neighbour_share=0.5, fine_class=True)
+    method, heads, batch = made(
+        fine_start=0.0, fine_neighbour_share=0.5, fine_neighbour_inside=0.5, fine_class=True
+    )
     empty = replace(
         batch,
         image=replace(batch.image, token_mask=torch.zeros(N, 4, dtype=torch.bool)),

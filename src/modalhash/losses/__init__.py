@@ -25,7 +25,7 @@ from modalhash.losses.label_pairs import (
     label_similarity,
     pairwise_logistic,
 )
-from modalhash.losses.neighbour_contrast import neighbour_targets, soft_contrast
+from modalhash.losses.neighbour_contrast import neighbour_targets, others_contrast, soft_contrast
 from modalhash.losses.neighbour_graphs import (
     NeighbourGraph,
     largest_edge_count,
@@ -90,6 +90,7 @@ __all__ = [
     "neighbour_graph",
     "neighbour_targets",
     "neighbourhoods",
+    "others_contrast",
     "paired_cosine",
     "pairwise_logistic",
     "reconstructed_graph",

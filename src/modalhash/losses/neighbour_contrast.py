@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-__all__ = ["neighbour_targets", "soft_contrast"]
+__all__ = ["neighbour_targets", "others_contrast", "soft_contrast"]
 
 TINY = 1e-12
 
@@ -63,3 +63,29 @@ def soft_contrast(scores: Tensor, targets: Tensor) -> Tensor:
         tensor(0.6931)
     """
     return -(targets * scores.log_softmax(dim=-1)).sum(dim=-1).mean()
+
+
+def others_contrast(scores: Tensor, targets: Tensor) -> Tensor:
+    """Return the cross-entropy within one modality, each item left out of its own row.
+
+    Targets are what `neighbour_targets` gives the other items, scaled to sum to 1.
+
+    Args:
+        scores: (..., n, n) of items with themselves, divided by their temperature.
+        targets: (n, n), rows sum to 1.
+
+    Returns:
+        Scalar; 0 for fewer than two items.
+
+    Example:
+        >>> others_contrast(torch.zeros(3, 3), torch.full((3, 3), 1 / 3))  # log 2
+        tensor(0.6931)
+    """
+    n = len(targets)
+    if n < 2:
+        return scores.sum() * 0.0
+    is_own = torch.eye(n, dtype=torch.bool, device=scores.device)
+    others = targets.masked_fill(is_own, 0.0)
+    others = others / others.sum(dim=1, keepdim=True).clamp_min(TINY)
+    shares = scores.masked_fill(is_own, -torch.inf).log_softmax(dim=-1)
+    return -(others * shares.masked_fill(is_own, 0.0)).sum(dim=-1).mean()

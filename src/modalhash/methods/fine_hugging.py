@@ -28,7 +28,11 @@ from modalhash.layers.product_quantizer import (
     RotationRule,
     SubspaceSimilarity,
 )
-from modalhash.losses.neighbour_contrast import neighbour_targets, soft_contrast
+from modalhash.losses.neighbour_contrast import (
+    neighbour_targets,
+    others_contrast,
+    soft_contrast,
+)
 from modalhash.losses.quantization import (
     assignment_entropy,
     asymmetric_alignment,
@@ -113,6 +117,8 @@ class FineSettings:
     """Temperature of the softmax over like items (ours)."""
     fine_neighbour_text: float = 0.8
     """Weight of text features in what makes items alike; images have the rest (ours)."""
+    fine_neighbour_inside: float = 0.0
+    """Weight of the same targets among items of one modality; off without a share (ours)."""
     fine_class: bool = True
     """Quantize the class vector too, as one more part beside the concepts (HCQ)."""
     fine_class_hidden: int = 512
@@ -150,6 +156,7 @@ class FineSettings:
             ("fine_neighbour_share", 0 <= self.fine_neighbour_share <= 1, "in [0, 1]"),
             ("fine_neighbour_temperature", self.fine_neighbour_temperature > 0, "positive"),
             ("fine_neighbour_text", 0 <= self.fine_neighbour_text <= 1, "in [0, 1]"),
+            ("fine_neighbour_inside", self.fine_neighbour_inside >= 0, "0 or more"),
             ("fine_class_hidden", self.fine_class_hidden >= 1, "at least 1"),
             ("fine_class_dropout", 0 <= self.fine_class_dropout < 1, "in [0, 1)"),
             ("fine_class_input_dropout", 0 <= self.fine_class_input_dropout < 1, "in [0, 1)"),
@@ -278,6 +285,14 @@ def fine_alignment(
     else:
         exact = hug.alignment(image, text, batch.items)
     terms = {"hug": exact}
+    if targets is not None and settings.fine_neighbour_inside:
+        terms["inside"] = mean_of(
+            others_contrast(
+                torch.einsum("ikw,jkw->kij", rows, rows) / hug.settings.hug_temperature, targets
+            )
+            for rows in (image.vectors[has_content], text.vectors[has_content])
+        )
+        exact = exact + settings.fine_neighbour_inside * terms["inside"]
     first = settings.first_epoch(moment.n_epochs)
     if moment.epoch < first:
         return exact, terms

@@ -87,7 +87,7 @@ class HuggingHashPlusSettings(FineSettings, HuggingHashSettings):
 
 DENSE: Mapping[str, Any] = {
     **HUGGING_DENSE,
-    "epochs": 15,
+    "batch_size": 256,
     "hug_temperature": 0.3,
     "hug_concepts": 3,
     "fine_subspaces": 16,
@@ -96,6 +96,8 @@ DENSE: Mapping[str, Any] = {
     "fine_reconstruction_weight": 0.5,
     "fine_neighbour_share": 1.0,
     "fine_neighbour_text": 0.9,
+    "fine_neighbour_inside": 0.5,
+    "fine_start": 0.4,
 }
 """For frozen dense features and small collections (ours, chosen on Flickr8k dev).
 
