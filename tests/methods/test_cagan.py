@@ -448,6 +448,23 @@ def test_presets_hold_the_released_constants() -> None:
     assert dense.text_similarity is TextSimilarity.LINEAR
 
 
+@pytest.mark.parametrize("name", Cagan.ablations)
+def test_each_ablation_changes_the_loss_and_can_be_trained(name: str) -> None:
+    found = []
+    for ablation in ({}, Cagan.ablations[name]):
+        method, _ = configured_method(Cagan, changes=SMALL | dict(ablation))
+        assert isinstance(method, Cagan)
+        heads = made_heads(method)
+        total = method.batch_loss(heads, made_batch(), Moment(4, 20)).total
+        gradients = torch.autograd.grad(
+            total, list(heads.modules().parameters()), allow_unused=True
+        )
+        assert all(one is None or bool(torch.isfinite(one).all()) for one in gradients)
+        found.append(float(total.detach()))
+    assert math.isfinite(found[1])
+    assert found[0] != found[1]
+
+
 class Texts:
     """Training pairs of which only texts are looked at."""
 

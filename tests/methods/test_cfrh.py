@@ -315,6 +315,17 @@ def test_a_modality_s_codes_learn_from_the_features_they_decode_to() -> None:
         assert bool(gradient.abs().sum() > 0) == moved
 
 
+@pytest.mark.parametrize("name", Cfrh.ablations)
+def test_each_ablation_changes_the_loss(name: str) -> None:
+    found = []
+    for ablation in ({}, Cfrh.ablations[name]):
+        method, _ = configured_method(Cfrh, changes={"hidden_width": 7, **ablation})
+        assert isinstance(method, Cfrh)
+        found.append(values(method, made_heads(method), made_batch(), 4)["total"])
+    assert math.isfinite(found[1])
+    assert found[0] != found[1]
+
+
 def test_presets_of_data_sets() -> None:
     for preset, expected in {
         "paper": (0.5, 0.2, 0.3, 1.4),

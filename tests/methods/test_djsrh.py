@@ -206,6 +206,17 @@ def test_presets_hold_the_released_constants() -> None:
         assert (training.momentum, training.weight_decay) == (0.9, 5e-4)
 
 
+@pytest.mark.parametrize("name", Djsrh.ablations)
+def test_each_ablation_changes_the_loss(name: str) -> None:
+    found = []
+    for ablation in ({}, Djsrh.ablations[name]):
+        method, _ = configured_method(Djsrh, changes=SMALL | dict(ablation))
+        assert isinstance(method, Djsrh)
+        found.append(values(method, made_heads(method), made_batch(), 4)["total"])
+    assert math.isfinite(found[1])
+    assert found[0] != found[1]
+
+
 def test_the_suiting_preset() -> None:
     assert Djsrh.preset_for(has_sparse_texts=True) == "paper"
     assert Djsrh.preset_for(has_sparse_texts=False) == "dense"

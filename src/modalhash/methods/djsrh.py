@@ -141,6 +141,7 @@ DENSE: Mapping[str, Any] = {
     "schedule": "one_cycle",
     "batch_size": 64,
     "epochs": 40,
+    "least_steps": 500,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 
