@@ -41,7 +41,7 @@ def fine_run(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> P
             patch.setitem(table, "tokens", entry)
         mh.train(
             SCENES, output=folder, method="hugging-hash-plus", n_bits=N_BITS, encoder="tokens",
-            settings=SETTINGS, cache=session_cache,
+            preset=None, settings=SETTINGS, cache=session_cache,
         )  # fmt: skip
     return folder
 
@@ -209,7 +209,7 @@ def test_the_command_line_reranks(fine_run: Path, tmp_path: Path, modalhash: Com
     assert "score" in done.out
     picture = next(folder.glob("pictures/*.png"))
     done = modalhash(
-        "search", folder, "--image", picture, "--rerank", "9", "--rerank-by", "features",
+        "search", folder, "--image", picture, "--rerank", "all", "--rerank-by", "features",
         "--target", "images", "-k", "1", "--json",
     )  # fmt: skip
     (hit,) = json.loads(done.out)["hits"]

@@ -21,6 +21,7 @@ SCENES, N_BITS = "scenes:80", 12
 SETTINGS: dict[str, Any] = {
     "hidden_width": 16, "hug_trunk_width": 8, "hug_trunk_heads": 2, "hug_width": 8,
     "hug_concepts": 3, "fine_subspaces": 2, "fine_codewords": 5, "fine_code_share": 0.3,
+    "fine_class": False,
     "batch_size": 16, "epochs": 4, "image_token_width": 0, "image_token_grid": 0,
     "text_token_width": 0,
 }  # fmt: skip
@@ -41,7 +42,7 @@ def plus_run(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> P
             patch.setitem(table, "tokens", entry)
         mh.train(
             SCENES, output=folder, method="hugging-hash-plus", n_bits=N_BITS, encoder="tokens",
-            settings=SETTINGS, cache=session_cache,
+            preset=None, settings=SETTINGS, cache=session_cache,
         )  # fmt: skip
     return folder
 
