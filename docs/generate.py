@@ -81,8 +81,10 @@ def stale_pages() -> dict[Path, str]:
 
 def figures() -> dict[Path, str]:
     """Return the figures of the methods' data flows."""
-    from flow_drawing import drawn
-    from flows import FLOWS
+    if str(DOCS) not in sys.path:
+        sys.path.append(str(DOCS))
+    from flow_drawing import drawn  # type: ignore[import-not-found, unused-ignore]
+    from flows import FLOWS  # type: ignore[import-not-found, unused-ignore]
 
     return {DOCS / "images" / f"flow-{name}.svg": drawn(flow) for name, flow in FLOWS.items()}
 

@@ -28,7 +28,13 @@ from tests.oracles.command_line import CommandLine
 pytestmark = pytest.mark.usefixtures("tiny_encoder", "own_cache")
 
 SCENES = "scenes:60"
-QUICK = {"epochs": 1, "feature_width": 8, "n_attention_heads": 2, "batch_size": 16}
+QUICK = {
+    "epochs": 1,
+    "least_steps": 0,
+    "feature_width": 8,
+    "n_attention_heads": 2,
+    "batch_size": 16,
+}
 SET = [word for key, value in QUICK.items() for word in ("--set", f"{key}={value}")]
 
 

@@ -65,7 +65,10 @@ QUICK: dict[str, dict[str, Any]] = {
         "epochs": 12,
     },
     "ms2gah": {
-        "feature_width": 64, "epochs": 12, "batch_size": 20, "learning_rate": 5e-3,
+        "feature_width": 64,
+        "epochs": 12,
+        "batch_size": 20,
+        "learning_rate": 5e-3,
         "schedule": "one_cycle",
     },
     "sgrn": {"hidden_width": 64, "epochs": 8},

@@ -34,7 +34,7 @@ def test_a_drawing_holds_its_boxes_and_arrows(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_the_page_of_a_trained_method_shows_its_data_flow(name: str) -> None:
     page = (DOCS / "methods" / f"{name}.md").read_text()
-    shown = re.search(r"!\[[^]]+\]\(\.\./images/(flow-[a-z-]+\.svg)\)", page)
+    shown = re.search(r"!\[[^]]+\]\(\.\./images/(flow-[a-z0-9-]+\.svg)\)", page)
     assert shown is not None
     assert shown[1] == f"flow-{name}.svg"
     assert (DOCS / "images" / shown[1]).is_file()

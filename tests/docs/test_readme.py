@@ -70,7 +70,7 @@ def test_shown_extras_exist() -> None:
         for extras in re.findall(r"(?:modalhash|\.)\[([\w,]+)\]", path.read_text(encoding="utf-8")):
             assert set(extras.split(",")) <= known, path
     tutorial = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^\| `(\w+)` \|", tutorial, re.MULTILINE))
+    listed = set(re.findall(r"^\| `([\w-]+)` \|", tutorial, re.MULTILINE))
     assert listed == known - {"docs"}
 
 

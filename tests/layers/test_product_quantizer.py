@@ -185,7 +185,7 @@ def test_learned_rotations_lower_the_error_of_plain_codes(rule: RotationRule) ->
         quantizer.start(embeddings)
         rotated = quantizer.rotate(embeddings)
         decoded = quantizer.decode(quantizer.encode(rotated))
-        return float((rotated - decoded).square().sum(dim=2).mean())
+        return (rotated - decoded).square().sum(dim=2).mean().item()
 
     assert error(rule) <= error(RotationRule.NONE) * 1.02
 
@@ -221,7 +221,7 @@ def test_unused_codewords_are_set_anew_and_used_ones_stay() -> None:
     parts = quantizer.split(quantizer.rotate(embeddings)).detach()
     for concept, space, word in (~is_used).nonzero().tolist():
         gaps = (parts[:, concept, space] - quantizer.codebooks[concept, space, word]).norm(dim=1)
-        assert float(gaps.min()) < 0.05
+        assert gaps.min().item() < 0.05
     assert int(quantizer.use.sum()) == 0
 
 

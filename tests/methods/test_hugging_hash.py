@@ -166,7 +166,7 @@ def test_without_a_trunk_the_local_loss_cannot_reach_the_code(
         heads = made_heads(of)
     warning = (
         "hug_trunk is none: unless the encoder is tuned too, content tokens have no path to the "
-        "hash heads, so hugging can't change a code; choose attn or transformer"
+        "hash heads, so hugging can't change a code; choose attention or transformer"
     )
     assert caplog.messages == [warning]
     of.batch_loss(heads, made_batch(), Moment(0, 1)).terms["hug"].backward()  # type: ignore[no-untyped-call]

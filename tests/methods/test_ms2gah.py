@@ -496,6 +496,13 @@ def test_heads_have_the_siblings_layers() -> None:
     assert (training.optimiser, training.schedule) == ("adam", "exponential")
 
 
+def test_presets_by_features() -> None:
+    assert Ms2gah.preset_for(has_sparse_texts=True) == "paper"
+    assert Ms2gah.preset_for(has_sparse_texts=False) == "dense"
+    dense, wiki = Ms2gah.presets["dense"], Ms2gah.presets["wiki"]
+    assert {key for key in dense if dense[key] != wiki[key]} == {"input_dropout"}
+
+
 def test_labels_are_needed_and_said_so() -> None:
     assert Ms2gah.needs == {Needs.LABELS}
     method, training = configured_method(Ms2gah)

@@ -134,7 +134,8 @@ def train(
         preset: named settings of the method; "auto" takes what suits the features and says so, None
             the defaults.
         hug: align content tokens besides what the method minimises, "contrastive", by the "same"
-            loss, or "plus", with finer codes to rerank by; takes tokens and a method that is trained by gradient and doesn't hug by itself.
+            loss, or "plus", with finer codes to rerank by; takes tokens and a method that is
+            trained by gradient and doesn't hug by itself.
         settings: changes to method, training and hug settings, by name.
         resume: go on with an interrupted run in `output`; a finished one is returned as it is.
         overwrite: start anew where `output` holds a run; it is kept until features are ready.

@@ -151,9 +151,9 @@ def parse_filter(text: str) -> Filter:
     Example:
         >>> parse_filter('year >= 2020 and not tag in ("dog", "cat")')  # doctest: +ELLIPSIS
         And(terms=(Compare(field=('year',), operator='>=', value=2020), Not(term=IsIn(...))))
-        >>> parse_filter("year >= ")
+        >>> parse_filter("year >= ")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        modalhash.index.filters.FilterError: the filter can't be understood at character 9: ...
+        modalhash.errors.FilterError: the filter can't be understood at character 9: ...
     """
     if not isinstance(text, str):
         raise InputError(f"where is of type {type(text).__name__}, expected a text")
@@ -167,7 +167,7 @@ def quoted(value: str | int) -> str:
 
     Example:
         >>> quoted('5" lens'), quoted(7)
-        ('"5\\\\" lens"', '7')
+        ('"5\\" lens"', '7')
     """
     if isinstance(value, int):
         return str(value)

@@ -29,7 +29,7 @@ SHARPNESS = 10.0
 class AssignNorm(StrEnum):
     """Whether assignment logits are normalised over a batch's tokens, or get a bias."""
 
-    BATCH = "bn"
+    BATCH = "batch"
     NONE = "none"
 
 

@@ -26,13 +26,13 @@ class TrunkKind(StrEnum):
     """How class and content tokens meet.
 
     - `none`: not at all; features pass unchanged.
-    - `attn`: the class vector gathers from projected content tokens by one attention; content
+    - `attention`: the class vector gathers from projected content tokens by one attention; content
       tokens are projected alone.
     - `transformer`: all tokens attend to each other in pre-norm transformer layers.
     """
 
     NONE = "none"
-    ATTENTION = "attn"
+    ATTENTION = "attention"
     TRANSFORMER = "transformer"
 
 
@@ -49,7 +49,7 @@ class TokenTrunk(nn.Module):
         token_width: w of content tokens.
         width: of the tokens inside and of content tokens that come out.
         n_heads: heads of the attention; `width` must be a multiple.
-        n_layers: transformer layers; `attn` has one attention whatever it says.
+        n_layers: transformer layers; `attention` has one attention whatever it says.
         dropout: share dropped in training of what each part adds, in [0, 1).
 
     Raises:

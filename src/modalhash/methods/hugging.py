@@ -277,5 +277,5 @@ def warn_of_missing_trunk() -> None:
     """Log that without a trunk local alignment can't reach the code."""
     logger.warning(
         "hug_trunk is none: unless the encoder is tuned too, content tokens have no path to the "
-        "hash heads, so hugging can't change a code; choose attn or transformer"
+        "hash heads, so hugging can't change a code; choose attention or transformer"
     )

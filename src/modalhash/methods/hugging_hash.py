@@ -69,11 +69,11 @@ class Relaxation(StrEnum):
     """What stands for the sign in training.
 
     - `tanh`: a smooth stand-in.
-    - `ste`: the sign itself; the gradient passes straight through between -1 and 1.
+    - `straight_through`: the sign itself; the gradient passes straight through between -1 and 1.
     """
 
     TANH = "tanh"
-    STRAIGHT_THROUGH = "ste"
+    STRAIGHT_THROUGH = "straight_through"
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ FINETUNED: Mapping[str, Any] = {
 Not measured.
 """
 DENSE: Mapping[str, Any] = {
-    "hug_trunk": "attn",
+    "hug_trunk": "attention",
     "hug_trunk_dropout": 0.5,
     "temperature": 0.25,
     "dropout": 0.2,

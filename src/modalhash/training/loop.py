@@ -145,9 +145,10 @@ def train_method(
             progress("solve", 1, 1)
             result = TrainingResult(hasher_of(heads, pairs).cpu(), (), None)
         else:
-            assert isinstance(plan.method, GradientMethod)
+            method = plan.method
+            assert isinstance(method, GradientMethod)
             plan = replace(plan, settings=with_enough_epochs(plan.settings, pairs))
-            run = GradientRun(plan, plan.method, kept, held, pairs=pairs, shapes=shapes)
+            run = GradientRun(plan, method, kept, held, pairs=pairs, shapes=shapes)
             result = run.train(resume=resume, progress=progress)
         result.hasher.set_reductions(image_reduction, text_reduction)
         return result
