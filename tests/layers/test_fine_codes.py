@@ -137,7 +137,7 @@ def test_a_coder_reads_what_the_trunk_gives() -> None:
         {"kind": "global"},
         {"image_width": 0},
         {"n_ghosts": -1},
-        {"assign_norm": "batch"},
+        {"assign_norm": "layer"},
         {"projection_norm": "never"},
         {"code_weight": "heavy"},
         {"class_maps": {"sound": {}}},
