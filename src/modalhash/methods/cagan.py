@@ -285,8 +285,8 @@ NUSWIDE: Mapping[str, Any] = {**PAPER, "attention_weight": 0.5, "distillation_we
 
 DENSE: Mapping[str, Any] = {
     "hidden_width": 1024,
-    "image_weight": 0.3,
-    "text_weight": 0.3,
+    "image_weight": 0.25,
+    "text_weight": 0.35,
     "fusion_weight": 0.4,
     "text_similarity": "linear",
     "similarity_scale": 1.5,
