@@ -91,8 +91,8 @@ DENSE: Mapping[str, Any] = {
     "hug_temperature": 0.3,
     "hug_concepts": 3,
     "fine_subspaces": 16,
-    "fine_codewords": 128,
     "fine_class_hidden": 1024,
+    "fine_class_share": 0.7,
     "fine_reconstruction_weight": 0.5,
     "fine_neighbour_share": 1.0,
     "fine_neighbour_text": 0.9,
@@ -103,7 +103,7 @@ DENSE: Mapping[str, Any] = {
 
 The contrast of partners alone gives local embeddings that find partners, not neighbours. Items with
 like features share the targets, and the temperature is soft. Few concepts with more bytes each take
-the 64 bytes of the defaults and quantize more finely.
+no more room than many with few, and quantize more finely; the class vector counts for most.
 """
 FINETUNED: Mapping[str, Any] = {
     **HUGGING_FINETUNED,
