@@ -88,6 +88,7 @@ class HuggingHashPlusSettings(FineSettings, HuggingHashSettings):
 DENSE: Mapping[str, Any] = {
     **HUGGING_DENSE,
     "batch_size": 256,
+    "least_steps": 240,
     "hug_temperature": 0.3,
     "hug_concepts": 3,
     "fine_subspaces": 16,
@@ -99,7 +100,7 @@ DENSE: Mapping[str, Any] = {
     "fine_neighbour_inside": 0.5,
     "fine_start": 0.4,
 }
-"""For frozen dense features and small collections (ours, chosen on Flickr8k dev).
+"""For frozen dense features and small collections (ours, chosen on Flickr8k dev; steps on icons).
 
 The contrast of partners alone gives local embeddings that find partners, not neighbours. Items with
 like features share the targets, and the temperature is soft. Few concepts with more bytes each take
