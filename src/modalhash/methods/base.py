@@ -22,9 +22,17 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from modalhash.errors import SettingError
 from modalhash.layers import HashHead, ModalityFeatures, ScalingRule
 from modalhash.layers.fine_codes import FineCoder
+from modalhash.methods.ranges import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE_ABOVE_ZERO,
+    SHARE_BELOW_ONE,
+    Range,
+    check_ranges,
+)
 
 __all__ = [
     "Batch",
@@ -149,25 +157,21 @@ class TrainingSettings:
         Raises:
             SettingError: naming the setting, what came and what was expected.
         """
-        checks = (
-            ("epochs", self.epochs >= 1, "at least 1"),
-            ("least_steps", self.least_steps >= 0, "0 or more"),
-            ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("learning_rate", self.learning_rate > 0, "positive"),
-            ("momentum", 0 <= self.momentum < 1, "in [0, 1)"),
-            ("weight_decay", self.weight_decay >= 0, "0 or more"),
-            ("gradient_clip", self.gradient_clip >= 0, "0 or more"),
-            ("image_token_width", self.image_token_width >= 0, "0 or more"),
-            ("text_token_width", self.text_token_width >= 0, "0 or more"),
-            ("image_token_grid", self.image_token_grid >= 0, "0 or more"),
-            ("validation_share", 0 <= self.validation_share <= 0.5, "in [0, 0.5]"),
-            ("encoder_rate_scale", self.encoder_rate_scale >= 0, "0 or more"),
-            ("freeze_blocks", self.freeze_blocks >= 0, "0 or more"),
-            ("smallest_crop", 0 < self.smallest_crop <= 1, "in (0, 1]"),
-        )
-        for name, is_good, expected in checks:
-            if not is_good:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected {expected}")
+        held_out = Range("in [0, 0.5]", lambda value: 0 <= value <= 0.5)
+        check_ranges(
+            self,
+            {
+                AT_LEAST_ONE: ("epochs", "batch_size"),
+                POSITIVE: ("learning_rate",),
+                SHARE_BELOW_ONE: ("momentum",),
+                NOT_NEGATIVE: (
+                    "least_steps", "weight_decay", "gradient_clip", "image_token_width",
+                    "text_token_width", "image_token_grid", "encoder_rate_scale", "freeze_blocks",
+                ),
+                held_out: ("validation_share",),
+                SHARE_ABOVE_ZERO: ("smallest_crop",),
+            },
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -316,10 +320,14 @@ class Method(ABC):
     def preset_for(cls, *, has_sparse_texts: bool) -> str | None:
         """Return the preset that suits the features, or None for the defaults.
 
+        That is `paper` for bags of words, which papers' constants are for, else `dense`; `dense`
+        for both if there is no `paper`.
+
         Args:
             has_sparse_texts: whether text features are mostly zeros, as bags of words are.
         """
-        return None
+        suited = ("paper", "dense") if has_sparse_texts else ("dense",)
+        return next((name for name in suited if name in cls.presets), None)
 
     def record(self) -> dict[str, Any]:
         """Return all settings by name, as a model's record keeps them."""

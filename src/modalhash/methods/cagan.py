@@ -83,6 +83,11 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
+from modalhash.methods.ranges import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    check_ranges,
+)
 
 __all__ = [
     "Cagan",
@@ -190,16 +195,19 @@ class CaganSettings:
         Raises:
             SettingError: naming the setting, what came and what was expected.
         """
-        for name in ("hidden_width", "graph_width", "graph_output_width", "attention_rank"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in (
-            "image_weight", "text_weight", "fusion_weight", "similarity_scale", "jdsh_left_weight",
-            "jdsh_right_weight", "attention_weight", "intra_weight", "cross_weight", "pair_weight",
-            "graph_weight", "distillation_weight",
-        ):  # fmt: skip
-            if not getattr(self, name) >= 0:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        check_ranges(
+            self,
+            {
+                AT_LEAST_ONE: (
+                    "hidden_width", "graph_width", "graph_output_width", "attention_rank",
+                ),
+                NOT_NEGATIVE: (
+                    "image_weight", "text_weight", "fusion_weight", "similarity_scale",
+                    "jdsh_left_weight", "jdsh_right_weight", "attention_weight", "intra_weight",
+                    "cross_weight", "pair_weight", "graph_weight", "distillation_weight",
+                ),
+            },
+        )  # fmt: skip
         if not self.jdsh_left <= self.jdsh_right:
             raise SettingError(
                 f"jdsh_left is {self.jdsh_left}, expected at most jdsh_right, {self.jdsh_right}"
@@ -344,11 +352,6 @@ class Cagan(GradientMethod):
         "without the partners' cosine": {"pair_weight": 0.0},
         "without continuation": {"continuation": False},
     }  # fmt: skip
-
-    @classmethod
-    def preset_for(cls, *, has_sparse_texts: bool) -> str | None:
-        """Return `paper` for bags of words, which its constants are for, else `dense`."""
-        return "paper" if has_sparse_texts else "dense"
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads of one hidden layer and, unless left out, two graph branches.

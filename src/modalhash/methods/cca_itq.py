@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from modalhash.errors import SettingError
 from modalhash.layers import canonical_maps
 from modalhash.methods.base import (
     CaptionChoice,
@@ -31,6 +30,13 @@ from modalhash.methods.base import (
     Heads,
     TrainingSettings,
     TrainingView,
+)
+from modalhash.methods.ranges import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Range,
+    check_ranges,
 )
 
 __all__ = ["CcaItq", "CcaItqSettings", "itq_rotation"]
@@ -55,14 +61,14 @@ class CcaItqSettings:
         Raises:
             SettingError: naming the setting, what came and what was expected.
         """
-        for name, is_good, expected in (
-            ("ridge", self.ridge > 0, "a positive number"),
-            ("correlation_power", self.correlation_power >= 0, "0 or more"),
-            ("rounds", self.rounds >= 0, "0 or more"),
-            ("sample", self.sample >= 1, "at least 1"),
-        ):
-            if not is_good:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected {expected}")
+        check_ranges(
+            self,
+            {
+                Range("a positive number", POSITIVE.holds): ("ridge",),
+                NOT_NEGATIVE: ("correlation_power", "rounds"),
+                AT_LEAST_ONE: ("sample",),
+            },
+        )
 
 
 def itq_rotation(variates: Tensor, rounds: int, generator: torch.Generator) -> Tensor:

@@ -39,7 +39,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
-from modalhash.errors import SettingError
 from modalhash.layers import MlpHead
 from modalhash.losses import (
     CrossSimilarity,
@@ -59,6 +58,12 @@ from modalhash.methods.base import (
     LossReport,
     Moment,
     TrainingSettings,
+)
+from modalhash.methods.ranges import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    SHARE_BELOW_ONE,
+    check_ranges,
 )
 
 __all__ = ["Cfrh", "CfrhSettings", "DecodeFrom", "DecodeInto", "DecodeTarget", "decoding_loss"]
@@ -134,16 +139,17 @@ class CfrhSettings:
         Raises:
             SettingError: naming the setting, what came and what was expected.
         """
-        if self.hidden_width < 1:
-            raise SettingError(f"hidden_width is {self.hidden_width}, expected at least 1")
-        if not 0 <= self.dropout < 1:
-            raise SettingError(f"dropout is {self.dropout}, expected in [0, 1)")
-        for name in (
-            "image_weight", "text_weight", "fusion_weight", "similarity_scale", "intra_weight",
-            "cross_weight", "pair_weight", "decode_weight",
-        ):  # fmt: skip
-            if not getattr(self, name) >= 0:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        check_ranges(
+            self,
+            {
+                AT_LEAST_ONE: ("hidden_width",),
+                SHARE_BELOW_ONE: ("dropout",),
+                NOT_NEGATIVE: (
+                    "image_weight", "text_weight", "fusion_weight", "similarity_scale",
+                    "intra_weight", "cross_weight", "pair_weight", "decode_weight",
+                ),
+            },
+        )  # fmt: skip
 
 
 def decoding_loss(
@@ -226,11 +232,6 @@ class Cfrh(GradientMethod):
         "without the scale": {"similarity_scale": 1.0},
         "without continuation": {"continuation": False},
     }
-
-    @classmethod
-    def preset_for(cls, *, has_sparse_texts: bool) -> str | None:
-        """Return `paper` for bags of words, which its constants are for, else `dense`."""
-        return "paper" if has_sparse_texts else "dense"
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads of one hidden layer and two linear decoders."""

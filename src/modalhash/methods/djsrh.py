@@ -33,7 +33,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from modalhash.errors import SettingError
 from modalhash.layers import MlpHead
 from modalhash.losses import (
     continuation_factor,
@@ -51,6 +50,12 @@ from modalhash.methods.base import (
     LossReport,
     Moment,
     TrainingSettings,
+)
+from modalhash.methods.ranges import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    check_ranges,
 )
 
 __all__ = ["Djsrh", "DjsrhSettings", "joint_semantics"]
@@ -83,17 +88,16 @@ class DjsrhSettings:
         Raises:
             SettingError: naming the setting, what came and what was expected.
         """
-        for name in ("image_hidden_width", "text_hidden_width"):
-            if getattr(self, name) < 0:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected 0 or more")
-        for name in ("image_weight", "second_order"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected in [0, 1]")
-        for name in ("similarity_scale", "intra_weight"):
-            if not getattr(self, name) >= 0:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected 0 or more")
-        if not self.image_rate_scale > 0:
-            raise SettingError(f"image_rate_scale is {self.image_rate_scale}, expected positive")
+        check_ranges(
+            self,
+            {
+                NOT_NEGATIVE: (
+                    "image_hidden_width", "text_hidden_width", "similarity_scale", "intra_weight",
+                ),
+                SHARE: ("image_weight", "second_order"),
+                POSITIVE: ("image_rate_scale",),
+            },
+        )  # fmt: skip
 
 
 def joint_semantics(
@@ -170,11 +174,6 @@ class Djsrh(GradientMethod):
         "without the scale": {"similarity_scale": 1.0},
         "without continuation": {"continuation": False},
     }
-
-    @classmethod
-    def preset_for(cls, *, has_sparse_texts: bool) -> str | None:
-        """Return `paper` for bags of words, which its constants are for, else `dense`."""
-        return "paper" if has_sparse_texts else "dense"
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads."""

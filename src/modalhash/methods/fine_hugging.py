@@ -42,6 +42,15 @@ from modalhash.losses.quantization import (
 )
 from modalhash.methods.base import Batch, Heads, Moment, TrainingView
 from modalhash.methods.hugging import Hug, HugSettings, rows_of, trunk_pass
+from modalhash.methods.ranges import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    SHARE_BELOW_ONE,
+    Range,
+    check_ranges,
+)
 
 __all__ = [
     "CodebookUpdate",
@@ -138,34 +147,26 @@ class FineSettings:
         Raises:
             SettingError: naming the setting, what came and what was expected.
         """
-        checks = (
-            ("fine_subspaces", self.fine_subspaces >= 1, "at least 1"),
-            (
-                "fine_codewords",
-                2 <= self.fine_codewords <= MOST_CODEWORDS,
-                f"2 to {MOST_CODEWORDS}",
-            ),
-            ("fine_rotation_rate", self.fine_rotation_rate >= 0, "0 or more"),
-            ("fine_sharpness", self.fine_sharpness > 0, "positive"),
-            ("fine_start", 0 <= self.fine_start < 1, "in [0, 1)"),
-            ("fine_sample", self.fine_sample >= 1, "at least 1"),
-            *(
-                (f"fine_{name}_weight", getattr(self, f"fine_{name}_weight") >= 0, "0 or more")
-                for name in ("reconstruction", "overlap", "entropy", "orthogonality")
-            ),
-            ("fine_neighbour_share", 0 <= self.fine_neighbour_share <= 1, "in [0, 1]"),
-            ("fine_neighbour_temperature", self.fine_neighbour_temperature > 0, "positive"),
-            ("fine_neighbour_text", 0 <= self.fine_neighbour_text <= 1, "in [0, 1]"),
-            ("fine_neighbour_inside", self.fine_neighbour_inside >= 0, "0 or more"),
-            ("fine_class_hidden", self.fine_class_hidden >= 1, "at least 1"),
-            ("fine_class_dropout", 0 <= self.fine_class_dropout < 1, "in [0, 1)"),
-            ("fine_class_input_dropout", 0 <= self.fine_class_input_dropout < 1, "in [0, 1)"),
-            ("fine_class_share", 0 <= self.fine_class_share <= 1, "in [0, 1]"),
-            ("fine_code_share", 0 <= self.fine_code_share <= 1, "in [0, 1]"),
-        )
-        for name, is_good, expected in checks:
-            if not is_good:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected {expected}")
+        books = Range(f"2 to {MOST_CODEWORDS}", lambda value: 2 <= value <= MOST_CODEWORDS)
+        check_ranges(
+            self,
+            {
+                AT_LEAST_ONE: ("fine_subspaces", "fine_sample", "fine_class_hidden"),
+                books: ("fine_codewords",),
+                NOT_NEGATIVE: (
+                    "fine_rotation_rate", "fine_reconstruction_weight", "fine_overlap_weight",
+                    "fine_entropy_weight", "fine_orthogonality_weight", "fine_neighbour_inside",
+                ),
+                POSITIVE: ("fine_sharpness", "fine_neighbour_temperature"),
+                SHARE_BELOW_ONE: (
+                    "fine_start", "fine_class_dropout", "fine_class_input_dropout",
+                ),
+                SHARE: (
+                    "fine_neighbour_share", "fine_neighbour_text", "fine_class_share",
+                    "fine_code_share",
+                ),
+            },
+        )  # fmt: skip
 
     def first_epoch(self, n_epochs: int) -> int:
         """Return the first epoch, from 0, that the quantizer takes part in."""

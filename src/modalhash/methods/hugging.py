@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from modalhash.errors import SettingError
 from modalhash.layers import (
     AssignNorm,
     GhostVlad,
@@ -34,6 +33,14 @@ from modalhash.methods.base import (
     Heads,
     Moment,
     TrainingView,
+)
+from modalhash.methods.ranges import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE_BELOW_ONE,
+    Range,
+    check_ranges,
 )
 
 __all__ = [
@@ -91,23 +98,23 @@ class HugSettings:
         Raises:
             SettingError: naming the setting, what came and what was expected.
         """
-        sizes = ("concepts", "width", "trunk_width", "trunk_heads", "trunk_layers")
-        checks = (
-            ("hug_weight", self.hug_weight >= 0, "0 or more"),
-            ("hug_temperature", self.hug_temperature > 0, "positive"),
-            ("hug_prior", 0 <= self.hug_prior < 1, "in [0, 1)"),
-            ("hug_ghosts", self.hug_ghosts >= 0, "0 or more"),
-            ("hug_trunk_dropout", 0 <= self.hug_trunk_dropout < 1, "in [0, 1)"),
-            *((f"hug_{name}", getattr(self, f"hug_{name}") >= 1, "at least 1") for name in sizes),
-            (
-                "hug_trunk_width",
-                self.hug_trunk_width % max(1, self.hug_trunk_heads) == 0,
-                f"a multiple of the {self.hug_trunk_heads} hug_trunk_heads",
-            ),
+        n_heads = self.hug_trunk_heads
+        multiple = Range(
+            f"a multiple of the {n_heads} hug_trunk_heads", lambda value: value % n_heads == 0
         )
-        for name, is_good, expected in checks:
-            if not is_good:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected {expected}")
+        check_ranges(
+            self,
+            {
+                NOT_NEGATIVE: ("hug_weight", "hug_ghosts"),
+                POSITIVE: ("hug_temperature",),
+                SHARE_BELOW_ONE: ("hug_prior", "hug_trunk_dropout"),
+                AT_LEAST_ONE: (
+                    "hug_concepts", "hug_width", "hug_trunk_width", "hug_trunk_heads",
+                    "hug_trunk_layers",
+                ),
+                multiple: ("hug_trunk_width",),
+            },
+        )  # fmt: skip
 
 
 def make_trunk(settings: HugSettings, pooled_width: int, token_width: int | None) -> TokenTrunk:

@@ -38,7 +38,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from modalhash.errors import SettingError
 from modalhash.layers import GeluHead, TrunkHead, TrunkKind
 from modalhash.losses import NceForm, bit_balance, info_nce, sign_gap
 from modalhash.methods.base import (
@@ -60,6 +59,13 @@ from modalhash.methods.hugging import (
     make_trunk,
     trunk_pass,
     warn_of_missing_trunk,
+)
+from modalhash.methods.ranges import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE_BELOW_ONE,
+    check_ranges,
 )
 
 __all__ = ["HuggingHash", "HuggingHashSettings", "Relaxation", "code_loss", "make_heads"]
@@ -111,19 +117,15 @@ class HuggingHashSettings(HugSettings):
             SettingError: naming the setting, what came and what was expected.
         """
         super().__post_init__()
-        checks = (
-            ("hidden_width", self.hidden_width >= 1, "at least 1"),
-            ("dropout", 0 <= self.dropout < 1, "in [0, 1)"),
-            ("input_dropout", 0 <= self.input_dropout < 1, "in [0, 1)"),
-            ("temperature", self.temperature > 0, "positive"),
-            ("positive_prior", 0 <= self.positive_prior < 1, "in [0, 1)"),
-            ("sharpness", self.sharpness > 0, "positive"),
-            ("sign_weight", self.sign_weight >= 0, "0 or more"),
-            ("balance_weight", self.balance_weight >= 0, "0 or more"),
+        check_ranges(
+            self,
+            {
+                AT_LEAST_ONE: ("hidden_width",),
+                SHARE_BELOW_ONE: ("dropout", "input_dropout", "positive_prior"),
+                POSITIVE: ("temperature", "sharpness"),
+                NOT_NEGATIVE: ("sign_weight", "balance_weight"),
+            },
         )
-        for name, is_good, expected in checks:
-            if not is_good:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected {expected}")
 
 
 def relaxed_codes(outputs: Tensor, rule: Relaxation, sharpness: float) -> Tensor:
@@ -233,6 +235,20 @@ Dimensions of frozen features differ much in size, which standardising evens out
 """
 
 
+TRAINING = TrainingSettings(
+    epochs=40,
+    batch_size=128,
+    optimiser=Optimiser.ADAMW,
+    learning_rate=1e-3,
+    weight_decay=1e-4,
+    schedule=Schedule.COSINE,
+    image_token_width=128,
+    image_token_grid=4,
+    text_token_width=128,
+)
+"""How class and content tokens of frozen backbones are trained on."""
+
+
 class HuggingHash(GradientMethod):
     """Multi-granularity aligned hashing; see the module's docstring."""
 
@@ -241,17 +257,7 @@ class HuggingHash(GradientMethod):
     needs = frozenset({Needs.TOKENS})
     settings_class = HuggingHashSettings
     settings: HuggingHashSettings
-    training = TrainingSettings(
-        epochs=40,
-        batch_size=128,
-        optimiser=Optimiser.ADAMW,
-        learning_rate=1e-3,
-        weight_decay=1e-4,
-        schedule=Schedule.COSINE,
-        image_token_width=128,
-        image_token_grid=4,
-        text_token_width=128,
-    )
+    training = TRAINING
     smallest_batch = 2
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dense": DENSE,
@@ -265,11 +271,6 @@ class HuggingHash(GradientMethod):
         "one concept": {"hug_concepts": 1},
         "without the restart": {"hug_restart": False},
     }
-
-    @classmethod
-    def preset_for(cls, *, has_sparse_texts: bool) -> str | None:
-        """Return `dense`."""
-        return "dense"
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads on trunks, and the hug that acts in training."""

@@ -46,9 +46,6 @@ from modalhash.methods.base import (
     LossReport,
     Moment,
     Needs,
-    Optimiser,
-    Schedule,
-    TrainingSettings,
     TrainingView,
 )
 from modalhash.methods.fine_hugging import (
@@ -62,7 +59,12 @@ from modalhash.methods.fine_hugging import (
 from modalhash.methods.hugging import Hug, trunk_pass
 from modalhash.methods.hugging_hash import DENSE as HUGGING_DENSE
 from modalhash.methods.hugging_hash import FINETUNED as HUGGING_FINETUNED
-from modalhash.methods.hugging_hash import HuggingHashSettings, code_loss, make_heads
+from modalhash.methods.hugging_hash import (
+    TRAINING,
+    HuggingHashSettings,
+    code_loss,
+    make_heads,
+)
 
 __all__ = ["HuggingHashPlus", "HuggingHashPlusSettings"]
 
@@ -121,17 +123,7 @@ class HuggingHashPlus(GradientMethod):
     needs = frozenset({Needs.TOKENS})
     settings_class = HuggingHashPlusSettings
     settings: HuggingHashPlusSettings
-    training = TrainingSettings(
-        epochs=40,
-        batch_size=128,
-        optimiser=Optimiser.ADAMW,
-        learning_rate=1e-3,
-        weight_decay=1e-4,
-        schedule=Schedule.COSINE,
-        image_token_width=128,
-        image_token_grid=4,
-        text_token_width=128,
-    )
+    training = TRAINING
     smallest_batch = 2
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dense": DENSE,
@@ -149,11 +141,6 @@ class HuggingHashPlus(GradientMethod):
         "one concept": {"hug_concepts": 1},
         "finer codes alone": {"fine_code_share": 0.0},
     }
-
-    @classmethod
-    def preset_for(cls, *, has_sparse_texts: bool) -> str | None:
-        """Return `dense`."""
-        return "dense"
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make hash heads on trunks, the hug, and the finer coder on its local embeddings."""

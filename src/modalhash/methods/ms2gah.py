@@ -71,6 +71,13 @@ from modalhash.methods.ms2gah_networks import (
     student_outputs,
     trunk_outputs,
 )
+from modalhash.methods.ranges import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    SHARE,
+    SHARE_BELOW_ONE,
+    check_ranges,
+)
 
 __all__ = [
     "GraphPath",
@@ -134,21 +141,20 @@ class Ms2gahSettings:
         Raises:
             SettingError: naming the setting, what came and what was expected.
         """
-        for name in ("feature_width", "n_attention_heads"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("input_dropout", "image_dropout", "text_dropout", "graph_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected in [0, 1)")
-        for name in ("label_grading", "edge_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected in [0, 1]")
-        for name in (
-            "logit_scale", "logit_offset", "guide_weight", "class_weight", "cross_weight",
-            "graph_weight", "quantization_weight",
-        ):  # fmt: skip
-            if not getattr(self, name) >= 0:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        check_ranges(
+            self,
+            {
+                AT_LEAST_ONE: ("feature_width", "n_attention_heads"),
+                SHARE_BELOW_ONE: (
+                    "input_dropout", "image_dropout", "text_dropout", "graph_dropout",
+                ),
+                SHARE: ("label_grading", "edge_threshold"),
+                NOT_NEGATIVE: (
+                    "logit_scale", "logit_offset", "guide_weight", "class_weight", "cross_weight",
+                    "graph_weight", "quantization_weight",
+                ),
+            },
+        )  # fmt: skip
         if self.feature_width % self.n_attention_heads:
             raise SettingError(
                 f"feature_width is {self.feature_width}, expected a multiple of n_attention_heads, "
@@ -278,11 +284,6 @@ class Ms2gah(GradientMethod):
         "without quantization": {"quantization_weight": 0.0},
         "without the cross-modal term": {"cross_weight": 0.0},
     }
-
-    @classmethod
-    def preset_for(cls, *, has_sparse_texts: bool) -> str | None:
-        """Return `paper` for bags of words, the siblings' text input, else `dense`."""
-        return "paper" if has_sparse_texts else "dense"
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make the networks of pictures, texts and labels, their classifiers, and the graph."""

@@ -78,6 +78,14 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
+from modalhash.methods.ranges import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    SHARE,
+    SHARE_ABOVE_ZERO,
+    SHARE_BELOW_ONE,
+    check_ranges,
+)
 
 __all__ = [
     "GraphScope",
@@ -171,25 +179,22 @@ class SgrnSettings:
         Raises:
             SettingError: naming the setting, what came and what was expected.
         """
-        for name in ("hidden_width", "graph_neighbours"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("image_dropout", "text_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected in [0, 1)")
-        for name in (
-            "correlation_share", "image_share", "cross_share", "reconstruction_share", "hash_mixing"
-        ):  # fmt: skip
-            if not 0 <= getattr(self, name) <= 1:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected in [0, 1]")
-        if not 0 < self.keep_share <= 1:
-            raise SettingError(f"keep_share is {self.keep_share}, expected in (0, 1]")
-        for name in (
-            "similarity_scale", "intra_weight", "joint_weight", "own_share", "pair_weight",
-            "consistency_weight", "weighting_left_share", "weighting_right_share",
-        ):  # fmt: skip
-            if not getattr(self, name) >= 0:
-                raise SettingError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        check_ranges(
+            self,
+            {
+                AT_LEAST_ONE: ("hidden_width", "graph_neighbours"),
+                SHARE_BELOW_ONE: ("image_dropout", "text_dropout"),
+                SHARE: (
+                    "correlation_share", "image_share", "cross_share", "reconstruction_share",
+                    "hash_mixing",
+                ),
+                SHARE_ABOVE_ZERO: ("keep_share",),
+                NOT_NEGATIVE: (
+                    "similarity_scale", "intra_weight", "joint_weight", "own_share", "pair_weight",
+                    "consistency_weight", "weighting_left_share", "weighting_right_share",
+                ),
+            },
+        )  # fmt: skip
         if not self.weighting_left <= self.weighting_right:
             raise SettingError(
                 f"weighting_left is {self.weighting_left}, expected at most weighting_right, "
@@ -315,11 +320,6 @@ class Sgrn(GradientMethod):
         "without consistency": {"consistency_weight": 0.0},
         "with a fixed tanh": {"continuation": False},
     }
-
-    @classmethod
-    def preset_for(cls, *, has_sparse_texts: bool) -> str | None:
-        """Return `paper` for bags of words, which its constants are for, else `dense`."""
-        return "paper" if has_sparse_texts else "dense"
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads of one hidden layer, and room for the training set's graphs.
