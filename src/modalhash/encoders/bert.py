@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-from modalhash.encoders.base import Identity
 from modalhash.encoders.network_towers import NetworkTextTower
 from modalhash.encoders.transformer_models import (
     from_source,
@@ -60,17 +59,6 @@ class BertTextTower(NetworkTextTower):
         self.hash_weights()
         self.width = self.token_width = int(config.hidden_size)
         self.network.to(self._device)
-
-    def identity(self) -> Identity:
-        """Return the kind of model, its weights' and tokenizer's hashes and the length limit."""
-        return {
-            "name": self.model.kind,
-            "version": 1,
-            "weights": self._weights,
-            "tokenizer": self.tokenizer_hash(),
-            "longest": self.longest,
-            "width": self.width,
-        }
 
     def compute(
         self, pieces: Tensor, attended: Tensor, *, with_tokens: bool

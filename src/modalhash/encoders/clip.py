@@ -20,7 +20,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from modalhash.encoders.base import Identity
 from modalhash.encoders.network_towers import NetworkImageTower, NetworkTextTower
 from modalhash.encoders.picture_preparation import load_preparation
 from modalhash.encoders.transformer_models import (
@@ -84,16 +83,6 @@ class ClipImageTower(NetworkImageTower):
         self.token_width = self.width
         self.network.to(self._device)
 
-    def identity(self) -> Identity:
-        """Return the kind of model, its weights' hash and the preparation of pictures."""
-        return {
-            "name": self.model.kind,
-            "version": 1,
-            "weights": self._weights,
-            "picture": self.preparation.described(),
-            "width": self.width,
-        }
-
     def compute(self, pixels: Tensor, *, with_tokens: bool) -> tuple[Tensor, Tensor | None]:
         """Return the (n, d) pooled features of (n, 3, h, w) pixels and their (n, t, w) patches."""
         output = self._vision(pixel_values=pixels)
@@ -148,17 +137,6 @@ class ClipTextTower(NetworkTextTower):
         inner = getattr(self._text, "text_model", self._text)
         head: nn.Module = inner.head
         return head
-
-    def identity(self) -> Identity:
-        """Return the kind of model, its weights' and tokenizer's hashes and the length limit."""
-        return {
-            "name": self.model.kind,
-            "version": 1,
-            "weights": self._weights,
-            "tokenizer": self.tokenizer_hash(),
-            "longest": self.longest,
-            "width": self.width,
-        }
 
     def compute(
         self, pieces: Tensor, attended: Tensor, *, with_tokens: bool

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from modalhash.encoders.base import (
+    Identity,
     ImageTower,
     TextTower,
     TowerOutput,
@@ -127,6 +128,16 @@ class NetworkImageTower(ImageTower, NetworkTower):
         self._device = torch_device(device)
         self.device = device
         self.model, self.preparation = model, preparation
+
+    def identity(self) -> Identity:
+        """Return the kind of model, its weights' hash and the preparation of pictures."""
+        return {
+            "name": self.model.kind,
+            "version": 1,
+            "weights": self._weights,
+            "picture": self.preparation.described(),
+            "width": self.width,
+        }
 
     def prepare(self, picture: Image.Image) -> NDArray[np.uint8]:
         """Return a picture as (height, width, 3) uint8, cut as the model wants it."""
@@ -244,6 +255,17 @@ class NetworkTextTower(TextTower, NetworkTower):
         self.model, self._tokenizer, self._longest = model, tokenizer, longest
         self._fill = int(tokenizer.pad_token_id or 0)
         self._tokenized(["a"])  # sets the tokenizer's truncation before threads share it
+
+    def identity(self) -> Identity:
+        """Return the kind of model, its weights' and tokenizer's hashes and the length limit."""
+        return {
+            "name": self.model.kind,
+            "version": 1,
+            "weights": self._weights,
+            "tokenizer": self.tokenizer_hash(),
+            "longest": self.longest,
+            "width": self.width,
+        }
 
     @property
     def longest(self) -> int:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-from modalhash.encoders.base import Identity
 from modalhash.encoders.network_towers import NetworkImageTower
 from modalhash.encoders.picture_preparation import load_preparation
 from modalhash.encoders.transformer_models import load_model
@@ -51,16 +50,6 @@ class VitImageTower(NetworkImageTower):
         self.hash_weights()
         self.width = self.token_width = int(model.network.config.hidden_size)
         self.network.to(self._device)
-
-    def identity(self) -> Identity:
-        """Return the kind of model, its weights' hash and the preparation of pictures."""
-        return {
-            "name": self.model.kind,
-            "version": 1,
-            "weights": self._weights,
-            "picture": self.preparation.described(),
-            "width": self.width,
-        }
 
     def compute(self, pixels: Tensor, *, with_tokens: bool) -> tuple[Tensor, Tensor | None]:
         """Return the (n, d) pooled features of (n, 3, h, w) pixels and their (n, t, w) patches."""

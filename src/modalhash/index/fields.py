@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.index.filters import Compare, Contains, IsIn, IsNull, Leaf, Value
+from modalhash.index.filters import Compare, Contains, IsIn, IsNull, Leaf, Value, sort_of
 from modalhash.index.searchers import Positions
 
 __all__ = ["FieldIndex"]
@@ -140,16 +140,6 @@ def span(operator: str, left: int, right: int, n: int) -> slice:
 def joined(parts: list[Positions]) -> Positions:
     """Return rows of several parts, ascending, each once."""
     return np.unique(np.concatenate([NO_ROWS, *parts]))
-
-
-def sort_of(value: Value) -> str:
-    """Return the sort of a value."""
-    match value:
-        case bool():
-            return "truth"
-        case str():
-            return "text"
-    return "number"
 
 
 def plain(value: Value) -> Value:

@@ -47,6 +47,7 @@ __all__ = [
     "leaves",
     "parse_filter",
     "quoted",
+    "sort_of",
 ]
 
 Value = str | int | float | bool
@@ -160,6 +161,16 @@ def parse_filter(text: str) -> Filter:
     if len(text) > MAX_LENGTH:
         raise FilterError(text[:60], 0, f"it has {len(text)} characters, {MAX_LENGTH} are the most")
     return Parser(text).parse()
+
+
+def sort_of(value: Value) -> str:
+    """Return the sort of JSON value that a value is compared with: "truth", "text" or "number"."""
+    match value:
+        case bool():
+            return "truth"
+        case str():
+            return "text"
+    return "number"
 
 
 def quoted(value: str | int) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 
 from modalhash.errors import DamagedArtifactError, InputError, StorageError
 from modalhash.index.fields import FieldIndex
-from modalhash.index.filters import Compare, Contains, IsIn, IsNull, Leaf, Like, Value
+from modalhash.index.filters import Compare, Contains, IsIn, IsNull, Leaf, Like, sort_of
 from modalhash.index.searchers import Positions
 
 __all__ = ["ItemStore", "to_json", "write_items"]
@@ -240,16 +240,6 @@ def statements(leaf: Leaf) -> Iterator[tuple[str, Any]]:
             yield LIKE, to_glob(pattern)
         case IsNull():
             yield NOT_NULL, None
-
-
-def sort_of(value: Value) -> str:
-    """Return the sort of JSON value that a value is compared with."""
-    match value:
-        case bool():
-            return "truth"
-        case str():
-            return "text"
-    return "number"
 
 
 def json_path(field: tuple[str, ...]) -> str:

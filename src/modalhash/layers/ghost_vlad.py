@@ -196,7 +196,7 @@ class GhostVlad(nn.Module):
         shift = -sharpness * places.square().sum(dim=1)
         logits = samples @ self.assign.T
         if self.assign_norm is AssignNorm.BATCH:
-            # Undo, for now, what normalisation does to the logits.
+            # Undo what normalisation does to these logits; later ones it may move.
             mean, variance = logits.mean(dim=0), logits.var(dim=0, unbiased=False)
             self.scale.copy_((variance + 1e-5).sqrt())
             shift = shift + mean

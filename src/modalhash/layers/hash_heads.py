@@ -64,7 +64,24 @@ class LinearHead(HashHead):
         return {"kind": "linear", "in_width": self.map.in_features, "n_bits": self.n_bits}
 
 
-class MlpHead(HashHead):
+class LayeredHead(HashHead):
+    """What heads that are a row of layers on pooled features have in common."""
+
+    widths: tuple[int, ...]
+    layers: nn.Sequential
+
+    def forward(self, features: ModalityFeatures) -> Tensor:
+        """Return (n, b) relaxed codes."""
+        relaxed: Tensor = self.layers(features.pooled)
+        return relaxed
+
+    @property
+    def n_bits(self) -> int:
+        """Number of bits b."""
+        return self.widths[-1]
+
+
+class MlpHead(LayeredHead):
     """Affine maps with ReLU and dropout between them.
 
     Args:
@@ -91,22 +108,12 @@ class MlpHead(HashHead):
                 parts.append(nn.Dropout(dropout))
         self.layers = nn.Sequential(*parts, nn.Linear(widths[-2], widths[-1]))
 
-    def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return (n, b) relaxed codes."""
-        relaxed: Tensor = self.layers(features.pooled)
-        return relaxed
-
-    @property
-    def n_bits(self) -> int:
-        """Number of bits b."""
-        return self.widths[-1]
-
     def spec(self) -> dict[str, Any]:
         """Return kind, widths and dropout."""
         return {"kind": "mlp", "widths": list(self.widths), "dropout": self.dropout}
 
 
-class GeluHead(HashHead):
+class GeluHead(LayeredHead):
     """An affine map, layer normalisation and GELU, and an affine map to codes.
 
     Args:
@@ -137,16 +144,6 @@ class GeluHead(HashHead):
             nn.Dropout(dropout),
             nn.Linear(widths[1], widths[2]),
         )
-
-    def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return (n, b) relaxed codes."""
-        relaxed: Tensor = self.layers(features.pooled)
-        return relaxed
-
-    @property
-    def n_bits(self) -> int:
-        """Number of bits b."""
-        return self.widths[-1]
 
     def spec(self) -> dict[str, Any]:
         """Return kind, widths and dropouts."""
