@@ -214,16 +214,21 @@ def place_name(place: Place) -> str:
 
 def split_of(place: Place) -> str:
     """Return the split that is measured."""
-    if place.split != "auto":
-        return place.split
-    return "test" if "test" in loaded(place.collection).splits else "dev"
+    return usual_split(loaded(place.collection), place.split)
 
 
-def encoder_of(place: Place) -> str:
-    """Return the encoder that makes the features."""
-    if place.encoder != "auto":
-        return place.encoder
-    return "precomputed" if loaded(place.collection).pictures is None else "offline"
+def usual_split(collection: Collection, split: str) -> str:
+    """Return the split as named; "auto" is `test` if there is such a split, else `dev`."""
+    if split != "auto":
+        return split
+    return "test" if "test" in collection.splits else "dev"
+
+
+def usual_encoder(collection: Collection, encoder: str) -> str:
+    """Return the encoder as named; "auto" is `precomputed` for features only, else `offline`."""
+    if encoder != "auto":
+        return encoder
+    return "precomputed" if collection.pictures is None else "offline"
 
 
 def measured(task: Task, cache: Path | str | None) -> Iterator[Outcome]:
@@ -234,7 +239,7 @@ def measured(task: Task, cache: Path | str | None) -> Iterator[Outcome]:
         collection,
         method=variant.method,
         n_bits=task.n_bits,
-        encoder=encoder_of(task.place),
+        encoder=usual_encoder(collection, task.place.encoder),
         seed=task.seed,
         preset=variant.preset or None,
         settings=variant.settings,
@@ -242,13 +247,14 @@ def measured(task: Task, cache: Path | str | None) -> Iterator[Outcome]:
         cache=cache,
     )
     seconds = round(time.process_time() - started, 1)
+    split = usual_split(collection, task.place.split)
     for row, bits, rerank in measurements(variant, model):
         report = evaluate(
-            model, collection, split=split_of(task.place), rerank=rerank, cache=cache
+            model, collection, split=split, rerank=rerank, cache=cache
         )  # fmt: skip
         yield Outcome(
             row,
-            place_name(task.place),
+            f"{collection.name} {split}",
             task.n_bits,
             task.seed,
             measured_values(report),

@@ -13,7 +13,13 @@ from modalhash.api.learning import extract_features, train
 from modalhash.api.measuring import evaluate, query_items
 from modalhash.api.opening import opened
 from modalhash.artifacts import HashModel
-from modalhash.bench.grid import Outcome, Variant, measured_values
+from modalhash.bench.grid import (
+    Outcome,
+    Variant,
+    measured_values,
+    usual_encoder,
+    usual_split,
+)
 from modalhash.bench.grid_table import COLUMNS, cells, markdown
 from modalhash.bench.variants import method_variants
 from modalhash.data import Collection
@@ -206,11 +212,8 @@ def measure_robustness(
         raise InputError(
             f"{collection.name} has no labels to flip: add labels.tsv, or name another collection"
         )
-    if split == "auto":
-        split = "test" if "test" in collection.splits else "dev"
+    split, encoder = usual_split(collection, split), usual_encoder(collection, encoder)
     query_items(collection, split)
-    if encoder == "auto":
-        encoder = "precomputed" if collection.pictures is None else "offline"
     extract_features(collection, encoder, cache=cache, device=device, progress=progress)
     jobs = [
         Job(share, variant, n_bits, seed)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from modalhash.errors import SettingError, TrainingError
 from modalhash.files import write_text
-from modalhash.layers import FeatureScaling, ScalingRule, TokenReduction
+from modalhash.layers import FeatureScaling, TokenReduction
 from modalhash.methods.base import (
     CaptionChoice,
     ClosedFormMethod,
@@ -334,25 +334,14 @@ def scaled_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
             plan.device,
             with_tokens=data.with_tokens,
         )
-    raw = Pairs(
-        replace(data, with_tokens=False),
-        settings.captions,
-        FeatureScaling(ScalingRule.NONE, data.image.width),
-        FeatureScaling(ScalingRule.NONE, data.text.width),
-        torch.device("cpu"),
-    )
-    for modality, rows in count_zero_rows(raw).items():
-        warn_of_zeros(rows, raw.n_pairs, modality)
-    image_scaling.fit(batch.image.pooled for batch in raw.batches(SCALING_BATCH))
-    text_scaling.fit(batch.text.pooled for batch in raw.batches(SCALING_BATCH))
-    return Pairs(
-        data,
-        settings.captions,
-        image_scaling.to(plan.device),
-        text_scaling.to(plan.device),
-        plan.device,
-        live=live,
-    )
+    pairs = Pairs(data, settings.captions, image_scaling, text_scaling, plan.device, live=live)
+    for scaling, batches, modality in (
+        (image_scaling, pairs.pooled_images(SCALING_BATCH), "image"),
+        (text_scaling, pairs.pooled_texts(SCALING_BATCH), "text"),
+    ):
+        fit_scaling(scaling, batches, pairs.n_pairs, modality)
+        scaling.to(plan.device)
+    return pairs
 
 
 def reduced(
@@ -396,13 +385,23 @@ def reduced(
     return data, image, text
 
 
-def count_zero_rows(pairs: Pairs) -> dict[str, int]:
-    """Return how many pairs have image features, and text features, of nothing but zeros."""
-    counts = {"image": 0, "text": 0}
-    for batch in pairs.batches(SCALING_BATCH):
-        counts["image"] += int((batch.image.pooled == 0).all(dim=1).sum())
-        counts["text"] += int((batch.text.pooled == 0).all(dim=1).sum())
-    return counts
+def fit_scaling(
+    scaling: FeatureScaling, batches: Iterator[Tensor], n_pairs: int, modality: str
+) -> None:
+    """Fit a scaling to pooled features, and tell of rows of zeros among them, in one pass."""
+    n_zeros = 0
+
+    def counted() -> Iterator[Tensor]:
+        nonlocal n_zeros
+        for pooled in batches:
+            n_zeros += int((pooled == 0).all(dim=1).sum())
+            yield pooled
+
+    rows = counted()
+    scaling.fit(rows)
+    for _ in rows:  # a rule that needs no fitting reads nothing
+        pass
+    warn_of_zeros(n_zeros, n_pairs, modality)
 
 
 def with_enough_epochs(settings: TrainingSettings, pairs: Pairs) -> TrainingSettings:

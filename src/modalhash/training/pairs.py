@@ -115,9 +115,31 @@ class Pairs:
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield all pairs in order, each once, with first captions where one is drawn."""
+        yield from self.read(self.in_order(batch_size))
+
+    def in_order(self, batch_size: int) -> list[Rows]:
+        """Return the places of all pairs, batch by batch."""
         everything = np.arange(self.n_pairs)
-        starts = range(0, self.n_pairs, batch_size)
-        yield from self.read([everything[start : start + batch_size] for start in starts])
+        return [
+            everything[start : start + batch_size] for start in range(0, self.n_pairs, batch_size)
+        ]
+
+    def pooled_images(self, batch_size: int) -> Iterator[Tensor]:
+        """Yield the pooled image features of all pairs in order, unscaled, on the CPU."""
+        for chosen in self.in_order(batch_size):
+            items = self.data.items[self.owner[chosen]]
+            yield torch.from_numpy(self.data.image.pooled(items))
+
+    def pooled_texts(self, batch_size: int) -> Iterator[Tensor]:
+        """Yield the pooled text features of all pairs in order, unscaled, on the CPU.
+
+        Those of first captions where one is drawn.
+        """
+        for chosen in self.in_order(batch_size):
+            if self.choice is CaptionChoice.MEAN:
+                yield self.mean_text(self.owner[chosen])
+            else:
+                yield torch.from_numpy(self.data.text.pooled(self.caption[chosen]))
 
     def epoch(self, epoch: int, seed: int, batch_size: int, *, drop_last: bool) -> Iterator[Batch]:
         """Yield the pairs in an order, and with captions, that depend on seed and epoch alone.
@@ -173,7 +195,7 @@ class Pairs:
         items = self.data.items[owners]
         image = self.features(self.data.image, items, live.get("image"))
         if self.choice is CaptionChoice.MEAN:
-            text = ModalityFeatures(self.mean_text(owners))
+            text = ModalityFeatures(self.mean_text(owners).to(self.device))
         else:
             text = self.features(self.data.text, captions, live.get("text"))
         labels = None
@@ -204,10 +226,10 @@ class Pairs:
         )
 
     def mean_text(self, owners: Rows) -> Tensor:
-        """Return the mean pooled text features of some items, (k, d)."""
+        """Return the mean pooled text features of some items, (k, d), on the CPU."""
         counts = self.counts[owners]
         rows = np.concatenate(
             [np.arange(self.first[one], self.first[one] + self.counts[one]) for one in owners]
         )
         sums = np.add.reduceat(self.data.text.pooled(rows), np.cumsum(counts) - counts, axis=0)
-        return torch.from_numpy(sums / counts[:, None].astype(np.float32)).to(self.device)
+        return torch.from_numpy(sums / counts[:, None].astype(np.float32))
