@@ -207,14 +207,10 @@ def outcomes_of(task: Task, cache: Path | str | None) -> list[Outcome]:
 def place_name(place: Place) -> str:
     """Return the collection's name and the split that is measured; as given if it can't be read."""
     try:
-        return f"{loaded(place.collection).name} {split_of(place)}"
+        collection = loaded(place.collection)
+        return f"{collection.name} {usual_split(collection, place.split)}"
     except (ModalhashError, OSError):
         return f"{place.collection} {place.split}"
-
-
-def split_of(place: Place) -> str:
-    """Return the split that is measured."""
-    return usual_split(loaded(place.collection), place.split)
 
 
 def usual_split(collection: Collection, split: str) -> str:
