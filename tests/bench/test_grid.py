@@ -20,6 +20,7 @@ from modalhash.bench.grid import (
 from modalhash.bench.variants import method_variants
 from modalhash.errors import DamagedArtifactError, InputError
 from modalhash.index.rerank import FineBooks
+from modalhash.methods import method_class
 from tests.oracles.command_line import CommandLine
 from tests.oracles.feature_layouts import write_ucmfh
 
@@ -55,11 +56,31 @@ def test_numbers_are_those_of_training_and_measuring_by_hand(place: Place, tmp_p
             expected = report.value(measure, direction, relevance=rule, k=k)
             found = outcome.values[f"{title} {direction}"]
             np.testing.assert_allclose(found, expected, rtol=0, atol=5.1e-5)
+    (kept,) = (tmp_path / "runs").glob("*.npz")
+    with np.load(kept) as values:
+        assert sorted(values.files) == sorted(outcome.values)
+        for name, of_queries in values.items():
+            np.testing.assert_allclose(np.nanmean(of_queries), outcome.values[name], atol=6e-5)
+    # two heads of one hidden layer: 6 and 5 features to 8 units to 8 bits, and their biases
+    assert outcome.n_parameters == (6 * 8 + 8 + 8 * 8 + 8) + (5 * 8 + 8 + 8 * 8 + 8)
+    assert set(outcome.rates) == {"image", "text"}
+    assert min(outcome.rates.values()) > 0
+    assert outcome.peak_mib > 10
+
+
+def test_a_result_is_named_by_what_presets_hold(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (task,) = tasks_of(place, "cfrh", seeds=(0,))
+    before = task.key
+    assert task.key == before
+    monkeypatch.setattr(method_class("cfrh"), "presets", {"dense": {"epochs": 7}})
+    assert task.key != before
 
 
 def test_results_are_kept_and_a_larger_grid_reuses_them(place: Place, tmp_path: Path) -> None:
     first = run_grid(tasks_of(place, "random"), tmp_path, cache=tmp_path / "cache")
-    files = sorted((tmp_path / "runs").iterdir())
+    files = sorted((tmp_path / "runs").glob("*.json"))
     assert len(files) == 2
     times = [file.stat().st_mtime_ns for file in files]
     told: list[tuple[int, int]] = []
@@ -106,7 +127,7 @@ def test_a_collection_that_is_not_there_is_an_outcome_too(tmp_path: Path) -> Non
 def test_a_damaged_result_is_named(place: Place, tmp_path: Path) -> None:
     tasks = tasks_of(place, "random", seeds=(0,))
     run_grid(tasks, tmp_path, cache=tmp_path / "cache")
-    (file,) = (tmp_path / "runs").iterdir()
+    (file,) = (tmp_path / "runs").glob("*.json")
     file.write_text("{")
     with pytest.raises(DamagedArtifactError, match=re.escape(str(file))):
         run_grid(tasks, tmp_path, cache=tmp_path / "cache")

@@ -19,13 +19,19 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from modalhash.api.learning import train
 from modalhash.api.measuring import evaluate
 from modalhash.api.opening import opened
-from modalhash.artifacts import HashModel
+from modalhash.artifacts import CollectionCodes, HashModel
+from modalhash.bench.peak_memory import forget_peak, peak_mib
 from modalhash.data import Collection
 from modalhash.errors import InputError, ModalhashError
-from modalhash.files import read_json, write_json
+from modalhash.files import read_json, write_json, write_with
+from modalhash.methods import METHODS, method_class
+from modalhash.methods.base import ClosedFormMethod
 from modalhash.metrics import Report
 from modalhash.progress import Progress, silent
 
@@ -42,6 +48,10 @@ MEASURES = (
 )
 """Title, measure, relevance and cut-off of what is kept of every run, for both directions."""
 DIRECTIONS = ("image_to_text", "text_to_image")
+RATE_ROWS = 2048
+"""Rows that an encoding rate is measured on."""
+QueryValues = dict[str, NDArray[np.float32]]
+"""For each value of an outcome, by name, the (q,) values of its queries; NaN: doesn't count."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +101,20 @@ class Task:
     @property
     def key(self) -> str:
         """Name of its result: readable, and a hash of all that decides it."""
-        document = json.dumps([asdict(self), version("modalhash")], sort_keys=True)
+        decisive = [asdict(self), version("modalhash"), recipe(self.variant.method)]
+        document = json.dumps(decisive, sort_keys=True)
         words = f"{Path(self.place.collection).name} {self.variant.name} {self.n_bits} {self.seed}"
         readable = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
         return f"{readable}-{hashlib.sha256(document.encode()).hexdigest()[:10]}"
+
+
+def recipe(method: str) -> list[Any]:
+    """Return what a method's defaults and presets stand for now; empty for an unknown method."""
+    if method not in METHODS:
+        return []
+    found = method_class(method)
+    training = None if issubclass(found, ClosedFormMethod) else asdict(found.training)
+    return [asdict(found.settings_class()), training, {**found.presets}]
 
 
 @dataclass(frozen=True)
@@ -110,6 +130,9 @@ class Outcome:
         cpu_seconds: of training, features not counted where they were there already.
         bits_per_item: of all that is stored for search.
         error: why it failed, or "".
+        peak_mib: largest memory of the process while it trained and measured.
+        n_parameters: numbers in the hash heads, what search needs.
+        rates: stored features that become codes in a second, by modality, on one thread.
     """
 
     row: str
@@ -120,6 +143,9 @@ class Outcome:
     cpu_seconds: float = 0.0
     bits_per_item: int = 0
     error: str = ""
+    peak_mib: float = 0.0
+    n_parameters: int = 0
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 def run_grid(
@@ -155,12 +181,27 @@ def run_grid(
     if done:
         logger.info("%d of %d results are in %s already", done, len(tasks), runs)
     for task, outcomes in computed(missing, workers, cache):
+        for outcome, values in outcomes:
+            if values:
+                write_values(values_file(runs, task, outcome.row), values)
         document = {"format": FORMAT, "task": asdict(task), "modalhash": version("modalhash")}
-        found = [asdict(outcome) for outcome in outcomes]
+        found = [asdict(outcome) for outcome, _ in outcomes]
         write_json(runs / f"{task.key}.json", {**document, "outcomes": found})
         done += 1
         progress("bench", done, len(tasks))
     return [outcome for task in tasks for outcome in read_outcomes(runs / f"{task.key}.json")]
+
+
+def values_file(runs: Path, task: Task, row: str) -> Path:
+    """Return where the values of a row's queries are kept."""
+    added = "" if row == task.variant.name else "-reranked"
+    return runs / f"{task.key}{added}.npz"
+
+
+def write_values(path: Path, values: QueryValues) -> None:
+    """Write arrays by name."""
+    named: dict[str, Any] = dict(values)
+    write_with(path, lambda file: np.savez_compressed(file, **named))
 
 
 def read_outcomes(path: Path) -> list[Outcome]:
@@ -171,7 +212,7 @@ def read_outcomes(path: Path) -> list[Outcome]:
 
 def computed(
     tasks: Sequence[Task], workers: int, cache: Path | str | None
-) -> Iterator[tuple[Task, list[Outcome]]]:
+) -> Iterator[tuple[Task, list[tuple[Outcome, QueryValues]]]]:
     """Yield tasks with what they gave, as they end."""
     if workers == 1:
         for task in tasks:
@@ -191,7 +232,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def outcomes_of(task: Task, cache: Path | str | None) -> list[Outcome]:
+def outcomes_of(task: Task, cache: Path | str | None) -> list[tuple[Outcome, QueryValues]]:
     """Run one task; what goes wrong with it becomes its outcome."""
     try:
         return list(measured(task, cache))
@@ -201,7 +242,7 @@ def outcomes_of(task: Task, cache: Path | str | None) -> list[Outcome]:
         if not isinstance(error, ModalhashError):
             reason = f"{type(error).__name__}: {reason}"
         place = place_name(task.place)
-        return [Outcome(task.variant.name, place, task.n_bits, task.seed, {}, error=reason)]
+        return [(Outcome(task.variant.name, place, task.n_bits, task.seed, {}, error=reason), {})]
 
 
 def place_name(place: Place) -> str:
@@ -227,9 +268,10 @@ def usual_encoder(collection: Collection, encoder: str) -> str:
     return "precomputed" if collection.pictures is None else "offline"
 
 
-def measured(task: Task, cache: Path | str | None) -> Iterator[Outcome]:
-    """Train and measure once; yield what it gave."""
+def measured(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, QueryValues]]:
+    """Train and measure once; yield what it gave, with the values behind each number."""
     collection, variant = loaded(task.place.collection), task.variant
+    forget_peak()
     started = time.process_time()
     model = train(
         collection,
@@ -244,11 +286,10 @@ def measured(task: Task, cache: Path | str | None) -> Iterator[Outcome]:
     )
     seconds = round(time.process_time() - started, 1)
     split = usual_split(collection, task.place.split)
+    rates = encode_rates(model, collection, cache)
     for row, bits, rerank in measurements(variant, model):
-        report = evaluate(
-            model, collection, split=split, rerank=rerank, cache=cache
-        )  # fmt: skip
-        yield Outcome(
+        report = evaluate(model, collection, split=split, rerank=rerank, cache=cache)
+        outcome = Outcome(
             row,
             f"{collection.name} {split}",
             task.n_bits,
@@ -256,7 +297,35 @@ def measured(task: Task, cache: Path | str | None) -> Iterator[Outcome]:
             measured_values(report),
             seconds,
             bits,
+            peak_mib=round(peak_mib(), 1),
+            n_parameters=n_parameters(model),
+            rates=rates,
         )
+        yield outcome, query_values(report)
+
+
+def n_parameters(model: HashModel) -> int:
+    """Return how many numbers the two towers have learned."""
+    return sum(one.numel() for one in model.hasher.parameters())
+
+
+def encode_rates(
+    model: HashModel, collection: Collection, cache: Path | str | None
+) -> dict[str, float]:
+    """Return how many stored features become codes in a second, by modality, first rows."""
+    folder = None if cache is None else Path(cache)
+    codes = CollectionCodes(model, collection, captions="first", cache_folder=folder)
+    items = np.arange(min(collection.n_items, RATE_ROWS))
+    rates = {}
+    for modality, encode, rows in (
+        ("image", codes.image, items),
+        ("text", codes.text, codes.texts_of(items)),
+    ):
+        encode(rows[:1])
+        started = time.perf_counter()
+        encode(rows)
+        rates[modality] = round(len(rows) / max(time.perf_counter() - started, 1e-6), 1)
+    return rates
 
 
 def measurements(variant: Variant, model: HashModel) -> Iterator[tuple[str, int, str | None]]:
@@ -275,6 +344,18 @@ def measured_values(report: Report) -> dict[str, float]:
         if rule in rules
         for direction in DIRECTIONS
     }
+
+
+def query_values(report: Report) -> QueryValues:
+    """Return the (q,) float32 values behind each of `measured_values`."""
+    rules = {measure.relevance for measure in report.measures}
+    found: QueryValues = {}
+    for title, measure, rule, k in MEASURES:
+        for one in report.directions if rule in rules else ():
+            if any(number.relevance == rule for number in one.measures):
+                values = one.values(measure, relevance=rule, k=k)
+                found[f"{title} {one.direction}"] = values.astype(np.float32)
+    return found
 
 
 @lru_cache(maxsize=4)
