@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -40,6 +40,7 @@ from modalhash.artifacts.search_changes import (
     writing,
 )
 from modalhash.artifacts.search_explanation import Explanation
+from modalhash.artifacts.search_query import EncodedQuery, encoded_query
 from modalhash.artifacts.search_rerank import (
     KEPT,
     KeepFeatures,
@@ -80,7 +81,16 @@ from modalhash.index.rerank import rerank as reranked
 from modalhash.metrics import Direction, RelevanceCurve
 from modalhash.metrics.calibration import check_probability
 
-__all__ = ["Answer", "Hit", "SearchIndex", "Side", "SideContent", "open_search_index"]
+__all__ = [
+    "Answer",
+    "Hit",
+    "SearchIndex",
+    "SearchPlan",
+    "Side",
+    "SideContent",
+    "is_search_index",
+    "open_search_index",
+]
 
 logger = logging.getLogger(__name__)
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -171,6 +181,29 @@ class Answer:
             "relevance_rule": self.relevance_rule,
             "hits": [asdict(hit) for hit in self.hits],
         }
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What is wanted of a search, checked; `SearchIndex.plan` makes it.
+
+    Attributes:
+        side: what is searched.
+        k: hits at most; None is all within the radius.
+        where: a filter; None counts all items.
+        radius: largest distance; `NOTHING` if no item is near enough, None if all are.
+        shortlist: items that the second stage puts in order; 0 is none.
+        stage: the second stage.
+        score: what its score is made of.
+    """
+
+    side: Side
+    k: int | None
+    where: str | None
+    radius: int | None
+    shortlist: int
+    stage: SecondStage
+    score: RerankScore
 
 
 class SearchIndex:
@@ -317,14 +350,63 @@ class SearchIndex:
         """
         if (text is None) == (image is None):
             raise InputError("give either a text or an image to search for")
+        asked: Modality = "image" if text is None else "text"
+        plan = self.plan(
+            asked,
+            k=k,
+            target=target or (Side.TEXTS if text is None else Side.IMAGES),
+            where=where,
+            radius=radius,
+            min_relevance=min_relevance,
+            rerank=rerank,
+            rerank_by=rerank_by,
+            rerank_score=rerank_score,
+        )  # before the query is encoded, which takes longer
+        stated, output = self.asked(text, image)
+        query = encoded_query(self.model, output, asked, stated)
+        return self.answer(query, plan, self.nearest(query, plan))
+
+    def plan(
+        self,
+        asked: Modality | None,
+        *,
+        is_encoded: bool = True,
+        target: Side | str,
+        k: int | None = None,
+        where: str | None = None,
+        radius: int | None = None,
+        min_relevance: float | None = None,
+        rerank: int | str = 0,
+        rerank_by: str = SecondStage.AUTO,
+        rerank_score: str = RerankScore.FUSED,
+    ) -> SearchPlan:
+        """Check what is wanted of a search, for `nearest` and `answer`.
+
+        Args:
+            asked: modality of the query; None of a combination or a code of unknown origin.
+            is_encoded: whether the encoder's output for the query is there; without it, the query
+                can only be reranked by `relaxed`.
+            target: what to search.
+            k: as for `search`, like all that follows.
+            where: a filter.
+            radius: largest distance.
+            min_relevance: least probability.
+            rerank: length of the shortlist.
+            rerank_by: what puts it in order.
+            rerank_score: what its score is made of.
+
+        Raises:
+            FilterError: if the filter can't be understood, marking the place.
+            InputError: as for `search`.
+            UnknownNameError: if `rerank_by` or `rerank_score` is none.
+        """
         if k is None and radius is None and min_relevance is None:
             k = USUAL_HITS
         if k is not None:
             check_top_k(k)
-        side = self.side(target or (Side.TEXTS if text is None else Side.IMAGES))
+        side = self.side(target)
         if where is not None:
-            parse_filter(where)  # before a query is encoded, which takes longer
-        asked: Modality = "image" if text is None else "text"
+            parse_filter(where)
         radius = self.cut_off(asked, side, radius, min_relevance)
         shortlist = shortlist_length(rerank, len(self.sides[side]))
         stage, score = (
@@ -336,39 +418,53 @@ class SearchIndex:
                 stage,
                 self.model,
                 keeps_features=self.keeps_features,
-                asked=asked,
+                asked=asked if is_encoded else None,
                 target="image" if side is Side.IMAGES else "text",
             )
-        query, output = self.asked(text, image)
-        code = self.model.encode_outputs([output], asked)
-        if not shortlist:
-            return self.search_code(code, query=query, k=k, target=side, where=where, radius=radius)
-        index = self.sides[side]
-        found = self.found(side, code, None if k is None else max(k, shortlist), radius, where)
+        return SearchPlan(side, k, where, radius, shortlist, stage, score)
+
+    def nearest(self, query: EncodedQuery, plan: SearchPlan) -> QueryHits:
+        """Return what is nearest by Hamming distance: the shortlist of a search, with metadata."""
+        k = None if plan.k is None else max(plan.k, plan.shortlist)
+        return self.found(plan.side, query.code, k, plan.radius, plan.where)
+
+    def answer(self, query: EncodedQuery, plan: SearchPlan, found: QueryHits) -> Answer:
+        """Make the answer of a shortlist, put in the order of the second stage if there is one.
+
+        Args:
+            query: what was asked.
+            plan: what is wanted.
+            found: what `nearest` gave for them.
+
+        Raises:
+            InputError: if an item keeps nothing to rerank by.
+            DamagedArtifactError: if what it keeps isn't what was written.
+        """
         assert found.metadata is not None
-        curve = self.curve(asked, side)
-        probabilities = self.probabilities(curve, side)
-        scorer = scorer_of(
-            stage,
-            self.model,
-            output,
-            asked,
-            documents=found.metadata,
-            codes=self.shortlist_codes(stage, index, found.ids),
-            score=score,
-        )
-        order, scores = reranked(np.arange(len(found)), found.distances, scorer)
+        curve = None if query.modality is None else self.curve(query.modality, plan.side)
+        probabilities = self.probabilities(curve, plan.side)
+        order, scores = np.arange(len(found)), None
+        if plan.shortlist:
+            scorer = scorer_of(
+                plan.stage,
+                self.model,
+                query,
+                documents=found.metadata,
+                codes=self.shortlist_codes(plan.stage, self.sides[plan.side], found.ids),
+                score=plan.score,
+            )
+            order, scores = reranked(order, found.distances, scorer)
         hits = tuple(
             self.hit(
                 found.ids[place],
                 int(found.distances[place]),
                 found.metadata[place],
-                score=float(scores[rank]),
+                score=None if scores is None else float(scores[rank]),
                 probabilities=probabilities,
             )
-            for rank, place in enumerate(order[:k].tolist())
+            for rank, place in enumerate(order[: plan.k].tolist())
         )
-        return Answer(query, side, self.model.n_bits, hits, rule_of(curve))
+        return Answer(dict(query.stated), plan.side, self.model.n_bits, hits, rule_of(curve))
 
     def asked(
         self, text: str | None, image: Path | str | Image.Image | None
@@ -398,7 +494,7 @@ class SearchIndex:
         return None if curve is None else curve.at(len(self.sides[side])).tolist()
 
     def cut_off(
-        self, asked: str, side: Side, radius: int | None, min_relevance: float | None
+        self, asked: str | None, side: Side, radius: int | None, min_relevance: float | None
     ) -> int | None:
         """Return the largest distance that is wanted; None if all are, `NOTHING` if none is.
 
@@ -410,6 +506,11 @@ class SearchIndex:
         if min_relevance is None:
             return radius
         check_probability(min_relevance)
+        if asked is None:
+            raise InputError(
+                "how relevant items are at which distance is known for single texts and pictures, "
+                "not for combinations or codes of unknown origin: cut off by a radius"
+            )
         curve = self.curve(asked, side)
         if curve is None:
             raise InputError(
@@ -461,26 +562,36 @@ class SearchIndex:
         if (text is None) == (image is None):
             raise InputError("give either a text or an image that was searched for")
         side = self.side(target or (Side.TEXTS if text is None else Side.IMAGES))
-        index = self.sides[side]
+        self.sides[side].reconstruct(known_list(ids))  # before the query is encoded
+        stated, output = self.asked(text, image)
         asked: Modality = "image" if text is None else "text"
-        known: Any = list(ids)
+        return self.explain_query(ids, encoded_query(self.model, output, asked, stated), side)
+
+    def explain_query(
+        self, ids: Sequence[str | int], query: EncodedQuery, side: Side
+    ) -> tuple[Explanation, ...]:
+        """Say why items are where they are for an encoded query; see `explain`.
+
+        Raises:
+            InputError: if an id isn't there, naming it.
+        """
+        index = self.sides[side]
+        known = known_list(ids)
         codes, documents = index.reconstruct(known), index.metadata(known)
-        _, output = self.asked(text, image)
-        code = self.model.encode_outputs([output], asked)
-        profile = DistanceProfile(index.distance_histogram(code)[0])
-        curve = self.curve(asked, side)
+        profile = DistanceProfile(index.distance_histogram(query.code)[0])
+        curve = None if query.modality is None else self.curve(query.modality, side)
         probabilities = self.probabilities(curve, side)
         compared = [
-            compare_bits(code, codes[row : row + 1], self.model.n_bits) for row in range(len(codes))
+            compare_bits(query.code, codes[row : row + 1], self.model.n_bits)
+            for row in range(len(codes))
         ]
         distances = np.array([bits.distance for bits in compared], np.int32)
         local: list[float | None] = [None] * len(compared)
-        if self.model.has_fine_codes and compared:
+        if self.model.has_fine_codes and query.output is not None and compared:
             scorer = scorer_of(
                 SecondStage.FINE,
                 self.model,
-                output,
-                asked,
+                query,
                 documents=documents,
                 codes=codes,
                 score=RerankScore.LOCAL,
@@ -743,6 +854,11 @@ def rule_of(curve: RelevanceCurve | None) -> str | None:
     return None if curve is None else curve.rule.value
 
 
+def known_list(ids: Sequence[str | int]) -> Any:
+    """Return ids as an index takes them; it refuses a mixture itself."""
+    return list(ids)
+
+
 def known_ids(index: EmbeddedIndex, ids: Sequence[Any]) -> list[Any]:
     """Return those of some ids that an index has."""
     return [value for value, is_there in zip(ids, index.contains(ids), strict=True) if is_there]
@@ -840,12 +956,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     )
 
 
-def open_search_index(folder: Path | str, *, device: str = "auto") -> SearchIndex:
+def open_search_index(
+    folder: Path | str,
+    *,
+    device: str = "auto",
+    models: Mapping[str, HashModel] = MappingProxyType({}),
+) -> SearchIndex:
     """Open an index folder.
 
     Args:
         folder: what `SearchIndex.build` made.
         device: where queries are encoded.
+        models: by fingerprint, that are in memory already: one of these isn't loaded again.
 
     Raises:
         ArtifactError: if the folder is no index, is damaged or newer, or its parts are of
@@ -854,7 +976,7 @@ def open_search_index(folder: Path | str, *, device: str = "auto") -> SearchInde
     """
     folder = Path(folder).resolve()
     manifest = read_manifest(folder)
-    model = load_model(folder / "model", device=device)
+    model = models.get(manifest["model_fingerprint"]) or load_model(folder / "model", device=device)
     if model.fingerprint != manifest["model_fingerprint"]:
         raise ArtifactError(
             f"{folder / 'model'} isn't the model this index was made with: make the index again"

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.artifacts.model import HashModel
+from modalhash.artifacts.search_query import EncodedQuery
 from modalhash.codes import Codes
 from modalhash.data import Modality
-from modalhash.encoders import TowerOutput
 from modalhash.errors import DamagedArtifactError, InputError
 from modalhash.index.rerank import (
     ByteFeatures,
@@ -124,7 +124,7 @@ def chosen_stage(
     model: HashModel,
     *,
     keeps_features: bool,
-    asked: Modality,
+    asked: Modality | None,
     target: Modality,
 ) -> SecondStage:
     """Return what a search is reranked by.
@@ -133,12 +133,20 @@ def chosen_stage(
         wanted: what was asked for.
         model: of the index.
         keeps_features: whether items keep their features.
-        asked: modality of the query.
+        asked: modality of the query; None of a combination or a code, of which only the relaxed
+            code is known.
         target: modality of what is searched.
 
     Raises:
         InputError: if it isn't there, saying what there is.
     """
+    if asked is None:
+        if wanted in (SecondStage.AUTO, SecondStage.RELAXED):
+            return SecondStage.RELAXED
+        raise InputError(
+            f"a combination or a code can't be reranked by {wanted.value}, which takes a single "
+            "text or picture: rerank by relaxed"
+        )
     widths = model.tower(asked).width, model.tower(target).width
     if wanted is SecondStage.AUTO:
         if model.has_fine_codes:
@@ -168,8 +176,7 @@ def chosen_stage(
 def scorer_of(
     stage: SecondStage,
     model: HashModel,
-    output: TowerOutput,
-    modality: Modality,
+    query: EncodedQuery,
     *,
     documents: Sequence[Mapping[str, Any]],
     codes: Codes,
@@ -178,10 +185,9 @@ def scorer_of(
     """Return what scores the shortlist of one query.
 
     Args:
-        stage: not `auto`.
+        stage: not `auto`; all but `relaxed` take the query of a single text or picture.
         model: of the index.
-        output: what the encoder gave for the query.
-        modality: of the query.
+        query: what was asked.
         documents: metadata of the shortlist, with what items keep.
         codes: (n, p) hash codes of the shortlist.
         score: for finer codes, what the score is made of.
@@ -190,6 +196,11 @@ def scorer_of(
         InputError: if an item keeps nothing to rerank by.
         DamagedArtifactError: if what it keeps isn't what was written.
     """
+    if stage is SecondStage.RELAXED:
+        return RelaxedScorer(query.relaxed, codes, model.n_bits)
+    output, modality = query.output, query.modality
+    assert output is not None
+    assert modality is not None
     if stage is SecondStage.FINE:
         assert output.tokens is not None
         assert output.token_mask is not None
@@ -199,11 +210,6 @@ def scorer_of(
         books = model.fine_books
         fine = read_kept(documents, FINE, books.n_subspaces)
         return FineScorer(books, queries, fine, n_bits=model.n_bits, score=score)
-    if stage is SecondStage.FEATURES:
-        return FeatureScorer(
-            model.rounded(output.pooled, modality), read_features(documents, output.pooled.shape[1])
-        )
-    relaxed = model.relaxed_features(
-        output.pooled, modality, tokens=output.tokens, token_mask=output.token_mask
+    return FeatureScorer(
+        model.rounded(output.pooled, modality), read_features(documents, output.pooled.shape[1])
     )
-    return RelaxedScorer(relaxed, codes, model.n_bits)
