@@ -66,6 +66,22 @@ def test_all_steps_run_in_an_environment_of_their_own(project: Path) -> None:
     ]
 
 
+def test_failed_tests_run_once_more_and_fail_the_check_again(project: Path) -> None:
+    answer = run(project, "tests", FAILING="pytest")
+    assert answer.returncode == 1
+    calls = [line for line in answer.stdout.splitlines() if line.startswith("ran -m pytest")]
+    assert calls == [
+        "ran -m pytest -n 2 --dist worksteal",
+        "ran -m pytest -n 1 --last-failed --last-failed-no-failures none",
+    ]
+
+
+def test_tests_that_pass_the_second_time_pass_the_check(project: Path) -> None:
+    answer = run(project, "tests", FAILING="worksteal")
+    assert answer.returncode == 0
+    assert "tests    passed" in answer.stdout
+
+
 def test_steps_after_a_failed_one_run_and_the_check_fails(project: Path) -> None:
     answer = run(project, FAILING="ruff check")
     assert answer.returncode == 1
