@@ -120,14 +120,16 @@ def plain_objective(method: Sgrn, heads: Heads, batch: Batch, moment: Moment) ->
     across = plain.cosines(image, text)
     ramp = settings.hash_mixing * min(1.0, moment.epoch / (moment.n_epochs / 2))
     size = range(len(joint))
-    codes = [[(1 + (across[i][j] + across[j][i]) / 2) / 2 for j in size] for i in size]
+    low = settings.unrelated_similarity
+    codes = [[(across[i][j] + across[j][i]) / 2 for j in size] for i in size]
+    asked = [[low + (1 - low) * value for value in line] for line in joint]
     target = [
-        [scale * plain_weighted(settings, 2 * value - 1) for value in line]
-        for line in graphs.mixed(ramp, joint, codes)
+        [scale * plain_weighted(settings, value) for value in line]
+        for line in graphs.mixed(ramp, asked, codes)
     ]
     gap = plain.mean_square_gap
-    intra = gap(among_images, graphs.target(rebased[0], scale))
-    intra += gap(among_texts, graphs.target(rebased[1], scale))
+    intra = gap(among_images, graphs.target(rebased[0], scale, low))
+    intra += gap(among_texts, graphs.target(rebased[1], scale, low))
     own = gap(among_images, target) + gap(among_texts, target)
     terms = {
         "intra": intra,
@@ -164,6 +166,8 @@ def values(method: Sgrn, heads: Heads, batch: Batch, moment: Moment) -> dict[str
         {"hash_mixing": 0.2, "reconstruction_share": 0.0, "own_share": 2.0},
         {"continuation": False, "intra_weight": 0.1, "joint_weight": 0.5, "pair_weight": 2.0},
         {"consistency_weight": 1.0, "pair_weight": 0.0},
+        {"unrelated_similarity": -0.4, "hash_mixing": 0.3},
+        {"unrelated_similarity": 0.0, "distribution_weighting": True},
     ],
 )
 def test_every_term_of_the_objective_against_loops(changes: dict[str, Any], epoch: int) -> None:
@@ -471,6 +475,14 @@ def test_each_ablation_changes_the_loss(name: str) -> None:
         ({"cross_share": math.nan}, "cross_share is nan, expected in [0, 1]"),
         ({"reconstruction_share": 2.0}, "reconstruction_share is 2.0, expected in [0, 1]"),
         ({"hash_mixing": -1.0}, "hash_mixing is -1.0, expected in [0, 1]"),
+        (
+            {"unrelated_similarity": 1.0},
+            "unrelated_similarity is 1.0, expected in [-1, 1)",
+        ),
+        (
+            {"unrelated_similarity": math.nan},
+            "unrelated_similarity is nan, expected in [-1, 1)",
+        ),
         ({"similarity_scale": -1.0}, "similarity_scale is -1.0, expected 0 or more"),
         ({"intra_weight": -1.0}, "intra_weight is -1.0, expected 0 or more"),
         ({"joint_weight": -1.0}, "joint_weight is -1.0, expected 0 or more"),

@@ -76,5 +76,5 @@ def reconstructed(graph: Rows, share: float) -> Matrix:
     return mixed(share, graph, cosines(graph, graph))
 
 
-def target(graph: Rows, scale: float) -> Matrix:
-    return [[scale * (2 * value - 1) for value in line] for line in graph]
+def target(graph: Rows, scale: float, low: float = -1.0) -> Matrix:
+    return [[scale * (low + (1 - low) * value) for value in line] for line in graph]
