@@ -3,10 +3,11 @@
     python docs/generate.py            write every page that is stale
     python docs/generate.py --check    write nothing; exit 1 and name the stale pages
 
-Hand-written pages hold two kinds of blocks between marks: the help of a command, after
-`<!-- help: modalhash NAME -->`, and the fields of a settings dataclass as a table, after
-`<!-- settings: modalhash.ROOM.FILE:CLASS -->`; both end at `<!-- end -->`. The pages in docs/api/
-are written whole: one a room, with the names it exports; of rooms that load their files on demand,
+Hand-written pages hold three kinds of blocks between marks: the help of a command, after
+`<!-- help: modalhash NAME -->`, the fields of a settings dataclass as a table, after
+`<!-- settings: modalhash.ROOM.FILE:CLASS -->`, and measured numbers of benchmarks/results, after
+`<!-- results: FILE; COLLECTION; ROWS -->` (see measured.py); all end at `<!-- end -->`. The pages
+in docs/api/ are written whole: one a room, with the names it exports; of rooms that load their files on demand,
 also what the files hold. So are docs/datasets.md, of the cards and protocols, and the figures of
 the methods' data flows in docs/images/, of flows.py.
 """
@@ -29,7 +30,7 @@ DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "src" / "modalhash"
 HELP_WIDTH = 88
 LOADED_ON_DEMAND = {"methods"}
-BLOCK = re.compile(r"<!-- (help|settings): modalhash(.*?) -->\n.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- (help|settings|results): (.*?) -->\n.*?<!-- end -->", re.DOTALL)
 DATASETS_HEAD = (
     "What the public data sets hold, under which terms, and what goes wrong with them; "
     "`modalhash data card NAME` shows the same. What isn't known to us is said to be unknown. "
@@ -46,6 +47,10 @@ PROTOCOLS_HEAD = (
     "positions to a file that `--split-file` takes. `official` keeps what came with the data set."
 )
 NOTE = "<!-- Written by docs/generate.py; don't edit. -->"
+
+
+if str(DOCS) not in sys.path:
+    sys.path.append(str(DOCS))
 
 
 def main() -> int:
@@ -81,8 +86,6 @@ def stale_pages() -> dict[Path, str]:
 
 def figures() -> dict[Path, str]:
     """Return the figures of the methods' data flows."""
-    if str(DOCS) not in sys.path:
-        sys.path.append(str(DOCS))
     from flow_drawing import drawn  # type: ignore[import-not-found, unused-ignore]
     from flows import FLOWS  # type: ignore[import-not-found, unused-ignore]
 
@@ -95,6 +98,8 @@ def pages_with_blocks() -> dict[Path, str]:
     Raises:
         SystemExit: if a mark names a command or class that there isn't.
     """
+    from measured import measured_table  # type: ignore[import-not-found, unused-ignore]
+
     texts = help_texts()
     pages = {}
     for path in sorted(DOCS.rglob("*.md")):
@@ -102,12 +107,15 @@ def pages_with_blocks() -> dict[Path, str]:
         def block(match: re.Match[str], path: Path = path) -> str:
             kind, name = match[1], match[2]
             if kind == "settings":
-                body = settings_table(name.lstrip("."))
-            elif name.strip() in texts:
-                body = "```text\n" + "\n\n".join(texts[name.strip()]) + "\n```"
+                body = settings_table(name.removeprefix("modalhash."))
+            elif kind == "results":
+                body = measured_table(name)
+            elif name.removeprefix("modalhash").strip() in texts:
+                lines = texts[name.removeprefix("modalhash").strip()]
+                body = "```text\n" + "\n\n".join(lines) + "\n```"
             else:
-                raise SystemExit(f"{path}: there is no command 'modalhash{name}'")
-            return f"<!-- {kind}: modalhash{name} -->\n{body}\n<!-- end -->"
+                raise SystemExit(f"{path}: there is no command '{name}'")
+            return f"<!-- {kind}: {name} -->\n{body}\n<!-- end -->"
 
         text = path.read_text(encoding="utf-8")
         if BLOCK.search(text):

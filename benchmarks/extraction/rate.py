@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.machine import describe_machine
+from modalhash.bench.machine import describe_machine
 from modalhash.data import Collection
 from modalhash.data.pictures import PictureFiles
 from modalhash.encoders import Encoder, ImageTower, extract_features, load_encoder

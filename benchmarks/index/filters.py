@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe_machine
+from modalhash.bench.machine import describe_machine
 from modalhash.index import build_index, open_index
 
 SHARES = {"50 %": 500, "10 %": 100, "1 %": 10, "0.1 %": 1}

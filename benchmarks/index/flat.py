@@ -23,7 +23,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.machine import describe_machine
+from modalhash.bench.machine import describe_machine
 from modalhash.codes import Codes
 from modalhash.index import build_index, open_index
 

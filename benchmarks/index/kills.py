@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.index.mixed import N_BITS, steps
-from benchmarks.machine import describe_machine
+from modalhash.bench.machine import describe_machine
 from modalhash.index import build_index, open_index, verify_index
 
 WRITER = """

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.index.codes import clustered_codes, uniform_codes
-from benchmarks.machine import describe_machine
+from modalhash.bench.machine import describe_machine
 from modalhash.index import build_index, check_kind, open_index
 
 RESULTS = Path(__file__).parent.parent / "results"

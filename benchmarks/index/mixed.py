@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe_machine
+from modalhash.bench.machine import describe_machine
 from modalhash.index import build_index, open_index
 
 N_BITS = 16

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from benchmarks.machine import describe_machine, usable_cores
 from benchmarks.metrics.plain_loop import loop_mean_average_precision
+from modalhash.bench.machine import describe_machine, usable_cores
 from modalhash.codes import Signs, pack
 from modalhash.metrics import evaluate_direction
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.machine import describe_machine
+from modalhash.bench.machine import describe_machine
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import GradientMethod, Needs
 from modalhash.methods.settings import configured_method

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,14 +10,13 @@ import pytest
 import modalhash as mh
 from modalhash.artifacts import HashModel
 from modalhash.bench.grid import (
-    MEASURES,
-    Outcome,
     Place,
     Task,
     Variant,
     measurements,
     run_grid,
 )
+from modalhash.bench.outcomes import MEASURES, Outcome
 from modalhash.bench.variants import method_variants
 from modalhash.errors import DamagedArtifactError, InputError
 from modalhash.index.rerank import FineBooks
@@ -155,7 +155,11 @@ def test_the_commands(place: Place, tmp_path: Path, modalhash: CommandLine) -> N
     assert f"- cca-sign: 2 runs failed: {reason}" in ended.out
     assert (tmp_path / "out" / "table.md").read_text() == ended.out.removesuffix("\n")
     rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
-    assert sum(row.startswith("pairs test,random,8,0,") for row in rows) == 2 * len(MEASURES) + 2
+    assert sum(row.startswith("pairs test,random,8,0,") for row in rows) == 2 * len(MEASURES) + 6
+    about = json.loads((tmp_path / "out" / "about.json").read_text())
+    assert set(about["rows"]) == {"random", "cfrh", "cca-sign"}
+    assert about["rows"]["cfrh"]["settings"] == {"epochs": "1", "hidden_width": "8"}
+    assert about["rows"]["cfrh"]["presets"]["dense"]["hidden_width"] == 1024
     ended = modalhash("ablate", "cfrh", place.collection, *quick, *shared)
     assert ended.code == 0
     assert "| cfrh | 8 |" in ended.out

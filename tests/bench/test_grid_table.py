@@ -1,8 +1,11 @@
 import csv
 import io
 
-from modalhash.bench.grid import MEASURES, Outcome
-from modalhash.bench.grid_table import ablation_table, csv_text, grid_table
+import pytest
+
+from modalhash.bench.grid_table import ablation_table, grid_table
+from modalhash.bench.outcomes import MEASURES, Outcome, csv_text, read_csv
+from modalhash.errors import InputError
 
 NAMES = [f"{title} {way}" for title, *_ in MEASURES for way in ("image_to_text", "text_to_image")]
 
@@ -75,4 +78,14 @@ def test_every_number_is_in_the_csv() -> None:
         "",
     ]
     assert rows[-1] == ["photos test", "b, odd", "16", "0", "", "", "", "no, none"]
-    assert len(rows) == 1 + len(NAMES) + 2 + 1
+    assert len(rows) == 1 + len(NAMES) + 4 + 1
+
+
+def test_the_csv_is_read_back() -> None:
+    costly = Outcome(
+        "a", "photos test", 16, 4, {NAMES[0]: 0.5}, 2.5, 24, "", 90.5, 1000, {"image": 3.0}
+    )  # fmt: skip
+    failed = Outcome("b, odd", "photos test", 16, 0, {}, error="no, none")
+    assert read_csv(csv_text([costly, failed])) == [costly, failed]
+    with pytest.raises(InputError, match=r"^the table's columns are \['a'\], expected \["):
+        read_csv("a\n1\n")

@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 import modalhash as mh
 from modalhash.artifacts import HashModel
 from modalhash.bench import robustness
-from modalhash.bench.grid import MEASURES, Outcome
+from modalhash.bench.outcomes import MEASURES, Outcome
 from modalhash.bench.robustness import (
     RobustnessRun,
     RobustnessStudy,

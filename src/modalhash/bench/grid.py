@@ -26,6 +26,7 @@ from modalhash.api.learning import train
 from modalhash.api.measuring import evaluate
 from modalhash.api.opening import opened
 from modalhash.artifacts import CollectionCodes, HashModel
+from modalhash.bench.outcomes import DIRECTIONS, MEASURES, Outcome
 from modalhash.bench.peak_memory import forget_peak, peak_mib
 from modalhash.data import Collection
 from modalhash.errors import InputError, ModalhashError
@@ -35,19 +36,11 @@ from modalhash.methods.base import ClosedFormMethod
 from modalhash.metrics import Report
 from modalhash.progress import Progress, silent
 
-__all__ = ["MEASURES", "Outcome", "Place", "Task", "Variant", "measured_values", "run_grid"]
+__all__ = ["Place", "Task", "Variant", "describe_variants", "measured_values", "recipe", "run_grid"]
 
 FORMAT = 1
 logger = logging.getLogger(__name__)
 
-MEASURES = (
-    ("MAP@50, shared label", "map", "shared_label", 50),
-    ("MAP@50, Jaccard >= 0.5", "map", "jaccard", 50),
-    ("recall@10 by pair", "recall", "pair", 10),
-    ("MAP, whole list, shared label", "map", "shared_label", None),
-)
-"""Title, measure, relevance and cut-off of what is kept of every run, for both directions."""
-DIRECTIONS = ("image_to_text", "text_to_image")
 RATE_ROWS = 2048
 """Rows that an encoding rate is measured on."""
 QueryValues = dict[str, NDArray[np.float32]]
@@ -117,35 +110,13 @@ def recipe(method: str) -> list[Any]:
     return [asdict(found.settings_class()), training, {**found.presets}]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a task gave.
-
-    Attributes:
-        row: name of the table's row: the variant's, with what was done to its answers.
-        place: collection's name and split.
-        n_bits: bits of a code.
-        seed: of the training.
-        values: "title direction" to a number; empty if it failed.
-        cpu_seconds: of training, features not counted where they were there already.
-        bits_per_item: of all that is stored for search.
-        error: why it failed, or "".
-        peak_mib: largest memory of the process while it trained and measured.
-        n_parameters: numbers in the hash heads, what search needs.
-        rates: stored features that become codes in a second, by modality, on one thread.
-    """
-
-    row: str
-    place: str
-    n_bits: int
-    seed: int
-    values: Mapping[str, float]
-    cpu_seconds: float = 0.0
-    bits_per_item: int = 0
-    error: str = ""
-    peak_mib: float = 0.0
-    n_parameters: int = 0
-    rates: Mapping[str, float] = field(default_factory=dict)
+def describe_variants(variants: Sequence[Variant]) -> dict[str, dict[str, Any]]:
+    """Return what each row stands for: its method, preset, changes, and the method's presets."""
+    described = {}
+    for variant in variants:
+        presets = recipe(variant.method)[2:] or [{}]
+        described[variant.name] = {**asdict(variant), "presets": presets[0]}
+    return described
 
 
 def run_grid(

@@ -1,14 +1,12 @@
 """Tables of many runs: means and deviations over seeds, and what each named part is worth."""
 
-import csv
-import io
 import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 
-from modalhash.bench.grid import DIRECTIONS, MEASURES, Outcome
+from modalhash.bench.outcomes import DIRECTIONS, MEASURES, Outcome
 
-__all__ = ["ablation_table", "csv_text", "grid_table"]
+__all__ = ["COLUMNS", "ablation_table", "cells", "grid_table", "markdown"]
 
 SHOWN = MEASURES[:3]
 ARROWS = {"image_to_text": "I→T", "text_to_image": "T→I"}
@@ -63,26 +61,6 @@ def ablation_table(outcomes: Sequence[Outcome]) -> str:
         heads = ["variant", "bits", *(heading for _, heading in COLUMNS)]
         parts.append(f"## {place}\n\n{markdown(heads, lines)}{failures(of_place)}")
     return "\n".join(parts)
-
-
-def csv_text(outcomes: Sequence[Outcome]) -> str:
-    """Return every number on a line of its own, with what it was measured on, as CSV."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["collection", "method", "bits", "seed", "measure", "direction", "value", "error"]
-    )
-    for one in outcomes:
-        place = [one.place, one.row, one.n_bits, one.seed]
-        if one.error:
-            writer.writerow([*place, "", "", "", one.error])
-        for name, value in one.values.items():
-            title, _, direction = name.rpartition(" ")
-            writer.writerow([*place, title, direction, value, ""])
-        if not one.error:
-            writer.writerow([*place, "CPU seconds of training", "", one.cpu_seconds, ""])
-            writer.writerow([*place, "bits per item", "", one.bits_per_item, ""])
-    return out.getvalue()
 
 
 def by_place(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:

@@ -13,14 +13,9 @@ from modalhash.api.learning import extract_features, train
 from modalhash.api.measuring import evaluate, query_items
 from modalhash.api.opening import opened
 from modalhash.artifacts import HashModel
-from modalhash.bench.grid import (
-    Outcome,
-    Variant,
-    measured_values,
-    usual_encoder,
-    usual_split,
-)
+from modalhash.bench.grid import Variant, measured_values, usual_encoder, usual_split
 from modalhash.bench.grid_table import COLUMNS, cells, markdown
+from modalhash.bench.outcomes import Outcome
 from modalhash.bench.variants import method_variants
 from modalhash.data import Collection
 from modalhash.errors import InputError, SettingError, UnknownNameError

@@ -29,4 +29,4 @@ def command(method: str, collections: tuple[str, ...], *, output: str, **options
     split, encoder = options.pop("split"), options.pop("encoder")
     places = [Place(collection, encoder, split) for collection in dict.fromkeys(collections)]
     outcomes = run_variants(places, variants, output=output, **options)
-    deliver_tables(outcomes, ablation_table(outcomes), output)
+    deliver_tables(outcomes, variants, ablation_table(outcomes), output)

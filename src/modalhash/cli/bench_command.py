@@ -37,4 +37,4 @@ def command(collections: tuple[str, ...], *, methods: str, output: str, **option
     split, encoder = options.pop("split"), options.pop("encoder")
     places = [Place(collection, encoder, split) for collection in dict.fromkeys(collections)]
     outcomes = run_variants(places, variants, output=output, **options)
-    deliver_tables(outcomes, grid_table(outcomes), output)
+    deliver_tables(outcomes, variants, grid_table(outcomes), output)

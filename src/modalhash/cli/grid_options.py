@@ -1,6 +1,9 @@
 """Options of commands that train many runs and print one table."""
 
+import shlex
+import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +11,11 @@ import click
 
 from modalhash.cli.options import cache_option, changes
 from modalhash.cli.watching import watched
-from modalhash.files import write_text
+from modalhash.files import write_json, write_text
 
 if TYPE_CHECKING:  # torch is loaded when runs begin
-    from modalhash.bench.grid import Outcome, Place, Variant
+    from modalhash.bench.grid import Place, Variant
+    from modalhash.bench.outcomes import Outcome
 
 __all__ = ["deliver_tables", "grid_options", "run_variants", "whole_numbers"]
 
@@ -94,14 +98,35 @@ def run_variants(
         return run_grid(tasks, output, workers=workers, cache=cache, progress=progress)
 
 
-def deliver_tables(outcomes: "Sequence[Outcome]", table: str, output: str) -> None:
-    """Print the table, write it and every number to the folder; fail if every run failed."""
-    from modalhash.bench.grid_table import csv_text
+def deliver_tables(
+    outcomes: "Sequence[Outcome]", variants: "Sequence[Variant]", table: str, output: str
+) -> None:
+    """Print the table; write it, every number and how they came about to the folder.
 
-    write_text(Path(output) / "table.md", table)
-    write_text(Path(output) / "results.csv", csv_text(outcomes))
+    Raises:
+        click.ClickException: if every run failed.
+    """
+    from modalhash.bench.grid import describe_variants
+    from modalhash.bench.machine import describe_machine
+    from modalhash.bench.outcomes import csv_text
+
+    folder = Path(output)
+    about = {
+        "format": 1,
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": shlex.join(["modalhash", *sys.argv[1:]]),
+        "machine": describe_machine(),
+        "rows": describe_variants(variants),
+    }
+    write_text(folder / "table.md", table)
+    write_text(folder / "results.csv", csv_text(outcomes))
+    write_json(folder / "about.json", about)
     click.echo(table)
-    click.echo(f"{Path(output) / 'table.md'} holds this table, results.csv every number", err=True)
+    click.echo(
+        f"{folder / 'table.md'} holds this table, results.csv every number, about.json how they "
+        "were made",
+        err=True,
+    )
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed and len(failed) == len(outcomes):
         raise click.ClickException("every run failed; the table says why")

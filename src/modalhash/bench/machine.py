@@ -1,9 +1,9 @@
 """Describe the machine a benchmark ran on, so that its figures can be compared later.
 
-Every script here writes this description into its result file. No network, no import of the
-libraries it names: their versions come from the installed packages' metadata.
+Benchmarks write this description into their result files. No network, no import of the libraries it
+names: their versions come from the installed packages' metadata.
 
-Run it to see the description: `python -m benchmarks.machine`.
+Run it to see the description: `python -m modalhash.bench.machine`.
 """
 
 import json
@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+__all__ = ["cpu_model", "describe_machine", "installed_version", "memory_gib", "usable_cores"]
 
 PACKAGES = ("modalhash", "numpy", "torch", "faiss-cpu")
 

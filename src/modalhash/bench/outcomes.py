@@ -1,0 +1,107 @@
+"""What runs of a bench gave: numbers, costs, reasons of failure; and all of them as CSV."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from modalhash.errors import InputError
+
+__all__ = ["DIRECTIONS", "MEASURES", "Outcome", "csv_text", "read_csv"]
+
+MEASURES = (
+    ("MAP@50, shared label", "map", "shared_label", 50),
+    ("MAP@50, Jaccard >= 0.5", "map", "jaccard", 50),
+    ("recall@10 by pair", "recall", "pair", 10),
+    ("MAP, whole list, shared label", "map", "shared_label", None),
+)
+"""Title, measure, relevance and cut-off of what is kept of every run, for both directions."""
+DIRECTIONS = ("image_to_text", "text_to_image")
+HEADS = ["collection", "method", "bits", "seed", "measure", "direction", "value", "error"]
+COSTS = {
+    "CPU seconds of training": ("cpu_seconds", float),
+    "bits per item": ("bits_per_item", int),
+    "peak MiB": ("peak_mib", float),
+    "parameters": ("n_parameters", int),
+}
+"""Title of a cost to the attribute that holds it, and its type."""
+RATE = "codes a second"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task gave.
+
+    Attributes:
+        row: name of the table's row: the variant's, with what was done to its answers.
+        place: collection's name and split.
+        n_bits: bits of a code.
+        seed: of the training.
+        values: "title direction" to a number; empty if it failed.
+        cpu_seconds: of training, features not counted where they were there already.
+        bits_per_item: of all that is stored for search.
+        error: why it failed, or "".
+        peak_mib: largest memory of the process while it trained and measured.
+        n_parameters: numbers in the hash heads, what search needs.
+        rates: stored features that become codes in a second, by modality, on one thread.
+    """
+
+    row: str
+    place: str
+    n_bits: int
+    seed: int
+    values: Mapping[str, float]
+    cpu_seconds: float = 0.0
+    bits_per_item: int = 0
+    error: str = ""
+    peak_mib: float = 0.0
+    n_parameters: int = 0
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+
+def csv_text(outcomes: Sequence[Outcome]) -> str:
+    """Return every number on a line of its own, with what it was measured on, as CSV."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(HEADS)
+    for one in outcomes:
+        place = [one.place, one.row, one.n_bits, one.seed]
+        if one.error:
+            writer.writerow([*place, "", "", "", one.error])
+            continue
+        for name, value in one.values.items():
+            title, _, direction = name.rpartition(" ")
+            writer.writerow([*place, title, direction, value, ""])
+        for title, (attribute, _) in COSTS.items():
+            writer.writerow([*place, title, "", getattr(one, attribute), ""])
+        for modality, rate in one.rates.items():
+            writer.writerow([*place, RATE, modality, rate, ""])
+    return out.getvalue()
+
+
+def read_csv(text: str) -> list[Outcome]:
+    """Return the outcomes that `csv_text` wrote.
+
+    Raises:
+        InputError: if the heads are others.
+    """
+    reader = csv.reader(io.StringIO(text))
+    heads = next(reader, [])
+    if heads != HEADS:
+        raise InputError(f"the table's columns are {heads}, expected {HEADS}")
+    found: dict[tuple[str, str, int, int], dict[str, Any]] = {}
+    for place, row, n_bits, seed, title, direction, value, error in reader:
+        key = (place, row, int(n_bits), int(seed))
+        parts = found.setdefault(key, {"values": {}, "rates": {}, "error": error})
+        if title == RATE:
+            parts["rates"][direction] = float(value)
+        elif title in COSTS:
+            attribute, kind = COSTS[title]
+            parts[attribute] = kind(float(value))
+        elif title:
+            parts["values"][f"{title} {direction}"] = float(value)
+    return [
+        Outcome(row, place, n_bits, seed, **parts)
+        for (place, row, n_bits, seed), parts in found.items()
+    ]
