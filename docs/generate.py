@@ -7,9 +7,9 @@ Hand-written pages hold three kinds of blocks between marks: the help of a comma
 `<!-- help: modalhash NAME -->`, the fields of a settings dataclass as a table, after
 `<!-- settings: modalhash.ROOM.FILE:CLASS -->`, and measured numbers of benchmarks/results, after
 `<!-- results: FILE; COLLECTION; ROWS -->` (see measured.py); all end at `<!-- end -->`. The pages
-in docs/api/ are written whole: one a room, with the names it exports; of rooms that load their files on demand,
-also what the files hold. So are docs/datasets.md, of the cards and protocols, and the figures of
-the methods' data flows in docs/images/, of flows.py.
+in docs/api/ are written whole: one a room, with the names it exports; of rooms that load their
+files on demand, also what the files hold. So are docs/datasets.md, of the cards and protocols, and
+the figures of the methods' data flows in docs/images/, of flows.py.
 """
 
 import argparse
