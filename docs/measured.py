@@ -4,16 +4,19 @@ A block names a file, and what to take of it, parted by semicolons:
 
     methods.csv; flickr8k dev; cca-itq, cfrh      rows of one collection
     methods.csv; flickr8k dev; cfrh; 64           of one length
+    methods.csv; flickr8k dev; "a, reranked"      a row whose name has a comma
+    methods.csv costs; flickr8k dev; ; 64         what rows cost
     ablations-cfrh.csv; icons test                what each part of a method is worth
 
 A JSON file of the same name says how the numbers were made.
 """
 
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from modalhash.bench.grid_table import ablation_table, grid_table
+from modalhash.bench.grid_table import ablation_table, cost_table, grid_table
 from modalhash.bench.outcomes import Outcome, read_csv
 
 __all__ = ["measured_table"]
@@ -30,21 +33,23 @@ def measured_table(block: str) -> str:
     Raises:
         SystemExit: if the file has nothing that fits.
     """
-    file, *asked = [part.strip() for part in block.split(";")]
+    first, *asked = [part.strip() for part in block.split(";")]
+    file, _, sort = first.partition(" ")
     place, rows, lengths = [*asked, "", "", ""][:3]
     outcomes = read_csv((RESULTS / file).read_text(encoding="utf-8"))
     chosen = chosen_outcomes(outcomes, place, words(rows), words(lengths))
     if not chosen:
         raise SystemExit(f"benchmarks/results/{file} has nothing for {block!r}")
-    table = ablation_table(chosen) if file.startswith("ablations") else grid_table(chosen)
+    table_of = cost_table if sort == "costs" else grid_table
+    table = ablation_table(chosen) if file.startswith("ablations") else table_of(chosen)
     if place:
         table = table.partition("\n\n")[2]
     return f"{table.rstrip()}\n\n{made_by(RESULTS / file)}"
 
 
 def words(text: str) -> list[str]:
-    """Return words parted by commas."""
-    return [word.strip() for word in text.split(",") if word.strip()]
+    """Return words parted by commas; a comma may stand within double quotes."""
+    return [word for word in next(csv.reader([text], skipinitialspace=True), []) if word]
 
 
 def chosen_outcomes(

@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from modalhash.bench.grid_table import ablation_table, grid_table
+from modalhash.bench.grid_table import ablation_table, cost_table, grid_table
 from modalhash.bench.outcomes import MEASURES, Outcome, csv_text, read_csv
 from modalhash.errors import InputError
 
@@ -79,6 +79,15 @@ def test_every_number_is_in_the_csv() -> None:
     ]
     assert rows[-1] == ["photos test", "b, odd", "16", "0", "", "", "", "no, none"]
     assert len(rows) == 1 + len(NAMES) + 4 + 1
+
+
+def test_costs_are_means_over_seeds() -> None:
+    one = Outcome("a", "photos test", 16, 0, {}, 2.0, 24, "", 100.0, 1500, {"image": 10.0})
+    other = Outcome("a", "photos test", 16, 1, {}, 4.0, 24, "", 300.0, 1500, {"image": 30.0})
+    failed = Outcome("b", "photos test", 16, 0, {}, error="no labels")
+    lines = cost_table([one, other, failed]).splitlines()
+    assert lines[0] == "## photos test: cost"
+    assert lines[4:] == ["| a | 16 | 3 | 200 | 1,500 | 24 | 20 | 0 |"]
 
 
 def test_the_csv_is_read_back() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from modalhash.bench.outcomes import DIRECTIONS, MEASURES, Outcome
 
-__all__ = ["COLUMNS", "ablation_table", "cells", "grid_table", "markdown"]
+__all__ = ["COLUMNS", "ablation_table", "cells", "cost_table", "grid_table", "markdown"]
 
 SHOWN = MEASURES[:3]
 ARROWS = {"image_to_text": "I→T", "text_to_image": "T→I"}
@@ -35,6 +35,32 @@ def grid_table(outcomes: Sequence[Outcome]) -> str:
         ]
         heads = ["method", "bits", *(heading for _, heading in COLUMNS), "CPU s"]
         parts.append(f"## {place}\n\n{markdown(heads, rows)}{failures(of_place)}")
+    return "\n".join(parts)
+
+
+def cost_table(outcomes: Sequence[Outcome]) -> str:
+    """Return Markdown: a section a collection, what each row costs, means over seeds.
+
+    CPU seconds of training, features there already; peak memory of the process in training and
+    measuring; numbers learned for both towers; bits stored an item; stored features that become
+    codes in a second on one thread.
+    """
+    heads = [
+        "method", "bits", "CPU s", "peak MiB", "parameters", "bits an item", "pictures/s", "texts/s"
+    ]  # fmt: skip
+    parts = []
+    for place, of_place in by_place(outcomes).items():
+        rows = []
+        for (name, n_bits), same in by_row([one for one in of_place if not one.error]).items():
+            costs = (
+                [one.cpu_seconds for one in same],
+                [one.peak_mib for one in same],
+                [one.n_parameters for one in same],
+                [one.bits_per_item for one in same],
+                *([one.rates.get(side, 0.0) for one in same] for side in ("image", "text")),
+            )
+            rows.append([name, str(n_bits), *(f"{mean_of(values):,.0f}" for values in costs)])
+        parts.append(f"## {place}: cost\n\n{markdown(heads, rows)}")
     return "\n".join(parts)
 
 

@@ -9,6 +9,7 @@ Run it to see the description: `python -m modalhash.bench.machine`.
 import json
 import os
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -95,4 +96,4 @@ def installed_version(package: str) -> str | None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(describe_machine(), indent=2))
+    sys.stdout.write(json.dumps(describe_machine(), indent=2) + "\n")

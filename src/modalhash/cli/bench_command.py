@@ -21,14 +21,14 @@ from modalhash.methods import METHODS
 )
 @grid_options
 def command(collections: tuple[str, ...], *, methods: str, output: str, **options: Any) -> None:
-    """Train methods side by side on COLLECTIONS and print one table.
+    """Train methods side by side on COLLECTIONS and print one table, and what each costs.
 
     Each run is a training and a measurement; its result is kept in the output folder as soon as it
     ends, so that the same command after a kill goes on, and a larger one reuses what is there. A
     method that can't be run somewhere (labels or tokens missing) is in the table with its reason.
     """
     from modalhash.bench.grid import Place
-    from modalhash.bench.grid_table import grid_table
+    from modalhash.bench.grid_table import cost_table, grid_table
     from modalhash.bench.variants import method_variants
 
     names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
@@ -37,4 +37,5 @@ def command(collections: tuple[str, ...], *, methods: str, output: str, **option
     split, encoder = options.pop("split"), options.pop("encoder")
     places = [Place(collection, encoder, split) for collection in dict.fromkeys(collections)]
     outcomes = run_variants(places, variants, output=output, **options)
-    deliver_tables(outcomes, variants, grid_table(outcomes), output)
+    table = f"{grid_table(outcomes)}\n{cost_table(outcomes)}"
+    deliver_tables(outcomes, variants, table, output)
