@@ -52,7 +52,7 @@ def cost_table(outcomes: Sequence[Outcome]) -> str:
     for place, of_place in by_place(outcomes).items():
         rows = []
         for (name, n_bits), same in by_row([one for one in of_place if not one.error]).items():
-            costs = (
+            costs: tuple[Sequence[float], ...] = (
                 [one.cpu_seconds for one in same],
                 [one.peak_mib for one in same],
                 [one.n_parameters for one in same],
