@@ -20,6 +20,7 @@ from modalhash.artifacts.search_index import (
     is_search_index,
     open_search_index,
 )
+from modalhash.artifacts.search_items import NewItem, NewText, contents_of_items
 from modalhash.artifacts.search_query import (
     EncodedQuery,
     combined_query,
@@ -37,12 +38,15 @@ __all__ = [
     "Hit",
     "ModelCalibration",
     "ModelRecord",
+    "NewItem",
+    "NewText",
     "RunFolder",
     "SearchIndex",
     "SearchPlan",
     "Side",
     "SideContent",
     "combined_query",
+    "contents_of_items",
     "encoded_query",
     "is_search_index",
     "load_model",

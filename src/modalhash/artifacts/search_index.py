@@ -428,6 +428,15 @@ class SearchIndex:
         k = None if plan.k is None else max(plan.k, plan.shortlist)
         return self.found(plan.side, query.code, k, plan.radius, plan.where)
 
+    def nearest_of_all(self, queries: Sequence[EncodedQuery], plan: SearchPlan) -> list[QueryHits]:
+        """Return what `nearest` gives for each of some queries, looked for at once."""
+        if plan.radius is not None or plan.k is None:
+            return [self.nearest(query, plan) for query in queries]
+        codes = np.concatenate([query.code for query in queries])
+        index, k = self.sides[plan.side], max(plan.k, plan.shortlist)
+        found = index.search(codes, k, plan.where, with_metadata=True)
+        return [found[row] for row in range(len(queries))]
+
     def answer(self, query: EncodedQuery, plan: SearchPlan, found: QueryHits) -> Answer:
         """Make the answer of a shortlist, put in the order of the second stage if there is one.
 

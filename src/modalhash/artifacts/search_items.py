@@ -1,0 +1,154 @@
+"""Single items for a search index: pictures and texts that aren't a collection."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from modalhash.artifacts.search_index import PICTURES, SearchIndex, Side, SideContent
+from modalhash.artifacts.search_rerank import kept_features, kept_fine
+from modalhash.codes import Codes, code_width
+from modalhash.data import Modality
+from modalhash.encoders import TowerOutput
+from modalhash.errors import InputError
+from modalhash.index import Ids
+
+__all__ = ["NewItem", "NewText", "contents_of_items", "picture_name"]
+
+
+@dataclass(frozen=True)
+class NewText:
+    """A text to add.
+
+    Attributes:
+        id: of the text.
+        text: what it says.
+        code: (1, p) uint8, if it is made already.
+    """
+
+    id: str | int
+    text: str
+    code: Codes | None = None
+
+
+@dataclass(frozen=True)
+class NewItem:
+    """An item to add: a picture, or its code, or texts.
+
+    Attributes:
+        id: of the item, and of its picture.
+        picture: RGB.
+        code: (1, p) uint8 of the picture, if it is made already.
+        texts: of the item.
+        metadata: what else is known of it.
+    """
+
+    id: str | int
+    picture: Image.Image | None = None
+    code: Codes | None = None
+    texts: Sequence[NewText] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def contents_of_items(
+    index: SearchIndex, items: Sequence[NewItem]
+) -> tuple[dict[Side, SideContent], list[tuple[str, Image.Image]]]:
+    """Encode items, and return what goes into each side of an index, and pictures to keep.
+
+    Args:
+        index: for which they are; its model encodes what has no code.
+        items: to add.
+
+    Returns:
+        What `SearchIndex.add` takes.
+
+    Raises:
+        InputError: if an item has neither a picture nor texts; if the index lacks a side that is
+            needed; if a text is empty; or if a code is given where items keep more than codes.
+        FeatureError: if the model can't encode a text or picture.
+    """
+    images, texts = Rows(index, Side.IMAGES), Rows(index, Side.TEXTS)
+    drawn = []
+    for item in items:
+        if item.picture is None and item.code is None and not item.texts:
+            raise InputError(f"item {item.id!r} has neither a picture nor texts: give one of them")
+        image = None
+        if item.picture is not None:
+            image = f"{PICTURES}/{picture_name(item.id)}"
+            drawn.append((picture_name(item.id), item.picture))
+        shared = {**item.metadata, "image": image}
+        caption = item.texts[0].text if item.texts else None
+        if item.code is not None or item.picture is not None:
+            output = None
+            if item.code is None and item.picture is not None:
+                output = index.model.image_output(item.picture)
+            images.take(item.id, item.code, output, {**shared, "caption": caption})
+        for one in item.texts:
+            if not one.text.strip():
+                raise InputError(f"a text of item {item.id!r} is empty: give at least one word")
+            output = None if one.code is not None else index.model.text_output(one.text)
+            document = {**shared, "caption": one.text, "item": item.id}
+            texts.take(one.id, one.code, output, document)
+    return {rows.side: rows.content() for rows in (images, texts) if rows.ids}, drawn
+
+
+class Rows:
+    """What goes into one side, row by row.
+
+    Args:
+        index: for which it is.
+        side: of that index.
+    """
+
+    def __init__(self, index: SearchIndex, side: Side) -> None:
+        self.index, self.side = index, side
+        self.modality: Modality = "image" if side is Side.IMAGES else "text"
+        self.ids: list[Any] = []
+        self._codes: list[Codes] = []
+        self._documents: list[dict[str, Any]] = []
+
+    def take(
+        self,
+        identity: str | int,
+        code: Codes | None,
+        output: TowerOutput | None,
+        document: dict[str, Any],
+    ) -> None:
+        """Take a row, with its code or what the encoder gave for it."""
+        self.index.side(self.side)
+        model = self.index.model
+        kept: dict[str, Any] = {}
+        if output is not None:
+            code = model.encode_outputs([output], self.modality)
+            if model.has_fine_codes:
+                assert output.tokens is not None
+                assert output.token_mask is not None
+                fine = model.fine_codes(
+                    output.pooled, self.modality, tokens=output.tokens, token_mask=output.token_mask
+                )
+                kept |= kept_fine(fine)[0]
+            if self.index.keeps_features:
+                kept |= kept_features(model.rounded(output.pooled, self.modality))[0]
+        elif model.has_fine_codes or self.index.keeps_features:
+            raise InputError(
+                f"{identity!r} comes as a code, but items of this index keep more, to rerank by: "
+                f"give the {self.modality} itself"
+            )
+        assert code is not None
+        self.ids.append(identity)
+        self._codes.append(code)
+        self._documents.append(document | kept)
+
+    def content(self) -> SideContent:
+        """Return the side."""
+        none = np.zeros((0, code_width(self.index.model.n_bits)), np.uint8)
+        ids: Ids = self.ids
+        return SideContent(ids, np.concatenate([none, *self._codes]), self._documents)
+
+
+def picture_name(identity: str | int) -> str:
+    """Return the name of the file that keeps an item's picture, by its id."""
+    return f"{blake2b(str(identity).encode(), digest_size=16).hexdigest()}.png"
