@@ -135,13 +135,21 @@ class CollectionError(ModalhashError, ValueError):
 
     Args:
         defects: at least one; the message shows the first and says how many more there are.
+        listed: what lists all of them.
+        advice: what to do, at the end of the message.
     """
 
-    def __init__(self, defects: Sequence[Defect]) -> None:
+    def __init__(
+        self,
+        defects: Sequence[Defect],
+        *,
+        listed: str = "`modalhash data check` lists all",
+        advice: str = "",
+    ) -> None:
         self.defects = tuple(defects)
         more = len(self.defects) - 1
-        tail = f" (and {more} more: `modalhash data check` lists all)" if more else ""
-        super().__init__(f"{self.defects[0]}{tail}")
+        tail = f" (and {more} more: {listed})" if more else ""
+        super().__init__(f"{self.defects[0]}{tail}{advice}")
 
 
 class FeatureError(ModalhashError, ValueError):

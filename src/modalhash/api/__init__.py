@@ -9,6 +9,7 @@ from modalhash.api.indexing import CodeFolder, add_to_index, build_index, encode
 from modalhash.api.learning import extract_features, train
 from modalhash.api.measuring import evaluate
 from modalhash.api.reranking import RerankSweep, SweepRow, rerank_sweep
+from modalhash.api.sharding import ShardCodes, encode_shards
 from modalhash.artifacts import load_model
 from modalhash.data import load_collection
 from modalhash.scoring import score
@@ -16,11 +17,13 @@ from modalhash.scoring import score
 __all__ = [
     "CodeFolder",
     "RerankSweep",
+    "ShardCodes",
     "SweepRow",
     "add_to_index",
     "build_index",
     "calibrate",
     "encode",
+    "encode_shards",
     "evaluate",
     "extract_features",
     "load_collection",

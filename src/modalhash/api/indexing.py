@@ -20,13 +20,17 @@ from modalhash.artifacts import (
     Side,
     SideContent,
     open_search_index,
+    read_calibration,
 )
 from modalhash.artifacts.search_index import PICTURES, check_target, one_of
+from modalhash.artifacts.search_items import picture_name
 from modalhash.artifacts.search_rerank import KeepFeatures, kept_features, kept_fine
+from modalhash.artifacts.shard_contents import shard_contents
 from modalhash.data import Collection, Modality
 from modalhash.data.collection import Positions
 from modalhash.errors import InputError
 from modalhash.files import write_array, write_json
+from modalhash.index.code_files import is_code_folder
 from modalhash.index.milvus_settings import MILVUS
 from modalhash.progress import Progress, silent
 from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
@@ -138,7 +142,8 @@ def build_index(
 
     Args:
         model: or its run folder.
-        collection: or what `load_collection` takes; by default what the model was trained on.
+        collection: or what `load_collection` takes, or a folder that `encode_shards` wrote, whose
+            codes are taken as they are; by default what the model was trained on.
         output: the index folder; it holds all that queries need, the model included.
         split: which items.
         kind: a name in `modalhash.index.KINDS`, or "milvus"; by default that with a url, else
@@ -175,6 +180,25 @@ def build_index(
     check_target(Path(output), kind=kind, parameters=parameters, overwrite=overwrite)
     keep = one_of("keep_features", KeepFeatures, keep_features)
     run, model = model, opened_model(model, device)
+    if isinstance(collection, Path | str) and is_code_folder(collection):
+        require_whole(split, keep)
+        return SearchIndex.build(
+            model,
+            shard_contents(model, collection),
+            Path(output),
+            collection={
+                "name": Path(collection).name,
+                "split": split,
+                "source": str(Path(collection).absolute()),
+                "features": keep.value,
+            },
+            kind=kind,
+            parameters=parameters,
+            calibration=None
+            if model.folder is None or not calibrate
+            else read_calibration(model.folder, model.fingerprint),
+            overwrite=overwrite,
+        )
     collection = opened_for(run, model, collection, skip_bad, progress)
     sides, drawn = contents(
         model, collection, split, names=numbered, keep=keep, cache=cache, progress=progress
@@ -216,7 +240,7 @@ def add_to_index(
 
     Args:
         index: or its folder.
-        collection: or what `load_collection` takes.
+        collection: or what `load_collection` takes, or a folder that `encode_shards` wrote.
         split: which items.
         upsert: take the place of items that are there, with all their texts.
         skip_bad: leave out items with defects; the log says how many.
@@ -245,19 +269,42 @@ def add_to_index(
                 cache=cache,
                 progress=progress,
             )
-    loaded = opened(collection, skip_bad, progress)
-    sides, drawn = contents(
-        index.model,
-        loaded,
-        split,
-        names=hashed,
-        keep=KeepFeatures.INT8 if index.keeps_features else KeepFeatures.NONE,
-        cache=cache,
-        progress=progress,
-    )
+    keep = KeepFeatures.INT8 if index.keeps_features else KeepFeatures.NONE
+    drawn: Iterator[tuple[str, Image.Image]] = iter(())
+    if isinstance(collection, Path | str) and is_code_folder(collection):
+        require_whole(split, keep)
+        sides = {
+            side: SideContent(list(content.ids), content.codes, content.metadata)
+            for side, content in shard_contents(index.model, collection).items()
+        }
+    else:
+        sides, drawn = contents(
+            index.model,
+            opened(collection, skip_bad, progress),
+            split,
+            names=hashed,
+            keep=keep,
+            cache=cache,
+            progress=progress,
+        )
     index.add(sides, pictures=drawn, upsert=upsert)
     images, texts = (len(sides[side].ids) if side in index.sides else 0 for side in Side)
     return images, texts
+
+
+def require_whole(split: str, keep: KeepFeatures) -> None:
+    """Refuse what the codes of shards can't give: a split of them, or features.
+
+    Raises:
+        InputError: naming it.
+    """
+    if split != "all":
+        raise InputError(f"split is {split!r}, but codes of shards have no splits: leave it out")
+    if keep is not KeepFeatures.NONE:
+        raise InputError(
+            "keep_features is 'int8', but codes of shards have no features: leave it out, or index "
+            "a collection"
+        )
 
 
 def numbered(_: Collection, item: int) -> str:

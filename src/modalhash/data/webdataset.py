@@ -24,7 +24,7 @@ from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits
 from modalhash.errors import CollectionError, Defect
 
-__all__ = ["read_webdataset"]
+__all__ = ["Member", "caption_of", "read_webdataset"]
 
 
 @dataclass(frozen=True)
@@ -161,10 +161,11 @@ def _read_tar(path: Path, samples: Samples) -> None:
             elif suffix == "txt":
                 sample.text = member.read().decode("utf-8", "replace")
             elif suffix == "json" and not sample.text:
-                sample.text = _caption_of(member, samples.defects)
+                sample.text = caption_of(member, samples.defects)
 
 
-def _caption_of(member: Member, defects: list[Defect]) -> str:
+def caption_of(member: Member, defects: list[Defect]) -> str:
+    """Return the caption in a member that is a JSON object; "" without one."""
     try:
         document: Any = json.loads(member.read())
     except ValueError as error:

@@ -248,11 +248,11 @@ class IdLookup:
         return list(twice)
 
 
-def id_column(ids: Ids) -> IdColumn | None:
+def id_column(ids: Ids | IdColumn) -> IdColumn | None:
     """Check ids and bring them into a column.
 
     Args:
-        ids: texts or integers, one kind.
+        ids: texts or integers, one kind; or a column, which is taken as it is.
 
     Returns:
         The column; None if there are no ids, which have no kind.
@@ -265,6 +265,8 @@ def id_column(ids: Ids) -> IdColumn | None:
         >>> id_column([7, -1]).take(np.array([1]))
         array([-1])
     """
+    if isinstance(ids, IdColumn):
+        return ids if len(ids) else None
     if isinstance(ids, str):
         raise ShapeError(f"ids is the text {ids!r}, expected a sequence of ids: [{ids!r}]")
     if isinstance(ids, range) and ids and -(2**63) <= min(ids) <= max(ids) < 2**63:

@@ -1,0 +1,188 @@
+"""Shards in Parquet: a row an item.
+
+| column | holds |
+|---|---|
+| `id` or `key` | a text or an integer, distinct over all shards |
+| `image` | a picture file's bytes, or `{bytes, path}` as Hugging Face's datasets store pictures |
+| `image_path` | or where the picture lies, relative to the folder of pictures |
+| `text` or `caption` | a text, or a list of texts |
+| `image_features`, `text_features` | or lists of numbers, for models that were trained on arrays |
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.data.pictures import is_safe_name
+from modalhash.data.shards import (
+    BadRow,
+    Shard,
+    ShardReader,
+    ShardRow,
+    WantedSides,
+    id_problem,
+    unreadable,
+)
+from modalhash.errors import CollectionError, Defect
+from modalhash.extras import import_optional
+
+__all__ = ["ParquetShard"]
+
+ID_COLUMNS: Final = ("id", "key")
+COLUMNS: Final = {
+    ("image", False): ("image", "image_path"),
+    ("text", False): ("text", "caption"),
+    ("image", True): ("image_features",),
+    ("text", True): ("text_features",),
+}
+"""Modality, and whether the model reads arrays, to the columns that may hold it."""
+READ_ROWS: Final = 128
+"""Rows that are in memory at once."""
+
+
+class ParquetShard(ShardReader):
+    """An opened Parquet file; see `open_shard`."""
+
+    def __init__(self, shard: Shard, wanted: WantedSides, images: Path) -> None:
+        self.shard, self.wanted, self.images = shard, wanted, images
+        parquet = import_optional("pyarrow.parquet", extra="parquet", feature="reading Parquet")
+        try:
+            self.file = parquet.ParquetFile(shard.path)
+            names = list(self.file.schema_arrow.names)
+        except (OSError, ValueError) as error:
+            raise unreadable(shard, "Parquet", error) from error
+        self.id_column = self.first_of(ID_COLUMNS, names)
+        found = {
+            side: self.first_of(COLUMNS[side, width is not None], names)
+            for side, width in wanted.items()
+        }
+        if self.id_column is None or not any(found.values()):
+            lacks = "id" if self.id_column is None else " or ".join(self.known_columns())
+            self.file.close()
+            problem = f"has no column {lacks}; it has {', '.join(names) or 'none'}"
+            raise CollectionError([Defect("wrong-column", shard.name, problem)])
+        self.columns = {side: name for side, name in found.items() if name is not None}
+        self.sides = tuple(self.columns)
+
+    @staticmethod
+    def first_of(wanted: tuple[str, ...], names: list[str]) -> str | None:
+        """Return the first of some columns that is there."""
+        return next((name for name in wanted if name in names), None)
+
+    def known_columns(self) -> list[str]:
+        """Return the columns that would be read."""
+        return [
+            name for side, width in self.wanted.items() for name in COLUMNS[side, width is not None]
+        ]
+
+    def rows(self) -> Iterator[ShardRow | BadRow]:
+        """Yield every row; see `ShardReader.rows`."""
+        wanted = list(dict.fromkeys([self.id_column, *self.columns.values()]))
+        n_read = 0
+        try:
+            with self.file:
+                for batch in self.file.iter_batches(batch_size=READ_ROWS, columns=wanted):
+                    ids = batch.column(self.id_column).to_pylist()
+                    cells = {
+                        side: self.cells_of(batch.column(name), name)
+                        for side, name in self.columns.items()
+                    }
+                    for row, value in enumerate(ids):
+                        yield self.checked(n_read + row, value, cells, row)
+                    n_read += len(ids)
+        except (OSError, ValueError) as error:
+            place = f", behind row {n_read - 1}" if n_read else ""
+            raise unreadable(self.shard, "Parquet", error, place) from error
+
+    def cells_of(self, column: Any, name: str) -> Callable[[int], Any]:
+        """Return what gives the cell of a row."""
+        if not name.endswith("_features"):
+            values = column.to_pylist()
+            return lambda row: values[row]
+        return vectors_of(column)
+
+    def checked(
+        self, number: int, value: Any, cells: dict[Any, Callable[[int], Any]], row: int
+    ) -> ShardRow | BadRow:
+        """Return a row of a batch, or what is wrong with it."""
+        place = f"{self.shard.name}, row {number}"
+        problem = id_problem(value)
+        if problem is not None:
+            return BadRow(number, Defect("wrong-id", place, problem))
+        images: tuple[Any, ...] = ()
+        texts: tuple[Any, ...] = ()
+        for side, cell in cells.items():
+            found, problem = (self.pictures_in if side == "image" else self.texts_in)(cell(row))
+            if problem is not None:
+                problem = f"{problem} (id {value!r})"
+                return BadRow(number, Defect("wrong-value", place, problem, (str(value),)))
+            if side == "image":
+                images = found
+            else:
+                texts = found
+        return ShardRow(number, place, value, images, texts)
+
+    def pictures_in(self, cell: Any) -> tuple[tuple[Any, ...], str | None]:
+        """Return the picture of a cell, or what is wrong with it."""
+        width = self.wanted["image"]
+        if width is not None:
+            return features_in(cell, "image_features", width)
+        if isinstance(cell, dict):  # {"bytes": ..., "path": ...}
+            cell = cell.get("bytes") or cell.get("path")
+        if isinstance(cell, bytes):
+            return (cell,), None
+        name = self.columns["image"]
+        if not isinstance(cell, str):
+            what = "nothing" if cell is None else f"of type {type(cell).__name__}"
+            return (), f"{name} is {what}, expected a picture's bytes or its path"
+        if not is_safe_name(cell):
+            return (), (
+                f"{name} {cell!r} isn't a name inside the folder of pictures: write it relative to "
+                "that folder, without '..', and name the folder with --images"
+            )
+        return (self.images / cell,), None
+
+    def texts_in(self, cell: Any) -> tuple[tuple[Any, ...], str | None]:
+        """Return the texts of a cell, or what is wrong with it."""
+        width = self.wanted["text"]
+        if width is not None:
+            return features_in(cell, "text_features", width)
+        texts = cell if isinstance(cell, list) else [cell]
+        name = self.columns["text"]
+        for text in texts or [None]:
+            if text is not None and not isinstance(text, str):
+                return (), f"{name} is of type {type(text).__name__}, expected a text"
+            if text is None or not text.strip():
+                return (), f"{name} is empty; write a text, or delete the row"
+        return tuple(texts), None
+
+
+def features_in(cell: Any, name: str, width: int) -> tuple[tuple[Any, ...], str | None]:
+    """Return the features of a cell, or what is wrong with them."""
+    if cell is None or len(cell) != width:
+        came = "nothing" if cell is None else f"{len(cell)} numbers"
+        return (), f"{name} is {came}, expected {width}, the width the model was trained on"
+    return (cell,), None
+
+
+def vectors_of(column: Any) -> Callable[[int], NDArray[Any] | None]:
+    """Return what gives the numbers of a row of a column of lists, None where there is no list.
+
+    Raises:
+        ValueError: if it is no column of lists of numbers.
+    """
+    kind = str(column.type)
+    if not hasattr(column, "values") or "list" not in kind:
+        raise ValueError(f"a column of features is of type {kind}, expected lists of numbers")
+    values = np.asarray(column.values.to_numpy(zero_copy_only=False))
+    if values.dtype.kind not in "fiu":
+        raise ValueError(f"a column of features is of type {kind}, expected lists of numbers")
+    is_there = column.is_valid().to_pylist()
+    if hasattr(column, "offsets"):
+        ends = column.offsets.to_numpy()
+    else:  # lists of one length
+        ends = (column.offset + np.arange(len(column) + 1)) * column.type.list_size
+    return lambda row: values[ends[row] : ends[row + 1]] if is_there[row] else None
