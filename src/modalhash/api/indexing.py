@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from modalhash.artifacts import (
     read_calibration,
 )
 from modalhash.artifacts.search_index import PICTURES, check_target, one_of
+from modalhash.artifacts.search_items import picture_name
 from modalhash.artifacts.search_items import picture_name
 from modalhash.artifacts.search_rerank import KeepFeatures, kept_features, kept_fine
 from modalhash.artifacts.shard_contents import shard_contents
@@ -314,8 +314,7 @@ def numbered(_: Collection, item: int) -> str:
 
 def hashed(collection: Collection, item: int) -> str:
     """Return a name for the file of a picture, by its id."""
-    digest = blake2b(str(collection.item_ids[item]).encode(), digest_size=16)
-    return f"{digest.hexdigest()}.png"
+    return picture_name(collection.item_ids[item])
 
 
 def contents(

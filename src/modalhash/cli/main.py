@@ -29,6 +29,8 @@ COMMANDS = {
     "add": "Add a collection to an index.",
     "delete": "Remove items from an index.",
     "compact": "Write an index anew, without what was deleted.",
+    "serve": "Answer over HTTP: an API and a search page.",
+    "key": "Make, list and revoke API keys of a server.",
 }
 """Command to its line in the help, in the order of use; each lies in a file of its name."""
 
