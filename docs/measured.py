@@ -13,10 +13,12 @@ A JSON file of the same name says how the numbers were made.
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from modalhash.bench.grid_table import ablation_table, cost_table, grid_table
+from modalhash.bench.grid_table import MARKED, ablation_table, cost_table, grid_table
+from modalhash.bench.marks import marks_from_json
 from modalhash.bench.outcomes import Outcome, read_csv
 
 __all__ = ["measured_table"]
@@ -40,11 +42,18 @@ def measured_table(block: str) -> str:
     chosen = chosen_outcomes(outcomes, place, words(rows), words(lengths))
     if not chosen:
         raise SystemExit(f"benchmarks/results/{file} has nothing for {block!r}")
-    table_of = cost_table if sort == "costs" else grid_table
-    table = ablation_table(chosen) if file.startswith("ablations") else table_of(chosen)
+    about = json.loads((RESULTS / file).with_suffix(".json").read_text(encoding="utf-8"))
+    whole = not rows and not lengths and not file.startswith("ablations")
+    if file.startswith("ablations"):
+        table = ablation_table(chosen)
+    elif sort == "costs":
+        table = cost_table(chosen)
+    else:
+        table = grid_table(chosen, marks_from_json(about["marks"]) if whole else {})
     if place:
         table = table.partition("\n\n")[2]
-    return f"{table.rstrip()}\n\n{made_by(RESULTS / file)}"
+    marked = f"{MARKED} " if whole and sort != "costs" else ""
+    return f"{table.rstrip()}\n\n{marked}{made_by(about, (RESULTS / file).stem)}"
 
 
 def words(text: str) -> list[str]:
@@ -66,13 +75,12 @@ def chosen_outcomes(
     return sorted(found, key=lambda one: rows.index(one.row)) if rows else found
 
 
-def made_by(file: Path) -> str:
+def made_by(about: Mapping[str, Any], stem: str) -> str:
     """Return when, on what and by which command the numbers of a file were made."""
-    about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
     machine = about["machine"]
     return (
         f"Made on {about['date']} by `{about['command']}`, modalhash "
         f"{machine['packages']['modalhash']}, torch {machine['packages']['torch']}, "
         f"{machine['cores']} cores of {machine['cpu']}; seeds' mean ± deviation; every number, "
-        f"settings included: `benchmarks/results/{file.stem}.csv` and `.json`."
+        f"settings included: `benchmarks/results/{stem}.csv` and `.json`."
     )

@@ -14,6 +14,7 @@ from modalhash.bench.grid import (
     Task,
     Variant,
     measurements,
+    read_values,
     run_grid,
 )
 from modalhash.bench.outcomes import MEASURES, Outcome
@@ -133,6 +134,17 @@ def test_a_damaged_result_is_named(place: Place, tmp_path: Path) -> None:
         run_grid(tasks, tmp_path, cache=tmp_path / "cache")
 
 
+def test_damaged_values_of_queries_are_named(place: Place, tmp_path: Path) -> None:
+    tasks = tasks_of(place, "random", seeds=(0,))
+    run_grid(tasks, tmp_path, cache=tmp_path / "cache")
+    ((outcome, values),) = read_values(tasks, tmp_path)
+    assert set(values) == set(outcome.values)
+    (file,) = (tmp_path / "runs").glob("*.npz")
+    file.write_bytes(b"nothing")
+    with pytest.raises(DamagedArtifactError, match=f"^{re.escape(str(file))} isn't a file of"):
+        read_values(tasks, tmp_path)
+
+
 def test_nothing_to_run_is_refused(place: Place, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^0 tasks and 1 workers: at least 1 of both is needed$"):
         run_grid([], tmp_path)
@@ -154,6 +166,11 @@ def test_the_commands(place: Place, tmp_path: Path, modalhash: CommandLine) -> N
     reason = "n_bits is 8, canonical correlation gives at most 5 on features of widths 6 and 5"
     assert f"- cca-sign: 2 runs failed: {reason}" in ended.out
     assert (tmp_path / "out" / "table.md").read_text() == ended.out.removesuffix("\n")
+    page = (tmp_path / "out" / "bench.html").read_text()
+    assert page.count("<svg") == 6
+    assert page.count('<td class="number best">') == 6  # one a column
+    assert "canonical correlation gives at most 5" in page
+    assert "http" not in page.replace("http-equiv", "")
     rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
     assert sum(row.startswith("pairs test,random,8,0,") for row in rows) == 2 * len(MEASURES) + 6
     about = json.loads((tmp_path / "out" / "about.json").read_text())
@@ -163,6 +180,21 @@ def test_the_commands(place: Place, tmp_path: Path, modalhash: CommandLine) -> N
     ended = modalhash("ablate", "cfrh", place.collection, *quick, *shared)
     assert ended.code == 0
     assert "| cfrh | 8 |" in ended.out
+
+
+def test_a_quick_bench(place: Place, tmp_path: Path, modalhash: CommandLine) -> None:
+    out = tmp_path / "out"
+    ended = modalhash(
+        "bench", place.collection, "--methods", "random,cfrh", "--quick", "--set", "hidden_width=8",
+        "--set", "epochs=1", "--cache", str(tmp_path / "cache"), "-o", str(out),
+    )  # fmt: skip
+    assert ended.code == 0
+    rows = [line.split(" | ")[:2] for line in ended.out.splitlines() if line.startswith("| ")]
+    assert [row for row in rows if row[0] != "| ---"][1:5] == [
+        ["| random", "16"], ["| random", "64"], ["| cfrh", "16"], ["| cfrh", "64"],
+    ]  # fmt: skip
+    settings = json.loads((out / "about.json").read_text())["rows"]["cfrh"]["settings"]
+    assert settings == {"epochs": "1", "least_steps": 0, "hidden_width": "8"}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +30,23 @@ from modalhash.artifacts import CollectionCodes, HashModel
 from modalhash.bench.outcomes import DIRECTIONS, MEASURES, Outcome
 from modalhash.bench.peak_memory import forget_peak, peak_mib
 from modalhash.data import Collection
-from modalhash.errors import InputError, ModalhashError
+from modalhash.errors import DamagedArtifactError, InputError, ModalhashError
 from modalhash.files import read_json, write_json, write_with
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import ClosedFormMethod
 from modalhash.metrics import Report
 from modalhash.progress import Progress, silent
 
-__all__ = ["Place", "Task", "Variant", "describe_variants", "measured_values", "recipe", "run_grid"]
+__all__ = [
+    "Place",
+    "Task",
+    "Variant",
+    "describe_variants",
+    "measured_values",
+    "read_values",
+    "recipe",
+    "run_grid",
+]
 
 FORMAT = 1
 logger = logging.getLogger(__name__)
@@ -56,7 +66,7 @@ class Variant:
         method: in the table of methods.
         settings: changes to its settings, by name.
         preset: of the method, "auto" or "" for its defaults.
-        hug: "", or how it is hugged: "contrastive" or "same".
+        hug: "", or how it is hugged: "contrastive", "same" or "plus".
     """
 
     name: str
@@ -173,6 +183,35 @@ def write_values(path: Path, values: QueryValues) -> None:
     """Write arrays by name."""
     named: dict[str, Any] = dict(values)
     write_with(path, lambda file: np.savez_compressed(file, **named))
+
+
+def read_values(tasks: Sequence[Task], folder: Path | str) -> list[tuple[Outcome, QueryValues]]:
+    """Return the outcomes of tasks that were run, with the values of their queries.
+
+    Outcomes of runs that failed have none.
+
+    Raises:
+        DamagedArtifactError, NewerFormatError: if a result there can't be read.
+    """
+    runs, found = Path(folder) / "runs", []
+    for task in tasks:
+        for outcome in read_outcomes(runs / f"{task.key}.json"):
+            file = values_file(runs, task, outcome.row)
+            found.append((outcome, read_arrays(file) if file.exists() else {}))
+    return found
+
+
+def read_arrays(path: Path) -> QueryValues:
+    """Read the values of one row's queries.
+
+    Raises:
+        DamagedArtifactError: if it is no file of arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise DamagedArtifactError(f"{path} isn't a file of arrays: {error}") from error
 
 
 def read_outcomes(path: Path) -> list[Outcome]:

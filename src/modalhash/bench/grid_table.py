@@ -2,11 +2,12 @@
 
 import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from modalhash.bench.marks import Cell, Marks
 from modalhash.bench.outcomes import DIRECTIONS, MEASURES, Outcome
 
-__all__ = ["COLUMNS", "ablation_table", "cells", "cost_table", "grid_table", "markdown"]
+__all__ = ["COLUMNS", "MARKED", "ablation_table", "cells", "cost_table", "grid_table", "markdown"]
 
 SHOWN = MEASURES[:3]
 ARROWS = {"image_to_text": "I→T", "text_to_image": "T→I"}
@@ -19,16 +20,23 @@ COLUMNS = [
 Key = tuple[str, int]
 
 
-def grid_table(outcomes: Sequence[Outcome]) -> str:
+def grid_table(outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks] | None = None) -> str:
     """Return Markdown: a section a collection, a row a method and length.
 
     Numbers are means over seeds with their standard deviations (n in the divisor). A row whose
-    runs all failed gives the reason instead.
+    runs all failed gives the reason instead. With marks, the best of each length is bold, and what
+    can't be told from it has a degree sign.
     """
+    marks = marks or {}
     parts = []
     for place, of_place in by_place(outcomes).items():
         rows = [
-            [name, str(n_bits), *cells(same), f"{mean_of([one.cpu_seconds for one in same]):.0f}"]
+            [
+                name,
+                str(n_bits),
+                *marked(cells(same), (place, n_bits), name, marks),
+                f"{mean_of([one.cpu_seconds for one in same]):.0f}",
+            ]
             if any(one.values for one in same)
             else [name, str(n_bits), same[0].error, *[""] * len(COLUMNS)]
             for (name, n_bits), same in by_row(of_place).items()
@@ -38,6 +46,16 @@ def grid_table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(parts)
 
 
+COST_HEADS = [
+    "method", "bits", "CPU s", "peak MiB", "parameters", "bits an item", "pictures/s", "texts/s"
+]  # fmt: skip
+MARKED = (
+    "Bold: the best of its length. °: can't be told from it (paired bootstrap over queries, seeds "
+    "averaged, 95 %)."
+)
+"""What the marks of a table mean."""
+
+
 def cost_table(outcomes: Sequence[Outcome]) -> str:
     """Return Markdown: a section a collection, what each row costs, means over seeds.
 
@@ -45,23 +63,25 @@ def cost_table(outcomes: Sequence[Outcome]) -> str:
     measuring; numbers learned for both towers; bits stored an item; stored features that become
     codes in a second on one thread.
     """
-    heads = [
-        "method", "bits", "CPU s", "peak MiB", "parameters", "bits an item", "pictures/s", "texts/s"
-    ]  # fmt: skip
     parts = []
     for place, of_place in by_place(outcomes).items():
-        rows = []
-        for (name, n_bits), same in by_row([one for one in of_place if not one.error]).items():
-            costs: tuple[Sequence[float], ...] = (
-                [one.cpu_seconds for one in same],
-                [one.peak_mib for one in same],
-                [one.n_parameters for one in same],
-                [one.bits_per_item for one in same],
-                *([one.rates.get(side, 0.0) for one in same] for side in ("image", "text")),
-            )
-            rows.append([name, str(n_bits), *(f"{mean_of(values):,.0f}" for values in costs)])
-        parts.append(f"## {place}: cost\n\n{markdown(heads, rows)}")
+        parts.append(f"## {place}: cost\n\n{markdown(COST_HEADS, cost_rows(of_place))}")
     return "\n".join(parts)
+
+
+def cost_rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
+    """Return the cells of `cost_table` for one collection."""
+    rows = []
+    for (name, n_bits), same in by_row([one for one in outcomes if not one.error]).items():
+        costs: tuple[Sequence[float], ...] = (
+            [one.cpu_seconds for one in same],
+            [one.peak_mib for one in same],
+            [one.n_parameters for one in same],
+            [one.bits_per_item for one in same],
+            *([one.rates.get(side, 0.0) for one in same] for side in ("image", "text")),
+        )
+        rows.append([name, str(n_bits), *(f"{mean_of(values):,.0f}" for values in costs)])
+    return rows
 
 
 def ablation_table(outcomes: Sequence[Outcome]) -> str:
@@ -108,6 +128,20 @@ def by_row(outcomes: Sequence[Outcome]) -> dict[Key, list[Outcome]]:
 def cells(same: Sequence[Outcome]) -> list[str]:
     """Return mean and deviation of every column; a dash where nothing was measured."""
     return [spread([one.values[name] for one in same if name in one.values]) for name, _ in COLUMNS]
+
+
+def marked(
+    texts: Sequence[str], place: Key, row: str, marks: Mapping[Cell, Marks]
+) -> Iterator[str]:
+    """Yield the cells of a row, the best of their columns bold, those near them with a sign."""
+    for text, (name, _) in zip(texts, COLUMNS, strict=True):
+        found = marks.get((*place, name))
+        if found is not None and row == found.best:
+            yield f"**{text}**"
+        elif found is not None and row in found.near:
+            yield f"{text}°"
+        else:
+            yield text
 
 
 def spread(values: Sequence[float], sign: str = "") -> str:

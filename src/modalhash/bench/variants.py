@@ -1,7 +1,7 @@
 """Rows of tables: methods with the settings they have, and methods without one of their parts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from modalhash.bench.grid import Variant
@@ -10,9 +10,11 @@ from modalhash.methods import method_class
 from modalhash.methods.base import ClosedFormMethod, Method
 from modalhash.methods.hugging import HugSettings
 
-__all__ = ["ablation_variants", "method_variants"]
+__all__ = ["ablation_variants", "method_variants", "quick_variants"]
 
-HUGS = {"": "", "hug": "contrastive", "hug-same": "same"}
+QUICK: Mapping[str, Any] = {"epochs": 2, "least_steps": 0}
+"""Settings of a run that shows that a method runs, and not how good it is."""
+HUGS = {"": "", "hug": "contrastive", "hug-same": "same", "hug-plus": "plus"}
 """What may stand behind the plus in a row's name, and the hug it means."""
 
 
@@ -22,7 +24,8 @@ def method_variants(
     """Return a variant for every method.
 
     Args:
-        names: of methods; `cfrh+hug` is cfrh hugged by contrast, `cfrh+hug-same` by its own loss.
+        names: of methods; `cfrh+hug` is cfrh hugged by contrast, `cfrh+hug-same` by its own loss,
+            `cfrh+hug-plus` by contrast with finer codes.
         preset: "auto", or a name; methods without that preset take their defaults.
         settings: changes for every method that has the setting.
 
@@ -51,6 +54,16 @@ def method_variants(
             hugs[name],
         )
         for name, found in classes.items()
+    ]
+
+
+def quick_variants(variants: Sequence[Variant]) -> list[Variant]:
+    """Return variants whose training is two epochs, unless their settings say otherwise."""
+    return [
+        variant
+        if issubclass(method_class(variant.method), ClosedFormMethod)
+        else replace(variant, settings={**QUICK, **variant.settings})
+        for variant in variants
     ]
 
 

@@ -28,5 +28,5 @@ def command(method: str, collections: tuple[str, ...], *, output: str, **options
     variants = ablation_variants(method, preset=preset, settings=settings)
     split, encoder = options.pop("split"), options.pop("encoder")
     places = [Place(collection, encoder, split) for collection in dict.fromkeys(collections)]
-    outcomes = run_variants(places, variants, output=output, **options)
-    deliver_tables(outcomes, variants, ablation_table(outcomes), output)
+    tasks, outcomes = run_variants(places, variants, output=output, **options)
+    deliver_tables(tasks, outcomes, lambda found, _: ablation_table(found), output)

@@ -2,8 +2,9 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,12 @@ import click
 
 from modalhash.cli.options import cache_option, changes
 from modalhash.cli.watching import watched
+from modalhash.errors import MissingExtraError
 from modalhash.files import write_json, write_text
 
 if TYPE_CHECKING:  # torch is loaded when runs begin
-    from modalhash.bench.grid import Place, Variant
+    from modalhash.bench.grid import Place, Task, Variant
+    from modalhash.bench.marks import Cell, Marks
     from modalhash.bench.outcomes import Outcome
 
 __all__ = ["deliver_tables", "grid_options", "run_variants", "whole_numbers"]
@@ -83,8 +86,8 @@ def run_variants(
     output: str,
     workers: int,
     cache: str | None,
-) -> "list[Outcome]":
-    """Run every variant everywhere, at every length, with every seed."""
+) -> "tuple[list[Task], list[Outcome]]":
+    """Run every variant everywhere, at every length, with every seed; return tasks and outcomes."""
     from modalhash.bench.grid import Task, run_grid
 
     tasks = [
@@ -95,36 +98,56 @@ def run_variants(
         for seed in seeds
     ]
     with watched() as progress:
-        return run_grid(tasks, output, workers=workers, cache=cache, progress=progress)
+        outcomes = run_grid(tasks, output, workers=workers, cache=cache, progress=progress)
+    return tasks, outcomes
 
 
 def deliver_tables(
-    outcomes: "Sequence[Outcome]", variants: "Sequence[Variant]", table: str, output: str
+    tasks: "Sequence[Task]",
+    outcomes: "Sequence[Outcome]",
+    table: "Callable[[Sequence[Outcome], Mapping[Cell, Marks]], str]",
+    output: str,
 ) -> None:
-    """Print the table; write it, every number and how they came about to the folder.
+    """Print the table; write it, a page, every number and how they came about to the folder.
+
+    Args:
+        tasks: that were run.
+        outcomes: of them.
+        table: makes the table of outcomes and of the marks of their differences.
+        output: the folder.
 
     Raises:
         click.ClickException: if every run failed.
     """
-    from modalhash.bench.grid import describe_variants
+    from modalhash.bench.grid import describe_variants, read_values
+    from modalhash.bench.grid_page import write_grid_page
     from modalhash.bench.machine import describe_machine
+    from modalhash.bench.marks import find_marks, marks_json
     from modalhash.bench.outcomes import csv_text
 
     folder = Path(output)
+    marks = find_marks(read_values(tasks, folder))
+    text = table(outcomes, marks)
     about = {
         "format": 1,
         "date": datetime.now(UTC).date().isoformat(),
         "command": shlex.join(["modalhash", *sys.argv[1:]]),
         "machine": describe_machine(),
-        "rows": describe_variants(variants),
+        "rows": describe_variants([task.variant for task in tasks]),
+        "marks": marks_json(marks),
     }
-    write_text(folder / "table.md", table)
+    write_text(folder / "table.md", text)
     write_text(folder / "results.csv", csv_text(outcomes))
     write_json(folder / "about.json", about)
-    click.echo(table)
+    made = f"{about['date']}, {about['command']}, modalhash {version('modalhash')}"
+    try:
+        write_grid_page(outcomes, marks, folder / "bench.html", made=made)
+    except MissingExtraError as error:
+        click.echo(f"no page with plots: {error}", err=True)
+    click.echo(text)
     click.echo(
-        f"{folder / 'table.md'} holds this table, results.csv every number, about.json how they "
-        "were made",
+        f"{folder / 'table.md'} holds this table, bench.html also plots, results.csv every "
+        "number, about.json how they were made",
         err=True,
     )
     failed = [outcome for outcome in outcomes if outcome.error]
