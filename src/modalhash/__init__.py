@@ -29,8 +29,13 @@ if TYPE_CHECKING:
         score,
         train,
     )
+    from modalhash.client import AsyncClient, Client, NewItem, Query
 
 __all__ = [
+    "AsyncClient",
+    "Client",
+    "NewItem",
+    "Query",
     "add_to_index",
     "build_index",
     "calibrate",
@@ -49,6 +54,11 @@ __all__ = [
 LOADED_ON_USE = dict.fromkeys(__all__, "modalhash.api") | {
     # Reading a collection and scoring codes need no torch.
     "load_collection": "modalhash.data",
+    # Asking a server needs neither torch nor an index.
+    "AsyncClient": "modalhash.client",
+    "Client": "modalhash.client",
+    "NewItem": "modalhash.client",
+    "Query": "modalhash.client",
     "score": "modalhash.scoring",
 }
 

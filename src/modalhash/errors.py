@@ -18,7 +18,9 @@
     │   └── IndexServerError             ... the server of an index can't be reached or refuses
     ├── ModelUnavailableError (OSError)  weights can't be had (no network, unknown model, bad hash)
     ├── MissingExtraError (ImportError)  an optional dependency isn't installed
-    └── TrainingError (RuntimeError)     training can't go on (non-finite loss)
+    ├── TrainingError (RuntimeError)     training can't go on (non-finite loss)
+    └── ServiceError (RuntimeError)      a modalhash server refused; `.code` says why
+        └── ServiceUnreachableError      ... it can't be reached, or the connection broke
 
 Each message names the argument, what was expected, what came, and the way out.
 """
@@ -41,6 +43,8 @@ __all__ = [
     "ModalhashError",
     "ModelUnavailableError",
     "NewerFormatError",
+    "ServiceError",
+    "ServiceUnreachableError",
     "SettingError",
     "ShapeError",
     "StorageError",
@@ -207,3 +211,31 @@ class MissingExtraError(ModalhashError, ImportError):
 
 class TrainingError(ModalhashError, RuntimeError):
     """Training can't go on; the message says where the last good checkpoint lies."""
+
+
+class ServiceError(ModalhashError, RuntimeError):
+    """A modalhash server refused a request, or answered something that isn't an answer.
+
+    Attributes:
+        code: stable, for programs, such as `invalid_filter`; `docs/service.md` lists them.
+        status: of HTTP; 0 if there was no answer.
+        request_id: by which the server's log knows the request.
+        retry_after: seconds after which another try makes sense, if the server said so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        status: int = 0,
+        request_id: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        self.code, self.status = code, status
+        self.request_id, self.retry_after = request_id, retry_after
+        super().__init__(message)
+
+
+class ServiceUnreachableError(ServiceError):
+    """A modalhash server can't be reached, doesn't answer in time, or the connection broke."""

@@ -1,0 +1,60 @@
+"""Ask a modalhash server from Python: search, encode, add and delete over HTTP.
+
+::
+
+    with mh.Client("http://127.0.0.1:8000") as client:
+        for hit in client.search("a dog in the snow", k=5).hits:
+            print(hit.id, hit.distance, hit.caption)
+"""
+
+from modalhash.client.answers import (
+    AddedItems,
+    Explained,
+    ExplanationAnswer,
+    FieldFacts,
+    HitRank,
+    HitReasons,
+    IndexFacts,
+    ItemFacts,
+    Limits,
+    ModelFacts,
+    PictureLink,
+    Profile,
+    Queries,
+    SearchAnswer,
+    ServedHit,
+    ServiceFacts,
+    SideFacts,
+    SideResult,
+)
+from modalhash.client.asynchronous import AsyncClient
+from modalhash.client.queries import NewItem, NewText, Query
+from modalhash.client.retrying import Retries
+from modalhash.client.synchronous import Client
+
+__all__ = [
+    "AddedItems",
+    "AsyncClient",
+    "Client",
+    "Explained",
+    "ExplanationAnswer",
+    "FieldFacts",
+    "HitRank",
+    "HitReasons",
+    "IndexFacts",
+    "ItemFacts",
+    "Limits",
+    "ModelFacts",
+    "NewItem",
+    "NewText",
+    "PictureLink",
+    "Profile",
+    "Queries",
+    "Query",
+    "Retries",
+    "SearchAnswer",
+    "ServedHit",
+    "ServiceFacts",
+    "SideFacts",
+    "SideResult",
+]

@@ -1,0 +1,498 @@
+"""What a server answers, as dataclasses.
+
+A field that a newer server adds is passed over; one that is missing is an error.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from modalhash.errors import ServiceError
+
+__all__ = [
+    "AddedItems",
+    "Explained",
+    "ExplanationAnswer",
+    "FieldFacts",
+    "HitRank",
+    "HitReasons",
+    "IndexFacts",
+    "ItemFacts",
+    "Limits",
+    "ModelFacts",
+    "PictureLink",
+    "Profile",
+    "Queries",
+    "SearchAnswer",
+    "ServedHit",
+    "ServiceFacts",
+    "SideFacts",
+    "SideResult",
+    "decoded",
+]
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that one request may ask for.
+
+    Attributes:
+        body_bytes: bytes of a request.
+        pixels: pixels of a picture.
+        text_length: characters of a text.
+        k: hits of a side.
+        batch: queries, texts, pictures or items at once.
+        timeout_seconds: seconds until the server gives a request up.
+    """
+
+    body_bytes: int
+    pixels: int
+    text_length: int
+    k: int
+    batch: int
+    timeout_seconds: float
+
+
+@dataclass(frozen=True)
+class ServiceFacts:
+    """What a server is and allows.
+
+    Attributes:
+        service: "modalhash".
+        version: of modalhash there.
+        auth: "none" or "key".
+        writable: whether items can be added and deleted.
+        limits: the most that one request may ask for.
+    """
+
+    service: str
+    version: str
+    auth: str
+    writable: bool
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class SideFacts:
+    """One side of an index, pictures or texts.
+
+    Attributes:
+        count: items.
+        kind: of the index.
+        search: how it is searched, in words.
+        id_kind: "text" or "integer"; None of an empty side.
+    """
+
+    count: int
+    kind: str
+    search: str
+    id_kind: str | None
+
+
+@dataclass(frozen=True)
+class FieldFacts:
+    """A field that a filter can test, as found in a sample of items.
+
+    Attributes:
+        name: as it stands in a filter.
+        types: of text, number, truth, list, mapping.
+        sides: that have it.
+        count: items of the sample that have it.
+        values: the distinct ones, if they are few.
+        minimum: of its numbers.
+        maximum: of its numbers.
+    """
+
+    name: str
+    types: tuple[str, ...]
+    sides: tuple[str, ...]
+    count: int
+    values: tuple[Any, ...]
+    minimum: float | None
+    maximum: float | None
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What a model can encode.
+
+    Attributes:
+        text: whether texts.
+        picture: whether pictures.
+    """
+
+    text: bool
+    picture: bool
+
+
+@dataclass(frozen=True)
+class IndexFacts:
+    """What an index holds and can do.
+
+    Attributes:
+        name: by which requests name it.
+        collection: that it was made of.
+        split: of the collection.
+        model: fingerprint of the model.
+        n_bits: bits of a code.
+        sides: what can be searched, by `images` and `texts`.
+        fields: what a filter can test.
+        queries: what can be searched with, beside ids and codes.
+        captions: whether items have captions.
+        pictures: whether items have picture files.
+        relevance: direction to what relevant means; empty where the index isn't calibrated.
+        rerank: direction to what a shortlist can be put in order by.
+        writable: whether items can be added and deleted.
+        opened_at: when, in UTC.
+    """
+
+    name: str
+    collection: str
+    split: str
+    model: str
+    n_bits: int
+    sides: Mapping[str, SideFacts]
+    fields: tuple[FieldFacts, ...]
+    queries: Queries
+    captions: bool
+    pictures: bool
+    relevance: Mapping[str, str]
+    rerank: Mapping[str, tuple[str, ...]]
+    writable: bool
+    opened_at: str
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model behind one or more indexes.
+
+    Attributes:
+        fingerprint: that tells models apart.
+        method: by name.
+        title: of the method.
+        n_bits: bits of a code.
+        encoder: by name.
+        trained_on: collection, split and number of items.
+        fine_codes: whether it makes finer codes.
+        queries: what it can encode.
+        indexes: names of the indexes that it answers for.
+        modalhash: version that trained it.
+    """
+
+    fingerprint: str
+    method: str
+    title: str
+    n_bits: int
+    encoder: str
+    trained_on: Mapping[str, Any]
+    fine_codes: bool
+    queries: Queries
+    indexes: tuple[str, ...]
+    modalhash: str
+
+
+@dataclass(frozen=True)
+class PictureLink:
+    """A picture of an item.
+
+    Attributes:
+        file_name: of the file, without its folder.
+        thumbnail: path of a small one on the server, for `Client.thumbnail`.
+    """
+
+    file_name: str
+    thumbnail: str
+
+
+@dataclass(frozen=True)
+class HitRank:
+    """Ranks that items at one distance share, from 1.
+
+    Attributes:
+        first: of them.
+        last: of them.
+        of: items of the side.
+    """
+
+    first: int
+    last: int
+    of: int
+
+
+@dataclass(frozen=True)
+class HitReasons:
+    """Why an item is where it is.
+
+    Attributes:
+        agreeing_bits: from 0.
+        differing_bits: from 0; their number is the distance.
+        rank: among all items of the side.
+        percentile: share of the items that are farther, in percent; of those as far, half.
+        chance_of_random: how probable it is that two random codes are as near.
+        local_score: similarity by finer codes, if the model makes them.
+    """
+
+    agreeing_bits: tuple[int, ...]
+    differing_bits: tuple[int, ...]
+    rank: HitRank
+    percentile: float
+    chance_of_random: float
+    local_score: float | None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How far all items of a side are from a query.
+
+    Attributes:
+        distances: how many items are at each distance, from 0 to the number of bits.
+        n_items: of the side.
+        mean_distance: of all items.
+        expected_distance: of two random codes.
+    """
+
+    distances: tuple[int, ...]
+    n_items: int
+    mean_distance: float
+    expected_distance: float
+
+
+@dataclass(frozen=True)
+class ServedHit:
+    """One answer.
+
+    Attributes:
+        id: of the picture or the text.
+        item: of a text, the id of its picture.
+        distance: differing bits; smaller is nearer.
+        score: share of agreeing bits, or what the second stage scored; larger is better.
+        relevance: probability that an item at this distance is relevant; None if it isn't known.
+        caption: the text, or the picture's first one.
+        picture: its picture, if there is one.
+        metadata: what else the collection says of it.
+        explanation: why it is here, if that was asked for.
+    """
+
+    id: str | int
+    item: str | int | None
+    distance: int
+    score: float
+    relevance: float | None
+    caption: str
+    picture: PictureLink | None
+    metadata: Mapping[str, Any]
+    explanation: HitReasons | None = None
+
+
+@dataclass(frozen=True)
+class SideResult:
+    """What was found on one side.
+
+    Attributes:
+        target: `images` or `texts`.
+        relevance_rule: what `relevance` of a hit means, `shared_label` or `pair`.
+        reranked_by: what the nearest were put in order by, if anything.
+        hits: nearest first.
+        explanation: how far all items are, if that was asked for.
+    """
+
+    target: str
+    relevance_rule: str | None
+    reranked_by: str | None
+    hits: tuple[ServedHit, ...]
+    explanation: Profile | None = None
+
+
+@dataclass(frozen=True)
+class SearchAnswer:
+    """What a search found.
+
+    Attributes:
+        index: its name.
+        query: what was searched for.
+        code: of the query, in hexadecimal.
+        n_bits: bits of a code.
+        results: one a side; two of a search for both.
+        timings: milliseconds of each stage on the server.
+    """
+
+    index: str
+    query: Mapping[str, Any]
+    code: str
+    n_bits: int
+    results: tuple[SideResult, ...]
+    timings: Mapping[str, float]
+
+    @property
+    def hits(self) -> tuple[ServedHit, ...]:
+        """The hits of the only side, or of both: pictures, then texts."""
+        return tuple(hit for result in self.results for hit in result.hits)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Why an item is where it is for a query.
+
+    Attributes:
+        id: of the item.
+        code: of the item, in hexadecimal.
+        distance: differing bits.
+        relevance: probability that an item at this distance is relevant; None if it isn't known.
+        agreeing_bits: from 0.
+        differing_bits: from 0.
+        rank: among all items of the side.
+        percentile: share of the items that are farther, in percent; of those as far, half.
+        chance_of_random: how probable it is that two random codes are as near.
+        local_score: similarity by finer codes, if the model makes them.
+    """
+
+    id: str | int
+    code: str
+    distance: int
+    relevance: float | None
+    agreeing_bits: tuple[int, ...]
+    differing_bits: tuple[int, ...]
+    rank: HitRank
+    percentile: float
+    chance_of_random: float
+    local_score: float | None
+
+
+@dataclass(frozen=True)
+class ExplanationAnswer:
+    """Why some items are where they are.
+
+    Attributes:
+        index: its name.
+        code: of the query, in hexadecimal.
+        n_bits: bits of a code.
+        target: the side of the items.
+        relevance_rule: what relevant means, `shared_label` or `pair`.
+        explanation: how far all items are.
+        items: in the order of the ids.
+    """
+
+    index: str
+    code: str
+    n_bits: int
+    target: str
+    relevance_rule: str | None
+    explanation: Profile
+    items: tuple[Explained, ...]
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """One item of an index.
+
+    Attributes:
+        id: of the item.
+        side: `images` or `texts`.
+        item: of a text, the id of its picture.
+        code: in hexadecimal.
+        caption: the text, or the picture's first one.
+        picture: its picture, if there is one.
+        metadata: what else the collection says of it.
+    """
+
+    id: str | int
+    side: str
+    item: str | int | None
+    code: str
+    caption: str
+    picture: PictureLink | None
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AddedItems:
+    """What was added.
+
+    Attributes:
+        images: codes of pictures.
+        texts: codes of texts.
+    """
+
+    images: int
+    texts: int
+
+
+def decoded(kind: type[Answer], document: Any) -> Answer:
+    """Make an answer of a JSON document.
+
+    Args:
+        kind: of the answer, a dataclass of this file.
+        document: what the server sent.
+
+    Raises:
+        ServiceError: if a field is missing or of another type, naming it.
+
+    Example:
+        >>> decoded(AddedItems, {"images": 1, "texts": 2, "new": True})
+        AddedItems(images=1, texts=2)
+    """
+    try:
+        made: Answer = value_of(kind, document, "the answer")
+    except TypeError as error:
+        raise ServiceError(f"the server answered something else: {error}", code="bad_answer") from (
+            error
+        )
+    return made
+
+
+@cache
+def hints_of(kind: type) -> Mapping[str, Any]:
+    """Return the types of a dataclass's fields."""
+    return get_type_hints(kind)
+
+
+def value_of(kind: Any, value: Any, where: str) -> Any:
+    """Return a JSON value as a type asks for.
+
+    Raises:
+        TypeError: if it isn't of that type, naming the place.
+    """
+    if get_origin(kind) in (Union, UnionType):
+        return one_of(get_args(kind), value, where)
+    if is_dataclass(kind):
+        return dataclass_of(kind, value, where)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        (inner, _) = get_args(kind)
+        return tuple(value_of(inner, one, f"{where}[{at}]") for at, one in enumerate(value))
+    if get_origin(kind) is Mapping and isinstance(value, dict):
+        (_, inner) = get_args(kind)
+        return {name: value_of(inner, one, f"{where}.{name}") for name, one in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Any or type(value) is kind:
+        return value
+    raise TypeError(f"{where} is {value!r:.80}")
+
+
+def one_of(kinds: Sequence[Any], value: Any, where: str) -> Any:
+    """Return a value as the first of some types that it is of."""
+    if value is None and NoneType in kinds:
+        return None
+    left = [kind for kind in kinds if kind is not NoneType]
+    for kind in left[:-1]:
+        if type(value) is kind:
+            return value
+    return value_of(left[-1], value, where)
+
+
+def dataclass_of(kind: Any, value: Any, where: str) -> Any:
+    """Return a JSON object as a dataclass."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{where} is {value!r:.80}")
+    given: dict[str, Any] = {}
+    for field in fields(kind):
+        if field.name in value:
+            hint = hints_of(kind)[field.name]
+            given[field.name] = value_of(hint, value[field.name], f"{where}.{field.name}")
+        elif field.default is MISSING:
+            raise TypeError(f"{where} has no {field.name}")
+    return kind(**given)

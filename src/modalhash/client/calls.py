@@ -1,0 +1,283 @@
+"""Every request as data: both clients send the same."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.client.answers import (
+    AddedItems,
+    ExplanationAnswer,
+    IndexFacts,
+    ItemFacts,
+    ModelFacts,
+    PictureLink,
+    SearchAnswer,
+    ServedHit,
+    ServiceFacts,
+    decoded,
+)
+from modalhash.client.queries import NewItem, Query, picture_bytes
+from modalhash.client.retrying import retry_after
+from modalhash.errors import InputError, ServiceError
+
+if TYPE_CHECKING:
+    from httpx2 import Response
+    from PIL.Image import Image
+
+__all__ = ["Call", "only_index", "refusal"]
+
+Result = TypeVar("Result")
+GATEWAY = {502: "bad_gateway", 503: "overloaded", 504: "timed_out", 429: "rate_limited"}
+"""What a proxy's answer means, which has no code of ours."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[Result]):
+    """One request.
+
+    Attributes:
+        method: of HTTP.
+        path: below the server's address.
+        read: makes the result of the answer.
+        parameters: of the address.
+        document: of the body, as JSON.
+        files: of the body, as an upload: names and bytes.
+        form: other parts of an upload.
+        can_repeat: whether it may be done twice.
+    """
+
+    method: str
+    path: str
+    read: Callable[["Response"], Result]
+    parameters: Mapping[str, str | int] = field(default_factory=dict)
+    document: Any = None
+    files: Sequence[tuple[str, bytes]] = ()
+    form: Mapping[str, str] = field(default_factory=dict)
+    can_repeat: bool = True
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What httpx's `request` takes beside method and path."""
+        options: dict[str, Any] = {}
+        if self.parameters:
+            options["params"] = dict(self.parameters)
+        if self.document is not None:
+            options["json"] = self.document
+        if self.files:
+            options["files"] = [(name, (name, content)) for name, content in self.files]
+            options["data"] = dict(self.form)
+        return options
+
+
+def path_of(index: str, rest: str = "") -> str:
+    """Return the path of an index."""
+    return f"v1/indexes/{quote(index, safe='')}{rest}"
+
+
+def as_kind(kind: type[Result], name: str | None = None) -> Callable[["Response"], Result]:
+    """Return what reads an answer, or one entry of it, as a dataclass."""
+    return lambda response: decoded(kind, entry(response, name))
+
+
+def as_list(kind: type[Result], name: str) -> Callable[["Response"], tuple[Result, ...]]:
+    """Return what reads an answer's list of dataclasses."""
+
+    def read(response: "Response") -> tuple[Result, ...]:
+        return tuple(decoded(kind, one) for one in entry(response, name))
+
+    return read
+
+
+def entry(response: "Response", name: str | None) -> Any:
+    """Return an answer's JSON, or one entry of it.
+
+    Raises:
+        ServiceError: if it is something else.
+    """
+    try:
+        document = response.json()
+        return document if name is None else document[name]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServiceError(
+            f"{response.request.url} answered something else: is a modalhash server there?",
+            code="bad_answer",
+            status=response.status_code,
+        ) from error
+
+
+def refusal(response: "Response") -> ServiceError:
+    """Return the error of an answer that refuses."""
+    status = response.status_code
+    waits = retry_after(response.headers)
+    try:
+        error = response.json()["error"]
+        code, message = str(error["code"]), str(error["message"])
+        request_id = str(error["request_id"])
+    except (ValueError, KeyError, TypeError):
+        code = GATEWAY.get(status, "bad_answer")
+        message = f"{response.request.url} answered with status {status}"
+        request_id = response.headers.get("X-Request-ID", "")
+    return ServiceError(message, code=code, status=status, request_id=request_id, retry_after=waits)
+
+
+def service() -> Call[ServiceFacts]:
+    """Ask what the server is."""
+    return Call("GET", "v1", as_kind(ServiceFacts))
+
+
+def indexes() -> Call[tuple[IndexFacts, ...]]:
+    """Ask for all indexes."""
+    return Call("GET", "v1/indexes", as_list(IndexFacts, "indexes"))
+
+
+def index(name: str) -> Call[IndexFacts]:
+    """Ask for one index."""
+    return Call("GET", path_of(name), as_kind(IndexFacts))
+
+
+def models() -> Call[tuple[ModelFacts, ...]]:
+    """Ask for all models."""
+    return Call("GET", "v1/models", as_list(ModelFacts, "models"))
+
+
+def search(
+    name: str, query: Query, picture: "str | PathLike[str] | bytes | Image | None"
+) -> Call[SearchAnswer]:
+    """Search, with a picture as an upload."""
+    document = query.to_json()
+    read = as_kind(SearchAnswer)
+    if picture is None:
+        return Call("POST", path_of(name, "/search"), read, document=document)
+    return Call(
+        "POST",
+        path_of(name, "/search/picture"),
+        read,
+        files=[("image", picture_bytes(picture))],
+        form={"query": json.dumps(document)},
+    )
+
+
+def search_batch(name: str, queries: Iterable[Query | str]) -> Call[tuple[SearchAnswer, ...]]:
+    """Search for many at once."""
+    asked = [(Query(one) if isinstance(one, str) else one).to_json() for one in queries]
+    return Call(
+        "POST",
+        path_of(name, "/search/batch"),
+        as_list(SearchAnswer, "answers"),
+        document={"queries": asked},
+    )
+
+
+def explain(name: str, ids: Sequence[str | int], query: Query) -> Call[ExplanationAnswer]:
+    """Ask why items are where they are."""
+    return Call(
+        "POST",
+        path_of(name, "/explain"),
+        as_kind(ExplanationAnswer),
+        document={**query.to_json(), "ids": list(ids)},
+    )
+
+
+def codes_of(response: "Response") -> NDArray[np.uint8]:
+    """Return an answer's codes, (n, p) uint8."""
+    try:
+        rows = [bytes.fromhex(one) for one in entry(response, "codes")]
+        return np.array([list(row) for row in rows], np.uint8)
+    except (TypeError, ValueError) as error:
+        raise ServiceError(f"the codes can't be read: {error}", code="bad_answer") from error
+
+
+def encode_texts(name: str, texts: Sequence[str]) -> Call[NDArray[np.uint8]]:
+    """Ask for the codes of texts."""
+    document = {"texts": list(texts), "form": "hex"}
+    return Call("POST", path_of(name, "/encode"), codes_of, document=document)
+
+
+def encode_images(
+    name: str, pictures: "Sequence[str | PathLike[str] | bytes | Image]"
+) -> Call[NDArray[np.uint8]]:
+    """Ask for the codes of pictures."""
+    files = [("images", picture_bytes(one)) for one in pictures]
+    if not files:
+        raise InputError("images is empty: give at least one picture")
+    return Call(
+        "POST", path_of(name, "/encode/pictures"), codes_of, files=files, form={"form": "hex"}
+    )
+
+
+def item(name: str, identity: str | int, side: str) -> Call[ItemFacts]:
+    """Ask for one item."""
+    parameters = {"side": side, "id": identity}
+    return Call("GET", path_of(name, "/items"), as_kind(ItemFacts), parameters=parameters)
+
+
+def thumbnail(of: ServedHit | ItemFacts | PictureLink, size: int) -> Call[bytes]:
+    """Ask for a small picture.
+
+    Raises:
+        InputError: if the item has no picture.
+    """
+    link = of if isinstance(of, PictureLink) else of.picture
+    if link is None:
+        raise InputError("this item has no picture: look at `picture` before")
+    path = f"{link.thumbnail.lstrip('/')}&size={size}"
+    return Call("GET", path, lambda response: bytes(response.content))
+
+
+def add(name: str, items: Iterable[NewItem], *, upsert: bool) -> Call[AddedItems]:
+    """Add items, or put them in the place of others."""
+    return Call(
+        "PUT" if upsert else "POST",
+        path_of(name, "/items"),
+        as_kind(AddedItems),
+        document={"items": [one.to_json() for one in items]},
+        can_repeat=upsert,
+    )
+
+
+def delete(
+    name: str, ids: Sequence[str | int] | None, where: str | None, missing: str
+) -> Call[int]:
+    """Remove items.
+
+    Raises:
+        InputError: unless exactly one of ids and where is given.
+    """
+    if (ids is None) == (where is None):
+        raise InputError("give either ids or a filter (where) of what to delete")
+    document = {"filter": where} if ids is None else {"ids": list(ids), "missing": missing}
+    return Call(
+        "POST",
+        path_of(name, "/items/delete"),
+        lambda response: int(entry(response, "removed")),
+        document=document,
+        can_repeat=ids is None or missing == "ignore",
+    )
+
+
+def reload(name: str) -> Call[IndexFacts]:
+    """Have an index opened anew."""
+    return Call("POST", path_of(name, "/reload"), as_kind(IndexFacts))
+
+
+def ready() -> Call[bool]:
+    """Ask whether the server answers searches."""
+    return Call("GET", "readyz", lambda response: response.status_code == 200)
+
+
+def only_index(found: tuple[IndexFacts, ...]) -> str:
+    """Return the name of the only index.
+
+    Raises:
+        InputError: if there are several, naming them, or none.
+    """
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found) or "none"
+        raise InputError(f"the server has these indexes: {names}; say which with index=")
+    return found[0].name

@@ -1,0 +1,324 @@
+"""The client for ordinary code."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.client import calls
+from modalhash.client.answers import (
+    AddedItems,
+    ExplanationAnswer,
+    IndexFacts,
+    ItemFacts,
+    ModelFacts,
+    PictureLink,
+    SearchAnswer,
+    ServedHit,
+    ServiceFacts,
+)
+from modalhash.client.calls import Call
+from modalhash.client.queries import Code, NewItem, Query
+from modalhash.client.retrying import Retries
+from modalhash.client.sending import http_options, outcome, way_lost
+from modalhash.errors import ServiceError
+from modalhash.extras import import_optional
+
+if TYPE_CHECKING:
+    import httpx2
+    from PIL.Image import Image
+
+__all__ = ["Client"]
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """Asks a modalhash server; may be shared by threads.
+
+    Args:
+        url: of the server, such as `http://127.0.0.1:8000`.
+        index: the index that is asked unless a call names another; needn't be given where the
+            server has only one.
+        key: API key, where the server asks for one.
+        timeout: seconds that one try may take.
+        retries: how it tries again; None is the default of `Retries`.
+        transport: of httpx, for tests and for proxies of your own.
+
+    Raises:
+        MissingExtraError: if the extra `client` isn't installed.
+
+    Example:
+        >>> with Client("http://127.0.0.1:8000") as client:  # doctest: +SKIP
+        ...     client.search("a dog in the snow", k=1).hits[0].id
+        'dogs/0017.jpg'
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        index: str | None = None,
+        key: str | None = None,
+        timeout: float = 30.0,
+        retries: Retries | None = None,
+        transport: "httpx2.BaseTransport | None" = None,
+    ) -> None:
+        httpx = import_optional("httpx2", extra="client", feature="the client")
+        self._http: httpx2.Client = httpx.Client(
+            **http_options(url, key, timeout), transport=transport
+        )
+        self._retries = Retries() if retries is None else retries
+        self._index = index
+
+    def service(self) -> ServiceFacts:
+        """Return what the server is and allows."""
+        return self._send(calls.service())
+
+    def indexes(self) -> tuple[IndexFacts, ...]:
+        """Return what each index holds and can do."""
+        return self._send(calls.indexes())
+
+    def index(self, name: str | None = None) -> IndexFacts:
+        """Return what one index holds and can do."""
+        return self._send(calls.index(self._named(name)))
+
+    def models(self) -> tuple[ModelFacts, ...]:
+        """Return the models behind the indexes."""
+        return self._send(calls.models())
+
+    def is_ready(self) -> bool:
+        """Return whether the server answers searches; False also where there is none."""
+        try:
+            return self._send(calls.ready(), tries=1)
+        except ServiceError:
+            return False
+
+    def search(
+        self,
+        text: str | None = None,
+        image: "str | PathLike[str] | bytes | Image | None" = None,
+        *,
+        id: str | int | None = None,  # noqa: A002 - the API's own word
+        code: Code | None = None,
+        minus_text: str | None = None,
+        modality: str | None = None,
+        id_side: str | None = None,
+        weights: Mapping[str, float] | None = None,
+        target: str | None = None,
+        k: int | None = None,
+        where: str | None = None,
+        radius: int | None = None,
+        min_relevance: float | None = None,
+        rerank: int | str | None = None,
+        rerank_by: str | None = None,
+        explain: bool = False,
+        index: str | None = None,
+    ) -> SearchAnswer:
+        """Find what is nearest to a text, a picture, an item, a code, or several of them.
+
+        Args:
+            text: words to search for.
+            image: a picture to search for: a path, a file's bytes, or an opened picture.
+            id: an item of the index: more like this.
+            code: a packed code, in hexadecimal, as bytes or as uint8.
+            minus_text: words to lead away from.
+            modality: what `code` is of, "text" or "image"; then its relevance is known.
+            id_side: the side that `id` is on; `images` by default.
+            weights: how much each part of a combination counts.
+            target: `images`, `texts` or `both`; by default images, for a picture alone texts.
+            k: hits of a side at most; by default 10.
+            where: only what passes this filter.
+            radius: only items at this distance at most.
+            min_relevance: only items that are relevant with this probability at least.
+            rerank: how many nearest are put in order by something finer: a number, "auto", "all".
+            rerank_by: "auto", "fine", "features" or "relaxed".
+            explain: say why each hit is where it is.
+            index: another than the client's own.
+
+        Raises:
+            ServiceError: if the server refuses; its `code` says why.
+            ServiceUnreachableError: if the server can't be reached.
+            InputError: if the code isn't one packed code, or no index is named and there are more.
+            StorageError: if the picture's file can't be read.
+        """
+        query = Query(
+            text, id, code, minus_text, modality, id_side, weights, target, k, where, radius,
+            min_relevance, rerank, rerank_by, explain,
+        )  # fmt: skip
+        return self._send(calls.search(self._named(index), query, image))
+
+    def search_batch(
+        self, queries: Iterable[Query | str], *, index: str | None = None
+    ) -> tuple[SearchAnswer, ...]:
+        """Search for many at once; one answer a query, in order.
+
+        Raises:
+            ServiceError: if the server refuses one of them, naming its place.
+        """
+        return self._send(calls.search_batch(self._named(index), queries))
+
+    def explain(
+        self, ids: Sequence[str | int], query: Query, *, index: str | None = None
+    ) -> ExplanationAnswer:
+        """Say why items are where they are for a query; they needn't be hits.
+
+        Args:
+            ids: of items on the side that is searched.
+            query: what is searched for, and `target`; for a picture, the `code` of its answer.
+            index: another than the client's own.
+
+        Raises:
+            ServiceError: if the server refuses.
+        """
+        return self._send(calls.explain(self._named(index), ids, query))
+
+    def encode_texts(self, texts: Sequence[str], *, index: str | None = None) -> NDArray[np.uint8]:
+        """Return the codes of texts, (n, p) uint8, packed.
+
+        Raises:
+            ServiceError: if the server refuses.
+        """
+        return self._send(calls.encode_texts(self._named(index), texts))
+
+    def encode_images(
+        self,
+        images: "Sequence[str | PathLike[str] | bytes | Image]",
+        *,
+        index: str | None = None,
+    ) -> NDArray[np.uint8]:
+        """Return the codes of pictures, (n, p) uint8, packed.
+
+        Raises:
+            ServiceError: if the server refuses.
+            StorageError: if a picture's file can't be read.
+        """
+        return self._send(calls.encode_images(self._named(index), images))
+
+    def item(
+        self,
+        item_id: str | int,
+        *,
+        side: str = "images",
+        index: str | None = None,
+    ) -> ItemFacts:
+        """Return one item by its id.
+
+        Raises:
+            ServiceError: if it isn't there (`unknown_item`).
+        """
+        return self._send(calls.item(self._named(index), item_id, side))
+
+    def thumbnail(self, of: ServedHit | ItemFacts | PictureLink, *, size: int = 256) -> bytes:
+        """Return a small picture of an item, as the bytes of a WebP file.
+
+        Args:
+            of: a hit, an item, or the `picture` of one.
+            size: of the longer side: 64, 128, 256, 512 or 1024.
+
+        Raises:
+            InputError: if it has no picture.
+            ServiceError: if the server refuses.
+        """
+        return self._send(calls.thumbnail(of, size))
+
+    def add(self, items: Iterable[NewItem], *, index: str | None = None) -> AddedItems:
+        """Add items, all or none; they are on disk when this returns.
+
+        It isn't sent again after it may have arrived: an answer that was lost is an error
+        (`connection_lost`), and the items may be there. `upsert` doesn't have that problem.
+
+        Raises:
+            ServiceError: if the server refuses; `already_there` if an id is.
+        """
+        return self._send(calls.add(self._named(index), items, upsert=False))
+
+    def upsert(self, items: Iterable[NewItem], *, index: str | None = None) -> AddedItems:
+        """Add items in the place of those of their ids, with all their texts.
+
+        Raises:
+            ServiceError: if the server refuses.
+        """
+        return self._send(calls.add(self._named(index), items, upsert=True))
+
+    def delete(
+        self,
+        ids: Sequence[str | int] | None = None,
+        *,
+        where: str | None = None,
+        missing: str = "error",
+        index: str | None = None,
+    ) -> int:
+        """Remove items with their texts, or single texts.
+
+        Args:
+            ids: of items or texts, or
+            where: a filter of what to remove.
+            missing: "error", or "ignore" to pass over ids that aren't there.
+            index: another than the client's own.
+
+        Returns:
+            How many codes were removed from both sides.
+
+        Raises:
+            InputError: unless exactly one of ids and where is given.
+            ServiceError: if the server refuses.
+        """
+        return self._send(calls.delete(self._named(index), ids, where, missing))
+
+    def reload(self, index: str | None = None) -> IndexFacts:
+        """Have the server open an index anew.
+
+        Raises:
+            ServiceError: if the server refuses.
+        """
+        return self._send(calls.reload(self._named(index)))
+
+    def close(self) -> None:
+        """Close connections; the client can't be used afterwards."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _named(self, index: str | None) -> str:
+        """Return the name of the index that is asked."""
+        if index is None and self._index is None:
+            self._index = calls.only_index(self._send(calls.indexes()))
+        name = index or self._index
+        assert name is not None
+        return name
+
+    def _send(self, call: Call[Result], *, tries: int | None = None) -> Result:
+        """Send a request, again where that helps."""
+        n_tried = 0
+        while True:
+            n_tried += 1
+            try:
+                return outcome(call, self._try(call))
+            except ServiceError as error:
+                wait = self._retries.wait(error, n_tried=n_tried, can_repeat=call.can_repeat)
+                if wait is None or n_tried == tries:
+                    raise
+                time.sleep(wait)
+
+    def _try(self, call: Call[Any]) -> "httpx2.Response":
+        """Send a request once."""
+        import httpx2
+
+        try:
+            return self._http.request(call.method, call.path, **call.options)
+        except httpx2.TransportError as error:
+            raise way_lost(error, self._http.base_url) from error
