@@ -1,0 +1,60 @@
+"""`modalhash key`."""
+
+from typing import Any
+
+import click
+
+from modalhash.cli.options import Option
+
+keys_option: Option[Any] = click.option(
+    "--keys",
+    type=click.Path(dir_okay=False),
+    default="keys.json",
+    show_default=True,
+    help="File that keeps the keys' hashes.",
+)
+
+
+@click.group("key")
+def command() -> None:
+    """Make, list and revoke API keys of a server."""
+
+
+@command.command("new", epilog="Example: modalhash key new reporting --role read")
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice(["read", "write"]),
+    default="read",
+    show_default=True,
+    help="What it allows; write includes read.",
+)
+@keys_option
+def new(name: str, *, role: str, keys: str) -> None:
+    """Make a key and print it, once: the file keeps only its hash."""
+    from modalhash.service import KeyFile
+
+    file, token = KeyFile.read(keys, is_needed=False).with_new(name, role)
+    file.write()
+    click.echo(token)
+
+
+@command.command("list", epilog="Example: modalhash key list --keys keys.json")
+@keys_option
+def listed(keys: str) -> None:
+    """List the keys: name, role, when it was made."""
+    from modalhash.service import KeyFile
+
+    for key in KeyFile.read(keys).keys:
+        click.echo(f"{key.name}\t{key.role}\t{key.created}")
+
+
+@command.command("revoke", epilog="Example: modalhash key revoke reporting")
+@click.argument("name")
+@keys_option
+def revoke(name: str, *, keys: str) -> None:
+    """Revoke a key: servers refuse it within some seconds."""
+    from modalhash.service import KeyFile
+
+    KeyFile.read(keys).without(name).write()
+    click.echo(f"{name} revoked")

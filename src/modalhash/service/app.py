@@ -1,0 +1,128 @@
+"""The application: routes, what goes before them, and what starts and ends with them."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+import modalhash
+from modalhash.service.change_routes import change_routes
+from modalhash.service.encode_routes import encode_routes
+from modalhash.service.front import Front
+from modalhash.service.hosting import Host
+from modalhash.service.info_routes import info_routes
+from modalhash.service.page_routes import operation_routes, page_routes
+from modalhash.service.problems import sentence
+from modalhash.service.refusals import RefusedError, invalid
+from modalhash.service.search_routes import search_routes
+from modalhash.service.settings import ServiceSettings
+from modalhash.service.state import Service
+
+__all__ = ["create_app"]
+
+logger = logging.getLogger("modalhash.service")
+
+CODES = {
+    HTTPStatus.NOT_FOUND: ("not_found", "there is nothing at this address"),
+    HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "this address takes other methods"),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("unsupported_media_type", "this body isn't read here"),
+}
+MALFORMED = ("malformed_request", "the body can't be read: it isn't what its Content-Type says")
+NO_JSON = ("malformed_request", "the body isn't a JSON object of Content-Type application/json")
+JSON_PROBLEMS = {"json_invalid", "model_attributes_type"}
+"""What the check of types calls a body that isn't JSON, or isn't said to be."""
+
+
+def create_app(folders: Mapping[str, Path], settings: ServiceSettings | None = None) -> FastAPI:
+    """Return the application that answers for some indexes; they are opened now.
+
+    Args:
+        folders: of the indexes, by name.
+        settings: of the server.
+
+    Raises:
+        InputError: if there is no index, or no file of keys.
+        ModalhashError: if an index can't be opened, or its encoder can't be had.
+    """
+    settings = settings or ServiceSettings()
+    service = Service(Host(folders, device=settings.device), settings)
+    app = FastAPI(
+        title="modalhash",
+        summary="Search pictures by words and texts by pictures, with short binary codes.",
+        version=modalhash.__version__,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    app.include_router(search_routes(service))
+    app.include_router(encode_routes(service))
+    app.include_router(info_routes(service))
+    app.include_router(change_routes(service))
+    app.include_router(operation_routes(service))
+    if settings.page:
+        app.include_router(page_routes())
+    app.add_exception_handler(HTTPException, refuse_http)
+    app.add_exception_handler(RequestValidationError, refuse_invalid)
+    app.add_middleware(Front, service=service)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["GET", "POST", "PUT"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["Retry-After", "Server-Timing", "X-Request-ID"],
+        )
+    return app
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Watch the folders while the server runs; at the end, finish what was accepted."""
+    service: Service = app.state.service
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    def begin_reload() -> None:
+        task = loop.create_task(service.reload_all())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    with suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
+        loop.add_signal_handler(signal.SIGHUP, begin_reload)  # only in the main thread, on Unix
+    watching = loop.create_task(service.watch()) if service.settings.watch else None
+    try:
+        yield
+    finally:
+        service.is_stopping = True
+        if watching is not None:
+            watching.cancel()
+        await service.engine.finish()
+        service.host.close()
+
+
+async def refuse_http(_: Request, error: Exception) -> Response:
+    """Give an error of the framework our form."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    raise RefusedError(status, *CODES.get(status, MALFORMED)) from None
+
+
+async def refuse_invalid(_: Request, error: Exception) -> Response:
+    """Say in a sentence what is wrong with a request."""
+    assert isinstance(error, RequestValidationError)
+    problems = error.errors()
+    if problems[0]["type"] in JSON_PROBLEMS and problems[0]["loc"][:1] == ("body",):
+        raise RefusedError(HTTPStatus.BAD_REQUEST, *NO_JSON) from None
+    raise invalid(sentence(problems)) from None

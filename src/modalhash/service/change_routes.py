@@ -1,0 +1,206 @@
+"""Routes that change an index, or open it anew."""
+
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from modalhash.artifacts import NewItem, NewText, Side, contents_of_items
+from modalhash.errors import InputError
+from modalhash.index.base import IdKind
+from modalhash.service import schemas
+from modalhash.service.answers import ERRORS, json_answer
+from modalhash.service.hosting import Opened
+from modalhash.service.info_routes import request_facts
+from modalhash.service.keys import Role
+from modalhash.service.queries import (
+    check_batch,
+    check_encodes,
+    check_filter,
+    check_text,
+    has_item,
+    read_code,
+    side_named,
+)
+from modalhash.service.refusals import RefusedError, beyond_limit, invalid, not_available
+from modalhash.service.schemas import AddedItems, DeletedItems, IndexFacts
+from modalhash.service.settings import ServiceSettings
+from modalhash.service.state import Service
+from modalhash.service.uploads import picture_of_base64
+
+__all__ = ["change_routes"]
+
+OWN: Final = ("caption", "image", "item")
+
+
+def change_routes(service: Service) -> APIRouter:
+    """Return the routes of a server that change an index."""
+    routes = APIRouter(prefix="/v1/indexes/{name}", responses=ERRORS, tags=["changes"])
+    engine, settings = service.engine, service.settings
+
+    @routes.post("/items", response_model=AddedItems)
+    async def add(name: str, wanted: schemas.AddItems, request: Request) -> Response:
+        """Add items, all or none; they are on disk when the answer comes."""
+        service.require_writable(request)
+        return await changed(name, wanted, is_upsert=False)
+
+    @routes.put("/items", response_model=AddedItems)
+    async def upsert(name: str, wanted: schemas.AddItems, request: Request) -> Response:
+        """Add items in the place of others, with all their texts."""
+        service.require_writable(request)
+        return await changed(name, wanted, is_upsert=True)
+
+    async def changed(name: str, wanted: schemas.AddItems, *, is_upsert: bool) -> Response:
+        check_items(wanted, settings)
+        with service.held(name) as opened:
+            items = [
+                await engine.decode(read_item, opened, item, settings, f"items[{place}]")
+                for place, item in enumerate(wanted.items)
+            ]
+            sides, drawn = await engine.encode(contents_of_items, opened.index, items)
+
+            def put() -> None:
+                if not is_upsert:
+                    refuse_known(opened, {side: list(one.ids) for side, one in sides.items()})
+                opened.index.add(sides, pictures=drawn, upsert=is_upsert)
+
+            await engine.write(put)
+            images, texts = (len(sides[side].ids) if side in sides else 0 for side in Side)
+            return json_answer({"images": images, "texts": texts})
+
+    @routes.post("/items/delete", response_model=DeletedItems)
+    async def delete(name: str, wanted: schemas.DeleteItems, request: Request) -> Response:
+        """Remove items by their ids, or those that pass a filter."""
+        service.require_writable(request)
+        if wanted.filter is not None:
+            check_filter(wanted.filter, settings)
+        check_batch(len(wanted.ids or ()), settings, name="ids")
+        with service.held(name) as opened:
+            removed = await engine.write(partial(deleted, opened, wanted))
+            return json_answer({"removed": removed})
+
+    @routes.post("/reload", response_model=IndexFacts)
+    async def reload(name: str, request: Request) -> Response:
+        """Open the index anew; requests that are under way end with what they began with."""
+        service.require(request, Role.WRITE)
+        with service.held(name):
+            await service.reload(name)
+        return json_answer(await request_facts(service, name))
+
+    return routes
+
+
+def check_items(wanted: schemas.AddItems, settings: ServiceSettings) -> None:
+    """Refuse too many items, texts that are too long, and metadata that is ours.
+
+    Raises:
+        RefusedError: if there are any.
+    """
+    count = sum(max(1, len(item.texts)) for item in wanted.items)
+    if count > settings.batch:
+        raise beyond_limit(f"items holds {count} items or texts, {settings.batch} are the most")
+    for place, item in enumerate(wanted.items):
+        for row, text in enumerate(item.texts):
+            check_text(text.text, settings, name=f"items[{place}].texts[{row}].text")
+        for name in item.metadata:
+            if name in OWN or name.startswith("_"):
+                raise invalid(f"items[{place}].metadata.{name} can't be set: the index keeps it")
+
+
+def read_item(
+    opened: Opened, item: schemas.NewItem, settings: ServiceSettings, place: str
+) -> NewItem:
+    """Return an item with its picture opened and its codes read.
+
+    Raises:
+        RefusedError: if a part of it can't be used.
+    """
+    if item.image is not None and item.image_code is not None:
+        raise invalid(f"{place} has both an image and an image_code: give one of them")
+    if item.image is None and item.image_code is None and not item.texts:
+        raise invalid(f"{place} has neither a picture nor texts: give one of them")
+    n_bits = opened.index.model.n_bits
+    picture = code = None
+    if item.image is not None or item.image_code is not None:
+        side_named(opened, Side.IMAGES)
+    if item.image is not None:
+        check_encodes(opened, "picture")
+        picture = picture_of_base64(item.image, settings.pixels, name=f"{place}.image")
+    if item.image_code is not None:
+        code = read_code(item.image_code, n_bits, name=f"{place}.image_code")
+        refuse_bare_code(opened, place)
+    texts = []
+    for row, text in enumerate(item.texts):
+        where = f"{place}.texts[{row}]"
+        side_named(opened, Side.TEXTS)
+        text_code = None
+        if text.code is None:
+            check_encodes(opened, "text")
+        else:
+            text_code = read_code(text.code, n_bits, name=f"{where}.code")
+            refuse_bare_code(opened, where)
+        identity = text.id
+        if identity is None:
+            if opened.index.sides[Side.TEXTS].id_kind is IdKind.INTEGER:
+                raise invalid(f"{where} needs an id: ids of this index are integers")
+            identity = f"{item.id}#{row}"
+        texts.append(NewText(identity, text.text, text_code))
+    return NewItem(item.id, picture, code, texts, item.metadata)
+
+
+def refuse_bare_code(opened: Opened, place: str) -> None:
+    """Refuse a code where items of the index keep more, to rerank by.
+
+    Raises:
+        RefusedError: if they do.
+    """
+    if opened.index.model.has_fine_codes or opened.index.keeps_features:
+        raise not_available(
+            f"{place} comes as a code, but items of this index keep more, to rerank by: give the "
+            "picture or text itself"
+        )
+
+
+def refuse_known(opened: Opened, ids: dict[Side, list[Any]]) -> None:
+    """Refuse to add what is there.
+
+    Raises:
+        RefusedError: if something is, naming it.
+    """
+    for side, wanted in ids.items():
+        for identity in wanted:
+            if has_item(opened, side, identity):
+                raise RefusedError(
+                    HTTPStatus.CONFLICT,
+                    "already_there",
+                    f"there is an item {identity!r} among the {side} already: nothing was added; "
+                    "PUT takes its place",
+                )
+
+
+def deleted(opened: Opened, wanted: schemas.DeleteItems) -> int:
+    """Remove items, and return how many codes.
+
+    Raises:
+        RefusedError: if an id isn't there, unless that is allowed.
+        IndexLockedError: if somebody else changes the index.
+    """
+    if wanted.filter is not None:
+        return opened.index.delete_where(wanted.filter)
+    assert wanted.ids is not None
+    known: list[Any] = []
+    for identity in wanted.ids:
+        if any(has_item(opened, side, identity) for side in opened.index.sides):
+            known.append(identity)
+        elif wanted.missing == "error":
+            raise RefusedError(
+                HTTPStatus.NOT_FOUND,
+                "unknown_item",
+                f"there is no item {identity!r}: nothing was deleted",
+            )
+    try:
+        return opened.index.delete(known, missing=wanted.missing) if known else 0
+    except InputError as error:
+        raise RefusedError(HTTPStatus.NOT_FOUND, "unknown_item", str(error)) from error

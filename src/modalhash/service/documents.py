@@ -1,0 +1,83 @@
+"""Answers as documents, as the contract says."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from modalhash.artifacts import EncodedQuery, Explanation, Hit, Side
+from modalhash.index.explanation import DistanceProfile
+from modalhash.service.answers import code_text
+from modalhash.service.engine import Found, Stages
+from modalhash.service.hosting import Opened
+from modalhash.service.thumbnails import picture_of
+
+__all__ = ["answer_document", "hit_document", "profile_document", "reasons"]
+
+
+def answer_document(
+    opened: Opened, query: EncodedQuery, found: Sequence[Found], stages: Stages
+) -> dict[str, Any]:
+    """Return the document of an answer."""
+    return {
+        "index": opened.name,
+        "query": dict(query.stated),
+        "code": code_text(query.code),
+        "n_bits": opened.index.model.n_bits,
+        "results": [result_document(opened, one) for one in found],
+        "timings": stages.milliseconds(),
+    }
+
+
+def result_document(opened: Opened, found: Found) -> dict[str, Any]:
+    """Return the document of one side's hits."""
+    answer = found.answer
+    explanations: Sequence[Explanation | None] = found.explanations or [None] * len(answer.hits)
+    return {
+        "target": str(answer.target),
+        "relevance_rule": answer.relevance_rule,
+        "reranked_by": found.reranked_by,
+        "hits": [
+            hit_document(opened, answer.target, hit)
+            | {"explanation": None if reason is None else reasons(reason)}
+            for hit, reason in zip(answer.hits, explanations, strict=True)
+        ],
+        "explanation": None if found.profile is None else profile_document(found.profile),
+    }
+
+
+def hit_document(opened: Opened, side: Side, hit: Hit) -> dict[str, Any]:
+    """Return the document of one hit; where its picture lies isn't said."""
+    metadata = dict(hit.metadata)
+    item = metadata.pop("item", None) if side is Side.TEXTS else None
+    return {
+        "id": hit.id,
+        "item": item,
+        "distance": hit.distance,
+        "score": hit.score,
+        "relevance": hit.relevance,
+        "caption": hit.caption,
+        "picture": picture_of(opened.name, side, hit.id, hit.image),
+        "metadata": metadata,
+    }
+
+
+def reasons(explanation: Explanation) -> dict[str, Any]:
+    """Return why an item is where it is."""
+    first, last = explanation.ranks
+    return {
+        "agreeing_bits": list(explanation.bits.agreeing),
+        "differing_bits": list(explanation.bits.differing),
+        "rank": {"first": first, "last": last, "of": explanation.profile.n_items},
+        "percentile": round(explanation.percentile, 4),
+        "chance_of_random": explanation.chance,
+        "local_score": explanation.local_score,
+    }
+
+
+def profile_document(profile: DistanceProfile) -> dict[str, Any]:
+    """Return how far all items are."""
+    return {
+        "distances": profile.counts.tolist(),
+        "n_items": profile.n_items,
+        "mean_distance": round(profile.mean, 4) if profile.n_items else 0.0,
+        "expected_distance": profile.expected,
+    }

@@ -1,0 +1,307 @@
+"""From a request's parts to an answer: decode, encode, search, rerank, each in its own threads.
+
+The event loop does none of it. Pictures are decoded by two threads; one thread encodes, since an
+encoder uses all cores by itself; a few search. Texts of several requests are encoded together, and
+their searches made together where they want the same.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+from PIL import Image
+
+from modalhash.artifacts import (
+    Answer,
+    EncodedQuery,
+    Explanation,
+    HashModel,
+    SearchPlan,
+    Side,
+    encoded_query,
+)
+from modalhash.errors import InputError
+from modalhash.index.explanation import DistanceProfile
+from modalhash.service.batching import Batcher
+from modalhash.service.hosting import Opened
+from modalhash.service.metrics import Metrics
+from modalhash.service.settings import ServiceSettings
+
+__all__ = ["Engine", "Found", "Stages", "Wanted"]
+
+logger = logging.getLogger("modalhash.service")
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+@dataclass
+class Stages:
+    """Seconds that a request spent in each stage, waiting included."""
+
+    decode: float = 0.0
+    encode: float = 0.0
+    search: float = 0.0
+    rerank: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+
+    def milliseconds(self) -> dict[str, float]:
+        """Return them by name, with the total so far."""
+        named = {
+            "decode": self.decode,
+            "encode": self.encode,
+            "search": self.search,
+            "rerank": self.rerank,
+            "total": time.perf_counter() - self.began,
+        }
+        return {name: round(1000 * seconds, 3) for name, seconds in named.items()}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a search of one side; see `SearchIndex.search`.
+
+    Attributes:
+        side: what is searched.
+        k: hits at most.
+        where: a filter.
+        radius: largest distance.
+        min_relevance: least probability.
+        rerank: length of the shortlist.
+        rerank_by: what puts it in order.
+    """
+
+    side: Side
+    k: int
+    where: str | None = None
+    radius: int | None = None
+    min_relevance: float | None = None
+    rerank: int | str = 0
+    rerank_by: str = "auto"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search of one side found.
+
+    Attributes:
+        answer: the hits.
+        reranked_by: what put them in order; None if nothing did.
+        profile: how far all items are, where an explanation is wanted.
+        explanations: one a hit, where they are wanted; empty if a hit was deleted meanwhile.
+        rerank_seconds: time of the second stage.
+    """
+
+    answer: Answer
+    reranked_by: str | None
+    profile: DistanceProfile | None = None
+    explanations: tuple[Explanation, ...] = ()
+    rerank_seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """A search of one side that somebody waits for."""
+
+    opened: Opened
+    query: EncodedQuery
+    wanted: Wanted
+    is_explained: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """A text that somebody waits for the features of."""
+
+    model: HashModel
+    text: str
+
+
+class Engine:
+    """Threads, and the queues before them.
+
+    Args:
+        settings: of the server.
+        metrics: are told how much is done at once.
+        under_way: how many requests are being worked on.
+    """
+
+    def __init__(
+        self, settings: ServiceSettings, metrics: Metrics, under_way: Callable[[], int]
+    ) -> None:
+        self.settings, self.metrics = settings, metrics
+        self._decoding = ThreadPoolExecutor(2, "decode")
+        self._encoding = ThreadPoolExecutor(1, "encode")
+        self._searching = ThreadPoolExecutor(settings.search_threads, "search")
+        self._writing = ThreadPoolExecutor(1, "write")
+        self._past_encoding = 0
+        wait = settings.batch_wait / 1000
+        self.texts: Batcher[Text, EncodedQuery] = Batcher(
+            self._encode_texts,
+            self._encoding,
+            most=settings.batch_texts,
+            wait=wait if settings.batch_texts > 1 else 0.0,
+            under_way=lambda: under_way() - self._past_encoding,
+        )
+        self.searches: Batcher[Search, Found] = Batcher(
+            self._search,
+            self._searching,
+            most=settings.batch_texts,
+            wait=0.0,
+            under_way=under_way,
+            at_once=settings.search_threads,
+        )
+
+    async def decode(
+        self,
+        function: Callable[Parameters, Result],
+        *arguments: Parameters.args,
+        **named: Parameters.kwargs,
+    ) -> Result:
+        """Run a function among those that decode pictures."""
+        return await self._run(self._decoding, lambda: function(*arguments, **named))
+
+    async def encode(
+        self,
+        function: Callable[Parameters, Result],
+        *arguments: Parameters.args,
+        **named: Parameters.kwargs,
+    ) -> Result:
+        """Run a function in the thread that encodes."""
+        return await self._run(self._encoding, lambda: function(*arguments, **named))
+
+    async def look_up(
+        self,
+        function: Callable[Parameters, Result],
+        *arguments: Parameters.args,
+        **named: Parameters.kwargs,
+    ) -> Result:
+        """Run a function among those that search."""
+        return await self._run(self._searching, lambda: function(*arguments, **named))
+
+    async def write(
+        self,
+        function: Callable[Parameters, Result],
+        *arguments: Parameters.args,
+        **named: Parameters.kwargs,
+    ) -> Result:
+        """Run a function in the thread that changes and opens indexes, one at a time."""
+        return await self._run(self._writing, lambda: function(*arguments, **named))
+
+    @staticmethod
+    async def _run(executor: Executor, function: Callable[[], Result]) -> Result:
+        """Run a function in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(executor, function)
+
+    async def text_query(self, model: HashModel, text: str) -> EncodedQuery:
+        """Return the query of a text, encoded with those of other requests."""
+        return await self.texts.do(Text(model, text))
+
+    async def picture_query(self, model: HashModel, picture: Image.Image) -> EncodedQuery:
+        """Return the query of a picture."""
+
+        def encoded() -> EncodedQuery:
+            return encoded_query(model, model.image_output(picture), "image", {"image": "picture"})
+
+        return await self.encode(encoded)
+
+    async def search(
+        self, opened: Opened, query: EncodedQuery, wanted: Wanted, *, is_explained: bool = False
+    ) -> Found:
+        """Search one side."""
+        self._past_encoding += 1
+        try:
+            return await self.searches.do(Search(opened, query, wanted, is_explained))
+        finally:
+            self._past_encoding -= 1
+
+    def _encode_texts(self, jobs: Sequence[Text]) -> list[EncodedQuery | Exception]:
+        """Encode texts, those of one model together."""
+        self.metrics.together["encode"].observe(len(jobs))
+        groups: dict[int, list[int]] = defaultdict(list)
+        for place, job in enumerate(jobs):
+            groups[id(job.model)].append(place)
+        results: dict[int, EncodedQuery | Exception] = {}
+        for places in groups.values():
+            model = jobs[places[0]].model
+            texts = [jobs[place].text for place in places]
+            try:
+                if len(texts) == 1:
+                    outputs = [model.text_output(texts[0])]
+                else:
+                    outputs = model.text_outputs(texts)
+                for place, text, output in zip(places, texts, outputs, strict=True):
+                    results[place] = encoded_query(model, output, "text", {"text": text})
+            except Exception as error:  # noqa: BLE001 - those who wait must hear of it
+                results |= dict.fromkeys(places, error)
+        return [results[place] for place in range(len(jobs))]
+
+    def _search(self, jobs: Sequence[Search]) -> list[Found | Exception]:
+        """Search; those that want the same of one index together."""
+        self.metrics.together["search"].observe(len(jobs))
+        results: dict[int, Found | Exception] = {}
+        groups: dict[tuple[int, SearchPlan], list[int]] = defaultdict(list)
+        for place, job in enumerate(jobs):
+            try:
+                groups[id(job.opened), planned(job)].append(place)
+            except Exception as error:  # noqa: BLE001 - who waits must hear of it
+                results[place] = error
+        for (_, plan), places in groups.items():
+            index = jobs[places[0]].opened.index
+            try:
+                found = index.nearest_of_all([jobs[place].query for place in places], plan)
+            except Exception as error:  # noqa: BLE001 - those who wait must hear of it
+                results |= dict.fromkeys(places, error)
+                continue
+            for place, hits in zip(places, found, strict=True):
+                try:
+                    began = time.perf_counter()
+                    answer = index.answer(jobs[place].query, plan, hits)
+                    seconds = time.perf_counter() - began if plan.shortlist else 0.0
+                    results[place] = explained(jobs[place], answer, plan, seconds)
+                except Exception as error:  # noqa: BLE001 - who waits must hear of it
+                    results[place] = error
+        return [results[place] for place in range(len(jobs))]
+
+    async def finish(self) -> None:
+        """Finish what was accepted, then let the threads go."""
+        await self.texts.finish()
+        await self.searches.finish()
+        for executor in (self._decoding, self._encoding, self._searching, self._writing):
+            executor.shutdown(wait=True)
+
+
+def planned(job: Search) -> SearchPlan:
+    """Return what a search wants, checked."""
+    wanted, query = job.wanted, job.query
+    return job.opened.index.plan(
+        query.modality,
+        is_encoded=query.output is not None,
+        target=wanted.side,
+        k=wanted.k,
+        where=wanted.where,
+        radius=wanted.radius,
+        min_relevance=wanted.min_relevance,
+        rerank=wanted.rerank,
+        rerank_by=wanted.rerank_by,
+    )
+
+
+def explained(job: Search, answer: Answer, plan: SearchPlan, seconds: float) -> Found:
+    """Return what was found, with explanations where they are wanted."""
+    reranked_by = plan.stage.value if plan.shortlist else None
+    if not job.is_explained:
+        return Found(answer, reranked_by, rerank_seconds=seconds)
+    index = job.opened.index
+    profile = DistanceProfile(index.sides[plan.side].distance_histogram(job.query.code)[0])
+    explanations: tuple[Explanation, ...] = ()
+    try:
+        explanations = index.explain_query([hit.id for hit in answer.hits], job.query, plan.side)
+    except InputError:
+        logger.info("a hit was deleted while it was explained")
+    return Found(answer, reranked_by, profile, explanations, seconds)

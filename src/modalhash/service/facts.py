@@ -1,0 +1,225 @@
+"""What an index and a model say of themselves."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from modalhash.artifacts import HashModel, SearchIndex, Side
+from modalhash.artifacts.search_rerank import SecondStage, chosen_stage
+from modalhash.codes import binarise, pack
+from modalhash.encoders.precomputed import PrecomputedImageTower, PrecomputedTextTower
+from modalhash.errors import InputError
+from modalhash.index.filters import WORDS
+from modalhash.metrics import Direction
+
+__all__ = ["index_facts", "model_facts", "queries_of"]
+
+SAMPLED: Final = 1000
+DRAWS: Final = 8
+MOST_VALUES: Final = 50
+LONGEST_VALUE: Final = 200
+DEEPEST: Final = 3
+OWN: Final = ("caption", "image", "item")
+"""What answers show apart from metadata; a filter can test it all the same."""
+
+
+def queries_of(model: HashModel) -> dict[str, bool]:
+    """Return what a model can encode; nothing where its features were made elsewhere."""
+    encoder = model.encoder
+    return {
+        "text": not isinstance(encoder.text, PrecomputedTextTower),
+        "picture": not isinstance(encoder.image, PrecomputedImageTower),
+    }
+
+
+def model_facts(model: HashModel, indexes: Sequence[str]) -> dict[str, Any]:
+    """Return what a model says of itself; nothing of where it lies."""
+    record = model.record
+    trained_on = {
+        name: record.trained_on[name]
+        for name in ("collection", "split", "n_items", "n_captions")
+        if name in record.trained_on
+    }
+    return {
+        "fingerprint": model.fingerprint,
+        "method": record.method,
+        "title": record.title,
+        "n_bits": model.n_bits,
+        "encoder": record.encoder["name"],
+        "trained_on": trained_on,
+        "fine_codes": model.has_fine_codes,
+        "queries": queries_of(model),
+        "indexes": list(indexes),
+        "modalhash": record.modalhash,
+    }
+
+
+def index_facts(index: SearchIndex) -> dict[str, Any]:
+    """Return what an index holds and can do."""
+    sampled = {side: sample(index, side) for side in index.sides}
+    everything = [one for documents in sampled.values() for one in documents]
+    choices = index.choices
+    return {
+        "collection": str(index.collection.get("name", "")),
+        "split": str(index.collection.get("split", "")),
+        "model": index.model.fingerprint,
+        "n_bits": index.model.n_bits,
+        "sides": {
+            str(side): {
+                "count": len(one),
+                "sampled": len(sampled[side]),
+                "kind": one.kind,
+                "search": choices[side],
+                "id_kind": None if one.id_kind is None else str(one.id_kind),
+            }
+            for side, one in index.sides.items()
+        },
+        "fields": fields_of(sampled),
+        "queries": queries_of(index.model),
+        "captions": any(one.get("caption") for one in everything),
+        "pictures": any(one.get("image") for one in everything),
+        "relevance": {
+            str(direction): str(found.curve.rule.value)
+            for direction, found in (
+                {} if index.calibration is None else index.calibration.directions
+            ).items()
+        },
+        "rerank": second_stages(index),
+    }
+
+
+def second_stages(index: SearchIndex) -> dict[str, list[str]]:
+    """Return by what a shortlist can be put in order, for each direction."""
+    found: dict[str, list[str]] = {}
+    for direction in Direction:
+        asked, _, target = direction.partition("_to_")
+        if Side(f"{target}s") not in index.sides:
+            continue
+        found[str(direction)] = []
+        for stage in (SecondStage.FINE, SecondStage.FEATURES, SecondStage.RELAXED):
+            try:
+                chosen_stage(
+                    stage,
+                    index.model,
+                    keeps_features=index.keeps_features,
+                    asked="image" if asked == "image" else "text",
+                    target="image" if target == "image" else "text",
+                )
+            except InputError:
+                continue
+            found[str(direction)].append(stage.value)
+    return found
+
+
+def sample(index: SearchIndex, side: Side) -> list[Mapping[str, Any]]:
+    """Return metadata of up to `SAMPLED` items: those near to some drawn codes, the same always."""
+    one = index.sides[side]
+    if not len(one):
+        return []
+    n_draws = 1 if len(one) <= SAMPLED else DRAWS
+    signs = np.random.default_rng(0).standard_normal((n_draws, index.model.n_bits))
+    found = one.search(pack(binarise(signs)), SAMPLED // n_draws, with_metadata=True)
+    assert found.metadata is not None
+    distinct: dict[Any, Mapping[str, Any]] = {}
+    for ids, documents in zip(found.ids, found.metadata, strict=True):
+        distinct.update(zip(ids.tolist(), documents, strict=True))
+    return list(distinct.values())
+
+
+@dataclass
+class Seen:
+    """What was seen of one field.
+
+    Attributes:
+        types: of its values.
+        sides: where.
+        count: in how many items.
+        values: distinct texts and truths; None where there are too many, or they are long.
+        numbers: least and greatest.
+    """
+
+    types: set[str] = field(default_factory=set)
+    sides: set[str] = field(default_factory=set)
+    count: int = 0
+    values: set[str | bool] | None = field(default_factory=set)
+    numbers: tuple[float, float] | None = None
+
+    def take(self, value: Any, side: str) -> None:
+        """Take note of a value."""
+        self.count += 1
+        self.sides.add(side)
+        sort = type_of(value)
+        self.types.add(sort)
+        if sort == "number":
+            least, greatest = self.numbers or (value, value)
+            self.numbers = (min(least, value), max(greatest, value))
+            return
+        for one in value if isinstance(value, list) else [value]:
+            if self.values is not None and isinstance(one, str | bool):
+                self.values.add(one)
+                if len(self.values) > MOST_VALUES or len(str(one)) > LONGEST_VALUE:
+                    self.values = None
+
+
+def fields_of(sampled: Mapping[Side, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the fields of some items, by name, as a filter names them."""
+    seen: dict[str, Seen] = {}
+    for side, documents in sampled.items():
+        for document in documents:
+            for name, value in named(document):
+                seen.setdefault(name, Seen()).take(value, str(side))
+    return [
+        {
+            "name": name,
+            "types": sorted(one.types),
+            "sides": sorted(one.sides),
+            "count": one.count,
+            "values": sorted(one.values or (), key=str),
+            "minimum": None if one.numbers is None else one.numbers[0],
+            "maximum": None if one.numbers is None else one.numbers[1],
+        }
+        for name, one in sorted(seen.items())
+    ]
+
+
+def named(document: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[Any]:
+    """Yield names and values of a document, those of mappings too; null counts as missing."""
+    for name, value in document.items():
+        is_ours = not prefix and (name in OWN or name.startswith("_"))
+        if value is None or is_ours or not is_nameable(name):
+            continue
+        full = f"{prefix}{spelt(name)}"
+        yield full, value
+        if isinstance(value, dict) and depth < DEEPEST:
+            yield from named(value, f"{full}.", depth + 1)
+
+
+def is_nameable(name: str) -> bool:
+    """Return whether a filter can name a field."""
+    return bool(name) and not any(one in '`"\\' or ord(one) < 32 for one in name)
+
+
+def spelt(name: str) -> str:
+    """Return a name as a filter takes it.
+
+    Example:
+        >>> spelt("year"), spelt("Exif ISO")
+        ('year', '`Exif ISO`')
+    """
+    return name if name.isidentifier() and name.lower() not in WORDS else f"`{name}`"
+
+
+def type_of(value: Any) -> str:
+    """Return the sort of a JSON value in words."""
+    match value:
+        case bool():
+            return "truth"
+        case int() | float():
+            return "number"
+        case str():
+            return "text"
+        case list():
+            return "list"
+    return "mapping"

@@ -1,0 +1,38 @@
+"""What indexes are called in addresses."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from modalhash.errors import InputError
+
+__all__ = ["named_folders"]
+
+NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+
+
+def named_folders(arguments: Sequence[str]) -> dict[str, Path]:
+    """Read what stands on the command line: `FOLDER` or `NAME=FOLDER`.
+
+    Raises:
+        InputError: if a name comes twice or doesn't suit an address.
+
+    Example:
+        >>> {name: one.name for name, one in named_folders(["a/photos.index", "b=c"]).items()}
+        {'photos': 'photos.index', 'b': 'c'}
+    """
+    folders: dict[str, Path] = {}
+    for argument in arguments:
+        name, equals, folder = argument.partition("=")
+        if not equals:
+            name, folder = Path(argument).resolve().name.removesuffix(".index"), argument
+        if not NAME.fullmatch(name):
+            raise InputError(
+                f"an index can't be served as {name!r}: name it with letters, digits, '-', '_' "
+                "and '.', as in NAME=FOLDER"
+            )
+        if name in folders:
+            raise InputError(f"two indexes are named {name!r}: name one of them, NAME=FOLDER")
+        folders[name] = Path(folder).resolve()
+    return folders

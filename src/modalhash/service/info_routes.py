@@ -1,0 +1,169 @@
+"""Routes that say what there is: the server, indexes, models, items, pictures."""
+
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+import modalhash
+from modalhash.artifacts import Side
+from modalhash.index.base import IdKind
+from modalhash.service.answers import ERRORS, code_text, json_answer
+from modalhash.service.documents import hit_document
+from modalhash.service.facts import model_facts
+from modalhash.service.hosting import Opened
+from modalhash.service.queries import check_items, side_named
+from modalhash.service.refusals import unknown_item
+from modalhash.service.schemas import IndexFacts, IndexList, Item, ModelList, ServiceFacts
+from modalhash.service.state import Service
+from modalhash.service.thumbnails import no_picture, picture_file, picture_version
+
+__all__ = ["info_routes", "request_facts"]
+
+FOR_EVER, A_MINUTE = 31_536_000, 60
+SideName = Literal["images", "texts"]
+IdText = Annotated[str, Query(min_length=1, max_length=1024)]
+
+
+def info_routes(service: Service) -> APIRouter:
+    """Return the routes of a server that say what there is."""
+    routes = APIRouter(prefix="/v1", responses=ERRORS, tags=["facts"])
+    engine, settings = service.engine, service.settings
+
+    @routes.get("", response_model=ServiceFacts)
+    async def facts() -> Response:
+        """Say what the server is and allows."""
+        return json_answer(
+            {
+                "service": "modalhash",
+                "version": modalhash.__version__,
+                "auth": "none" if service.keys is None else "key",
+                "writable": settings.writable,
+                "limits": {
+                    "body_bytes": settings.body_bytes,
+                    "pixels": settings.pixels,
+                    "text_length": settings.text_length,
+                    "filter_length": settings.filter_length,
+                    "k": settings.k,
+                    "rerank": settings.rerank,
+                    "batch": settings.batch,
+                    "timeout_seconds": settings.timeout,
+                },
+            }
+        )
+
+    @routes.get("/indexes", response_model=IndexList)
+    async def indexes() -> Response:
+        """List the indexes, what they hold and can do."""
+        found = [await request_facts(service, name) for name in service.host.hosted]
+        return json_answer({"indexes": found})
+
+    @routes.get("/indexes/{name}", response_model=IndexFacts)
+    async def index(name: str) -> Response:
+        """Say what one index holds and can do."""
+        return json_answer(await request_facts(service, name))
+
+    @routes.get("/models", response_model=ModelList)
+    async def models() -> Response:
+        """List the models behind the indexes."""
+        names: dict[str, list[str]] = {}
+        for name, hosted in service.host.hosted.items():
+            names.setdefault(hosted.current.index.model.fingerprint, []).append(name)
+        return json_answer(
+            {
+                "models": [
+                    model_facts(service.host.hosted[used[0]].current.index.model, used)
+                    for used in names.values()
+                ]
+            }
+        )
+
+    @routes.get("/indexes/{name}/items", response_model=Item)
+    async def item(name: str, identity: Annotated[IdText, Query(alias="id")],
+                   side: SideName = "images") -> Response:  # fmt: skip
+        """Give one item by its id."""
+        with service.held(name) as opened:
+            return json_answer(
+                await engine.look_up(item_document, opened, side_named(opened, side), identity)
+            )
+
+    @routes.get(
+        "/indexes/{name}/thumbnail",
+        response_class=Response,
+        responses={200: {"content": {"image/webp": {}}}, 304: {"description": "As it was."}},
+    )
+    async def thumbnail(
+        name: str,
+        request: Request,
+        *,
+        identity: Annotated[IdText, Query(alias="id")],
+        side: SideName = "images",
+        size: Literal[64, 128, 256, 512, 1024] = 256,
+        v: Annotated[str | None, Query(max_length=64)] = None,
+    ) -> Response:
+        """Give an item's picture, made small."""
+        with service.held(name) as opened:
+            side_found = side_named(opened, side)
+            path = picture_file(await engine.look_up(picture_path, opened, side_found, identity))
+            version = None if path is None else picture_version(path)
+            if path is None or version is None:
+                raise no_picture("this item has no picture here")
+            tag = f'"{version}-{size}"'
+            whose = "public" if service.keys is None else "private"
+            kept = f"max-age={FOR_EVER}, immutable" if v == version else f"max-age={A_MINUTE}"
+            headers = {"ETag": tag, "Cache-Control": f"{whose}, {kept}"}
+            if tag in request.headers.get("if-none-match", ""):
+                return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+            content = await engine.decode(service.thumbnails.make, path, version, size)
+            return Response(content, media_type="image/webp", headers=headers)
+
+    return routes
+
+
+async def request_facts(service: Service, name: str) -> dict[str, Any]:
+    """Return what an index says of itself."""
+    with service.held(name) as opened:
+        facts = await service.engine.look_up(opened.facts)
+        return facts | {"writable": service.settings.writable}
+
+
+def read_id(opened: Opened, side: Side, text: str) -> str | int:
+    """Return an id from an address, as the index has them.
+
+    Raises:
+        RefusedError: if it can't be one.
+    """
+    if opened.index.sides[side].id_kind is not IdKind.INTEGER:
+        return text
+    if not text.lstrip("-").isdecimal() or len(text) > 20:
+        raise unknown_item(text, side)
+    return int(text)
+
+
+def picture_path(opened: Opened, side: Side, identity: str) -> str | None:
+    """Return the file of an item's picture, as its metadata names it.
+
+    Raises:
+        RefusedError: if there is no such item.
+    """
+    known = read_id(opened, side, identity)
+    check_items(opened, side, [known])
+    index: Any = opened.index.sides[side]
+    return opened.index.hit(known, 0, index.metadata([known])[0]).image
+
+
+def item_document(opened: Opened, side: Side, identity: str) -> dict[str, Any]:
+    """Return the document of an item.
+
+    Raises:
+        RefusedError: if there is none of that id.
+    """
+    known = read_id(opened, side, identity)
+    check_items(opened, side, [known])
+    index: Any = opened.index.sides[side]
+    hit = opened.index.hit(known, 0, index.metadata([known])[0])
+    document = hit_document(opened, side, hit)
+    for name in ("distance", "score", "relevance"):
+        del document[name]
+    return document | {"side": str(side), "code": code_text(index.reconstruct([known]))}

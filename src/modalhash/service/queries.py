@@ -1,0 +1,393 @@
+"""From what a client asks to what an index is asked: parts checked, encoded and put together."""
+
+import asyncio
+import base64
+import binascii
+import time
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+from fastapi import UploadFile
+from PIL import Image
+
+from modalhash.artifacts import EncodedQuery, Side, combined_query, query_of_code
+from modalhash.artifacts.search_rerank import SecondStage, chosen_stage
+from modalhash.codes import Codes, code_width
+from modalhash.errors import InputError, ShapeError
+from modalhash.index.filters import parse_filter
+from modalhash.metrics import Direction
+from modalhash.service.engine import Engine, Found, Stages, Wanted
+from modalhash.service.hosting import Opened
+from modalhash.service.refusals import beyond_limit, invalid, not_available, unknown_item
+from modalhash.service.schemas import PlainCode, QueryParts, SearchQuery
+from modalhash.service.settings import ServiceSettings
+from modalhash.service.uploads import open_upload
+
+__all__ = [
+    "check_batch",
+    "check_encodes",
+    "check_filter",
+    "check_items",
+    "check_text",
+    "has_item",
+    "opened_picture",
+    "queried",
+    "read_code",
+    "searched",
+    "side_named",
+    "wanted_of",
+]
+
+
+def check_text(text: str, settings: ServiceSettings, *, name: str) -> None:
+    """Refuse a text that is empty or too long.
+
+    Raises:
+        RefusedError: if it is.
+    """
+    if len(text) > settings.text_length:
+        raise beyond_limit(
+            f"{name} has {len(text)} characters, {settings.text_length} are the most"
+        )
+    if not text.strip():
+        raise invalid(f"{name} is empty: give at least one word")
+
+
+def check_batch(count: int, settings: ServiceSettings, *, name: str) -> None:
+    """Refuse a list that is too long.
+
+    Raises:
+        RefusedError: if it is.
+    """
+    if count > settings.batch:
+        raise beyond_limit(f"{name} has {count} entries, {settings.batch} are the most")
+
+
+def check_filter(text: str, settings: ServiceSettings) -> None:
+    """Refuse a filter that is too long or can't be understood.
+
+    Raises:
+        RefusedError: if it is too long.
+        FilterError: if it can't be understood.
+    """
+    if len(text) > settings.filter_length:
+        raise beyond_limit(
+            f"filter has {len(text)} characters, {settings.filter_length} are the most"
+        )
+    parse_filter(text)
+
+
+def read_code(code: PlainCode, n_bits: int, *, name: str) -> Codes:
+    """Return a code, (1, p) uint8.
+
+    Raises:
+        RefusedError: if it isn't one of `n_bits`.
+    """
+    try:
+        content = (
+            bytes.fromhex(code.hex)
+            if code.hex is not None
+            else base64.b64decode(code.base64 or "", validate=True)
+        )
+    except (binascii.Error, ValueError):
+        form = "hexadecimal" if code.hex is not None else "base 64"
+        raise invalid(f"{name} isn't {form}") from None
+    if len(content) != code_width(n_bits):
+        raise invalid(
+            f"{name} has {len(content)} bytes, codes of {n_bits} bits have {code_width(n_bits)}"
+        )
+    read = np.frombuffer(content, np.uint8).reshape(1, -1)
+    try:
+        query_of_code(read, n_bits, {})
+    except ShapeError:
+        raise invalid(f"{name} has bits set beyond {n_bits}") from None
+    return read
+
+
+def side_named(opened: Opened, name: str) -> Side:
+    """Return a side of an index.
+
+    Raises:
+        RefusedError: if it hasn't that side.
+    """
+    side = Side(name)
+    if side not in opened.index.sides:
+        raise not_available(f"the index {opened.name} holds no {name}")
+    return side
+
+
+def has_item(opened: Opened, side: Side, identity: str | int) -> bool:
+    """Return whether a side has an item; one of another kind than its ids it hasn't."""
+    try:
+        return bool(opened.index.sides[side].contains(cast("Any", [identity]))[0])
+    except InputError:
+        return False
+
+
+def check_items(opened: Opened, side: Side, ids: list[str | int]) -> None:
+    """Refuse ids that aren't there.
+
+    Raises:
+        RefusedError: if one isn't, naming it.
+    """
+    for identity in ids:
+        if not has_item(opened, side, identity):
+            raise unknown_item(identity, side)
+
+
+def id_side(opened: Opened, parts: QueryParts) -> Side:
+    """Return the side that the query's id is on."""
+    if parts.id_side is not None:
+        return side_named(opened, parts.id_side)
+    return Side.IMAGES if Side.IMAGES in opened.index.sides else Side.TEXTS
+
+
+async def opened_picture(
+    image: UploadFile, name: str, engine: Engine, stages: Stages
+) -> Image.Image:
+    """Open an uploaded picture.
+
+    Raises:
+        RefusedError: if it is no picture, damaged, or too large.
+    """
+    began = time.perf_counter()
+    content = await image.read()
+    picture = await engine.decode(open_upload, content, engine.settings.pixels, name=name)
+    stages.decode += time.perf_counter() - began
+    return picture
+
+
+async def queried(
+    opened: Opened,
+    parts: QueryParts,
+    engine: Engine,
+    stages: Stages,
+    *,
+    picture: Image.Image | None = None,
+) -> EncodedQuery:
+    """Encode the parts of a query and put them together.
+
+    Args:
+        opened: the index.
+        parts: what was asked.
+        engine: encodes.
+        stages: is told how long it took.
+        picture: that came with it.
+
+    Raises:
+        RefusedError: if a part can't be used, or there is none.
+    """
+    settings, weights = engine.settings, parts.weights
+    for name in ("text", "minus_text"):
+        text = getattr(parts, name)
+        if text is not None:
+            check_text(text, settings, name=name)
+            check_encodes(opened, "text")
+    if picture is not None:
+        check_encodes(opened, "picture")
+    found: list[tuple[EncodedQuery, float]] = []
+    if parts.id is not None:
+        query = await engine.look_up(query_of_item, opened, id_side(opened, parts), parts.id)
+        found.append((query, weights.id))
+    if parts.code is not None:
+        code = read_code(parts.code, opened.index.model.n_bits, name="code")
+        stated = {"code": code.tobytes().hex()}
+        query = query_of_code(code, opened.index.model.n_bits, stated, parts.code.modality)
+        found.append((query, weights.code))
+    began, model = time.perf_counter(), opened.index.model
+    encoding = []
+    if parts.text is not None:
+        encoding.append((engine.text_query(model, parts.text), weights.text))
+    if picture is not None:
+        encoding.append((engine.picture_query(model, picture), weights.image))
+    if not (found or encoding):
+        raise invalid("give a text, an id, a code or a picture to search for")
+    if parts.minus_text is not None:
+        encoding.append((engine.text_query(model, parts.minus_text), -weights.minus_text))
+    encoded = await asyncio.gather(*(one for one, _ in encoding))
+    stages.encode += time.perf_counter() - began
+    if parts.minus_text is not None:
+        minus = encoded[-1]
+        encoded[-1] = EncodedQuery({"minus_text": parts.minus_text}, minus.code, minus.relaxed)
+    found += zip(encoded, (weight for _, weight in encoding), strict=True)
+    return combined_query(found)
+
+
+def check_encodes(opened: Opened, kind: str) -> None:
+    """Refuse what the index's model can't encode.
+
+    Raises:
+        RefusedError: if it can't.
+    """
+    if not opened.encodes[kind]:
+        raise not_available(
+            f"the model of {opened.name} can't encode a {kind}, its features were made elsewhere: "
+            "search by id or by code"
+        )
+
+
+def query_of_item(opened: Opened, side: Side, identity: str | int) -> EncodedQuery:
+    """Return the query of an item of the index.
+
+    Raises:
+        RefusedError: if it isn't there.
+    """
+    check_items(opened, side, [identity])
+    code = opened.index.sides[side].reconstruct(cast("Any", [identity]))
+    modality = "image" if side is Side.IMAGES else "text"
+    n_bits = opened.index.model.n_bits
+    return query_of_code(code, n_bits, {"id": str(identity)}, cast("Any", modality))
+
+
+def wanted_of(
+    opened: Opened, query: SearchQuery, settings: ServiceSettings, *, is_picture_alone: bool
+) -> list[Wanted]:
+    """Return what is wanted of each side that is searched, checked.
+
+    Raises:
+        RefusedError: if it is beyond a limit, or this index can't do it.
+        FilterError: if the filter can't be understood.
+    """
+    if query.k is not None and query.k > settings.k:
+        raise beyond_limit(f"k is {query.k}, {settings.k} are the most")
+    if query.filter is not None:
+        check_filter(query.filter, settings)
+    is_cut_off = query.radius is not None or query.min_relevance is not None
+    k = query.k or (settings.k if is_cut_off else min(10, settings.k))
+    if query.target == "both":
+        sides = list(opened.index.sides)
+    else:
+        usual = Side.TEXTS if is_picture_alone else Side.IMAGES
+        if query.target is None and usual not in opened.index.sides:
+            usual = next(iter(opened.index.sides))
+        sides = [side_named(opened, query.target or usual)]
+    for side in sides:
+        check_rerank(opened, side, query.rerank, settings)
+    return [
+        Wanted(
+            side,
+            k,
+            query.filter,
+            query.radius,
+            query.min_relevance,
+            query.rerank,
+            query.rerank_by,
+        )
+        for side in sides
+    ]
+
+
+def check_rerank(opened: Opened, side: Side, rerank: int | str, settings: ServiceSettings) -> None:
+    """Refuse to put too many items in order.
+
+    Raises:
+        RefusedError: if there are too many.
+    """
+    count = rerank if isinstance(rerank, int) else 0
+    if rerank == "all":
+        count = len(opened.index.sides[side])
+    if count > settings.rerank:
+        raise beyond_limit(f"rerank takes in {count} items, {settings.rerank} are the most")
+
+
+async def searched(
+    opened: Opened,
+    parts: SearchQuery,
+    engine: Engine,
+    stages: Stages,
+    *,
+    picture: Image.Image | None = None,
+) -> tuple[EncodedQuery, list[Found]]:
+    """Search all sides that are wanted, side by side.
+
+    A search by id leaves that item out.
+
+    Returns:
+        The query, and what was found on each side.
+
+    Raises:
+        RefusedError: if the query can't be answered.
+        FilterError: if the filter can't be understood.
+    """
+    is_picture_alone = picture is not None and not (
+        parts.text or parts.minus_text or parts.code or parts.id is not None
+    )
+    wanted = wanted_of(opened, parts, engine.settings, is_picture_alone=is_picture_alone)
+    query = await queried(opened, parts, engine, stages, picture=picture)
+    for one in wanted:
+        check_relevance(opened, query, one)
+        check_stage(opened, query, one)
+    began = time.perf_counter()
+    itself = (id_side(opened, parts), parts.id) if parts.id is not None else None
+    found = await asyncio.gather(
+        *(
+            search_one(opened, query, one, engine, is_explained=parts.explain, itself=itself)
+            for one in wanted
+        )
+    )
+    stages.rerank += max(one.rerank_seconds for one in found)
+    stages.search += time.perf_counter() - began - stages.rerank
+    return query, found
+
+
+async def search_one(
+    opened: Opened,
+    query: EncodedQuery,
+    wanted: Wanted,
+    engine: Engine,
+    *,
+    is_explained: bool,
+    itself: tuple[Side, str | int] | None,
+) -> Found:
+    """Search one side, without the item that asks."""
+    if itself is None or itself[0] is not wanted.side:
+        return await engine.search(opened, query, wanted, is_explained=is_explained)
+    more = replace(wanted, k=wanted.k + 1)
+    found = await engine.search(opened, query, more, is_explained=is_explained)
+    kept = [place for place, hit in enumerate(found.answer.hits) if hit.id != itself[1]]
+    kept = kept[: wanted.k]
+    hits = tuple(found.answer.hits[place] for place in kept)
+    explanations = tuple(found.explanations[place] for place in kept if found.explanations)
+    return replace(found, answer=replace(found.answer, hits=hits), explanations=explanations)
+
+
+def check_relevance(opened: Opened, query: EncodedQuery, wanted: Wanted) -> None:
+    """Refuse to cut off by a relevance that isn't known.
+
+    Raises:
+        RefusedError: if it isn't.
+    """
+    if wanted.min_relevance is None:
+        return
+    if query.modality is None:
+        raise not_available(
+            "relevance is known for single texts and pictures, not for combinations or codes of "
+            "unknown modality: cut off by a radius"
+        )
+    if opened.index.curve(query.modality, wanted.side) is None:
+        direction = Direction(f"{query.modality}_to_{wanted.side.value.removesuffix('s')}")
+        raise not_available(
+            f"the index {opened.name} isn't calibrated for {direction}: cut off by a radius"
+        )
+
+
+def check_stage(opened: Opened, query: EncodedQuery, wanted: Wanted) -> None:
+    """Refuse a second stage that isn't there.
+
+    Raises:
+        RefusedError: if it isn't.
+    """
+    if not wanted.rerank:
+        return
+    target = "image" if wanted.side is Side.IMAGES else "text"
+    try:
+        chosen_stage(
+            SecondStage(wanted.rerank_by),
+            opened.index.model,
+            keeps_features=opened.index.keeps_features,
+            asked=query.modality if query.output is not None else None,
+            target=cast("Any", target),
+        )
+    except InputError as error:
+        raise not_available(str(error)) from error

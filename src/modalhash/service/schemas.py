@@ -1,0 +1,423 @@
+"""What requests and answers look like: the models behind the OpenAPI document.
+
+Limits that a server sets (k, lengths, batch) aren't here but in `limits`: a client learns them from
+`GET /v1`.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "AddItems",
+    "AddedItems",
+    "BatchAnswer",
+    "BatchSearch",
+    "CodeList",
+    "DeleteItems",
+    "DeletedItems",
+    "EncodeTexts",
+    "ErrorBody",
+    "ExplainAnswer",
+    "ExplainQuery",
+    "IndexFacts",
+    "IndexList",
+    "Item",
+    "ItemId",
+    "ModelList",
+    "NewItem",
+    "QueryCode",
+    "QueryParts",
+    "SearchAnswer",
+    "SearchQuery",
+    "ServiceFacts",
+    "Status",
+    "Weights",
+]
+
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+ItemId = Annotated[str, Field(min_length=1, max_length=1024)] | Whole
+"""An id as the index has them: a text or a 64-bit integer."""
+SideName = Literal["images", "texts"]
+ModalityName = Literal["image", "text"]
+Form = Literal["hex", "base64"]
+Positive = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+
+
+class Request(BaseModel):
+    """A part of a request: unknown fields are refused, and no type is guessed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PlainCode(Request):
+    """A packed code as text: in hexadecimal or in base 64, of the index's width."""
+
+    hex: str | None = Field(None, max_length=4096, examples=["8f02a4417cc1903e"])
+    base64: str | None = Field(None, max_length=4096)
+
+    @model_validator(mode="after")
+    def check_form(self) -> Self:
+        """Refuse both forms or none."""
+        if (self.hex is None) == (self.base64 is None):
+            raise ValueError("give either hex or base64")
+        return self
+
+
+class QueryCode(PlainCode):
+    """A code to search for, and what it is a code of, if that is known."""
+
+    modality: ModalityName | None = None
+
+
+class Weights(Request):
+    """How much each part of a combination counts."""
+
+    text: Positive = 1.0
+    id: Positive = 1.0
+    code: Positive = 1.0
+    image: Positive = 1.0
+    minus_text: Positive = 1.0
+
+
+class QueryParts(Request):
+    """What is searched for; several parts make a combination."""
+
+    text: str | None = Field(None, description="Words to search for.", examples=["a cup of coffee"])
+    id: ItemId | None = Field(None, description="An item of the index: more like this.")
+    code: QueryCode | None = Field(None, description="A code of the index's width.")
+    minus_text: str | None = Field(None, description="Words to lead away from.")
+    id_side: SideName | None = Field(None, description="The side that `id` is on.")
+    weights: Weights = Field(Weights(), description="Of the parts of a combination.")
+
+
+class SearchQuery(QueryParts):
+    """A search."""
+
+    target: Literal["images", "texts", "both"] | None = Field(
+        None, description="What to search; by default images, for a picture alone texts."
+    )
+    k: int | None = Field(None, ge=1, description="Hits a side at most.", examples=[12])
+    filter: str | None = Field(
+        None, description="Which items count.", examples=['category == "food"']
+    )
+    radius: int | None = Field(
+        None, ge=0, lt=2**31, description="Only items at this distance at most."
+    )
+    min_relevance: float | None = Field(
+        None, ge=0, le=1, allow_inf_nan=False, description="Only items at least so probable."
+    )
+    rerank: Annotated[int, Field(ge=0)] | Literal["auto", "all"] = Field(
+        0, description="How many nearest are put in order by something finer."
+    )
+    rerank_by: Literal["auto", "fine", "features", "relaxed"] = "auto"
+    explain: bool = Field(False, description="Say why each hit is where it is.")
+
+
+class BatchSearch(Request):
+    """Searches made at once."""
+
+    queries: list[SearchQuery] = Field(min_length=1)
+
+
+class ExplainQuery(QueryParts):
+    """A query, and items of one side, which needn't be hits."""
+
+    target: SideName | None = None
+    ids: list[ItemId] = Field(min_length=1)
+
+
+class EncodeTexts(Request):
+    """Texts to encode."""
+
+    texts: list[str] = Field(min_length=1, examples=[["a cup of coffee", "a dog"]])
+    form: Form = "hex"
+
+
+class NewText(Request):
+    """A text of an item to add."""
+
+    text: str
+    id: ItemId | None = None
+    code: PlainCode | None = Field(None, description="Its code, if it is made already.")
+
+
+class NewItem(Request):
+    """An item to add: a picture or its code, or texts, or both."""
+
+    id: ItemId
+    image: str | None = Field(None, description="A JPEG, PNG or WebP file in base 64.")
+    image_code: PlainCode | None = Field(None, description="The picture's code, if made already.")
+    texts: list[NewText] = []
+    metadata: dict[str, Any] = {}
+
+
+class AddItems(Request):
+    """Items to add, all or none."""
+
+    items: list[NewItem] = Field(min_length=1)
+
+
+class DeleteItems(Request):
+    """Items to remove: by their ids, or those that pass a filter."""
+
+    ids: list[ItemId] | None = Field(None, min_length=1)
+    filter: str | None = None
+    missing: Literal["error", "ignore"] = "error"
+
+    @model_validator(mode="after")
+    def check_choice(self) -> Self:
+        """Refuse both ways or none."""
+        if (self.ids is None) == (self.filter is None):
+            raise ValueError("give either ids or filter")
+        return self
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    code: str = Field(description="Stable, for programs.", examples=["invalid_filter"])
+    message: str = Field(description="A sentence, for people.")
+    request_id: str
+
+
+class ErrorBody(BaseModel):
+    """The body of every error."""
+
+    error: Problem
+
+
+class Status(BaseModel):
+    """Whether the server is well."""
+
+    status: str
+    indexes: dict[str, int] | None = Field(None, description="Codes of each index.")
+
+
+class Limits(BaseModel):
+    """The most that one request may ask for."""
+
+    body_bytes: int
+    pixels: int
+    text_length: int
+    filter_length: int
+    k: int
+    rerank: int
+    batch: int
+    timeout_seconds: float
+
+
+class ServiceFacts(BaseModel):
+    """What the server is and allows."""
+
+    service: str
+    version: str
+    auth: Literal["none", "key"]
+    writable: bool
+    limits: Limits
+
+
+class SideFacts(BaseModel):
+    """One side of an index."""
+
+    count: int
+    sampled: int = Field(description="Items that `fields` were found in.")
+    kind: str
+    search: str
+    id_kind: Literal["text", "integer"] | None
+
+
+class FieldFacts(BaseModel):
+    """A field that a filter can test."""
+
+    name: str
+    types: list[str]
+    sides: list[SideName]
+    count: int
+    values: list[str | bool]
+    minimum: float | None
+    maximum: float | None
+
+
+class Queries(BaseModel):
+    """What the model can encode."""
+
+    text: bool
+    picture: bool
+
+
+class IndexFacts(BaseModel):
+    """What an index holds and can do."""
+
+    name: str
+    collection: str
+    split: str
+    model: str
+    n_bits: int
+    sides: dict[SideName, SideFacts]
+    fields: list[FieldFacts]
+    queries: Queries
+    captions: bool
+    pictures: bool
+    relevance: dict[str, str]
+    rerank: dict[str, list[str]]
+    writable: bool
+    opened_at: str
+
+
+class IndexList(BaseModel):
+    """All indexes, the first of which a page opens with."""
+
+    indexes: list[IndexFacts]
+
+
+class ModelFacts(BaseModel):
+    """A model behind one or more indexes."""
+
+    fingerprint: str
+    method: str
+    title: str
+    n_bits: int
+    encoder: str
+    trained_on: dict[str, Any]
+    fine_codes: bool
+    queries: Queries
+    indexes: list[str]
+    modalhash: str
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    models: list[ModelFacts]
+
+
+class Picture(BaseModel):
+    """A picture of an item."""
+
+    file_name: str
+    thumbnail: str = Field(description="Where a small one is; takes `&size=`.")
+
+
+class ItemRank(BaseModel):
+    """Ranks that items at one distance share, from 1."""
+
+    first: int
+    last: int
+    of: int
+
+
+class HitExplanation(BaseModel):
+    """Why an item is where it is."""
+
+    agreeing_bits: list[int]
+    differing_bits: list[int]
+    rank: ItemRank
+    percentile: float
+    chance_of_random: float
+    local_score: float | None
+
+
+class Profile(BaseModel):
+    """How far all items of a side are from the query."""
+
+    distances: list[int]
+    n_items: int
+    mean_distance: float
+    expected_distance: float
+
+
+class Hit(BaseModel):
+    """One answer."""
+
+    id: str | int
+    item: str | int | None
+    distance: int
+    score: float
+    relevance: float | None
+    caption: str
+    picture: Picture | None
+    metadata: dict[str, Any]
+    explanation: HitExplanation | None
+
+
+class SideResult(BaseModel):
+    """The hits of one side."""
+
+    target: SideName
+    relevance_rule: str | None
+    reranked_by: str | None
+    hits: list[Hit]
+    explanation: Profile | None
+
+
+class SearchAnswer(BaseModel):
+    """What a search found."""
+
+    index: str
+    query: dict[str, str]
+    code: str
+    n_bits: int
+    results: list[SideResult]
+    timings: dict[str, float]
+
+
+class BatchAnswer(BaseModel):
+    """One answer a query, in order."""
+
+    answers: list[SearchAnswer]
+
+
+class ExplainedItem(HitExplanation):
+    """An item and why it is where it is."""
+
+    id: str | int
+    code: str
+    distance: int
+    relevance: float | None
+
+
+class ExplainAnswer(BaseModel):
+    """Why items are where they are."""
+
+    index: str
+    code: str
+    n_bits: int
+    target: SideName
+    relevance_rule: str | None
+    explanation: Profile
+    items: list[ExplainedItem]
+
+
+class CodeList(BaseModel):
+    """Codes in the order asked for."""
+
+    n_bits: int
+    model: str
+    form: Form
+    codes: list[str]
+
+
+class Item(BaseModel):
+    """One item of an index."""
+
+    id: str | int
+    side: SideName
+    item: str | int | None
+    code: str
+    caption: str
+    picture: Picture | None
+    metadata: dict[str, Any]
+
+
+class AddedItems(BaseModel):
+    """How many codes were added."""
+
+    images: int
+    texts: int
+
+
+class DeletedItems(BaseModel):
+    """How many codes were removed from both sides."""
+
+    removed: int

@@ -1,0 +1,233 @@
+"""What a server may be told: by flags, by the environment and by a file, in this order.
+
+Every setting is a field of `ServiceSettings`. On the command line `body_bytes` is `--body-bytes`,
+in the environment `MODALHASH_SERVE_BODY_BYTES`, in the TOML file `body_bytes`. Lists are written
+with commas in the environment. The file may also name the indexes::
+
+    port = 8080
+    keys = "keys.json"
+
+    [indexes]
+    photos = "photos.index"
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from modalhash.errors import SettingError, StorageError, UnknownNameError
+
+__all__ = ["PREFIX", "ServiceSettings", "read_settings"]
+
+PREFIX: Final = "MODALHASH_SERVE_"
+TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Settings of a server.
+
+    Attributes:
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        writable: let clients add and delete items.
+        keys: file of API keys that `modalhash key` keeps; "" asks for none.
+        device: where queries are encoded: auto, cpu, cuda, ...
+        page: whether the search page is served.
+        log: "json", one document a line, or "text".
+        hosts: names that a request's Host header may have; by default those of this machine where
+            it listens on a loopback address only, else all.
+        origins: origins of pages of other sites that may read answers (CORS); none by default.
+        proxies: addresses of proxies whose X-Forwarded-For is believed; none by default.
+        body_bytes: bytes of a request's body at most.
+        pixels: pixels of an uploaded picture at most.
+        text_length: characters of a text at most.
+        filter_length: characters of a filter at most.
+        k: hits of a side at most.
+        rerank: items that a second stage puts in order at most.
+        batch: queries, texts, pictures or items of one request at most.
+        concurrent: requests worked on or waiting at most; more are refused with 503.
+        rate: requests a second of one key, or of one address where there are no keys; 0 is no
+            limit.
+        burst: requests at once above that rate; 0 is twice the rate.
+        timeout: seconds until a request is given up.
+        grace: seconds that a shutdown waits for requests that are under way.
+        batch_texts: texts of several requests encoded together at most; 1 encodes each alone.
+        batch_wait: milliseconds that a query waits for others, where others are under way.
+        search_threads: threads that search.
+        watch: seconds between looks whether a folder was built anew, or keys changed; 0 never.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    writable: bool = False
+    keys: str = ""
+    device: str = "auto"
+    page: bool = True
+    log: str = "json"
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    body_bytes: int = 16 << 20
+    pixels: int = 50_000_000
+    text_length: int = 2000
+    filter_length: int = 4096
+    k: int = 1000
+    rerank: int = 5000
+    batch: int = 256
+    concurrent: int = 128
+    rate: float = 0.0
+    burst: int = 0
+    timeout: float = 30.0
+    grace: float = 30.0
+    batch_texts: int = 64
+    batch_wait: float = 2.0
+    search_threads: int = 2
+    watch: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            SettingError: if a setting is out of its range, naming it.
+        """
+        for name in ("body_bytes", "pixels", "text_length", "filter_length", "k", "rerank",
+                     "batch", "concurrent", "batch_texts", "search_threads"):  # fmt: skip
+            self._check(name, at_least=1)
+        for name in ("rate", "burst", "grace", "batch_wait", "watch"):
+            self._check(name, at_least=0)
+        if not self.timeout > 0:
+            raise SettingError(f"timeout is {self.timeout}, expected more than 0 seconds")
+        if not 0 <= self.port < 1 << 16:
+            raise SettingError(f"port is {self.port}, expected 0 to 65535")
+        if self.log not in ("json", "text"):
+            raise SettingError(f"log is {self.log!r}, expected json or text")
+        if "*" in self.origins:
+            raise SettingError("origins is *: name the origins that may read answers")
+
+    def _check(self, name: str, *, at_least: int) -> None:
+        value = getattr(self, name)
+        if not value >= at_least:
+            raise SettingError(f"{name} is {value}, expected at least {at_least}")
+
+    @property
+    def known_hosts(self) -> tuple[str, ...]:
+        """Names that a Host header may have; empty where all may be."""
+        return self.hosts or (LOOPBACK if self.host in LOOPBACK else ())
+
+
+def read_settings(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    file: Path | str | None = None,
+) -> tuple[ServiceSettings, dict[str, str]]:
+    """Put settings together: flags come before the environment, and that before the file.
+
+    Args:
+        flags: by name; those that are None weren't given.
+        environment: None is the process's own.
+        file: in TOML; None is what `MODALHASH_SERVE_CONFIG` names, if anything.
+
+    Returns:
+        The settings, and the indexes that the file names.
+
+    Raises:
+        SettingError: if a setting has a value of a wrong type or out of its range.
+        UnknownNameError: if a setting is unknown, listing those there are.
+        StorageError: if the file can't be read.
+    """
+    environment = os.environ if environment is None else environment
+    file = file or environment.get(f"{PREFIX}CONFIG")
+    values: dict[str, Any] = {}
+    indexes: dict[str, str] = {}
+    if file:
+        values = read_file(Path(file))
+        given = values.pop("indexes", {})
+        if not isinstance(given, dict) or not all(isinstance(one, str) for one in given.values()):
+            raise SettingError(f"indexes in {file} isn't a table of names and folders")
+        indexes = {name: str(Path(file).parent / folder) for name, folder in given.items()}
+        if isinstance(values.get("keys"), str):
+            values["keys"] = str(Path(file).parent / values["keys"])
+    for variable, text in environment.items():
+        if variable.startswith(PREFIX) and variable != f"{PREFIX}CONFIG":
+            values[variable.removeprefix(PREFIX).lower()] = text
+    values |= {name: value for name, value in (flags or {}).items() if value is not None}
+    known = {one.name: one.default for one in fields(ServiceSettings)}
+    for name in values:
+        if name not in known:
+            raise UnknownNameError("setting of the server", name, known)
+    read = {name: converted(name, value, known[name]) for name, value in values.items()}
+    return ServiceSettings(**read), indexes
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        SettingError: if it isn't TOML.
+        StorageError: if it can't be read.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} isn't TOML: {error}") from error
+    except OSError as error:
+        raise StorageError(f"can't read {path}: {error.strerror or error}") from error
+
+
+def converted(name: str, value: Any, default: Any) -> Any:
+    """Return a setting as the type of its default.
+
+    Raises:
+        SettingError: if it can't be, naming the setting and the type.
+    """
+    read, expected = READERS[type(default)]
+    try:
+        return read(value)
+    except (AttributeError, TypeError, ValueError):
+        raise SettingError(f"{name} is {value!r}, expected {expected}") from None
+
+
+def truth(value: Any) -> bool:
+    """Read true or false."""
+    if isinstance(value, bool):
+        return value
+    if value.lower() not in TRUTHS:
+        raise ValueError
+    return TRUTHS[value.lower()]
+
+
+def whole(value: Any) -> int:
+    """Read a whole number."""
+    if isinstance(value, bool | float):
+        raise TypeError
+    return int(value)
+
+
+def listed(value: Any) -> tuple[str, ...]:
+    """Read a list of texts, or one text with commas."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(plain(one) for one in list(value))
+
+
+def plain(value: Any) -> str:
+    """Read a text."""
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+READERS: Final[Mapping[type, tuple[Callable[[Any], Any], str]]] = {
+    bool: (truth, "true or false"),
+    int: (whole, "a whole number"),
+    float: (float, "a number"),
+    tuple: (listed, "a list of texts"),
+    str: (plain, "a text"),
+}
+"""What reads a setting whose default is of a type, and what it reads."""

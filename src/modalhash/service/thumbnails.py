@@ -1,0 +1,116 @@
+"""Small pictures of an index's items.
+
+A client names an item, never a file. The item's metadata names the file, and that must still be the
+one that was indexed: a path without symbolic links, inside the index folder where it is relative.
+What is sent is never the file but a picture written anew.
+"""
+
+import io
+import os
+import threading
+from collections import OrderedDict
+from hashlib import blake2b
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from PIL import Image
+
+from modalhash.data.pictures import read_picture
+from modalhash.errors import CollectionError
+from modalhash.service.refusals import RefusedError
+
+__all__ = ["SIZES", "Thumbnails", "picture_file", "picture_of", "picture_version"]
+
+SIZES: Final = (64, 128, 256, 512, 1024)
+"""Longer sides that can be asked for; few, so that each is made once."""
+KEPT_BYTES: Final = 64 << 20
+QUALITY: Final = 80
+
+
+def picture_file(path: str | None) -> Path | None:
+    """Return the file of an item's picture; None if it has none that may be shown.
+
+    Args:
+        path: as a hit has it.
+    """
+    if not path or "\0" in path:
+        return None
+    expected = Path(path)
+    try:
+        found = expected.resolve()
+        is_itself = found == expected and found.is_file()
+    except (OSError, RuntimeError):
+        return None
+    return found if is_itself else None
+
+
+def picture_version(path: str | Path) -> str | None:
+    """Return what changes when a file does: of its path, size and time of change; None if gone."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - for every hit
+    except (OSError, ValueError):
+        return None
+    stamp = f"{path}\0{status.st_size}\0{status.st_mtime_ns}"
+    return blake2b(stamp.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+
+
+def picture_of(
+    index: str, side: str, identity: str | int, path: str | None
+) -> dict[str, str] | None:
+    """Return what answers say of an item's picture; None if there is none."""
+    version = picture_version(path) if path else None
+    if path is None or version is None:
+        return None
+    where = f"side={side}&id={quote(str(identity), safe='')}&v={version}"
+    name = path.rpartition(os.sep)[2].encode(errors="replace").decode()
+    return {"file_name": name, "thumbnail": f"/v1/indexes/{quote(index)}/thumbnail?{where}"}
+
+
+class Thumbnails:
+    """Makes small pictures, and keeps those asked for last. Used from several threads."""
+
+    def __init__(self, most_pixels: int) -> None:
+        self._most_pixels = most_pixels
+        self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def make(self, path: Path, version: str, size: int) -> bytes:
+        """Return a picture as WebP, its longer side at most `size`; never enlarged.
+
+        Raises:
+            RefusedError: if the file is gone or no picture any more.
+        """
+        key = (version, size)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        try:
+            with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as opened:
+                if opened.width * opened.height > self._most_pixels:
+                    raise no_picture("the item's picture is too large to be made small")
+            picture = read_picture(path)
+        except (CollectionError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            raise no_picture("the item's picture is gone, or damaged") from None
+        picture.thumbnail((size, size))
+        written = io.BytesIO()
+        picture.save(written, "WEBP", quality=QUALITY)
+        content = written.getvalue()
+        self._keep(key, content)
+        return content
+
+    def _keep(self, key: tuple[str, int], content: bytes) -> None:
+        """Remember a picture, and forget the oldest where there are too many."""
+        with self._lock:
+            self._bytes += len(content) - len(self._kept.pop(key, b""))
+            self._kept[key] = content
+            while self._bytes > KEPT_BYTES:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
+
+
+def no_picture(message: str) -> RefusedError:
+    """Return the refusal of a picture that can't be shown."""
+    return RefusedError(HTTPStatus.NOT_FOUND, "no_picture", message)
