@@ -92,7 +92,7 @@ class CodeHead:
 
     def leaving_out(self, problems: Sequence[str]) -> "CodeHead":
         """Return the head of a file with some rows less."""
-        shown = [*self.left_out, *problems][:SHOWN_PLACES]
+        shown = (*self.left_out, *problems)[:SHOWN_PLACES]
         return replace(self, n_left_out=self.n_left_out + len(problems), left_out=shown)
 
 
@@ -317,6 +317,7 @@ def read_header(path: Path) -> tuple[CodeHead, dict[str, Any], int]:
     end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     if size != 8 + length + end:
         raise damaged(path, f"it has {size} bytes, expected {8 + length + end}")
+    known["left_out"] = tuple(known["left_out"])
     return CodeHead(**known), entries, 8 + length
 
 
