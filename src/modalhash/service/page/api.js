@@ -1,0 +1,117 @@
+// The HTTP API (docs/service.md), and what can go wrong on the way to it.
+const KEY = "modalhash-key";
+const TIMEOUT = 45_000;
+
+let key = readKey();
+
+function readKey() {
+  try {
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+/** Use an API key until the tab is closed. */
+export function setKey(value) {
+  key = value;
+  try {
+    sessionStorage.setItem(KEY, value);
+  } catch {
+    // it holds for this page then
+  }
+}
+
+/** What the server refused, or that it can't be reached (`code` is "unreachable" then). */
+export class ApiError extends Error {
+  constructor(code, message, { status = 0, requestId = "", retryAfter = null } = {}) {
+    super(message);
+    Object.assign(this, { code, status, requestId, retryAfter });
+  }
+}
+
+/** Resolve an address of the API against this page, which may lie below a proxy's prefix. */
+export const addressOf = (path) => new URL(path.replace(/^\//, ""), document.baseURI).href;
+
+async function failure(response) {
+  const seconds = Number(response.headers.get("Retry-After"));
+  const more = {
+    status: response.status,
+    requestId: response.headers.get("X-Request-ID") ?? "",
+    retryAfter: seconds > 0 ? seconds : null,
+  };
+  try {
+    const { error } = await response.json();
+    return new ApiError(error.code, error.message, { ...more, requestId: error.request_id });
+  } catch {
+    const code = response.status === 413 ? "body_too_large" : "no_answer";
+    return new ApiError(code, `The server answered with status ${response.status}.`, more);
+  }
+}
+
+async function call(path, { method = "GET", body, signal } = {}) {
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  if (body && !(body instanceof FormData)) {
+    headers["Content-Type"] = "application/json";
+    body = JSON.stringify(body);
+  }
+  const limits = [AbortSignal.timeout(TIMEOUT), ...(signal ? [signal] : [])];
+  let response;
+  try {
+    response = await fetch(addressOf(path), { method, headers, body, signal: AbortSignal.any(limits) });
+    if (response.ok) return response;
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    const late = error.name === "TimeoutError";
+    throw new ApiError(
+      late ? "timed_out" : "unreachable",
+      late ? "The server took too long to answer." : "The server can't be reached.",
+    );
+  }
+  throw await failure(response);
+}
+
+// Ids may be integers beyond what a JavaScript number holds: those stay as they are written.
+const exact = (_, value, written) =>
+  typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value)
+    ? (written?.source ?? value)
+    : value;
+const json = async (path, options) => JSON.parse(await (await call(path, options)).text(), exact);
+const of = (index) => `v1/indexes/${encodeURIComponent(index)}`;
+
+export const service = () => json("v1");
+export const indexes = async () => (await json("v1/indexes")).indexes;
+export const models = async () => (await json("v1/models")).models;
+export const item = (index, side, id, signal) =>
+  json(`${of(index)}/items?${new URLSearchParams({ side, id })}`, { signal });
+export const batch = async (index, queries) =>
+  (await json(`${of(index)}/search/batch`, { method: "POST", body: { queries } })).answers;
+export const explain = (index, query, signal) =>
+  json(`${of(index)}/explain`, { method: "POST", body: query, signal });
+export const isReady = () => call("readyz").then(() => true, () => false);
+
+/** Search; with a picture (a Blob) as an upload. */
+export function search(index, query, picture, signal) {
+  if (!picture) return json(`${of(index)}/search`, { method: "POST", body: query, signal });
+  const form = new FormData();
+  form.append("image", picture, "picture");
+  form.append("query", JSON.stringify(query));
+  return json(`${of(index)}/search/picture`, { method: "POST", body: form, signal });
+}
+
+/** Show a thumbnail in an `<img>`; with a key it has to be fetched, as an `<img>` sends none. */
+export async function showThumbnail(image, thumbnail, size) {
+  const address = `${addressOf(thumbnail)}&size=${size}`;
+  if (!key) {
+    image.src = address;
+    return;
+  }
+  try {
+    const blob = await (await call(`${thumbnail}&size=${size}`)).blob();
+    const local = URL.createObjectURL(blob);
+    image.addEventListener("load", () => URL.revokeObjectURL(local), { once: true });
+    image.src = local;
+  } catch {
+    image.dispatchEvent(new Event("error"));
+  }
+}

@@ -1,0 +1,147 @@
+// What is asked, as an address: it can be shared, and the back button goes through it.
+const NAMES = {
+  index: "index", text: "q", minus: "not", like: "like", side: "of", picture: "picture",
+  target: "find", where: "where", k: "k", radius: "within", relevance: "likely",
+  rerank: "order", why: "why",
+};
+const FIELD = "f.";
+export const USUAL_K = 24;
+
+/** A search that asks nothing yet. */
+export const nothing = () => ({
+  index: "", text: "", minus: "", like: "", side: "", picture: "", target: "", where: "",
+  k: "", radius: "", relevance: "", rerank: "", why: "", fields: {},
+});
+
+/** Whether anything is searched for. */
+export const asks = (state) => Boolean(state.text.trim() || state.like || state.picture);
+
+/** Read the state from an address's query. */
+export function parse(query) {
+  const given = new URLSearchParams(query);
+  const state = nothing();
+  for (const [name, short] of Object.entries(NAMES)) state[name] = given.get(short) ?? "";
+  for (const [name, value] of given) {
+    if (name.startsWith(FIELD)) state.fields[name.slice(FIELD.length)] = value;
+  }
+  return state;
+}
+
+/** Write the state as an address's query; "" if it says nothing. */
+export function format(state) {
+  const said = new URLSearchParams();
+  for (const [name, short] of Object.entries(NAMES)) if (state[name]) said.set(short, state[name]);
+  for (const [name, value] of Object.entries(state.fields)) if (value) said.set(FIELD + name, value);
+  return said.size ? `?${said}` : "";
+}
+
+const quoted = (text) => `"${text.replace(/[\\"]/g, "\\$&")}"`;
+const pattern = (text) => `"%${text.replace(/[\\"%_]/g, "\\$&")}%"`;
+
+/** How a field is filtered: "choice", "range", "words", or null if only by hand. */
+export function wayOf(field) {
+  if (field.values.length) return "choice";
+  if (field.types.includes("number")) return "range";
+  return field.types.includes("text") ? "words" : null;
+}
+
+function testOf(field, value) {
+  if (wayOf(field) === "choice") {
+    const chosen = field.values.find((one) => String(one) === value);
+    const said = typeof chosen === "boolean" ? String(chosen) : quoted(value);
+    const tests = [];
+    if (field.types.some((type) => type === "text" || type === "truth")) {
+      tests.push(`${field.name} == ${said}`);
+    }
+    if (field.types.includes("list")) tests.push(`${said} in ${field.name}`);
+    return tests.length > 1 ? `(${tests.join(" or ")})` : tests[0];
+  }
+  if (wayOf(field) === "words") return `${field.name} like ${pattern(value)}`;
+  const [from, to] = value.split("..").map((part) => (part?.trim() ? Number(part) : NaN));
+  const tests = [];
+  if (Number.isFinite(from)) tests.push(`${field.name} >= ${from}`);
+  if (Number.isFinite(to)) tests.push(`${field.name} <= ${to}`);
+  return tests.join(" and ");
+}
+
+/** Return the filter of a state: what was written by hand comes first, so that places in it hold. */
+export function filterOf(state, fields) {
+  const tests = fields
+    .filter((field) => state.fields[field.name])
+    .map((field) => testOf(field, state.fields[field.name]))
+    .filter(Boolean);
+  const own = state.where.trim() ? state.where : "";
+  if (!own) return { filter: tests.join(" and "), offset: 0 };
+  if (!tests.length) return { filter: own, offset: 0 };
+  return { filter: [`(${own})`, ...tests].join(" and "), offset: 1 };
+}
+
+/** Count the limits that are set. */
+export const limitsSet = (state) =>
+  Object.values(state.fields).filter(Boolean).length +
+  [state.where, state.minus, state.radius, state.relevance, state.rerank].filter(Boolean).length;
+
+/** What a state asks with: "text", "image", of an item its side; null of several parts. */
+export function modalityOf(state) {
+  const parts = [
+    state.text.trim() && "text",
+    state.picture && "image",
+    state.like && (state.side === "texts" ? "text" : "image"),
+    state.minus.trim() && "minus",
+  ].filter(Boolean);
+  return parts.length === 1 ? parts[0] : null;
+}
+
+/** What is searched: as chosen, or what suits the query and the index. */
+export function targetOf(state, index) {
+  const sides = Object.keys(index.sides);
+  if (sides.length === 1) return sides[0];
+  if (state.target) return state.target;
+  return state.picture && !state.text.trim() ? "both" : "images";
+}
+
+/** Return an id as the index has it: an address knows only texts. */
+export function idOf(text, side, index) {
+  if (index.sides[side]?.id_kind !== "integer") return text;
+  return Number.isSafeInteger(Number(text)) ? Number(text) : (JSON.rawJSON?.(text) ?? Number(text));
+}
+
+/** Return the request of a state. */
+export function requestOf(state, index, limits) {
+  const { filter } = filterOf(state, index.fields);
+  const target = targetOf(state, index);
+  const request = { target, k: Math.min(Number(state.k) || USUAL_K, limits.k) };
+  if (state.text.trim()) request.text = state.text.trim();
+  if (state.minus.trim()) request.minus_text = state.minus.trim();
+  if (state.like) {
+    request.id_side = state.side || "images";
+    request.id = idOf(state.like, request.id_side, index);
+  }
+  if (filter) request.filter = filter;
+  if (state.radius !== "") request.radius = Number(state.radius);
+  if (state.relevance && canCutByRelevance(state, index)) {
+    request.min_relevance = Number(state.relevance) / 100;
+  }
+  if (state.rerank && orders(state, index).includes(state.rerank)) {
+    Object.assign(request, { rerank: "auto", rerank_by: state.rerank });
+  }
+  return request;
+}
+
+function directions(state, index) {
+  const asked = modalityOf(state);
+  const target = targetOf(state, index);
+  const sides = target === "both" ? ["images", "texts"] : [target];
+  return sides.map((side) => `${asked}_to_${side === "images" ? "image" : "text"}`);
+}
+
+/** Whether distances of this search are known as probabilities. */
+export const canCutByRelevance = (state, index) =>
+  modalityOf(state) !== null && directions(state, index).every((one) => index.relevance[one]);
+
+/** What the nearest can be put in order by. */
+export function orders(state, index) {
+  if (modalityOf(state) === null) return ["relaxed"];
+  const [first, ...rest] = directions(state, index).map((one) => index.rerank[one] ?? []);
+  return first.filter((way) => rest.every((other) => other.includes(way)));
+}

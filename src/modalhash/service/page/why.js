@@ -1,0 +1,95 @@
+// Why a hit is where it is: its bits beside the query's, and its place among all items.
+import { counted, el, icon, number, percent } from "./dom.js";
+import { histogram } from "./histogram.js";
+import { frame, nameOf, ruleSays } from "./results.js";
+
+/** The grid of bits, filled where both codes agree. */
+export function bitGrid(differing, nBits) {
+  const differs = new Set(differing);
+  const across = nBits >= 64 ? (nBits > 128 ? 32 : 16) : 8;
+  const cells = Array.from({ length: nBits }, (_, bit) =>
+    el("i", { class: differs.has(bit) ? "differs" : null, title: `bit ${bit} ${differs.has(bit) ? "differs" : "agrees"}` }));
+  const says = `${nBits - differs.size} of ${nBits} bits agree. ` +
+    (differs.size ? `Bits that differ: ${differing.join(", ")}.` : "None differs.");
+  return el("div", { class: "bits", role: "img", "aria-label": says, "--across": across }, cells);
+}
+
+/** Write a small probability as one in so many. */
+export function odds(chance) {
+  if (chance >= 0.1) return percent(chance);
+  const times = 1 / chance;
+  if (times < 1e6) return `1 in ${number(Math.round(times))}`;
+  if (times < 1e9) return `1 in ${number(Math.round(times / 1e6))} million`;
+  return "less than 1 in a billion";
+}
+
+function place(one, profile, answer) {
+  const { first, last, of } = one.rank;
+  const rank = first === last ? `It is number ${number(first)}` :
+    `It shares the ranks ${number(first)} to ${number(last)}`;
+  return [
+    el("p", { class: "says" }, `${counted(one.distance, "bit")} of ${answer.n_bits} differ. ` +
+      `${rank} of ${number(of)}, nearer than ${(Math.floor(one.percentile * 10) / 10).toFixed(1)} % of them.`),
+    one.relevance === null ? null : el("p", { class: "says" },
+      `At this distance, an item ${ruleSays(answer.relevance_rule)} with a probability of ${percent(one.relevance)}.`),
+    el("p", { class: "note" }, `Two codes made by chance are as near in ${odds(one.chance_of_random)}; ` +
+      `all items differ from the query in ${profile.mean_distance.toFixed(1)} bits on average.`),
+  ];
+}
+
+function written(value) {
+  if (Array.isArray(value)) return value.map(written).join(", ");
+  return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
+}
+
+/** Show the sheet of a hit before its explanation has come; returns the place for that. */
+export function openSheet(sheet, hit, side, { at, count, onStep, onLike }) {
+  const body = el("div", { class: "explained" }, el("p", { class: "busy", role: "status" }, "Comparing bits …"));
+  const title = el("h2", { id: "why-title", tabindex: "-1" }, `Why “${nameOf(hit)}”`);
+  const step = (by, name, key) => el("button", {
+    type: "button", class: "quiet", disabled: at + by < 0 || at + by >= count, title: `${name} (${key})`,
+    onclick: () => onStep(by),
+  }, icon(by < 0 ? "left" : "right"), el("span", { class: "unseen" }, name));
+  const details = Object.entries(hit.metadata ?? {});
+  sheet.replaceChildren(
+    el("div", { class: "sheet-top" }, title,
+      count > 1 ? [step(-1, "The hit before", "←"), step(1, "The next hit", "→")] : null,
+      el("button", { type: "button", class: "quiet", onclick: () => sheet.close() },
+        icon("close"), el("span", { class: "unseen" }, "Close"))),
+    el("div", { class: "sheet-body" },
+      el("div", { class: "subject" },
+        frame(hit.picture, 512, { lazy: false, alt: hit.caption ? "" : `Picture ${hit.id}` }),
+        el("div", {},
+          hit.caption ? el("p", {}, hit.caption) : null,
+          el("p", { class: "note" }, side === "texts" ? "text " : "picture ", el("code", {}, hit.id)),
+          el("div", { class: "acts" },
+            el("button", { type: "button", class: "main-action", id: "why-like", onclick: onLike },
+              icon("similar"), "More like this")))),
+      body,
+      details.length ? el("section", {}, el("h3", {}, "What the collection says of it"),
+        el("dl", { class: "facts" }, details.map(([name, value]) => [el("dt", {}, name), el("dd", {}, written(value))]))) : null));
+  if (!sheet.open) sheet.showModal();
+  sheet.scrollTop = 0;
+  title.focus();
+  return body;
+}
+
+/** Fill in the explanation. */
+export function fillSheet(body, answer) {
+  const one = answer.items[0];
+  const profile = answer.explanation;
+  body.replaceChildren(
+    el("section", {}, el("h3", {}, "How near it is"), place(one, profile, answer)),
+    el("section", {}, el("h3", {}, "How far everything is from this query"),
+      histogram(profile.distances, one.distance, profile.expected_distance)),
+    el("section", {}, el("h3", {}, `Its ${answer.n_bits} bits beside the query's`),
+      bitGrid(one.differing_bits, answer.n_bits),
+      el("p", { class: "key" },
+        el("span", {}, el("i"), `${one.agreeing_bits.length} agree`),
+        el("span", {}, el("i", { class: "differs" }), `${one.differing_bits.length} differ`))),
+    one.local_score === null ? "" : el("section", {}, el("h3", {}, "Finer codes"),
+      el("p", {}, `They score it ${one.local_score.toFixed(3)}; larger is nearer.`)),
+    el("section", {}, el("h3", {}, "Codes"), el("dl", { class: "facts" },
+      el("dt", {}, "query"), el("dd", {}, el("code", {}, answer.code)),
+      el("dt", {}, "this one"), el("dd", {}, el("code", {}, one.code)))));
+}
