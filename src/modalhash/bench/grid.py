@@ -11,11 +11,9 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -29,6 +27,7 @@ from modalhash.api.opening import opened
 from modalhash.artifacts import CollectionCodes, HashModel
 from modalhash.bench.outcomes import DIRECTIONS, MEASURES, Outcome
 from modalhash.bench.peak_memory import forget_peak, peak_mib
+from modalhash.bench.workers import Budget, Killed, Workers
 from modalhash.data import Collection
 from modalhash.errors import DamagedArtifactError, InputError, ModalhashError
 from modalhash.files import read_json, write_json, write_with
@@ -134,6 +133,7 @@ def run_grid(
     folder: Path | str,
     *,
     workers: int = 1,
+    memory_gib: float | None = None,
     cache: Path | str | None = None,
     progress: Progress = silent,
 ) -> list[Outcome]:
@@ -143,6 +143,7 @@ def run_grid(
         tasks: what to run, distinct.
         folder: where results go, a file a task, written when it ends.
         workers: processes at once, each computing on one thread; 1 computes in this one.
+        memory_gib: of all workers together; fewer run at once where they would need more.
         cache: where features are kept.
         progress: told of every task that ends.
 
@@ -151,17 +152,20 @@ def run_grid(
         give several: a method with finer codes also one after reranking.
 
     Raises:
-        InputError: if there is no task, or `workers` is less than 1.
+        InputError: if there is no task, `workers` is less than 1, or `memory_gib` isn't positive.
         DamagedArtifactError, NewerFormatError: if a result there can't be read.
     """
     if not tasks or workers < 1:
         raise InputError(f"{len(tasks)} tasks and {workers} workers: at least 1 of both is needed")
+    if memory_gib is not None and not memory_gib > 0:
+        raise InputError(f"memory_gib is {memory_gib}, expected a positive number")
+    budget = Budget(workers, None if memory_gib is None else 1024 * memory_gib)
     runs = Path(folder) / "runs"
     missing = [task for task in tasks if not (runs / f"{task.key}.json").exists()]
     done = len(tasks) - len(missing)
     if done:
         logger.info("%d of %d results are in %s already", done, len(tasks), runs)
-    for task, outcomes in computed(missing, workers, cache):
+    for task, outcomes in computed(missing, budget, cache):
         for outcome, values in outcomes:
             if values:
                 write_values(values_file(runs, task, outcome.row), values)
@@ -221,25 +225,36 @@ def read_outcomes(path: Path) -> list[Outcome]:
 
 
 def computed(
-    tasks: Sequence[Task], workers: int, cache: Path | str | None
+    tasks: Sequence[Task], budget: Budget, cache: Path | str | None
 ) -> Iterator[tuple[Task, list[tuple[Outcome, QueryValues]]]]:
     """Yield tasks with what they gave, as they end."""
-    if workers == 1:
+    if budget.workers == 1:
         for task in tasks:
             yield task, outcomes_of(task, cache)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), one_thread) as pool:
-        futures = {pool.submit(outcomes_of, task, cache): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+    workers = Workers(
+        partial(outcomes_of, cache=cache),
+        budget,
+        kind_of=lambda task: f"{task.variant.method} {task.variant.hug} {task.place}",
+        peak_of=lambda found: max(outcome.peak_mib for outcome, _ in found),
+        prepare=compute_on_one_core,
+    )
+    for task, answer in workers.run(tasks):
+        yield task, [(failed(task, answer.reason), {})] if isinstance(answer, Killed) else answer
 
 
-def one_thread() -> None:
+def compute_on_one_core() -> None:
     """Let a worker process compute on one thread."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
     torch.set_num_threads(1)
+
+
+def failed(task: Task, reason: str) -> Outcome:
+    """Return the outcome of a task that went wrong."""
+    place = place_name(task.place)
+    return Outcome(task.variant.name, place, task.n_bits, task.seed, {}, error=reason)
 
 
 def outcomes_of(task: Task, cache: Path | str | None) -> list[tuple[Outcome, QueryValues]]:
@@ -251,8 +266,7 @@ def outcomes_of(task: Task, cache: Path | str | None) -> list[tuple[Outcome, Que
         reason = str(error)
         if not isinstance(error, ModalhashError):
             reason = f"{type(error).__name__}: {reason}"
-        place = place_name(task.place)
-        return [(Outcome(task.variant.name, place, task.n_bits, task.seed, {}, error=reason), {})]
+        return [(failed(task, reason), {})]
 
 
 def place_name(place: Place) -> str:

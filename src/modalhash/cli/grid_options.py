@@ -70,6 +70,10 @@ def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--workers", default=1, show_default=True, type=click.IntRange(min=1),
                 help="Runs at once, each in a process of one thread.",
             ),
+            click.option(
+                "--memory", "memory_gib", type=click.FloatRange(min=0, min_open=True),
+                metavar="GIB", help="Of all runs at once; fewer run where they would need more.",
+            ),
             cache_option,
         )
     ):  # fmt: skip
@@ -85,6 +89,7 @@ def run_variants(
     seeds: Sequence[int],
     output: str,
     workers: int,
+    memory_gib: float | None,
     cache: str | None,
 ) -> "tuple[list[Task], list[Outcome]]":
     """Run every variant everywhere, at every length, with every seed; return tasks and outcomes."""
@@ -98,7 +103,9 @@ def run_variants(
         for seed in seeds
     ]
     with watched() as progress:
-        outcomes = run_grid(tasks, output, workers=workers, cache=cache, progress=progress)
+        outcomes = run_grid(
+            tasks, output, workers=workers, memory_gib=memory_gib, cache=cache, progress=progress
+        )  # fmt: skip
     return tasks, outcomes
 
 
