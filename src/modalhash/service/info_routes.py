@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
+from pydantic import BeforeValidator
 from starlette.responses import Response
 
 import modalhash
@@ -24,6 +25,14 @@ __all__ = ["info_routes", "request_facts"]
 FOR_EVER, A_MINUTE = 31_536_000, 60
 SideName = Literal["images", "texts"]
 IdText = Annotated[str, Query(min_length=1, max_length=1024)]
+
+
+def as_number(text: str) -> int | str:
+    """Return digits as a number; an address holds only texts."""
+    return int(text) if text.isdecimal() and len(text) < 10 else text
+
+
+ThumbnailSize = Annotated[Literal[64, 128, 256, 512, 1024], BeforeValidator(as_number)]
 
 
 def info_routes(service: Service) -> APIRouter:
@@ -99,7 +108,7 @@ def info_routes(service: Service) -> APIRouter:
         *,
         identity: Annotated[IdText, Query(alias="id")],
         side: SideName = "images",
-        size: Literal[64, 128, 256, 512, 1024] = 256,
+        size: ThumbnailSize = 256,
         v: Annotated[str | None, Query(max_length=64)] = None,
     ) -> Response:
         """Give an item's picture, made small."""
