@@ -1,0 +1,317 @@
+"""Load on loopback: many clients ask one server with a million codes; then far too many ask.
+
+    python -m benchmarks.service.load                        # two minutes a step, 64 clients
+    python -m benchmarks.service.load --seconds 20 --items 100000
+
+Needs `wrk`. Every step is compared within one run: texts beside codes (what the service costs),
+both beside the Python API in a loop, and an overloaded server beside the same server at ease.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import modalhash as mh
+from benchmarks.index.codes import real_like_codes
+from modalhash.artifacts import CollectionCodes, SearchIndex, Side, SideContent
+from modalhash.bench.machine import describe_machine
+from modalhash.codes import Codes
+
+MAIN = "from modalhash.cli.main import main; main()"
+RESULTS = Path(__file__).parent.parent / "results"
+WORDS = (
+    "red", "dog", "house", "arrow", "map", "music", "boat", "cloud", "money", "phone", "tree",
+    "clock", "heart", "train", "book", "star", "lock", "camera", "fish", "sun",
+)  # fmt: skip
+SCRIPT = """
+local bodies = {}
+for line in io.lines("%s") do bodies[#bodies + 1] = line end
+local place = %d
+local threads = 0
+function setup(thread) thread:set("offset", threads); threads = threads + 1 end
+function init(args) place = place + offset * 7919 end
+function request()
+  place = place + 1
+  return wrk.format("POST", "%s", {["Content-Type"] = "application/json"},
+                    bodies[place %% #bodies + 1])
+end
+function done(summary, latency, requests)
+  io.write(string.format(
+    '{"requests": %%d, "microseconds": %%d, "p50_ms": %%.3f, "p95_ms": %%.3f, "p99_ms": %%.3f, ' ..
+    '"max_ms": %%.3f, "status_errors": %%d, "socket_errors": %%d, "timeouts": %%d}\\n',
+    summary.requests, summary.duration, latency:percentile(50) / 1000,
+    latency:percentile(95) / 1000, latency:percentile(99) / 1000, latency.max / 1000,
+    summary.errors.status, summary.errors.connect + summary.errors.read + summary.errors.write,
+    summary.errors.timeout))
+end
+"""
+
+
+def made_index(folder: Path, n_items: int, seed: int) -> SearchIndex:
+    """Train a model on the built-in icons and index many codes like theirs."""
+    model = mh.train("icons", method="cca-itq", n_bits=64, output=folder / "run")
+    icons = mh.load_collection("icons")
+    base = CollectionCodes(model, icons).image(np.arange(icons.n_items))
+    codes = real_like_codes(base, n_items, np.random.default_rng(seed))
+    content = SideContent(
+        [f"item-{row}" for row in range(n_items)], codes, [{} for _ in range(n_items)]
+    )  # fmt: skip
+    return SearchIndex.build(
+        model, {Side.IMAGES: content}, folder / "load.index",
+        collection={"name": "made", "split": "all"},
+    )  # fmt: skip
+
+
+def texts(n: int, seed: int) -> list[str]:
+    """Return n different short texts."""
+    generator = np.random.default_rng(seed)
+    return [
+        " ".join(WORDS[place] for place in generator.integers(0, len(WORDS), 4)) + f" {number}"
+        for number in range(n)
+    ]
+
+
+@contextmanager
+def running_server(index: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """Give the address and process id of `modalhash serve`."""
+    command = [sys.executable, "-c", MAIN, "serve", str(index), "--port", "0", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        address = ""
+        for line in process.stderr:
+            if found := re.search(r"http://[\d.]+:\d+", line):
+                address = found[0]
+                break
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        while True:
+            try:
+                with urllib.request.urlopen(f"{address}/readyz", timeout=5):
+                    break
+            except OSError:
+                time.sleep(0.2)
+        try:
+            yield address, process.pid
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+@contextmanager
+def watched_memory(process: int) -> Iterator[list[float]]:
+    """Collect the resident memory of a process each second, in MiB."""
+    seen: list[float] = []
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(1.0):
+            lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
+            seen.extend(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        is_over.set()
+        watcher.join()
+
+
+def load(
+    address: str, path: str, bodies: Sequence[str], folder: Path, *, clients: int, seconds: int
+) -> dict[str, Any]:
+    """Let wrk ask for some time; return its counts and latencies."""
+    (folder / "bodies.txt").write_text("\n".join(bodies) + "\n", encoding="utf-8")
+    script = folder / "ask.lua"
+    script.write_text(SCRIPT % (folder / "bodies.txt", 0, path), encoding="utf-8")
+    ended = subprocess.run(
+        ["wrk", "-t", "2", "-c", str(clients), "-d", f"{seconds}s", "--timeout", "30s", "-s",
+         str(script), address],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    found["answers_per_second"] = found["requests"] / (found.pop("microseconds") / 1e6)
+    return found
+
+
+def python_loop(index: SearchIndex, queries: Sequence[Any], seconds: float) -> float:
+    """Ask the index in a loop; return queries a second."""
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        query = queries[count % len(queries)]
+        if isinstance(query, str):
+            index.search(text=query, k=10)
+        else:
+            index.sides[Side.IMAGES].search(query, 10)
+        count += 1
+    return count / (time.perf_counter() - began)
+
+
+def search_bodies(queries: Sequence[Any]) -> list[str]:
+    """Return the requests of texts or of codes."""
+    return [
+        json.dumps({"text": one, "k": 10} if isinstance(one, str) else coded(one))
+        for one in queries
+    ]
+
+
+def coded(code: Codes) -> dict[str, Any]:
+    """Return the request of a code."""
+    return {"code": {"hex": code.tobytes().hex()}, "target": "images", "k": 10}
+
+
+def growth(memory: Sequence[float]) -> float:
+    """Return by how much the median of the last quarter is above that of the first, in MiB."""
+    quarter = max(1, len(memory) // 4)
+    return statistics.median(memory[-quarter:]) - statistics.median(memory[:quarter])
+
+
+def steady(
+    index: SearchIndex, folder: Path, asked: argparse.Namespace, queries: dict[str, list[Any]]
+) -> dict[str, Any]:
+    """Measure each sort of query under a load that the server can bear."""
+    found: dict[str, Any] = {}
+    with running_server(folder / "load.index", "--log", "text") as (address, process):
+        for sort, of_sort in queries.items():
+            bodies = search_bodies(of_sort)
+            path = "/v1/indexes/load/search"
+            load(address, path, bodies, folder, clients=asked.clients, seconds=5)  # warm
+            with watched_memory(process) as memory:
+                measured = load(
+                    address, path, bodies, folder, clients=asked.clients, seconds=asked.seconds
+                )
+            alone = load(address, path, bodies, folder, clients=1, seconds=10)
+            found[sort] = {
+                **measured,
+                "one_client": alone,
+                "resident_mib": memory[-1],
+                "growth_mib": growth(memory),
+            }
+    for sort, of_sort in queries.items():
+        rate = python_loop(index, of_sort, 10)
+        found[sort]["python_loop_per_second"] = rate
+        found[sort]["ratio_to_python_loop"] = found[sort]["answers_per_second"] / rate
+        print(sort, json.dumps(found[sort]), flush=True)
+    return found
+
+
+def overload(folder: Path, asked: argparse.Namespace, queries: list[Any]) -> dict[str, Any]:
+    """Ask four times what a small queue takes, and see how the accepted fare."""
+    found: dict[str, Any] = {}
+    bodies, path = search_bodies(queries), "/v1/indexes/load/search"
+    room = asked.queue
+    options = ("--log", "text", "--concurrent", str(room))
+    with running_server(folder / "load.index", *options) as (address, process):
+        load(address, path, bodies, folder, clients=room, seconds=5)
+        for step, clients in (("at_ease", room), ("overloaded", 4 * room), ("after", room)):
+            with watched_memory(process) as memory:
+                watcher = Accepted(address, bodies)
+                measured = load(
+                    address, path, bodies, folder, clients=clients, seconds=asked.seconds // 4
+                )
+                accepted = watcher.end()
+            found[step] = {
+                "clients": clients, **measured, "resident_mib": memory[-1], "probe": accepted
+            }  # fmt: skip
+            print(step, json.dumps(found[step]), flush=True)
+    return found
+
+
+class Accepted:
+    """One more client, which keeps the latencies of accepted requests apart from refusals'."""
+
+    def __init__(self, address: str, bodies: Sequence[str]) -> None:
+        self.url = f"{address}/v1/indexes/load/search"
+        self.bodies = bodies
+        self.seconds: list[float] = []
+        self.refused: list[str | None] = []
+        self.is_over = threading.Event()
+        self.thread = threading.Thread(target=self.ask)
+        self.thread.start()
+
+    def ask(self) -> None:
+        """Ask one after another; after a refusal wait a little."""
+        count = 0
+        while not self.is_over.is_set():
+            count += 1
+            request = urllib.request.Request(
+                self.url, self.bodies[count % len(self.bodies)].encode(),
+                {"Content-Type": "application/json"},
+            )  # fmt: skip
+            began = time.perf_counter()
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    answer.read()
+                self.seconds.append(time.perf_counter() - began)
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+                self.refused.append(error.headers.get("Retry-After"))
+                time.sleep(0.02)
+
+    def end(self) -> dict[str, Any]:
+        """Stop asking; return what was seen."""
+        self.is_over.set()
+        self.thread.join()
+        return {
+            "accepted": len(self.seconds),
+            "accepted_p50_ms": 1000 * float(np.quantile(self.seconds, 0.5)),
+            "accepted_p99_ms": 1000 * float(np.quantile(self.seconds, 0.99)),
+            "refused": len(self.refused),
+            "all_say_when_to_retry": all(self.refused),
+        }
+
+
+def main() -> None:
+    """Measure everything and write the result."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--seconds", type=int, default=120)
+    parser.add_argument("--queue", type=int, default=16, help="--concurrent of the overload step")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    if shutil.which("wrk") is None:
+        parser.error("wrk isn't installed (Debian: apt-get install wrk)")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        with made_index(folder, asked.items, asked.seed) as index:
+            codes = index.sides[Side.IMAGES].reconstruct(
+                [f"item-{row}" for row in range(0, asked.items, max(1, asked.items // 2000))]
+            )
+            queries: dict[str, list[Any]] = {
+                "texts": list(texts(20_000, asked.seed)),
+                "codes": [codes[row : row + 1] for row in range(len(codes))],
+            }
+            results = {
+                "steady": steady(index, folder, asked, queries),
+                "overload": overload(folder, asked, queries["texts"]),
+            }
+    document = {
+        "benchmark": "service.load",
+        "settings": vars(asked),
+        "seed": asked.seed,
+        "machine": describe_machine(),
+        "results": results,
+    }
+    name = f"service-load-{asked.items}-{asked.clients}clients.json"
+    (RESULTS / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
