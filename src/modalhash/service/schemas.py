@@ -4,9 +4,10 @@ Limits that a server sets (k, lengths, batch) aren't here but in `limits`: a cli
 `GET /v1`.
 """
 
+import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "AddItems",
@@ -35,8 +36,37 @@ __all__ = [
     "Weights",
 ]
 
+
+def whole_text(value: str) -> str:
+    """Refuse half a character, which JSON can spell and UTF-8 can't.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it is no valid Unicode") from None
+    return value
+
+
+def plain_document(value: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what JSON can't say again: NaN, infinity, half a character.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text in it is no valid Unicode") from None
+    return value
+
+
+Text = Annotated[str, AfterValidator(whole_text)]
+Document = Annotated[dict[str, Any], AfterValidator(plain_document)]
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-ItemId = Annotated[str, Field(min_length=1, max_length=1024)] | Whole
+ItemId = Annotated[Text, Field(min_length=1, max_length=1024)] | Whole
 """An id as the index has them: a text or a 64-bit integer."""
 SideName = Literal["images", "texts"]
 ModalityName = Literal["image", "text"]
@@ -53,8 +83,8 @@ class Request(BaseModel):
 class PlainCode(Request):
     """A packed code as text: in hexadecimal or in base 64, of the index's width."""
 
-    hex: str | None = Field(None, max_length=4096, examples=["8f02a4417cc1903e"])
-    base64: str | None = Field(None, max_length=4096)
+    hex: Text | None = Field(None, max_length=4096, examples=["8f02a4417cc1903e"])
+    base64: Text | None = Field(None, max_length=4096)
 
     @model_validator(mode="after")
     def check_form(self) -> Self:
@@ -83,10 +113,12 @@ class Weights(Request):
 class QueryParts(Request):
     """What is searched for; several parts make a combination."""
 
-    text: str | None = Field(None, description="Words to search for.", examples=["a cup of coffee"])
+    text: Text | None = Field(
+        None, description="Words to search for.", examples=["a cup of coffee"]
+    )
     id: ItemId | None = Field(None, description="An item of the index: more like this.")
     code: QueryCode | None = Field(None, description="A code of the index's width.")
-    minus_text: str | None = Field(None, description="Words to lead away from.")
+    minus_text: Text | None = Field(None, description="Words to lead away from.")
     id_side: SideName | None = Field(None, description="The side that `id` is on.")
     weights: Weights = Field(Weights(), description="Of the parts of a combination.")
 
@@ -98,7 +130,7 @@ class SearchQuery(QueryParts):
         None, description="What to search; by default images, for a picture alone texts."
     )
     k: int | None = Field(None, ge=1, description="Hits a side at most.", examples=[12])
-    filter: str | None = Field(
+    filter: Text | None = Field(
         None, description="Which items count.", examples=['category == "food"']
     )
     radius: int | None = Field(
@@ -130,14 +162,14 @@ class ExplainQuery(QueryParts):
 class EncodeTexts(Request):
     """Texts to encode."""
 
-    texts: list[str] = Field(min_length=1, examples=[["a cup of coffee", "a dog"]])
+    texts: list[Text] = Field(min_length=1, examples=[["a cup of coffee", "a dog"]])
     form: Form = "hex"
 
 
 class NewText(Request):
     """A text of an item to add."""
 
-    text: str
+    text: Text
     id: ItemId | None = None
     code: PlainCode | None = Field(None, description="Its code, if it is made already.")
 
@@ -146,10 +178,10 @@ class NewItem(Request):
     """An item to add: a picture or its code, or texts, or both."""
 
     id: ItemId
-    image: str | None = Field(None, description="A JPEG, PNG or WebP file in base 64.")
+    image: Text | None = Field(None, description="A JPEG, PNG or WebP file in base 64.")
     image_code: PlainCode | None = Field(None, description="The picture's code, if made already.")
     texts: list[NewText] = []
-    metadata: dict[str, Any] = {}
+    metadata: Document = {}
 
 
 class AddItems(Request):
@@ -162,7 +194,7 @@ class DeleteItems(Request):
     """Items to remove: by their ids, or those that pass a filter."""
 
     ids: list[ItemId] | None = Field(None, min_length=1)
-    filter: str | None = None
+    filter: Text | None = None
     missing: Literal["error", "ignore"] = "error"
 
     @model_validator(mode="after")

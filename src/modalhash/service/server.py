@@ -3,8 +3,10 @@
 import json
 import logging
 import math
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ from typing import Any
 from modalhash.extras import import_optional
 from modalhash.service.settings import ServiceSettings
 
-__all__ = ["JsonLines", "serve"]
+__all__ = ["JsonLines", "log_to_stderr", "serve"]
 
 logger = logging.getLogger("modalhash.service")
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(folders: Mapping[str, Path], settings: ServiceSettings) -> None:
@@ -54,11 +58,31 @@ def serve(folders: Mapping[str, Path], settings: ServiceSettings) -> None:
         ws="none",
     )
     bound = config.bind_socket()
+    bound.listen(config.backlog)  # who comes from now on waits, and isn't turned away
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     logger.info("listening on http://%s:%d", shown, port, extra={"service": {"port": port}})
-    uvicorn.Server(config).run(sockets=[bound])
+    with stopped_quietly():
+        uvicorn.Server(config).run(sockets=[bound])
     logger.info("stopped")
+
+
+@contextmanager
+def stopped_quietly() -> Iterator[None]:
+    """Let a signal that stopped the server in good order not end the process a second time.
+
+    uvicorn sends itself the signal again when it is done, for who would want to know.
+    """
+    try:
+        before = {one: signal.signal(one, lambda *_: None) for one in STOPPING}
+    except ValueError:  # only the main thread hears of signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 class JsonLines(logging.Formatter):

@@ -1,0 +1,60 @@
+"""What tests of the server share: small indexes behind a client that needs no network."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.conftest import add_tiny_encoder
+
+Serve = Callable[..., TestClient]
+"""Takes settings, and indexes by name; gives a client of a server that runs until the test ends."""
+
+
+@pytest.fixture(scope="session")
+def calibrated_index(
+    scene_index: Path, tmp_path_factory: pytest.TempPathFactory, session_cache: Path
+) -> Path:
+    """The folder of an index that knows how relevant its items are; not to be changed."""
+    import modalhash as mh
+
+    folder = tmp_path_factory.mktemp("calibrated") / "scenes.index"
+    shutil.copytree(scene_index, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        add_tiny_encoder(patch)
+        mh.calibrate(folder, "scenes:90", split="all", cache=session_cache)
+    return folder
+
+
+@pytest.fixture
+def own_index(scene_index: Path, tmp_path: Path) -> Path:
+    """The folder of an index that a test may change."""
+    folder = tmp_path / "own.index"
+    shutil.copytree(scene_index, folder)
+    return folder
+
+
+@pytest.fixture
+def serve(tiny_encoder: None, scene_index: Path) -> Iterator[Serve]:
+    """Start servers."""
+    from modalhash.service.app import create_app
+    from modalhash.service.settings import ServiceSettings
+
+    with ExitStack() as stack:
+
+        def started(indexes: dict[str, Path] | None = None, **settings: Any) -> TestClient:
+            wanted: dict[str, Any] = {"hosts": ("testserver",), "watch": 0.0, **settings}
+            app = create_app(indexes or {"scenes": scene_index}, ServiceSettings(**wanted))
+            return stack.enter_context(TestClient(app))
+
+        yield started
+
+
+@pytest.fixture
+def client(serve: Serve) -> TestClient:
+    """A client of a server of 60 scenes that can't be changed."""
+    return serve()
