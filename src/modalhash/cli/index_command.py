@@ -58,8 +58,8 @@ def command(
 ) -> None:
     """Make COLLECTION searchable by texts and pictures, with the model in RUN.
 
-    Without COLLECTION, what the model was trained on is indexed. The index folder holds all that
-    queries need, the model included.
+    Without COLLECTION, what the model was trained on is indexed. It may also be a folder that
+    `encode --shards` wrote. The index folder holds all that queries need, the model included.
     """
     with watched() as progress:
         index = mh.build_index(run, collection, output=output, progress=progress, **options)
