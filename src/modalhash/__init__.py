@@ -21,7 +21,9 @@ if TYPE_CHECKING:
         encode,
         encode_shards,
         evaluate,
+        export_codes,
         extract_features,
+        import_codes,
         load_collection,
         load_model,
         open_index,
@@ -42,7 +44,9 @@ __all__ = [
     "encode",
     "encode_shards",
     "evaluate",
+    "export_codes",
     "extract_features",
+    "import_codes",
     "load_collection",
     "load_model",
     "open_index",
@@ -52,7 +56,9 @@ __all__ = [
 ]
 
 LOADED_ON_USE = dict.fromkeys(__all__, "modalhash.api") | {
-    # Reading a collection and scoring codes need no torch.
+    # Reading a collection, scoring codes and carrying them over need no torch.
+    "export_codes": "modalhash.bridges",
+    "import_codes": "modalhash.bridges",
     "load_collection": "modalhash.data",
     # Asking a server needs neither torch nor an index.
     "AsyncClient": "modalhash.client",

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import scipy.io
 
 from modalhash.data import check_collection, load_collection
+from modalhash.data.clip_folders import read_clip_folder
 from modalhash.errors import CollectionError, MissingExtraError
 from tests.oracles.feature_layouts import (
     DATABASE,
@@ -347,6 +350,35 @@ def test_clip_folders_must_match_row_by_row(tmp_path: Path) -> None:
     [defect] = check_collection(f"clip-retrieval:{tmp_path}").defects
     problem = "part 10 is in only one of img_emb and text_emb; copy the other one too"
     assert str(defect) == f"{tmp_path}: {problem}"
+
+
+def test_columns_of_clip_folders_are_metadata(tmp_path: Path) -> None:
+    write_clip_folder(tmp_path)
+    for number, items in ((2, range(10)), (10, range(10, N_ITEMS))):
+        file = tmp_path / "metadata" / f"metadata_{number}.parquet"
+        n, table = len(items), pq.read_table(file)
+        more = {
+            "url": ["same"] * n, "width": list(items), "nsfw": [None, *[True] * (n - 1)],
+            "similarity": [float("nan"), *[0.25] * (n - 1)], "exif": [["a"]] * n,
+        }  # fmt: skip
+        for name, cells in more.items():
+            table = table.append_column(name, pa.array(cells))
+        if number == 10:
+            table = table.append_column("late", pa.array([1] * n))
+        pq.write_table(table, file)
+    reading = read_clip_folder(str(tmp_path), split_seed=0)
+    collection = reading.collection
+    assert collection is not None
+    assert list(collection.item_ids) == [f"photos/{item}.jpg" for item in range(N_ITEMS)]
+    assert collection.metadata["width"] == tuple(range(N_ITEMS))
+    assert set(collection.metadata) == {"url", "width", "nsfw", "similarity"}
+    assert collection.metadata["nsfw"][9:12] == (True, None, True)
+    assert collection.metadata["similarity"][9:12] == (0.25, None, 0.25)
+    note = (
+        "columns of the metadata that are left out, as they aren't in every part or hold more than "
+        "texts and numbers: exif, late"
+    )
+    assert note in reading.notes
 
 
 def test_a_damaged_tar_and_one_name_twice_are_named(tmp_path: Path) -> None:

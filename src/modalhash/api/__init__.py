@@ -11,6 +11,7 @@ from modalhash.api.measuring import evaluate
 from modalhash.api.reranking import RerankSweep, SweepRow, rerank_sweep
 from modalhash.api.sharding import ShardCodes, encode_shards
 from modalhash.artifacts import load_model
+from modalhash.bridges import export_codes, import_codes
 from modalhash.data import load_collection
 from modalhash.scoring import score
 
@@ -25,7 +26,9 @@ __all__ = [
     "encode",
     "encode_shards",
     "evaluate",
+    "export_codes",
     "extract_features",
+    "import_codes",
     "load_collection",
     "load_model",
     "open_index",

@@ -31,6 +31,8 @@ COMMANDS = {
     "compact": "Write an index anew, without what was deleted.",
     "serve": "Answer over HTTP: an API and a search page.",
     "key": "Make, list and revoke API keys of a server.",
+    "export": "Write codes as files that another system loads.",
+    "import": "Make an index of codes that any program made.",
 }
 """Command to its line in the help, in the order of use; each lies in a file of its name."""
 

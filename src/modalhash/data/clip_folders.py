@@ -2,16 +2,20 @@
 
 PATH is a folder with `img_emb/img_emb_0.npy`, `text_emb/text_emb_0.npy` and
 `metadata/metadata_0.parquet`, and so on: rows of the same number belong together. The columns
-`caption` and `image_path` (or `key`, `url`) of the metadata become texts and ids, others metadata.
+`caption` and `image_path` (or `key`, `url`) of the metadata become texts and ids, other columns of
+texts, numbers and truth values metadata.
 """
 
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modalhash.data.collection import Value
 from modalhash.data.features import collect_arrays
 from modalhash.data.pair_lists import missing_file
 from modalhash.data.reading import Reading
@@ -21,6 +25,8 @@ from modalhash.extras import import_optional
 __all__ = ["read_clip_folder"]
 
 _NUMBER: Final = re.compile(r"_(\d+)\.\w+$")
+_IDS: Final = ("image_path", "key", "url")
+_KNOWN: Final = frozenset({"caption", *_IDS})
 
 
 def read_clip_folder(argument: str, *, split_seed: int) -> Reading:
@@ -39,7 +45,7 @@ def read_clip_folder(argument: str, *, split_seed: int) -> Reading:
         return Reading(None, (Defect("missing-file", str(path), problem),))
     try:
         arrays, origins = _embeddings(files)
-        notes = _add_metadata(files["metadata"], files["img_emb"], arrays)
+        columns, notes = _add_metadata(files["metadata"], files["img_emb"], arrays)
     except CollectionError as error:
         return Reading(None, error.defects)
     reading = collect_arrays(
@@ -50,7 +56,10 @@ def read_clip_folder(argument: str, *, split_seed: int) -> Reading:
         split_seed=split_seed,
         origins=origins,
     )
-    return Reading(reading.collection, reading.defects, (*notes, *reading.notes))
+    collection = reading.collection
+    if collection is not None:
+        collection = replace(collection, metadata={**collection.metadata, **columns})
+    return Reading(collection, reading.defects, (*notes, *reading.notes))
 
 
 def _numbered(folder: Path, suffix: str) -> dict[int, Path]:
@@ -88,10 +97,10 @@ def _embeddings(
 
 def _add_metadata(
     files: dict[int, Path], embeddings: dict[int, Path], arrays: dict[str, NDArray[Any]]
-) -> list[str]:
-    """Add captions and ids from the metadata; return notes."""
+) -> tuple[dict[str, tuple[Value, ...]], list[str]]:
+    """Add captions and ids from the metadata; return its other columns, and notes."""
     if not files:
-        return ["there is no metadata: the items have neither texts nor names"]
+        return {}, ["there is no metadata: the items have neither texts nor names"]
     if files.keys() != embeddings.keys():
         odd = min(files.keys() ^ embeddings.keys())
         problem = f"the parts don't match those of img_emb: part {odd}"
@@ -103,24 +112,41 @@ def _add_metadata(
             table = parquet.read_table(file)
         except (OSError, ValueError) as error:
             raise _fault("unreadable-file", file, f"can't be read as Parquet: {error}") from error
-        for name in ("caption", "image_path", "key", "url"):
-            if name in table.column_names:
-                columns.setdefault(name, []).extend(table.column(name).to_pylist())
+        for name in table.column_names:
+            columns.setdefault(name, []).extend(table.column(name).to_pylist())
     n_items = len(arrays["image"])
-    whole = {name: cells for name, cells in columns.items() if len(cells) == n_items}
-    short = sorted(columns.keys() - whole.keys())
-    if short:
-        found = len(columns[short[0]])
-        problem = f"column {short[0]!r} has {found} values, expected {n_items}, one a row"
-        raise _fault("wrong-shape", next(iter(files.values())).parent, problem)
-    if "caption" in whole:
-        arrays["captions"] = np.array([str(text or "") for text in whole["caption"]])
-    for name in ("image_path", "key", "url"):
-        cells = [str(cell) for cell in whole.get(name, [])]
+    for name in sorted(columns.keys() & _KNOWN):
+        if len(columns[name]) != n_items:
+            found = len(columns[name])
+            problem = f"column {name!r} has {found} values, expected {n_items}, one a row"
+            raise _fault("wrong-shape", next(iter(files.values())).parent, problem)
+    if "caption" in columns:
+        arrays["captions"] = np.array([str(text or "") for text in columns.pop("caption")])
+    notes = ["no column of the metadata names every item differently: they are called 0, 1, ..."]
+    for name in _IDS:
+        cells = [str(cell) for cell in columns.get(name, [])]
         if cells and len(set(cells)) == n_items:
             arrays["item_ids"] = np.array(cells)
-            return []
-    return ["no column of the metadata names every item differently: they are called 0, 1, ..."]
+            del columns[name]
+            notes = []
+            break
+    kept = {name: _values(cells) for name, cells in columns.items() if len(cells) == n_items}
+    values = {name: cells for name, cells in kept.items() if cells is not None}
+    if lost := sorted(columns.keys() - values.keys()):
+        notes.append(
+            f"columns of the metadata that are left out, as they aren't in every part or hold more "
+            f"than texts and numbers: {', '.join(lost)}"
+        )
+    return values, notes
+
+
+def _values(cells: list[Any]) -> tuple[Value, ...] | None:
+    """Return a column as metadata; None if it holds more than texts, numbers and truth values."""
+    if not all(isinstance(cell, str | int | float | None) for cell in cells):
+        return None
+    return tuple(
+        None if isinstance(cell, float) and not math.isfinite(cell) else cell for cell in cells
+    )
 
 
 def _fault(kind: str, path: Path, problem: str) -> CollectionError:

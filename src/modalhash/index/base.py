@@ -19,7 +19,7 @@ query. What holds for every kind:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
@@ -31,7 +31,17 @@ from numpy.typing import NDArray
 from modalhash.codes import Codes, Distances, check_codes
 from modalhash.errors import InputError, ShapeError
 
-__all__ = ["HashIndex", "Hits", "IdArray", "IdKind", "Ids", "Metadata", "QueryHits", "RadiusHits"]
+__all__ = [
+    "HashIndex",
+    "Hits",
+    "IdArray",
+    "IdKind",
+    "Ids",
+    "ItemBlock",
+    "Metadata",
+    "QueryHits",
+    "RadiusHits",
+]
 
 IdArray = NDArray[np.int64] | NDArray[np.object_]
 """Ids as an index gives them: int64, or objects that are all `str`."""
@@ -119,6 +129,25 @@ class RadiusHits:
         start, end = self.starts[query % len(self)], self.starts[query % len(self) + 1]
         metadata = None if self.metadata is None else self.metadata[start:end]
         return QueryHits(self.ids[start:end], self.distances[start:end], metadata)
+
+
+@dataclass(frozen=True)
+class ItemBlock:
+    """Some items of an index, as `HashIndex.blocks` reads them.
+
+    Attributes:
+        ids: (n,) ids.
+        codes: (n, p) uint8, packed.
+        metadata: n mappings, empty where none was given.
+    """
+
+    ids: IdArray
+    codes: Codes
+    metadata: Sequence[Metadata]
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.codes)
 
 
 class HashIndex(ABC):
@@ -275,6 +304,17 @@ class HashIndex(ABC):
 
         Raises:
             InputError: if an id isn't there, naming it.
+        """
+
+    @abstractmethod
+    def blocks(self, n_rows: int = 4096) -> Iterator[ItemBlock]:
+        """Yield all items in the order of insertion, without ever holding more than a block.
+
+        All blocks are of the moment of the call, whatever is changed meanwhile; of an index on a
+        server, each block is of its own moment.
+
+        Args:
+            n_rows: items a block at most.
         """
 
     @abstractmethod

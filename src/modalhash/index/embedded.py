@@ -16,7 +16,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +40,7 @@ from modalhash.index.base import (
     IdArray,
     IdKind,
     Ids,
+    ItemBlock,
     Metadata,
     RadiusHits,
     check_radius,
@@ -778,6 +779,10 @@ class EmbeddedIndex(HashIndex):
         """Return the metadata of items; see `HashIndex.metadata`."""
         state = self._current()
         return state.take_metadata(self._positions(state, ids))
+
+    def blocks(self, n_rows: int = 4096) -> Iterator[ItemBlock]:
+        """Yield all items as they are now; see `HashIndex.blocks`."""
+        return self._current().blocks(n_rows)
 
     def _positions(self, state: Snapshot, ids: Ids) -> Positions:
         """Return the positions of items that must be there."""

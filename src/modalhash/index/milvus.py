@@ -40,6 +40,7 @@ from modalhash.index.base import (
     IdArray,
     IdKind,
     Ids,
+    ItemBlock,
     Metadata,
     RadiusHits,
     check_radius,
@@ -727,6 +728,19 @@ class MilvusIndex(HashIndex):
     def metadata(self, ids: Ids) -> list[dict[str, Any]]:
         """Return the metadata of items; see `HashIndex.metadata`."""
         return [metadata_of(row) for row in self._known_rows(ids, METADATA)]
+
+    def blocks(self, n_rows: int = 4096) -> Iterator[ItemBlock]:
+        """Yield all items, a page after the other; see `HashIndex.blocks`."""
+        if self._known_kind() is None:
+            return
+        for page in self._pages(None, ["id", "code", *METADATA], self.settings.consistency):
+            for start in range(0, len(page), n_rows):
+                rows = page[start : start + n_rows]
+                yield ItemBlock(
+                    self._id_array([row["id"] for row in rows]),
+                    codes_of(rows, code_width(self.n_bits)),
+                    [metadata_of(row) for row in rows],
+                )
 
     def contains(self, ids: Ids) -> NDArray[np.bool_]:
         """Return which of some ids there are, (n,) bool; asked with "Strong"."""

@@ -4,6 +4,7 @@ A snapshot is a row of views, one a segment and one of the recent rows. It never
 of the index makes another one, which shares all that stayed as it was.
 """
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.codes import Codes, hamming_distances
-from modalhash.index.base import IdArray, IdKind
+from modalhash.index.base import IdArray, IdKind, ItemBlock
 from modalhash.index.filters import Filter
 from modalhash.index.ids import IdColumn
 from modalhash.index.rows import RowSource, empty_ids
@@ -381,6 +382,20 @@ class Snapshot:
             for place, document in zip(np.flatnonzero(is_own).tolist(), documents, strict=True):
                 found[place] = document
         return found
+
+    def blocks(self, n_rows: int) -> Iterator[ItemBlock]:
+        """Yield all items in the order of insertion, up to `n_rows` at a time."""
+        for view in self.views:
+            for start in range(0, view.n_rows, n_rows):
+                end = min(start + n_rows, view.n_rows)
+                rows = np.arange(start, end)
+                rows = rows[~view.is_dead(rows)]
+                if not len(rows):
+                    continue
+                items = view.source.items.rows(start, end)
+                documents = {row: json.loads(document) for row, _, document in items}
+                metadata = [documents.get(row, {}) for row in rows.tolist()]
+                yield ItemBlock(view.source.take_ids(rows), view.codes[rows], metadata)
 
     def changed(self, views: Sequence[View], *, id_kind: IdKind | None = None) -> "Snapshot":
         """Return the next snapshot."""

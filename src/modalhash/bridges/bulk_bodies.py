@@ -1,0 +1,56 @@
+"""Bodies of `_bulk` requests, which Elasticsearch and OpenSearch share."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from modalhash.bridges.contents import Content
+from modalhash.bridges.folders import as_json, write_parts
+from modalhash.codes import Codes
+from modalhash.errors import InputError
+
+__all__ = ["write_bulk"]
+
+PART_BYTES: Final = 16 << 20
+"""A request may have 100 MB by default; small ones are taken as quickly."""
+LONGEST_ID: Final = 512
+
+
+def write_bulk(
+    folder: Path, content: Content, spell: Callable[[Codes], Sequence[Any]]
+) -> list[str]:
+    """Write `bulk-*.ndjson`, two lines an item, and return the files' names.
+
+    Args:
+        folder: where they go.
+        content: the items.
+        spell: turns packed codes into what the field `code` takes.
+
+    Raises:
+        InputError: if an id is empty or longer than `_id` may be, naming it.
+    """
+
+    def records() -> Iterator[bytes]:
+        for block in content.source.blocks():
+            ids: list[Any] = block.ids.tolist()
+            for value, code, metadata in zip(ids, spell(block.codes), block.metadata, strict=True):
+                action = as_json({"index": {"_id": checked_id(value)}})
+                document = as_json({"code": code, "metadata": metadata})
+                yield action + b"\n" + document + b"\n"
+
+    return write_parts(folder, "bulk-{:05d}.ndjson", records(), n_bytes=PART_BYTES)
+
+
+def checked_id(value: str | int) -> str:
+    """Return an id as the text that `_id` is.
+
+    Raises:
+        InputError: if it is empty or too long.
+    """
+    text = str(value)
+    if not 0 < len(text.encode()) <= LONGEST_ID:
+        raise InputError(
+            f"the id {text[:40]!r} has {len(text.encode())} bytes, an _id has 1 to {LONGEST_ID}: "
+            "add the item under another id"
+        )
+    return text
