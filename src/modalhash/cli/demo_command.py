@@ -35,5 +35,6 @@ def command(output: str, *, bits: int, open_page: bool, cache: str | None, devic
     click.echo(f"answers  {result.sheet}")
     click.echo(f"page     {result.page}")
     click.echo(f'try      modalhash search {result.index} --text "space travel"')
+    click.echo(f"or       modalhash serve {result.index}")
     if open_page:
         click.launch(str(result.page.resolve()))
