@@ -511,7 +511,7 @@ def test_every_answer_has_the_headers_that_make_it_safe(client: TestClient) -> N
     "where",
     [
         "1 == 1; drop table items", "background == 'white' --", "background == 'white' or 1=1",
-        "'; attach database '/tmp/x' as x", "load_extension('x')", "background == (select 1)",
+        "'; attach database 'x' as x", "load_extension('x')", "background == (select 1)",
         "`background\" or \"1\"=\"1` == 1", "\0", "background == 'a' union select 1", "(" * 2000,
         "not " * 1000 + "x is null", "`a\\` == 1",
     ],

@@ -23,7 +23,6 @@ from modalhash.artifacts import (
 )
 from modalhash.artifacts.search_index import PICTURES, check_target, one_of
 from modalhash.artifacts.search_items import picture_name
-from modalhash.artifacts.search_items import picture_name
 from modalhash.artifacts.search_rerank import KeepFeatures, kept_features, kept_fine
 from modalhash.artifacts.shard_contents import shard_contents
 from modalhash.data import Collection, Modality

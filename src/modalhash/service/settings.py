@@ -29,65 +29,61 @@ LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """Settings of a server.
-
-    Attributes:
-        host: address to listen on.
-        port: port to listen on; 0 takes a free one.
-        writable: let clients add and delete items.
-        keys: file of API keys that `modalhash key` keeps; "" asks for none.
-        device: where queries are encoded: auto, cpu, cuda, ...
-        page: whether the search page is served.
-        log: "json", one document a line, or "text".
-        hosts: names that a request's Host header may have; by default those of this machine where
-            it listens on a loopback address only, else all.
-        origins: origins of pages of other sites that may read answers (CORS); none by default.
-        proxies: addresses of proxies whose X-Forwarded-For is believed; none by default.
-        body_bytes: bytes of a request's body at most.
-        pixels: pixels of an uploaded picture at most.
-        text_length: characters of a text at most.
-        filter_length: characters of a filter at most.
-        k: hits of a side at most.
-        rerank: items that a second stage puts in order at most.
-        batch: queries, texts, pictures or items of one request at most.
-        concurrent: requests worked on or waiting at most; more are refused with 503.
-        rate: requests a second of one key, or of one address where there are no keys; 0 is no
-            limit.
-        burst: requests at once above that rate; 0 is twice the rate.
-        timeout: seconds until a request is given up.
-        grace: seconds that a shutdown waits for requests that are under way.
-        batch_texts: texts of several requests encoded together at most; 1 encodes each alone.
-        batch_wait: milliseconds that a query waits for others, where others are under way.
-        search_threads: threads that search.
-        watch: seconds between looks whether a folder was built anew, or keys changed; 0 never.
-    """
+    """Settings of a server."""
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = 8000
+    """Port to listen on; 0 takes a free one."""
     writable: bool = False
+    """Let clients add and delete items."""
     keys: str = ""
+    """File of API keys that `modalhash key` keeps; "" asks for none."""
     device: str = "auto"
+    """Where queries are encoded: auto, cpu, cuda, ..."""
     page: bool = True
+    """Whether the search page is served."""
     log: str = "json"
+    """Form of the log: json (one document a line) or text."""
     hosts: tuple[str, ...] = ()
+    """Names that a request's Host header may have; by default those of this machine where it
+    listens on a loopback address only, else all."""
     origins: tuple[str, ...] = ()
+    """Origins of pages of other sites that may read answers (CORS); none by default."""
     proxies: tuple[str, ...] = ()
+    """Addresses of proxies whose X-Forwarded-For is believed; none by default."""
     body_bytes: int = 16 << 20
+    """Bytes of a request's body at most."""
     pixels: int = 50_000_000
+    """Pixels of an uploaded picture at most."""
     text_length: int = 2000
+    """Characters of a text at most."""
     filter_length: int = 4096
+    """Characters of a filter at most."""
     k: int = 1000
+    """Hits of a side at most."""
     rerank: int = 5000
+    """Items that a second stage puts in order at most."""
     batch: int = 256
+    """Queries, texts, pictures or items of one request at most."""
     concurrent: int = 128
+    """Requests worked on or waiting at most; more are refused with 503."""
     rate: float = 0.0
+    """Requests a second of one key, or of one address where there are no keys; 0 is no limit."""
     burst: int = 0
+    """Requests at once above that rate; 0 is twice the rate."""
     timeout: float = 30.0
+    """Seconds until a request is given up."""
     grace: float = 30.0
+    """Seconds that a shutdown waits for requests that are under way."""
     batch_texts: int = 64
+    """Texts of several requests encoded together at most; 1 encodes each alone."""
     batch_wait: float = 2.0
+    """Milliseconds that a query waits for others, where others are under way."""
     search_threads: int = 2
+    """Threads that search."""
     watch: float = 2.0
+    """Seconds between looks whether a folder was built anew, or keys changed; 0 never."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
