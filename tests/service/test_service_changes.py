@@ -145,7 +145,8 @@ def test_a_server_that_is_not_writable_changes_nothing(serve: Serve, own_index: 
          "items[0].metadata._fine can't be set: the index keeps it"),
         (red(texts=[{"text": "a", "id": "b"}, {"text": "a", "id": "b"}]), "invalid_request",
          "ids holds 'b' more than once: nothing was added"),
-        ({"id": 3, "texts": [{"text": "a"}]}, "invalid_request", None),
+        ({"id": 3, "texts": [{"text": "a"}]}, "invalid_request",
+         "items[0].id is 3, ids of this index are texts"),
         (red(image="A" * 200), "unreadable_picture", None),
     ],
 )  # fmt: skip

@@ -222,12 +222,18 @@ def bomb(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [(7072, 7072), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
-def test_a_bomb_is_refused_by_its_header(client: TestClient, size: tuple[int, int]) -> None:
-    began = time.perf_counter()
-    assert refusal(upload(client, bomb(*size)))[0] in (413, 422)
-    assert time.perf_counter() - began < 2
+def test_a_bomb_is_refused_by_its_header(
+    client: TestClient, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decoded(*_: Any, **__: Any) -> Any:
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr("modalhash.service.uploads.read_picture", decoded)
+    answer = upload(client, bomb(*size))
     if size[0] < 30_000:
-        assert refusal(upload(client, bomb(*size))) == (413, "picture_too_large")
+        assert refusal(answer) == (413, "picture_too_large")
+    else:
+        assert answer.status_code in (413, 422)
 
 
 def test_the_limit_of_pixels_is_the_servers(serve: Serve) -> None:

@@ -121,6 +121,10 @@ def read_item(
         raise invalid(f"{place} has both an image and an image_code: give one of them")
     if item.image is None and item.image_code is None and not item.texts:
         raise invalid(f"{place} has neither a picture nor texts: give one of them")
+    kinds = {one.id_kind for one in opened.index.sides.values()} - {None}
+    own = IdKind.TEXT if isinstance(item.id, str) else IdKind.INTEGER
+    if kinds and own not in kinds:
+        raise invalid(f"{place}.id is {item.id!r}, ids of this index are {kinds.pop()}s")
     n_bits = opened.index.model.n_bits
     picture = code = None
     if item.image is not None or item.image_code is not None:
