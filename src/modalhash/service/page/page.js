@@ -4,7 +4,7 @@ import { inShort, openAbout } from "./about.js";
 import { byId, bytes, el } from "./dom.js";
 import { markFilter, showFilters } from "./filters.js";
 import * as pictures from "./pictures.js";
-import { faces, moveTo, nameOf, neighbour, showAnswer, summaryOf } from "./results.js";
+import { faces, moveTo, nameOf, neighbour, short, showAnswer, summaryOf } from "./results.js";
 import { showStart } from "./start.js";
 import * as asking from "./state.js";
 import { fillSheet, openSheet } from "./why.js";
@@ -209,7 +209,7 @@ async function describe() {
   const said = [];
   if (state.text.trim()) said.push(`“${state.text.trim()}”`);
   if (state.picture) said.push("your picture");
-  if (state.like) said.push(`what is like “${nameOf(await likeItem().catch(() => ({ id: state.like })))}”`);
+  if (state.like) said.push(`what is like “${short(nameOf(await likeItem().catch(() => ({ id: state.like }))))}”`);
   const but = state.minus.trim() ? `, but not “${state.minus.trim()}”` : "";
   return said.join(" and ") + but;
 }

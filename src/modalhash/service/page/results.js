@@ -10,6 +10,9 @@ const RULES = {
 /** Say what relevant means. */
 export const ruleSays = (rule) => RULES[rule] ?? "is relevant";
 
+/** Cut a name that is too long for a sentence. */
+export const short = (name) => (name.length > 44 ? `${name.slice(0, 40).trimEnd()}…` : name);
+
 /** Name a hit for people. */
 export const nameOf = (hit) => hit.caption || String(hit.id);
 
@@ -72,8 +75,7 @@ export function summaryOf(answer, asked) {
   const counts = answer.results.map((result) =>
     counted(result.hits.length, result.target === "texts" ? "text" : "picture"));
   const first = answer.results.find((result) => result.hits.some((hit) => hit.relevance !== null));
-  const nearness = `, nearest first: a code has ${number(answer.n_bits)} bits, and the fewer differ from ` +
-    "the query's, the nearer. ";
+  const nearness = `, nearest first. Codes have ${number(answer.n_bits)} bits: the fewer differ, the nearer. `;
   const chance = first ? `“Likely” is the chance that it ${ruleSays(first.relevance_rule)}. ` : "";
   const order = answer.results[0].reranked_by ? `The nearest were put in order by ${answer.results[0].reranked_by}. ` : "";
   const time = `Found in ${Math.max(1, Math.round(answer.timings.total))} ms.`;

@@ -81,7 +81,7 @@ export function fillSheet(body, answer) {
   body.replaceChildren(
     el("section", {}, el("h3", {}, "How near it is"), place(one, profile, answer)),
     el("section", {}, el("h3", {}, "How far everything is from this query"),
-      histogram(profile.distances, one.distance, profile.expected_distance)),
+      histogram(profile.distances, one.distance, profile.expected_distance, body.clientWidth)),
     el("section", {}, el("h3", {}, `Its ${answer.n_bits} bits beside the query's`),
       bitGrid(one.differing_bits, answer.n_bits),
       el("p", { class: "key" },
