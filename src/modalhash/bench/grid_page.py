@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modalhash.bench.curves import DASHES, SERIES, finish, legend, svg
+from modalhash.bench.curves import DASHES, INK, SERIES, finish, svg
 from modalhash.bench.grid_table import (
     COLUMNS,
     COST_HEADS,
@@ -98,7 +98,7 @@ def quality_plot(
     outcomes: Sequence[Outcome], value: str, axis: str, position: Position, place: str
 ) -> str:
     """Draw the mean of a value for each method and length; a line joins a method's lengths."""
-    figure = new_figure(4.6, 3.4)
+    figure = new_figure(4.6, 3.9)
     axes = figure.axes[0]
     lines: dict[str, list[tuple[float, float]]] = {}
     for (row, _), same in by_row([one for one in outcomes if value in one.values]).items():
@@ -119,5 +119,8 @@ def quality_plot(
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
     finish(axes, (axis, value.rpartition(" ")[0]))
-    legend(axes)
+    figure.legend(
+        loc="outside lower center", ncols=3, frameon=False, labelcolor=INK, fontsize=8,
+        handlelength=2.8,
+    )  # fmt: skip
     return svg(figure, f"{value.replace('_', ' ')} over {axis}, {place}")
