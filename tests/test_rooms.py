@@ -18,7 +18,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "modalhash"
 FOUNDATION = {"errors", "files", "extras", "progress"}
-TORCH_FREE = ("errors", "files", "extras", "progress", "codes", "data", "metrics", "index", "bridges")
+TORCH_FREE = (
+    "errors",
+    "files",
+    "extras",
+    "progress",
+    "codes",
+    "data",
+    "metrics",
+    "index",
+    "bridges",
+)
 SLOW_TO_LOAD = {"torch", "transformers", "faiss", "matplotlib", "scipy", "pyarrow", "h5py"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 TEST_FOLDERS = {"contracts", "docs", "benchmarks", "oracles"}
