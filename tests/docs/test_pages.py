@@ -104,7 +104,8 @@ def test_a_missing_settings_class_is_named() -> None:
 def test_every_block_on_the_pages_is_closed() -> None:
     for page in PAGES:
         text = read(page)
-        assert text.count("<!-- help:") + text.count("<!-- settings:") == len(BLOCK.findall(text))
+        kinds = [f"<!-- {kind}:" for kind in ("help", "settings", "results")]
+        assert sum(map(text.count, kinds)) == len(BLOCK.findall(text))
 
 
 def test_the_changelog_has_a_place_for_what_comes() -> None:

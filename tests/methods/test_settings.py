@@ -73,6 +73,15 @@ def test_a_preset_comes_before_a_user_s_changes() -> None:
     assert Toy.training.epochs == 7
 
 
+def test_who_names_epochs_gets_them_and_no_least_steps() -> None:
+    cfrh = method_class("cfrh")
+    assert configured_method(cfrh, preset="dense")[1].least_steps == 500
+    named = configured_method(cfrh, preset="dense", changes={"epochs": "3"})[1]
+    assert (named.epochs, named.least_steps) == (3, 0)
+    both = configured_method(cfrh, preset="dense", changes={"epochs": 3, "least_steps": 40})[1]
+    assert (both.epochs, both.least_steps) == (3, 40)
+
+
 def test_texts_are_read_as_each_setting_s_type() -> None:
     method, training = configured_method(
         Toy,

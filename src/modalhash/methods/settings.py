@@ -26,7 +26,8 @@ def configured_method(
         method: the method's class.
         preset: a name among its presets, applied to the defaults.
         changes: setting to value, applied last; texts are read as the setting's type. Method and
-            training settings share one name space.
+            training settings share one name space. Where `epochs` is changed, `least_steps` is 0
+            unless it is changed as well.
 
     Raises:
         UnknownNameError: if the preset or a setting is unknown, listing those there are.
@@ -34,9 +35,12 @@ def configured_method(
     """
     if preset is not None and preset not in method.presets:
         raise UnknownNameError(f"preset of {method.name}", preset, method.presets)
+    changes = dict(changes or {})
+    if "epochs" in changes:
+        changes.setdefault("least_steps", 0)  # who names epochs means them
     settings: Any = method.settings_class()
     training = method.training
-    for source in (method.presets[preset] if preset else {}, changes or {}):
+    for source in (method.presets[preset] if preset else {}, changes):
         own, shared = split_changes(method, source)
         settings, training = replace(settings, **own), replace(training, **shared)
     return method(settings), training
