@@ -1,0 +1,499 @@
+"""The search page in a real browser; what it should show is asked of the HTTP API.
+
+Passed over where Chromium with its driver, or Selenium, isn't installed.
+"""
+
+import json
+import shutil
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import add_tiny_encoder
+
+pytest.importorskip("selenium")
+
+from selenium.common.exceptions import (
+    JavascriptException,
+    SessionNotCreatedException,
+    StaleElementReferenceException,
+)
+from selenium.webdriver import Chrome, ChromeOptions, Keys
+from selenium.webdriver.chrome.service import Service as Driver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with its driver")
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--window-size=1200,900",
+)  # fmt: skip
+PATIENCE = 60.0
+BODY_BYTES = 100_000
+WORDS = "a red ring"
+FACES = "#answers .face"
+
+
+class Page:
+    """The page of a server, as a user sees it."""
+
+    def __init__(self, browser: Chrome, address: str) -> None:
+        self.browser, self.address = browser, address
+
+    def open(self, query: str = "") -> None:
+        self.browser.get(self.address + query)
+
+    def all(self, css: str) -> list[WebElement]:
+        return self.browser.find_elements(By.CSS_SELECTOR, css)
+
+    def one(self, css: str) -> WebElement:
+        self.until(lambda: bool(self.all(css)), f"there is no {css}")
+        return self.all(css)[0]
+
+    def until(self, holds: Callable[[], bool], says: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            try:
+                if holds():
+                    return
+            except (StaleElementReferenceException, JavascriptException):
+                pass  # drawn anew between two questions
+            time.sleep(0.03)
+        raise AssertionError(f"{says}; the page says: {self.one('body').text[:800]}")
+
+    def ids(self, side: str = "images") -> list[str]:
+        """Return the ids of the hits that are shown."""
+        found: list[str] = self.browser.execute_script(
+            "return [...document.querySelectorAll(`.face[data-side=${arguments[0]}]`)]"
+            ".map((face) => face.dataset.id)",
+            side,
+        )
+        return found
+
+    def shows(self, ids: list[str], side: str = "images") -> None:
+        self.until(
+            lambda: self.ids(side) == ids and "is-stale" not in self.classes("#answers"),
+            f"expected the hits {ids}, got {self.ids(side)}",
+        )
+
+    def classes(self, css: str) -> str:
+        return self.one(css).get_attribute("class") or ""
+
+    def says(self, css: str, words: str) -> None:
+        self.until(
+            lambda: words in str(self.one(css).get_property("textContent")),
+            f"{css} doesn't say {words!r}",
+        )
+
+    def focused(self) -> Any:
+        return self.browser.execute_script("return document.activeElement.dataset.id")
+
+    def press(self, key: str) -> None:
+        self.browser.switch_to.active_element.send_keys(key)
+
+    @property
+    def query(self) -> str:
+        return str(self.browser.execute_script("return location.search"))
+
+    def ask(self, path: str, query: Any = None) -> Any:
+        """Ask the HTTP API."""
+        request = urllib.request.Request(f"{self.address}v1/indexes/{path}")
+        if query is not None:
+            request.data = json.dumps(query).encode()
+            request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return json.load(answer)
+
+    def found(self, index: str = "scenes", **query: Any) -> list[str]:
+        """Return the ids that the HTTP API finds."""
+        answer = self.ask(f"{index}/search", {"k": 24, **query})
+        return [hit["id"] for hit in answer["results"][-1]["hits"]]
+
+
+@pytest.fixture(scope="module")
+def address(calibrated_index: Path) -> Iterator[str]:
+    """The address of a server of two indexes, in a thread."""
+    import uvicorn
+
+    from modalhash.service.app import create_app
+    from modalhash.service.settings import ServiceSettings
+
+    with pytest.MonkeyPatch.context() as patch:
+        add_tiny_encoder(patch)
+        settings = ServiceSettings(body_bytes=BODY_BYTES, watch=0.0)
+        app = create_app({"scenes": calibrated_index, "other": calibrated_index}, settings)
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        end = time.monotonic() + PATIENCE
+        while not server.started and time.monotonic() < end:
+            time.sleep(0.02)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}/"
+        server.should_exit = True
+        thread.join(PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    options = ChromeOptions()
+    assert CHROMIUM is not None
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    try:
+        browser = Chrome(options=options, service=Driver(DRIVER))
+    except SessionNotCreatedException as error:
+        pytest.skip(f"Chromium doesn't start here: {str(error.msg).splitlines()[0]}")
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def page(browser: Chrome, address: str) -> Iterator[Page]:
+    """The page; a script that failed, or a policy that was broken, fails the test."""
+    browser.get_log("browser")  # type: ignore[no-untyped-call]
+    browser.execute_cdp_cmd("Network.enable", {})
+    yield Page(browser, address)
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", connection(is_there=True))
+    told = [str(one["message"]) for one in browser.get_log("browser")]  # type: ignore[no-untyped-call]
+    assert [one for one in told if "Uncaught" in one or "Content Security" in one] == []
+
+
+def connection(*, is_there: bool) -> dict[str, Any]:
+    return {
+        "offline": not is_there, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1,
+    }  # fmt: skip
+
+
+def test_it_begins_with_things_to_try(page: Page) -> None:
+    page.open()
+    page.says("h1", "Search 60 pictures by words or by a picture")
+    first = page.one(".tries button")
+    words = first.text
+    first.click()
+    page.shows(page.found(text=words))
+    assert page.one("#q").get_property("value") == words
+    page.browser.back()
+    page.one(".samples button").click()
+    page.says("#summary", "for what is like")
+
+
+def test_answers_come_while_typing_and_the_address_keeps_them(page: Page) -> None:
+    page.open()
+    page.one("#q").send_keys(WORDS)
+    page.shows(page.found(text=WORDS))
+    assert page.query == "?q=a+red+ring"
+    page.says("#summary", f"24 pictures for “{WORDS}”")
+    hit = page.ask("scenes/search", {"text": WORDS})["results"][0]["hits"][0]
+    card = page.one(".hit").text
+    assert hit["caption"] in card
+    assert f"{hit['distance']} bit" in card
+    assert f"{round(hit['relevance'] * 100)} % likely" in card
+    page.one("#q").send_keys(Keys.ESCAPE)
+    page.one(".start")
+    page.browser.back()
+    page.shows(page.found(text=WORDS))
+
+
+def test_a_late_answer_to_an_old_query_is_not_shown(page: Page) -> None:
+    page.open()
+    page.one(".start")
+    page.browser.execute_script(
+        "const real = window.fetch; window.fetch = async (address, options) => {"
+        "  const answer = await real(address, { ...options, signal: undefined });"
+        "  const late = String(options?.body).includes('\"a\"');"
+        "  if (late) await new Promise((done) => setTimeout(done, 700));"
+        "  return answer; };"
+    )
+    page.one("#q").send_keys("a")
+    time.sleep(0.3)
+    page.one("#q").send_keys(" red ring")
+    expected = page.found(text=WORDS)
+    page.shows(expected)
+    time.sleep(0.8)
+    assert page.ids() == expected
+
+
+def test_texts_pictures_or_both(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    page.shows(page.found(text=WORDS))
+    page.one("input[value=texts]").click()
+    page.shows(page.found(text=WORDS, target="texts"), "texts")
+    page.one("input[value=both]").click()
+    page.shows(page.found(text=WORDS))
+    page.shows(page.found(text=WORDS, target="texts"), "texts")
+    assert "find=both" in page.query
+
+
+def test_a_picture_is_searched_with_and_outlives_a_reload(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "red.png"
+    Image.new("RGB", (64, 64), "red").save(file)
+    page.open()
+    page.one("#file").send_keys(str(file))
+    page.says("#summary", "24 pictures and 24 texts for your picture")
+    shown = page.ids(), page.ids("texts")
+    page.browser.refresh()
+    page.shows(shown[0])
+    page.shows(shown[1], "texts")
+    page.one("#chip-remove").click()
+    page.one(".start")
+
+
+DROPPED = """
+const [kind, bytes, type] = arguments;
+const files = new DataTransfer();
+files.items.add(new File([new Uint8Array(bytes)], "some", { type }));
+const event = kind === "paste"
+  ? new ClipboardEvent("paste", { clipboardData: files, bubbles: true, cancelable: true })
+  : new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true });
+document.body.dispatchEvent(event);
+"""
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_picture_can_be_dropped_and_pasted(page: Page, tmp_path: Path, way: str) -> None:
+    file = tmp_path / "blue.png"
+    Image.new("RGB", (64, 64), "blue").save(file)
+    page.open()
+    page.one(".start")
+    page.browser.execute_script(DROPPED, way, list(file.read_bytes()), "image/png")
+    page.says("#summary", "for your picture")
+    assert page.all(FACES)
+
+
+def test_more_like_this(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    first = page.found(text=WORDS)[0]
+    page.shows(page.found(text=WORDS))
+    page.one(".like-this").click()
+    expected = page.found(id=first)
+    page.shows(expected)
+    assert first not in expected
+    page.says("#chip-name", "Like ")
+    page.until(lambda: page.focused() is None, "the focus stays on a hit that is gone")
+
+
+def test_a_filter_by_field_and_by_hand(page: Page) -> None:
+    (field, value) = choosable(page)
+    page.open(f"?q={WORDS}")
+    page.shows(page.found(text=WORDS))
+    page.one("#filters-open").click()
+    page.one(f"#filter-{field.replace('_', '-')} option[value='{value}']").click()
+    chosen = page.found(text=WORDS, filter=f"{field} == {json.dumps(value)}")
+    page.shows(chosen)
+    assert page.one("#filters-count").text == "1"
+    line = page.one(".line-input")
+    line.send_keys('item like "%7"' if not chosen else f"{field} is null", Keys.ENTER)
+    page.says("#answers", "Nothing passes")
+    page.one(".none button").click()
+    page.shows(page.found(text=WORDS))
+
+
+def choosable(page: Page) -> tuple[str, Any]:
+    """Return a field with few values, and one of them."""
+    fields = page.ask("scenes")["fields"]
+    chosen = next(
+        one
+        for one in fields
+        if one["values"] and one["types"] == ["text"] and "`" not in one["name"]
+    )
+    return chosen["name"], chosen["values"][0]
+
+
+def test_an_error_in_a_filter_is_marked_where_it_is(page: Page) -> None:
+    page.open(f"?q={WORDS}&where=year+%3E%3E+2020")
+    page.says("#problem", "The filter can't be understood")
+    page.says("#filter-error", "Character 7: expected a value")
+    assert page.one("#filter-error mark").get_property("textContent") == ">"
+    assert page.one(".line-input").get_attribute("aria-invalid") == "true"
+    field, value = choosable(page)
+    page.open(f"?q={WORDS}&where=year+%3E%3E+2020&f.{field}={value}")  # which adds a bracket
+    page.says("#filter-error", "Character 7: expected a value")
+
+
+def test_why_a_hit_is_there(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    page.one(FACES).click()
+    page.one(".histogram")
+    first = page.found(text=WORDS)[0]
+    answer = page.ask("scenes/explain", {"text": WORDS, "target": "images", "ids": [first]})
+    (why,) = answer["items"]
+    differing = page.browser.execute_script(
+        "return [...document.querySelectorAll('.bits i')]"
+        ".flatMap((bit, at) => (bit.className === 'differs' ? [at] : []))"
+    )
+    assert differing == why["differing_bits"]
+    assert len(page.all(".bits i")) == answer["n_bits"]
+    assert "[object" not in page.one("#why").text
+    item = page.ask(f"scenes/items?side=images&id={first}")
+    names = [one.text for one in page.all("#why .sheet-body > section dt")]
+    assert names == list(item["metadata"])
+    bars = sum(1 for count in answer["explanation"]["distances"] if count)
+    assert len(page.all(".histogram .bars rect")) == bars
+    page.says(".explained", f"{why['distance']} bit")
+    page.press(Keys.ARROW_RIGHT)
+    page.says("#why", page.found(text=WORDS)[1])
+    page.one(".histogram")
+    page.press(Keys.ESCAPE)
+    page.until(lambda: not page.all("#why[open]"), "the sheet stays open")
+    page.until(lambda: page.focused() == page.found(text=WORDS)[1], "the focus isn't on the hit")
+    assert "why" not in page.query
+
+
+def test_a_sheet_opens_from_its_address(page: Page) -> None:
+    identity = page.found(text=WORDS, k=40)[-1]
+    page.open(f"?q={WORDS}&why=images:{identity}")  # which isn't among the hits shown
+    page.says("#why", identity)
+    page.one(".histogram")
+
+
+def test_the_keyboard_alone_is_enough(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    ids = page.found(text=WORDS)
+    page.shows(ids)
+    page.one("body").send_keys("/")
+    assert page.browser.switch_to.active_element.get_attribute("id") == "q"
+    page.press(Keys.ARROW_DOWN)
+    assert page.focused() == ids[0]
+    page.press(Keys.ARROW_RIGHT)
+    page.press(Keys.ARROW_RIGHT)
+    page.press(Keys.ARROW_LEFT)
+    assert page.focused() == ids[1]
+    page.press(Keys.ARROW_DOWN)
+    below = page.focused()
+    assert below in ids[3:12]
+    page.press(Keys.ARROW_UP)
+    assert page.focused() == ids[1]
+    page.press(Keys.END)
+    assert page.focused() == ids[-1]
+    page.press(Keys.HOME)
+    page.press(Keys.ENTER)
+    page.one("#why[open] .histogram")
+    page.press(Keys.ESCAPE)
+    page.until(lambda: page.focused() == ids[0], "the focus isn't back")
+    page.press("m")
+    page.shows(page.found(id=ids[0]))
+
+
+def test_more_are_shown_when_asked_for(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    page.shows(page.found(text=WORDS))
+    page.one(".more button").click()
+    everything = page.found(text=WORDS, k=48)
+    page.shows(everything)
+    page.until(lambda: page.focused() == everything[24], "the focus isn't on the first new one")
+
+
+def test_another_index_and_the_facts(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    page.one("#index option[value=other]").click()
+    page.until(lambda: "index=other" in page.query, "the address doesn't name the index")
+    page.shows(page.found("other", text=WORDS))
+    page.one("#about-open").click()
+    page.says("#about", "About other")
+    page.says("#about", "12 bits, 2 bytes")
+    page.says("#about", page.ask("other")["model"])
+
+
+def test_a_server_that_is_gone_is_told_and_waited_for(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    page.shows(page.found(text=WORDS))
+    page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", connection(is_there=False))
+    page.one("#q").send_keys("s")
+    page.says("#problem", "The server doesn't answer")
+    assert page.one("#problem").get_attribute("role") == "alert"
+    page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", connection(is_there=True))
+    page.shows(page.found(text=WORDS + "s"))
+    assert not page.one("#problem").is_displayed()
+
+
+def test_pictures_that_cannot_be_searched_with(page: Page, tmp_path: Path) -> None:
+    large = tmp_path / "large.png"
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    Image.fromarray(noise).save(large)
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(b"\x89PNG\r\n\x1a\nnot one")
+    page.open()
+    page.one("#file").send_keys(str(large))
+    page.says("#problem", "The picture is too big")
+    page.says("#problem", "this server takes up to 100 kB")
+    page.one("#file").send_keys(str(damaged))
+    page.says("#problem", "The picture can't be read")
+    page.says("#problem", "Request ")
+    page.browser.execute_script(DROPPED, "drop", [1, 2], "text/plain")
+    page.says("#problem", "This kind of file can't be searched with")
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("?index=none", "There is no such index"),
+        ("?like=none", "That item isn't in the index"),
+        ("?picture=elsewhere", "The picture isn't here"),
+        (f"?q={'a' * 2001}", "expected up to 2000"),
+    ],
+)
+def test_what_an_address_asks_in_vain_is_told(page: Page, query: str, says: str) -> None:
+    page.open(query)
+    page.until(lambda: page.one("#problem").is_displayed(), "no problem is told")
+    if "2000" in says:
+        says = "2000"
+    page.says("#problem", says)
+
+
+def test_what_comes_from_outside_is_only_ever_text(page: Page) -> None:
+    page.open("?q=%3Cimg+src%3Dx+onerror%3Dalert(1)%3E&where=%3Cb%3E")
+    page.says("#filter-error", "Character 1")
+    assert page.all("#answers b, #filter-error b, #summary img") == []
+
+
+def test_light_and_dark(page: Page) -> None:
+    page.open()
+    paper = "return getComputedStyle(document.body).backgroundColor"
+    page.one(".start")
+    seen = set()
+    for _ in range(3):
+        page.one("#theme").click()
+        seen.add(page.browser.execute_script(paper))
+    assert seen == {"rgb(251, 250, 248)", "rgb(19, 19, 21)"}
+    page.one("#theme").click()
+    page.browser.refresh()
+    kept = page.browser.execute_script("return document.documentElement.dataset.theme")
+    assert kept == "light"
+    page.browser.execute_script("localStorage.clear()")
+
+
+@pytest.mark.parametrize("width", [360, 800, 1440])
+def test_nothing_is_wider_than_the_window(page: Page, width: int) -> None:
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        for query in (
+            "",
+            f"?q={WORDS}&find=both",
+            f"?q={WORDS}&why=images:{page.found(text=WORDS)[0]}",
+        ):
+            page.open(query)
+            page.one(".start, .face")
+            if "why" in query:
+                page.one(".histogram")
+            wide = page.browser.execute_script(
+                "return [document.documentElement, ...document.querySelectorAll('dialog[open]')]"
+                ".filter((one) => one.scrollWidth > one.clientWidth).length"
+            )
+            assert wide == 0, query
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
