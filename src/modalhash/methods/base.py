@@ -107,8 +107,8 @@ class TrainingSettings:
     epochs: int = 20
     """Passes over the training pairs."""
     least_steps: int = 0
-    """Fewest steps in all: small collections are passed over more often until these are done; 0 where a
-    run names its epochs."""
+    """Fewest steps in all: small collections are passed over more often until these are done; 0
+    where a run names its epochs."""
     batch_size: int = 32
     """Pairs a step."""
     drop_last: bool = True
