@@ -180,7 +180,7 @@ def connection(*, is_there: bool) -> dict[str, Any]:
 
 def test_it_begins_with_things_to_try(page: Page) -> None:
     page.open()
-    page.says("h1", "Search 60 pictures by words or by a picture")
+    page.says(".headline", "Search 60 pictures by words or by a picture")
     first = page.one(".tries button")
     words = first.text
     first.click()

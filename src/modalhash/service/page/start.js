@@ -52,7 +52,7 @@ export async function showStart(place, index, limits, act, isCurrent) {
   const tries = el("div", { class: "tries" });
   const samples = el("div", { class: "samples" });
   place.replaceChildren(el("div", { class: "start" },
-    el("h1", {}, headline(index)),
+    el("h2", { class: "headline" }, headline(index)),
     el("p", { class: "lead" },
       index.queries.text ? "Type what you look for, " : "",
       index.queries.picture ? "drop or paste a picture, " : "",
