@@ -140,8 +140,8 @@ def load(
     script = folder / "ask.lua"
     script.write_text(SCRIPT % (folder / "bodies.txt", 0, path), encoding="utf-8")
     ended = subprocess.run(
-        ["wrk", "-t", str(min(2, clients)), "-c", str(clients), "-d", f"{seconds}s", "--timeout", "30s", "-s",
-         str(script), address],
+        ["wrk", "-t", str(min(2, clients)), "-c", str(clients), "-d", f"{seconds}s",
+         "--timeout", "30s", "-s", str(script), address],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
