@@ -45,6 +45,7 @@ for line in io.lines("%s") do bodies[#bodies + 1] = line end
 local place = %d
 local threads = 0
 function setup(thread) thread:set("offset", threads); threads = threads + 1 end
+function delay() return %d end
 function init(args) place = place + offset * 7919 end
 function request()
   place = place + 1
@@ -133,12 +134,22 @@ def watched_memory(process: int) -> Iterator[list[float]]:
 
 
 def load(
-    address: str, path: str, bodies: Sequence[str], folder: Path, *, clients: int, seconds: int
+    address: str,
+    path: str,
+    bodies: Sequence[str],
+    folder: Path,
+    *,
+    clients: int,
+    seconds: int,
+    pause: int = 0,
 ) -> dict[str, Any]:
-    """Let wrk ask for some time; return its counts and latencies."""
+    """Let wrk ask for some time; return its counts and latencies.
+
+    Each client waits for its answer, then `pause` milliseconds, then asks again.
+    """
     (folder / "bodies.txt").write_text("\n".join(bodies) + "\n", encoding="utf-8")
     script = folder / "ask.lua"
-    script.write_text(SCRIPT % (folder / "bodies.txt", 0, path), encoding="utf-8")
+    script.write_text(SCRIPT % (folder / "bodies.txt", 0, pause, path), encoding="utf-8")
     ended = subprocess.run(
         ["wrk", "-t", str(min(2, clients)), "-c", str(clients), "-d", f"{seconds}s",
          "--timeout", "30s", "-s", str(script), address],
@@ -211,23 +222,38 @@ def steady(
 
 
 def overload(folder: Path, asked: argparse.Namespace, queries: list[Any]) -> dict[str, Any]:
-    """Ask four times what a small queue takes, and see how the accepted fare."""
+    """Ask four times as often as can be answered, and see how the accepted requests fare.
+
+    At ease, half as many clients ask as the queue holds. Overloaded, four times as many as it holds
+    send four times the rate that was answered at ease.
+    """
     found: dict[str, Any] = {}
     bodies, path = search_bodies(queries), "/v1/indexes/load/search"
-    room = asked.queue
+    room, rate = asked.queue, 0.0
     options = ("--log", "text", "--concurrent", str(room))
     with running_server(folder / "load.index", *options) as (address, process):
-        load(address, path, bodies, folder, clients=room, seconds=5)
-        for step, clients in (("at_ease", room), ("overloaded", 4 * room), ("after", room)):
+        load(address, path, bodies, folder, clients=room // 2, seconds=5)
+        for step, clients in (
+            ("at_ease", room // 2),
+            ("overloaded", 4 * room),
+            ("after", room // 2),
+        ):
+            pause = int(1000 * clients / (4 * rate)) if step == "overloaded" else 0
             with watched_memory(process) as memory:
-                watcher = Accepted(address, bodies)
+                probe = Accepted(address, bodies)
                 measured = load(
-                    address, path, bodies, folder, clients=clients, seconds=asked.seconds // 4
-                )
-                accepted = watcher.end()
+                    address, path, bodies, folder,
+                    clients=clients, seconds=asked.seconds // 4, pause=pause,
+                )  # fmt: skip
+                accepted = probe.end()
+            rate = rate or measured["answers_per_second"]
             found[step] = {
-                "clients": clients, **measured, "resident_mib": memory[-1], "probe": accepted
-            }  # fmt: skip
+                "clients": clients,
+                "pause_ms": pause,
+                **measured,
+                "resident_mib": memory[-1],
+                "probe": accepted,
+            }
             print(step, json.dumps(found[step]), flush=True)
     return found
 
@@ -284,6 +310,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--queue", type=int, default=16, help="--concurrent of the overload step")
+    parser.add_argument("--steps", nargs="+", choices=("steady", "overload"))
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     if shutil.which("wrk") is None:
@@ -298,18 +325,24 @@ def main() -> None:
                 "texts": list(texts(20_000, asked.seed)),
                 "codes": [codes[row : row + 1] for row in range(len(codes))],
             }
-            results = {
-                "steady": steady(index, folder, asked, queries),
-                "overload": overload(folder, asked, queries["texts"]),
-            }
+            for step in asked.steps or ("steady", "overload"):
+                if step == "steady":
+                    results = steady(index, folder, asked, queries)
+                else:
+                    results = overload(folder, asked, queries["texts"])
+                write_result(step, asked, results)
+
+
+def write_result(step: str, asked: argparse.Namespace, results: dict[str, Any]) -> None:
+    """Write what a step found."""
     document = {
-        "benchmark": "service.load",
+        "benchmark": f"service.load {step}",
         "settings": vars(asked),
         "seed": asked.seed,
         "machine": describe_machine(),
         "results": results,
     }
-    name = f"service-load-{asked.items}-{asked.clients}clients.json"
+    name = f"service-{step}-{asked.items}-{asked.clients}clients.json"
     (RESULTS / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
