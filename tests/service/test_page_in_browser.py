@@ -360,6 +360,12 @@ def test_a_sheet_opens_from_its_address(page: Page) -> None:
     page.one(".histogram")
 
 
+def test_a_sheet_of_no_side_in_an_address_is_passed_over(page: Page) -> None:
+    page.open(f"?q={WORDS}&why=anything")
+    page.shows(page.found(text=WORDS))
+    assert not page.one("#problem").is_displayed()
+
+
 def test_the_keyboard_alone_is_enough(page: Page) -> None:
     page.open(f"?q={WORDS}")
     ids = page.found(text=WORDS)

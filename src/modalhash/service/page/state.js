@@ -24,6 +24,7 @@ export function parse(query) {
   for (const [name, value] of given) {
     if (name.startsWith(FIELD)) state.fields[name.slice(FIELD.length)] = value;
   }
+  if (!/^(images|texts):./.test(state.why)) state.why = "";  // an address that somebody typed
   return state;
 }
 
