@@ -100,7 +100,7 @@ if child == 0:
     try:
         index.delete([1])
     except Exception as error:
-        print(error)
+        print(error, flush=True)
     os._exit(0)
 os.waitpid(child, 0)
 index.delete([2])
