@@ -5,7 +5,6 @@ Run it: `python -m benchmarks.training.cost --pairs 5000 50000`
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.bench.machine import describe_machine
+from modalhash.bench.peak_memory import peak_mib
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import GradientMethod, Needs
 from modalhash.methods.settings import configured_method
@@ -114,11 +114,6 @@ def run_one(name: str, folder: Path, n_bits: int, epochs: int, preset: str) -> d
         "mib_before": round(before, 1),
         "peak_mib": round(peak_mib(), 1),
     }
-
-
-def peak_mib() -> float:
-    """Return the largest memory of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
