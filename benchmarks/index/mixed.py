@@ -15,7 +15,6 @@ import mmap
 import multiprocessing
 import os
 import shutil
-import struct
 import tempfile
 import time
 from collections.abc import Iterator
@@ -88,29 +87,31 @@ def plain_answer(
 class Progress:
     """Two counters that processes share: changes begun, and changes finished.
 
+    They are whole machine words, so that a reader never sees half of a number.
+
     Args:
         path: of a file of 16 bytes.
     """
 
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
-            self.memory = mmap.mmap(file.fileno(), 16)
+            self.counters = np.frombuffer(mmap.mmap(file.fileno(), 16), np.int64)
 
     def begin(self, number: int) -> None:
         """Say that a change begins."""
-        struct.pack_into("<q", self.memory, 0, number)
+        self.counters[0] = number
 
     def finish(self, number: int) -> None:
         """Say that a change is done."""
-        struct.pack_into("<q", self.memory, 8, number)
+        self.counters[1] = number
 
     def begun(self) -> int:
         """Return how many changes were begun."""
-        return int(struct.unpack_from("<q", self.memory, 0)[0])
+        return int(self.counters[0])
 
     def finished(self) -> int:
         """Return how many changes are done."""
-        return int(struct.unpack_from("<q", self.memory, 8)[0])
+        return int(self.counters[1])
 
 
 def search(folder: Path, progress_path: Path, seed: int, n_changes: int, queue: Any) -> None:
