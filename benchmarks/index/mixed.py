@@ -30,6 +30,7 @@ from modalhash.index import build_index, open_index
 N_BITS = 16
 LIVE_ITEMS = 300
 CHECKED_HITS = 20
+READY_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,19 @@ class Progress:
         return int(self.counters[1])
 
 
-def search(folder: Path, progress_path: Path, seed: int, n_changes: int, queue: Any) -> None:
-    """Search until all changes are done, and say how many answers were right and wrong."""
+def search(
+    folder: Path, progress_path: Path, seed: int, n_changes: int, *, ready: Any, queue: Any
+) -> None:
+    """Search until all changes are done, and say how many answers were right and wrong.
+
+    Changes begin when all have come to the barrier `ready`.
+    """
     progress, generator = Progress(progress_path), np.random.default_rng((seed, os.getpid()))
     changes = steps(seed)
     states: dict[int, dict[int, tuple[int, int]]] = {0: {}}
     checked, wrong, most = 0, [], 0
     with open_index(folder) as index:
+        ready.wait(READY_SECONDS)
         while (first := progress.finished()) < n_changes:
             query = tuple(generator.integers(0, 4, 2).tolist())
             parity = int(generator.integers(0, 2)) if generator.random() < 0.3 else None
@@ -148,13 +155,18 @@ def run(folder: Path, *, n_changes: int, n_readers: int, seed: int, kind: str) -
     place = folder / "index"
     build_index([], np.empty((0, 2), np.uint8), N_BITS, kind=kind).save(place)
     context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
+    queue, ready = context.Queue(), context.Barrier(n_readers + 1)
     readers = [
-        context.Process(target=search, args=(place, progress_path, seed, n_changes, queue))
+        context.Process(
+            target=search,
+            args=(place, progress_path, seed, n_changes),
+            kwargs={"ready": ready, "queue": queue},
+        )
         for _ in range(n_readers)
     ]
     for reader in readers:
         reader.start()
+    ready.wait(READY_SECONDS)
     progress, changes, started = Progress(progress_path), steps(seed), time.perf_counter()
     generator = np.random.default_rng((seed, 1))
     with open_index(place) as index:
