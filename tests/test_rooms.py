@@ -17,12 +17,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "modalhash"
-FOUNDATION = {"errors", "files", "extras", "progress"}
+FOUNDATION = {"errors", "files", "extras", "progress", "machine"}
 TORCH_FREE = (
     "errors",
     "files",
     "extras",
     "progress",
+    "machine",
     "codes",
     "data",
     "metrics",

@@ -25,11 +25,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from modalhash.bench.machine import describe_machine
 from modalhash.data import Collection
 from modalhash.data.pictures import PictureFiles
 from modalhash.encoders import Encoder, ImageTower, extract_features, load_encoder
 from modalhash.encoders.encoding_threads import encoding_pool
+from modalhash.machine import describe_machine
 
 RESULTS = Path(__file__).parent.parent / "results"
 BATCH = 32

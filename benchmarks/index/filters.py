@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from modalhash.bench.machine import describe_machine
 from modalhash.index import build_index, open_index
+from modalhash.machine import describe_machine
 
 SHARES = {"50 %": 500, "10 %": 100, "1 %": 10, "0.1 %": 1}
 REPEATS = 15

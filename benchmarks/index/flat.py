@@ -23,9 +23,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.bench.machine import describe_machine
 from modalhash.codes import Codes
 from modalhash.index import build_index, open_index
+from modalhash.machine import describe_machine
 
 RESULTS = Path(__file__).parent.parent / "results"
 

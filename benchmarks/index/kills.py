@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.index.mixed import N_BITS, steps
-from modalhash.bench.machine import describe_machine
 from modalhash.index import build_index, open_index, verify_index
+from modalhash.machine import describe_machine
 
 WRITER = """
 import sys

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from benchmarks.index.codes import clustered_codes, real_like_codes, uniform_codes
 from benchmarks.index.flat import measure_in_turn, on_one_thread, one_by_one
-from modalhash.bench.machine import describe_machine
 from modalhash.codes import Codes
 from modalhash.index import build_index, open_index
+from modalhash.machine import describe_machine
 
 RESULTS = Path(__file__).parent.parent / "results"
 KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.index.codes import clustered_codes, uniform_codes
-from modalhash.bench.machine import describe_machine
 from modalhash.index import build_index, check_kind, open_index
+from modalhash.machine import describe_machine
 
 RESULTS = Path(__file__).parent.parent / "results"
 BLOCK_ROWS = 1 << 20

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from modalhash.bench.machine import describe_machine
 from modalhash.index import build_index, open_index
+from modalhash.machine import describe_machine
 
 N_BITS = 16
 LIVE_ITEMS = 300

@@ -25,10 +25,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.index.flat import uniform_codes
-from modalhash.bench.machine import describe_machine
 from modalhash.codes import Codes
 from modalhash.index import build_index
 from modalhash.index.code_files import CodeFile, CodeHead, ids_twice, write_code_file
+from modalhash.machine import describe_machine
 
 RESULTS = Path(__file__).parent.parent / "results"
 QUERIES = 32

@@ -10,7 +10,6 @@ Run it: `python -m benchmarks.metrics.speed`
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -25,8 +24,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.metrics.plain_loop import loop_mean_average_precision
-from modalhash.bench.machine import describe_machine, usable_cores
 from modalhash.codes import Signs, pack
+from modalhash.machine import describe_machine, peak_mib, usable_cores
 from modalhash.metrics import evaluate_direction
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -139,12 +138,6 @@ def time_in_turn(calls: dict[str, Callable[[], None]], repeats: int) -> dict[str
         }
         for name, values in seconds.items()
     }
-
-
-def peak_mib() -> float:
-    """Return this process's peak memory."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def measure_peak(name: str, arguments: Sequence[str]) -> dict[str, float]:

@@ -30,8 +30,8 @@ import numpy as np
 import modalhash as mh
 from benchmarks.index.codes import real_like_codes
 from modalhash.artifacts import CollectionCodes, SearchIndex, Side, SideContent
-from modalhash.bench.machine import describe_machine
 from modalhash.codes import Codes
+from modalhash.machine import describe_machine
 
 MAIN = "from modalhash.cli.main import main; main()"
 RESULTS = Path(__file__).parent.parent / "results"

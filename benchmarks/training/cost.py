@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.bench.machine import describe_machine
-from modalhash.bench.peak_memory import peak_mib
+from modalhash.machine import describe_machine, peak_mib
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import GradientMethod, Needs
 from modalhash.methods.settings import configured_method

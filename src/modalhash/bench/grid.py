@@ -26,11 +26,11 @@ from modalhash.api.measuring import evaluate
 from modalhash.api.opening import opened
 from modalhash.artifacts import CollectionCodes, HashModel
 from modalhash.bench.outcomes import DIRECTIONS, MEASURES, Outcome
-from modalhash.bench.peak_memory import forget_peak, peak_mib
 from modalhash.bench.workers import Budget, Killed, Workers
 from modalhash.data import Collection
 from modalhash.errors import DamagedArtifactError, InputError, ModalhashError
 from modalhash.files import read_json, write_json, write_with
+from modalhash.machine import forget_peak, peak_mib
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import ClosedFormMethod
 from modalhash.metrics import Report

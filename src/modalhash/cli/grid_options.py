@@ -128,9 +128,9 @@ def deliver_tables(
     """
     from modalhash.bench.grid import describe_variants, read_values
     from modalhash.bench.grid_page import write_grid_page
-    from modalhash.bench.machine import describe_machine
     from modalhash.bench.marks import find_marks, marks_json
     from modalhash.bench.outcomes import csv_text
+    from modalhash.machine import describe_machine
 
     folder = Path(output)
     marks = find_marks(read_values(tasks, folder))

@@ -1,6 +1,5 @@
 """The evaluation of one direction: codes (or scores) and what is relevant in, every number out."""
 
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from modalhash.codes import Codes, check_codes
 from modalhash.errors import InputError, ShapeError
+from modalhash.machine import usable_cores
 from modalhash.metrics.average_precisions import PrecisionSums
 from modalhash.metrics.bootstrap import bootstrap_interval, counted_values
 from modalhash.metrics.options import (
@@ -297,14 +297,6 @@ def measure_all(
         per_query=tuple(values.values()),
         curves=tuple(curves_of(points, ranks)),
     )
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux knows
-        return os.cpu_count() or 1
 
 
 def curve_ranks(n_items: int) -> NDArray[np.int64]:

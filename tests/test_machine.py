@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modalhash.bench.machine import cpu_model, describe_machine, installed_version, memory_gib
+from modalhash.machine import cpu_model, describe_machine, installed_version, memory_gib
 
 
 def test_the_description_is_json_and_names_this_python() -> None:

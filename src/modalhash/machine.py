@@ -1,9 +1,9 @@
-"""Describe the machine a benchmark ran on, so that its figures can be compared later.
+"""Describe the machine a benchmark ran on, and what this process takes of it.
 
 Benchmarks write this description into their result files. No network, no import of the libraries it
 names: their versions come from the installed packages' metadata.
 
-Run it to see the description: `python -m modalhash.bench.machine`.
+Run it to see the description: `python -m modalhash.machine`.
 """
 
 import json
@@ -11,11 +11,22 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["cpu_model", "describe_machine", "installed_version", "memory_gib", "usable_cores"]
+__all__ = [
+    "cpu_model",
+    "describe_machine",
+    "forget_peak",
+    "installed_version",
+    "memory_gib",
+    "peak_mib",
+    "usable_cores",
+]
+
+PROC = Path("/proc/self")
 
 PACKAGES = ("modalhash", "numpy", "torch", "faiss-cpu")
 
@@ -93,6 +104,26 @@ def installed_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def forget_peak() -> None:
+    """Let the peak begin anew, where the system can (Linux); elsewhere it stays the process's."""
+    with suppress(OSError):
+        (PROC / "clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_mib() -> float:
+    """Return the largest resident memory since `forget_peak`, in MiB; 0 where it isn't known."""
+    with suppress(OSError):
+        for line in (PROC / "status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 if __name__ == "__main__":
