@@ -121,11 +121,10 @@ def recipe(method: str) -> list[Any]:
 
 def describe_variants(variants: Sequence[Variant]) -> dict[str, dict[str, Any]]:
     """Return what each row stands for: its method, preset, changes, and the method's presets."""
-    described = {}
-    for variant in variants:
-        presets = recipe(variant.method)[2:] or [{}]
-        described[variant.name] = {**asdict(variant), "presets": presets[0]}
-    return described
+    return {
+        one.name: {**asdict(one), "presets": dict(method_class(one.method).presets)}
+        for one in variants
+    }
 
 
 def run_grid(

@@ -15,7 +15,7 @@ from modalhash.bench.grid_table import (
     cost_rows,
     failures,
 )
-from modalhash.bench.marks import Cell, Marks
+from modalhash.bench.marks import UNMARKED, Cell, Marks
 from modalhash.bench.outcomes import DIRECTIONS, Outcome
 from modalhash.bench.pages import new_figure, write_page
 
@@ -73,9 +73,7 @@ def table_row(
         return {"name": row, "n_bits": n_bits, "error": same[0].error, "cells": []}
     shown = []
     for text, (name, _) in zip(cells(same), COLUMNS, strict=True):
-        found = marks.get((place, n_bits, name))
-        is_near = found is not None and row in found.near
-        mark = "best" if found is not None and row == found.best else "near" if is_near else ""
+        mark = marks.get((place, n_bits, name), UNMARKED).of(row)
         shown.append({"text": text, "mark": mark})
     return {"name": row, "n_bits": n_bits, "error": "", "cells": shown}
 

@@ -4,7 +4,7 @@ import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
-from modalhash.bench.marks import Cell, Marks
+from modalhash.bench.marks import UNMARKED, Cell, Marks
 from modalhash.bench.outcomes import DIRECTIONS, MEASURES, Outcome
 
 __all__ = ["COLUMNS", "MARKED", "ablation_table", "cells", "cost_table", "grid_table", "markdown"]
@@ -49,6 +49,7 @@ def grid_table(outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks] | None =
 COST_HEADS = [
     "method", "bits", "CPU s", "peak MiB", "parameters", "bits an item", "pictures/s", "texts/s"
 ]  # fmt: skip
+SHOWN_AS = {"best": "**{}**", "near": "{}°", "": "{}"}
 MARKED = (
     "Bold: the best of its length. °: can't be told from it (paired bootstrap over queries, seeds "
     "averaged, 95 %)."
@@ -135,13 +136,7 @@ def marked(
 ) -> Iterator[str]:
     """Yield the cells of a row, the best of their columns bold, those near them with a sign."""
     for text, (name, _) in zip(texts, COLUMNS, strict=True):
-        found = marks.get((*place, name))
-        if found is not None and row == found.best:
-            yield f"**{text}**"
-        elif found is not None and row in found.near:
-            yield f"{text}°"
-        else:
-            yield text
+        yield SHOWN_AS[marks.get((*place, name), UNMARKED).of(row)].format(text)
 
 
 def spread(values: Sequence[float], sign: str = "") -> str:

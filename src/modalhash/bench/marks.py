@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from modalhash.bench.outcomes import Outcome
 from modalhash.metrics import compare_runs
 
-__all__ = ["Cell", "Marks", "find_marks", "marks_from_json", "marks_json"]
+__all__ = ["UNMARKED", "Cell", "Marks", "find_marks", "marks_from_json", "marks_json"]
 
 LEVEL = 0.95
 RESAMPLES = 1000
@@ -34,6 +34,13 @@ class Marks:
 
     best: str
     near: tuple[str, ...]
+
+    def of(self, row: str) -> str:
+        """Return "best", "near", or "" for a row that differs."""
+        return "best" if row == self.best else "near" if row in self.near else ""
+
+
+UNMARKED = Marks("", ())
 
 
 def find_marks(runs: Sequence[tuple[Outcome, Values]], *, seed: int = 0) -> dict[Cell, Marks]:

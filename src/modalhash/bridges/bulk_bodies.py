@@ -9,11 +9,21 @@ from modalhash.bridges.folders import as_json, write_parts
 from modalhash.codes import Codes
 from modalhash.errors import InputError
 
-__all__ = ["write_bulk"]
+__all__ = ["LOADING", "write_bulk"]
 
 PART_BYTES: Final = 16 << 20
 """A request may have 100 MB by default; small ones are taken as quickly."""
 LONGEST_ID: Final = 512
+LOADING: Final = """\
+```
+curl -X PUT "$URL/{name}" -H "Content-Type: application/json" --data-binary @index.json
+for file in bulk-*.ndjson; do
+    curl -X POST "$URL/{name}/_bulk" -H "Content-Type: application/x-ndjson" --data-binary @"$file"
+done
+curl -X POST "$URL/{name}/_search" -H "Content-Type: application/json" --data-binary @query.json
+```
+"""
+"""How both are loaded and asked, for their guides; `{name}` is the index."""
 
 
 def write_bulk(

@@ -7,7 +7,7 @@ change no distance, but count in the score, which is the share of agreeing bits 
 from pathlib import Path
 from typing import Any, Final
 
-from modalhash.bridges.bulk_bodies import write_bulk
+from modalhash.bridges.bulk_bodies import LOADING, write_bulk
 from modalhash.bridges.contents import Content, Written
 from modalhash.bridges.forms import hex_strings
 from modalhash.errors import InputError
@@ -19,15 +19,9 @@ INDEX, QUERY, EXACT = "index.json", "query.json", "query-exact.json"
 MOST_BITS: Final = 32_768
 LONGEST_LEAF: Final = 8191
 """Characters of a value that is indexed: four bytes each must fit a term of 32,766."""
-GUIDE: Final = """\
-```
-curl -X PUT "$URL/{name}" -H "Content-Type: application/json" --data-binary @index.json
-for file in bulk-*.ndjson; do
-    curl -X POST "$URL/{name}/_bulk" -H "Content-Type: application/x-ndjson" --data-binary @"$file"
-done
-curl -X POST "$URL/{name}/_search" -H "Content-Type: application/json" --data-binary @query.json
-```
-
+GUIDE: Final = (
+    LOADING
+    + """
 Look for `"errors":true` in the answers. `_id` is the item's id; `metadata` is a `flattened` field:
 equality of values filters, `{{"term": {{"metadata.tag": "dog"}}}}`.
 
@@ -37,6 +31,7 @@ distance is {n_padded} * (1 - `_score`). `query-exact.json` compares every code:
 `modalhash.bridges.hex_strings` spells packed codes in hexadecimal and `signed_bytes` as the bytes
 that the script takes.
 """
+)
 
 
 def write(folder: Path, content: Content) -> Written:

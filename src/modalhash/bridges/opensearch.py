@@ -7,7 +7,7 @@ change neither distance nor score.
 from pathlib import Path
 from typing import Any, Final
 
-from modalhash.bridges.bulk_bodies import write_bulk
+from modalhash.bridges.bulk_bodies import LOADING, write_bulk
 from modalhash.bridges.contents import Content, Written
 from modalhash.bridges.forms import signed_bytes
 from modalhash.errors import InputError
@@ -17,15 +17,9 @@ __all__ = ["write"]
 
 INDEX, QUERY, EXACT = "index.json", "query.json", "query-exact.json"
 MOST_BITS: Final = 16_000
-GUIDE: Final = """\
-```
-curl -X PUT "$URL/{name}" -H "Content-Type: application/json" --data-binary @index.json
-for file in bulk-*.ndjson; do
-    curl -X POST "$URL/{name}/_bulk" -H "Content-Type: application/x-ndjson" --data-binary @"$file"
-done
-curl -X POST "$URL/{name}/_search" -H "Content-Type: application/json" --data-binary @query.json
-```
-
+GUIDE: Final = (
+    LOADING
+    + """
 Look for `"errors":true` in the answers. `_id` is the item's id; `metadata` is a `flat_object`
 field: equality of values filters, `{{"term": {{"metadata.tag": "dog"}}}}`.
 
@@ -33,6 +27,7 @@ field: equality of values filters, `{{"term": {{"metadata.tag": "dog"}}}}`.
 distance is 1 / `_score` - 1. `query-exact.json` compares every code, with the same score. Both hold
 a code of zeros in the place of the query; `modalhash.bridges.signed_bytes` spells packed codes.
 """
+)
 
 
 def write(folder: Path, content: Content) -> Written:

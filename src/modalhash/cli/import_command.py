@@ -5,25 +5,13 @@ from typing import Any
 import click
 
 import modalhash as mh
-from modalhash.cli.options import overwrite_option
+from modalhash.cli.options import overwrite_option, packed_codes_options
 
 
 @click.command("import", epilog="Example: modalhash import codes.npy --bits 64 -o codes.index")
 @click.argument("codes", type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="New folder.")
-@click.option(
-    "--bits",
-    "n_bits",
-    type=click.IntRange(min=1),
-    help="Bits of a code; needed for packed codes.",
-)
-@click.option(
-    "--bit-order",
-    default="little",
-    show_default=True,
-    type=click.Choice(["little", "big"]),
-    help="Of packed codes; np.packbits writes 'big' unless told otherwise.",
-)
+@packed_codes_options
 @click.option(
     "--ids",
     metavar="FILE",

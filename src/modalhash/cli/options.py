@@ -18,6 +18,7 @@ __all__ = [
     "frames_option",
     "json_option",
     "overwrite_option",
+    "packed_codes_options",
     "skip_bad_option",
     "split_options",
 ]
@@ -70,6 +71,23 @@ skip_bad_option: Option[Any] = click.option(
 json_option: Option[Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
+
+
+def packed_codes_options(command: Command) -> Command:
+    """Let a command read packed codes that any program made: their bits, and the order in bytes."""
+    command = click.option(
+        "--bit-order",
+        default="little",
+        show_default=True,
+        type=click.Choice(["little", "big"]),
+        help="Of packed codes; np.packbits writes 'big' unless told otherwise.",
+    )(command)
+    return click.option(
+        "--bits",
+        "n_bits",
+        type=click.IntRange(min=1),
+        help="Bits of a code; needed for packed codes.",
+    )(command)
 
 
 def split_options(command: Command) -> Command:

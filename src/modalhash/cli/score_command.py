@@ -6,6 +6,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.measure_options import deliver, measure_options, output_options
+from modalhash.cli.options import packed_codes_options
 from modalhash.metrics import Direction
 
 
@@ -25,19 +26,7 @@ from modalhash.metrics import Direction
     metavar="FILE",
     help="Rows of DATABASE, from 0, that are each query's own.",
 )
-@click.option(
-    "--bits",
-    "n_bits",
-    type=click.IntRange(min=1),
-    help="Bits of a code; needed for packed codes.",
-)
-@click.option(
-    "--bit-order",
-    default="little",
-    show_default=True,
-    type=click.Choice(["little", "big"]),
-    help="Of packed codes; np.packbits writes 'big' unless told otherwise.",
-)
+@packed_codes_options
 @click.option(
     "--direction",
     default=Direction.IMAGE_TO_TEXT.value,
