@@ -39,6 +39,13 @@ def test_rescaled_cosines_by_hand() -> None:
     )
 
 
+def test_what_a_cosine_of_zero_becomes() -> None:
+    found = rescaled_cosines(torch.eye(2, dtype=torch.float64), unrelated=-0.25)
+    assert_allclose(found, [[1, -0.25], [-0.25, 1]], atol=1e-12, rtol=0)
+    halves = rescaled_cosines(IMAGES, unrelated=0.0)
+    assert_allclose(halves, (rescaled_cosines(IMAGES) + 1) / 2, atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("rule", "cross", "affinity"),
     [

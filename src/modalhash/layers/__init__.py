@@ -13,7 +13,14 @@ from modalhash.layers.fine_codes import FineCoder, LocalCoder, build_fine_coder,
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
 from modalhash.layers.graph_attention import GraphAttention, ResidualGraphAttention, masked_softmax
 from modalhash.layers.graph_convolution import GraphConvolution, GraphNetwork, row_normalised
-from modalhash.layers.hash_heads import GeluHead, HashHead, LinearHead, MlpHead, build_head
+from modalhash.layers.hash_heads import (
+    GeluHead,
+    HashHead,
+    LinearHead,
+    MlpHead,
+    build_head,
+    hash_head,
+)
 from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.layers.normalised_head import NormalisedHead
 from modalhash.layers.product_quantizer import (
@@ -63,6 +70,7 @@ __all__ = [
     "canonical_maps",
     "content_of",
     "grid_pooling",
+    "hash_head",
     "masked_softmax",
     "row_normalised",
     "trunk_from_spec",

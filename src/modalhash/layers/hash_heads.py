@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from modalhash.errors import ArtifactError, SettingError
 from modalhash.layers.modality_features import ModalityFeatures
 
-__all__ = ["GeluHead", "HashHead", "LinearHead", "MlpHead", "build_head"]
+__all__ = ["GeluHead", "HashHead", "LinearHead", "MlpHead", "build_head", "hash_head"]
 
 
 class HashHead(nn.Module, ABC):
@@ -153,6 +153,11 @@ class GeluHead(LayeredHead):
             "dropout": self.dropout,
             "input_dropout": self.input_dropout,
         }
+
+
+def hash_head(width: int, hidden_width: int, n_bits: int) -> MlpHead:
+    """Return a head with one hidden layer, or none where its width is 0."""
+    return MlpHead((width, hidden_width, n_bits) if hidden_width else (width, n_bits))
 
 
 def build_head(spec: Mapping[str, Any]) -> HashHead:

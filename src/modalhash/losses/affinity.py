@@ -33,9 +33,13 @@ def cosine_similarities(rows: Tensor, other_rows: Tensor) -> Tensor:
     return normalize(rows, dim=1) @ normalize(other_rows, dim=1).T
 
 
-def rescaled_cosines(features: Tensor) -> Tensor:
-    """Return (n, n) `2 cos - 1` of the rows of (n, d): in [-1, 1] where cosines are in [0, 1]."""
-    return 2 * cosine_similarities(features, features) - 1
+def rescaled_cosines(features: Tensor, *, unrelated: float = -1.0) -> Tensor:
+    """Return (n, n) `(1 - unrelated) cos + unrelated` of the rows of (n, d).
+
+    A cosine of 1 stays, one of 0 becomes `unrelated`; with the default this is `2 cos - 1`, which
+    is in [-1, 1] where cosines are in [0, 1].
+    """
+    return (1 - unrelated) * cosine_similarities(features, features) + unrelated
 
 
 def binary_similarities(features: Tensor) -> Tensor:

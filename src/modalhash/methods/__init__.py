@@ -15,7 +15,7 @@ METHODS = {
     "cca-itq": "modalhash.methods.cca_itq:CcaItq",
     "cca-sign": "modalhash.methods.cca_sign:CcaSign",
     "cfrh": "modalhash.methods.cfrh:Cfrh",
-    "djsrh": "modalhash.methods.djsrh:Djsrh",
+    "jdsh": "modalhash.methods.jdsh:Jdsh",
     "ms2gah": "modalhash.methods.ms2gah:Ms2gah",
     "hugging-hash": "modalhash.methods.hugging_hash:HuggingHash",
     "hugging-hash-plus": "modalhash.methods.hugging_hash_plus:HuggingHashPlus",

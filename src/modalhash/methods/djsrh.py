@@ -33,7 +33,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from modalhash.layers import MlpHead
+from modalhash.layers import hash_head
 from modalhash.losses import (
     continuation_factor,
     intra_gap,
@@ -122,11 +122,6 @@ def joint_semantics(
     """
     joint = image_weight * image_similarity + (1 - image_weight) * text_similarity
     return scale * ((1 - second_order) * joint + second_order * (joint @ joint.T) / len(joint))
-
-
-def hash_head(width: int, hidden_width: int, n_bits: int) -> MlpHead:
-    """Return a head with one hidden layer, or none where its width is 0."""
-    return MlpHead((width, hidden_width, n_bits) if hidden_width else (width, n_bits))
 
 
 RELEASED: Mapping[str, Any] = {"image_rate_scale": 0.1, "epochs": 80}
