@@ -64,6 +64,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "text_token_width": 0,
         "epochs": 12,
     },
+    "dsah": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
     "jdsh": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
     "ms2gah": {
         "feature_width": 64,

@@ -8,19 +8,15 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from torch import Tensor, nn
-from torch.testing import assert_close
 
 from modalhash.errors import SettingError
 from modalhash.layers import MlpHead, ModalityFeatures
-from modalhash.losses import CrossSimilarity
+from modalhash.losses import CrossSimilarity, DecodeFrom, DecodeTarget
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
 from modalhash.methods.cfrh import (
     Cfrh,
     CfrhSettings,
-    DecodeFrom,
     DecodeInto,
-    DecodeTarget,
-    decoding_loss,
 )
 from modalhash.methods.settings import configured_method
 from tests.oracles import plain_losses as plain
@@ -339,16 +335,6 @@ def test_presets_of_data_sets() -> None:
             settings.image_weight, settings.text_weight, settings.fusion_weight,
             settings.similarity_scale,
         ) == expected, preset  # fmt: skip
-
-
-def test_decoding_loss_by_hand() -> None:
-    decoded, features = torch.tensor([[1.0, 1.0], [0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0, 2]])
-    raw = (2**2 + 3**2 + 0 + 2**2) / 4
-    unit = ((1 - 0.6) ** 2 + (1 - 0.8) ** 2 + 0 + 1) / 4
-    for target, expected in ((DecodeTarget.RAW, raw), (DecodeTarget.UNIT, unit)):
-        for sum_rows, factor in ((False, 1), (True, 2)):
-            found = decoding_loss(decoded, features, target=target, sum_rows=sum_rows)
-            assert_close(found, torch.tensor(expected * factor), rtol=1e-6, atol=0)
 
 
 def test_heads_have_the_paper_s_layers() -> None:

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from modalhash.errors import SettingError
 from modalhash.layers import MlpHead, ModalityFeatures
-from modalhash.losses import FilterRule, SimilarityContrast
+from modalhash.losses import FilterRule, SimilarityContrast, diagonal_gap
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
 from modalhash.methods.settings import configured_method
 from modalhash.methods.sgrn import (
@@ -24,7 +24,6 @@ from modalhash.methods.sgrn import (
     consistency_loss,
     intra_loss,
     joint_loss,
-    pair_loss,
 )
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_losses as plain
@@ -226,7 +225,7 @@ def test_the_terms_by_hand() -> None:
     cross = (1 + 0.25**2 + 0.25**2 + half) / 4
     joint = joint_loss(among_images, among_texts, across, target, own_share=0.1)
     assert joint.item() == pytest.approx(cross + 0.1 * 2 * (half + own) / 2)
-    assert pair_loss(across, 1.5).item() == pytest.approx((1 + half) / 2)
+    assert diagonal_gap(across, 1.5).item() == pytest.approx((1 + half) / 2)
     found = consistency_loss(among_images, among_texts, across)
     transposed = 2 * 0.5**2 / 4
     with_images = (0.5**2 + 0.25**2 + 0.75**2) / 4

@@ -17,6 +17,7 @@ from modalhash.losses.contrastive import (
     local_alignment,
     sign_gap,
 )
+from modalhash.losses.decoding import DecodeFrom, DecodeTarget, decoder_input, decoding_loss
 from modalhash.losses.diagnostics import saturated_share, target_range
 from modalhash.losses.enhancement import Enhancement, distribution_weighted, mean_stretched
 from modalhash.losses.label_pairs import (
@@ -39,7 +40,13 @@ from modalhash.losses.quantization import (
     float_share,
     reconstruction_error,
 )
-from modalhash.losses.reconstruction import cross_gap, intra_gap, paired_cosine, similarity_gap
+from modalhash.losses.reconstruction import (
+    cross_gap,
+    diagonal_gap,
+    intra_gap,
+    paired_cosine,
+    similarity_gap,
+)
 from modalhash.losses.relation_graphs import (
     FilterRule,
     SimilarityContrast,
@@ -56,6 +63,8 @@ from modalhash.losses.relation_graphs import (
 
 __all__ = [
     "CrossSimilarity",
+    "DecodeFrom",
+    "DecodeTarget",
     "Enhancement",
     "FilterRule",
     "LabelTarget",
@@ -74,6 +83,9 @@ __all__ = [
     "cosine_similarities",
     "cross_gap",
     "cross_similarity",
+    "decoder_input",
+    "decoding_loss",
+    "diagonal_gap",
     "distribution_weighted",
     "filtered_graph",
     "float_share",

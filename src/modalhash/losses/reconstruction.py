@@ -5,7 +5,7 @@ from torch.nn.functional import mse_loss, normalize
 
 from modalhash.losses.affinity import cosine_similarities
 
-__all__ = ["cross_gap", "intra_gap", "paired_cosine", "similarity_gap"]
+__all__ = ["cross_gap", "diagonal_gap", "intra_gap", "paired_cosine", "similarity_gap"]
 
 
 def similarity_gap(relaxed: Tensor, other_relaxed: Tensor, target: Tensor) -> Tensor:
@@ -25,6 +25,11 @@ def similarity_gap(relaxed: Tensor, other_relaxed: Tensor, target: Tensor) -> Te
 def paired_cosine(relaxed: Tensor, other_relaxed: Tensor) -> Tensor:
     """Return the mean cosine between row i of one and row i of the other, both (n, b); a scalar."""
     return (normalize(relaxed, dim=1) * normalize(other_relaxed, dim=1)).sum(dim=1).mean()
+
+
+def diagonal_gap(paired_similarity: Tensor, target: float) -> Tensor:
+    """Return the mean squared distance of the diagonal of (n, n), the partners, from a target."""
+    return (paired_similarity.diagonal() - target).square().mean()
 
 
 def intra_gap(image_relaxed: Tensor, text_relaxed: Tensor, target: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ METHODS = {
     "cca-itq": "modalhash.methods.cca_itq:CcaItq",
     "cca-sign": "modalhash.methods.cca_sign:CcaSign",
     "cfrh": "modalhash.methods.cfrh:Cfrh",
+    "djsrh": "modalhash.methods.djsrh:Djsrh",
+    "dsah": "modalhash.methods.dsah:Dsah",
     "jdsh": "modalhash.methods.jdsh:Jdsh",
     "ms2gah": "modalhash.methods.ms2gah:Ms2gah",
     "hugging-hash": "modalhash.methods.hugging_hash:HuggingHash",

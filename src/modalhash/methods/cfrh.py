@@ -37,13 +37,16 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, normalize
 
 from modalhash.layers import MlpHead
 from modalhash.losses import (
     CrossSimilarity,
+    DecodeFrom,
+    DecodeTarget,
     continuation_factor,
     cross_gap,
+    decoder_input,
+    decoding_loss,
     fused_affinity,
     intra_gap,
     rescaled_cosines,
@@ -66,14 +69,7 @@ from modalhash.methods.ranges import (
     check_ranges,
 )
 
-__all__ = ["Cfrh", "CfrhSettings", "DecodeFrom", "DecodeInto", "DecodeTarget", "decoding_loss"]
-
-
-class DecodeTarget(StrEnum):
-    """What decoders reproduce: features as the method sees them, or rows of length 1."""
-
-    RAW = "raw"
-    UNIT = "unit"
+__all__ = ["Cfrh", "CfrhSettings", "DecodeInto"]
 
 
 class DecodeInto(StrEnum):
@@ -81,13 +77,6 @@ class DecodeInto(StrEnum):
 
     OWN = "own"
     OTHER = "other"
-
-
-class DecodeFrom(StrEnum):
-    """What decoders read: relaxed codes (CCAH), or their signs, which teach no head (DSAH)."""
-
-    RELAXED = "relaxed"
-    SIGNS = "signs"
 
 
 @dataclass(frozen=True)
@@ -150,26 +139,6 @@ class CfrhSettings:
                 ),
             },
         )  # fmt: skip
-
-
-def decoding_loss(
-    decoded: Tensor, features: Tensor, *, target: DecodeTarget, sum_rows: bool
-) -> Tensor:
-    """Return the squared error between decoded and input features of one modality.
-
-    Args:
-        decoded: (n, d) decoder output.
-        features: (n, d) what went into the encoder.
-        target: whether to reproduce them as they are or as rows of length 1.
-        sum_rows: sum over d instead of averaging.
-
-    Returns:
-        Scalar, the mean over n.
-    """
-    if target is DecodeTarget.UNIT:
-        features = normalize(features, dim=1)
-    error = mse_loss(decoded, features)
-    return error * features.shape[1] if sum_rows else error
 
 
 DENSE: Mapping[str, Any] = {
@@ -301,9 +270,7 @@ class Cfrh(GradientMethod):
             ("image", batch.image, settings.sigmoid_image_decoder),
             ("text", batch.text, settings.sigmoid_text_decoder),
         ):
-            codes = sources[name]
-            if settings.decode_from is DecodeFrom.SIGNS:
-                codes = torch.where(codes >= 0, 1.0, -1.0).to(codes)
+            codes = decoder_input(sources[name], settings.decode_from)
             decoded = heads.auxiliary[f"{name}_decoder"](codes)
             total = total + decoding_loss(
                 torch.sigmoid(decoded) if squashes else decoded,

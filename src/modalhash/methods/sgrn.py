@@ -58,6 +58,7 @@ from modalhash.losses import (
     continuation_factor,
     contrasted_graph,
     cosine_similarities,
+    diagonal_gap,
     distribution_weighted,
     filtered_graph,
     joint_graph,
@@ -95,7 +96,6 @@ __all__ = [
     "consistency_loss",
     "intra_loss",
     "joint_loss",
-    "pair_loss",
 ]
 
 logger = logging.getLogger(__name__)
@@ -235,11 +235,6 @@ def joint_loss(
     """
     own = mse_loss(image_similarity, target) + mse_loss(text_similarity, target)
     return mse_loss(paired_similarity, target) + own_share * own
-
-
-def pair_loss(paired_similarity: Tensor, scale: float) -> Tensor:
-    """Return the mean squared distance of the diagonal of (n, n) from the largest target."""
-    return (paired_similarity.diagonal() - scale).square().mean()
 
 
 def consistency_loss(
@@ -406,7 +401,7 @@ class Sgrn(GradientMethod):
             "joint": joint_loss(
                 among_images, among_texts, across, joint_target, own_share=settings.own_share
             ),
-            "pair": pair_loss(across, settings.similarity_scale),
+            "pair": diagonal_gap(across, settings.similarity_scale),
             "consistency": consistency_loss(among_images, among_texts, across),
         }
         total = (
