@@ -1,0 +1,58 @@
+"""`modalhash bench export`."""
+
+from typing import Any
+
+import click
+
+from modalhash.cli.options import cache_option, overwrite_option
+from modalhash.cli.watching import watched
+
+
+@click.command(
+    "export",
+    short_help="Write the input files of a public program.",
+    epilog="Example: modalhash bench export cirh photos/ -o cirh-inputs",
+)
+@click.argument("program")
+@click.argument("collection")
+@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="New folder.")
+@click.option(
+    "--layout",
+    metavar="NAME",
+    help="Of the files: mirflickr or coco (cirh, ucch), pairs or blank-partner (ucmfh), flickr "
+    "(dgcpn).  [default: the first]",
+)
+@click.option(
+    "--split",
+    default="auto",
+    show_default=True,
+    help="Queries; auto is test if there is such a split, else dev.",
+)
+@click.option(
+    "--database",
+    help="Split that is searched, or rest.  [default: database if there is one, else train]",
+)
+@click.option(
+    "--encoder",
+    default="auto",
+    show_default=True,
+    help="auto is offline, or precomputed for collections of features.",
+)
+@overwrite_option
+@cache_option
+def command(program: str, collection: str, *, output: str, **options: Any) -> None:
+    """Write the input files that a public program reads, made from COLLECTION.
+
+    PROGRAM is cirh, ucch, ucmfh or dgcpn; run a checkout of it on these files, then give its codes
+    to `modalhash bench import`. Features, training items, queries and database are those that
+    `modalhash bench COLLECTION` measures our methods on, with the first text of each picture.
+    """
+    from modalhash.bench.public_programs import export_inputs
+
+    with watched() as progress:
+        made = export_inputs(program, collection, output, progress=progress, **options)
+    counts = ", ".join(f"{count:,} {name}" for name, count in made.counts.items())
+    click.echo(f"{made.program}: {counts} items in {made.folder}")
+    for note in made.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"run, in its checkout: {made.command}")
