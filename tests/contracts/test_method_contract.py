@@ -74,6 +74,14 @@ QUICK: dict[str, dict[str, Any]] = {
         "schedule": "one_cycle",
     },
     "sgrn": {"hidden_width": 64, "epochs": 8},
+    "ucch": {
+        "hidden_width": 64,
+        "image_hidden_layers": 1,
+        "n_negatives": 128,
+        "epochs": 12,
+        "batch_size": 20,
+        "learning_rate": 2e-3,
+    },
 }
 """Changes that make a method quick enough for tests."""
 KNOWS_NO_CHANCE = {"cca-sign"}

@@ -23,6 +23,7 @@ METHODS = {
     "hugging-hash-plus": "modalhash.methods.hugging_hash_plus:HuggingHashPlus",
     "random": "modalhash.methods.random_projection:RandomProjection",
     "sgrn": "modalhash.methods.sgrn:Sgrn",
+    "ucch": "modalhash.methods.ucch:Ucch",
 }
 """Name to module and class, loaded on demand."""
 

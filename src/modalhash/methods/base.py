@@ -302,6 +302,7 @@ class Method(ABC):
         ablations: plain name ("without the graph") to the changes of settings that turn one named
             part off.
         smallest_batch: fewest pairs of a batch that the objective is defined for.
+        unhuggable: mode of hugging to why the method can't be hugged in it.
         settings: the method's own frozen settings.
     """
 
@@ -312,6 +313,7 @@ class Method(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     smallest_batch: ClassVar[int] = 1
+    unhuggable: ClassVar[Mapping[str, str]] = {}
     settings_class: ClassVar[type[Any]]
 
     def __init__(self, settings: Any = None) -> None:

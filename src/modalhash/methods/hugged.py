@@ -325,6 +325,11 @@ def check_huggable(base: Method, mode: HugMode) -> None:
         raise SettingError(
             f"{base.title} reads content tokens itself: choose a method of pooled features to hug"
         )
+    if mode in base.unhuggable:
+        raise SettingError(
+            f"{base.title} {base.unhuggable[mode]}: it can't be hugged in the mode {mode}; "
+            f"choose --hug {HugMode.CONTRASTIVE}"
+        )
     if mode is HugMode.SAME and base.is_supervised:
         raise SettingError(
             f"{base.title} learns its codes in networks of its own, which local embeddings can't "
