@@ -31,6 +31,13 @@ from tests.oracles.plain_search import plain_distance
 TESTS = Path(__file__).parent.parent
 
 QUICK: dict[str, dict[str, Any]] = {
+    "agch": {
+        "image_hidden_width": 64,
+        "text_hidden_width": 64,
+        "graph_width": 32,
+        "graph_output_width": 16,
+        "epochs": 12,
+    },
     "cagan": {
         "hidden_width": 64,
         "graph_width": 32,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "method_class"]
 
 METHODS = {
+    "agch": "modalhash.methods.agch:Agch",
     "cagan": "modalhash.methods.cagan:Cagan",
     "cca-itq": "modalhash.methods.cca_itq:CcaItq",
     "cca-sign": "modalhash.methods.cca_sign:CcaSign",
