@@ -7,7 +7,7 @@ from modalhash.layers.adapted_edges import (
     PositionMatrix,
     adapted_edges,
 )
-from modalhash.layers.canonical_correlation import CanonicalMaps, canonical_maps
+from modalhash.layers.canonical_correlation import CanonicalMaps, canonical_maps, linear_head
 from modalhash.layers.feature_scaling import FeatureScaling, ScalingRule
 from modalhash.layers.fine_codes import FineCoder, LocalCoder, build_fine_coder, content_of
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
@@ -23,6 +23,7 @@ from modalhash.layers.hash_heads import (
 )
 from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.layers.normalised_head import NormalisedHead
+from modalhash.layers.pair_moments import PairMoments, pair_moments
 from modalhash.layers.product_quantizer import (
     ProductQuantizer,
     Quantized,
@@ -52,6 +53,7 @@ __all__ = [
     "ModalityFeatures",
     "NormalisedHead",
     "PairMatrix",
+    "PairMoments",
     "PositionMatrix",
     "ProductQuantizer",
     "ProjectionNorm",
@@ -71,7 +73,9 @@ __all__ = [
     "content_of",
     "grid_pooling",
     "hash_head",
+    "linear_head",
     "masked_softmax",
+    "pair_moments",
     "row_normalised",
     "trunk_from_spec",
 ]

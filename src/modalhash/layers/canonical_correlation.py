@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from modalhash.errors import FeatureError, SettingError
+from modalhash.errors import SettingError
 from modalhash.layers.hash_heads import LinearHead
+from modalhash.layers.pair_moments import TINY_SHARE, pair_moments
 
-__all__ = ["CanonicalMaps", "canonical_maps"]
-
-TINY_SHARE = 1e-12
-"""Share of a variance that is rounding."""
+__all__ = ["CanonicalMaps", "canonical_maps", "inverse_root", "linear_head"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,14 @@ class CanonicalMaps:
         )
 
 
-def linear_head(matrix: Tensor, mean: Tensor, rotation: Tensor | None) -> LinearHead:
-    """Return the head that computes `(x - mean) matrix rotation`."""
+def linear_head(matrix: Tensor, mean: Tensor, rotation: Tensor | None = None) -> LinearHead:
+    """Return the head that computes `(x - mean) matrix`, times `rotation` if there is one.
+
+    Args:
+        matrix: (d, b) float64.
+        mean: (d,) float64.
+        rotation: (b, b) float64.
+    """
     if rotation is not None:
         matrix = matrix @ rotation
     head = LinearHead(*matrix.shape)
@@ -80,45 +84,21 @@ def canonical_maps(
     """
     if not ridge > 0:
         raise SettingError(f"ridge is {ridge}, expected a positive number")
-    count = 0
-    total = squares = torch.zeros(0)
-    image_width = 0
-    for image, text in pairs:
-        rows = torch.cat([image, text], dim=1).double()
-        if not count:
-            image_width = image.shape[1]
-            total, squares = rows.new_zeros(rows.shape[1]), rows.new_zeros(rows.shape[1:] * 2)
-        count += len(rows)
-        total += rows.sum(dim=0)
-        squares += rows.T @ rows
-    mean = total / count
-    covariance = squares / count - torch.outer(mean, mean)
-    text_width = len(mean) - image_width
+    moments = pair_moments(pairs)
+    image_width, text_width = len(moments.image_mean), len(moments.text_mean)
     if n_bits > min(image_width, text_width):
         raise SettingError(
             f"n_bits is {n_bits}, canonical correlation gives at most "
             f"{min(image_width, text_width)} on features of widths {image_width} and {text_width}"
         )
-    within_images = covariance[:image_width, :image_width]
-    within_texts = covariance[image_width:, image_width:]
-    for name, within, part in (
-        ("image", within_images, squares[:image_width, :image_width]),
-        ("text", within_texts, squares[image_width:, image_width:]),
-    ):
-        if within.trace() <= TINY_SHARE * part.trace() / count:
-            raise FeatureError(
-                f"the {name} features of all {count} training pairs are the same: check the "
-                "encoder and its input"
-            )
-    image_whitener = inverse_root(within_images, ridge)
-    text_whitener = inverse_root(within_texts, ridge)
+    image_whitener = inverse_root(moments.within_images, ridge)
+    text_whitener = inverse_root(moments.within_texts, ridge)
     left, correlations, right = torch.linalg.svd(
-        image_whitener @ covariance[:image_width, image_width:] @ text_whitener,
-        full_matrices=False,
+        image_whitener @ moments.across @ text_whitener, full_matrices=False
     )
     return CanonicalMaps(
-        mean[:image_width],
-        mean[image_width:],
+        moments.image_mean,
+        moments.text_mean,
         image_whitener @ left[:, :n_bits],
         text_whitener @ right[:n_bits].T,
         correlations[:n_bits],

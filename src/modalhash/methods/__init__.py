@@ -16,6 +16,7 @@ METHODS = {
     "cca-itq": "modalhash.methods.cca_itq:CcaItq",
     "cca-sign": "modalhash.methods.cca_sign:CcaSign",
     "cfrh": "modalhash.methods.cfrh:Cfrh",
+    "cmfh": "modalhash.methods.cmfh:Cmfh",
     "djsrh": "modalhash.methods.djsrh:Djsrh",
     "dsah": "modalhash.methods.dsah:Dsah",
     "jdsh": "modalhash.methods.jdsh:Jdsh",
