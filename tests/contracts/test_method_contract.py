@@ -91,10 +91,12 @@ QUICK: dict[str, dict[str, Any]] = {
     },
 }
 """Changes that make a method quick enough for tests."""
-KNOWS_NO_CHANCE = {"cca-sign"}
+KNOWS_NO_CHANCE = {"cca-sign", "feature-sign"}
 """Methods that give the same codes whatever the seed."""
-FLOORS = {"random"}
+FLOORS = {"lsh", "random"}
 """Methods whose image and text codes know nothing of each other."""
+ONE_SPACE = {"feature-sign"}
+"""Methods that take only modalities that lie in one space."""
 ODD_BITS, EVEN_BITS = 13, 16
 
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
@@ -105,9 +107,13 @@ def plan_of(name: str, n_bits: int = EVEN_BITS, *, seed: int = 0) -> TrainingPla
     return TrainingPlan(method, training, n_bits, seed)
 
 
+def pairs_for(name: str, n_train: int = 200, n_unseen: int = 100) -> MadePairs:
+    return made_pairs(n_train, n_unseen, one_space=name in ONE_SPACE)
+
+
 @cache
 def trained(name: str, n_bits: int = EVEN_BITS, seed: int = 0) -> TrainingResult:
-    return train_method(plan_of(name, n_bits, seed=seed), made_pairs().data())
+    return train_method(plan_of(name, n_bits, seed=seed), pairs_for(name).data())
 
 
 def encoded(
@@ -139,7 +145,7 @@ def recall_at_ten(queries: Codes, database: Codes) -> float:
 
 @every_method
 def test_the_same_seed_gives_the_same_codes(name: str) -> None:
-    made = made_pairs()
+    made = pairs_for(name)
     again = train_method(plan_of(name), made.data())
     for one, other in zip(
         codes_of(name, trained(name).hasher, made), codes_of(name, again.hasher, made), strict=True
@@ -151,7 +157,7 @@ def test_the_same_seed_gives_the_same_codes(name: str) -> None:
 
 @every_method
 def test_another_seed_gives_other_codes(name: str) -> None:
-    made = made_pairs()
+    made = pairs_for(name)
     one, other = (
         codes_of(name, trained(name, EVEN_BITS, seed).hasher, made) for seed in (0, 1)
     )  # fmt: skip
@@ -161,7 +167,7 @@ def test_another_seed_gives_other_codes(name: str) -> None:
 
 @every_method
 def test_inputs_and_global_state_are_not_changed(name: str) -> None:
-    made = made_pairs()
+    made = pairs_for(name)
     before, torch_state = deepcopy(made), torch.get_rng_state()
     numpy_state = str(np.random.get_state())  # noqa: NPY002 - watched, not used
     plan = plan_of(name)
@@ -184,7 +190,7 @@ def test_inputs_and_global_state_are_not_changed(name: str) -> None:
 @every_method
 @pytest.mark.parametrize("n_bits", [EVEN_BITS, ODD_BITS])
 def test_bits_are_as_many_as_asked_for_and_vary(name: str, n_bits: int) -> None:
-    made, hasher = made_pairs(), trained(name, n_bits).hasher
+    made, hasher = pairs_for(name), trained(name, n_bits).hasher
     assert hasher.n_bits == hasher.image.n_bits == hasher.text.n_bits == n_bits
     for codes in codes_of(name, hasher, made):
         assert codes.dtype == np.uint8
@@ -196,7 +202,7 @@ def test_bits_are_as_many_as_asked_for_and_vary(name: str, n_bits: int) -> None:
 @every_method
 @pytest.mark.parametrize("n_bits", [EVEN_BITS, ODD_BITS])
 def test_codes_beat_random_ones(name: str, n_bits: int) -> None:
-    made = made_pairs()
+    made = pairs_for(name)
     image, text = codes_of(name, trained(name, n_bits).hasher, made)
     recalls = (recall_at_ten(image, text), recall_at_ten(text, image))
     chance = 10 / len(made.unseen)
@@ -208,7 +214,7 @@ def test_codes_beat_random_ones(name: str, n_bits: int) -> None:
 
 @every_method
 def test_a_code_depends_on_nothing_but_its_item(name: str) -> None:
-    made, hasher = made_pairs(), trained(name).hasher
+    made, hasher = pairs_for(name), trained(name).hasher
     image, text = codes_of(name, hasher, made)
     rows = made.unseen
     order = np.random.default_rng(0).permutation(len(rows))
@@ -225,7 +231,7 @@ def test_a_code_depends_on_nothing_but_its_item(name: str) -> None:
 @every_method
 def test_a_modality_is_encoded_without_the_other(name: str) -> None:
     """A tower rebuilt from its own description and weights gives the codes of the whole."""
-    made, hasher = made_pairs(), trained(name).hasher
+    made, hasher = pairs_for(name), trained(name).hasher
     expected = codes_of(name, hasher, made)
     other = replace(made, image=PlainTable(-7 * made.image.all_pooled, made.image.all_tokens))
     other.image.all_masks = made.image.all_masks
@@ -249,7 +255,7 @@ def test_a_modality_is_encoded_without_the_other(name: str) -> None:
 
 @every_method
 def test_labels_and_tokens_matter_only_where_they_are_stated_as_needed(name: str) -> None:
-    data, needs = made_pairs().data(), method_class(name).needs
+    data, needs = pairs_for(name).data(), method_class(name).needs
     changed = data
     if Needs.LABELS not in needs:
         changed = replace(changed, labels=None)
@@ -262,7 +268,7 @@ def test_labels_and_tokens_matter_only_where_they_are_stated_as_needed(name: str
 
 @every_method
 def test_nothing_grows_with_the_square_of_the_collection(name: str) -> None:
-    made = made_pairs(2_500, 0)
+    made = pairs_for(name, 2_500, 0)
     plan = plan_of(name)
     settings = replace(plan.settings, epochs=1, validation_share=0.2)
     with LargestTensor() as largest:
@@ -279,7 +285,7 @@ def test_progress_is_told_to_its_end(name: str) -> None:
     told: list[tuple[int, int]] = []
     train_method(
         plan_of(name),
-        made_pairs().data(n_items=64),
+        pairs_for(name).data(n_items=64),
         progress=lambda _stage, done, total, _values=None: told.append((done, total)),
     )
     assert told[-1][0] == told[-1][1]
@@ -375,10 +381,10 @@ def no_tensors_made() -> Iterator[None]:
 
 @every_method
 def test_what_is_needed_and_missing_stops_before_any_work(name: str) -> None:
-    data, needs = made_pairs().data(), method_class(name).needs
+    data, needs = pairs_for(name).data(), method_class(name).needs
     without = {
         Needs.LABELS: replace(data, labels=None),
-        Needs.TOKENS: replace(data, image=PlainTable(made_pairs().image.all_pooled)),
+        Needs.TOKENS: replace(data, image=PlainTable(pairs_for(name).image.all_pooled)),
     }
     for need in needs:
         with no_tensors_made(), pytest.raises(ValueError, match=method_class(name).title):

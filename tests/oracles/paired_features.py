@@ -92,8 +92,14 @@ class MadePairs:
         )
 
 
-def made_pairs(n_train: int = 200, n_unseen: int = 100, *, seed: int = 0) -> MadePairs:
-    """Make items of one or two of eight concepts; features are noisy mixtures of the concepts."""
+def made_pairs(
+    n_train: int = 200, n_unseen: int = 100, *, seed: int = 0, one_space: bool = False
+) -> MadePairs:
+    """Make items of one or two of eight concepts; features are noisy mixtures of the concepts.
+
+    Pictures and texts are mixed each in their own way, into widths 24 and 20; with `one_space` they
+    are mixed in the same way, into 24 dimensions.
+    """
     generator = np.random.default_rng(seed)
     n, n_concepts = n_train + n_unseen, 8
     labels = np.zeros((n, n_concepts), np.uint8)
@@ -104,8 +110,12 @@ def made_pairs(n_train: int = 200, n_unseen: int = 100, *, seed: int = 0) -> Mad
     starts = np.concatenate([[0], np.cumsum(counts)])
     owner = np.repeat(np.arange(n), counts)
 
+    shared_mixing = generator.normal(size=(n_concepts, 24)) if one_space else None
+
     def table(rows: NDArray[np.float64], width: int, n_tokens: int) -> PlainTable:
-        mixing = generator.normal(size=(n_concepts, width))
+        mixing = shared_mixing
+        if mixing is None:
+            mixing = generator.normal(size=(n_concepts, width))
         pooled = rows @ mixing + 0.3 * generator.normal(size=(len(rows), width)) + 1
         tokens = np.repeat(pooled[:, None, : width // 2], n_tokens, axis=1)
         tokens += 0.5 * generator.normal(size=tokens.shape)
@@ -115,7 +125,7 @@ def made_pairs(n_train: int = 200, n_unseen: int = 100, *, seed: int = 0) -> Mad
 
     return MadePairs(
         table(latent, 24, 4),
-        table(latent[owner], 20, 6),
+        table(latent[owner], 24 if one_space else 20, 6),
         starts.astype(np.int64),
         labels,
         np.sort(generator.permutation(n)[:n_train]).astype(np.int64),

@@ -30,6 +30,7 @@ from modalhash.layers.product_quantizer import (
     RotationRule,
     SubspaceSimilarity,
 )
+from modalhash.layers.random_hyperplanes import random_hyperplanes
 from modalhash.layers.token_reduction import TokenReduction, grid_pooling
 from modalhash.layers.token_trunk import TokenTrunk, TrunkHead, TrunkKind, trunk_from_spec
 
@@ -76,6 +77,7 @@ __all__ = [
     "linear_head",
     "masked_softmax",
     "pair_moments",
+    "random_hyperplanes",
     "row_normalised",
     "trunk_from_spec",
 ]

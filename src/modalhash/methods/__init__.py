@@ -20,6 +20,8 @@ METHODS = {
     "djsrh": "modalhash.methods.djsrh:Djsrh",
     "dsah": "modalhash.methods.dsah:Dsah",
     "jdsh": "modalhash.methods.jdsh:Jdsh",
+    "feature-sign": "modalhash.methods.feature_sign:FeatureSign",
+    "lsh": "modalhash.methods.lsh:Lsh",
     "ms2gah": "modalhash.methods.ms2gah:Ms2gah",
     "hugging-hash": "modalhash.methods.hugging_hash:HuggingHash",
     "hugging-hash-plus": "modalhash.methods.hugging_hash_plus:HuggingHashPlus",

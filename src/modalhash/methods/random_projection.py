@@ -2,8 +2,10 @@
 
 Each modality gets projections of its own, drawn from the seed, of centred features. Image and text
 codes know nothing of each other, so cross-modal retrieval is by chance: what a measure says here is
-its zero. Within one modality this is locality-sensitive hashing (M. Charikar, "Similarity
-estimation techniques from rounding algorithms", STOC 2002, https://doi.org/10.1145/509907.509965).
+its zero, whatever the encoder. Within one modality this is locality-sensitive hashing (M. Charikar,
+"Similarity estimation techniques from rounding algorithms", STOC 2002,
+https://doi.org/10.1145/509907.509965); where both modalities lie in one space, `lsh` gives them the
+same hyperplanes, and is no longer chance.
 
 Objective: none. Differs from the paper: features are centred first, so that bits are balanced.
 """
@@ -11,9 +13,8 @@ Objective: none. Differs from the paper: features are centred first, so that bit
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from modalhash.layers import LinearHead
+from modalhash.layers import linear_head, random_hyperplanes
 from modalhash.methods.base import (
     ClosedFormMethod,
     FeatureShapes,
@@ -48,17 +49,9 @@ class RandomProjection(ClosedFormMethod):
         for batch in view.batches(shapes.batch_size):
             image_total += batch.image.pooled.double().sum(dim=0)
             text_total += batch.text.pooled.double().sum(dim=0)
+        image_normals = random_hyperplanes(shapes.image_width, n_bits, generator)
+        text_normals = random_hyperplanes(shapes.text_width, n_bits, generator)
         return Heads(
-            random_head(image_total / view.n_pairs, n_bits, generator),
-            random_head(text_total / view.n_pairs, n_bits, generator),
+            linear_head(image_normals, image_total / view.n_pairs),
+            linear_head(text_normals, text_total / view.n_pairs),
         )
-
-
-def random_head(mean: Tensor, n_bits: int, generator: torch.Generator) -> LinearHead:
-    """Return a head of (d, b) standard normal weights that maps `mean` (d,) to zero."""
-    head = LinearHead(len(mean), n_bits)
-    weights = torch.randn(n_bits, len(mean), generator=generator, dtype=torch.float64)
-    with torch.no_grad():
-        head.map.weight.copy_(weights)
-        head.map.bias.copy_(-(weights @ mean))
-    return head
