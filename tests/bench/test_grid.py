@@ -1,5 +1,8 @@
+import hashlib
 import json
 import re
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -15,6 +18,7 @@ from modalhash.bench.grid import (
     Variant,
     measurements,
     read_values,
+    recipe,
     run_grid,
 )
 from modalhash.bench.outcomes import MEASURES, Outcome
@@ -77,6 +81,66 @@ def test_a_result_is_named_by_what_presets_hold(
     assert task.key == before
     monkeypatch.setattr(method_class("cfrh"), "presets", {"dense": {"epochs": 7}})
     assert task.key != before
+
+
+def test_a_task_without_a_protocol_is_named_as_before_there_were_protocols(place: Place) -> None:
+    task = Task(place, Variant("random", "random"), 8, 3)
+    document = {
+        "place": {"collection": place.collection, "encoder": "auto", "split": "auto"},
+        "variant": {
+            "name": "random", "method": "random", "settings": {}, "preset": "auto", "hug": "",
+        },
+        "n_bits": 8,
+        "seed": 3,
+    }  # fmt: skip
+    text = json.dumps([document, version("modalhash"), recipe("random")], sort_keys=True)
+    assert task.key == f"pairs-random-8-3-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    divided = Task(replace(place, protocol="official"), Variant("random", "random"), 8, 3)
+    assert divided.key != task.key
+
+
+def test_curves_are_kept(place: Place, tmp_path: Path) -> None:
+    (outcome,) = run_grid(tasks_of(place, "random", seeds=(0,)), tmp_path, cache=tmp_path / "cache")
+    assert set(outcome.curves) == {"image_to_text", "text_to_image"}
+    model = mh.train(
+        place.collection, method="random", n_bits=8, encoder="precomputed", cache=tmp_path / "cache"
+    )  # fmt: skip
+    report = mh.evaluate(model, split="test", cache=tmp_path / "cache", top_k=(5,))
+    for direction, curve in outcome.curves.items():
+        # 18 items are ranked: ranks 1 to 10 and the last; all is found at the end, a third is right
+        assert len(curve["recall"]) == len(curve["precision"]) == 11
+        np.testing.assert_allclose(curve["recall"][-1], 1, rtol=0, atol=5e-5)
+        np.testing.assert_allclose(curve["precision"][-1], 6 / 18, rtol=0, atol=5.1e-5)
+        for name, points in curve.items():
+            at_5 = report.value(name, direction, relevance="shared_label", k=5)
+            np.testing.assert_allclose(points[4], at_5, rtol=0, atol=5.1e-5)
+
+
+def test_a_result_from_before_there_were_curves_is_reused(place: Place, tmp_path: Path) -> None:
+    tasks = tasks_of(place, "random", seeds=(0,))
+    (first,) = run_grid(tasks, tmp_path, cache=tmp_path / "cache")
+    (file,) = (tmp_path / "runs").glob("*.json")
+    document = json.loads(file.read_text())
+    del document["outcomes"][0]["curves"]
+    file.write_text(json.dumps(document))
+    assert run_grid(tasks, tmp_path, cache=tmp_path / "cache") == [replace(first, curves={})]
+    assert "curves" not in json.loads(file.read_text())["outcomes"][0]
+
+
+def test_a_protocol_divides_and_adds_its_measure(place: Place, tmp_path: Path) -> None:
+    divided = replace(place, split="test", protocol="cagan:queries=4,train=9")
+    (outcome,) = run_grid(
+        tasks_of(divided, "random", seeds=(0,)), tmp_path, cache=tmp_path / "cache"
+    )
+    assert outcome.error == ""
+    # 20 items are ranked, so that 5,000 are the whole list
+    for direction in ("image_to_text", "text_to_image"):
+        assert (
+            outcome.values[f"MAP@5000, shared label {direction}"]
+            == outcome.values[f"MAP, whole list, shared label {direction}"]
+        )
+    (failed,) = run_grid(tasks_of(replace(place, protocol="cagan"), "random", seeds=(0,)), tmp_path)
+    assert "protocol 'cagan' " in failed.error
 
 
 def test_results_are_kept_and_a_larger_grid_reuses_them(place: Place, tmp_path: Path) -> None:
@@ -167,7 +231,9 @@ def test_the_commands(place: Place, tmp_path: Path, modalhash: CommandLine) -> N
     assert f"- cca-sign: 2 runs failed: {reason}" in ended.out
     assert (tmp_path / "out" / "table.md").read_text() == ended.out.removesuffix("\n")
     page = (tmp_path / "out" / "bench.html").read_text()
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 8
+    assert "Precision over recall, image to text, 8 bits, by rank, shared label." in page
+    assert "at other lengths" not in page
     assert page.count('<td class="number best">') == 6  # one a column
     assert "canonical correlation gives at most 5" in page
     assert "http" not in page.replace("http-equiv", "")

@@ -23,17 +23,16 @@ from numpy.typing import NDArray
 
 from modalhash.api.learning import train
 from modalhash.api.measuring import evaluate
-from modalhash.api.opening import opened
 from modalhash.artifacts import CollectionCodes, HashModel
-from modalhash.bench.outcomes import DIRECTIONS, MEASURES, Outcome
+from modalhash.bench.outcomes import DIRECTIONS, MEASURES, Outcome, map_title
 from modalhash.bench.workers import Budget, Killed, Workers
-from modalhash.data import Collection
+from modalhash.data import PROTOCOLS, Collection, load_collection
 from modalhash.errors import DamagedArtifactError, InputError, ModalhashError
 from modalhash.files import read_json, write_json, write_with
 from modalhash.machine import forget_peak, peak_mib
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import ClosedFormMethod
-from modalhash.metrics import Report
+from modalhash.metrics import Convention, Report
 from modalhash.progress import Progress, silent
 
 __all__ = [
@@ -84,11 +83,14 @@ class Place:
         encoder: makes the features; "auto" is `offline`, or `precomputed` where there are features
             only.
         split: the queries; "auto" is `test` if there is such a split, else `dev`.
+        protocol: divides the collection as for `load_collection`, and its measures are taken too;
+            "" keeps the collection's own splits.
     """
 
     collection: str
     encoder: str = "auto"
     split: str = "auto"
+    protocol: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,10 @@ class Task:
     @property
     def key(self) -> str:
         """Name of its result: readable, and a hash of all that decides it."""
-        decisive = [asdict(self), version("modalhash"), recipe(self.variant.method)]
+        task = asdict(self)
+        if not self.place.protocol:  # results from before there were protocols keep their names
+            del task["place"]["protocol"]
+        decisive = [task, version("modalhash"), recipe(self.variant.method)]
         document = json.dumps(decisive, sort_keys=True)
         words = f"{Path(self.place.collection).name} {self.variant.name} {self.n_bits} {self.seed}"
         readable = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
@@ -271,7 +276,7 @@ def outcomes_of(task: Task, cache: Path | str | None) -> list[tuple[Outcome, Que
 def place_name(place: Place) -> str:
     """Return the collection's name and the split that is measured; as given if it can't be read."""
     try:
-        collection = loaded(place.collection)
+        collection = loaded(place.collection, place.protocol)
         return f"{collection.name} {usual_split(collection, place.split)}"
     except (ModalhashError, OSError):
         return f"{place.collection} {place.split}"
@@ -293,7 +298,7 @@ def usual_encoder(collection: Collection, encoder: str) -> str:
 
 def measured(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, QueryValues]]:
     """Train and measure once; yield what it gave, with the values behind each number."""
-    collection, variant = loaded(task.place.collection), task.variant
+    collection, variant = loaded(task.place.collection, task.place.protocol), task.variant
     forget_peak()
     started = time.process_time()
     model = train(
@@ -310,19 +315,29 @@ def measured(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, Qu
     seconds = round(time.process_time() - started, 1)
     split = usual_split(collection, task.place.split)
     rates = encode_rates(model, collection, cache)
+    names = protocol_measures(task.place.protocol)
     for row, bits, rerank in measurements(variant, model):
-        report = evaluate(model, collection, split=split, rerank=rerank, cache=cache)
+        report = evaluate(
+            model,
+            collection,
+            split=split,
+            rerank=rerank,
+            cache=cache,
+            top_k=list(dict.fromkeys([50, 5000, None, *(k for k, _ in names)])),
+            conventions=list(dict.fromkeys([Convention.TRUNCATED, *(name for _, name in names)])),
+        )
         outcome = Outcome(
             row,
             f"{collection.name} {split}",
             task.n_bits,
             task.seed,
-            measured_values(report),
+            {**measured_values(report), **protocol_values(report, names)},
             seconds,
             bits,
             peak_mib=round(peak_mib(), 1),
             n_parameters=n_parameters(model),
             rates=rates,
+            curves=kept_curves(report),
         )
         yield outcome, query_values(report)
 
@@ -362,7 +377,9 @@ def measured_values(report: Report) -> dict[str, float]:
     """Return the numbers of `MEASURES` in both directions, as far as they were measured."""
     rules = {measure.relevance for measure in report.measures}
     return {
-        f"{title} {direction}": round(report.value(measure, direction, relevance=rule, k=k), 4)
+        f"{title} {direction}": round(
+            report.value(measure, direction, relevance=rule, k=k, convention=formula(measure)), 4
+        )
         for title, measure, rule, k in MEASURES
         if rule in rules
         for direction in DIRECTIONS
@@ -376,12 +393,57 @@ def query_values(report: Report) -> QueryValues:
     for title, measure, rule, k in MEASURES:
         for one in report.directions if rule in rules else ():
             if any(number.relevance == rule for number in one.measures):
-                values = one.values(measure, relevance=rule, k=k)
+                values = one.values(measure, relevance=rule, k=k, convention=formula(measure))
                 found[f"{title} {one.direction}"] = values.astype(np.float32)
     return found
 
 
+def formula(measure: str) -> str | None:
+    """Return the formula that `MEASURES` means; None for measures that have one only."""
+    return Convention.TRUNCATED if measure == "map" else None
+
+
+def protocol_measures(protocol: str) -> list[tuple[int | None, Convention]]:
+    """Return cut-offs and formulas of a protocol ("djsrh:queries=9"); nothing for "".
+
+    Example:
+        >>> protocol_measures("ucch")
+        [(None, <Convention.ANSWERABLE: 'answerable'>)]
+    """
+    if not protocol:
+        return []
+    rule = PROTOCOLS[protocol.partition(":")[0]]
+    return [(k, Convention(rule.convention)) for k in rule.top_k]
+
+
+def protocol_values(
+    report: Report, measures: Sequence[tuple[int | None, Convention]]
+) -> dict[str, float]:
+    """Return what a protocol measures, in both directions, by `map_title`."""
+    return {
+        f"{map_title(k, name)} {direction}": round(
+            report.value("map", direction, relevance="shared_label", k=k, convention=name), 4
+        )
+        for k, name in measures
+        for direction in DIRECTIONS
+    }
+
+
+def kept_curves(report: Report) -> dict[str, dict[str, list[float]]]:
+    """Return precision and recall by rank under a shared label, by direction."""
+    return {
+        one.direction: {
+            "recall": np.round(curve.recall, 4).tolist(),
+            "precision": np.round(curve.precision, 4).tolist(),
+        }
+        for one in report.directions
+        for curve in one.curves
+        if (curve.by, curve.relevance) == ("rank", "shared_label")
+        and np.isfinite(curve.recall).all()  # it isn't where no query has an answer
+    }
+
+
 @lru_cache(maxsize=4)
-def loaded(collection: str) -> Collection:
-    """Load a collection, once a process."""
-    return opened(collection, False, silent)
+def loaded(collection: str, protocol: str = "") -> Collection:
+    """Load a collection, once a process, divided as a protocol says."""
+    return load_collection(collection, protocol=protocol or None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from modalhash.errors import InputError
 
-__all__ = ["DIRECTIONS", "MEASURES", "Outcome", "csv_text", "read_csv"]
+__all__ = ["DIRECTIONS", "MEASURES", "Outcome", "csv_text", "map_title", "read_csv"]
 
 MEASURES = (
     ("MAP@50, shared label", "map", "shared_label", 50),
@@ -45,6 +45,8 @@ class Outcome:
         peak_mib: largest memory of the process while it trained and measured.
         n_parameters: numbers in the hash heads, what search needs.
         rates: stored features that become codes in a second, by modality, on one thread.
+        curves: direction to "recall" and "precision" by rank under a shared label; the ranks are
+            the same for all outcomes of a place. Empty in results from before they were kept.
     """
 
     row: str
@@ -58,6 +60,18 @@ class Outcome:
     peak_mib: float = 0.0
     n_parameters: int = 0
     rates: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+
+
+def map_title(k: int | None, convention: str) -> str:
+    """Return what MAP by a shared label is called; the formula is named unless it is `truncated`.
+
+    Example:
+        >>> map_title(50, "truncated"), map_title(None, "answerable")
+        ('MAP@50, shared label', 'MAP, whole list, shared label, answerable')
+    """
+    cut = "MAP, whole list" if k is None else f"MAP@{k}"
+    return f"{cut}, shared label{'' if convention == 'truncated' else f', {convention}'}"
 
 
 def csv_text(outcomes: Sequence[Outcome]) -> str:
