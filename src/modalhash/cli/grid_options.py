@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modalhash.cli.options import cache_option, changes
+from modalhash.cli.options import Option, cache_option, changes
 from modalhash.cli.watching import watched
 from modalhash.errors import MissingExtraError
 from modalhash.files import write_json, write_text
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # torch is loaded when runs begin
     from modalhash.bench.marks import Cell, Marks
     from modalhash.bench.outcomes import Outcome
 
-__all__ = ["deliver_tables", "grid_options", "run_variants", "whole_numbers"]
+__all__ = ["deliver_tables", "grid_options", "run_tasks", "run_variants", "whole_numbers"]
 
 
 def whole_numbers(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
@@ -31,53 +31,57 @@ def whole_numbers(context: click.Context, parameter: click.Parameter, text: str)
     return tuple(dict.fromkeys(map(int, words)))
 
 
-def grid_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what all commands over many runs take."""
-    for option in reversed(
-        (
-            click.option(
-                "-o",
-                "--output",
-                required=True,
-                type=click.Path(file_okay=False),
-                help="Folder for the table and for the result of every run.",
-            ),
-            click.option(
-                "--bits", default="16,32,64,128", show_default=True, callback=whole_numbers,
-                help="Lengths of codes.",
-            ),
-            click.option(
-                "--seeds", default="0,1,2", show_default=True, callback=whole_numbers,
-                help="A run each.",
-            ),
-            click.option(
-                "--split", default="auto", show_default=True,
-                help="Queries; auto is test if there is such a split, else dev.",
-            ),
-            click.option(
-                "--encoder", default="auto", show_default=True,
-                help="auto is offline, or precomputed for collections of features.",
-            ),
-            click.option(
-                "--preset", default="auto", show_default=True,
-                help="Of methods that have it; others take their defaults.",
-            ),
-            click.option(
-                "--set", "settings", multiple=True, callback=changes, metavar="KEY=VALUE",
-                help="Change a setting of every method that has it; may be repeated.",
-            ),
-            click.option(
-                "--workers", default=1, show_default=True, type=click.IntRange(min=1),
-                help="Runs at once, each in a process of one thread.",
-            ),
-            click.option(
-                "--memory", "memory_gib", type=click.FloatRange(min=0, min_open=True),
-                metavar="GIB", help="Of all runs at once; fewer run where they would need more.",
-            ),
-            cache_option,
-        )
-    ):  # fmt: skip
-        command = option(command)
+GRID_OPTIONS: Mapping[str, Option[Any]] = {
+    "output": click.option(
+        "-o",
+        "--output",
+        required=True,
+        type=click.Path(file_okay=False),
+        help="Folder for the table and for the result of every run.",
+    ),
+    "bits": click.option(
+        "--bits", default="16,32,64,128", show_default=True, callback=whole_numbers,
+        help="Lengths of codes.",
+    ),
+    "seeds": click.option(
+        "--seeds", default="0,1,2", show_default=True, callback=whole_numbers, help="A run each."
+    ),
+    "split": click.option(
+        "--split", default="auto", show_default=True,
+        help="Queries; auto is test if there is such a split, else dev.",
+    ),
+    "encoder": click.option(
+        "--encoder", default="auto", show_default=True,
+        help="auto is offline, or precomputed for collections of features.",
+    ),
+    "preset": click.option(
+        "--preset", default="auto", show_default=True,
+        help="Of methods that have it; others take their defaults.",
+    ),
+    "settings": click.option(
+        "--set", "settings", multiple=True, callback=changes, metavar="KEY=VALUE",
+        help="Change a setting of every method that has it; may be repeated.",
+    ),
+    "workers": click.option(
+        "--workers", default=1, show_default=True, type=click.IntRange(min=1),
+        help="Runs at once, each in a process of one thread.",
+    ),
+    "memory_gib": click.option(
+        "--memory", "memory_gib", type=click.FloatRange(min=0, min_open=True), metavar="GIB",
+        help="Of all runs at once; fewer run where they would need more.",
+    ),
+    "cache": cache_option,
+}  # fmt: skip
+"""What all commands over many runs take, by the name of the parameter."""
+
+
+def grid_options(
+    command: Callable[..., Any], *, without: Collection[str] = ()
+) -> Callable[..., Any]:
+    """Add what all commands over many runs take, but for some that a command has its own of."""
+    for name, option in reversed(list(GRID_OPTIONS.items())):
+        if name not in without:
+            command = option(command)
     return command
 
 
@@ -87,13 +91,10 @@ def run_variants(
     *,
     bits: Sequence[int],
     seeds: Sequence[int],
-    output: str,
-    workers: int,
-    memory_gib: float | None,
-    cache: str | None,
+    **options: Any,
 ) -> "tuple[list[Task], list[Outcome]]":
     """Run every variant everywhere, at every length, with every seed; return tasks and outcomes."""
-    from modalhash.bench.grid import Task, run_grid
+    from modalhash.bench.grid import Task
 
     tasks = [
         Task(place, variant, n_bits, seed)
@@ -102,11 +103,24 @@ def run_variants(
         for n_bits in bits
         for seed in seeds
     ]
+    return tasks, run_tasks(tasks, **options)
+
+
+def run_tasks(
+    tasks: "Sequence[Task]",
+    *,
+    output: str,
+    workers: int,
+    memory_gib: float | None,
+    cache: str | None,
+) -> "list[Outcome]":
+    """Run tasks with a bar, and return their outcomes."""
+    from modalhash.bench.grid import run_grid
+
     with watched() as progress:
-        outcomes = run_grid(
+        return run_grid(
             tasks, output, workers=workers, memory_gib=memory_gib, cache=cache, progress=progress
-        )  # fmt: skip
-    return tasks, outcomes
+        )
 
 
 def deliver_tables(

@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 __all__ = [
+    "Option",
     "cache_option",
     "captions_option",
     "changes",
