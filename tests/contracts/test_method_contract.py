@@ -46,6 +46,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "text_similarity": "linear",
     },
     "cfrh": {"hidden_width": 64, "epochs": 8},
+    "cvh": {"anchors": 12},
     "djsrh": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
     "hugging-hash": {
         "hidden_width": 64,
@@ -73,6 +74,7 @@ QUICK: dict[str, dict[str, Any]] = {
     },
     "dsah": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
     "jdsh": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
+    "imh": {"anchors": 12},
     "ms2gah": {
         "feature_width": 64,
         "epochs": 12,

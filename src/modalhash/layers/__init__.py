@@ -7,7 +7,13 @@ from modalhash.layers.adapted_edges import (
     PositionMatrix,
     adapted_edges,
 )
-from modalhash.layers.canonical_correlation import CanonicalMaps, canonical_maps, linear_head
+from modalhash.layers.anchor_graph import AnchorGraph
+from modalhash.layers.canonical_correlation import (
+    CanonicalMaps,
+    canonical_maps,
+    inverse_root,
+    linear_head,
+)
 from modalhash.layers.feature_scaling import FeatureScaling, ScalingRule
 from modalhash.layers.fine_codes import FineCoder, LocalCoder, build_fine_coder, content_of
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
@@ -35,6 +41,7 @@ from modalhash.layers.token_reduction import TokenReduction, grid_pooling
 from modalhash.layers.token_trunk import TokenTrunk, TrunkHead, TrunkKind, trunk_from_spec
 
 __all__ = [
+    "AnchorGraph",
     "AssignNorm",
     "Attention",
     "AttentionMatrix",
@@ -74,6 +81,7 @@ __all__ = [
     "content_of",
     "grid_pooling",
     "hash_head",
+    "inverse_root",
     "linear_head",
     "masked_softmax",
     "pair_moments",
