@@ -65,6 +65,22 @@ def pooled_arrows(*more: tuple[str, str]) -> Sequence[tuple[str, str]]:
 
 
 FLOWS: Mapping[str, Flow] = {
+    "agch": Flow(
+        "AGCH: codes, fused codes and graph codes meet an aggregated similarity",
+        pooled(
+            target=Box("cosine and distance,\naggregated", "target", 2, 1, True),
+            graph=Box("fusion layer and\ngraph networks", "net", 3, 1, True),
+            losses=Box("intra, cross, fusion,\ngraph", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("image_features", "target"),
+            ("text_features", "target"),
+            ("target", "graph"),
+            ("graph", "losses"),
+            ("image_code", "losses"),
+            ("text_code", "losses"),
+        ),
+    ),
     "cagan": Flow(
         "CAGAN: codes and graph codes reproduce an enhanced similarity",
         pooled(
@@ -97,6 +113,70 @@ FLOWS: Mapping[str, Flow] = {
             ("text_code", "similarity"),
             ("image_code", "image_decoder"),
             ("text_code", "text_decoder"),
+        ),
+    ),
+    "dsah": Flow(
+        "DSAH: codes align with a mixture and decode to features of the other modality",
+        pooled(
+            target=Box("mixed similarity\nof the batch", "target", 2, 1, True),
+            align=Box("align, own, pair,\nsymmetry", "loss", 4, 1, True),
+            text_decoder=Box("decoder, to the\ntext's features", "loss", 4, 0, True),
+            image_decoder=Box("decoder, to the\npicture's features", "loss", 4, 2, True),
+        ),
+        pooled_arrows(
+            ("image_features", "target"),
+            ("text_features", "target"),
+            ("target", "align"),
+            ("image_code", "align"),
+            ("text_code", "align"),
+            ("image_code", "text_decoder"),
+            ("text_code", "image_decoder"),
+        ),
+    ),
+    "jdsh": Flow(
+        "JDSH: codes reproduce a joint similarity, weighted by where it lies",
+        pooled(
+            target=Box("joint similarity,\nweighted", "target", 2, 1, True),
+            similarity=Box("cross and intra:\ncosines meet target", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("image_features", "target"),
+            ("text_features", "target"),
+            ("target", "similarity"),
+            ("image_code", "similarity"),
+            ("text_code", "similarity"),
+        ),
+    ),
+    "cirh": Flow(
+        "CIRH: a network over both modalities teaches two hash heads",
+        pooled(
+            relations=Box("relations kept over\nthe training set", "target", 2, 1, True),
+            network=Box("graph convolutions of\nboth, joint codes", "net", 3, 1, True),
+            decoded=Box("decoded features and\nreproduced relations", "loss", 4, 0, True),
+            follow=Box("heads follow the\njoint codes' signs", "loss", 4, 2, True),
+        ),
+        pooled_arrows(
+            ("image_features", "relations"),
+            ("text_features", "relations"),
+            ("relations", "network"),
+            ("network", "decoded"),
+            ("network", "follow"),
+            ("image_code", "follow"),
+            ("text_code", "follow"),
+        ),
+    ),
+    "dgcpn": Flow(
+        "DGCPN: codes reproduce similarities and the coherence of neighbourhoods",
+        pooled(
+            target=Box("similarity, coherence\nof neighbourhoods", "target", 2, 1, True),
+            losses=Box("similarity, partners,\nconsistency; half signs", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("image_features", "target"),
+            ("text_features", "target"),
+            ("target", "losses"),
+            ("image_code", "losses"),
+            ("text_code", "losses"),
         ),
     ),
     "djsrh": Flow(

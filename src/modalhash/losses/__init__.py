@@ -20,6 +20,12 @@ from modalhash.losses.contrastive import (
 from modalhash.losses.decoding import DecodeFrom, DecodeTarget, decoder_input, decoding_loss
 from modalhash.losses.diagnostics import saturated_share, target_range
 from modalhash.losses.enhancement import Enhancement, distribution_weighted, mean_stretched
+from modalhash.losses.fused_neighbours import (
+    evenly_spaced,
+    fused_rows,
+    keep_thresholds,
+    strongest_nodes,
+)
 from modalhash.losses.label_pairs import (
     LabelTarget,
     label_links,
@@ -87,12 +93,15 @@ __all__ = [
     "decoding_loss",
     "diagonal_gap",
     "distribution_weighted",
+    "evenly_spaced",
     "filtered_graph",
     "float_share",
     "fused_affinity",
+    "fused_rows",
     "info_nce",
     "intra_gap",
     "joint_graph",
+    "keep_thresholds",
     "kept_neighbours",
     "label_links",
     "label_similarity",
@@ -115,5 +124,6 @@ __all__ = [
     "soft_contrast",
     "strong_relations",
     "strongest_entries",
+    "strongest_nodes",
     "target_range",
 ]
