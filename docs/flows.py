@@ -179,6 +179,38 @@ FLOWS: Mapping[str, Flow] = {
             ("text_code", "losses"),
         ),
     ),
+    "dsah": Flow(
+        "DSAH: codes align with a mixture and decode to features of the other modality",
+        pooled(
+            target=Box("mixed similarity\nof the batch", "target", 2, 1, True),
+            align=Box("align, own, pair,\nsymmetry", "loss", 4, 1, True),
+            text_decoder=Box("decoder, to the\ntext's features", "loss", 4, 0, True),
+            image_decoder=Box("decoder, to the\npicture's features", "loss", 4, 2, True),
+        ),
+        pooled_arrows(
+            ("image_features", "target"),
+            ("text_features", "target"),
+            ("target", "align"),
+            ("image_code", "align"),
+            ("text_code", "align"),
+            ("image_code", "text_decoder"),
+            ("text_code", "image_decoder"),
+        ),
+    ),
+    "jdsh": Flow(
+        "JDSH: codes reproduce a joint similarity, weighted by where it lies",
+        pooled(
+            target=Box("joint similarity,\nweighted", "target", 2, 1, True),
+            similarity=Box("cross and intra:\ncosines meet target", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("image_features", "target"),
+            ("text_features", "target"),
+            ("target", "similarity"),
+            ("image_code", "similarity"),
+            ("text_code", "similarity"),
+        ),
+    ),
     "djsrh": Flow(
         "DJSRH: codes reproduce a joint-semantics affinity",
         pooled(

@@ -121,7 +121,8 @@ def plain_objective(method: Agch, heads: Heads, batch: Batch, epoch: int) -> dic
     both = [[*one, *other] for one, other in zip(image, text, strict=True)]
     fused = squashed(plain.affine(both, layer.weight.tolist(), layer.bias.tolist()))
     affinity, low = plain_affinity(settings, batch), settings.unrelated_similarity
-    target = [[(1 - low) * value + low for value in line] for line in affinity]
+    scale = settings.similarity_scale
+    target = [[scale * ((1 - low) * value + low) for value in line] for line in affinity]
     edges = plain_edges(affinity)
     graph = 0.0
     for name, rows in (("image_graph", image), ("text_graph", text)):
@@ -171,6 +172,7 @@ def values(method: Agch, heads: Heads, batch: Batch, epoch: int) -> dict[str, fl
         {},
         {"image_weight": 1.0, "text_weight": 0.8, "intra_weight": 0.4, "cross_weight": 0.3},
         {"unrelated_similarity": -0.25, "distance_power": 1.0, "distance_scale": 0.5},
+        {"similarity_scale": 1.5},
         {"measures": Measures.COSINE, "continuation": True, "fusion_weight": 0.5},
         {"measures": Measures.DISTANCE, "graph_weight": 2.0},
         {"text_weight": 0.0, "image_hidden_width": 0, "text_hidden_width": 0},
@@ -329,7 +331,7 @@ def test_presets_hold_the_constants_of_digests() -> None:
         )  # fmt: skip
         assert found == expected, preset
         assert (settings.distance_scale, settings.graph_weight) == (4.0, 0.01)
-        assert settings.unrelated_similarity == -1.0
+        assert (settings.unrelated_similarity, settings.similarity_scale) == (-1.0, 1.0)
         assert (training.momentum, training.weight_decay) == (0.9, 5e-4)
         assert training.epochs == (100 if preset == "wiki" else 40)
 

@@ -39,6 +39,12 @@ def made_heads(method: Dsah) -> Heads:
     return heads
 
 
+def decoder_of(heads: Heads, name: str) -> nn.Linear:
+    decoder = heads.auxiliary[f"{name}_decoder"]
+    assert isinstance(decoder, nn.Linear)
+    return decoder
+
+
 def plain_head(head: object, rows: Tensor) -> plain.Matrix:
     assert isinstance(head, MlpHead)
     hidden = rows.tolist()
@@ -58,8 +64,7 @@ def plain_decode(
         codes = relaxed
         if method.settings.decode_from is DecodeFrom.SIGNS:
             codes = [[1.0 if value >= 0 else -1.0 for value in row] for row in relaxed]
-        decoder = heads.auxiliary[f"{name}_decoder"]
-        assert isinstance(decoder, nn.Linear)
+        decoder = decoder_of(heads, name)
         decoded = plain.affine(codes, decoder.weight.tolist(), decoder.bias.tolist())
         gap = plain.mean_square_gap(decoded, [plain.unit(row) for row in part.pooled.tolist()])
         total += gap * part.pooled.shape[1] if method.settings.decode_sum else gap
@@ -172,7 +177,7 @@ def test_decoders_of_signs_teach_no_head_and_those_of_relaxed_codes_do() -> None
         parameters = [*heads.image.parameters(), *heads.text.parameters()]
         gradients = torch.autograd.grad(term, parameters, allow_unused=True, retain_graph=True)
         assert all((one is not None) == learns for one in gradients)
-        (gradient,) = torch.autograd.grad(term, [heads.auxiliary["image_decoder"].weight])
+        (gradient,) = torch.autograd.grad(term, [decoder_of(heads, "image").weight])
         assert bool((gradient != 0).all())
 
 
@@ -181,7 +186,7 @@ def test_a_modality_is_decoded_from_codes_of_the_other() -> None:
     heads, batch = made_heads(method), made_batch()
     text = heads.text(batch.text).detach()
     nothing = torch.zeros_like(text)
-    decoder = heads.auxiliary["text_decoder"]
+    decoder = decoder_of(heads, "text")
     with torch.no_grad():
         decoder.weight.zero_()
         decoder.bias.zero_()

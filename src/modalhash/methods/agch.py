@@ -14,7 +14,7 @@ factor = sqrt(c + 1) with continuation, else 1::
 
     Z       = rows (image_weight F_v / |F_v|, text_weight F_t / |F_t|), scaled to length 1
     A[i, j] = cos(Z[i], Z[j]) exp(-|Z[i] - Z[j]|^distance_power / distance_scale)
-    S       = (1 - low) A + low
+    S       = similarity_scale ((1 - low) A + low)
     E       = R^-1/2 max(0, A) R^-1/2              R: row sums of max(0, A), on a diagonal
     H_m     = tanh(factor z_m)                     z_m: output of the hash head of modality m
     H_h     = tanh(factor W [H_v, H_t])            fused codes
@@ -32,7 +32,7 @@ sizes, and the values of four weights. Inferred: which of these weights stands b
 the terms' exact forms, what graph networks read, that negative similarities are no edges. The
 digest has parts updated in turn; here they learn together. Features are frozen, and the image head
 has a hidden layer as the text head has (`image_hidden_width=0`: a linear map on AlexNet's, as
-there). Continuation is ours.
+there). Continuation and the scale are ours.
 """
 
 from collections.abc import Mapping
@@ -104,7 +104,9 @@ class AgchSettings:
     distance_power: float = 0.5
     """Power of the distance; a digest writes its root, 1 is the other way to read it."""
     unrelated_similarity: float = -1.0
-    """What a similarity of 0 asks of codes; low."""
+    """What a similarity of 0 asks of codes, before the scale; low."""
+    similarity_scale: float = 1.0
+    """Scale of the target; beyond 1 it pushes codes towards signs (ours, as in DJSRH's line)."""
     graph_width: int = 4096
     """Units of the first graph convolution."""
     graph_output_width: int = 2048
@@ -134,7 +136,8 @@ class AgchSettings:
                 AT_LEAST_ONE: ("graph_width", "graph_output_width"),
                 NOT_NEGATIVE: (
                     "image_hidden_width", "text_hidden_width", "image_weight", "text_weight",
-                    "intra_weight", "cross_weight", "fusion_weight", "graph_weight",
+                    "similarity_scale", "intra_weight", "cross_weight", "fusion_weight",
+                    "graph_weight",
                 ),
                 POSITIVE: ("distance_scale", "distance_power", "graph_rate_scale"),
             },
@@ -233,6 +236,7 @@ DENSE: Mapping[str, Any] = {
     "text_weight": 1.0,
     "distance_power": 1.0,
     "unrelated_similarity": -0.2,
+    "similarity_scale": 1.5,
     "graph_width": 128,
     "graph_output_width": 64,
     "graph_rate_scale": 1.0,
@@ -323,7 +327,8 @@ class Agch(GradientMethod):
         fused = torch.tanh(factor * heads.auxiliary["fusion"](torch.cat((image, text), dim=1)))
         affinity = self.affinity(batch)
         low = settings.unrelated_similarity
-        target, edges = (1 - low) * affinity + low, degree_normalised(affinity)
+        target = settings.similarity_scale * ((1 - low) * affinity + low)
+        edges = degree_normalised(affinity)
         graph = [
             graph_loss(torch.tanh(factor * heads.auxiliary[name](relaxed, edges)), relaxed, target)
             for name, relaxed in (("image_graph", image), ("text_graph", text))

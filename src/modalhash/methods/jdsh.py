@@ -310,7 +310,7 @@ class Jdsh(GradientMethod):
         parts, count = [torch.zeros(0)], 0
         for batch in batches:
             joint = self.joint_similarity(batch)
-            rows, columns = torch.triu_indices(*joint.shape, offset=1)
+            rows, columns = torch.triu_indices(len(joint), len(joint), 1)
             parts.append(joint[rows, columns].cpu())
             count += len(rows)
             if count >= SAMPLE:
