@@ -114,6 +114,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "batch_size": 20,
         "learning_rate": 2e-3,
     },
+    "duch": {"hidden_width": 64, "epochs": 8, "batch_size": 20, "learning_rate": 2e-3},
 }
 """Changes that make a method quick enough for tests."""
 KNOWS_NO_CHANCE = {"cca-sign", "feature-sign"}

@@ -33,6 +33,7 @@ METHODS = {
     "random": "modalhash.methods.random_projection:RandomProjection",
     "sgrn": "modalhash.methods.sgrn:Sgrn",
     "ucch": "modalhash.methods.ucch:Ucch",
+    "duch": "modalhash.methods.duch:Duch",
 }
 """Name to module and class, loaded on demand."""
 
