@@ -98,6 +98,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "dsah": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
     "jdsh": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
     "imh": {"anchors": 12},
+    "lssh": {"atoms": 32, "rounds": 5},
     "ms2gah": {
         "feature_width": 64,
         "epochs": 12,

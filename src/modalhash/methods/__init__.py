@@ -26,6 +26,7 @@ METHODS = {
     "feature-sign": "modalhash.methods.feature_sign:FeatureSign",
     "imh": "modalhash.methods.imh:Imh",
     "lsh": "modalhash.methods.lsh:Lsh",
+    "lssh": "modalhash.methods.lssh:Lssh",
     "ms2gah": "modalhash.methods.ms2gah:Ms2gah",
     "hugging-hash": "modalhash.methods.hugging_hash:HuggingHash",
     "hugging-hash-plus": "modalhash.methods.hugging_hash_plus:HuggingHashPlus",
