@@ -19,14 +19,22 @@ from modalhash.methods.cirh import (
     mixed_with_neighbours,
 )
 from modalhash.methods.cirh_networks import FusionNetwork
+from modalhash.methods.hugged import hugged_method
 from modalhash.methods.settings import configured_method
+from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_fusion as fusion
 from tests.oracles import plain_losses as plain
 from tests.oracles import plain_neighbours as neighbours
+from tests.oracles.paired_features import made_pairs
 from tests.oracles.view_of_pairs import MadeView
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS, N_PAIRS = 4, 6, 5, 9
 SMALL: dict[str, Any] = {"hidden_width": 7, "dropout": 0.0, "fusion_width": 3}
+NO_REDUCTION: dict[str, Any] = {
+    "image_token_grid": 0,
+    "image_token_width": 0,
+    "text_token_width": 0,
+}
 
 
 def made_view(n_pairs: int = N_PAIRS, times: float = 1.0) -> MadeView:
@@ -296,6 +304,24 @@ def test_one_threshold_a_pair_is_all_that_is_kept_of_the_graph() -> None:
 def test_the_suiting_preset() -> None:
     assert Cirh.preset_for(has_sparse_texts=True) == "paper"
     assert Cirh.preset_for(has_sparse_texts=False) == "dense"
+
+
+@pytest.mark.parametrize("mode", ["contrastive", "same"])
+def test_it_can_be_hugged(mode: str) -> None:
+    changes = {
+        "hidden_width": 16,
+        "fusion_width": 8,
+        "batch_size": 16,
+        "epochs": 1,
+        "hug_width": 8,
+        "hug_concepts": 3,
+        "hug_trunk_width": 8,
+        "hug_trunk_heads": 2,
+    }
+    of, training = hugged_method(Cirh, mode, preset="dense", changes=changes | NO_REDUCTION)
+    result = train_method(TrainingPlan(of, training, 12), made_pairs().data(n_items=64))
+    assert result.hasher.n_bits == 12
+    assert result.log[0]["hug"] > 0
 
 
 @pytest.mark.parametrize(

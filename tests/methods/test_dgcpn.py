@@ -21,14 +21,22 @@ from modalhash.methods.dgcpn import (
     off_diagonal_gap,
     signs_of,
 )
+from modalhash.methods.hugged import hugged_method
 from modalhash.methods.settings import configured_method
+from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
 from tests.oracles import plain_neighbours as neighbours
+from tests.oracles.paired_features import made_pairs
 from tests.oracles.view_of_pairs import MadeView
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS, N_PAIRS = 4, 6, 5, 9
 SMALL: dict[str, Any] = {"hidden_width": 7, "dropout": 0.0, "image_weight": 0.6}
+NO_REDUCTION: dict[str, Any] = {
+    "image_token_grid": 0,
+    "image_token_width": 0,
+    "text_token_width": 0,
+}
 
 
 def made_view(n_pairs: int = N_PAIRS, times: float = 1.0) -> MadeView:
@@ -276,6 +284,23 @@ def test_neighbours_that_would_take_too_much_memory_are_refused() -> None:
     )
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
         Dgcpn().build_heads(FeatureShapes(8, 8, n_pairs=100_000), 16)
+
+
+@pytest.mark.parametrize("mode", ["contrastive", "same"])
+def test_it_can_be_hugged(mode: str) -> None:
+    changes = {
+        "hidden_width": 16,
+        "batch_size": 16,
+        "epochs": 1,
+        "hug_width": 8,
+        "hug_concepts": 3,
+        "hug_trunk_width": 8,
+        "hug_trunk_heads": 2,
+    }
+    of, training = hugged_method(Dgcpn, mode, preset="dense", changes=changes | NO_REDUCTION)
+    result = train_method(TrainingPlan(of, training, 12), made_pairs().data(n_items=64))
+    assert result.hasher.n_bits == 12
+    assert result.log[0]["hug"] > 0
 
 
 @pytest.mark.parametrize(
