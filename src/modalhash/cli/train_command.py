@@ -1,8 +1,10 @@
 """`modalhash train`."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 import modalhash as mh
 from modalhash.cli.options import (
@@ -18,6 +20,68 @@ from modalhash.cli.options import (
 )
 from modalhash.cli.watching import watched
 from modalhash.methods import METHODS
+
+SEARCHED: Final = ("split", "seed", "encoder", "preset", "settings", "skip_bad", "cache", "device")
+"""Options that a search over settings takes too."""
+NOT_SEARCHED: Final = ("hug", "tune_encoder", "frames", "frame_grid")
+
+
+def is_given(name: str) -> bool:
+    """Return whether an option of the command that runs was given."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not None and source is not ParameterSource.DEFAULT
+
+
+def of_file(path: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the method, preset and settings of a file, changed as --set says.
+
+    Raises:
+        UsageError: if the file is of another method or preset than was asked for.
+    """
+    from modalhash.api.settings_files import read_settings
+
+    read = read_settings(path)
+    for name, there in (("method", read.method), ("preset", read.preset)):
+        if is_given(name) and options[name] != there:
+            raise click.UsageError(
+                f"--{name} is {options[name]}, but {path} holds settings of {there or 'defaults'}: "
+                f"leave --{name} out"
+            )
+    settings = {**read.settings, **options["settings"]}
+    return {"method": read.method, "preset": read.preset or None, "settings": settings}
+
+
+def searched(
+    collection: Any, n_trials: int, n_bits: int, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the preset and the best settings that a search beside the run folder finds.
+
+    Raises:
+        UsageError: if an option was given that a search doesn't take.
+    """
+    from modalhash.bench.tuning import tune
+
+    for name in NOT_SEARCHED:
+        if is_given(name):
+            raise click.UsageError(f"--{name.replace('_', '-')} isn't searched: leave --tune out")
+    with watched() as progress:
+        found = tune(
+            options["method"],
+            collection,
+            f"{options['output'].rstrip('/')}-tuning",
+            n_trials=n_trials,
+            n_bits=n_bits,
+            progress=progress,
+            **{name: options[name] for name in SEARCHED},
+        )
+    click.echo(
+        f"best of {len(found.trials)} trials: {found.best.value:.4f} ({found.objective}, as it is "
+        f"{found.trials[0].value:.4f}); all of them in {found.settings_file.parent}"
+    )
+    return {
+        "preset": found.settings.preset or None,
+        "settings": found.settings.settings,
+    }
 
 
 @click.command(
@@ -58,13 +122,29 @@ from modalhash.methods import METHODS
     metavar="KEY=VALUE",
     help="Change a setting of the method or of training; may be repeated.",
 )
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(dir_okay=False),
+    help="File of a method and its settings, which `modalhash tune` writes.",
+)
+@click.option(
+    "--tune",
+    "n_trials",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="First search over the settings with N trials on a validation part of the items to "
+    "learn from, see `modalhash tune`.",
+)
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @overwrite_option
 @split_options
 @skip_bad_option
 @cache_option
 @device_option
-def command(collection: str, *, bits: int, **options: Any) -> None:
+def command(
+    collection: str, *, bits: int, settings_file: str | None, n_trials: int | None, **options: Any
+) -> None:
     """Learn hash functions from the pairs of COLLECTION.
 
     COLLECTION is a built-in name (see `modalhash data list`), a folder of pictures with captions,
@@ -72,6 +152,10 @@ def command(collection: str, *, bits: int, **options: Any) -> None:
     model, its card, the log, the splits and checkpoints; after a kill, the same command with
     --resume gives the same codes as an unbroken run.
     """
+    if settings_file is not None:
+        options |= of_file(settings_file, options)
+    if n_trials is not None:
+        options |= searched(collection, n_trials, bits, options)
     with watched() as progress:
         model = mh.train(collection, n_bits=bits, progress=progress, **options)
     click.echo(

@@ -14,7 +14,7 @@ from modalhash.layers import FeatureScaling, ModalityFeatures
 from modalhash.methods.base import Batch, CaptionChoice
 from modalhash.training.live_features import Draw, LiveFeatures, LiveSide, PresentTable
 
-__all__ = ["Pairs", "TrainingData"]
+__all__ = ["Pairs", "TrainingData", "hold_out"]
 
 Rows = NDArray[np.int64]
 
@@ -68,10 +68,29 @@ class TrainingData:
         Returns:
             The data without them, and their positions.
         """
-        n_held = round(share * len(self.items))
-        order = np.random.default_rng((seed, SPLIT_STREAM)).permutation(len(self.items))
-        held, kept = np.sort(order[:n_held]), np.sort(order[n_held:])
-        return replace(self, items=self.items[kept]), self.items[held]
+        kept, held = hold_out(self.items, share, seed)
+        return replace(self, items=kept), held
+
+
+def hold_out(items: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
+    """Divide items into those that are learned from and those held out for validation.
+
+    Args:
+        items: (n,) int64.
+        share: held out, in [0, 0.5]; 0 holds out nothing.
+        seed: decides which.
+
+    Returns:
+        Both parts, each in the order of the items.
+
+    Example:
+        >>> kept, held = hold_out(np.arange(10, 20), 0.2, seed=0)
+        >>> len(kept), len(held), sorted({*kept.tolist(), *held.tolist()}) == list(range(10, 20))
+        (8, 2, True)
+    """
+    n_held = round(share * len(items))
+    order = np.random.default_rng((seed, SPLIT_STREAM)).permutation(len(items))
+    return items[np.sort(order[n_held:])], items[np.sort(order[:n_held])]
 
 
 class Pairs:

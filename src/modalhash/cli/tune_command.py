@@ -1,0 +1,102 @@
+"""`modalhash tune`."""
+
+from typing import Any
+
+import click
+
+from modalhash.cli.options import (
+    cache_option,
+    changes,
+    device_option,
+    overwrite_option,
+    skip_bad_option,
+    split_options,
+)
+from modalhash.cli.watching import watched
+
+
+@click.command(
+    "tune", epilog="Example: modalhash tune djsrh photos/ --trials 30 --bits 64 -o tuning/djsrh"
+)
+@click.argument("method")
+@click.argument("collection")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(file_okay=False),
+    help="Folder for the trials, their table and the best settings.",
+)
+@click.option(
+    "--trials",
+    "n_trials",
+    default=20,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Settings to try, beside the method as it is.",
+)
+@click.option("--bits", "n_bits", default=64, show_default=True, help="Bits of a code.")
+@click.option(
+    "--over",
+    multiple=True,
+    metavar="NAME[=VALUES]",
+    help="Search this setting, between LOW:HIGH, LOW:HIGH:log, or over A,B,C; may be repeated.  "
+    "[default: the usual ones]",
+)
+@click.option(
+    "--objective",
+    default="auto",
+    show_default=True,
+    help="recall (@10 by pair) or map (@50 by a shared label), the mean of both directions; auto "
+    "is map for methods that learn from labels, else recall.",
+)
+@click.option(
+    "--validation",
+    "validation_share",
+    default=0.2,
+    show_default=True,
+    help="Share of the training items that judges a trial.",
+)
+@click.option("--split", default="train", show_default=True, help="Items to learn from.")
+@click.option(
+    "--encoder",
+    default="auto",
+    show_default=True,
+    help="auto is offline, or precomputed for collections of features.",
+)
+@click.option(
+    "--preset",
+    default="auto",
+    show_default=True,
+    help="Settings that trials change; auto takes what suits the features.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=changes,
+    metavar="KEY=VALUE",
+    help="Change a setting in every trial; may be repeated.",
+)
+@click.option("--seed", default=0, show_default=True, help="Decides everything random.")
+@overwrite_option
+@split_options
+@skip_bad_option
+@cache_option
+@device_option
+def command(method: str, collection: str, *, output: str, **options: Any) -> None:
+    """Search over the settings of METHOD on a validation part of COLLECTION's training items.
+
+    Queries take no part. The best settings go to a file that `modalhash train --settings` takes.
+    The same command goes on with a search that was stopped; with more --trials, it adds some.
+    """
+    from modalhash.bench.tuning import trials_table, tune
+
+    with watched() as progress:
+        found = tune(method, collection, output, progress=progress, **options)
+    click.echo(trials_table(found))
+    click.echo(
+        f"best: {found.best.value:.4f}, as it is: {found.trials[0].value:.4f}; train with it: "
+        f"modalhash train COLLECTION --settings {found.settings_file} -o RUN",
+        err=True,
+    )
