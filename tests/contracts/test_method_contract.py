@@ -71,6 +71,13 @@ QUICK: dict[str, dict[str, Any]] = {
     },
     "cvh": {"anchors": 12},
     "djsrh": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
+    "gch": {
+        "feature_width": 64,
+        "epochs": 12,
+        "batch_size": 20,
+        "learning_rate": 5e-3,
+        "schedule": "one_cycle",
+    },
     "hugging-hash": {
         "hidden_width": 64,
         "hug_trunk_width": 16,
@@ -107,6 +114,14 @@ QUICK: dict[str, dict[str, Any]] = {
         "schedule": "one_cycle",
     },
     "sgrn": {"hidden_width": 64, "epochs": 8},
+    "ssah": {
+        "hidden_width": 64,
+        "feature_width": 64,
+        "epochs": 12,
+        "batch_size": 20,
+        "learning_rate": 5e-3,
+        "schedule": "one_cycle",
+    },
     "ucch": {
         "hidden_width": 64,
         "image_hidden_layers": 1,
@@ -116,6 +131,15 @@ QUICK: dict[str, dict[str, Any]] = {
         "learning_rate": 2e-3,
     },
     "duch": {"hidden_width": 64, "epochs": 8, "batch_size": 20, "learning_rate": 2e-3},
+    "ucmfh": {
+        "token_width": 32,
+        "n_layers": 1,
+        "hidden_width": 64,
+        "fusion_rate_scale": 1.0,
+        "epochs": 12,
+        "batch_size": 20,
+        "learning_rate": 2e-3,
+    },
 }
 """Changes that make a method quick enough for tests."""
 KNOWS_NO_CHANCE = {"cca-sign", "feature-sign"}

@@ -16,6 +16,7 @@ from modalhash.layers.canonical_correlation import (
 )
 from modalhash.layers.feature_scaling import FeatureScaling, ScalingRule
 from modalhash.layers.fine_codes import FineCoder, LocalCoder, build_fine_coder, content_of
+from modalhash.layers.fusion_transformer import FusionHead, FusionTransformer
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
 from modalhash.layers.graph_attention import GraphAttention, ResidualGraphAttention, masked_softmax
 from modalhash.layers.graph_convolution import GraphConvolution, GraphNetwork, row_normalised
@@ -28,7 +29,7 @@ from modalhash.layers.hash_heads import (
     hash_head,
 )
 from modalhash.layers.modality_features import ModalityFeatures
-from modalhash.layers.normalised_head import NormalisedHead
+from modalhash.layers.normalised_head import NormalisedHead, hidden_head
 from modalhash.layers.pair_moments import PairMoments, pair_moments
 from modalhash.layers.product_quantizer import (
     ProductQuantizer,
@@ -48,6 +49,8 @@ __all__ = [
     "CanonicalMaps",
     "FeatureScaling",
     "FineCoder",
+    "FusionHead",
+    "FusionTransformer",
     "GeluHead",
     "GhostVlad",
     "GraphAttention",
@@ -81,6 +84,7 @@ __all__ = [
     "content_of",
     "grid_pooling",
     "hash_head",
+    "hidden_head",
     "inverse_root",
     "linear_head",
     "masked_softmax",

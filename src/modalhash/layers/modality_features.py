@@ -1,8 +1,9 @@
 """The features of one modality of a batch, as heads receive them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
+from torch.nn.functional import dropout
 
 __all__ = ["ModalityFeatures"]
 
@@ -31,6 +32,19 @@ class ModalityFeatures:
         A target made of features that learn could be met by making all features alike.
         """
         return self.pooled if self.untuned is None else self.untuned
+
+    def dropped(self, share: float, *, is_training: bool) -> "ModalityFeatures":
+        """Return the features with a share of their pooled values dropped, if in training.
+
+        Which are dropped is drawn anew at each call; those that stay grow by 1 / (1 - share).
+
+        Args:
+            share: in [0, 1).
+            is_training: False gives the features as they are, as encoding sees them.
+        """
+        if not share or not is_training:
+            return self
+        return replace(self, pooled=dropout(self.pooled, share))
 
     def __len__(self) -> int:
         """Return n."""

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from modalhash.errors import SettingError
 from modalhash.layers.graph_attention import ResidualGraphAttention
-from modalhash.layers.hash_heads import HashHead
+from modalhash.layers.hash_heads import HashHead, MlpHead
 from modalhash.layers.modality_features import ModalityFeatures
 
-__all__ = ["NormalisedHead"]
+__all__ = ["NormalisedHead", "hidden_head"]
 
 LEAK = 0.2
 """Slope of leaky ReLUs below 0."""
@@ -91,3 +91,21 @@ class NormalisedHead(HashHead):
             "widths": list(self.widths),
             "n_attention_heads": self.n_attention_heads,
         }
+
+
+def hidden_head(
+    widths: Sequence[int], *, dropout: float = 0.0, is_normalised: bool = False
+) -> HashHead:
+    """Return a head with hidden layers: of ReLUs, or batch-normalised with leaky ReLUs.
+
+    Args:
+        widths: input width, hidden widths, number of bits; at least three.
+        dropout: share of hidden units dropped in training, in [0, 1).
+        is_normalised: which kind.
+
+    Raises:
+        SettingError: as both kinds say.
+    """
+    if is_normalised:
+        return NormalisedHead(widths, dropout=dropout)
+    return MlpHead(widths, dropout=dropout)

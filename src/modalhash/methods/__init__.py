@@ -19,7 +19,10 @@ METHODS = {
     "cirh": "modalhash.methods.cirh:Cirh",
     "cmfh": "modalhash.methods.cmfh:Cmfh",
     "dgcpn": "modalhash.methods.dgcpn:Dgcpn",
+    "dchmt": "modalhash.methods.dchmt:Dchmt",
+    "dcmh": "modalhash.methods.dcmh:Dcmh",
     "cvh": "modalhash.methods.cvh:Cvh",
+    "duch": "modalhash.methods.duch:Duch",
     "djsrh": "modalhash.methods.djsrh:Djsrh",
     "dsah": "modalhash.methods.dsah:Dsah",
     "jdsh": "modalhash.methods.jdsh:Jdsh",
@@ -28,13 +31,15 @@ METHODS = {
     "lsh": "modalhash.methods.lsh:Lsh",
     "lssh": "modalhash.methods.lssh:Lssh",
     "ms2gah": "modalhash.methods.ms2gah:Ms2gah",
+    "gch": "modalhash.methods.gch:Gch",
     "hugging-hash": "modalhash.methods.hugging_hash:HuggingHash",
     "hugging-hash-plus": "modalhash.methods.hugging_hash_plus:HuggingHashPlus",
     "pca-itq": "modalhash.methods.pca_itq:PcaItq",
     "random": "modalhash.methods.random_projection:RandomProjection",
     "sgrn": "modalhash.methods.sgrn:Sgrn",
+    "ssah": "modalhash.methods.ssah:Ssah",
     "ucch": "modalhash.methods.ucch:Ucch",
-    "duch": "modalhash.methods.duch:Duch",
+    "ucmfh": "modalhash.methods.ucmfh:Ucmfh",
 }
 """Name to module and class, loaded on demand."""
 
