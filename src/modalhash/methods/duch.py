@@ -203,8 +203,9 @@ RELEASED: Mapping[str, Any] = {"adversarial_weight": 0.01, "epochs": 100}
 
 DENSE: Mapping[str, Any] = {
     "hidden_width": 1024,
-    "quantization_weight": 1e-4,
-    "balance_weight": 1e-4,
+    "temperature": 0.3,
+    "quantization_weight": 3e-5,
+    "balance_weight": 3e-5,
     "image_scaling": "centred_unit",
     "text_scaling": "centred_unit",
     "optimiser": "adamw",
