@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from modalhash.layers import canonical_maps
+from modalhash.methods.anchored import sampled_pairs
 from modalhash.methods.base import (
     CaptionChoice,
     ClosedFormMethod,
@@ -114,11 +115,10 @@ class CcaItq(ClosedFormMethod):
         pairs = ((one.image.pooled, one.text.pooled) for one in view.batches(shapes.batch_size))
         maps = canonical_maps(pairs, n_bits, ridge=settings.ridge)
         maps = maps.weighted(maps.correlations**settings.correlation_power)
-        parts, stride = [], -(-view.n_pairs // settings.sample)
-        for batch in view.batches(shapes.batch_size):
-            taken = batch.positions % stride == 0
-            parts.append((batch.image.pooled[taken].double() - maps.image_mean) @ maps.image_map)
-            parts.append((batch.text.pooled[taken].double() - maps.text_mean) @ maps.text_map)
+        parts = []
+        for image_rows, text_rows in sampled_pairs(view, shapes.batch_size, settings.sample):
+            parts.append((image_rows.double() - maps.image_mean) @ maps.image_map)
+            parts.append((text_rows.double() - maps.text_mean) @ maps.text_map)
         rotation = itq_rotation(torch.cat(parts), settings.rounds, generator)
         image, text = maps.heads(rotation)
         return Heads(image, text)
