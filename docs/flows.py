@@ -288,6 +288,74 @@ FLOWS: Mapping[str, Flow] = {
             ("text_code", "losses"),
         ),
     ),
+    "dcmh": Flow(
+        "DCMH: a batch's codes meet the kept codes of all training pairs",
+        pooled(
+            image_head=Box("image hash head\nno tanh", "net", 2, 0),
+            text_head=Box("text hash head\nno tanh", "net", 2, 2),
+            labels=Box("labels of the\ntraining pairs", "input", 0, 1, True),
+            kept=Box("kept codes of all\npairs, common signs", "target", 3, 1, True),
+            losses=Box("pairs, quantization,\nbalance", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("labels", "kept"),
+            ("kept", "losses"),
+            ("image_code", "losses"),
+            ("text_code", "losses"),
+        ),
+    ),
+    "dchmt": Flow(
+        "DCHMT: bits select between two scores; labels say what is near and far",
+        pooled(
+            image_head=Box("image hash head\nsoftmax of two scores", "net", 2, 0),
+            text_head=Box("text hash head\nsoftmax of two scores", "net", 2, 2),
+            image_code=Box("image selections\nthe likelier is the code", "code", 3, 0),
+            text_code=Box("text selections\nthe likelier is the code", "code", 3, 2),
+            labels=Box("labels of the\ntraining pairs", "input", 0, 1, True),
+            losses=Box("near and far:\ndistances by labels", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("labels", "losses"),
+            ("image_code", "losses"),
+            ("text_code", "losses"),
+        ),
+    ),
+    "gch": Flow(
+        "GCH: a label network and a graph over shared labels guide the codes",
+        pooled(
+            labels=Box("labels of the\ntraining pairs", "input", 0, 1, True),
+            teacher=Box("label network\nsigns of its codes", "net", 1, 1, True),
+            graph=Box("graph convolutions\nover shared labels", "net", 3, 1, True),
+            losses=Box("guidance, graph,\nfeedback, classes", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("labels", "teacher"),
+            ("teacher", "graph"),
+            ("image_head", "graph"),
+            ("text_head", "graph"),
+            ("graph", "losses"),
+            ("image_code", "losses"),
+            ("text_code", "losses"),
+        ),
+    ),
+    "ssah": Flow(
+        "SSAH: a label network teaches, critics judge",
+        pooled(
+            labels=Box("labels of the\ntraining pairs", "input", 0, 1, True),
+            teacher=Box("label network\nits features and code", "net", 1, 1, True),
+            critics=Box("critics: features of\nlabels, or not", "net", 3, 1, True),
+            losses=Box("guidance, classes,\nquantization, adversary", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("labels", "teacher"),
+            ("teacher", "critics"),
+            ("image_head", "critics"),
+            ("text_head", "critics"),
+            ("critics", "losses"),
+            ("image_code", "losses"),
+            ("text_code", "losses"),
+        ),
+    ),
     "sgrn": Flow(
         "SGRN: relation graphs are rebased, joined and reconstructed by codes",
         pooled(

@@ -16,17 +16,15 @@ from modalhash.errors import FeatureError, SettingError
 from modalhash.layers import GraphAttention, ModalityFeatures, NormalisedHead
 from modalhash.losses import LabelTarget, label_similarity
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment, Needs
-from modalhash.methods.ms2gah import (
-    GraphPath,
-    Ms2gah,
-    Ms2gahSettings,
+from modalhash.methods.label_networks import (
+    Outputs,
     classification_loss,
     feedback_loss,
     guidance_loss,
     label_encoder_loss,
     quantization_loss,
 )
-from modalhash.methods.ms2gah_networks import Outputs
+from modalhash.methods.ms2gah import GraphPath, Ms2gah, Ms2gahSettings
 from modalhash.methods.settings import configured_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_label_graphs as graphs

@@ -30,6 +30,7 @@ METHODS = {
     "imh": "modalhash.methods.imh:Imh",
     "lsh": "modalhash.methods.lsh:Lsh",
     "lssh": "modalhash.methods.lssh:Lssh",
+    "fsh": "modalhash.methods.fsh:Fsh",
     "ms2gah": "modalhash.methods.ms2gah:Ms2gah",
     "gch": "modalhash.methods.gch:Gch",
     "hugging-hash": "modalhash.methods.hugging_hash:HuggingHash",

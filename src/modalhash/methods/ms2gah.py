@@ -40,14 +40,13 @@ nodes as items; a reading with classes as nodes isn't built. The logistic loss i
 the siblings' texts, not the squared form in their code. Results are no reproduction of the paper's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from modalhash.errors import SettingError
 from modalhash.layers import NormalisedHead, ResidualGraphAttention, ScalingRule
@@ -64,10 +63,15 @@ from modalhash.methods.base import (
     Schedule,
     TrainingSettings,
 )
-from modalhash.methods.ms2gah_networks import (
+from modalhash.methods.label_networks import (
     Outputs,
+    classification_loss,
+    feedback_loss,
     graph_outputs,
+    guidance_loss,
+    label_encoder_loss,
     label_outputs,
+    quantization_loss,
     student_outputs,
     trunk_outputs,
 )
@@ -79,16 +83,7 @@ from modalhash.methods.ranges import (
     check_ranges,
 )
 
-__all__ = [
-    "GraphPath",
-    "Ms2gah",
-    "Ms2gahSettings",
-    "classification_loss",
-    "feedback_loss",
-    "guidance_loss",
-    "label_encoder_loss",
-    "quantization_loss",
-]
+__all__ = ["GraphPath", "Ms2gah", "Ms2gahSettings"]
 
 
 class GraphPath(StrEnum):
@@ -164,55 +159,6 @@ class Ms2gahSettings:
             raise SettingError(
                 "guide_weight, cross_weight and graph_weight are all 0: nothing teaches the codes"
             )
-
-
-def label_encoder_loss(label: Outputs, target: LabelTarget) -> Tensor:
-    """Return how far codes and features of the label encoder are from the target, a scalar."""
-    return target.code_loss(label.relaxed, label.relaxed) + target.feature_loss(
-        label.features, label.features
-    )
-
-
-def guidance_loss(student: Outputs, label: Outputs, target: LabelTarget) -> Tensor:
-    """Return how far a network is from the label encoder, which gets no gradient; a scalar."""
-    return target.code_loss(student.relaxed, label.relaxed.detach()) + target.feature_loss(
-        student.features, label.features.detach()
-    )
-
-
-def classification_loss(outputs: Sequence[Outputs], labels: Tensor) -> Tensor:
-    """Return the binary cross entropies of some networks' classes, each a mean over n c, summed."""
-    losses = [binary_cross_entropy_with_logits(one.classes, labels) for one in outputs]
-    return torch.stack(losses).sum()
-
-
-def feedback_loss(relaxed: Sequence[Tensor], teachers: Sequence[Tensor]) -> Tensor:
-    """Return the squared errors of relaxed codes from their teachers', summed over the networks.
-
-    Args:
-        relaxed: (n, b) each, with gradient.
-        teachers: (n, b) each, which get none.
-
-    Returns:
-        Scalar; each error is a mean over n b.
-    """
-    pairs = zip(relaxed, teachers, strict=True)
-    return torch.stack([mse_loss(one, teacher.detach()) for one, teacher in pairs]).sum()
-
-
-def quantization_loss(relaxed: Sequence[Tensor], voters: Sequence[Tensor] = ()) -> Tensor:
-    """Return the squared errors of relaxed codes from the signs of the sum of all, summed.
-
-    Args:
-        relaxed: (n, b) each, pulled to the common signs.
-        voters: (n, b) each, which count in the sum without being pulled.
-
-    Returns:
-        Scalar; each error is a mean over n b. A sum of zero has the sign +1.
-    """
-    votes = torch.stack([*relaxed, *voters]).detach().sum(dim=0)
-    signs = torch.where(votes >= 0, 1.0, -1.0).to(votes.dtype)
-    return torch.stack([mse_loss(one, signs) for one in relaxed]).sum()
 
 
 def student_terms(

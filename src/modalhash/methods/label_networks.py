@@ -1,18 +1,26 @@
-"""What the networks of MS2GAH make of a batch: features, relaxed codes and classes."""
+"""Networks that labels guide: what they make of a batch, and the terms they are taught by."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from modalhash.layers import NormalisedHead
+from modalhash.losses import LabelTarget
 from modalhash.methods.base import Batch, Heads
 
 __all__ = [
     "Outputs",
+    "classification_loss",
+    "feedback_loss",
     "graph_outputs",
+    "guidance_loss",
+    "label_encoder_loss",
     "label_outputs",
     "network_outputs",
+    "quantization_loss",
     "student_outputs",
     "trunk_outputs",
 ]
@@ -77,3 +85,52 @@ def graph_outputs(heads: Heads, hidden: tuple[Tensor, Tensor], links: Tensor) ->
     return Outputs(
         features, torch.tanh(parts["graph_codes"](features)), parts["graph_classes"](features)
     )
+
+
+def label_encoder_loss(label: Outputs, target: LabelTarget) -> Tensor:
+    """Return how far codes and features of the label encoder are from the target, a scalar."""
+    return target.code_loss(label.relaxed, label.relaxed) + target.feature_loss(
+        label.features, label.features
+    )
+
+
+def guidance_loss(student: Outputs, label: Outputs, target: LabelTarget) -> Tensor:
+    """Return how far a network is from the label encoder, which gets no gradient; a scalar."""
+    return target.code_loss(student.relaxed, label.relaxed.detach()) + target.feature_loss(
+        student.features, label.features.detach()
+    )
+
+
+def classification_loss(outputs: Sequence[Outputs], labels: Tensor) -> Tensor:
+    """Return the binary cross entropies of some networks' classes, each a mean over n c, summed."""
+    losses = [binary_cross_entropy_with_logits(one.classes, labels) for one in outputs]
+    return torch.stack(losses).sum()
+
+
+def feedback_loss(relaxed: Sequence[Tensor], teachers: Sequence[Tensor]) -> Tensor:
+    """Return the squared errors of relaxed codes from their teachers', summed over the networks.
+
+    Args:
+        relaxed: (n, b) each, with gradient.
+        teachers: (n, b) each, which get none.
+
+    Returns:
+        Scalar; each error is a mean over n b.
+    """
+    pairs = zip(relaxed, teachers, strict=True)
+    return torch.stack([mse_loss(one, teacher.detach()) for one, teacher in pairs]).sum()
+
+
+def quantization_loss(relaxed: Sequence[Tensor], voters: Sequence[Tensor] = ()) -> Tensor:
+    """Return the squared errors of relaxed codes from the signs of the sum of all, summed.
+
+    Args:
+        relaxed: (n, b) each, pulled to the common signs.
+        voters: (n, b) each, which count in the sum without being pulled.
+
+    Returns:
+        Scalar; each error is a mean over n b. A sum of zero has the sign +1.
+    """
+    votes = torch.stack([*relaxed, *voters]).detach().sum(dim=0)
+    signs = torch.where(votes >= 0, 1.0, -1.0).to(votes.dtype)
+    return torch.stack([mse_loss(one, signs) for one in relaxed]).sum()

@@ -1,0 +1,268 @@
+"""SSAH: self-supervised adversarial hashing networks.
+
+C. Li, C. Deng, N. Li, W. Liu, X. Gao, D. Tao: "Self-Supervised Adversarial Hashing Networks for
+Cross-Modal Retrieval", IEEE Conference on Computer Vision and Pattern Recognition, 2018.
+https://doi.org/10.1109/CVPR.2018.00446
+
+A network that reads labels learns features and codes of its own, which are as alike as the labels
+are, and teaches both to the networks of pictures and of texts. Two critics, one a modality, tell
+features of labels from features of the modality; the networks learn to be taken for the labels'.
+Labels are needed to learn, never to encode.
+
+Objective, for n pairs with labels l, features f_m and relaxed codes h_m = tanh(z_m) of pictures
+(v), texts (t) and labels (l), critics D_v and D_t, and b bits; sg stops the gradient::
+
+    S_ij = (1 - label_grading) [l_i . l_j > 0] + label_grading cos(l_i, l_j),    S_ii = 1
+    J(T) = mean_ij [log(1 + exp T_ij) - S_ij T_ij]
+    P(h, h') = J(s h h'^T / b - o),    Q(f, f') = J(s cos(f, f') - o)
+               s = logit_scale, or b / 2,    o = logit_offset
+    label    = P(h_l, h_l) + Q(f_l, f_l)
+    guide    = sum over m in v, t of P(h_m, sg h_l) + Q(f_m, sg f_l)
+    classes  = sum over m in v, t, l of BCE(classifier_m(f_m), l)
+    quantization = sum over m in v, t, l of MSE(h_m, sign(sg(h_v + h_t + h_l)))
+    adversary = sum over m in v, t of BCE(sg D_m (f_m), 1)            critics stand, networks learn
+    critics  = sum over m in v, t of [BCE(D_m(sg f_m), 0) + BCE(D_m(sg f_l), 1)] / 4
+    L = guide_weight (label + guide) + class_weight classes + quantization_weight quantization
+        + adversary_weight adversary + critics
+
+Differs from the paper: it trains all of CNN-F for pictures, and pools neighbouring words of a bag
+at six widths; here features are frozen, and read as they come. Pairs are those within a batch, not
+of a batch with all training pairs. All parts step together, where the paper trains the label
+network, the critics and the two others in turn, each over several passes. Hidden layers are
+normalised by the batch, not by neighbouring units. The pairwise term is the likelihood of the
+paper's text; its code takes a squared difference instead. Classes are learned by cross entropy, not
+by squared errors, and feature likenesses are cosines. `label_grading`, `logit_scale`,
+`logit_offset` and dropout are ours, and off in the preset `paper`, which has the released weights
+and widths, and our learning rate.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from modalhash.layers import NormalisedHead, ScalingRule
+from modalhash.losses import LabelTarget, label_similarity
+from modalhash.methods.base import (
+    Batch,
+    FeatureShapes,
+    GradientMethod,
+    Heads,
+    LossReport,
+    Moment,
+    Needs,
+    Optimiser,
+    Schedule,
+    TrainingSettings,
+)
+from modalhash.methods.label_networks import (
+    classification_loss,
+    guidance_loss,
+    label_encoder_loss,
+    label_outputs,
+    quantization_loss,
+    student_outputs,
+    trunk_outputs,
+)
+from modalhash.methods.ranges import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    SHARE,
+    SHARE_BELOW_ONE,
+    check_ranges,
+)
+
+__all__ = ["Ssah", "SsahSettings", "adversary_loss", "critic_loss", "make_critic"]
+
+
+@dataclass(frozen=True)
+class SsahSettings:
+    """Settings of SSAH; values of the released code unless the line says otherwise."""
+
+    hidden_width: int = 4096
+    """Units of the first hidden layer for texts and for labels."""
+    feature_width: int = 512
+    """Width of all features, the last hidden layers."""
+    input_dropout: float = 0.0
+    """Share of picture features dropped on their way in (ours)."""
+    image_dropout: float = 0.0
+    """Share of hidden units dropped in the network of pictures (ours)."""
+    text_dropout: float = 0.0
+    """Share of hidden units dropped in the network of texts (ours)."""
+    label_grading: float = 0.0
+    """Share of the label rows' cosine in the target; 0 asks only for a shared label (ours)."""
+    logit_scale: float = 0.0
+    """Logit of two equal codes, before the offset; 0 takes half of their bits."""
+    logit_offset: float = 0.0
+    """Taken from all logits, so that unlike codes needn't be opposite (ours)."""
+    guide_weight: float = 1.0
+    """Weight of the label network's loss and of its guidance (alpha and gamma)."""
+    class_weight: float = 1.0
+    """Weight of classification (eta)."""
+    quantization_weight: float = 1.0
+    """Weight of quantization (beta)."""
+    adversary_weight: float = 1.0
+    """Weight of being taken for the labels' features; 0 leaves the critics out (delta)."""
+
+    def __post_init__(self) -> None:
+        """Check every range.
+
+        Raises:
+            SettingError: naming the setting, what came and what was expected.
+        """
+        check_ranges(
+            self,
+            {
+                AT_LEAST_ONE: ("hidden_width", "feature_width"),
+                SHARE_BELOW_ONE: ("input_dropout", "image_dropout", "text_dropout"),
+                SHARE: ("label_grading",),
+                NOT_NEGATIVE: (
+                    "logit_scale", "logit_offset", "guide_weight", "class_weight",
+                    "quantization_weight", "adversary_weight",
+                ),
+            },
+        )  # fmt: skip
+
+
+def make_critic(width: int) -> nn.Sequential:
+    """Return a fresh critic: of a feature of this width, the logit that it is of labels."""
+    return nn.Sequential(
+        nn.Linear(width, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 1)
+    )
+
+
+def adversary_loss(critic: nn.Module, features: Tensor) -> Tensor:
+    """Return how far features are from being taken for the labels'; the critic gets no gradient.
+
+    Args:
+        critic: from (n, d) to (n, 1) logits.
+        features: (n, d), which learn.
+    """
+    standing = {name: one.detach() for name, one in critic.named_parameters()}
+    logits = torch.func.functional_call(critic, standing, (features,))
+    return binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+
+
+def critic_loss(critic: nn.Module, features: Tensor, label_features: Tensor) -> Tensor:
+    """Return how badly a critic tells features from the labels', which both get no gradient.
+
+    Args:
+        critic: from (n, d) to (n, 1) logits.
+        features: (n, d) of a modality, for which 0 is right.
+        label_features: (n, d), for which 1 is right.
+
+    Returns:
+        Scalar, the sum of both mean cross entropies.
+    """
+    wrong, right = critic(features.detach()), critic(label_features.detach())
+    return binary_cross_entropy_with_logits(
+        wrong, torch.zeros_like(wrong)
+    ) + binary_cross_entropy_with_logits(right, torch.ones_like(right))
+
+
+DENSE: Mapping[str, Any] = {
+    "hidden_width": 256,
+    "feature_width": 256,
+    "input_dropout": 0.5,
+    "image_dropout": 0.2,
+    "label_grading": 0.5,
+    "logit_scale": 12.0,
+    "logit_offset": 2.0,
+    "quantization_weight": 0.1,
+    "adversary_weight": 0.1,
+    "optimiser": "adamw",
+    "learning_rate": 2e-3,
+    "weight_decay": 0.5,
+    "schedule": "one_cycle",
+    "batch_size": 128,
+    "epochs": 20,
+    "least_steps": 800,
+}
+"""For dense text features and small collections (ours, after MS2GAH's)."""
+
+
+class Ssah(GradientMethod):
+    """Self-supervised adversarial hashing networks; see the module's docstring."""
+
+    name = "ssah"
+    title = "SSAH"
+    needs = frozenset({Needs.LABELS})
+    smallest_batch = 2
+    settings_class = SsahSettings
+    settings: SsahSettings
+    training = TrainingSettings(
+        epochs=100,
+        batch_size=128,
+        optimiser=Optimiser.ADAM,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        schedule=Schedule.EXPONENTIAL,
+        image_scaling=ScalingRule.STANDARDISED,
+    )
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dense": DENSE, "paper": {}}
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "without the label network": {"guide_weight": 0.0},
+        "without the critics": {"adversary_weight": 0.0},
+        "without classification": {"class_weight": 0.0},
+        "without quantization": {"quantization_weight": 0.0},
+    }
+
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+        """Make the networks of pictures, texts and labels, their classifiers, and the critics."""
+        settings, n_classes = self.settings, shapes.n_classes
+        assert n_classes is not None
+        width = settings.feature_width
+        image = NormalisedHead(
+            (shapes.image_width, width, n_bits),
+            input_dropout=settings.input_dropout,
+            dropout=settings.image_dropout,
+        )
+        text = NormalisedHead(
+            (shapes.text_width, settings.hidden_width, width, n_bits),
+            dropout=settings.text_dropout,
+        )
+        label = NormalisedHead((n_classes, settings.hidden_width, width, n_bits))
+        auxiliary = nn.ModuleDict({"label": label})
+        for name in ("image", "text", "label"):
+            auxiliary[f"{name}_classes"] = nn.Linear(width, n_classes)
+        if settings.adversary_weight:
+            for name in ("image", "text"):
+                auxiliary[f"{name}_critic"] = make_critic(width)
+        return Heads(image, text, auxiliary)
+
+    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+        """Compute the weighted parts of the objective."""
+        settings, labels = self.settings, batch.labels
+        assert labels is not None
+        target = LabelTarget(
+            label_similarity(labels, settings.label_grading),
+            settings.logit_scale or heads.image.n_bits / 2,
+            settings.logit_offset,
+        )
+        image, text = student_outputs(heads, trunk_outputs(heads, batch))
+        label = label_outputs(heads, labels)
+        terms = {
+            "label": label_encoder_loss(label, target),
+            "guide": guidance_loss(image, label, target) + guidance_loss(text, label, target),
+            "classes": classification_loss([image, text, label], labels),
+            "quantization": quantization_loss([image.relaxed, text.relaxed, label.relaxed]),
+        }
+        total = (
+            settings.guide_weight * (terms["label"] + terms["guide"])
+            + settings.class_weight * terms["classes"]
+            + settings.quantization_weight * terms["quantization"]
+        )
+        if settings.adversary_weight:
+            judged = (
+                (heads.auxiliary["image_critic"], image.features),
+                (heads.auxiliary["text_critic"], text.features),
+            )
+            terms["adversary"] = torch.stack([adversary_loss(*one) for one in judged]).sum()
+            terms["critics"] = (
+                torch.stack([critic_loss(*one, label.features) for one in judged]).sum() / 4
+            )
+            total = total + settings.adversary_weight * terms["adversary"] + terms["critics"]
+        return LossReport(total, terms)
