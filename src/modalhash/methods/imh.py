@@ -62,7 +62,7 @@ class ImhSettings:
 
     intra_weight: float = 1.0
     """Weight lambda of neighbours within each medium."""
-    ridge: float = 0.5
+    ridge: float = 0.1
     """Weight beta of the regressions' size, as a share of the mean variance."""
     anchors: int = 300
     """Anchors of each medium's graph, at most (ours)."""

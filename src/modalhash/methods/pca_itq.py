@@ -18,8 +18,8 @@ s_m is the mean variance of a feature of modality m.
 
 Differs from the paper: all that concerns two modalities is ours. Components of each modality by
 itself would have no order and no sign in common with the other's, so their codes would be chance
-across modalities; components of pairs are one space for both. Unlike canonical directions they keep
-what varies most, even where the other modality can't predict it: a floor for `cca-itq`.
+across modalities; components of pairs are one space for both. Unlike the canonical directions of
+`cca-itq` they keep what varies most, even where the other modality can't predict it.
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class PcaItqSettings:
 
     image_weight: float = 0.5
     """Share w of the pairs' variance that images have; texts have the rest (ours)."""
-    ridge: float = 0.5
+    ridge: float = 0.1
     """Share of the mean variance that is added to each variance in the regression (ours)."""
     rounds: int = 50
     """Alternations between codes and rotation (the paper's 50)."""
