@@ -14,6 +14,7 @@ from modalhash.layers import GraphConvolution, GraphNetwork, MlpHead, ModalityFe
 from modalhash.methods.agch import (
     Agch,
     AgchSettings,
+    FuseTo,
     Measures,
     aggregated_similarity,
     degree_normalised,
@@ -120,6 +121,9 @@ def plain_objective(method: Agch, heads: Heads, batch: Batch, epoch: int) -> dic
     assert isinstance(layer, nn.Linear)
     both = [[*one, *other] for one, other in zip(image, text, strict=True)]
     fused = squashed(plain.affine(both, layer.weight.tolist(), layer.bias.tolist()))
+    agreed = fused
+    if settings.fuse_to is FuseTo.SIGNS:
+        agreed = [[1.0 if value >= 0 else -1.0 for value in row] for row in fused]
     affinity, low = plain_affinity(settings, batch), settings.unrelated_similarity
     scale = settings.similarity_scale
     target = [[scale * ((1 - low) * value + low) for value in line] for line in affinity]
@@ -134,7 +138,7 @@ def plain_objective(method: Agch, heads: Heads, batch: Batch, epoch: int) -> dic
             plain.mean_square_gap(plain.cosines(one, one), target) for one in (image, text, fused)
         ),
         "cross": plain.mean_square_gap(plain.cosines(image, text), target),
-        "fusion": plain.mean_square_gap(image, fused) + plain.mean_square_gap(text, fused),
+        "fusion": plain.mean_square_gap(image, agreed) + plain.mean_square_gap(text, agreed),
         "graph": graph,
     }
     entries = [value for line in target for value in line]
@@ -174,7 +178,7 @@ def values(method: Agch, heads: Heads, batch: Batch, epoch: int) -> dict[str, fl
         {"unrelated_similarity": -0.25, "distance_power": 1.0, "distance_scale": 0.5},
         {"similarity_scale": 1.5},
         {"measures": Measures.COSINE, "continuation": True, "fusion_weight": 0.5},
-        {"measures": Measures.DISTANCE, "graph_weight": 2.0},
+        {"measures": Measures.DISTANCE, "graph_weight": 2.0, "fuse_to": FuseTo.RELAXED},
         {"text_weight": 0.0, "image_hidden_width": 0, "text_hidden_width": 0},
     ],
 )
@@ -222,9 +226,11 @@ def test_fusion_and_graph_terms_by_hand() -> None:
     image = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
     text = torch.tensor([[1.0, 0.0], [0.0, -1.0]], dtype=torch.float64)
     fused = torch.tensor([[0.5, 0.0], [0.0, 0.5]], dtype=torch.float64)
-    assert_allclose(
-        fusion_loss(image, text, fused), 2 * 0.5**2 / 4 + (0.5**2 + 1.5**2) / 4, rtol=1e-12
-    )
+    found = fusion_loss(image, text, fused, fuse_to=FuseTo.RELAXED)
+    assert_allclose(found, 2 * 0.5**2 / 4 + (0.5**2 + 1.5**2) / 4, rtol=1e-12)
+    # The signs of fused codes are all 1, 0 among them.
+    found = fusion_loss(image, text, fused, fuse_to=FuseTo.SIGNS)
+    assert_allclose(found, 2 / 4 + (1 + 1 + 2**2) / 4, rtol=1e-12)
     # Cosines among text codes are those of the identity; the target is 1 and -1/2.
     target = torch.tensor([[1.0, -0.5], [-0.5, 1.0]], dtype=torch.float64)
     assert_allclose(graph_loss(text, image, target), 2 * 0.5**2 / 4 + 2**2 / 4, rtol=1e-12)

@@ -21,7 +21,7 @@ factor = sqrt(c + 1) with continuation, else 1::
     G_m     = tanh(factor N_m(H_m, E))             N_m: two graph convolutions and an affine map
     intra   = MSE(cos(H_x, H_x), S), summed over x = v, t, h
     cross   = MSE(cos(H_v, H_t), S)
-    fusion  = mse(H_v, H_h) + mse(H_t, H_h)
+    fusion  = mse(H_v, B) + mse(H_t, B)            B: sign H_h, or H_h where fuse_to is relaxed
     graph   = MSE(cos(G_m, G_m), S) + mse(G_m, H_m), summed over m = v, t
     L       = intra_weight intra + cross_weight cross + fusion_weight fusion + graph_weight graph
 
@@ -67,6 +67,7 @@ from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, check
 __all__ = [
     "Agch",
     "AgchSettings",
+    "FuseTo",
     "Measures",
     "aggregated_similarity",
     "degree_normalised",
@@ -75,6 +76,13 @@ __all__ = [
 ]
 
 TINY = 1e-12
+
+
+class FuseTo(StrEnum):
+    """What codes are to agree with: signs of fused codes, or fused codes as they are."""
+
+    SIGNS = "signs"
+    RELAXED = "relaxed"
 
 
 class Measures(StrEnum):
@@ -119,6 +127,8 @@ class AgchSettings:
     """Weight of reconstruction across modalities (inferred from beta; 0.3 on Wiki)."""
     fusion_weight: float = 10.0
     """Weight of agreement with fused codes (inferred from lambda; 5 on Wiki and NUS-WIDE)."""
+    fuse_to: FuseTo = FuseTo.SIGNS
+    """What codes are to agree with (inferred: fused codes are written as binary ones)."""
     graph_weight: float = 0.01
     """Weight of the graph networks' term (delta)."""
     continuation: bool = False
@@ -203,8 +213,15 @@ def degree_normalised(similarities: Tensor) -> Tensor:
     return scales[:, None] * edges * scales
 
 
-def fusion_loss(image_relaxed: Tensor, text_relaxed: Tensor, fused: Tensor) -> Tensor:
-    """Return how far codes of both modalities are from the fused ones, all (n, b); a scalar."""
+def fusion_loss(
+    image_relaxed: Tensor, text_relaxed: Tensor, fused: Tensor, *, fuse_to: FuseTo
+) -> Tensor:
+    """Return how far codes of both modalities are from the fused ones, all (n, b); a scalar.
+
+    Signs of fused codes pass no gradient to them; the sign of 0 is 1.
+    """
+    if fuse_to is FuseTo.SIGNS:
+        fused = torch.where(fused >= 0, 1.0, -1.0).to(fused)
     return mse_loss(image_relaxed, fused) + mse_loss(text_relaxed, fused)
 
 
@@ -235,12 +252,15 @@ DENSE: Mapping[str, Any] = {
     "image_weight": 0.8,
     "text_weight": 1.0,
     "distance_power": 1.0,
+    "distance_scale": 16.0,
     "unrelated_similarity": -0.2,
     "similarity_scale": 1.5,
     "graph_width": 128,
     "graph_output_width": 64,
     "graph_rate_scale": 1.0,
-    "fusion_weight": 0.2,
+    "intra_weight": 0.1,
+    "fusion_weight": 3.0,
+    "fuse_to": "relaxed",
     "continuation": True,
     "image_scaling": "centred_unit",
     "text_scaling": "centred_unit",
@@ -255,7 +275,8 @@ DENSE: Mapping[str, Any] = {
 """For dense text features and small collections (ours, chosen on Flickr8k dev).
 
 Cosines of centred features are about 0, and codes can't all be opposites of each other: what a
-similarity of 0 asks of codes is moved towards 0.
+similarity of 0 asks of codes is moved towards 0. A steep fall with distance takes contrast from
+near neighbours, so that it is flatter here.
 """
 
 
@@ -336,7 +357,7 @@ class Agch(GradientMethod):
         terms = {
             "intra": intra_gap(image, text, target) + similarity_gap(fused, fused, target),
             "cross": similarity_gap(image, text, target),
-            "fusion": fusion_loss(image, text, fused),
+            "fusion": fusion_loss(image, text, fused, fuse_to=settings.fuse_to),
             "graph": torch.stack(graph).sum(),
         }
         total = (
