@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from modalhash.errors import FeatureError, SettingError
-from modalhash.layers import ModalityFeatures
+from modalhash.layers import MlpHead, ModalityFeatures
 from modalhash.losses import label_similarity
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment, Needs
 from modalhash.methods.dchmt import (
@@ -174,9 +174,11 @@ def test_a_flipped_bit_of_both_modalities_changes_nothing() -> None:
     before = values(method, heads, batch)
     with torch.no_grad():
         for head in (heads.image, heads.text):
-            last = head.layers[-1]  # type: ignore[union-attr, index]
-            last.weight[2] *= -1  # type: ignore[union-attr, operator, index]
-            last.bias[2] *= -1  # type: ignore[union-attr, operator, index]
+            assert isinstance(head, MlpHead)
+            last = head.layers[-1]
+            assert isinstance(last, nn.Linear)
+            last.weight[2] *= -1
+            last.bias[2] *= -1
     assert values(method, heads, batch) == pytest.approx(before, rel=1e-9)
 
 

@@ -239,7 +239,7 @@ def test_the_memory_starts_with_labels_and_what_fresh_heads_give() -> None:
         n_pairs = 30
 
         def batches(self, batch_size: int) -> Any:
-            for places in torch.arange(30).split(12):
+            for places in torch.split(torch.arange(30), 12):
                 yield Batch(
                     ModalityFeatures(image.pooled[places]),
                     ModalityFeatures(text.pooled[places]),
