@@ -186,6 +186,16 @@ def build_head(spec: Mapping[str, Any]) -> HashHead:
             from modalhash.layers.normalised_head import NormalisedHead
 
             return NormalisedHead(widths, n_attention_heads=n_heads)
+        case {
+            "kind": "fusion",
+            "in_width": in_width,
+            "transformer": dict(transformer),
+            "head": dict(head),
+        } if are_sizes(in_width):
+            # Imported here, since it is a hash head itself.
+            from modalhash.layers.fusion_transformer import fusion_head_from_spec
+
+            return fusion_head_from_spec(in_width, transformer, head)
         case {"kind": "token", "trunk": dict(trunk), "head": dict(head)}:
             # Imported here, since trunks are made of hash heads.
             from modalhash.layers.token_trunk import trunk_head_from_spec
