@@ -115,7 +115,7 @@ def test_pictures_and_texts_of_a_pair_agree_whatever_the_batch_size_or_scale() -
                 solved_heads(Imh(), scale * image, text, 3, batch_size=7), scale * image, text
             )
         )
-        assert (image_codes == text_codes).mean() > 0.8
+        assert (image_codes == text_codes).mean() > 0.7
 
 
 def test_constant_features_are_refused() -> None:
