@@ -117,6 +117,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "ssah": {
         "hidden_width": 64,
         "feature_width": 64,
+        "quantization_weight": 0.1,
         "epochs": 12,
         "batch_size": 20,
         "learning_rate": 5e-3,
