@@ -23,7 +23,7 @@ from modalhash.methods.fsh import (
 )
 from modalhash.methods.settings import configured_method
 from tests.oracles.paired_view import relaxed_codes, solved_heads
-from tests.oracles.plain_fusion import fused_similarity, fusion_loss
+from tests.oracles.plain_fused_neighbours import fused_similarity, fusion_loss
 
 SETTINGS = FshSettings(
     anchors=5, neighbours=2, image_weight=0.3, bandwidth=0.6, regression_weight=0.4, ridge=0.2
