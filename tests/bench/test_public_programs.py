@@ -285,6 +285,11 @@ def test_the_commands_say_what_to_do(
     assert json.loads(scored.out)["measures"] == [
         one for one in by_label if one["relevance"] != "pair"
     ]
+    divided = ("--protocol", "dcmh:queries=40,train=100")
+    told = modalhash("-q", "bench", "export", "dgcpn", collection, "-o", tmp_path / "by-dcmh",
+                     *divided, *common)  # fmt: skip
+    assert told.out.startswith("dgcpn: 100 train, 40 query, 260 database items in "), told.err
+    assert "dcmh" in json.loads((tmp_path / "by-dcmh" / MANIFEST).read_text())["split_note"]
     told = modalhash("bench", "export", "cihr", collection, "-o", tmp_path / "no", *common)
     assert (told.code, told.err.strip()) == (
         1, "modalhash: unknown program 'cihr': did you mean 'cirh'? Known: cirh, dgcpn, ucch, ucmfh"

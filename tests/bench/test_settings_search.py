@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,13 @@ def pairs() -> Collection:
 def searched(
     collection: Collection, folder: Path, n_trials: int = 4, **options: Any
 ) -> TuningResult:
-    options = {"n_bits": 6, "cache": folder.parent / "cache", **options}
+    options = {"n_bits": 6, "repeats": 2, "cache": folder.parent / "cache", **options}
     return tune("cca-itq", collection, folder, n_trials=n_trials, **options)
 
 
 def found_by(result: TuningResult) -> list[tuple[Any, ...]]:
     """Return what trials tried and gave, without what they took."""
-    return [(one.number, dict(one.settings), one.value, one.error) for one in result.trials]
+    return [(one.number, dict(one.settings), one.values, one.error) for one in result.trials]
 
 
 def test_the_usual_space_lies_around_the_preset() -> None:
@@ -158,19 +158,23 @@ def test_training_holds_out_as_the_search_does(pairs: Collection) -> None:
 def test_a_trial_is_a_training_on_one_part_judged_on_the_other(
     pairs: Collection, tmp_path: Path
 ) -> None:
-    result = searched(pairs, tmp_path / "tuning", seed=3)
-    kept, held = hold_out(pairs.splits["train"], 0.2, 3)
+    result = searched(pairs, tmp_path / "tuning", n_trials=2, seed=3)
     for one in (result.trials[0], result.trials[2]):
-        model = mh.train(
-            replace(pairs, splits={"train": kept}), method="cca-itq", n_bits=6, seed=3,
-            encoder="precomputed", preset=None, settings=one.settings, cache=tmp_path / "cache",
-        )  # fmt: skip
-        image = model.encode_features(pairs.features["image"][held], "image")
-        text = model.encode_features(pairs.features["text"][2 * held], "text")
-        distances = np.unpackbits(image[:, None] ^ text[None], axis=-1).sum(axis=-1)
-        recalls = [plain_recall(distances), plain_recall(distances.T)]
+        assert len(one.values) == 2
+        for value, seed in zip(one.values, (3, 4), strict=True):
+            kept, held = hold_out(pairs.splits["train"], 0.2, seed)
+            model = mh.train(
+                replace(pairs, splits={"train": kept}), method="cca-itq", n_bits=6, seed=seed,
+                encoder="precomputed", preset=None, settings=one.settings,
+                cache=tmp_path / "cache",
+            )  # fmt: skip
+            image = model.encode_features(pairs.features["image"][held], "image")
+            text = model.encode_features(pairs.features["text"][2 * held], "text")
+            distances = np.unpackbits(image[:, None] ^ text[None], axis=-1).sum(axis=-1)
+            recalls = [plain_recall(distances), plain_recall(distances.T)]
+            np.testing.assert_allclose(value, np.mean(recalls), atol=6e-7)
         assert one.value is not None
-        np.testing.assert_allclose(one.value, np.mean(recalls), atol=6e-7)
+        np.testing.assert_allclose(one.value, np.mean(one.values), atol=6e-7)
 
 
 def plain_recall(distances: np.ndarray) -> float:
@@ -212,7 +216,7 @@ def test_no_split_of_queries_reaches_training_or_measuring(
 
         monkeypatch.setattr(tuning, name, spy)
     searched(pairs, tmp_path / "tuning", n_trials=2)
-    assert len(given) == 6
+    assert len(given) == 12
     for one in given:
         assert set(one.splits) == {"train", "validation"}
         both = np.concatenate(list(one.splits.values()))
@@ -238,7 +242,7 @@ def test_the_best_is_kept_and_trains(pairs: Collection, tmp_path: Path) -> None:
     assert lines[0] == "| trial | recall@10 by pair | ridge | correlation_power | CPU s |"
     assert len([line for line in lines if line.startswith("|")]) == 2 + 7
     assert sum("| as it is |" in line and "| 0.5 | 1 |" in line for line in lines) == 1
-    values = [float(line.split("|")[2]) for line in lines[2:9]]
+    values = [float(line.split("|")[2].split("±")[0]) for line in lines[2:9]]
     assert values == sorted(values, reverse=True)
     assert "0.2 of the items of 'train' held out, seed 0" in table
 
@@ -251,7 +255,7 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_wasn_t(
 
     def killed(*args: Any) -> float:
         calls.append(args)
-        if len(calls) == 12:
+        if len(calls) == 24:  # in the second division of the twelfth
             raise KeyboardInterrupt
         return real(*args)
 
@@ -290,7 +294,7 @@ def test_another_search_in_the_folder_is_refused(pairs: Collection, tmp_path: Pa
 def test_a_failed_trial_says_why_and_the_search_goes_on(
     pairs: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values = iter([0.5, None, 0.75])
+    values = iter([0.5, 0.25, None, 0.5, 1.0])
 
     def made(*_: Any) -> float:
         value = next(values)
@@ -300,10 +304,14 @@ def test_a_failed_trial_says_why_and_the_search_goes_on(
 
     monkeypatch.setattr(tuning, "measured", made)
     result = searched(pairs, tmp_path / "tuning", n_trials=2)
-    assert [one.value for one in result.trials] == [0.5, None, 0.75]
+    assert [one.value for one in result.trials] == [0.375, None, 0.75]
+    assert [one.values for one in result.trials] == [(0.5, 0.25), (), (0.5, 1.0)]
     assert result.trials[1].error == "the loss is not finite"
     assert result.best.number == 2
-    assert "the loss is not finite" in trials_table(result).splitlines()[4]
+    table = trials_table(result)
+    assert "the loss is not finite" in table.splitlines()[4]
+    assert table.splitlines()[2].startswith("| 2 | 0.7500 ± 0.2500 |")
+    assert "The best is above the method as it is in 1 of 2 divisions." in table
 
 
 def test_settings_that_came_before_are_not_trained_again(
@@ -311,12 +319,12 @@ def test_settings_that_came_before_are_not_trained_again(
 ) -> None:
     calls: list[dict[str, Any]] = []
 
-    def made(_: Any, settings: dict[str, Any]) -> float:
+    def made(_: Any, __: int, settings: dict[str, Any]) -> float:
         calls.append(settings)
         return float(settings.get("ridge", 0.0))
 
     monkeypatch.setattr(tuning, "measured", made)
-    result = searched(pairs, tmp_path / "tuning", n_trials=12, over=["ridge=0.25,0.5"])
+    result = searched(pairs, tmp_path / "tuning", n_trials=12, over=["ridge=0.25,0.5"], repeats=1)
     assert len(result.trials) == 13
     assert sorted(one.get("ridge", 0) for one in calls) == [0, 0.25, 0.5]
     assert result.best.settings == {"ridge": 0.5}
@@ -325,7 +333,7 @@ def test_settings_that_came_before_are_not_trained_again(
 def test_a_supervised_method_is_judged_by_labels(pairs: Collection, tmp_path: Path) -> None:
     result = tune(
         "ms2gah", pairs, tmp_path / "tuning", n_trials=1, n_bits=6, over=["learning_rate"],
-        settings={"epochs": "1", "feature_width": 8}, cache=tmp_path / "cache",
+        settings={"epochs": "1", "feature_width": 8}, repeats=1, cache=tmp_path / "cache",
     )  # fmt: skip
     assert result.objective == "MAP@50 by a shared label"
     assert result.settings.settings["epochs"] == 1
@@ -338,7 +346,7 @@ def test_a_supervised_method_is_judged_by_labels(pairs: Collection, tmp_path: Pa
 
 
 def test_map_by_labels_is_evaluates(pairs: Collection, tmp_path: Path) -> None:
-    result = searched(pairs, tmp_path / "tuning", n_trials=1, objective="map")
+    result = searched(pairs, tmp_path / "tuning", n_trials=1, repeats=1, objective="map")
     kept, held = hold_out(pairs.splits["train"], 0.2, 0)
     parts = replace(pairs, splits={"train": kept, "validation": held})
     model = mh.train(parts, method="cca-itq", n_bits=6, encoder="precomputed", preset=None,
@@ -363,6 +371,7 @@ TOO_FEW = (
     ("options", "error", "expected"),
     [
         ({"n_trials": 0}, InputError, "n_trials is 0: at least 1 is needed"),
+        ({"repeats": 0}, InputError, "repeats is 0: at least 1 is needed"),
         (
             {"validation_share": 0.6},
             InputError,
@@ -471,5 +480,5 @@ def test_train_searches_first(modalhash: CommandLine, pairs: Collection, tmp_pat
 
 
 def test_a_trial_is_read_back_as_it_was() -> None:
-    one = Trial(3, {"ridge": 0.1 + 0.2}, 0.123456, 1.5)
-    assert Trial(**json.loads(json.dumps(one.__dict__))) == one
+    one = Trial(3, {"ridge": 0.1 + 0.2}, 0.123456, (0.1, 0.146912), 1.5)
+    assert Trial(**json.loads(json.dumps(asdict(one)))) == one

@@ -152,6 +152,7 @@ def export_inputs(
             "encoder": encoder,
             "split": split,
             "database": database,
+            "split_note": collection.split_note,
             "counts": counts,
             "command": written.command,
             "notes": list(written.notes),

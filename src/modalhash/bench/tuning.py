@@ -1,7 +1,8 @@
 """Search over the settings of a method, by quality on a part of the training items.
 
 Each trial trains on one part of the training items and is judged on the other, which is held out as
-training holds out items to choose an epoch. Queries take no part: trials get a collection whose
+training holds out items to choose an epoch; several times, with other divisions and seeds, as one
+division is mostly chance. Queries take no part: trials get a collection whose
 splits name training items only. Optuna's tree-structured Parzen estimator proposes settings; all
 trials are kept in a file of ours, so that a killed search goes on, with the same trials as an
 unbroken one.
@@ -10,6 +11,7 @@ unbroken one.
 import hashlib
 import json
 import logging
+import operator
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -66,7 +68,8 @@ class Trial:
     Attributes:
         number: from 0, which is the method as it is.
         settings: changes to it, by name.
-        value: of the objective; None if it failed.
+        value: of the objective, the mean over all divisions; None if it failed.
+        values: of each division; none if it failed.
         cpu_seconds: of training and measuring.
         error: why it failed, or "".
     """
@@ -74,8 +77,13 @@ class Trial:
     number: int
     settings: Mapping[str, Any]
     value: float | None = None
+    values: tuple[float, ...] = ()
     cpu_seconds: float = 0.0
     error: str = ""
+
+    def __post_init__(self) -> None:
+        """Take values as a file holds them."""
+        object.__setattr__(self, "values", tuple(self.values))
 
 
 @dataclass(frozen=True)
@@ -111,10 +119,11 @@ class Search:
         changes: that all trials share.
         space: what is searched.
         objective: a name in `OBJECTIVES`.
-        collection: whose splits are `train` and `validation`, both of training items.
+        parts: the collection in each division; its splits are `train` and `validation`, both of
+            training items.
         n_bits: of the codes.
         encoder: makes the features.
-        seed: of the division, of every training and of what is proposed.
+        seed: of what is proposed, and of the first division and training; others add 1 each.
         options: of training that change no result: cache and device.
     """
 
@@ -123,7 +132,7 @@ class Search:
     changes: Mapping[str, Any]
     space: Mapping[str, Dimension]
     objective: str
-    collection: Collection
+    parts: tuple[Collection, ...]
     n_bits: int
     encoder: str
     seed: int
@@ -131,8 +140,10 @@ class Search:
 
     def document(self) -> dict[str, Any]:
         """Return everything that decides the trials, as it is kept."""
-        held = self.collection.splits[VALIDATION].tobytes()
-        kept = self.collection.splits["train"].tobytes()
+        digest = hashlib.sha256()
+        for part in self.parts:
+            for name in ("train", VALIDATION):
+                digest.update(part.splits[name].tobytes() + b"/")
         return {
             "method": self.method,
             "recipe": json.loads(json.dumps(recipe(self.method))),
@@ -143,9 +154,10 @@ class Search:
             "bits": self.n_bits,
             "encoder": self.encoder,
             "seed": self.seed,
-            "collection": self.collection.name,
-            "fingerprint": self.collection.fingerprint(),
-            "items_sha256": hashlib.sha256(kept + b"/" + held).hexdigest(),
+            "repeats": len(self.parts),
+            "collection": self.parts[0].name,
+            "fingerprint": self.parts[0].fingerprint(),
+            "items_sha256": digest.hexdigest(),
         }
 
 
@@ -159,6 +171,7 @@ def tune(
     over: Sequence[str] = (),
     objective: str = "auto",
     validation_share: float = 0.2,
+    repeats: int = 3,
     split: str = "train",
     encoder: str = "auto",
     preset: str | None = "auto",
@@ -187,11 +200,13 @@ def tune(
         objective: "recall" by pair, "map" by labels, or "auto": `map` for methods that learn from
             labels, else `recall`.
         validation_share: of the training items, in (0, 0.5].
+        repeats: divisions and seeds that each trial is judged by, at least 1; its value is the
+            mean.
         split: items to learn from; no other item takes part.
         encoder: makes the features; "auto" is `offline`, or `precomputed` for features only.
         preset: that trials change; "auto" is what suits the features, None the defaults.
         settings: changes that all trials share.
-        seed: of the division, of every training and of what is proposed.
+        seed: of what is proposed, and of the first division and training; others add 1 each.
         overwrite: begin anew where another search is kept.
         skip_bad: leave out items with defects; the log says how many.
         cache: where features are kept.
@@ -199,39 +214,43 @@ def tune(
         progress: told of every trial.
 
     Raises:
-        InputError: if `n_trials` is less than 1, there are too few training items for a validation
-            part, the method has nothing to search, or `output` holds another search.
+        InputError: if `n_trials` or `repeats` is less than 1, there are too few training items for
+            a validation part, the method has nothing to search, or `output` holds another search.
         FeatureError: if labels are needed and there are none.
         UnknownNameError, SettingError: if a name isn't known or a value is out of its range.
         MissingExtraError: if Optuna isn't installed.
         StorageError: if the file system refuses; finished trials are kept.
     """
-    if n_trials < 1:
-        raise InputError(f"n_trials is {n_trials}: at least 1 is needed")
+    for name, count in (("n_trials", n_trials), ("repeats", repeats)):
+        if count < 1:
+            raise InputError(f"{name} is {count}: at least 1 is needed")
     import_optional("optuna", extra="tune", feature="the search over settings")
     found, folder = method_class(method), Path(output)
     chosen = chosen_objective(found, objective)
     collection = opened(collection, skip_bad, progress)
-    part = training_parts(collection, split, validation_share, seed)
+    parts = tuple(
+        training_parts(collection, split, validation_share, seed + repeat)
+        for repeat in range(repeats)
+    )
     needed = (chosen == "map", "the objective map"), (Needs.LABELS in found.needs, found.title)
     for is_needed, what in needed:
         if is_needed and collection.labels is None:
             raise FeatureError(f"{what} needs labels, but {collection.name} has none")
     encoder = usual_encoder(collection, encoder)
     if preset == "auto":
-        fitted = fitted_encoder(part, encoder, split="train", device=device)
-        preset = suited_preset(found, part, fitted)
+        fitted = fitted_encoder(parts[0], encoder, split="train", device=device)
+        preset = suited_preset(found, parts[0], fitted)
     configured_method(found, preset=preset, changes=settings)
     types = known_types(found)
     changes = {name: read_value(name, one, types[name]) for name, one in (settings or {}).items()}
-    n_items = len(part.split("train"))
+    n_items = len(parts[0].split("train"))
     space = (
         named_space(found, over, preset=preset, changes=changes, n_items=n_items)
         if over
         else usual_space(found, preset=preset, changes=changes, n_items=n_items)
     )
     search = Search(
-        method, preset, changes, space, chosen, part, n_bits, encoder, seed,
+        method, preset, changes, space, chosen, parts, n_bits, encoder, seed,
         {"cache": cache, "device": device},
     )  # fmt: skip
     trials = kept_trials(folder, search, overwrite=overwrite)
@@ -318,24 +337,28 @@ def run_trial(search: Search, trials: Sequence[Trial]) -> Trial:
             logger.info("trial %d has the settings of trial %d", number, one.number)
             return replace(one, number=number, cpu_seconds=0.0)
     started = time.process_time()
+    values, error = list[float](), ""
     try:
-        value, error = measured(search, settings), ""
+        for repeat in range(len(search.parts)):
+            values.append(measured(search, repeat, settings))
     except ModalhashError as failure:
         if not number:
             raise  # the method as it is can't be run here: nor can anything else be
-        value, error = None, " ".join(str(failure).split())
+        values, error = [], " ".join(str(failure).split())
         logger.warning("trial %d failed: %s", number, error)
-    return Trial(number, settings, value, round(time.process_time() - started, 1), error)
+    mean = round(float(np.mean(values)), 6) if values else None
+    seconds = round(time.process_time() - started, 1)
+    return Trial(number, settings, mean, tuple(values), seconds, error)
 
 
-def measured(search: Search, settings: Mapping[str, Any]) -> float:
-    """Train on one part with some settings; return the objective on the other."""
+def measured(search: Search, repeat: int, settings: Mapping[str, Any]) -> float:
+    """Train on one part of a division with some settings; return the objective on the other."""
     model = train(
-        search.collection,
+        search.parts[repeat],
         method=search.method,
         n_bits=search.n_bits,
         encoder=search.encoder,
-        seed=search.seed,
+        seed=search.seed + repeat,
         preset=search.preset,
         settings={**search.changes, **settings},
         **search.options,
@@ -343,7 +366,7 @@ def measured(search: Search, settings: Mapping[str, Any]) -> float:
     by_label = search.objective == "map"
     report = evaluate(
         model,
-        search.collection,
+        search.parts[repeat],
         split=VALIDATION,
         database="train",
         relevances=("shared_label",) if by_label else ("pair",),
@@ -404,7 +427,7 @@ def values_of(search: Search) -> dict[str, Any]:
     configured, training = configured_method(
         method_class(search.method), preset=search.preset, changes=search.changes
     )
-    n_items = len(search.collection.splits["train"])
+    n_items = len(search.parts[0].splits["train"])
     both = {**asdict(training), "epochs": epochs_of(training, n_items)}
     both |= asdict(configured.settings)
     return {name: both[name] for name in search.space}
@@ -416,13 +439,15 @@ def finished(folder: Path, search: Search, trials: Sequence[Trial]) -> TuningRes
     best = max(valued, key=lambda pair: (pair[0], -pair[1].number))[1]
     about = {
         "objective": f"{OBJECTIVES[search.objective]}, mean of both directions",
-        "validation": search.collection.split_note,
-        "collection": search.collection.name,
+        "validation": "; ".join(part.split_note for part in search.parts),
+        "collection": search.parts[0].name,
         "encoder": search.encoder,
         "bits": search.n_bits,
         "seed": search.seed,
         "value": best.value,
+        "values": list(best.values),
         "value_as_it_is": trials[0].value,
+        "values_as_it_is": list(trials[0].values),
         "n_trials": len(trials) - 1,
     }
     chosen = {**search.changes, **best.settings}
@@ -450,7 +475,7 @@ def trials_table(result: TuningResult) -> str:
     rows = [
         [
             str(one.number) if one.number else "as it is",
-            f"{one.value:.4f}" if one.value is not None else one.error,
+            f"{one.value:.4f} ± {np.std(one.values):.4f}" if one.value is not None else one.error,
             *(shown({**result.usual, **one.settings}[name]) for name in result.space),
             f"{one.cpu_seconds:.1f}",
         ]
@@ -459,8 +484,11 @@ def trials_table(result: TuningResult) -> str:
     heads = ["trial", result.objective, *result.space, "CPU s"]
     searched = "\n".join(f"- `{name}`: {values}" for name, values in result.space.items())
     about = result.settings.about
+    n_better = sum(map(operator.gt, result.best.values, result.trials[0].values))
     note = (
         f"{result.settings.method}, {about['bits']} bits, {about['collection']}, "
-        f"{about['validation']}; mean of both directions"
+        f"{about['validation']}; mean of both directions and of all divisions, with the deviation "
+        f"over divisions. The best is above the method as it is in {n_better} of "
+        f"{len(result.best.values)} divisions."
     )
-    return f"{markdown(heads, rows)}\n{note}. Searched:\n\n{searched}\n"
+    return f"{markdown(heads, rows)}\n{note} Searched:\n\n{searched}\n"

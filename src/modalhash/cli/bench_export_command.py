@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from modalhash.cli.options import cache_option, overwrite_option
+from modalhash.cli.options import cache_option, overwrite_option, split_options
 from modalhash.cli.watching import watched
 
 
@@ -39,8 +39,9 @@ from modalhash.cli.watching import watched
     help="auto is offline, or precomputed for collections of features.",
 )
 @overwrite_option
+@split_options
 @cache_option
-def command(program: str, collection: str, *, output: str, **options: Any) -> None:
+def command(program: str, collection: Any, *, output: str, **options: Any) -> None:
     """Write the input files that a public program reads, made from COLLECTION.
 
     PROGRAM is cirh, ucch, ucmfh or dgcpn; run a checkout of it on these files, then give its codes

@@ -57,6 +57,13 @@ from modalhash.cli.watching import watched
     show_default=True,
     help="Share of the training items that judges a trial.",
 )
+@click.option(
+    "--repeats",
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Divisions and seeds that each trial is judged by; its value is the mean.",
+)
 @click.option("--split", default="train", show_default=True, help="Items to learn from.")
 @click.option(
     "--encoder",
@@ -84,7 +91,7 @@ from modalhash.cli.watching import watched
 @skip_bad_option
 @cache_option
 @device_option
-def command(method: str, collection: str, *, output: str, **options: Any) -> None:
+def command(method: str, collection: Any, *, output: str, **options: Any) -> None:
     """Search over the settings of METHOD on a validation part of COLLECTION's training items.
 
     Queries take no part. The best settings go to a file that `modalhash train --settings` takes.
