@@ -178,7 +178,7 @@ def values(method: Agch, heads: Heads, batch: Batch, epoch: int) -> dict[str, fl
         {"unrelated_similarity": -0.25, "distance_power": 1.0, "distance_scale": 0.5},
         {"similarity_scale": 1.5},
         {"measures": Measures.COSINE, "continuation": True, "fusion_weight": 0.5},
-        {"measures": Measures.DISTANCE, "graph_weight": 2.0, "fuse_to": FuseTo.RELAXED},
+        {"measures": Measures.DISTANCE, "graph_weight": 2.0, "fuse_to": FuseTo.SIGNS},
         {"text_weight": 0.0, "image_hidden_width": 0, "text_hidden_width": 0},
     ],
 )

@@ -21,7 +21,7 @@ factor = sqrt(c + 1) with continuation, else 1::
     G_m     = tanh(factor N_m(H_m, E))             N_m: two graph convolutions and an affine map
     intra   = MSE(cos(H_x, H_x), S), summed over x = v, t, h
     cross   = MSE(cos(H_v, H_t), S)
-    fusion  = mse(H_v, B) + mse(H_t, B)            B: sign H_h, or H_h where fuse_to is relaxed
+    fusion  = mse(H_v, B) + mse(H_t, B)            B: H_h, or its signs where fuse_to is signs
     graph   = MSE(cos(G_m, G_m), S) + mse(G_m, H_m), summed over m = v, t
     L       = intra_weight intra + cross_weight cross + fusion_weight fusion + graph_weight graph
 
@@ -127,8 +127,8 @@ class AgchSettings:
     """Weight of reconstruction across modalities (inferred from beta; 0.3 on Wiki)."""
     fusion_weight: float = 10.0
     """Weight of agreement with fused codes (inferred from lambda; 5 on Wiki and NUS-WIDE)."""
-    fuse_to: FuseTo = FuseTo.SIGNS
-    """What codes are to agree with (inferred: fused codes are written as binary ones)."""
+    fuse_to: FuseTo = FuseTo.RELAXED
+    """What codes are to agree with (inferred; signs at this weight hold codes where they start)."""
     graph_weight: float = 0.01
     """Weight of the graph networks' term (delta)."""
     continuation: bool = False
@@ -260,7 +260,6 @@ DENSE: Mapping[str, Any] = {
     "graph_rate_scale": 1.0,
     "intra_weight": 0.1,
     "fusion_weight": 3.0,
-    "fuse_to": "relaxed",
     "continuation": True,
     "image_scaling": "centred_unit",
     "text_scaling": "centred_unit",
