@@ -172,7 +172,7 @@ DENSE: Mapping[str, Any] = {
     "logit_scale": 12.0,
     "logit_offset": 2.0,
     "quantization_weight": 0.1,
-    "adversary_weight": 0.1,
+    "adversary_weight": 0.01,
     "optimiser": "adamw",
     "learning_rate": 2e-3,
     "weight_decay": 0.5,
@@ -181,7 +181,11 @@ DENSE: Mapping[str, Any] = {
     "epochs": 20,
     "least_steps": 800,
 }
-"""For dense text features and small collections (ours, after MS2GAH's)."""
+"""For dense text features and small collections (ours, after MS2GAH's).
+
+Where inputs are dropped, critics soon tell the features apart for certain; with more weight the
+networks then learn to please them rather than the labels.
+"""
 
 
 class Ssah(GradientMethod):
