@@ -28,6 +28,8 @@ from modalhash.layers.hash_heads import (
     build_head,
     hash_head,
 )
+from modalhash.layers.kernel_head import BitMap, KernelHead
+from modalhash.layers.kernel_regression import KernelFit, gaussian_kernel, kernel_ridge
 from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.layers.normalised_head import NormalisedHead, hidden_head
 from modalhash.layers.pair_moments import PairMoments, pair_moments
@@ -46,6 +48,7 @@ __all__ = [
     "AssignNorm",
     "Attention",
     "AttentionMatrix",
+    "BitMap",
     "CanonicalMaps",
     "FeatureScaling",
     "FineCoder",
@@ -57,6 +60,8 @@ __all__ = [
     "GraphConvolution",
     "GraphNetwork",
     "HashHead",
+    "KernelFit",
+    "KernelHead",
     "LinearHead",
     "LocalCoder",
     "LocalEmbeddings",
@@ -82,10 +87,12 @@ __all__ = [
     "build_head",
     "canonical_maps",
     "content_of",
+    "gaussian_kernel",
     "grid_pooling",
     "hash_head",
     "hidden_head",
     "inverse_root",
+    "kernel_ridge",
     "linear_head",
     "masked_softmax",
     "pair_moments",

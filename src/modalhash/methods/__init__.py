@@ -32,6 +32,8 @@ METHODS = {
     "lssh": "modalhash.methods.lssh:Lssh",
     "fsh": "modalhash.methods.fsh:Fsh",
     "ms2gah": "modalhash.methods.ms2gah:Ms2gah",
+    "nested": "modalhash.methods.nested:Nested",
+    "nested-labelled": "modalhash.methods.nested_labelled:NestedLabelled",
     "gch": "modalhash.methods.gch:Gch",
     "hugging-hash": "modalhash.methods.hugging_hash:HuggingHash",
     "hugging-hash-plus": "modalhash.methods.hugging_hash_plus:HuggingHashPlus",

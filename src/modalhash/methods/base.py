@@ -187,6 +187,7 @@ class FeatureShapes:
         n_classes: c of the labels, or None.
         n_pairs: training pairs.
         batch_size: pairs a step.
+        n_items: training items; fewer than pairs where each text of an item makes one.
     """
 
     image_width: int
@@ -196,6 +197,7 @@ class FeatureShapes:
     n_classes: int | None = None
     n_pairs: int = 0
     batch_size: int = 0
+    n_items: int = 0
 
 
 @dataclass(frozen=True)
@@ -303,6 +305,7 @@ class Method(ABC):
             part off.
         smallest_batch: fewest pairs of a batch that the objective is defined for.
         unhuggable: mode of hugging to why the method can't be hugged in it.
+        tunes_encoders: whether its loss has a gradient for features, where it is minimised by one.
         settings: the method's own frozen settings.
     """
 
@@ -314,6 +317,7 @@ class Method(ABC):
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     smallest_batch: ClassVar[int] = 1
     unhuggable: ClassVar[Mapping[str, str]] = {}
+    tunes_encoders: ClassVar[bool] = True
     settings_class: ClassVar[type[Any]]
 
     def __init__(self, settings: Any = None) -> None:

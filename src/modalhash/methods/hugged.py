@@ -326,9 +326,10 @@ def check_huggable(base: Method, mode: HugMode) -> None:
             f"{base.title} reads content tokens itself: choose a method of pooled features to hug"
         )
     if mode in base.unhuggable:
+        others = [one for one in HugMode if one not in base.unhuggable]
         raise SettingError(
             f"{base.title} {base.unhuggable[mode]}: it can't be hugged in the mode {mode}; "
-            f"choose --hug {HugMode.CONTRASTIVE}"
+            + (f"choose --hug {others[0]}" if others else "choose another method to hug")
         )
     if mode is HugMode.SAME and base.is_supervised:
         raise SettingError(

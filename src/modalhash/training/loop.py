@@ -424,6 +424,7 @@ def feature_shapes(plan: TrainingPlan, data: TrainingData, pairs: Pairs) -> Feat
         n_classes=None if data.labels is None else data.labels.shape[1],
         n_pairs=pairs.n_pairs,
         batch_size=min(plan.settings.batch_size, pairs.n_pairs),
+        n_items=len(data.items),
     )
 
 

@@ -54,7 +54,7 @@ def check_needs(method: Method, settings: TrainingSettings, data: TrainingData) 
                 "choose random, first or all"
             )
     if data.live_image or data.live_text:
-        if not isinstance(method, GradientMethod):
+        if not (isinstance(method, GradientMethod) and method.tunes_encoders):
             raise SettingError(
                 f"tune_encoder is true, but {method.title} solves for its heads and has no "
                 "gradient for an encoder: choose another method, or leave the encoder as it is"

@@ -1,0 +1,137 @@
+"""Kernel ridge regression: smooth maps in closed form, with what each item gets from the others.
+
+The left-out prediction of an item is what the regression gives for it when it is fitted on all
+items but that one. It has a closed form, so that a whole training set tells how unseen items will
+be met, without a single model more (R. Rifkin and R. Lippert: "Notes on regularized least
+squares", MIT-CSAIL-TR-2007-025, for the exact form; leverages of a ridge on landmark features
+for the other).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from modalhash.errors import SettingError
+
+__all__ = ["KernelFit", "gaussian_kernel", "kernel_ridge"]
+
+JITTER = 1e-4
+"""Added to the diagonal of the landmarks' kernel matrix, whose largest value is 1: landmarks that
+are alike would leave it without an inverse."""
+Blocks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+
+
+@dataclass(frozen=True)
+class KernelFit:
+    """A fitted regression from d features to k targets.
+
+    Attributes:
+        landmarks: (m, d) float32, rows that others are compared with.
+        weights: (m, k) float32; `gaussian_kernel(rows, landmarks) @ weights` predicts.
+        fitted: (n, k) float32, predictions for the items it was fitted on.
+        left_out: (n, k) float32, for each of them what all others predict.
+    """
+
+    landmarks: Tensor
+    weights: Tensor
+    fitted: Tensor
+    left_out: Tensor
+
+
+def gaussian_kernel(rows: Tensor, landmarks: Tensor, sharpness: float) -> Tensor:
+    """Return `exp(-sharpness |x - y|^2)` between rows (n, d) and landmarks (m, d), as (n, m).
+
+    Example:
+        >>> gaussian_kernel(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0]]), 2.0)  # 1, e^-2
+        tensor([[1.0000],
+                [0.1353]])
+    """
+    lengths = rows.square().sum(dim=1)[:, None] + landmarks.square().sum(dim=1)
+    return torch.addmm(lengths, rows, landmarks.T, alpha=-2).clamp_min(0).mul(-sharpness).exp()
+
+
+def kernel_ridge(
+    blocks: Blocks, n_items: int, *, n_landmarks: int, sharpness: float, ridge: float
+) -> KernelFit:
+    """Fit a kernel ridge regression on all items.
+
+    With no more items than `n_landmarks` each item is a landmark and the fit is exact:
+    `W = (K + ridge I)^-1 Y`, left-out predictions `Y - W / diag((K + ridge I)^-1)`. Otherwise it
+    is the ridge on the features `L^-1 k(x)` of m landmarks, evenly spaced among the items, with
+    `L L^T` their kernel matrix (Nystroem's approximation), and memory grows with m^2 and n k.
+
+    Args:
+        blocks: gives rows (b, d) and targets (b, k), float32, block by block; the same each time.
+        n_items: n, rows of all blocks.
+        n_landmarks: m at most.
+        sharpness: of the kernel, positive; rows of length 1 differ by at most 4 squared.
+        ridge: penalty of the weights, positive; the larger, the smoother.
+
+    Raises:
+        SettingError: if `sharpness` or `ridge` isn't positive.
+    """
+    if not (sharpness > 0 and ridge > 0):
+        raise SettingError(
+            f"sharpness is {sharpness} and ridge is {ridge}, both are expected to be positive"
+        )
+    if n_items <= n_landmarks:
+        rows, targets = (torch.cat(parts) for parts in zip(*blocks(), strict=True))
+        return exact_fit(rows, targets, sharpness, ridge)
+    return landmark_fit(blocks, evenly_spaced(blocks, n_items, n_landmarks), sharpness, ridge)
+
+
+def exact_fit(rows: Tensor, targets: Tensor, sharpness: float, ridge: float) -> KernelFit:
+    """Return the fit with every row a landmark."""
+    system = gaussian_kernel(rows, rows, sharpness)
+    system.diagonal().add_(ridge)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
+    del system
+    weights = inverse @ targets
+    left_out = targets - weights / inverse.diagonal()[:, None]
+    return KernelFit(rows, weights, targets - ridge * weights, left_out)
+
+
+def landmark_fit(blocks: Blocks, landmarks: Tensor, sharpness: float, ridge: float) -> KernelFit:
+    """Return the fit on the features that landmarks give, read in two passes."""
+    between = gaussian_kernel(landmarks, landmarks, sharpness)
+    between.diagonal().add_(JITTER)
+    root = torch.linalg.cholesky(between)
+    del between
+
+    def features() -> Iterator[tuple[Tensor, Tensor]]:
+        for rows, targets in blocks():
+            kernel = gaussian_kernel(rows, landmarks, sharpness)
+            yield torch.linalg.solve_triangular(root, kernel.T, upper=False), targets
+
+    system = torch.eye(len(landmarks)) * ridge
+    answers: Tensor | None = None
+    for columns, targets in features():
+        system.addmm_(columns, columns.T)
+        product = columns @ targets
+        answers = product if answers is None else answers.add_(product)
+    assert answers is not None
+    factor = torch.linalg.cholesky(system)
+    inner = torch.cholesky_solve(answers, factor)
+    fitted, left_out = [], []
+    for columns, targets in features():
+        predicted = columns.T @ inner
+        # How much of an item's own target is in its prediction; below 1 by the ridge.
+        leverage = torch.linalg.solve_triangular(factor, columns, upper=False).square().sum(dim=0)
+        leverage = leverage.clamp_max(1 - JITTER)[:, None]
+        fitted.append(predicted)
+        left_out.append((predicted - leverage * targets) / (1 - leverage))
+    weights = torch.linalg.solve_triangular(root.T, inner, upper=True)
+    return KernelFit(landmarks, weights, torch.cat(fitted), torch.cat(left_out))
+
+
+def evenly_spaced(blocks: Blocks, n_items: int, n_chosen: int) -> Tensor:
+    """Return `n_chosen` of the rows that blocks give, evenly spaced from the first on."""
+    places = torch.arange(n_chosen) * n_items // n_chosen
+    chosen, start = [], 0
+    for rows, _ in blocks():
+        inside = places[(places >= start) & (places < start + len(rows))]
+        chosen.append(rows[inside - start])
+        start += len(rows)
+    return torch.cat(chosen)

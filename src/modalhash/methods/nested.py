@@ -1,0 +1,64 @@
+"""Nested codes: one model for all lengths, in which the first bits of a code are a code.
+
+Ours. Its parts are known: kernel ridge regression with its left-out predictions (R. Rifkin and R.
+Lippert: "Notes on regularized least squares", MIT-CSAIL-TR-2007-025), losses on every prefix (A.
+Kusupati et al.: "Matryoshka representation learning", 2022, https://arxiv.org/abs/2205.13147) and
+contrast (A. van den Oord et al., 2018, https://arxiv.org/abs/1807.03748).
+
+What makes two items alike is read off the training pairs: pictures, and the mean of
+all texts of an item. A kernel regression takes each modality to the space of that likeness, in
+closed form. Bits are then learned on what the regression says of each training item when that item
+is left out of it, which is how an unseen item will be met, against what it says of the items that
+are in the collection. No labels are used; `nested_labelled` takes them in as well.
+
+Objective, for n items with picture features v, first texts t, mean texts m, all centred and of
+length 1, and a = `image_weight`, c = `ridge`::
+
+    y  = principal directions of [sqrt(a) v ; sqrt(1 - a) m]            the common space
+    f  = k(v, V) (K + c I)^-1 Y,  k(x, y) = exp(-sharpness |x - y|^2)   and g from t likewise
+    f' = y - ((K + c I)^-1 y) / diag((K + c I)^-1)                      v left out; g' likewise
+    h  = tanh(factor bits(.)) of f', g', f, g, factor from 1 to 1 + sharpening
+    S  = y y^T,  N = softmax(S / target_temperature), row by row
+
+    for every length, on the first bits of h, with cosines C between left out and stored:
+    pairs        = InfoNCE(h(f'), h(g'); pair_temperature)
+    neighbours   = mean over both directions of the cross-entropy of
+                   softmax(C / neighbour_temperature) to N
+    similarities = mean over both directions of (C - S)^2
+    L = sum over lengths, the whole code with half of the weight and its prefixes with the rest, of
+        pair_weight pairs + neighbour_weight neighbours + similarity_weight 2 similarities
+
+The affine part of `bits` starts as principal directions rotated by ITQ (see `cca_itq`), its hidden
+layer at nothing. What left-out items teach is the point: trained on fitted items, bits learn
+details that unseen items don't have.
+
+Differs from the paper: there is none to differ from.
+"""
+
+from torch import Tensor
+
+from modalhash.methods.base import FeatureShapes
+from modalhash.methods.nesting import (
+    ItemBlock,
+    NestedSettings,
+    NestingMethod,
+    pictures_and_texts,
+)
+
+__all__ = ["Nested"]
+
+
+class Nested(NestingMethod):
+    """Nested codes without labels; see the module's docstring."""
+
+    name = "nested"
+    title = "Nested"
+    settings_class = NestedSettings
+
+    def likeness(self, block: ItemBlock) -> tuple[Tensor, Tensor]:
+        """Return pictures and mean texts."""
+        return pictures_and_texts(block, self.settings.image_weight)
+
+    def likeness_width(self, shapes: FeatureShapes) -> int:
+        """Return the columns of what `likeness` gives."""
+        return shapes.image_width + shapes.text_width

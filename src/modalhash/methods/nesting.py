@@ -1,0 +1,447 @@
+"""What nested codes with and without labels have in common; see `nested`."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from modalhash.layers import BitMap, KernelFit, KernelHead, kernel_ridge, pair_moments
+from modalhash.layers.feature_scaling import ScalingRule, unit_rows
+from modalhash.losses import soft_contrast
+from modalhash.methods.base import (
+    Batch,
+    CaptionChoice,
+    FeatureShapes,
+    GradientMethod,
+    Heads,
+    LossReport,
+    Moment,
+    Optimiser,
+    Schedule,
+    TrainingSettings,
+    TrainingView,
+)
+from modalhash.methods.cca_itq import itq_rotation
+from modalhash.methods.ranges import (
+    AT_LEAST_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    SHARE_BELOW_ONE,
+    check_ranges,
+)
+
+__all__ = [
+    "ItemBlock",
+    "Memory",
+    "NestedSettings",
+    "NestingMethod",
+    "code_lengths",
+    "first_rotation",
+    "item_blocks",
+    "partner_contrast",
+    "pictures_and_texts",
+    "principal_directions",
+]
+
+BLOCK = 2048
+"""Pairs read at a time before training."""
+MOST_ROTATED = 20_000
+"""Rows that the first rotation is fitted on, at most."""
+ROTATION_ROUNDS = 40
+SPARE = 32
+"""Directions sought beyond those kept, which makes the kept ones precise."""
+
+
+@dataclass(frozen=True)
+class NestedSettings:
+    """Settings of nested codes; chosen on Flickr8k dev, the same for every collection."""
+
+    image_weight: float = 0.2
+    """Share of the pictures in what makes two items alike; the mean of an item's texts has the
+    rest."""
+    target_width: int = 256
+    """Principal directions of pictures and texts together that the common space has, at most."""
+    n_landmarks: int = 6144
+    """Items that features are compared with, at most; up to as many the regression is exact."""
+    sharpness: float = 1.0
+    """Of the Gaussian kernel between features of length 1."""
+    ridge: float = 0.1
+    """Penalty of the regression's weights; the larger, the smoother."""
+    hidden_width: int = 1024
+    """Units of the hidden layer between common space and bits; 0 is an affine map alone."""
+    dropout: float = 0.5
+    """Share of hidden units dropped in training."""
+    shortest: int = 16
+    """Shortest prefix that is a code; its doublings are too. 0: the whole code alone."""
+    pair_weight: float = 0.4
+    """Weight of finding the partner."""
+    pair_temperature: float = 0.2
+    """Divides cosines of codes where partners are sought."""
+    neighbour_weight: float = 1.0
+    """Weight of finding the neighbours."""
+    neighbour_temperature: float = 0.3
+    """Divides cosines of codes where neighbours are sought."""
+    target_temperature: float = 0.15
+    """Divides the similarities of items that say who is a neighbour."""
+    similarity_weight: float = 10.0
+    """Weight of the squared difference between cosines of codes and similarities."""
+    sharpening: float = 3.0
+    """What the factor inside the tanh has grown by at the end; it begins at 1."""
+    left_out: bool = True
+    """Show the bits what an item's own share leaves out; False shows them fitted items only."""
+
+    def __post_init__(self) -> None:
+        """Check every range.
+
+        Raises:
+            SettingError: naming the setting, what came and what was expected.
+        """
+        check_ranges(
+            self,
+            {
+                SHARE: ("image_weight",),
+                SHARE_BELOW_ONE: ("dropout",),
+                AT_LEAST_ONE: ("target_width", "n_landmarks"),
+                POSITIVE: (
+                    "sharpness", "ridge", "pair_temperature", "neighbour_temperature",
+                    "target_temperature",
+                ),
+                NOT_NEGATIVE: (
+                    "hidden_width", "shortest", "pair_weight", "neighbour_weight",
+                    "similarity_weight", "sharpening",
+                ),
+            },
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ItemBlock:
+    """Some training items, each once.
+
+    Attributes:
+        image: (k, d_v) picture features.
+        text: (k, d_t) features of each item's first text.
+        mean_text: (k, d_t) mean features of all its texts, scaled to length 1.
+        labels: (k, c), or None.
+        n_texts: (k,) int64, pairs that each item has.
+    """
+
+    image: Tensor
+    text: Tensor
+    mean_text: Tensor
+    labels: Tensor | None
+    n_texts: Tensor
+
+
+def item_blocks(batches: Iterable[Batch]) -> Iterator[ItemBlock]:
+    """Yield the items that pairs belong to, in order, each whole.
+
+    Args:
+        batches: all pairs in order, those of one item one after another; without `items` each pair
+            is an item.
+    """
+    left: list[PairRows] = []
+    for batch in batches:
+        rows = PairRows.join([*left, PairRows.of(batch)])
+        # The last item may go on in the next batch.
+        n_whole = int((rows.items != rows.items[-1]).sum())
+        left = [rows.part(n_whole, len(rows.items))]
+        if n_whole:
+            yield rows.part(0, n_whole).block()
+    if left:
+        yield left[0].block()
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """Pooled features (n, d), labels and items (n,) of pairs in order."""
+
+    image: Tensor
+    text: Tensor
+    labels: Tensor | None
+    items: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch) -> "PairRows":
+        """Return a batch's rows."""
+        items = batch.positions if batch.items is None else batch.items
+        return cls(batch.image.pooled, batch.text.pooled, batch.labels, items)
+
+    @classmethod
+    def join(cls, parts: Sequence["PairRows"]) -> "PairRows":
+        """Return rows one after another."""
+        labels = [part.labels for part in parts if part.labels is not None]
+        return cls(
+            torch.cat([part.image for part in parts]),
+            torch.cat([part.text for part in parts]),
+            torch.cat(labels) if labels else None,
+            torch.cat([part.items for part in parts]),
+        )
+
+    def part(self, start: int, end: int) -> "PairRows":
+        """Return some of the rows."""
+        labels = None if self.labels is None else self.labels[start:end]
+        return PairRows(self.image[start:end], self.text[start:end], labels, self.items[start:end])
+
+    def block(self) -> ItemBlock:
+        """Return the rows' items."""
+        _, places, counts = torch.unique_consecutive(
+            self.items, return_inverse=True, return_counts=True
+        )
+        first = counts.cumsum(0) - counts
+        sums = torch.zeros(len(counts), self.text.shape[1]).to(self.text)
+        sums.index_add_(0, places, self.text)
+        labels = None if self.labels is None else self.labels[first]
+        return ItemBlock(self.image[first], self.text[first], unit_rows(sums), labels, counts)
+
+
+def principal_directions(covariance: Tensor, width: int) -> Tensor:
+    """Return the `width` directions of largest variance, (d, width), largest first.
+
+    Args:
+        covariance: (d, d), symmetric.
+        width: at most d.
+    """
+    n_sought = min(len(covariance), width + SPARE)
+    directions: Tensor = torch.svd_lowrank(covariance, q=n_sought, niter=4)[0]
+    return directions[:, :width]
+
+
+def code_lengths(n_bits: int, shortest: int) -> list[int]:
+    """Return the lengths that are trained: doublings of the shortest below n_bits, and n_bits.
+
+    Example:
+        >>> code_lengths(64, 16), code_lengths(48, 16), code_lengths(8, 16), code_lengths(64, 0)
+        ([16, 32, 64], [16, 32, 48], [8], [64])
+    """
+    lengths = []
+    while 0 < shortest < n_bits:
+        lengths.append(shortest)
+        shortest *= 2
+    return [*lengths, n_bits]
+
+
+def length_shares(n_lengths: int) -> list[float]:
+    """Return what each length counts: the whole code half, its prefixes the rest in equal parts.
+
+    Example:
+        >>> length_shares(3), length_shares(1)
+        ([0.25, 0.25, 0.5], [1.0])
+    """
+    if n_lengths == 1:
+        return [1.0]
+    return [0.5 / (n_lengths - 1)] * (n_lengths - 1) + [0.5]
+
+
+def first_rotation(points: Tensor, n_bits: int, generator: torch.Generator) -> Tensor:
+    """Return an affine map's first weights (k, n_bits), which make mean sizes of 1.
+
+    Principal directions, the first `n_bits` columns of points, rotated by ITQ; with more bits than
+    columns, random directions that keep lengths.
+
+    Args:
+        points: (n, k) of the common space.
+        n_bits: b.
+        generator: draws the rotation that ITQ starts from, or the directions.
+    """
+    width = points.shape[1]
+    points = points[:: -(-len(points) // MOST_ROTATED)].double()
+    if n_bits <= width:
+        rotation = itq_rotation(points[:, :n_bits], ROTATION_ROUNDS, generator)
+        weights = torch.zeros(width, n_bits, dtype=torch.float64)
+        weights[:n_bits] = rotation
+    else:
+        drawn = torch.randn(n_bits, n_bits, generator=generator, dtype=torch.float64)
+        weights = torch.linalg.qr(drawn).Q[:width]
+    size = (points @ weights).abs().mean().clamp_min(torch.finfo(torch.float64).tiny)
+    return (weights / size).float()
+
+
+def partner_contrast(scores: Tensor) -> Tensor:
+    """Return InfoNCE of scores (n, n) that are divided by their temperature, both directions' mean.
+
+    It is `losses.info_nce` of whole batches in which no item comes twice, at a third of its time.
+    """
+    own = torch.arange(len(scores), device=scores.device)
+    return (cross_entropy(scores, own) + cross_entropy(scores.T, own)) / 2
+
+
+def pictures_and_texts(block: ItemBlock, image_weight: float) -> tuple[Tensor, Tensor]:
+    """Return rows (k, d_v) and (k, d_t) that, side by side, have the fused inner products."""
+    return math.sqrt(image_weight) * block.image, math.sqrt(1 - image_weight) * block.mean_text
+
+
+class Memory(nn.Module):
+    """What regressions found for the training items; kept in checkpoints, never in the model.
+
+    Args:
+        n_pairs: N.
+        n_items: n.
+        width: k of the common space.
+    """
+
+    owners: Tensor
+    targets: Tensor
+    points: Tensor
+
+    def __init__(self, n_pairs: int, n_items: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("owners", torch.zeros(n_pairs, dtype=torch.int64))
+        self.register_buffer("targets", torch.zeros(n_items, width))
+        self.register_buffer("points", torch.zeros(4, n_items, width))
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is kept of the items of pairs, each item once.
+
+        Args:
+            positions: (n,) int64 of pairs.
+
+        Returns:
+            Targets (u, k), and points (4, u, k) of the common space: pictures and texts as unseen
+            ones are met, then as those in the collection are.
+        """
+        places = torch.unique(self.owners[positions])
+        return self.targets[places], self.points[:, places]
+
+
+class NestingMethod(GradientMethod):
+    """Nested codes up to what makes two items alike; see `nested`."""
+
+    settings: NestedSettings
+    smallest_batch = 2
+    training = TrainingSettings(
+        epochs=6,
+        least_steps=200,
+        batch_size=1024,
+        optimiser=Optimiser.ADAMW,
+        learning_rate=5e-3,
+        weight_decay=0.0,
+        schedule=Schedule.ONE_CYCLE,
+        captions=CaptionChoice.ALL,
+        image_scaling=ScalingRule.CENTRED_UNIT,
+        text_scaling=ScalingRule.CENTRED_UNIT,
+    )
+    tunes_encoders = False
+    unhuggable: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("contrastive", "same", "plus"),
+        "solves for its maps of pooled features, which a trunk of tokens can't stand in for",
+    )
+    ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "first texts only": {"captions": "first"},
+        "texts only make items alike": {"image_weight": 0.0},
+        "fitted instead of left-out items": {"left_out": False},
+        "without the hidden layer": {"hidden_width": 0},
+        "without partners": {"pair_weight": 0.0},
+        "without neighbours": {"neighbour_weight": 0.0},
+        "without similarities": {"similarity_weight": 0.0},
+        "without sharpening": {"sharpening": 0.0},
+        "one length": {"shortest": 0},
+    }
+
+    @abstractmethod
+    def likeness(self, block: ItemBlock) -> tuple[Tensor, Tensor]:
+        """Return two matrices of rows that, side by side, make items alike: pictures, and more."""
+
+    @abstractmethod
+    def likeness_width(self, shapes: FeatureShapes) -> int:
+        """Return the columns of what `likeness` gives."""
+
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+        """Make both regressions, the bits that they share, and the memory of training items."""
+        settings = self.settings
+        n_items = shapes.n_items or shapes.n_pairs
+        width = min(settings.target_width, self.likeness_width(shapes))
+        n_landmarks = min(settings.n_landmarks, n_items)
+        bits = BitMap(width, settings.hidden_width, n_bits, dropout=settings.dropout)
+        return Heads(
+            image=KernelHead(shapes.image_width, n_landmarks, settings.sharpness, bits),
+            text=KernelHead(shapes.text_width, n_landmarks, settings.sharpness, bits),
+            auxiliary=nn.ModuleDict({"memory": Memory(shapes.n_pairs, n_items, width)}),
+        )
+
+    def before_training(self, heads: Heads, view: TrainingView) -> None:
+        """Make targets, solve both regressions, and rotate the first directions to bits."""
+        memory, image, text = heads.auxiliary["memory"], heads.image, heads.text
+        assert isinstance(memory, Memory)
+        assert isinstance(image, KernelHead)
+        assert isinstance(text, KernelHead)
+        self.set_targets(memory, view)
+        for head, name, places in ((image, "image", (0, 2)), (text, "text", (1, 3))):
+            fit = self.regression(head, name, memory, view)
+            head.set_regression(fit.landmarks, fit.weights)
+            left_out = fit.left_out if self.settings.left_out else fit.fitted
+            for place, points in zip(places, (left_out, fit.fitted), strict=True):
+                memory.points[place] = points
+        generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+        points = memory.points.transpose(0, 1).flatten(0, 1).cpu()
+        weights = first_rotation(points, image.n_bits, generator)
+        image.bits.affine.weight.copy_(weights.T)
+        image.bits.affine.bias.zero_()
+
+    def set_targets(self, memory: Memory, view: TrainingView) -> None:
+        """Fill in targets, and whose pairs are whose."""
+        moments = pair_moments(map(self.likeness, item_blocks(view.batches(BLOCK))))
+        directions = principal_directions(moments.covariance, memory.targets.shape[1]).float()
+        mean = moments.mean.float()
+        targets, counts = [], []
+        for block in item_blocks(view.batches(BLOCK)):
+            rows = torch.cat(self.likeness(block), dim=1).cpu()
+            targets.append((rows - mean) @ directions)
+            counts.append(block.n_texts.cpu())
+        memory.targets.copy_(torch.cat(targets))
+        memory.owners.copy_(torch.repeat_interleave(torch.cat(counts)))
+
+    def regression(
+        self, head: KernelHead, modality: str, memory: Memory, view: TrainingView
+    ) -> KernelFit:
+        """Return one modality's regression to the targets, on the CPU."""
+        settings, targets = self.settings, memory.targets.cpu()
+
+        def blocks() -> Iterator[tuple[Tensor, Tensor]]:
+            start = 0
+            for block in item_blocks(view.batches(BLOCK)):
+                rows = (block.image if modality == "image" else block.text).cpu()
+                yield rows, targets[start : start + len(rows)]
+                start += len(rows)
+
+        return kernel_ridge(
+            blocks,
+            len(targets),
+            n_landmarks=len(head.landmarks),
+            sharpness=settings.sharpness,
+            ridge=settings.ridge,
+        )
+
+    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+        """Compute the objective over all lengths."""
+        settings, memory, head = self.settings, heads.auxiliary["memory"], heads.image
+        assert isinstance(head, KernelHead)
+        targets, points = memory(batch.positions)
+        done = (moment.epoch + moment.step / moment.n_steps) / moment.n_epochs
+        relaxed = torch.tanh((1 + settings.sharpening * done) * head.bits(points))
+        alike = targets @ targets.T
+        neighbours = (alike / settings.target_temperature).softmax(dim=1)
+        lengths = code_lengths(head.n_bits, settings.shortest)
+        terms = dict.fromkeys(("pairs", "neighbours", "similarities"), torch.zeros(()))
+        for length, share in zip(lengths, length_shares(len(lengths)), strict=True):
+            codes = normalize(relaxed[..., :length], dim=-1)
+            image, text, stored_image, stored_text = codes
+            both = torch.stack([image @ stored_text.T, text @ stored_image.T])
+            parts = {
+                "pairs": partner_contrast(image @ text.T / settings.pair_temperature),
+                "neighbours": soft_contrast(both / settings.neighbour_temperature, neighbours),
+                "similarities": (both - alike).square().mean(),
+            }
+            terms = {name: terms[name] + share * part for name, part in parts.items()}
+        total = (
+            settings.pair_weight * terms["pairs"]
+            + settings.neighbour_weight * terms["neighbours"]
+            + settings.similarity_weight * 2 * terms["similarities"]
+        )
+        return LossReport(total, terms)

@@ -1,0 +1,263 @@
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from modalhash.errors import SettingError
+from modalhash.layers import KernelHead, ModalityFeatures
+from modalhash.losses import info_nce
+from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.nested import Nested
+from modalhash.methods.nested_labelled import NestedLabelled, NestedLabelledSettings
+from modalhash.methods.nesting import (
+    Memory,
+    NestedSettings,
+    code_lengths,
+    first_rotation,
+    item_blocks,
+    partner_contrast,
+    principal_directions,
+)
+
+IMAGE_WIDTH, TEXT_WIDTH, N_BITS, N_ITEMS, N_TEXTS = 4, 3, 6, 10, 2
+SMALL: dict[str, Any] = {"hidden_width": 5, "dropout": 0.0, "shortest": 3, "target_width": 5}
+
+
+def unit(rows: Tensor) -> Tensor:
+    lengths: Tensor = rows.norm(dim=1, keepdim=True)
+    return rows / lengths
+
+
+class TextsView:
+    """Items with two texts each, all pairs in order, in batches that cut items apart."""
+
+    def __init__(self, n_items: int = N_ITEMS, *, size: int = 3) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.image = unit(torch.randn(n_items, IMAGE_WIDTH, generator=generator))
+        self.text = unit(torch.randn(n_items * N_TEXTS, TEXT_WIDTH, generator=generator))
+        self.labels = (torch.rand(n_items, 4, generator=generator) < 0.5).float()
+        self.n_pairs, self.size = n_items * N_TEXTS, size
+
+    def batch(self, positions: Tensor) -> Batch:
+        items = positions // N_TEXTS
+        return Batch(
+            ModalityFeatures(self.image[items]),
+            ModalityFeatures(self.text[positions]),
+            self.labels[items],
+            positions,
+            items + 100,
+        )
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        del batch_size
+        for start in range(0, self.n_pairs, self.size):
+            yield self.batch(torch.arange(start, min(start + self.size, self.n_pairs)))
+
+
+def ready(method: Nested | NestedLabelled, view: TextsView, n_bits: int = N_BITS) -> Heads:
+    torch.manual_seed(0)
+    shapes = FeatureShapes(
+        IMAGE_WIDTH, TEXT_WIDTH, n_classes=4, n_pairs=view.n_pairs, n_items=view.n_pairs // N_TEXTS
+    )
+    heads = method.build_heads(shapes, n_bits)
+    with torch.no_grad():
+        method.before_training(heads, view)
+    return heads
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_items_come_whole_and_once(size: int) -> None:
+    view = TextsView(size=size)
+    blocks = list(item_blocks(view.batches(0)))
+    assert_close(torch.cat([one.image for one in blocks]), view.image, rtol=0, atol=0)
+    assert_close(torch.cat([one.text for one in blocks]), view.text[::2], rtol=0, atol=0)
+    means = unit((view.text[::2] + view.text[1::2]) / 2)
+    assert_close(torch.cat([one.mean_text for one in blocks]), means, rtol=1e-6, atol=1e-6)
+    labels = torch.cat([one.labels for one in blocks if one.labels is not None])
+    assert_close(labels, view.labels, rtol=0, atol=0)
+    assert torch.cat([one.n_texts for one in blocks]).tolist() == [N_TEXTS] * N_ITEMS
+
+
+def test_directions_are_those_of_largest_variance() -> None:
+    torch.manual_seed(0)
+    covariance = torch.diag(torch.tensor([1.0, 9.0, 4.0])).double()
+    found = principal_directions(covariance, 2)
+    expected = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]).double()
+    assert_close(found.abs(), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_bits", [2, 3, 5])
+def test_first_weights_keep_angles_and_make_sizes_of_one(n_bits: int) -> None:
+    points = torch.randn(50, 3)
+    weights = first_rotation(points, n_bits, torch.Generator().manual_seed(0))
+    assert weights.shape == (3, n_bits)
+    assert_close((points @ weights).abs().mean(), torch.tensor(1.0), rtol=1e-5, atol=1e-5)
+    kept = min(n_bits, 3)
+    gram = (weights @ weights.T)[:kept, :kept]
+    assert_close(gram / gram[0, 0], torch.eye(kept), rtol=1e-5, atol=1e-5)
+
+
+def test_partner_contrast_is_info_nce() -> None:
+    image, text = unit(torch.randn(6, 4)), unit(torch.randn(6, 4))
+    expected = info_nce(image, text, temperature=0.3)
+    assert_close(partner_contrast(image @ text.T / 0.3), expected, rtol=1e-5, atol=1e-5)
+    assert_close(partner_contrast(torch.zeros(4, 4)), torch.tensor(math.log(4)))
+
+
+def test_what_is_kept_of_training_items() -> None:
+    view = TextsView()
+    method = Nested(NestedSettings(**{**SMALL, "target_width": 99}))
+    memory = ready(method, view).auxiliary["memory"]
+    assert isinstance(memory, Memory)
+    assert memory.owners.tolist() == [item for item in range(N_ITEMS) for _ in range(N_TEXTS)]
+    rows = torch.cat(
+        [math.sqrt(0.2) * view.image, math.sqrt(0.8) * unit(view.text[::2] + view.text[1::2])], 1
+    )
+    centred = rows - rows.mean(0)
+    assert_close(memory.targets @ memory.targets.T, centred @ centred.T, rtol=1e-4, atol=1e-5)
+    # Stored pictures are fitted ones, unseen pictures what all others predict (see layers' tests).
+    kernel = torch.exp(-(torch.cdist(view.image, view.image) ** 2))
+    inverse = torch.linalg.inv(kernel + 0.1 * torch.eye(N_ITEMS))
+    fitted = kernel @ inverse @ memory.targets
+    assert_close(memory.points[2], fitted, rtol=1e-3, atol=1e-4)
+    left_out = memory.targets - (inverse @ memory.targets) / inverse.diagonal()[:, None]
+    assert_close(memory.points[0], left_out, rtol=1e-3, atol=1e-4)
+
+
+def test_a_batch_meets_each_of_its_items_once() -> None:
+    view = TextsView()
+    memory = ready(Nested(NestedSettings(**SMALL)), view).auxiliary["memory"]
+    assert isinstance(memory, Memory)
+    targets, points = memory(torch.tensor([5, 4, 0, 1]))
+    assert_close(targets, memory.targets[[0, 2]], rtol=0, atol=0)
+    assert_close(points, memory.points[:, [0, 2]], rtol=0, atol=0)
+
+
+def dot(one: list[float], other: list[float]) -> float:
+    return sum(left * right for left, right in zip(one, other, strict=True))
+
+
+def plain_terms(method: Nested, heads: Heads, items: list[int], done: float) -> dict[str, float]:
+    """The objective as the module's docstring writes it, pair by pair."""
+    settings, memory, head = method.settings, heads.auxiliary["memory"], heads.image
+    assert isinstance(memory, Memory)
+    assert isinstance(head, KernelHead)
+    factor = 1 + settings.sharpening * done
+    relaxed = torch.tanh(factor * head.bits(memory.points[:, items])).tolist()
+    targets = memory.targets[items].tolist()
+    n = len(items)
+    alike = [[dot(one, other) for other in targets] for one in targets]
+    totals = dict.fromkeys(("pairs", "neighbours", "similarities"), 0.0)
+    for length, share in ((3, 0.5), (6, 0.5)):
+        image, text, stored_image, stored_text = (
+            [row[:length] for row in part] for part in relaxed
+        )
+
+        def cosine(one: list[float], other: list[float]) -> float:
+            return dot(one, other) / math.hypot(*one) / math.hypot(*other)
+
+        def shares(values: list[float]) -> list[float]:
+            return [math.exp(value) / sum(map(math.exp, values)) for value in values]
+
+        for asking, found in ((image, text), (text, image)):
+            for i in range(n):
+                row = shares([cosine(asking[i], one) / 0.2 for one in found])
+                totals["pairs"] -= share * math.log(row[i]) / n / 2
+        for asking, found in ((image, stored_text), (text, stored_image)):
+            for i in range(n):
+                wanted = shares([value / 0.15 for value in alike[i]])
+                given = shares([cosine(asking[i], one) / 0.3 for one in found])
+                for j in range(n):
+                    totals["neighbours"] -= share * wanted[j] * math.log(given[j]) / n / 2
+                    gap = cosine(asking[i], found[j]) - alike[i][j]
+                    totals["similarities"] += share * gap**2 / n / n / 2
+    return totals
+
+
+def test_the_objective_is_that_of_plain_loops() -> None:
+    view, method = TextsView(), Nested(NestedSettings(**SMALL))
+    heads = ready(method, view)
+    report = method.batch_loss(heads, view.batch(torch.tensor([0, 3, 8, 13])), Moment(1, 4, 1, 2))
+    expected = plain_terms(method, heads, [0, 1, 4, 6], 1.5 / 4)
+    for name, value in expected.items():
+        assert report.terms[name].item() == pytest.approx(value, rel=1e-4, abs=1e-5)
+    total = 0.4 * expected["pairs"] + expected["neighbours"] + 20 * expected["similarities"]
+    assert report.total.item() == pytest.approx(total, rel=1e-4, abs=1e-5)
+
+
+def test_gradients_reach_the_bits_alone() -> None:
+    view, method = TextsView(), Nested(NestedSettings(**SMALL))
+    heads = ready(method, view)
+    total = method.batch_loss(heads, view.batch(torch.arange(12)), Moment(0, 1)).total
+    torch.autograd.backward(total)
+    learned = [name for name, one in heads.modules().named_parameters() if one.grad is not None]
+    assert learned
+    assert all(".bits." in name for name in learned)
+    assert heads.image.bits is heads.text.bits
+
+
+def test_a_batch_of_one_item_is_finite() -> None:
+    view, method = TextsView(), Nested(NestedSettings(**SMALL))
+    report = method.batch_loss(ready(method, view), view.batch(torch.tensor([4, 5])), Moment(0, 1))
+    assert math.isfinite(report.total.item())
+
+
+def test_settings_turn_parts_off() -> None:
+    view = TextsView()
+    for change, name in (
+        ({"left_out": False}, None),
+        ({"pair_weight": 0.0, "neighbour_weight": 0.0, "similarity_weight": 0.0}, "zero"),
+    ):
+        method = Nested(NestedSettings(**SMALL, **change))
+        heads = ready(method, view)
+        memory = heads.auxiliary["memory"]
+        assert isinstance(memory, Memory)
+        if name:
+            report = method.batch_loss(heads, view.batch(torch.arange(6)), Moment(0, 1))
+            assert report.total.item() == 0
+        else:
+            assert_close(memory.points[:2], memory.points[2:], rtol=0, atol=0)
+
+
+def test_labels_are_a_part_of_what_makes_items_alike() -> None:
+    view = TextsView()
+    settings = NestedLabelledSettings(**{**SMALL, "target_width": 99}, label_weight=0.3)
+    memory = ready(NestedLabelled(settings), view).auxiliary["memory"]
+    assert isinstance(memory, Memory)
+    labels = view.labels / view.labels.norm(dim=1, keepdim=True).clamp_min(1e-9)
+    rows = torch.cat(
+        [
+            math.sqrt(0.7 * 0.2) * view.image,
+            math.sqrt(0.7 * 0.8) * unit(view.text[::2] + view.text[1::2]),
+            math.sqrt(0.3) * labels,
+        ],
+        1,
+    )
+    centred = rows - rows.mean(0)
+    assert_close(memory.targets @ memory.targets.T, centred @ centred.T, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_weight": 1.5}, "image_weight is 1.5, expected in [0, 1]"),
+        ({"ridge": 0.0}, "ridge is 0.0, expected positive"),
+        ({"target_width": 0}, "target_width is 0, expected at least 1"),
+        ({"shortest": -1}, "shortest is -1, expected 0 or more"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(message)):
+        NestedSettings(**change)
+    with pytest.raises(SettingError, match=re.escape(message)):
+        NestedLabelledSettings(**change)
+
+
+def test_lengths() -> None:
+    assert code_lengths(128, 16) == [16, 32, 64, 128]
+    assert code_lengths(13, 16) == [13]
