@@ -81,7 +81,8 @@ def on_landmarks(rows: Tensor, targets: Tensor, landmarks: Tensor, asked: Tensor
     between += 1e-4 * torch.eye(len(landmarks)).double()
     kernel = gaussian_kernel(rows, landmarks, SHARPNESS).double()
     weights = torch.linalg.solve(kernel.T @ kernel + RIDGE * between, kernel.T @ targets.double())
-    return (gaussian_kernel(asked, landmarks, SHARPNESS).double() @ weights).float()
+    found: Tensor = gaussian_kernel(asked, landmarks, SHARPNESS).double() @ weights
+    return found.float()
 
 
 def test_fewer_landmarks_than_items() -> None:
