@@ -1,4 +1,4 @@
-"""The benchmark of prefixes ranks by signs and by cosines, within the rules of the bench's table."""
+"""Prefixes are ranked by signs and by cosines, within the rules of the bench's table."""
 
 import numpy as np
 import pytest
