@@ -261,6 +261,28 @@ FLOWS: Mapping[str, Flow] = {
             ("text_code", "loss"),
         ),
     ),
+    "nested-labelled": Flow(
+        "Nested with labels: labels are a part of the common space",
+        pooled(
+            labels=Box("labels of the\ntraining pairs", "input", 0, 1, True),
+            image_head=Box("kernel regression\nto the common space", "net", 2, 0),
+            text_head=Box("kernel regression\nto the common space", "net", 2, 2),
+            target=Box("common space: pictures,\nmean texts, labels", "target", 2, 1, True),
+            image_code=Box("bits, the same map;\nprefixes are codes", "code", 3, 0),
+            text_code=Box("bits, the same map;\nprefixes are codes", "code", 3, 2),
+            loss=Box("partners, neighbours,\nsimilarities", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("labels", "target"),
+            ("image_features", "target"),
+            ("text_features", "target"),
+            ("target", "image_head"),
+            ("target", "text_head"),
+            ("target", "loss"),
+            ("image_code", "loss"),
+            ("text_code", "loss"),
+        ),
+    ),
     "djsrh": Flow(
         "DJSRH: codes reproduce a joint-semantics affinity",
         pooled(

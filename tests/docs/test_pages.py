@@ -9,7 +9,7 @@ import pytest
 from docs.generate import BLOCK, api_pages, public_names, settings_table
 from modalhash.data import COLLECTIONS
 from modalhash.encoders import ENCODERS
-from modalhash.methods import METHODS
+from modalhash.methods import METHODS, method_class
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -41,8 +41,8 @@ def test_every_api_page_has_a_room() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_has_a_page_with_its_settings(name: str) -> None:
     text = read(DOCS / "methods" / f"{name}.md")
-    module = METHODS[name].partition(":")[0].removeprefix("modalhash.")
-    assert f"<!-- settings: modalhash.{module}:" in text
+    settings = method_class(name).settings_class
+    assert f"<!-- settings: {settings.__module__}:{settings.__name__} -->" in text
     assert f"--method {name} " in text
     assert f"(methods/{name}.md)" in read(DOCS / "methods.md")
     assert f"(docs/methods/{name}.md)" in read(ROOT / "README.md")
