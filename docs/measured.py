@@ -43,7 +43,7 @@ def measured_table(block: str) -> str:
     if not chosen:
         raise SystemExit(f"benchmarks/results/{file} has nothing for {block!r}")
     about = json.loads((RESULTS / file).with_suffix(".json").read_text(encoding="utf-8"))
-    whole = not rows and not lengths and not file.startswith("ablations")
+    whole = not rows and not file.startswith("ablations")
     if file.startswith("ablations"):
         table = ablation_table(chosen)
     elif sort == "costs":

@@ -1,5 +1,7 @@
 """Which rows can't be told from the best: worked out by hand, and by laws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -63,3 +65,24 @@ def test_marks_come_back_from_json_and_stand_in_the_table() -> None:
 def test_rows_of_other_queries_are_left_out(other: list[float]) -> None:
     (marks,) = find_marks([run("a", 0, [0.5, 0.6]), run("b", 0, other)]).values()
     assert marks == Marks("a", ())
+
+
+def test_rows_compare_with_their_kind() -> None:
+    # With labels apart from those without, and rows that store more bits apart from both.
+    runs = [
+        run("a", 0, [0.5, 0.6]),
+        run("b", 0, [0.4, 0.5]),
+        run("with labels", 0, [0.8, 0.9]),
+        run("with labels too", 0, [0.8, 0.9]),
+        run("lone, reranked", 0, [0.9, 0.9]),
+    ]
+    runs[-1] = (replace(runs[-1][0], bits_per_item=400), runs[-1][1])
+    marks = find_marks(runs, labelled={"with labels", "with labels too"})
+    (one,) = marks.values()
+    assert one == Marks("a", (), (Marks("with labels", ("with labels too",)),))
+    shown = {outcome.row: one.of(outcome.row) for outcome, _ in runs}
+    assert shown == {
+        "a": "best", "b": "", "with labels": "best", "with labels too": "near",
+        "lone, reranked": "",
+    }  # fmt: skip
+    assert marks_from_json(marks_json(marks)) == marks

@@ -51,8 +51,8 @@ COST_HEADS = [
 ]  # fmt: skip
 SHOWN_AS = {"best": "**{}**", "near": "{}°", "": "{}"}
 MARKED = (
-    "Bold: the best of its length. °: can't be told from it (paired bootstrap over queries, seeds "
-    "averaged, 95 %)."
+    "Bold: the best of its length among rows that store as many bits, with labels and without "
+    "apart. °: can't be told from it (paired bootstrap over queries, seeds averaged, 95 %)."
 )
 """What the marks of a table mean."""
 

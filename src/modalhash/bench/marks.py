@@ -1,11 +1,13 @@
 """Which differences of a table are real: each row against the best one, by paired bootstrap.
 
-Seeds are averaged query by query first, so that what is resampled is queries: a mark tells whether
-other queries could turn the order round, not whether other seeds could; deviations tell that.
+Rows compare with those of their kind: what learns from labels with what does, codes with codes of
+as many bits an item. Seeds are averaged query by query first, so that what is resampled is queries:
+a mark tells whether other queries could turn the order round, not whether other seeds could;
+deviations tell that.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,8 @@ LEVEL = 0.95
 RESAMPLES = 1000
 Cell = tuple[str, int, str]
 """A column of one collection and length: place, bits, name of the value."""
+Kind = tuple[bool, int]
+"""Whether a row learns from labels, and how many bits it stores an item."""
 Values = Mapping[str, NDArray[np.float32]]
 
 
@@ -30,37 +34,52 @@ class Marks:
     Attributes:
         best: row of the largest mean.
         near: rows whose difference from it has a 95 % interval that holds 0.
+        others: the same of rows of other kinds, where there are any.
     """
 
     best: str
     near: tuple[str, ...]
+    others: tuple["Marks", ...] = ()
 
     def of(self, row: str) -> str:
         """Return "best", "near", or "" for a row that differs."""
-        return "best" if row == self.best else "near" if row in self.near else ""
+        if row == self.best or row in self.near:
+            return "best" if row == self.best else "near"
+        return next((mark for one in self.others if (mark := one.of(row))), "")
 
 
 UNMARKED = Marks("", ())
 
 
-def find_marks(runs: Sequence[tuple[Outcome, Values]], *, seed: int = 0) -> dict[Cell, Marks]:
-    """Compare all rows of each collection, length and value with the best one.
+def find_marks(
+    runs: Sequence[tuple[Outcome, Values]], *, labelled: Container[str] = (), seed: int = 0
+) -> dict[Cell, Marks]:
+    """Compare all rows of each collection, length, value and kind with the best one.
 
     Args:
         runs: outcomes with the (q,) values of queries behind their numbers; an outcome without
             values takes no part.
+        labelled: rows that learn from labels.
         seed: of the resamples.
 
     Returns:
-        Marks of every column that two rows or more have. Rows whose queries are other ones (their
-        number differs) are left out.
+        Marks of every column in which a kind has two rows or more. Rows whose queries are other
+        ones (their number differs) are left out.
     """
-    columns: dict[Cell, dict[str, list[NDArray[np.float32]]]] = {}
+    columns: dict[Cell, dict[Kind, dict[str, list[NDArray[np.float32]]]]] = {}
     for outcome, values in runs:
+        kind = (outcome.row in labelled, outcome.bits_per_item)
         for name, of_queries in values.items():
-            rows = columns.setdefault((outcome.place, outcome.n_bits, name), {})
-            rows.setdefault(outcome.row, []).append(of_queries)
-    return {cell: marks_of(rows, seed) for cell, rows in columns.items() if len(rows) > 1}
+            kinds = columns.setdefault((outcome.place, outcome.n_bits, name), {})
+            kinds.setdefault(kind, {}).setdefault(outcome.row, []).append(of_queries)
+    found = {}
+    for cell, kinds in columns.items():
+        first, *others = [
+            marks_of(kinds[key], seed) for key in sorted(kinds) if len(kinds[key]) > 1
+        ] or [UNMARKED]
+        if first is not UNMARKED:
+            found[cell] = replace(first, others=tuple(others))
+    return found
 
 
 def marks_of(rows: Mapping[str, Sequence[NDArray[np.float32]]], seed: int) -> Marks:
@@ -87,14 +106,23 @@ def marks_of(rows: Mapping[str, Sequence[NDArray[np.float32]]], seed: int) -> Ma
 def marks_json(marks: Mapping[Cell, Marks]) -> list[dict[str, Any]]:
     """Return marks as JSON."""
     return [
-        {"place": place, "bits": n_bits, "value": name, "best": one.best, "near": list(one.near)}
+        {"place": place, "bits": n_bits, "value": name} | json_of(one)
         for (place, n_bits, name), one in marks.items()
     ]
 
 
+def json_of(one: Marks) -> dict[str, Any]:
+    """Return the marks of one column as JSON."""
+    others = {"others": [json_of(other) for other in one.others]} if one.others else {}
+    return {"best": one.best, "near": list(one.near)} | others
+
+
 def marks_from_json(document: Sequence[Mapping[str, Any]]) -> dict[Cell, Marks]:
     """Return the marks that `marks_json` wrote."""
-    return {
-        (one["place"], one["bits"], one["value"]): Marks(one["best"], tuple(one["near"]))
-        for one in document
-    }
+    return {(one["place"], one["bits"], one["value"]): read_marks(one) for one in document}
+
+
+def read_marks(document: Mapping[str, Any]) -> Marks:
+    """Return the marks of one column."""
+    others = tuple(read_marks(other) for other in document.get("others", []))
+    return Marks(document["best"], tuple(document["near"]), others)

@@ -145,9 +145,16 @@ def deliver_tables(
     from modalhash.bench.marks import find_marks, marks_json
     from modalhash.bench.outcomes import csv_text
     from modalhash.machine import describe_machine
+    from modalhash.methods import method_class
+    from modalhash.methods.base import Needs
 
     folder = Path(output)
-    marks = find_marks(read_values(tasks, folder))
+    labelled = {
+        task.variant.name
+        for task in tasks
+        if Needs.LABELS in method_class(task.variant.method).needs
+    }
+    marks = find_marks(read_values(tasks, folder), labelled=labelled)
     text = table(outcomes, marks)
     about = {
         "format": 1,
