@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         open_index,
         rerank_sweep,
         score,
+        shorten,
+        shorten_codes,
         train,
     )
     from modalhash.client import AsyncClient, Client, NewItem, Query
@@ -52,6 +54,8 @@ __all__ = [
     "open_index",
     "rerank_sweep",
     "score",
+    "shorten",
+    "shorten_codes",
     "train",
 ]
 

@@ -23,7 +23,9 @@ pytestmark = pytest.mark.usefixtures("tiny_encoder", "own_cache")
 def test_auto_takes_the_preset_that_suits_the_texts(
     encoder: str, preset: str | None, taken: str, rate: float
 ) -> None:
-    model = mh.train("scenes:40", encoder=encoder, n_bits=8, preset=preset, settings=QUICK)
+    model = mh.train(
+        "scenes:40", method="cfrh", encoder=encoder, n_bits=8, preset=preset, settings=QUICK
+    )
     assert model.record.preset == taken
     assert model.record.training["learning_rate"] == rate
     assert model.record.settings["hidden_width"] == 8  # a user's change comes last
@@ -40,6 +42,8 @@ def test_arrays_that_are_mostly_zeros_count_as_sparse(tmp_path: Path) -> None:
     texts = (generator.random((40, 9)) < 0.3).astype(np.float32)
     texts[:, 0] = 1
     np.save(tmp_path / "text.npy", texts)
-    model = mh.train(f"features:{tmp_path}", encoder="precomputed", n_bits=8, settings=QUICK)
+    model = mh.train(
+        f"features:{tmp_path}", method="cfrh", encoder="precomputed", n_bits=8, settings=QUICK
+    )
     assert model.record.preset == "paper"
     assert DENSE["learning_rate"] != model.record.training["learning_rate"]

@@ -25,10 +25,14 @@ def test_the_way_of_a_user(modalhash: CommandLine, tmp_path: Path) -> None:
         "--set", "epochs=2", "--set", "hidden-width=16",
     )  # fmt: skip
     assert train.code == 0
-    assert train.out == (f"CFRH, 8 bits: model in {run} (evaluate it: modalhash evaluate {run})\n")
+    assert train.out == (
+        f"Nested, labelled, 8 bits: model in {run} (evaluate it: modalhash evaluate {run})\n"
+    )
+    chosen = "method nested-labelled, as there are labels to learn from (--method names another)\n"
+    assert chosen in train.err
     evaluate = modalhash("evaluate", run, "--json", tmp_path / "report.json")
     assert evaluate.code == 0
-    assert "cfrh, 8 bits" in evaluate.out
+    assert "nested-labelled, 8 bits" in evaluate.out
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["format"] == 1
     encode = modalhash("encode", run, "scenes:60", "-o", codes, "--split", "dev")

@@ -12,6 +12,7 @@ from modalhash.codes import (
     binarise,
     check_codes,
     code_width,
+    first_bits,
     hamming,
     hamming_distances,
     pack,
@@ -144,3 +145,24 @@ def test_widths_must_be_positive() -> None:
     message = "n_bits is 0, expected a positive number (16 to 256 are usual)"
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         code_width(0)
+
+
+@pytest.mark.parametrize("n_bits", [1, 7, 8, 9, 15, 16])
+def test_first_bits_are_those_of_the_signs_and_padding_is_zero(n_bits: int) -> None:
+    signs = random_signs(20, 16)
+    codes = pack(signs)
+    short = first_bits(codes, n_bits)
+    assert_array_equal(short, plain_pack(signs[:, :n_bits].tolist()))
+    check_codes(short, n_bits)
+    assert_array_equal(codes, pack(signs))  # a copy was cut
+    assert first_bits(codes[:0], n_bits).shape == (0, code_width(n_bits))
+
+
+def test_more_bits_than_the_codes_hold_are_refused() -> None:
+    message = (
+        "codes is uint8 of shape (2, 1), expected uint8 of 2 columns or more, which hold 9 bits"
+    )
+    with pytest.raises(ShapeError, match=f"^{re.escape(message)}$"):
+        first_bits(pack([[1, -1], [1, 1]]), 9)
+    with pytest.raises(ShapeError, match="codes is float64 of shape"):
+        first_bits(np.zeros((2, 2)), 9)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from modalhash.api.learning import extract_features, train
 from modalhash.api.measuring import evaluate
 from modalhash.api.reranking import RerankSweep, SweepRow, rerank_sweep
 from modalhash.api.sharding import ShardCodes, encode_shards
+from modalhash.api.shortening import shorten, shorten_codes
 from modalhash.artifacts import load_model
 from modalhash.bridges import export_codes, import_codes
 from modalhash.data import load_collection
@@ -34,5 +35,7 @@ __all__ = [
     "open_index",
     "rerank_sweep",
     "score",
+    "shorten",
+    "shorten_codes",
     "train",
 ]

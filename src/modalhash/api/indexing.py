@@ -109,6 +109,8 @@ def encode(
             "n_bits": model.n_bits,
             "bit_order": "little",
             "model_fingerprint": model.fingerprint,
+            "code_lengths": model.code_lengths,
+            "origin": model.origin,
             "collection": collection.name,
             "split": split,
             "image_ids": [collection.item_ids[item] for item in items],

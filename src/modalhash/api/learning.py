@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -31,14 +31,18 @@ from modalhash.errors import FeatureError, InputError
 from modalhash.methods import method_class
 from modalhash.methods.base import Method, Needs, TrainingSettings
 from modalhash.methods.hugged import hugged_method
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import configured_method, read_value
 from modalhash.progress import Progress, silent
 from modalhash.training import TrainingData, TrainingPlan, TrainingResult, train_method
 from modalhash.training.live_features import LivePictures, LiveSide, LiveTexts
 
-__all__ = ["extract_features", "train"]
+__all__ = ["AUTO", "chosen_method", "extract_features", "train"]
 
 logger = logging.getLogger(__name__)
+AUTO: Final = "auto"
+WITH_LABELS, WITHOUT_LABELS, OTHERWISE = "nested-labelled", "nested", "cfrh"
+"""Methods that `auto` stands for: the default where it can be trained, else one trained by
+gradient through encoders and trunks of content tokens."""
 SPARSITY_SAMPLE = 1000
 
 
@@ -98,7 +102,7 @@ def train(
     collection: Collection | str | Path,
     *,
     output: Path | str | None = None,
-    method: str = "cfrh",
+    method: str = AUTO,
     n_bits: int = 64,
     encoder: str = "offline",
     tune_encoder: bool = False,
@@ -121,7 +125,8 @@ def train(
     Args:
         collection: or what `load_collection` takes.
         output: the run folder: model, card, log, checkpoints, splits. None keeps nothing on disk.
-        method: a name in `modalhash.methods.METHODS`.
+        method: a name in `modalhash.methods.METHODS`; "auto" is what `chosen_method` says, and is
+            logged.
         n_bits: bits of a code, 16 to 256 as a rule.
         encoder: a name in `modalhash.encoders.ENCODERS`.
         tune_encoder: learn the encoder's weights too, from raw pictures and texts; they are saved
@@ -156,6 +161,9 @@ def train(
     """
     settings = dict(settings or {}) | ({"tune_encoder": True} if tune_encoder else {})
     asked = None if preset == "auto" else preset
+    if method == AUTO:
+        collection = opened(collection, skip_bad, progress)
+        method = chosen_method(collection, split, hug=hug, settings=settings)
     the_method, training = configured(method, hug, asked, settings)
     folder = None if output is None else Path(output)
     plan = TrainingPlan(the_method, training, n_bits, seed, torch_device(device), folder)
@@ -237,6 +245,41 @@ def configured(
     if hug is None:
         return configured_method(method_class(name), preset=preset, changes=settings)
     return hugged_method(method_class(name), hug, preset=preset, changes=settings)
+
+
+def chosen_method(
+    collection: Collection,
+    split: str = "train",
+    *,
+    hug: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the method that `auto` stands for, and say so in the log.
+
+    It is `nested-labelled` where an item to learn from has a label, else `nested`; where content
+    tokens are to be aligned or the encoder is to be tuned, which takes a method that is trained by
+    gradient from end to end, `cfrh`.
+
+    Args:
+        collection: whose labels count.
+        split: the items to learn from.
+        hug: as `train` takes it.
+        settings: as `train` takes them, `tune_encoder` among them.
+
+    Raises:
+        SettingError: if `tune_encoder` is neither true nor false.
+        UnknownNameError: if there is no such split.
+    """
+    tunes = read_value("tune_encoder", (settings or {}).get("tune_encoder", False), bool)
+    if hug is not None or tunes:
+        what = "content tokens are to be aligned" if hug else "the encoder is to be tuned"
+        name, reason = OTHERWISE, what
+    elif collection.labels is not None and collection.labels[collection.split(split)].any():
+        name, reason = WITH_LABELS, "there are labels to learn from"
+    else:
+        name, reason = WITHOUT_LABELS, "there are no labels to learn from"
+    logger.info("method %s, as %s (--method names another)", name, reason)
+    return name
 
 
 def suited_preset(method: type[Method], collection: Collection, encoder: Encoder) -> str | None:

@@ -27,6 +27,7 @@ def model_card(record: Mapping[str, Any]) -> str:
             f"({code_width(record['n_bits'])} bytes), compared by Hamming distance. Trained with "
             f"modalhash {record['modalhash']}."
         ),
+        *shortening(record),
         "",
         "## Use",
         "",
@@ -68,6 +69,21 @@ def model_card(record: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def shortening(record: Mapping[str, Any]) -> list[str]:
+    """Return the lines on what a model was shortened from; none if it was trained as it is."""
+    source = record.get("shortened_from")
+    if not source:
+        return []
+    return [
+        "",
+        (
+            f"Shortened: the codes are the first {record['n_bits']} of the {source['n_bits']} bits "
+            f"of the model that was trained, whose fingerprint is `{source['fingerprint']}`. "
+            "Settings and results below are those of its training."
+        ),
+    ]
 
 
 def table(entries: Mapping[str, Any]) -> str:

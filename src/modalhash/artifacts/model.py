@@ -23,9 +23,17 @@ from modalhash.encoders import Encoder, TowerOutput, load_encoder
 from modalhash.errors import ArtifactError, CollectionError, DamagedArtifactError, InputError
 from modalhash.files import read_json, sealed, write_bytes, write_json, write_text
 from modalhash.index.rerank import FineBooks, FineCodes
+from modalhash.layers import KernelHead
 from modalhash.methods.hasher import Hasher, HashTower
 
-__all__ = ["HashModel", "ModelRecord", "load_model", "save_model"]
+__all__ = [
+    "HashModel",
+    "ModelRecord",
+    "check_shorter",
+    "load_model",
+    "prefix_fingerprint",
+    "save_model",
+]
 
 FORMAT = 1
 WEIGHTS, RECORD, CARD = "model.safetensors", "model.json", "README.md"
@@ -52,7 +60,9 @@ class ModelRecord:
         towers: description that the hasher is rebuilt from.
         results: what training found: best epoch, last losses.
         modalhash: version that wrote it.
-        weights_sha256: of the weights file; also the model's fingerprint.
+        weights_sha256: of the weights file; also the fingerprint of a model that was trained.
+        shortened_from: where the codes are the first bits of another model's, that model's `n_bits`
+            and `fingerprint`; else empty, and left out of the file.
     """
 
     method: str
@@ -69,6 +79,7 @@ class ModelRecord:
     results: Mapping[str, Any] = field(default_factory=dict)
     modalhash: str = field(default_factory=lambda: version("modalhash"))
     weights_sha256: str = ""
+    shortened_from: Mapping[str, Any] = field(default_factory=dict)
 
 
 class HashModel:
@@ -101,7 +112,13 @@ class HashModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights: codes of two models compare only if these are equal."""
+        """SHA-256 of the weights: codes of two models compare only if these are equal.
+
+        That of a shortened model follows from the first model's and the number of bits, so that
+        codes which are cut have it too.
+        """
+        if self.record.shortened_from:
+            return prefix_fingerprint(self.record.shortened_from["fingerprint"], self.n_bits)
         return self.record.weights_sha256 or sha256_of(weights_of(self.hasher))
 
     @cached_property
@@ -336,6 +353,48 @@ class HashModel:
             hasher, record, device=self.device, folder=self.folder, encoder=self._loaded
         )
 
+    @property
+    def code_lengths(self) -> list[int]:
+        """Numbers of first bits that are codes of their own; the last is `n_bits`."""
+        heads = (self.hasher.image.head, self.hasher.text.head)
+        if not all(isinstance(head, KernelHead) for head in heads):
+            return [self.n_bits]
+        from modalhash.methods.nesting import code_lengths
+
+        return code_lengths(self.n_bits, self.record.settings.get("shortest", 0))
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What `shortened_from` says in a model or in codes that are shortened from these."""
+        whole = {"n_bits": self.n_bits, "fingerprint": self.fingerprint}
+        return dict(self.record.shortened_from) or whole
+
+    def shortened(self, n_bits: int) -> "HashModel":
+        """Return the model whose codes are the first bits of this one's.
+
+        Args:
+            n_bits: one of `code_lengths`, but not the last.
+
+        Raises:
+            InputError: if no code of that length was trained, naming those that were.
+        """
+        check_shorter(n_bits, self.code_lengths, f"{self.record.title}, {self.n_bits} bits")
+        towers = []
+        for tower in (self.hasher.image, self.hasher.text):
+            assert isinstance(tower.head, KernelHead)
+            towers.append(HashTower(tower.scaling, tower.head.first_bits(n_bits), tower.reduction))
+        hasher = Hasher(*towers)
+        record = replace(
+            self.record,
+            n_bits=n_bits,
+            towers=hasher.spec(),
+            weights_sha256="",
+            shortened_from=self.origin,
+        )
+        return HashModel(
+            hasher, record, device=self.device, folder=self.folder, encoder=self._loaded
+        )
+
     def tower(self, modality: Modality) -> HashTower:
         """Return the tower of one modality.
 
@@ -353,6 +412,40 @@ class HashModel:
         with np.errstate(over="ignore"):  # the tower refuses infinity
             stored = np.asarray(features).astype(self.record.feature_dtype[modality])
         return stored.astype(np.float32)
+
+
+def check_shorter(n_bits: int, lengths: Sequence[int], whose: str) -> None:
+    """Refuse a number of first bits that are no code of their own.
+
+    Args:
+        n_bits: what was asked for.
+        lengths: those that were trained; the last is the whole code's.
+        whose: what would be shortened, for the message.
+
+    Raises:
+        InputError: naming the lengths there are.
+    """
+    *shorter, _ = lengths
+    if not shorter:
+        raise InputError(
+            f"{whose}: the first bits are no codes of their own, only all bits together are; train "
+            f"a model of {n_bits} bits, or one of all lengths with --method nested"
+        )
+    if n_bits not in shorter:
+        raise InputError(
+            f"n_bits is {n_bits}, expected one of {', '.join(map(str, shorter))}, the shorter "
+            f"lengths that were trained ({whose})"
+        )
+
+
+def prefix_fingerprint(fingerprint: str, n_bits: int) -> str:
+    """Return the fingerprint of a model whose codes are the first bits of another's.
+
+    Args:
+        fingerprint: of the model that was trained.
+        n_bits: how many bits are kept.
+    """
+    return sha256_of(f"{fingerprint}, first {n_bits} bits".encode())
 
 
 def require_list(name: str, values: object) -> None:
@@ -415,6 +508,8 @@ def save_model(model: HashModel, folder: Path) -> HashModel:
     weights = weights_of(model.hasher)
     document = asdict(model.record) | {"weights_sha256": sha256_of(weights)}
     record = ModelRecord(**document)
+    if not record.shortened_from:
+        del document["shortened_from"]
     write_bytes(folder / WEIGHTS, weights)
     write_text(folder / CARD, model_card(document))
     write_json(folder / RECORD, sealed({"format": FORMAT, **document}))
@@ -443,7 +538,8 @@ def load_model(folder: Path | str, *, device: str = "auto") -> HashModel:
     document = read_json(folder / RECORD, kind="model", newest_format=FORMAT)
     for name in ("format", "checksum"):
         document.pop(name, None)
-    odd = {one.name for one in fields(ModelRecord)} ^ document.keys()
+    known = {one.name for one in fields(ModelRecord)}
+    odd = (known ^ document.keys()) - {"shortened_from"}
     if odd:
         raise DamagedArtifactError(
             f"{folder / RECORD} is damaged: missing or unknown entries: {', '.join(sorted(odd))}"

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from modalhash.api.learning import suited_preset, train
+from modalhash.api.learning import AUTO, chosen_method, suited_preset, train
 from modalhash.api.measuring import CROSS_MODAL, evaluate
 from modalhash.api.opening import fitted_encoder, opened
 from modalhash.api.settings_files import SettingsFile, write_settings
@@ -190,7 +190,7 @@ def tune(
     that is done.
 
     Args:
-        method: a name in `modalhash.methods.METHODS`.
+        method: a name in `modalhash.methods.METHODS`, or "auto", as `train` takes it.
         collection: or what `load_collection` takes.
         output: the folder: `trials.json`, `trials.md` and `best.json`, which `train` takes.
         n_trials: settings to try, at least 1, beside the method as it is.
@@ -225,6 +225,9 @@ def tune(
         if count < 1:
             raise InputError(f"{name} is {count}: at least 1 is needed")
     import_optional("optuna", extra="tune", feature="the search over settings")
+    if method == AUTO:
+        collection = opened(collection, skip_bad, progress)
+        method = chosen_method(collection, split, settings=settings)
     found, folder = method_class(method), Path(output)
     chosen = chosen_objective(found, objective)
     collection = opened(collection, skip_bad, progress)

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "Learn hash functions from image-text pairs.",
     "tune": "Search over the settings of a method.",
     "encode": "Write the codes of a collection.",
+    "shorten": "Cut codes, or a model's, to their first bits.",
     "evaluate": "Measure a model as the literature does.",
     "score": "Measure codes that any program made.",
     "bench": "Train methods side by side: one table.",

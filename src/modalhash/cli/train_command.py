@@ -86,11 +86,17 @@ def searched(
 
 @click.command(
     "train",
-    epilog="Example: modalhash train photos/ --method cfrh --bits 64 -o runs/photos",
+    epilog="Example: modalhash train photos/ --bits 64 -o runs/photos",
 )
 @click.argument("collection")
 @click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Run folder.")
-@click.option("--method", default="cfrh", show_default=True, help=f"{', '.join(METHODS)}.")
+@click.option(
+    "--method",
+    default="auto",
+    show_default=True,
+    help="auto is nested-labelled where the items to learn from have labels, else nested; with "
+    f"--hug or --tune-encoder, cfrh. Others: {', '.join(METHODS)}.",
+)
 @click.option("--bits", default=64, show_default=True, help="Bits of a code.")
 @encoder_option
 @click.option(

@@ -6,7 +6,7 @@ j // 8, counted from the low end; the padding bits of the last byte are zero.
 
 from modalhash.codes.binarise import Signs, binarise
 from modalhash.codes.hamming import Distances, hamming_distances, pairwise_distances
-from modalhash.codes.packing import Codes, check_codes, code_width, pack, unpack
+from modalhash.codes.packing import Codes, check_codes, code_width, first_bits, pack, unpack
 from modalhash.codes.reading import BitOrder, ReadCodes, read_codes
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "binarise",
     "check_codes",
     "code_width",
+    "first_bits",
     "hamming_distances",
     "pack",
     "pairwise_distances",

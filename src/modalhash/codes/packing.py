@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from modalhash.codes.binarise import Signs
 from modalhash.errors import InputError, ShapeError
 
-__all__ = ["Codes", "check_codes", "code_width", "pack", "unpack"]
+__all__ = ["Codes", "check_codes", "code_width", "first_bits", "pack", "unpack"]
 
 Codes = NDArray[np.uint8]
 """(n, p) uint8 of packed bits, p = code_width(n_bits)."""
@@ -73,6 +73,34 @@ def unpack(codes: Codes, n_bits: int) -> Signs:
     check_codes(codes, n_bits)
     bits = np.unpackbits(codes, axis=1, count=n_bits, bitorder="little")
     return bits.astype(np.int8) * np.int8(2) - np.int8(1)
+
+
+def first_bits(codes: Codes, n_bits: int) -> Codes:
+    """Return the first bits of each code, packed; padding bits are zero.
+
+    Args:
+        codes: (n, p) uint8 of `n_bits` or more.
+        n_bits: how many bits to keep.
+
+    Returns:
+        (n, code_width(n_bits)) uint8, a copy.
+
+    Raises:
+        ShapeError: if `codes` is not two-dimensional uint8, or too narrow to hold `n_bits`.
+
+    Example:
+        >>> first_bits(pack([[1, -1, 1, 1]]), 3)
+        array([[5]], dtype=uint8)
+    """
+    width = code_width(n_bits)
+    if codes.ndim != 2 or codes.dtype != np.uint8 or codes.shape[1] < width:
+        raise ShapeError(
+            f"codes is {codes.dtype} of shape {codes.shape}, expected uint8 of {width} columns or "
+            f"more, which hold {n_bits} bits"
+        )
+    short: Codes = codes[:, :width].copy()
+    short[:, -1] &= np.uint8(0xFF >> (8 * width - n_bits))
+    return short
 
 
 def check_codes(codes: Codes, n_bits: int, *, name: str = "codes") -> None:
