@@ -2,9 +2,10 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
-__all__ = ["double_or_die", "note_time"]
+__all__ = ["double_or_die", "note_time", "write_and_wait"]
 
 
 def double_or_die(number: int) -> int:
@@ -16,11 +17,15 @@ def double_or_die(number: int) -> int:
 
 def note_time(task: tuple[str, str]) -> tuple[str, int]:
     """Mark beginning and end in a folder; return the name and how many ran at the time."""
-    import time
-
     folder, name = Path(task[0]), task[1]
     (folder / name).touch()
     time.sleep(0.3)
     running = len(list(folder.iterdir()))
     (folder / name).unlink()
     return name, running
+
+
+def write_and_wait(path: str) -> None:
+    """Write this process's number to a file, and sleep."""
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(600)

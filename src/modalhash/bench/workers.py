@@ -1,11 +1,13 @@
 """Tasks in worker processes, as many at once as cores and memory allow; a worker may be killed."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Generic, TypeVar
 
 __all__ = ["Budget", "Killed", "Workers"]
@@ -105,7 +107,7 @@ class Workers(Generic[Task, Answer]):
                 return Killed()
 
     def _processes(self, count: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(count, get_context("spawn"), self.prepare)
+        return ProcessPoolExecutor(count, get_context("spawn"), begin, (self.prepare,))
 
     def _is_room(self, task: Task, running: Sequence[Task]) -> bool:
         """Return whether a task may begin beside others."""
@@ -114,3 +116,21 @@ class Workers(Generic[Task, Answer]):
         share = self.budget.memory_mib / self.budget.workers
         needed = sum(self.peaks.get(self.kind_of(one), share) for one in (*running, task))
         return len(running) < self.budget.workers and needed <= self.budget.memory_mib
+
+
+def begin(prepare: Callable[[], None] | None) -> None:
+    """Prepare a process that works on tasks, and let it end when the one that began it does.
+
+    Killed, that one tells its workers nothing: they would wait for tasks, and hold memory, forever.
+    """
+    Thread(target=end_with_parent, daemon=True).start()
+    if prepare is not None:
+        prepare()
+
+
+def end_with_parent() -> None:
+    """Wait until the process that began this one has ended, then end this one."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
