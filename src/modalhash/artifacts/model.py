@@ -379,11 +379,8 @@ class HashModel:
             InputError: if no code of that length was trained, naming those that were.
         """
         check_shorter(n_bits, self.code_lengths, f"{self.record.title}, {self.n_bits} bits")
-        towers = []
-        for tower in (self.hasher.image, self.hasher.text):
-            assert isinstance(tower.head, KernelHead)
-            towers.append(HashTower(tower.scaling, tower.head.first_bits(n_bits), tower.reduction))
-        hasher = Hasher(*towers)
+        image, text = self.hasher.image, self.hasher.text
+        hasher = Hasher(short_tower(image, n_bits), short_tower(text, n_bits))
         record = replace(
             self.record,
             n_bits=n_bits,
@@ -412,6 +409,12 @@ class HashModel:
         with np.errstate(over="ignore"):  # the tower refuses infinity
             stored = np.asarray(features).astype(self.record.feature_dtype[modality])
         return stored.astype(np.float32)
+
+
+def short_tower(tower: HashTower, n_bits: int) -> HashTower:
+    """Return the tower of the first bits."""
+    assert isinstance(tower.head, KernelHead)
+    return HashTower(tower.scaling, tower.head.first_bits(n_bits), tower.reduction)
 
 
 def check_shorter(n_bits: int, lengths: Sequence[int], whose: str) -> None:
