@@ -206,9 +206,9 @@ def test_a_checkpoint_folder_without_a_plan_is_no_run(tmp_path: Path) -> None:
     ("changes", "error", "message"),
     [
         (
-            {"method": "cfhr"},
+            {"method": "cfrhh"},
             UnknownNameError,
-            "unknown method 'cfhr': did you mean 'cfrh'? Known: ",
+            "unknown method 'cfrhh': did you mean 'cfrh'? Known: ",
         ),
         (
             {"encoder": "ofline"},

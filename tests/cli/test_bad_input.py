@@ -123,7 +123,7 @@ def test_features_of_a_wrong_width(modalhash: CommandLine, tmp_path: Path) -> No
 def test_unknown_names_and_values(modalhash: CommandLine) -> None:
     for options, expected in (
         (("--encoder", "ofline"), "unknown encoder 'ofline': did you mean 'offline'? Known: "),
-        (("--method", "cfhr"), "unknown method 'cfhr': did you mean 'cfrh'? Known: "),
+        (("--method", "cfrhh"), "unknown method 'cfrhh': did you mean 'cfrh'? Known: "),
         (("--set", "epoch=3"), "unknown setting of random 'epoch': did you mean 'epochs'? Known: "),
         (("--set", "epochs=x"), "epochs is 'x', expected a whole number"),
         (("--set", "learning_rate=-1"), "learning_rate is -1.0, expected positive"),

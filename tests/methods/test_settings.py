@@ -121,9 +121,9 @@ def test_an_unknown_preset_and_an_unknown_method() -> None:
     message = "unknown preset of toy 'deap': did you mean 'deep'? Known: deep"
     with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
         configured_method(Toy, preset="deap")
-    message = f"unknown method 'cfhr': did you mean 'cfrh'? Known: {', '.join(sorted(METHODS))}"
+    message = f"unknown method 'cfrhh': did you mean 'cfrh'? Known: {', '.join(sorted(METHODS))}"
     with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
-        method_class("cfhr")
+        method_class("cfrhh")
 
 
 @pytest.mark.parametrize(

@@ -125,4 +125,4 @@ def test_shapes_are_told() -> None:
     train_method(TrainingPlan(method, settings, 20), MADE.data())
     starts = MADE.caption_starts
     n_pairs = int((starts[MADE.items + 1] - starts[MADE.items]).sum())
-    assert told == [FeatureShapes(24, 20, 12, 10, 8, n_pairs, 16)]
+    assert told == [FeatureShapes(24, 20, 12, 10, 8, n_pairs, 16, len(MADE.items))]
