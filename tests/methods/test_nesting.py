@@ -22,6 +22,7 @@ from modalhash.methods.nesting import (
     item_blocks,
     partner_contrast,
     principal_directions,
+    row_moments,
 )
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS, N_ITEMS, N_TEXTS = 4, 3, 6, 10, 2
@@ -89,6 +90,25 @@ def test_directions_are_those_of_largest_variance() -> None:
     found = principal_directions(covariance, 2)
     expected = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]).double()
     assert_close(found.abs(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_moments_of_blocks_are_those_of_all_rows() -> None:
+    rows = torch.randn(11, 3)
+    rows[:, 1] = 0
+    mean, covariance = row_moments(iter([rows[:4], rows[4:]]))
+    assert_close(mean, rows.double().mean(0), rtol=1e-6, atol=1e-6)
+    assert_close(covariance, torch.cov(rows.double().T, correction=0), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_one_modality_alone_makes_items_alike(weight: float) -> None:
+    view = TextsView()
+    settings = NestedSettings(**{**SMALL, "target_width": 99}, image_weight=weight)
+    memory = ready(Nested(settings), view).auxiliary["memory"]
+    assert isinstance(memory, Memory)
+    rows = view.image if weight else unit(view.text[::2] + view.text[1::2])
+    centred = rows - rows.mean(0)
+    assert_close(memory.targets @ memory.targets.T, centred @ centred.T, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_bits", [2, 3, 5])

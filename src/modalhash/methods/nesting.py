@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from modalhash.layers import BitMap, KernelFit, KernelHead, kernel_ridge, pair_moments
+from modalhash.layers import BitMap, KernelFit, KernelHead, kernel_ridge
 from modalhash.layers.feature_scaling import ScalingRule, unit_rows
 from modalhash.losses import soft_contrast
 from modalhash.methods.base import (
@@ -47,6 +47,7 @@ __all__ = [
     "partner_contrast",
     "pictures_and_texts",
     "principal_directions",
+    "row_moments",
 ]
 
 BLOCK = 2048
@@ -199,6 +200,21 @@ class PairRows:
         sums.index_add_(0, places, self.text)
         labels = None if self.labels is None else self.labels[first]
         return ItemBlock(self.image[first], self.text[first], unit_rows(sums), labels, counts)
+
+
+def row_moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return mean (d,) and covariance (d, d) of all rows of blocks (k, d), in float64 on the CPU.
+
+    Columns may be zero throughout, as those of pictures with a weight of 0 are.
+    """
+    count, total, products = 0, torch.zeros(()).double(), torch.zeros(()).double()
+    for block in blocks:
+        rows = block.double().cpu()
+        count += len(rows)
+        total = total + rows.sum(dim=0)
+        products = products + rows.T @ rows
+    mean = total / count
+    return mean, products / count - torch.outer(mean, mean)
 
 
 def principal_directions(covariance: Tensor, width: int) -> Tensor:
@@ -386,13 +402,13 @@ class NestingMethod(GradientMethod):
 
     def set_targets(self, memory: Memory, view: TrainingView) -> None:
         """Fill in targets, and whose pairs are whose."""
-        moments = pair_moments(map(self.likeness, item_blocks(view.batches(BLOCK))))
-        directions = principal_directions(moments.covariance, memory.targets.shape[1]).float()
-        mean = moments.mean.float()
+        rows = (torch.cat(self.likeness(one), dim=1) for one in item_blocks(view.batches(BLOCK)))
+        mean, covariance = row_moments(rows)
+        directions = principal_directions(covariance, memory.targets.shape[1]).float()
         targets, counts = [], []
         for block in item_blocks(view.batches(BLOCK)):
-            rows = torch.cat(self.likeness(block), dim=1).cpu()
-            targets.append((rows - mean) @ directions)
+            likeness = torch.cat(self.likeness(block), dim=1).cpu()
+            targets.append((likeness - mean.float()) @ directions)
             counts.append(block.n_texts.cpu())
         memory.targets.copy_(torch.cat(targets))
         memory.owners.copy_(torch.repeat_interleave(torch.cat(counts)))
