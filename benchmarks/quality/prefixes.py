@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 import modalhash as mh
 from modalhash.artifacts import HashModel
-from modalhash.bench.grid import Place, place_name, usual_encoder, usual_split
-from modalhash.bench.outcomes import DIRECTIONS, MEASURES, Outcome, csv_text
+from modalhash.bench.grid import Place, measured_values, place_name, usual_encoder, usual_split
+from modalhash.bench.outcomes import DIRECTIONS, Outcome, csv_text
 from modalhash.codes import binarise, pack
 from modalhash.data import Collection
 from modalhash.files import write_json, write_text
@@ -120,22 +120,10 @@ def measured(source: str, n_bits: int, seed: int) -> Iterator[Outcome]:
             ),
         ):
             report = values_of(part, collection, split, as_codes=as_codes)  # type: ignore[arg-type]
-            yield Outcome(row, place, length, seed, numbers(report), seconds, length)
+            yield Outcome(row, place, length, seed, measured_values(report), seconds, length)
     width = common["image"][0].shape[1]
     report = values_of(common, collection, split, as_codes=False)
-    yield Outcome("common space", place, width, seed, numbers(report), seconds, 32 * width)
-
-
-def numbers(report: Report) -> dict[str, float]:
-    """Return what the bench's table holds."""
-    found = {}
-    for title, measure, rule, k in MEASURES:
-        convention = "truncated" if measure == "map" else None
-        for one in report.directions:
-            if any(number.relevance == rule for number in one.measures):
-                value = one.find(measure, relevance=rule, k=k, convention=convention).value
-                found[f"{title} {one.direction}"] = round(value, 4)
-    return found
+    yield Outcome("common space", place, width, seed, measured_values(report), seconds, 32 * width)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from modalhash.errors import SettingError
 from modalhash.layers import MlpHead
-from modalhash.losses import diagonal_gap
+from modalhash.losses import diagonal_gap, signs_of
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
 from modalhash.methods.dgcpn import (
     Dgcpn,
@@ -19,7 +19,6 @@ from modalhash.methods.dgcpn import (
     Neighbours,
     consistency_loss,
     off_diagonal_gap,
-    signs_of,
 )
 from modalhash.methods.hugged import hugged_method
 from modalhash.methods.settings import configured_method

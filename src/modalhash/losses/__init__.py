@@ -66,6 +66,7 @@ from modalhash.losses.relation_graphs import (
     strong_relations,
     strongest_entries,
 )
+from modalhash.losses.signs import signs_of
 
 __all__ = [
     "CrossSimilarity",
@@ -120,6 +121,7 @@ __all__ = [
     "rescaled_cosines",
     "saturated_share",
     "sign_gap",
+    "signs_of",
     "similarity_gap",
     "soft_contrast",
     "strong_relations",

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from modalhash.losses.signs import signs_of
+
 __all__ = [
     "NceForm",
     "bit_balance",
@@ -176,8 +178,7 @@ def own_items(items: Tensor | None, n: int, device: torch.device) -> Tensor:
 
 def sign_gap(relaxed: Tensor) -> Tensor:
     """Return the mean squared difference between relaxed codes (n, b) and their signs; a scalar."""
-    signs = torch.where(relaxed.detach() >= 0, 1.0, -1.0).to(relaxed.dtype)
-    return (relaxed - signs).square().mean()
+    return (relaxed - signs_of(relaxed)).square().mean()
 
 
 def bit_balance(relaxed: Tensor) -> Tensor:

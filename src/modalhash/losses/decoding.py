@@ -2,9 +2,10 @@
 
 from enum import StrEnum
 
-import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, normalize
+
+from modalhash.losses.signs import signs_of
 
 __all__ = ["DecodeFrom", "DecodeTarget", "decoder_input", "decoding_loss"]
 
@@ -27,12 +28,13 @@ def decoder_input(relaxed: Tensor, rule: DecodeFrom) -> Tensor:
     """Return what a decoder reads of (n, b) relaxed codes; the sign of 0 is 1.
 
     Example:
+        >>> import torch
         >>> decoder_input(torch.tensor([[0.5, 0.0, -0.25]]), DecodeFrom.SIGNS)
         tensor([[ 1.,  1., -1.]])
     """
     if rule is DecodeFrom.RELAXED:
         return relaxed
-    return torch.where(relaxed >= 0, 1.0, -1.0).to(relaxed)
+    return signs_of(relaxed)
 
 
 def decoding_loss(

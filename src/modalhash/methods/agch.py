@@ -50,6 +50,7 @@ from modalhash.losses import (
     continuation_factor,
     intra_gap,
     saturated_share,
+    signs_of,
     similarity_gap,
     target_range,
 )
@@ -221,7 +222,7 @@ def fusion_loss(
     Signs of fused codes pass no gradient to them; the sign of 0 is 1.
     """
     if fuse_to is FuseTo.SIGNS:
-        fused = torch.where(fused >= 0, 1.0, -1.0).to(fused)
+        fused = signs_of(fused)
     return mse_loss(image_relaxed, fused) + mse_loss(text_relaxed, fused)
 
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from modalhash.layers import canonical_maps
+from modalhash.losses import signs_of
 from modalhash.methods.anchored import sampled_pairs
 from modalhash.methods.base import (
     CaptionChoice,
@@ -88,7 +89,7 @@ def itq_rotation(variates: Tensor, rounds: int, generator: torch.Generator) -> T
     rotation: Tensor = torch.linalg.qr(start).Q
     for _ in range(rounds):
         rotated = variates @ rotation
-        signs = torch.where(rotated >= 0, 1.0, -1.0).double()
+        signs = signs_of(rotated)
         left, _, right = torch.linalg.svd(variates.T @ signs)
         rotation = torch.mm(left, right)
     return rotation

@@ -53,6 +53,7 @@ from modalhash.losses import (
     keep_thresholds,
     saturated_share,
     sign_gap,
+    signs_of,
     similarity_gap,
     target_range,
 )
@@ -268,7 +269,7 @@ class Cirh(GradientMethod):
         teacher = self.teacher_terms(fused, inputs, relations)
         image = torch.tanh(heads.image(batch.image))
         text = torch.tanh(heads.text(batch.text))
-        signs = torch.where(fused.joint.detach() >= 0, 1.0, -1.0).to(fused.joint)
+        signs = signs_of(fused.joint)
         pupils = {
             "follow": mse_loss(image, signs) + mse_loss(text, signs) + mse_loss(image, text),
             "head_relation": intra_gap(image, text, relations)

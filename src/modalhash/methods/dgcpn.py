@@ -48,6 +48,7 @@ from modalhash.losses import (
     fused_rows,
     kept_neighbours,
     saturated_share,
+    signs_of,
     strongest_nodes,
     target_range,
 )
@@ -77,7 +78,6 @@ __all__ = [
     "DgcpnSettings",
     "consistency_loss",
     "off_diagonal_gap",
-    "signs_of",
 ]
 
 LARGEST_GRAPH_BYTES = 2**29
@@ -156,11 +156,6 @@ def consistency_loss(among_images: Tensor, among_texts: Tensor, across: Tensor) 
         + mse_loss(among_images, among_texts)
         + mse_loss(across, across.T)
     )
-
-
-def signs_of(relaxed: Tensor) -> Tensor:
-    """Return the signs of relaxed codes (n, b), 1 for zero; no gradient passes."""
-    return torch.where(relaxed.detach() >= 0, 1.0, -1.0).to(relaxed)
 
 
 class Neighbours(nn.Module):

@@ -49,7 +49,7 @@ from torch.nn.functional import dropout as drop
 from torch.nn.functional import softplus
 
 from modalhash.layers import MlpHead, ModalityFeatures
-from modalhash.losses import NceForm, info_nce, saturated_share
+from modalhash.losses import NceForm, info_nce, saturated_share, signs_of
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -157,7 +157,7 @@ def quantization_loss(codes: Tensor) -> Tensor:
     Returns:
         Scalar; the signs pass no gradient, a mean of 0 counts as +1.
     """
-    common = torch.where(codes.detach().mean(dim=0) >= 0, 1.0, -1.0).to(codes)
+    common = signs_of(codes.mean(dim=0))
     return (common - codes).square().sum()
 
 

@@ -36,6 +36,7 @@ import torch
 from torch import Tensor
 
 from modalhash.layers import canonical_maps, linear_head, pair_moments
+from modalhash.losses import signs_of
 from modalhash.methods.anchored import sampled_pairs
 from modalhash.methods.base import (
     CaptionChoice,
@@ -135,11 +136,6 @@ def fused_similarities(features: Both, anchors: Tensor, settings: FshSettings) -
     return settings.image_weight * of_images + (1 - settings.image_weight) * of_texts
 
 
-def signs(relaxed: Tensor) -> Tensor:
-    """Return -1 and +1; zero is +1."""
-    return torch.where(relaxed >= 0, 1.0, -1.0).to(relaxed)
-
-
 def map_solvers(features: Both, ridge: float) -> Both:
     """Return the Cholesky factors of X_m'X_m + ridge s_m I."""
     solvers = []
@@ -162,7 +158,7 @@ def one_round(
         solvers: from `map_solvers`.
         settings: with the weights.
     """
-    after_anchors = replace(fused, anchor_codes=signs(similarities.T @ fused.codes))
+    after_anchors = replace(fused, anchor_codes=signs_of(similarities.T @ fused.codes))
     image_map, text_map = (
         torch.cholesky_solve(rows.T @ fused.codes, solver)
         for rows, solver in zip(features, solvers, strict=True)
@@ -171,7 +167,7 @@ def one_round(
     predicted = features[0] @ image_map + features[1] @ text_map
     pull = similarities @ after_anchors.anchor_codes
     after_codes = replace(
-        after_maps, codes=signs(pull + 2 * settings.regression_weight * predicted)
+        after_maps, codes=signs_of(pull + 2 * settings.regression_weight * predicted)
     )
     return after_anchors, after_maps, after_codes
 
@@ -186,7 +182,7 @@ def first_codes(features: Both, n_bits: int, ridge: float, generator: torch.Gene
     maps = canonical_maps([features], count, ridge=ridge)
     maps = maps.weighted(maps.correlations)
     mixing = torch.randn(count, n_bits, generator=generator, dtype=torch.float64)
-    return signs((features[0] @ maps.image_map + features[1] @ maps.text_map) @ mixing)
+    return signs_of((features[0] @ maps.image_map + features[1] @ maps.text_map) @ mixing)
 
 
 class Fsh(ClosedFormMethod):

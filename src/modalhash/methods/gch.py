@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from modalhash.layers import GraphConvolution, NormalisedHead, ScalingRule, row_normalised
-from modalhash.losses import LabelTarget, cosine_similarities, label_similarity
+from modalhash.losses import LabelTarget, cosine_similarities, label_similarity, signs_of
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -162,8 +162,7 @@ def fused_nodes(image_features: Tensor, text_features: Tensor) -> Tensor:
 
 def sign_gap_of(relaxed: Tensor, teacher: Tensor) -> Tensor:
     """Return the squared error of (n, b) codes from a teacher's signs, of 0 +1; a mean over n b."""
-    signs = torch.where(teacher.detach() >= 0, 1.0, -1.0).to(relaxed.dtype)
-    return (relaxed - signs).square().mean()
+    return (relaxed - signs_of(teacher)).square().mean()
 
 
 DENSE: Mapping[str, Any] = {

@@ -39,7 +39,7 @@ import torch
 from torch import Tensor
 
 from modalhash.layers import GeluHead, TrunkHead, TrunkKind
-from modalhash.losses import NceForm, bit_balance, info_nce, sign_gap
+from modalhash.losses import NceForm, bit_balance, info_nce, sign_gap, signs_of
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -138,7 +138,7 @@ def relaxed_codes(outputs: Tensor, rule: Relaxation, sharpness: float) -> Tensor
     if rule is Relaxation.TANH:
         return torch.tanh(sharpness * outputs)
     clipped = (sharpness * outputs).clamp(-1, 1)
-    signs = torch.where(outputs >= 0, 1.0, -1.0).to(outputs.dtype)
+    signs = signs_of(outputs)
     return clipped + (signs - clipped).detach()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from modalhash.layers import NormalisedHead
-from modalhash.losses import LabelTarget
+from modalhash.losses import LabelTarget, signs_of
 from modalhash.methods.base import Batch, Heads
 
 __all__ = [
@@ -132,5 +132,5 @@ def quantization_loss(relaxed: Sequence[Tensor], voters: Sequence[Tensor] = ()) 
         Scalar; each error is a mean over n b. A sum of zero has the sign +1.
     """
     votes = torch.stack([*relaxed, *voters]).detach().sum(dim=0)
-    signs = torch.where(votes >= 0, 1.0, -1.0).to(votes.dtype)
+    signs = signs_of(votes)
     return torch.stack([mse_loss(one, signs) for one in relaxed]).sum()

@@ -39,6 +39,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from modalhash.layers import MlpHead
+from modalhash.losses import signs_of
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -137,11 +138,6 @@ class CodeBank(nn.Module):
         moved = momentum * self.rows[positions] + (1 - momentum) * fused
         self.rows[positions] = normalize(moved, dim=1)
         self.owners[positions] = items
-
-
-def signs_of(rows: Tensor) -> Tensor:
-    """Return -1 and +1, 0 counted as +1, in the type of the rows; no gradient passes."""
-    return torch.where(rows.detach() >= 0, 1.0, -1.0).to(rows)
 
 
 def bank_contrast(
