@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modalhash.bench.grid_table import MARKED, ablation_table, cost_table, grid_table
-from modalhash.bench.marks import marks_from_json
-from modalhash.bench.outcomes import Outcome, read_csv
+from modalhash.benchmarking.grid_table import MARKED, ablation_table, cost_table, grid_table
+from modalhash.benchmarking.marks import marks_from_json
+from modalhash.benchmarking.outcomes import Outcome, read_csv
 
 __all__ = ["measured_table"]
 

@@ -21,8 +21,14 @@ from numpy.typing import NDArray
 
 import modalhash as mh
 from modalhash.artifacts import HashModel
-from modalhash.bench.grid import Place, measured_values, place_name, usual_encoder, usual_split
-from modalhash.bench.outcomes import DIRECTIONS, Outcome, csv_text
+from modalhash.benchmarking.grid import (
+    Place,
+    measured_values,
+    place_name,
+    usual_encoder,
+    usual_split,
+)
+from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome, csv_text
 from modalhash.codes import binarise, pack
 from modalhash.data import Collection
 from modalhash.files import write_json, write_text

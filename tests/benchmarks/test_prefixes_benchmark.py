@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.quality.prefixes import Both, values_of
 from modalhash import load_collection
-from modalhash.bench.grid import measured_values
+from modalhash.benchmarking.grid import measured_values
 
 
 @pytest.mark.parametrize("as_codes", [True, False])

@@ -20,9 +20,9 @@ def command(method: str, collections: tuple[str, ...], *, output: str, **options
     The first row is the whole method on COLLECTIONS, the others are differences from it, paired by
     seed. Results are kept run by run, as `modalhash bench` keeps them.
     """
-    from modalhash.bench.grid import Place
-    from modalhash.bench.grid_table import ablation_table
-    from modalhash.bench.variants import ablation_variants
+    from modalhash.benchmarking.grid import Place
+    from modalhash.benchmarking.grid_table import ablation_table
+    from modalhash.benchmarking.variants import ablation_variants
 
     settings, preset = options.pop("settings"), options.pop("preset")
     variants = ablation_variants(method, preset=preset, settings=settings)

@@ -11,8 +11,8 @@ from modalhash.cli.grid_options import deliver_tables, grid_options, run_variant
 from modalhash.methods import METHODS
 
 if TYPE_CHECKING:  # torch is loaded when runs begin
-    from modalhash.bench.marks import Cell, Marks
-    from modalhash.bench.outcomes import Outcome
+    from modalhash.benchmarking.marks import Cell, Marks
+    from modalhash.benchmarking.outcomes import Outcome
 
 
 class BenchGroup(click.Group):
@@ -81,9 +81,9 @@ def command(
     ends, so that the same command after a kill goes on, and a larger one reuses what is there. A
     method that can't be run somewhere (labels or tokens missing) is in the table with its reason.
     """
-    from modalhash.bench.grid import Place
-    from modalhash.bench.grid_table import MARKED, cost_table, grid_table
-    from modalhash.bench.variants import method_variants, quick_variants
+    from modalhash.benchmarking.grid import Place
+    from modalhash.benchmarking.grid_table import MARKED, cost_table, grid_table
+    from modalhash.benchmarking.variants import method_variants, quick_variants
 
     names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
     settings, preset = options.pop("settings"), options.pop("preset")

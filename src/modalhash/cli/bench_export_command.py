@@ -48,7 +48,7 @@ def command(program: str, collection: Any, *, output: str, **options: Any) -> No
     to `modalhash bench import`. Features, training items, queries and database are those that
     `modalhash bench COLLECTION` measures our methods on, with the first text of each picture.
     """
-    from modalhash.bench.public_programs import export_inputs
+    from modalhash.benchmarking.public_programs import export_inputs
 
     with watched() as progress:
         made = export_inputs(program, collection, output, progress=progress, **options)

@@ -38,11 +38,11 @@ def command(
     re_BT, as these programs call them (or query_imgs, query_txts, retrieval_imgs and
     retrieval_txts). The output holds both parts as `modalhash encode` writes codes.
     """
-    from modalhash.bench.public_programs import import_public_codes
+    from modalhash.benchmarking.public_programs import import_public_codes
 
     report = import_public_codes(inputs, codes, **options)
     if page is not None:
-        from modalhash.bench.report import write_report
+        from modalhash.reports.report import write_report
 
         write_report([report], Path(page))
     deliver([report], json_file=json_file, csv_file=csv_file, page=page, full=full)

@@ -26,7 +26,7 @@ def command(output: str, *, bits: int, open_page: bool, cache: str | None, devic
     their words, measures them on held-out icons, builds an index, and writes a page with answers,
     measures and plots. Nothing is downloaded. A second run reuses what is there.
     """
-    from modalhash.bench import run_demo
+    from modalhash.demo import run_demo
 
     with watched() as progress:
         result = run_demo(output, n_bits=bits, cache=cache, device=device, progress=progress)

@@ -99,7 +99,7 @@ def command(
             )
         print_sweep_of(run, collection, json_file, options)
         return
-    from modalhash.bench import evaluate_runs
+    from modalhash.reports import evaluate_runs
 
     with watched() as progress:
         measured = evaluate_runs(

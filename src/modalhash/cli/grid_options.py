@@ -16,9 +16,9 @@ from modalhash.errors import MissingExtraError
 from modalhash.files import write_json, write_text
 
 if TYPE_CHECKING:  # torch is loaded when runs begin
-    from modalhash.bench.grid import Place, Task, Variant
-    from modalhash.bench.marks import Cell, Marks
-    from modalhash.bench.outcomes import Outcome
+    from modalhash.benchmarking.grid import Place, Task, Variant
+    from modalhash.benchmarking.marks import Cell, Marks
+    from modalhash.benchmarking.outcomes import Outcome
 
 __all__ = ["deliver_tables", "grid_options", "run_tasks", "run_variants", "whole_numbers"]
 
@@ -94,7 +94,7 @@ def run_variants(
     **options: Any,
 ) -> "tuple[list[Task], list[Outcome]]":
     """Run every variant everywhere, at every length, with every seed; return tasks and outcomes."""
-    from modalhash.bench.grid import Task
+    from modalhash.benchmarking.grid import Task
 
     tasks = [
         Task(place, variant, n_bits, seed)
@@ -115,7 +115,7 @@ def run_tasks(
     cache: str | None,
 ) -> "list[Outcome]":
     """Run tasks with a bar, and return their outcomes."""
-    from modalhash.bench.grid import run_grid
+    from modalhash.benchmarking.grid import run_grid
 
     with watched() as progress:
         return run_grid(
@@ -140,10 +140,10 @@ def deliver_tables(
     Raises:
         click.ClickException: if every run failed.
     """
-    from modalhash.bench.grid import describe_variants, read_values
-    from modalhash.bench.grid_page import write_grid_page
-    from modalhash.bench.marks import find_marks, marks_json
-    from modalhash.bench.outcomes import csv_text
+    from modalhash.benchmarking.grid import describe_variants, read_values
+    from modalhash.benchmarking.grid_page import write_grid_page
+    from modalhash.benchmarking.marks import find_marks, marks_json
+    from modalhash.benchmarking.outcomes import csv_text
     from modalhash.machine import describe_machine
     from modalhash.methods import method_class
     from modalhash.methods.base import Needs

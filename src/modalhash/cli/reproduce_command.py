@@ -55,7 +55,7 @@ def command(
     features are frozen, as a rule others than theirs. Results are kept run by run, as `modalhash
     bench` keeps them, so that the same command after a kill goes on.
     """
-    from modalhash.bench.reproduction import (
+    from modalhash.benchmarking.reproduction import (
         compare_with_printed,
         plan_reproduction,
         reproduction_json,

@@ -109,7 +109,7 @@ def command(
     labels that measures go by stay true. Each share is trained with every seed, with the whole
     method and without the named parts; one table has all of it.
     """
-    from modalhash.bench.robustness import measure_robustness, robustness_variants
+    from modalhash.benchmarking.label_noise import measure_robustness, robustness_variants
     from modalhash.files import write_text
 
     variants = robustness_variants(

@@ -57,7 +57,7 @@ def command(
     if page is not None:
         from pathlib import Path
 
-        from modalhash.bench.report import write_report
+        from modalhash.reports.report import write_report
 
         write_report([report], Path(page))
     deliver([report], json_file=json_file, csv_file=csv_file, page=page, full=full)

@@ -113,7 +113,7 @@ def command(
     if explain is not None:
         explained = opened.explain([hit.id for hit in answer.hits], text, image, target=target)
     if sheet is not None:
-        from modalhash.bench.sheet import write_sheet
+        from modalhash.reports.sheet import write_sheet
 
         write_sheet([answer], Path(sheet))
     if as_json:

@@ -59,7 +59,7 @@ def searched(
     Raises:
         UsageError: if an option was given that a search doesn't take.
     """
-    from modalhash.bench.tuning import tune
+    from modalhash.tuning.search import tune
 
     for name in NOT_SEARCHED:
         if is_given(name):

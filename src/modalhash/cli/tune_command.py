@@ -97,7 +97,7 @@ def command(method: str, collection: Any, *, output: str, **options: Any) -> Non
     Queries take no part. The best settings go to a file that `modalhash train --settings` takes.
     The same command goes on with a search that was stopped; with more --trials, it adds some.
     """
-    from modalhash.bench.tuning import trials_table, tune
+    from modalhash.tuning.search import trials_table, tune
 
     with watched() as progress:
         found = tune(method, collection, output, progress=progress, **options)

@@ -1,0 +1,204 @@
+"""A page of many runs: tables and plots, self-contained."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.benchmarking.grid_table import (
+    COLUMNS,
+    COST_HEADS,
+    by_place,
+    by_row,
+    cells,
+    cost_rows,
+    failures,
+)
+from modalhash.benchmarking.marks import UNMARKED, Cell, Marks
+from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome
+from modalhash.reports.curves import DASHES, INK, SERIES, finish, svg
+from modalhash.reports.pages import new_figure, write_page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["write_grid_page"]
+
+Floats = NDArray[np.float64]
+MARKERS = "os^Dvp*XhP"
+Position = Callable[[Outcome], float]
+AXES: tuple[tuple[str, Position, str], ...] = (
+    ("bits", lambda one: one.n_bits, "over the length of codes"),
+    ("bytes an item", lambda one: one.bits_per_item / 8, "over all that is stored for search"),
+    ("CPU seconds of training", lambda one: one.cpu_seconds, "over the time of training"),
+)
+"""Title of a horizontal axis, where an outcome lies on it, and what the plot's caption says."""
+USUAL_BITS = 64
+"""Length whose precision-recall curves are shown first; the longest where it wasn't run."""
+
+
+def write_grid_page(
+    outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks], path: Path, *, made: str
+) -> None:
+    """Write tables and plots of all runs to one HTML file that asks nothing of the network.
+
+    Args:
+        outcomes: of all runs; failed ones give their reasons.
+        marks: of their differences.
+        path: where the page goes.
+        made: a line on how the numbers came about.
+
+    Raises:
+        MissingExtraError: if jinja2 or matplotlib isn't installed.
+        StorageError: if the file system refuses.
+    """
+    places = [
+        {
+            "name": place,
+            **plots(place, [one for one in of_place if one.values]),
+            "heads": ["method", "bits", *(heading for _, heading in COLUMNS)],
+            "rows": [
+                table_row(place, row, n_bits, same, marks)
+                for (row, n_bits), same in by_row(of_place).items()
+            ],
+            "cost_heads": COST_HEADS,
+            "cost_rows": cost_rows(of_place),
+            "failures": failures(of_place),
+        }
+        for place, of_place in by_place(outcomes).items()
+    ]
+    n_rows = len({one.row for one in outcomes})
+    write_page("bench.html", {"places": places, "n_rows": n_rows, "made": made}, path)
+
+
+def table_row(
+    place: str, row: str, n_bits: int, same: Sequence[Outcome], marks: Mapping[Cell, Marks]
+) -> dict[str, Any]:
+    """Return what the template shows of a row."""
+    if not any(one.values for one in same):
+        return {"name": row, "n_bits": n_bits, "error": same[0].error, "cells": []}
+    shown = []
+    for text, (name, _) in zip(cells(same), COLUMNS, strict=True):
+        mark = marks.get((place, n_bits, name), UNMARKED).of(row)
+        shown.append({"text": text, "mark": mark})
+    return {"name": row, "n_bits": n_bits, "error": "", "cells": shown}
+
+
+def plots(place: str, outcomes: Sequence[Outcome]) -> dict[str, list[dict[str, str]]]:
+    """Return the plots of one collection, and those of further lengths that are folded away.
+
+    The first measure there is, over bits, bytes and time, then precision over recall.
+    """
+    found: list[dict[str, str]] = []
+    if not outcomes:
+        return {"plots": found, "more_plots": []}
+    title = next(iter(outcomes[0].values)).rpartition(" ")[0]
+    for axis, position, words in AXES:
+        for direction in DIRECTIONS:
+            arrow = direction.replace("_to_", " to ")
+            drawn = quality_plot(outcomes, f"{title} {direction}", axis, position, place)
+            found.append({"svg": drawn, "caption": f"{title}, {arrow}, {words}."})
+    first, *others = curve_lengths(outcomes) or [0]
+    more = [plot for n_bits in others for plot in precision_recall(place, outcomes, n_bits)]
+    return {"plots": [*found, *precision_recall(place, outcomes, first)], "more_plots": more}
+
+
+def curve_lengths(outcomes: Sequence[Outcome]) -> list[int]:
+    """Return the lengths of codes that curves were kept of: the usual one first, then rising."""
+    lengths = sorted({one.n_bits for one in outcomes if one.curves})
+    usual = USUAL_BITS if USUAL_BITS in lengths else max(lengths, default=0)
+    return sorted(lengths, key=lambda n_bits: (n_bits != usual, n_bits))
+
+
+def precision_recall(place: str, outcomes: Sequence[Outcome], n_bits: int) -> list[dict[str, str]]:
+    """Return plots of precision over recall at one length; none where no curves were kept."""
+    found = []
+    rows = list(dict.fromkeys(one.row for one in outcomes))
+    for direction in DIRECTIONS:
+        lines = {}
+        for (row, _), same in by_row([one for one in outcomes if one.n_bits == n_bits]).items():
+            if curve := mean_curve(same, direction):
+                lines[row] = curve
+        if lines:
+            drawn = precision_recall_plot(lines, rows, f"{direction}, {n_bits} bits, {place}")
+            words = f"{direction.replace('_to_', ' to ')}, {n_bits} bits, by rank, shared label"
+            found.append({"svg": drawn, "caption": f"Precision over recall, {words}."})
+    return found
+
+
+def mean_curve(same: Sequence[Outcome], direction: str) -> tuple[Floats, Floats] | None:
+    """Return recall and precision by rank, means over seeds; None if no run has kept them."""
+    curves = [one.curves[direction] for one in same if direction in one.curves]
+    # Ranks are the same for a collection; one that has changed since an earlier run is left out.
+    curves = [one for one in curves if len(one["recall"]) == len(curves[-1]["recall"])]
+    if not curves:
+        return None
+    recall, precision = (
+        np.mean([one[name] for one in curves], axis=0) for name in ("recall", "precision")
+    )
+    return recall, precision
+
+
+def precision_recall_plot(
+    lines: Mapping[str, tuple[Floats, Floats]], rows: Sequence[str], name: str
+) -> str:
+    """Draw a curve for each method, in the colours of the other plots."""
+    figure = new_figure(4.6, 3.9)
+    axes = figure.axes[0]
+    for row, (recall, precision) in lines.items():
+        axes.plot(recall, precision, label=row, **line_style(rows.index(row)))
+    axes.set_xlim(0, 1)
+    axes.set_ylim(bottom=0)
+    finish(axes, ("recall", "precision"))
+    show_names(figure)
+    return svg(figure, f"precision over recall, {name.replace('_', ' ')}")
+
+
+def quality_plot(
+    outcomes: Sequence[Outcome], value: str, axis: str, position: Position, place: str
+) -> str:
+    """Draw the mean of a value for each method and length; a line joins a method's lengths."""
+    figure = new_figure(4.6, 3.9)
+    axes = figure.axes[0]
+    rows = list(dict.fromkeys(one.row for one in outcomes))
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for (row, _), same in by_row([one for one in outcomes if value in one.values]).items():
+        mean = statistics.mean(one.values[value] for one in same)
+        lines.setdefault(row, []).append((statistics.mean(map(position, same)), mean))
+    for row, points in lines.items():
+        number = rows.index(row)
+        axes.plot(
+            *zip(*sorted(points), strict=True),
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=4,
+            label=row,
+            **line_style(number),
+        )
+    xs = [x for points in lines.values() for x, _ in points]
+    if min(xs) > 0 and max(xs) > 4 * min(xs):
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+    finish(axes, (axis, value.rpartition(" ")[0]))
+    show_names(figure)
+    return svg(figure, f"{value.replace('_', ' ')} over {axis}, {place}")
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Return colour and dashes of the row of that number, the same in every plot of a page."""
+    dashes = list(DASHES.values())
+    return {
+        "linewidth": 1.4,
+        "color": SERIES[number % len(SERIES)],
+        "linestyle": dashes[number // len(SERIES) % len(dashes)],
+    }
+
+
+def show_names(figure: "Figure") -> None:
+    """Say below the plot which line is which."""
+    figure.legend(
+        loc="outside lower center", ncols=3, frameon=False, labelcolor=INK, fontsize=8,
+        handlelength=2.8,
+    )  # fmt: skip

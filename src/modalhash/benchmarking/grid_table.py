@@ -1,0 +1,182 @@
+"""Tables of many runs: means and deviations over seeds, and what each named part is worth."""
+
+import itertools
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+
+from modalhash.benchmarking.marks import UNMARKED, Cell, Marks
+from modalhash.benchmarking.outcomes import DIRECTIONS, MEASURES, Outcome
+
+__all__ = ["COLUMNS", "MARKED", "ablation_table", "cells", "cost_table", "grid_table", "markdown"]
+
+SHOWN = MEASURES[:3]
+ARROWS = {"image_to_text": "I→T", "text_to_image": "T→I"}
+COLUMNS = [
+    (f"{title} {direction}", f"{title} {ARROWS[direction]}")
+    for title, *_ in SHOWN
+    for direction in DIRECTIONS
+]
+"""Name of a value and its heading."""
+Key = tuple[str, int]
+
+
+def grid_table(outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks] | None = None) -> str:
+    """Return Markdown: a section a collection, a row a method and length.
+
+    Numbers are means over seeds with their standard deviations (n in the divisor). A row whose
+    runs all failed gives the reason instead. With marks, the best of each length is bold, and what
+    can't be told from it has a degree sign.
+    """
+    marks = marks or {}
+    parts = []
+    for place, of_place in by_place(outcomes).items():
+        rows = [
+            [
+                name,
+                str(n_bits),
+                *marked(cells(same), (place, n_bits), name, marks),
+                f"{mean_of([one.cpu_seconds for one in same]):.0f}",
+            ]
+            if any(one.values for one in same)
+            else [name, str(n_bits), same[0].error, *[""] * len(COLUMNS)]
+            for (name, n_bits), same in by_row(of_place).items()
+        ]
+        heads = ["method", "bits", *(heading for _, heading in COLUMNS), "CPU s"]
+        parts.append(f"## {place}\n\n{markdown(heads, rows)}{failures(of_place)}")
+    return "\n".join(parts)
+
+
+COST_HEADS = [
+    "method", "bits", "CPU s", "peak MiB", "parameters", "bits an item", "pictures/s", "texts/s"
+]  # fmt: skip
+SHOWN_AS = {"best": "**{}**", "near": "{}°", "": "{}"}
+MARKED = (
+    "Bold: the best of its length among rows that store as many bits, with labels and without "
+    "apart. °: can't be told from it (paired bootstrap over queries, seeds averaged, 95 %)."
+)
+"""What the marks of a table mean."""
+
+
+def cost_table(outcomes: Sequence[Outcome]) -> str:
+    """Return Markdown: a section a collection, what each row costs, means over seeds.
+
+    CPU seconds of training, features there already; peak memory of the process in training and
+    measuring; numbers learned for both towers; bits stored an item; stored features that become
+    codes in a second on one thread.
+    """
+    parts = []
+    for place, of_place in by_place(outcomes).items():
+        parts.append(f"## {place}: cost\n\n{markdown(COST_HEADS, cost_rows(of_place))}")
+    return "\n".join(parts)
+
+
+def cost_rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
+    """Return the cells of `cost_table` for one collection."""
+    rows = []
+    for (name, n_bits), same in by_row([one for one in outcomes if not one.error]).items():
+        costs: tuple[Sequence[float], ...] = (
+            [one.cpu_seconds for one in same],
+            [one.peak_mib for one in same],
+            [one.n_parameters for one in same],
+            [one.bits_per_item for one in same],
+            *([one.rates.get(side, 0.0) for one in same] for side in ("image", "text")),
+        )
+        rows.append([name, str(n_bits), *(f"{mean_of(values):,.0f}" for values in costs)])
+    return rows
+
+
+def ablation_table(outcomes: Sequence[Outcome]) -> str:
+    """Return Markdown: what each variant changes against the first one of its length.
+
+    Differences are paired by seed: their mean over seeds with the standard deviation.
+    """
+    parts = []
+    for place, of_place in by_place(outcomes).items():
+        rows = by_row(of_place)
+        full = next(iter(rows))[0]
+        lines = []
+        for (name, n_bits), same in rows.items():
+            if name == full:
+                lines.append([name, str(n_bits), *cells(same)])
+                continue
+            reference = {one.seed: one for one in rows.get((full, n_bits), [])}
+            changes = [change(one, reference[one.seed]) for one in same if one.seed in reference]
+            if any(changes):
+                lines.append([name, str(n_bits), *signed(changes)])
+            else:
+                lines.append([name, str(n_bits), same[0].error, *[""] * (len(COLUMNS) - 1)])
+        heads = ["variant", "bits", *(heading for _, heading in COLUMNS)]
+        parts.append(f"## {place}\n\n{markdown(heads, lines)}{failures(of_place)}")
+    return "\n".join(parts)
+
+
+def by_place(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """Return outcomes by collection, in the order met."""
+    found: dict[str, list[Outcome]] = {}
+    for one in outcomes:
+        found.setdefault(one.place, []).append(one)
+    return found
+
+
+def by_row(outcomes: Sequence[Outcome]) -> dict[Key, list[Outcome]]:
+    """Return outcomes by row and length, in the order met."""
+    found: dict[Key, list[Outcome]] = {}
+    for one in outcomes:
+        found.setdefault((one.row, one.n_bits), []).append(one)
+    return found
+
+
+def cells(same: Sequence[Outcome]) -> list[str]:
+    """Return mean and deviation of every column; a dash where nothing was measured."""
+    return [spread([one.values[name] for one in same if name in one.values]) for name, _ in COLUMNS]
+
+
+def marked(
+    texts: Sequence[str], place: Key, row: str, marks: Mapping[Cell, Marks]
+) -> Iterator[str]:
+    """Yield the cells of a row, the best of their columns bold, those near them with a sign."""
+    for text, (name, _) in zip(texts, COLUMNS, strict=True):
+        yield SHOWN_AS[marks.get((*place, name), UNMARKED).of(row)].format(text)
+
+
+def spread(values: Sequence[float], sign: str = "") -> str:
+    """Return mean and deviation as text."""
+    if not values:
+        return "-"
+    return f"{statistics.mean(values):{sign}.3f} ± {statistics.pstdev(values):.3f}"
+
+
+def change(one: Outcome, reference: Outcome) -> Mapping[str, float]:
+    """Return the differences of two outcomes' values; empty if either failed."""
+    return {
+        name: value - reference.values[name]
+        for name, value in one.values.items()
+        if name in reference.values
+    }
+
+
+def signed(changes: Sequence[Mapping[str, float]]) -> list[str]:
+    """Return mean and deviation of every column's differences."""
+    return [spread([found[name] for found in changes if name in found], "+") for name, _ in COLUMNS]
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """Return the mean."""
+    return statistics.mean(values)
+
+
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
+    lines = [f"| {' | '.join(heads)} |", f"| {' | '.join('---' for _ in heads)} |"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def failures(outcomes: Sequence[Outcome]) -> str:
+    """Return a line for every reason that runs failed for, and how many they were."""
+    reasons = [(one.row, one.error) for one in outcomes if one.error]
+    lines = [
+        f"- {row}: {len(list(same))} runs failed: {reason}\n"
+        for (row, reason), same in itertools.groupby(reasons)
+    ]
+    return "\n" + "".join(lines) if lines else ""

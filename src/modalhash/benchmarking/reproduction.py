@@ -1,0 +1,432 @@
+"""A paper's protocol run here: what is printed, and what the same method gives on our features."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from modalhash.benchmarking.grid import Place, Task, Variant
+from modalhash.benchmarking.grid_table import ARROWS, failures, markdown, spread
+from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome, map_title
+from modalhash.benchmarking.printed import (
+    SETTINGS,
+    Printed,
+    printed_numbers,
+    printed_protocols,
+    protocols_of,
+)
+from modalhash.benchmarking.variants import method_variants
+from modalhash.data import (
+    PROTOCOLS,
+    Collection,
+    Modality,
+    Protocol,
+    apply_protocol,
+    load_collection,
+)
+from modalhash.data.cards import card_of
+from modalhash.data.protocols import Rule, family_of
+from modalhash.errors import FeatureError, InputError, UnknownNameError
+from modalhash.methods import METHODS, method_class
+from modalhash.methods.base import Needs
+
+__all__ = [
+    "Line",
+    "Reproduction",
+    "ReproductionPlan",
+    "compare_with_printed",
+    "plan_reproduction",
+    "reproduction_json",
+    "reproduction_text",
+]
+
+FORMAT = 1
+WITHOUT_TOKENS = ("bow", "precomputed")
+TIES = (
+    "Ties: the mean over all orders of items at one distance. The papers' programs sort them in "
+    "an order of chance."
+)
+EPOCHS = (
+    "Epochs: none is chosen by the queries. Some of the papers' programs keep the epoch that is "
+    "best on them."
+)
+
+
+@dataclass(frozen=True)
+class ReproductionPlan:
+    """What to run, and on what.
+
+    Attributes:
+        variant: the method with its preset and settings.
+        place: the collection with protocol and encoder.
+        family: the data set, see `family_of`.
+        collection: its name.
+        split_note: how it was divided.
+        notes: how this differs from what papers do, a sentence or two each.
+    """
+
+    variant: Variant
+    place: Place
+    family: str
+    collection: str
+    split_note: str
+    notes: tuple[str, ...]
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol."""
+        return PROTOCOLS[self.place.protocol.partition(":")[0]]
+
+    def tasks(self, bits: Sequence[int], seeds: Sequence[int]) -> list[Task]:
+        """Return the runs of all lengths and seeds."""
+        return [Task(self.place, self.variant, n_bits, seed) for n_bits in bits for seed in seeds]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One number of ours, and those that papers print for it.
+
+    Attributes:
+        row: the method, with what was done to its answers.
+        n_bits: bits of a code.
+        direction: "image_to_text" or "text_to_image".
+        measure: its title, see `map_title`.
+        ours: one a seed that ran; empty if all failed.
+        printed: those that are known.
+    """
+
+    row: str
+    n_bits: int
+    direction: str
+    measure: str
+    ours: tuple[float, ...]
+    printed: tuple[Printed, ...]
+
+    def differences(self) -> list[float]:
+        """Return our mean less each printed number."""
+        return [statistics.mean(self.ours) - one.value for one in self.printed if self.ours]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came out.
+
+    Attributes:
+        plan: what was run.
+        lines: the numbers.
+        reasons: Markdown, why runs failed, or "".
+        about: date, version, machine and the like, by name.
+    """
+
+    plan: ReproductionPlan
+    lines: tuple[Line, ...]
+    reasons: str
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> list[str]:
+        """Where the printed numbers were read, each once."""
+        return list(dict.fromkeys(one.source for line in self.lines for one in line.printed))
+
+
+def plan_reproduction(
+    method: str,
+    dataset: str,
+    *,
+    protocol: str = "auto",
+    encoder: str = "auto",
+    preset: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+) -> ReproductionPlan:
+    """Find out how a method's paper would measure it on a data set.
+
+    Args:
+        method: in the table of methods.
+        dataset: what `load_collection` takes.
+        protocol: as for `load_collection`; "auto" is the first of the method's protocols under
+            which numbers on this data set are known, else the first that divides it.
+        encoder: makes the features; "auto" takes the features that came with the collection, and
+            else what is nearest to the papers'.
+        preset: of the method; "auto" is the one of the data set's name, else "paper", else what
+            suits the features.
+        settings: changes to the method's settings.
+
+    Raises:
+        UnknownNameError: if there is no such method, protocol or preset.
+        CollectionError: if the data set can't be read.
+        InputError: if no protocol of the method divides the data set, or it is too small for it.
+        FeatureError: if the protocol or the method needs what the data set doesn't hold.
+    """
+    found = method_class(method)
+    (variant,) = method_variants([method], settings=settings)
+    collection = load_collection(dataset)
+    family = family_of(collection)
+    if protocol == "auto":
+        protocol = suited_protocol(method, collection)
+    divided = apply_protocol(collection, protocol)
+    name = protocol.partition(":")[0]
+    if collection.labels is None:
+        raise FeatureError(
+            f"protocol {name!r} counts what shares a label, but {collection.name} has no labels: "
+            "get them with the data set, see `modalhash data card`"
+        )
+    if preset == "auto":
+        wanted = (family, family.partition("-")[0], "paper")
+        preset = next((one for one in wanted if one in found.presets), "auto")
+    elif preset not in found.presets:
+        raise UnknownNameError(f"preset of {method}", preset, found.presets)
+    encoder = suited_encoder(method, collection, name, encoder)
+    return ReproductionPlan(
+        Variant(variant.name, method, variant.settings, preset),
+        Place(dataset, encoder, "test", protocol),
+        family,
+        collection.name,
+        divided.split_note,
+        tuple(differences(method, collection, protocol, encoder, preset)),
+    )
+
+
+def suited_protocol(method: str, collection: Collection) -> str:
+    """Return the protocol to measure a method by on a collection.
+
+    Raises:
+        InputError: if the method has none, or none that divides the collection.
+    """
+    own, family = protocols_of(method), family_of(collection)
+    if not own:
+        raise InputError(
+            f"no paper's protocol is known for {method!r}: name one, such as djsrh, or compare "
+            "methods with `modalhash bench`"
+        )
+    has_splits = "test" in collection.splits and not collection.split_note.startswith("made by")
+    dividing = [name for name in own if family and divides(PROTOCOLS[name], family, has_splits)]
+    if not dividing:
+        known = {one for name in own for one in PROTOCOLS[name].sizes}
+        raise InputError(
+            f"{method} was measured under {' and '.join(own)}, which divide "
+            f"{', '.join(sorted(known))}, but {collection.name!r} is "
+            f"{family or 'none of the data sets of papers'}: name a protocol with its sizes to "
+            f"run there all the same, as in {own[0]}:queries=2000,train=5000"
+        )
+    printed = printed_protocols(method, family)
+    return next((name for name in dividing if name in printed), dividing[0])
+
+
+def divides(protocol: Protocol, family: str, has_splits: bool) -> bool:
+    """Return whether a protocol says how to divide a data set."""
+    if protocol.rule is Rule.GIVEN:
+        return has_splits
+    return family in protocol.sizes or protocol.any_sizes is not None
+
+
+def suited_encoder(method: str, collection: Collection, protocol: str, asked: str) -> str:
+    """Return the encoder as named; "auto" prefers features that came with the collection.
+
+    Raises:
+        FeatureError: if a side has neither content nor features, or the method needs tokens that
+            it won't have.
+    """
+    title, needs_tokens = method_class(method).title, Needs.TOKENS in method_class(method).needs
+    image, plus, text = (SETTINGS[protocol].encoder if asked == "auto" else asked).partition("+")
+    parts: dict[Modality, str] = {"image": image, "text": text if plus else image}
+    if asked == "auto":
+        if needs_tokens and parts["text"] == "bow":
+            parts["text"] = parts["image"]
+        contents: dict[Modality, object] = {
+            "image": collection.pictures,
+            "text": collection.captions,
+        }
+        for side, content in contents.items():
+            if side in collection.features:
+                parts[side] = "precomputed"
+            elif content is None:
+                raise FeatureError(
+                    f"{collection.name} holds neither {side} content nor {side} features, and "
+                    f"protocol {protocol!r} searches both ways: get the rest of the data set"
+                )
+    for side, part in parts.items():
+        if needs_tokens and part in WITHOUT_TOKENS and side not in collection.tokens:
+            raise FeatureError(
+                f"{title} reads tokens, but the {side} side of {collection.name} is {part}, which "
+                "has none: take the data set as pictures and texts, with an encoder such as "
+                "offline or clip"
+            )
+    return image_and_text(parts["image"], parts["text"])
+
+
+def image_and_text(image: str, text: str) -> str:
+    """Return the name of a pair of encoders."""
+    return image if image == text else f"{image}+{text}"
+
+
+def differences(
+    method: str, collection: Collection, protocol: str, encoder: str, preset: str
+) -> list[str]:
+    """Return how a run here differs from the papers, a sentence or two each."""
+    name, _, stated = protocol.partition(":")
+    widths = " and ".join(
+        f"{array.shape[1]}-d {side} features" for side, array in collection.features.items()
+    )
+    brought = f" ({widths} that came with the collection)" if "precomputed" in encoder else ""
+    found = [
+        f"Features: {encoder}{brought}, frozen. The papers: {SETTINGS[name].features}.",
+        f"Split: {drawn(PROTOCOLS[name], family_of(collection))}.",
+    ]
+    card = card_of(collection)
+    if stated:
+        found.append(f"Sizes: stated by hand ({stated}), not the papers'.")
+    if card and card[1].items and collection.n_items not in card[1].items:
+        papers = " or ".join(f"{count:,}" for count in card[1].items)
+        found.append(f"Items: {collection.n_items:,}; the papers' data set has {papers}.")
+    if preset not in ("auto", "dense") and "dense" in method_class(method).presets:
+        found.append(
+            f"Constants: those of the preset {preset}, which were chosen for the papers' features. "
+            "`--preset dense` has ours for frozen ones."
+        )
+    return [*found, TIES, EPOCHS, *own_differences(method)]
+
+
+def drawn(protocol: Protocol, family: str) -> str:
+    """Return where the queries come from."""
+    sizes = protocol.sizes.get(family)
+    if protocol.rule is Rule.GIVEN or (sizes is not None and not sizes.queries):
+        return "the one that comes with the data set"
+    if protocol.rule is Rule.LAST_ROWS:
+        return "the last rows, which are the paper's queries if rows are in its files' order"
+    return f"drawn with the seed {protocol.seed}; the papers' draws were not seeded or published"
+
+
+def own_differences(method: str) -> list[str]:
+    """Return what a method's file says about where it differs from its paper."""
+    text = import_module(METHODS[method].partition(":")[0]).__doc__ or ""
+    start = "Differs from the paper: "
+    return [
+        f"Method: {' '.join(paragraph.removeprefix(start).split())}"
+        for paragraph in text.split("\n\n")
+        if paragraph.startswith(start)
+    ]
+
+
+def compare_with_printed(
+    plan: ReproductionPlan, outcomes: Sequence[Outcome], about: Mapping[str, Any] | None = None
+) -> Reproduction:
+    """Put printed numbers beside those of runs.
+
+    Args:
+        plan: what was run.
+        outcomes: of its tasks.
+        about: what else says how they came about.
+    """
+    lines = []
+    protocol = plan.protocol
+    for row, n_bits in dict.fromkeys((one.row, one.n_bits) for one in outcomes):
+        same = [one for one in outcomes if (one.row, one.n_bits) == (row, n_bits)]
+        for top_k in protocol.top_k:
+            title = map_title(top_k, protocol.convention)
+            for direction in DIRECTIONS:
+                key = f"{title} {direction}"
+                ours = tuple(one.values[key] for one in same if key in one.values)
+                printed = printed_numbers(
+                    row, plan.family, protocol.name, top_k=top_k, n_bits=n_bits, direction=direction
+                )
+                lines.append(Line(row, n_bits, direction, title, ours, tuple(printed)))
+    return Reproduction(plan, tuple(lines), failures(outcomes).strip(), about or {})
+
+
+def reproduction_text(found: Reproduction) -> str:
+    """Return what came out as Markdown: the table, how it differs from papers, the sources.
+
+    A printed number that isn't known is "unknown".
+    """
+    plan = found.plan
+    title = method_class(plan.variant.method).title
+    heads = ["method", "bits", "direction", "measure", "ours", "printed", "difference"]
+    rows = [
+        [line.row, str(line.n_bits), ARROWS[line.direction], line.measure, *shown(line, found)]
+        for line in found.lines
+    ]
+    made = f"Preset {plan.variant.preset}{changes(plan.variant.settings)}"
+    parts = [
+        f"# {title} on {plan.collection}, protocol {plan.place.protocol}\n",
+        f"{plan.split_note}. {made}. Means over seeds ± their deviation.\n",
+        markdown(heads, rows),
+    ]
+    if any(not line.printed for line in found.lines):
+        parts.append("unknown: no number that is printed for this could be read.\n")
+    if found.reasons:
+        parts.append(f"{found.reasons}\n")
+    if others := other_protocols(plan):
+        parts.append(
+            f"Numbers under {' and '.join(others)} are known too; they can't be compared with "
+            f"these: `--protocol {others[0]}`.\n"
+        )
+    parts.append("## How this differs from the papers\n")
+    parts.append("".join(f"- {note}\n" for note in plan.notes))
+    if found.sources:
+        numbered = enumerate(found.sources, start=1)
+        parts += ["## Sources\n", "".join(f"{number}. {source}\n" for number, source in numbered)]
+    return "\n".join(parts)
+
+
+def shown(line: Line, found: Reproduction) -> list[str]:
+    """Return our number, the printed ones with the numbers of their sources, the differences."""
+    ours = spread(line.ours) if line.ours else "failed"
+    if not line.printed:
+        return [ours, "unknown", "-"]
+    printed = [f"0{one.text} [{found.sources.index(one.source) + 1}]" for one in line.printed]
+    less = [f"{difference:+.3f}" for difference in line.differences()]
+    return [ours, ", ".join(printed), ", ".join(less) or "-"]
+
+
+def changes(settings: Mapping[str, Any]) -> str:
+    """Return changed settings as text."""
+    return "".join(f", {name}={value}" for name, value in settings.items())
+
+
+def other_protocols(plan: ReproductionPlan) -> list[str]:
+    """Return the other protocols under which numbers are known."""
+    known = printed_protocols(plan.variant.method, plan.family)
+    return [name for name in known if name != plan.protocol.name]
+
+
+def reproduction_json(found: Reproduction) -> dict[str, Any]:
+    """Return what came out as a document; a printed number that isn't known is null."""
+    plan = found.plan
+    return {
+        "format": FORMAT,
+        **found.about,
+        "method": plan.variant.method,
+        "preset": plan.variant.preset,
+        "settings": dict(plan.variant.settings),
+        "collection": plan.collection,
+        "data_set": plan.family,
+        "protocol": plan.place.protocol,
+        "split_note": plan.split_note,
+        "encoder": plan.place.encoder,
+        "convention": plan.protocol.convention,
+        "ties": "expected",
+        "lines": [line_json(line) for line in found.lines],
+        "differs": list(plan.notes),
+        "other_protocols": other_protocols(plan),
+        "failures": found.reasons,
+    }
+
+
+def line_json(line: Line) -> dict[str, Any]:
+    """Return one line of the document."""
+    return {
+        "row": line.row,
+        "bits": line.n_bits,
+        "direction": line.direction,
+        "measure": line.measure,
+        "ours": list(line.ours),
+        "mean": round(statistics.mean(line.ours), 4) if line.ours else None,
+        "deviation": round(statistics.pstdev(line.ours), 4) if line.ours else None,
+        "printed": [
+            {"value": one.value, "source": one.source, "difference": round(difference, 4)}
+            for one, difference in zip(line.printed, line.differences(), strict=True)
+        ]
+        if line.printed and line.ours
+        else [{"value": one.value, "source": one.source} for one in line.printed] or None,
+    }

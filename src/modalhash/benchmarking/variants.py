@@ -1,0 +1,113 @@
+"""Rows of tables: methods with the settings they have, and methods without one of their parts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from modalhash.benchmarking.grid import Variant
+from modalhash.errors import InputError, UnknownNameError
+from modalhash.methods import method_class
+from modalhash.methods.base import ClosedFormMethod, Method
+from modalhash.methods.hugging import HugSettings
+
+__all__ = ["ablation_variants", "method_variants", "quick_variants"]
+
+QUICK: Mapping[str, Any] = {"epochs": 2, "least_steps": 0}
+"""Settings of a run that shows that a method runs, and not how good it is."""
+HUGS = {"": "", "hug": "contrastive", "hug-same": "same", "hug-plus": "plus"}
+"""What may stand behind the plus in a row's name, and the hug it means."""
+
+
+def method_variants(
+    names: Sequence[str], *, preset: str = "auto", settings: Mapping[str, Any] | None = None
+) -> list[Variant]:
+    """Return a variant for every method.
+
+    Args:
+        names: of methods; `cfrh+hug` is cfrh hugged by contrast, `cfrh+hug-same` by its own loss,
+            `cfrh+hug-plus` by contrast with finer codes.
+        preset: "auto", or a name; methods without that preset take their defaults.
+        settings: changes for every method that has the setting.
+
+    Raises:
+        UnknownNameError: if there is no such method.
+        InputError: if no method has one of the settings.
+    """
+    parts = {name: name.partition("+") for name in dict.fromkeys(names)}
+    classes = {name: method_class(method) for name, (method, _, _) in parts.items()}
+    hugs = {name: hug_mode(name, word) for name, (_, _, word) in parts.items()}
+    known = {
+        name: known_settings(found) | (hug_settings() if hugs[name] else set())
+        for name, found in classes.items()
+    }
+    unused = set(settings or {}).difference(*known.values())
+    if unused:
+        raise InputError(
+            f"no method of {', '.join(classes)} has a setting {', '.join(sorted(unused))}"
+        )
+    return [
+        Variant(
+            name,
+            parts[name][0],
+            {key: value for key, value in (settings or {}).items() if key in known[name]},
+            preset if preset == "auto" or preset in found.presets else "",
+            hugs[name],
+        )
+        for name, found in classes.items()
+    ]
+
+
+def quick_variants(variants: Sequence[Variant]) -> list[Variant]:
+    """Return variants whose training is two epochs, unless their settings say otherwise."""
+    return [
+        variant
+        if issubclass(method_class(variant.method), ClosedFormMethod)
+        else replace(variant, settings={**QUICK, **variant.settings})
+        for variant in variants
+    ]
+
+
+def ablation_variants(
+    name: str, *, preset: str = "auto", settings: Mapping[str, Any] | None = None
+) -> list[Variant]:
+    """Return the whole method, then one variant for each part that can be turned off.
+
+    Raises:
+        UnknownNameError: if there is no such method.
+        InputError: if it has no part that can be turned off, or no such setting.
+    """
+    found = method_class(name)
+    if not found.ablations:
+        raise InputError(f"{found.title} has no part that can be turned off")
+    (whole,) = method_variants([name], preset=preset, settings=settings)
+    return [
+        whole,
+        *(
+            Variant(part, name, {**whole.settings, **changes}, whole.preset)
+            for part, changes in found.ablations.items()
+        ),
+    ]
+
+
+def known_settings(method: type[Method]) -> set[str]:
+    """Return the names of a method's own settings, and of those of training if it is trained."""
+    names = {one.name for one in fields(method.settings_class)}
+    if not issubclass(method, ClosedFormMethod):
+        names |= {one.name for one in fields(type(method.training))}
+    return names
+
+
+def hug_settings() -> set[str]:
+    """Return the names of the settings of hugging."""
+    return {one.name for one in fields(HugSettings)}
+
+
+def hug_mode(name: str, word: str) -> str:
+    """Return how a method is hugged, by what stands behind the plus in its name; "" is not at all.
+
+    Raises:
+        UnknownNameError: if that says nothing.
+    """
+    if word not in HUGS:
+        raise UnknownNameError(f"addition to a method in {name!r}:", word, [*HUGS][1:])
+    return HUGS[word]

@@ -1,0 +1,100 @@
+import csv
+import io
+
+import pytest
+
+from modalhash.benchmarking.grid_table import ablation_table, cost_table, grid_table
+from modalhash.benchmarking.outcomes import MEASURES, Outcome, csv_text, read_csv
+from modalhash.errors import InputError
+
+NAMES = [f"{title} {way}" for title, *_ in MEASURES for way in ("image_to_text", "text_to_image")]
+
+
+def outcome(
+    row: str, seed: int, value: float, *, n_bits: int = 16, seconds: float = 2.0
+) -> Outcome:
+    return Outcome(row, "photos test", 16, seed, dict.fromkeys(NAMES, value), seconds, 16)
+
+
+def test_rows_hold_means_and_deviations_over_seeds() -> None:
+    failed = Outcome("graph", "photos test", 16, 0, {}, error="no labels")
+    text = grid_table(
+        [outcome("a", 0, 0.1), outcome("a", 1, 0.3, seconds=4.0), failed, outcome("b", 0, 0.5)]
+    )
+    lines = text.splitlines()
+    assert lines[0] == "## photos test"
+    assert lines[2].startswith(
+        "| method | bits | MAP@50, shared label I→T | MAP@50, shared label T→I |"
+    )
+    # mean of .1 and .3 is .2, each .1 away; (2 + 4) / 2 CPU seconds
+    assert lines[4] == "| a | 16 | " + " | ".join(["0.200 ± 0.100"] * 6) + " | 3 |"
+    assert lines[5] == "| graph | 16 | no labels |" + "  |" * 6
+    assert lines[6] == "| b | 16 | " + " | ".join(["0.500 ± 0.000"] * 6) + " | 2 |"
+    assert "- graph: 1 runs failed: no labels" in lines
+
+
+def test_differences_are_paired_by_seed() -> None:
+    text = ablation_table(
+        [
+            outcome("whole", 0, 0.5), outcome("whole", 1, 0.7),
+            outcome("without x", 0, 0.4), outcome("without x", 1, 0.4),
+            outcome("without y", 1, 0.75),
+        ]
+    )  # fmt: skip
+    lines = text.splitlines()
+    assert lines[4] == "| whole | 16 | " + " | ".join(["0.600 ± 0.100"] * 6) + " |"
+    # -.1 and -.3
+    assert lines[5] == "| without x | 16 | " + " | ".join(["-0.200 ± 0.100"] * 6) + " |"
+    assert lines[6] == "| without y | 16 | " + " | ".join(["+0.050 ± 0.000"] * 6) + " |"
+
+
+def test_a_collection_without_labels_has_pair_measures_only() -> None:
+    pairs = {name: 0.25 for name in NAMES if "pair" in name}
+    line = grid_table([Outcome("a", "photos test", 8, 0, pairs)]).splitlines()[4]
+    assert line == "| a | 8 | - | - | - | - | 0.250 ± 0.000 | 0.250 ± 0.000 | 0 |"
+
+
+def test_every_number_is_in_the_csv() -> None:
+    failed = Outcome("b, odd", "photos test", 16, 0, {}, error="no, none")
+    rows = list(csv.reader(io.StringIO(csv_text([outcome("a", 4, 0.5), failed]))))
+    assert rows[0] == [
+        "collection",
+        "method",
+        "bits",
+        "seed",
+        "measure",
+        "direction",
+        "value",
+        "error",
+    ]
+    assert rows[1] == [
+        "photos test",
+        "a",
+        "16",
+        "4",
+        "MAP@50, shared label",
+        "image_to_text",
+        "0.5",
+        "",
+    ]
+    assert rows[-1] == ["photos test", "b, odd", "16", "0", "", "", "", "no, none"]
+    assert len(rows) == 1 + len(NAMES) + 4 + 1
+
+
+def test_costs_are_means_over_seeds() -> None:
+    one = Outcome("a", "photos test", 16, 0, {}, 2.0, 24, "", 100.0, 1500, {"image": 10.0})
+    other = Outcome("a", "photos test", 16, 1, {}, 4.0, 24, "", 300.0, 1500, {"image": 30.0})
+    failed = Outcome("b", "photos test", 16, 0, {}, error="no labels")
+    lines = cost_table([one, other, failed]).splitlines()
+    assert lines[0] == "## photos test: cost"
+    assert lines[4:] == ["| a | 16 | 3 | 200 | 1,500 | 24 | 20 | 0 |"]
+
+
+def test_the_csv_is_read_back() -> None:
+    costly = Outcome(
+        "a", "photos test", 16, 4, {NAMES[0]: 0.5}, 2.5, 24, "", 90.5, 1000, {"image": 3.0}
+    )  # fmt: skip
+    failed = Outcome("b, odd", "photos test", 16, 0, {}, error="no, none")
+    assert read_csv(csv_text([costly, failed])) == [costly, failed]
+    with pytest.raises(InputError, match=r"^the table's columns are \['a'\], expected \["):
+        read_csv("a\n1\n")
