@@ -212,7 +212,11 @@ def test_no_file_names_a_path_of_one_machine() -> None:
     readable = {".py", ".md", ".toml", ".txt", ".yml", ".json", ".html", ".css", ""}
     broken = []
     for path in files:
-        if path.suffix not in readable or "egg-info" in str(path) or path.name in (".coverage", ".git"):
+        if (
+            path.suffix not in readable
+            or "egg-info" in str(path)
+            or path.name in (".coverage", ".git")
+        ):
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if PATH_OF_ONE_MACHINE.search(line):
