@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modalhash.errors import DamagedArtifactError, InputError, SettingError, UnknownNameError
-from modalhash.service import KeyFile, Role, ServiceSettings, named_folders, read_settings
+from modalhash.service import KeyFile, Role, ServiceSettings, parse_index_arguments, read_settings
 from modalhash.service.rates import Rates
 
 
@@ -73,7 +73,7 @@ def test_a_loopback_address_knows_its_names() -> None:
 
 
 def test_indexes_are_named_after_their_folders() -> None:
-    named = named_folders(["some/photos.index", "texts=other.index"])
+    named = parse_index_arguments(["some/photos.index", "texts=other.index"])
     assert named == {
         "photos": Path("some/photos.index").resolve(), "texts": Path("other.index").resolve(),
     }  # fmt: skip
@@ -82,12 +82,12 @@ def test_indexes_are_named_after_their_folders() -> None:
 @pytest.mark.parametrize("argument", ["=a", "a/b=c", "..=c", "a b.index", "é=c", ".index"])
 def test_a_name_that_suits_no_address_is_refused(argument: str) -> None:
     with pytest.raises(InputError, match="an index can't be served as"):
-        named_folders([argument])
+        parse_index_arguments([argument])
 
 
 def test_a_name_is_given_once() -> None:
     with pytest.raises(InputError, match="two indexes are named 'a': name one of them"):
-        named_folders(["x/a.index", "y/a.index"])
+        parse_index_arguments(["x/a.index", "y/a.index"])
 
 
 def test_a_key_is_found_by_its_token_only(tmp_path: Path) -> None:

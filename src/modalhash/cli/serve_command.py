@@ -71,7 +71,7 @@ def command(
     An index is named after its folder, or by what stands before the '='. Every option can also be
     set in the environment (MODALHASH_SERVE_PORT for --port) or in the file; the option comes first.
     """
-    from modalhash.service import log_to_stderr, named_folders, read_settings, serve
+    from modalhash.service import log_to_stderr, parse_index_arguments, read_settings, serve
 
     if context.get_parameter_source("device") is not click.core.ParameterSource.DEFAULT:
         flags["device"] = device
@@ -80,4 +80,4 @@ def command(
     if not given:
         raise click.UsageError("Name at least one index, or a file with a table [indexes].")
     log_to_stderr(settings.log)
-    serve(named_folders(given), settings)
+    serve(parse_index_arguments(given), settings)

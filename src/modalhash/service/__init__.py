@@ -1,11 +1,11 @@
 """The HTTP server: an API under `/v1`, and the search page.
 
-What it answers is in docs/service.md. The parts, in the order a request meets them: `front` checks
-it, a file of routes reads it, `queries` turns it into what an index is asked, `engine` does the
-work in threads, `documents` writes the answer. `hosting` keeps the indexes.
+What it answers is in docs/service.md. The parts, in the order a request meets them: `request_gate`
+checks it, a file of routes reads it, `queries` turns it into what an index is asked, `engine` does
+the work in threads, `documents` writes the answer. `hosting` keeps the indexes.
 """
 
-from modalhash.service.index_names import named_folders
+from modalhash.service.index_names import parse_index_arguments
 from modalhash.service.keys import ApiKey, KeyFile, Role
 from modalhash.service.server import log_to_stderr, serve
 from modalhash.service.settings import PREFIX, ServiceSettings, read_settings
@@ -17,7 +17,7 @@ __all__ = [
     "Role",
     "ServiceSettings",
     "log_to_stderr",
-    "named_folders",
+    "parse_index_arguments",
     "read_settings",
     "serve",
 ]

@@ -17,12 +17,12 @@ from starlette.responses import Response
 import modalhash
 from modalhash.service.change_routes import change_routes
 from modalhash.service.encode_routes import encode_routes
-from modalhash.service.front import Front
 from modalhash.service.hosting import Host
 from modalhash.service.info_routes import info_routes
 from modalhash.service.page_routes import operation_routes, page_routes
-from modalhash.service.problems import sentence
+from modalhash.service.problems import describe_problems
 from modalhash.service.refusals import RefusedError, invalid
+from modalhash.service.request_gate import RequestGate
 from modalhash.service.search_routes import search_routes
 from modalhash.service.settings import ServiceSettings
 from modalhash.service.state import Service
@@ -75,7 +75,7 @@ def create_app(folders: Mapping[str, Path], settings: ServiceSettings | None = N
         app.include_router(page_routes())
     app.add_exception_handler(HTTPException, refuse_http)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
-    app.add_middleware(Front, service=service)
+    app.add_middleware(RequestGate, service=service)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -125,4 +125,4 @@ async def refuse_invalid(_: Request, error: Exception) -> Response:
     problems = error.errors()
     if problems[0]["type"] in JSON_PROBLEMS and problems[0]["loc"][:1] == ("body",):
         raise RefusedError(HTTPStatus.BAD_REQUEST, *NO_JSON) from None
-    raise invalid(sentence(problems)) from None
+    raise invalid(describe_problems(problems)) from None

@@ -12,7 +12,7 @@ from modalhash.errors import InputError
 from modalhash.index.base import IdKind
 from modalhash.service import schemas
 from modalhash.service.answers import ERRORS, json_answer
-from modalhash.service.hosting import Opened
+from modalhash.service.hosting import IndexHandle
 from modalhash.service.info_routes import request_facts
 from modalhash.service.keys import Role
 from modalhash.service.queries import (
@@ -54,17 +54,17 @@ def change_routes(service: Service) -> APIRouter:
 
     async def changed(name: str, wanted: schemas.AddItems, *, is_upsert: bool) -> Response:
         check_items(wanted, settings)
-        with service.held(name) as opened:
+        with service.held(name) as handle:
             items = [
-                await engine.decode(read_item, opened, item, settings, f"items[{place}]")
+                await engine.decode(read_item, handle, item, settings, f"items[{place}]")
                 for place, item in enumerate(wanted.items)
             ]
-            sides, drawn = await engine.encode(contents_of_items, opened.index, items)
+            sides, drawn = await engine.encode(contents_of_items, handle.index, items)
 
             def put() -> None:
                 if not is_upsert:
-                    refuse_known(opened, {side: list(one.ids) for side, one in sides.items()})
-                opened.index.add(sides, pictures=drawn, upsert=is_upsert)
+                    refuse_known(handle, {side: list(one.ids) for side, one in sides.items()})
+                handle.index.add(sides, pictures=drawn, upsert=is_upsert)
 
             await engine.write(put)
             images, texts = (len(sides[side].ids) if side in sides else 0 for side in Side)
@@ -77,8 +77,8 @@ def change_routes(service: Service) -> APIRouter:
         if wanted.filter is not None:
             check_filter(wanted.filter, settings)
         check_batch(len(wanted.ids or ()), settings, name="ids")
-        with service.held(name) as opened:
-            removed = await engine.write(partial(deleted, opened, wanted))
+        with service.held(name) as handle:
+            removed = await engine.write(partial(deleted, handle, wanted))
             return json_answer({"removed": removed})
 
     @routes.post("/reload", response_model=IndexFacts)
@@ -110,7 +110,7 @@ def check_items(wanted: schemas.AddItems, settings: ServiceSettings) -> None:
 
 
 def read_item(
-    opened: Opened, item: schemas.NewItem, settings: ServiceSettings, place: str
+    handle: IndexHandle, item: schemas.NewItem, settings: ServiceSettings, place: str
 ) -> NewItem:
     """Return an item with its picture opened and its codes read.
 
@@ -121,53 +121,53 @@ def read_item(
         raise invalid(f"{place} has both an image and an image_code: give one of them")
     if item.image is None and item.image_code is None and not item.texts:
         raise invalid(f"{place} has neither a picture nor texts: give one of them")
-    kinds = {one.id_kind for one in opened.index.sides.values()} - {None}
+    kinds = {one.id_kind for one in handle.index.sides.values()} - {None}
     own = IdKind.TEXT if isinstance(item.id, str) else IdKind.INTEGER
     if kinds and own not in kinds:
         raise invalid(f"{place}.id is {item.id!r}, ids of this index are {kinds.pop()}s")
-    n_bits = opened.index.model.n_bits
+    n_bits = handle.index.model.n_bits
     picture = code = None
     if item.image is not None or item.image_code is not None:
-        side_named(opened, Side.IMAGES)
+        side_named(handle, Side.IMAGES)
     if item.image is not None:
-        check_encodes(opened, "picture")
+        check_encodes(handle, "picture")
         picture = picture_of_base64(item.image, settings.pixels, name=f"{place}.image")
     if item.image_code is not None:
         code = read_code(item.image_code, n_bits, name=f"{place}.image_code")
-        refuse_bare_code(opened, place)
+        refuse_bare_code(handle, place)
     texts = []
     for row, text in enumerate(item.texts):
         where = f"{place}.texts[{row}]"
-        side_named(opened, Side.TEXTS)
+        side_named(handle, Side.TEXTS)
         text_code = None
         if text.code is None:
-            check_encodes(opened, "text")
+            check_encodes(handle, "text")
         else:
             text_code = read_code(text.code, n_bits, name=f"{where}.code")
-            refuse_bare_code(opened, where)
+            refuse_bare_code(handle, where)
         identity = text.id
         if identity is None:
-            if opened.index.sides[Side.TEXTS].id_kind is IdKind.INTEGER:
+            if handle.index.sides[Side.TEXTS].id_kind is IdKind.INTEGER:
                 raise invalid(f"{where} needs an id: ids of this index are integers")
             identity = f"{item.id}#{row}"
         texts.append(NewText(identity, text.text, text_code))
     return NewItem(item.id, picture, code, texts, item.metadata)
 
 
-def refuse_bare_code(opened: Opened, place: str) -> None:
+def refuse_bare_code(handle: IndexHandle, place: str) -> None:
     """Refuse a code where items of the index keep more, to rerank by.
 
     Raises:
         RefusedError: if they do.
     """
-    if opened.index.model.has_fine_codes or opened.index.keeps_features:
+    if handle.index.model.has_fine_codes or handle.index.keeps_features:
         raise not_available(
             f"{place} comes as a code, but items of this index keep more, to rerank by: give the "
             "picture or text itself"
         )
 
 
-def refuse_known(opened: Opened, ids: dict[Side, list[Any]]) -> None:
+def refuse_known(handle: IndexHandle, ids: dict[Side, list[Any]]) -> None:
     """Refuse to add what is there.
 
     Raises:
@@ -175,7 +175,7 @@ def refuse_known(opened: Opened, ids: dict[Side, list[Any]]) -> None:
     """
     for side, wanted in ids.items():
         for identity in wanted:
-            if has_item(opened, side, identity):
+            if has_item(handle, side, identity):
                 raise RefusedError(
                     HTTPStatus.CONFLICT,
                     "already_there",
@@ -184,7 +184,7 @@ def refuse_known(opened: Opened, ids: dict[Side, list[Any]]) -> None:
                 )
 
 
-def deleted(opened: Opened, wanted: schemas.DeleteItems) -> int:
+def deleted(handle: IndexHandle, wanted: schemas.DeleteItems) -> int:
     """Remove items, and return how many codes.
 
     Raises:
@@ -192,11 +192,11 @@ def deleted(opened: Opened, wanted: schemas.DeleteItems) -> int:
         IndexLockedError: if somebody else changes the index.
     """
     if wanted.filter is not None:
-        return opened.index.delete_where(wanted.filter)
+        return handle.index.delete_where(wanted.filter)
     assert wanted.ids is not None
     known: list[Any] = []
     for identity in wanted.ids:
-        if any(has_item(opened, side, identity) for side in opened.index.sides):
+        if any(has_item(handle, side, identity) for side in handle.index.sides):
             known.append(identity)
         elif wanted.missing == "error":
             raise RefusedError(
@@ -205,6 +205,6 @@ def deleted(opened: Opened, wanted: schemas.DeleteItems) -> int:
                 f"there is no item {identity!r}: nothing was deleted",
             )
     try:
-        return opened.index.delete(known, missing=wanted.missing) if known else 0
+        return handle.index.delete(known, missing=wanted.missing) if known else 0
     except InputError as error:
         raise RefusedError(HTTPStatus.NOT_FOUND, "unknown_item", str(error)) from error

@@ -6,28 +6,28 @@ from typing import Any
 from modalhash.artifacts import EncodedQuery, Explanation, Hit, Side
 from modalhash.index.explanation import DistanceProfile
 from modalhash.service.answers import code_text
-from modalhash.service.engine import Found, Stages
-from modalhash.service.hosting import Opened
+from modalhash.service.engine import SideResult, Stages
+from modalhash.service.hosting import IndexHandle
 from modalhash.service.thumbnails import picture_of
 
 __all__ = ["answer_document", "hit_document", "profile_document", "reasons"]
 
 
 def answer_document(
-    opened: Opened, query: EncodedQuery, found: Sequence[Found], stages: Stages
+    handle: IndexHandle, query: EncodedQuery, found: Sequence[SideResult], stages: Stages
 ) -> dict[str, Any]:
     """Return the document of an answer."""
     return {
-        "index": opened.name,
+        "index": handle.name,
         "query": dict(query.stated),
         "code": code_text(query.code),
-        "n_bits": opened.index.model.n_bits,
-        "results": [result_document(opened, one) for one in found],
+        "n_bits": handle.index.model.n_bits,
+        "results": [result_document(handle, one) for one in found],
         "timings": stages.milliseconds(),
     }
 
 
-def result_document(opened: Opened, found: Found) -> dict[str, Any]:
+def result_document(handle: IndexHandle, found: SideResult) -> dict[str, Any]:
     """Return the document of one side's hits."""
     answer = found.answer
     explanations: Sequence[Explanation | None] = found.explanations or [None] * len(answer.hits)
@@ -36,7 +36,7 @@ def result_document(opened: Opened, found: Found) -> dict[str, Any]:
         "relevance_rule": answer.relevance_rule,
         "reranked_by": found.reranked_by,
         "hits": [
-            hit_document(opened, answer.target, hit)
+            hit_document(handle, answer.target, hit)
             | {"explanation": None if reason is None else reasons(reason)}
             for hit, reason in zip(answer.hits, explanations, strict=True)
         ],
@@ -44,7 +44,7 @@ def result_document(opened: Opened, found: Found) -> dict[str, Any]:
     }
 
 
-def hit_document(opened: Opened, side: Side, hit: Hit) -> dict[str, Any]:
+def hit_document(handle: IndexHandle, side: Side, hit: Hit) -> dict[str, Any]:
     """Return the document of one hit; where its picture lies isn't said."""
     metadata = dict(hit.metadata)
     item = metadata.pop("item", None) if side is Side.TEXTS else None
@@ -55,7 +55,7 @@ def hit_document(opened: Opened, side: Side, hit: Hit) -> dict[str, Any]:
         "score": hit.score,
         "relevance": hit.relevance,
         "caption": hit.caption,
-        "picture": picture_of(opened.name, side, hit.id, hit.image),
+        "picture": picture_of(handle.name, side, hit.id, hit.image),
         "metadata": metadata,
     }
 

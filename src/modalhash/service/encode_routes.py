@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from modalhash.artifacts import EncodedQuery
 from modalhash.service.answers import ERRORS, code_text, json_answer
-from modalhash.service.hosting import Opened
-from modalhash.service.queries import check_batch, check_encodes, check_text, opened_picture
+from modalhash.service.hosting import IndexHandle
+from modalhash.service.queries import check_batch, check_encodes, check_text, read_picture_upload
 from modalhash.service.schemas import CodeList, EncodeTexts
 from modalhash.service.state import Service
 
@@ -28,11 +28,11 @@ def encode_routes(service: Service) -> APIRouter:
         check_batch(len(wanted.texts), settings, name="texts")
         for place, text in enumerate(wanted.texts):
             check_text(text, settings, name=f"texts[{place}]")
-        with service.held(name) as opened:
-            check_encodes(opened, "text")
-            model = opened.index.model
+        with service.held(name) as handle:
+            check_encodes(handle, "text")
+            model = handle.index.model
             found = await asyncio.gather(*(engine.text_query(model, one) for one in wanted.texts))
-            return json_answer(codes_document(opened, wanted.form, found))
+            return json_answer(codes_document(handle, wanted.form, found))
 
     @routes.post("/pictures", response_model=CodeList)
     async def encode_pictures(
@@ -44,19 +44,21 @@ def encode_routes(service: Service) -> APIRouter:
         """Encode uploaded pictures."""
         check_batch(len(images), settings, name="images")
         stages = request.scope["modalhash_stages"]
-        with service.held(name) as opened:
-            check_encodes(opened, "picture")
+        with service.held(name) as handle:
+            check_encodes(handle, "picture")
             found = []
             for place, image in enumerate(images):
-                picture = await opened_picture(image, f"images[{place}]", engine, stages)
-                found.append(await engine.picture_query(opened.index.model, picture))
-            return json_answer(codes_document(opened, form, found))
+                picture = await read_picture_upload(image, f"images[{place}]", engine, stages)
+                found.append(await engine.picture_query(handle.index.model, picture))
+            return json_answer(codes_document(handle, form, found))
 
     return routes
 
 
-def codes_document(opened: Opened, form: str, queries: Sequence[EncodedQuery]) -> dict[str, Any]:
+def codes_document(
+    handle: IndexHandle, form: str, queries: Sequence[EncodedQuery]
+) -> dict[str, Any]:
     """Return the document of codes."""
-    model = opened.index.model
+    model = handle.index.model
     codes = [code_text(query.code, form) for query in queries]
     return {"n_bits": model.n_bits, "model": model.fingerprint, "form": form, "codes": codes}

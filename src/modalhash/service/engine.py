@@ -28,11 +28,11 @@ from modalhash.artifacts import (
 from modalhash.errors import InputError
 from modalhash.index.explanation import DistanceProfile
 from modalhash.service.batching import Batcher
-from modalhash.service.hosting import Opened
+from modalhash.service.hosting import IndexHandle
 from modalhash.service.metrics import Metrics
 from modalhash.service.settings import ServiceSettings
 
-__all__ = ["Engine", "Found", "Stages", "Wanted"]
+__all__ = ["Engine", "SideRequest", "SideResult", "Stages"]
 
 logger = logging.getLogger("modalhash.service")
 
@@ -63,7 +63,7 @@ class Stages:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SideRequest:
     """What is wanted of a search of one side; see `SearchIndex.search`.
 
     Attributes:
@@ -86,7 +86,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Found:
+class SideResult:
     """What a search of one side found.
 
     Attributes:
@@ -108,9 +108,9 @@ class Found:
 class Search:
     """A search of one side that somebody waits for."""
 
-    opened: Opened
+    handle: IndexHandle
     query: EncodedQuery
-    wanted: Wanted
+    wanted: SideRequest
     is_explained: bool
 
 
@@ -148,7 +148,7 @@ class Engine:
             wait=wait if settings.batch_texts > 1 else 0.0,
             under_way=lambda: under_way() - self._past_encoding,
         )
-        self.searches: Batcher[Search, Found] = Batcher(
+        self.searches: Batcher[Search, SideResult] = Batcher(
             self._search,
             self._searching,
             most=settings.batch_texts,
@@ -211,12 +211,17 @@ class Engine:
         return await self.encode(encoded)
 
     async def search(
-        self, opened: Opened, query: EncodedQuery, wanted: Wanted, *, is_explained: bool = False
-    ) -> Found:
+        self,
+        handle: IndexHandle,
+        query: EncodedQuery,
+        wanted: SideRequest,
+        *,
+        is_explained: bool = False,
+    ) -> SideResult:
         """Search one side."""
         self._past_encoding += 1
         try:
-            return await self.searches.do(Search(opened, query, wanted, is_explained))
+            return await self.searches.do(Search(handle, query, wanted, is_explained))
         finally:
             self._past_encoding -= 1
 
@@ -241,18 +246,18 @@ class Engine:
                 results |= dict.fromkeys(places, error)
         return [results[place] for place in range(len(jobs))]
 
-    def _search(self, jobs: Sequence[Search]) -> list[Found | Exception]:
+    def _search(self, jobs: Sequence[Search]) -> list[SideResult | Exception]:
         """Search; those that want the same of one index together."""
         self.metrics.together["search"].observe(len(jobs))
-        results: dict[int, Found | Exception] = {}
+        results: dict[int, SideResult | Exception] = {}
         groups: dict[tuple[int, SearchPlan], list[int]] = defaultdict(list)
         for place, job in enumerate(jobs):
             try:
-                groups[id(job.opened), planned(job)].append(place)
+                groups[id(job.handle), plan_search(job)].append(place)
             except Exception as error:  # noqa: BLE001 - who waits must hear of it
                 results[place] = error
         for (_, plan), places in groups.items():
-            index = jobs[places[0]].opened.index
+            index = jobs[places[0]].handle.index
             try:
                 found = index.nearest_of_all([jobs[place].query for place in places], plan)
             except Exception as error:  # noqa: BLE001 - those who wait must hear of it
@@ -263,7 +268,7 @@ class Engine:
                     began = time.perf_counter()
                     answer = index.answer(jobs[place].query, plan, hits)
                     seconds = time.perf_counter() - began if plan.shortlist else 0.0
-                    results[place] = explained(jobs[place], answer, plan, seconds)
+                    results[place] = explain_hits(jobs[place], answer, plan, seconds)
                 except Exception as error:  # noqa: BLE001 - who waits must hear of it
                     results[place] = error
         return [results[place] for place in range(len(jobs))]
@@ -276,10 +281,10 @@ class Engine:
             executor.shutdown(wait=True)
 
 
-def planned(job: Search) -> SearchPlan:
+def plan_search(job: Search) -> SearchPlan:
     """Return what a search wants, checked."""
     wanted, query = job.wanted, job.query
-    return job.opened.index.plan(
+    return job.handle.index.plan(
         query.modality,
         is_encoded=query.output is not None,
         target=wanted.side,
@@ -292,16 +297,16 @@ def planned(job: Search) -> SearchPlan:
     )
 
 
-def explained(job: Search, answer: Answer, plan: SearchPlan, seconds: float) -> Found:
+def explain_hits(job: Search, answer: Answer, plan: SearchPlan, seconds: float) -> SideResult:
     """Return what was found, with explanations where they are wanted."""
     reranked_by = plan.stage.value if plan.shortlist else None
     if not job.is_explained:
-        return Found(answer, reranked_by, rerank_seconds=seconds)
-    index = job.opened.index
+        return SideResult(answer, reranked_by, rerank_seconds=seconds)
+    index = job.handle.index
     profile = DistanceProfile(index.sides[plan.side].distance_histogram(job.query.code)[0])
     explanations: tuple[Explanation, ...] = ()
     try:
         explanations = index.explain_query([hit.id for hit in answer.hits], job.query, plan.side)
     except InputError:
         logger.info("a hit was deleted while it was explained")
-    return Found(answer, reranked_by, profile, explanations, seconds)
+    return SideResult(answer, reranked_by, profile, explanations, seconds)

@@ -86,11 +86,11 @@ def index_facts(index: SearchIndex) -> dict[str, Any]:
                 {} if index.calibration is None else index.calibration.directions
             ).items()
         },
-        "rerank": second_stages(index),
+        "rerank": list_rerank_stages(index),
     }
 
 
-def second_stages(index: SearchIndex) -> dict[str, list[str]]:
+def list_rerank_stages(index: SearchIndex) -> dict[str, list[str]]:
     """Return by what a shortlist can be put in order, for each direction."""
     found: dict[str, list[str]] = {}
     for direction in Direction:
@@ -150,7 +150,7 @@ class Seen:
         """Take note of a value."""
         self.count += 1
         self.sides.add(side)
-        sort = type_of(value)
+        sort = name_json_type(value)
         self.types.add(sort)
         if sort == "number":
             least, greatest = self.numbers or (value, value)
@@ -168,7 +168,7 @@ def fields_of(sampled: Mapping[Side, Sequence[Mapping[str, Any]]]) -> list[dict[
     seen: dict[str, Seen] = {}
     for side, documents in sampled.items():
         for document in documents:
-            for name, value in named(document):
+            for name, value in iterate_fields(document):
                 seen.setdefault(name, Seen()).take(value, str(side))
     return [
         {
@@ -184,16 +184,16 @@ def fields_of(sampled: Mapping[Side, Sequence[Mapping[str, Any]]]) -> list[dict[
     ]
 
 
-def named(document: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[Any]:
+def iterate_fields(document: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[Any]:
     """Yield names and values of a document, those of mappings too; null counts as missing."""
     for name, value in document.items():
         is_ours = not prefix and (name in OWN or name.startswith("_"))
         if value is None or is_ours or not is_nameable(name):
             continue
-        full = f"{prefix}{spelt(name)}"
+        full = f"{prefix}{quote_field(name)}"
         yield full, value
         if isinstance(value, dict) and depth < DEEPEST:
-            yield from named(value, f"{full}.", depth + 1)
+            yield from iterate_fields(value, f"{full}.", depth + 1)
 
 
 def is_nameable(name: str) -> bool:
@@ -201,17 +201,17 @@ def is_nameable(name: str) -> bool:
     return bool(name) and not any(one in '`"\\' or ord(one) < 32 for one in name)
 
 
-def spelt(name: str) -> str:
+def quote_field(name: str) -> str:
     """Return a name as a filter takes it.
 
     Example:
-        >>> spelt("year"), spelt("Exif ISO")
+        >>> quote_field("year"), quote_field("Exif ISO")
         ('year', '`Exif ISO`')
     """
     return name if name.isidentifier() and name.lower() not in WORDS else f"`{name}`"
 
 
-def type_of(value: Any) -> str:
+def name_json_type(value: Any) -> str:
     """Return the sort of a JSON value in words."""
     match value:
         case bool():

@@ -19,21 +19,21 @@ from modalhash.artifacts import HashModel, SearchIndex, open_search_index
 from modalhash.errors import InputError
 from modalhash.service.facts import index_facts, queries_of
 
-__all__ = ["Host", "Hosted", "Opened"]
+__all__ = ["Host", "Hosted", "IndexHandle"]
 
 MANIFEST: Final = "manifest.json"
 Signature = tuple[int, int, int] | None
 
 
 @dataclass(eq=False)
-class Opened:
+class IndexHandle:
     """One opening of an index.
 
     Attributes:
         name: of the index.
         index: the index.
         encodes: whether its model encodes texts and pictures.
-        signature: of the folder's manifest when it was opened.
+        signature: of the folder's manifest when it was handle.
         opened_at: when.
         users: requests that hold it.
         is_retired: whether another opening has taken its place.
@@ -77,22 +77,22 @@ class Hosted:
     """
 
     name: str
-    current: Opened
+    current: IndexHandle
 
     @contextmanager
-    def held(self) -> Iterator[Opened]:
+    def held(self) -> Iterator[IndexHandle]:
         """Yield the current opening, which isn't closed meanwhile."""
-        opened = self.current
-        opened.users += 1
+        handle = self.current
+        handle.users += 1
         try:
-            yield opened
+            yield handle
         finally:
-            opened.users -= 1
-            opened.close_if_unused()
+            handle.users -= 1
+            handle.close_if_unused()
 
-    def change_to(self, opened: Opened) -> None:
+    def change_to(self, handle: IndexHandle) -> None:
         """Give new requests another opening; the old one is closed when nobody holds it."""
-        before, self.current = self.current, opened
+        before, self.current = self.current, handle
         before.is_retired = True
         before.close_if_unused()
 
@@ -106,7 +106,7 @@ class Host:
 
     Raises:
         InputError: if there is none.
-        ModalhashError: if one can't be opened, or its encoder can't be had.
+        ModalhashError: if one can't be handle, or its encoder can't be had.
     """
 
     def __init__(self, folders: Mapping[str, Path], *, device: str = "auto") -> None:
@@ -118,10 +118,10 @@ class Host:
         for name in folders:
             self.hosted[name] = Hosted(name, self.open(name))
 
-    def open(self, name: str) -> Opened:
+    def open(self, name: str) -> IndexHandle:
         """Open an index anew, beside its current opening; its encoder is made ready."""
         folder = self.folders[name]
-        signature = signed(folder)
+        signature = read_signature(folder)
         index = open_search_index(folder, device=self.device, models=self.models)
         try:
             model = self.models.get(index.model.fingerprint)
@@ -131,7 +131,7 @@ class Host:
                 self.models[model.fingerprint] = model
             index.model = model
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            return Opened(name, index, queries_of(model), signature, now)
+            return IndexHandle(name, index, queries_of(model), signature, now)
         except BaseException:
             index.close()
             raise
@@ -156,11 +156,11 @@ class Host:
         self.models = {name: model for name, model in self.models.items() if name in used}
 
     def replaced(self) -> list[str]:
-        """Return the names of indexes whose folder holds another index than was opened."""
+        """Return the names of indexes whose folder holds another index than was handle."""
         return [
             name
             for name, one in self.hosted.items()
-            if signed(self.folders[name]) not in (None, one.current.signature)
+            if read_signature(self.folders[name]) not in (None, one.current.signature)
         ]
 
     def sizes(self) -> dict[tuple[str, str], int]:
@@ -177,7 +177,7 @@ class Host:
             one.current.index.close()
 
 
-def signed(folder: Path) -> Signature:
+def read_signature(folder: Path) -> Signature:
     """Return what changes when an index is built anew; None if it can't be told."""
     try:
         status = (folder / MANIFEST).stat()

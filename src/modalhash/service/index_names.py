@@ -7,20 +7,20 @@ from typing import Final
 
 from modalhash.errors import InputError
 
-__all__ = ["named_folders"]
+__all__ = ["parse_index_arguments"]
 
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
-def named_folders(arguments: Sequence[str]) -> dict[str, Path]:
+def parse_index_arguments(arguments: Sequence[str]) -> dict[str, Path]:
     """Read what stands on the command line: `FOLDER` or `NAME=FOLDER`.
 
     Raises:
         InputError: if a name comes twice or doesn't suit an address.
 
     Example:
-        >>> {name: one.name for name, one in named_folders(["a/photos.index", "b=c"]).items()}
-        {'photos': 'photos.index', 'b': 'c'}
+        >>> sorted(parse_index_arguments(["a/photos.index", "b=c"]))
+        ['b', 'photos']
     """
     folders: dict[str, Path] = {}
     for argument in arguments:

@@ -13,7 +13,7 @@ from modalhash.index.base import IdKind
 from modalhash.service.answers import ERRORS, code_text, json_answer
 from modalhash.service.documents import hit_document
 from modalhash.service.facts import model_facts
-from modalhash.service.hosting import Opened
+from modalhash.service.hosting import IndexHandle
 from modalhash.service.queries import check_items, side_named
 from modalhash.service.refusals import unknown_item
 from modalhash.service.schemas import IndexFacts, IndexList, Item, ModelList, ServiceFacts
@@ -92,9 +92,9 @@ def info_routes(service: Service) -> APIRouter:
     async def item(name: str, identity: Annotated[IdText, Query(alias="id")],
                    side: SideName = "images") -> Response:  # fmt: skip
         """Give one item by its id."""
-        with service.held(name) as opened:
+        with service.held(name) as handle:
             return json_answer(
-                await engine.look_up(item_document, opened, side_named(opened, side), identity)
+                await engine.look_up(item_document, handle, side_named(handle, side), identity)
             )
 
     @routes.get(
@@ -112,9 +112,9 @@ def info_routes(service: Service) -> APIRouter:
         v: Annotated[str | None, Query(max_length=64)] = None,
     ) -> Response:
         """Give an item's picture, made small."""
-        with service.held(name) as opened:
-            side_found = side_named(opened, side)
-            path = picture_file(await engine.look_up(picture_path, opened, side_found, identity))
+        with service.held(name) as handle:
+            side_found = side_named(handle, side)
+            path = picture_file(await engine.look_up(picture_path, handle, side_found, identity))
             version = None if path is None else picture_version(path)
             if path is None or version is None:
                 raise no_picture("this item has no picture here")
@@ -132,47 +132,47 @@ def info_routes(service: Service) -> APIRouter:
 
 async def request_facts(service: Service, name: str) -> dict[str, Any]:
     """Return what an index says of itself."""
-    with service.held(name) as opened:
-        facts = await service.engine.look_up(opened.facts)
+    with service.held(name) as handle:
+        facts = await service.engine.look_up(handle.facts)
         return facts | {"writable": service.settings.writable}
 
 
-def read_id(opened: Opened, side: Side, text: str) -> str | int:
+def read_id(handle: IndexHandle, side: Side, text: str) -> str | int:
     """Return an id from an address, as the index has them.
 
     Raises:
         RefusedError: if it can't be one.
     """
-    if opened.index.sides[side].id_kind is not IdKind.INTEGER:
+    if handle.index.sides[side].id_kind is not IdKind.INTEGER:
         return text
     if not text.lstrip("-").isdecimal() or len(text) > 20:
         raise unknown_item(text, side)
     return int(text)
 
 
-def picture_path(opened: Opened, side: Side, identity: str) -> str | None:
+def picture_path(handle: IndexHandle, side: Side, identity: str) -> str | None:
     """Return the file of an item's picture, as its metadata names it.
 
     Raises:
         RefusedError: if there is no such item.
     """
-    known = read_id(opened, side, identity)
-    check_items(opened, side, [known])
-    index: Any = opened.index.sides[side]
-    return opened.index.hit(known, 0, index.metadata([known])[0]).image
+    known = read_id(handle, side, identity)
+    check_items(handle, side, [known])
+    index: Any = handle.index.sides[side]
+    return handle.index.hit(known, 0, index.metadata([known])[0]).image
 
 
-def item_document(opened: Opened, side: Side, identity: str) -> dict[str, Any]:
+def item_document(handle: IndexHandle, side: Side, identity: str) -> dict[str, Any]:
     """Return the document of an item.
 
     Raises:
         RefusedError: if there is none of that id.
     """
-    known = read_id(opened, side, identity)
-    check_items(opened, side, [known])
-    index: Any = opened.index.sides[side]
-    hit = opened.index.hit(known, 0, index.metadata([known])[0])
-    document = hit_document(opened, side, hit)
+    known = read_id(handle, side, identity)
+    check_items(handle, side, [known])
+    index: Any = handle.index.sides[side]
+    hit = handle.index.hit(known, 0, index.metadata([known])[0])
+    document = hit_document(handle, side, hit)
     for name in ("distance", "score", "relevance"):
         del document[name]
     return document | {"side": str(side), "code": code_text(index.reconstruct([known]))}

@@ -110,7 +110,7 @@ class KeyFile:
             raise InputError(f"there is a key named {name!r}: choose another name, or revoke it")
         token = f"mh_{secrets.token_urlsafe(TOKEN_BYTES)}"
         created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        key = ApiKey(name, Role(role), hashed(token), created)
+        key = ApiKey(name, Role(role), hash_token(token), created)
         return KeyFile(self.path, (*self.keys, key)), token
 
     def without(self, name: str) -> "KeyFile":
@@ -138,15 +138,15 @@ class KeyFile:
         """Return the key of a token; None if it is unknown."""
         if not TOKEN.fullmatch(token):
             return None
-        return matching(self.keys, hashed(token))
+        return find_key(self.keys, hash_token(token))
 
 
-def hashed(token: str) -> str:
+def hash_token(token: str) -> str:
     """Return the SHA-256 of a token in hexadecimal."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def matching(keys: Sequence[ApiKey], sha256: str) -> ApiKey | None:
+def find_key(keys: Sequence[ApiKey], sha256: str) -> ApiKey | None:
     """Return the key of a hash; how long it takes says nothing about which bytes agree."""
     found = None
     for key in keys:

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from modalhash.service.answers import ERRORS, json_answer
-from modalhash.service.front import PAGE_POLICY
 from modalhash.service.metrics import METRICS_TYPE
 from modalhash.service.refusals import RefusedError
+from modalhash.service.request_gate import PAGE_POLICY
 from modalhash.service.schemas import Status
 from modalhash.service.state import Service
 
@@ -68,13 +68,13 @@ def page_routes() -> APIRouter:
 
     @routes.api_route("/", methods=["GET", "HEAD"])
     async def start(request: Request) -> Response:
-        return served(START, request)
+        return send_file(START, request)
 
     @routes.api_route("/page/{file}", methods=["GET", "HEAD"])
     async def file(file: str, request: Request) -> Response:
-        return served(file, request)
+        return send_file(file, request)
 
-    def served(name: str, request: Request) -> Response:
+    def send_file(name: str, request: Request) -> Response:
         if name not in files:
             raise RefusedError(HTTPStatus.NOT_FOUND, "not_found", "the page has no such file")
         content, kind, tag = files[name]

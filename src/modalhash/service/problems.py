@@ -3,20 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["sentence"]
+__all__ = ["describe_problems"]
 
 PLACES: Final = frozenset({"body", "query", "path"})
 LONGEST: Final = 300
 
 
-def sentence(problems: Sequence[Mapping[str, Any]]) -> str:
+def describe_problems(problems: Sequence[Mapping[str, Any]]) -> str:
     """Return the first problem that a check of types found, and how many more there are.
 
     Args:
         problems: each with `loc`, where it is, and `msg`.
 
     Example:
-        >>> sentence([{"loc": ("body", "queries", 0, "k"), "msg": "Input should be an integer"}])
+        >>> problem = {"loc": ("body", "queries", 0, "k"), "msg": "Input should be an integer"}
+        >>> describe_problems([problem])
         'queries[0].k: Input should be an integer'
     """
     first, more = problems[0], len(problems) - 1

@@ -17,8 +17,8 @@ from modalhash.codes import Codes, code_width
 from modalhash.errors import InputError, ShapeError
 from modalhash.index.filters import parse_filter
 from modalhash.metrics import Direction
-from modalhash.service.engine import Engine, Found, Stages, Wanted
-from modalhash.service.hosting import Opened
+from modalhash.service.engine import Engine, SideRequest, SideResult, Stages
+from modalhash.service.hosting import IndexHandle
 from modalhash.service.refusals import beyond_limit, invalid, not_available, unknown_item
 from modalhash.service.schemas import PlainCode, QueryParts, SearchQuery
 from modalhash.service.settings import ServiceSettings
@@ -30,13 +30,13 @@ __all__ = [
     "check_filter",
     "check_items",
     "check_text",
+    "encode_query",
     "has_item",
-    "opened_picture",
-    "queried",
+    "plan_sides",
     "read_code",
-    "searched",
+    "read_picture_upload",
+    "search_sides",
     "side_named",
-    "wanted_of",
 ]
 
 
@@ -105,45 +105,45 @@ def read_code(code: PlainCode, n_bits: int, *, name: str) -> Codes:
     return read
 
 
-def side_named(opened: Opened, name: str) -> Side:
+def side_named(handle: IndexHandle, name: str) -> Side:
     """Return a side of an index.
 
     Raises:
         RefusedError: if it hasn't that side.
     """
     side = Side(name)
-    if side not in opened.index.sides:
-        raise not_available(f"the index {opened.name} holds no {name}")
+    if side not in handle.index.sides:
+        raise not_available(f"the index {handle.name} holds no {name}")
     return side
 
 
-def has_item(opened: Opened, side: Side, identity: str | int) -> bool:
+def has_item(handle: IndexHandle, side: Side, identity: str | int) -> bool:
     """Return whether a side has an item; one of another kind than its ids it hasn't."""
     try:
-        return bool(opened.index.sides[side].contains(cast("Any", [identity]))[0])
+        return bool(handle.index.sides[side].contains(cast("Any", [identity]))[0])
     except InputError:
         return False
 
 
-def check_items(opened: Opened, side: Side, ids: list[str | int]) -> None:
+def check_items(handle: IndexHandle, side: Side, ids: list[str | int]) -> None:
     """Refuse ids that aren't there.
 
     Raises:
         RefusedError: if one isn't, naming it.
     """
     for identity in ids:
-        if not has_item(opened, side, identity):
+        if not has_item(handle, side, identity):
             raise unknown_item(identity, side)
 
 
-def id_side(opened: Opened, parts: QueryParts) -> Side:
+def id_side(handle: IndexHandle, parts: QueryParts) -> Side:
     """Return the side that the query's id is on."""
     if parts.id_side is not None:
-        return side_named(opened, parts.id_side)
-    return Side.IMAGES if Side.IMAGES in opened.index.sides else Side.TEXTS
+        return side_named(handle, parts.id_side)
+    return Side.IMAGES if Side.IMAGES in handle.index.sides else Side.TEXTS
 
 
-async def opened_picture(
+async def read_picture_upload(
     image: UploadFile, name: str, engine: Engine, stages: Stages
 ) -> Image.Image:
     """Open an uploaded picture.
@@ -158,8 +158,8 @@ async def opened_picture(
     return picture
 
 
-async def queried(
-    opened: Opened,
+async def encode_query(
+    handle: IndexHandle,
     parts: QueryParts,
     engine: Engine,
     stages: Stages,
@@ -169,7 +169,7 @@ async def queried(
     """Encode the parts of a query and put them together.
 
     Args:
-        opened: the index.
+        handle: of the index.
         parts: what was asked.
         engine: encodes.
         stages: is told how long it took.
@@ -183,19 +183,19 @@ async def queried(
         text = getattr(parts, name)
         if text is not None:
             check_text(text, settings, name=name)
-            check_encodes(opened, "text")
+            check_encodes(handle, "text")
     if picture is not None:
-        check_encodes(opened, "picture")
+        check_encodes(handle, "picture")
     found: list[tuple[EncodedQuery, float]] = []
     if parts.id is not None:
-        query = await engine.look_up(query_of_item, opened, id_side(opened, parts), parts.id)
+        query = await engine.look_up(query_of_item, handle, id_side(handle, parts), parts.id)
         found.append((query, weights.id))
     if parts.code is not None:
-        code = read_code(parts.code, opened.index.model.n_bits, name="code")
+        code = read_code(parts.code, handle.index.model.n_bits, name="code")
         stated = {"code": code.tobytes().hex()}
-        query = query_of_code(code, opened.index.model.n_bits, stated, parts.code.modality)
+        query = query_of_code(code, handle.index.model.n_bits, stated, parts.code.modality)
         found.append((query, weights.code))
-    began, model = time.perf_counter(), opened.index.model
+    began, model = time.perf_counter(), handle.index.model
     encoding = []
     if parts.text is not None:
         encoding.append((engine.text_query(model, parts.text), weights.text))
@@ -214,35 +214,35 @@ async def queried(
     return combined_query(found)
 
 
-def check_encodes(opened: Opened, kind: str) -> None:
+def check_encodes(handle: IndexHandle, kind: str) -> None:
     """Refuse what the index's model can't encode.
 
     Raises:
         RefusedError: if it can't.
     """
-    if not opened.encodes[kind]:
+    if not handle.encodes[kind]:
         raise not_available(
-            f"the model of {opened.name} can't encode a {kind}, its features were made elsewhere: "
+            f"the model of {handle.name} can't encode a {kind}, its features were made elsewhere: "
             "search by id or by code"
         )
 
 
-def query_of_item(opened: Opened, side: Side, identity: str | int) -> EncodedQuery:
+def query_of_item(handle: IndexHandle, side: Side, identity: str | int) -> EncodedQuery:
     """Return the query of an item of the index.
 
     Raises:
         RefusedError: if it isn't there.
     """
-    check_items(opened, side, [identity])
-    code = opened.index.sides[side].reconstruct(cast("Any", [identity]))
+    check_items(handle, side, [identity])
+    code = handle.index.sides[side].reconstruct(cast("Any", [identity]))
     modality = "image" if side is Side.IMAGES else "text"
-    n_bits = opened.index.model.n_bits
+    n_bits = handle.index.model.n_bits
     return query_of_code(code, n_bits, {"id": str(identity)}, cast("Any", modality))
 
 
-def wanted_of(
-    opened: Opened, query: SearchQuery, settings: ServiceSettings, *, is_picture_alone: bool
-) -> list[Wanted]:
+def plan_sides(
+    handle: IndexHandle, query: SearchQuery, settings: ServiceSettings, *, is_picture_alone: bool
+) -> list[SideRequest]:
     """Return what is wanted of each side that is searched, checked.
 
     Raises:
@@ -256,16 +256,16 @@ def wanted_of(
     is_cut_off = query.radius is not None or query.min_relevance is not None
     k = query.k or (settings.k if is_cut_off else min(10, settings.k))
     if query.target == "both":
-        sides = list(opened.index.sides)
+        sides = list(handle.index.sides)
     else:
         usual = Side.TEXTS if is_picture_alone else Side.IMAGES
-        if query.target is None and usual not in opened.index.sides:
-            usual = next(iter(opened.index.sides))
-        sides = [side_named(opened, query.target or usual)]
+        if query.target is None and usual not in handle.index.sides:
+            usual = next(iter(handle.index.sides))
+        sides = [side_named(handle, query.target or usual)]
     for side in sides:
-        check_rerank(opened, side, query.rerank, settings)
+        check_rerank(handle, side, query.rerank, settings)
     return [
-        Wanted(
+        SideRequest(
             side,
             k,
             query.filter,
@@ -278,7 +278,9 @@ def wanted_of(
     ]
 
 
-def check_rerank(opened: Opened, side: Side, rerank: int | str, settings: ServiceSettings) -> None:
+def check_rerank(
+    handle: IndexHandle, side: Side, rerank: int | str, settings: ServiceSettings
+) -> None:
     """Refuse to put too many items in order.
 
     Raises:
@@ -286,19 +288,19 @@ def check_rerank(opened: Opened, side: Side, rerank: int | str, settings: Servic
     """
     count = rerank if isinstance(rerank, int) else 0
     if rerank == "all":
-        count = len(opened.index.sides[side])
+        count = len(handle.index.sides[side])
     if count > settings.rerank:
         raise beyond_limit(f"rerank takes in {count} items, {settings.rerank} are the most")
 
 
-async def searched(
-    opened: Opened,
+async def search_sides(
+    handle: IndexHandle,
     parts: SearchQuery,
     engine: Engine,
     stages: Stages,
     *,
     picture: Image.Image | None = None,
-) -> tuple[EncodedQuery, list[Found]]:
+) -> tuple[EncodedQuery, list[SideResult]]:
     """Search all sides that are wanted, side by side.
 
     A search by id leaves that item out.
@@ -313,16 +315,16 @@ async def searched(
     is_picture_alone = picture is not None and not (
         parts.text or parts.minus_text or parts.code or parts.id is not None
     )
-    wanted = wanted_of(opened, parts, engine.settings, is_picture_alone=is_picture_alone)
-    query = await queried(opened, parts, engine, stages, picture=picture)
+    wanted = plan_sides(handle, parts, engine.settings, is_picture_alone=is_picture_alone)
+    query = await encode_query(handle, parts, engine, stages, picture=picture)
     for one in wanted:
-        check_relevance(opened, query, one)
-        check_stage(opened, query, one)
+        check_relevance(handle, query, one)
+        check_stage(handle, query, one)
     began = time.perf_counter()
-    itself = (id_side(opened, parts), parts.id) if parts.id is not None else None
+    itself = (id_side(handle, parts), parts.id) if parts.id is not None else None
     found = await asyncio.gather(
         *(
-            search_one(opened, query, one, engine, is_explained=parts.explain, itself=itself)
+            search_one(handle, query, one, engine, is_explained=parts.explain, itself=itself)
             for one in wanted
         )
     )
@@ -332,19 +334,19 @@ async def searched(
 
 
 async def search_one(
-    opened: Opened,
+    handle: IndexHandle,
     query: EncodedQuery,
-    wanted: Wanted,
+    wanted: SideRequest,
     engine: Engine,
     *,
     is_explained: bool,
     itself: tuple[Side, str | int] | None,
-) -> Found:
+) -> SideResult:
     """Search one side, without the item that asks."""
     if itself is None or itself[0] is not wanted.side:
-        return await engine.search(opened, query, wanted, is_explained=is_explained)
+        return await engine.search(handle, query, wanted, is_explained=is_explained)
     more = replace(wanted, k=wanted.k + 1)
-    found = await engine.search(opened, query, more, is_explained=is_explained)
+    found = await engine.search(handle, query, more, is_explained=is_explained)
     kept = [place for place, hit in enumerate(found.answer.hits) if hit.id != itself[1]]
     kept = kept[: wanted.k]
     hits = tuple(found.answer.hits[place] for place in kept)
@@ -352,7 +354,7 @@ async def search_one(
     return replace(found, answer=replace(found.answer, hits=hits), explanations=explanations)
 
 
-def check_relevance(opened: Opened, query: EncodedQuery, wanted: Wanted) -> None:
+def check_relevance(handle: IndexHandle, query: EncodedQuery, wanted: SideRequest) -> None:
     """Refuse to cut off by a relevance that isn't known.
 
     Raises:
@@ -365,14 +367,14 @@ def check_relevance(opened: Opened, query: EncodedQuery, wanted: Wanted) -> None
             "relevance is known for single texts and pictures, not for combinations or codes of "
             "unknown modality: cut off by a radius"
         )
-    if opened.index.curve(query.modality, wanted.side) is None:
+    if handle.index.curve(query.modality, wanted.side) is None:
         direction = Direction(f"{query.modality}_to_{wanted.side.value.removesuffix('s')}")
         raise not_available(
-            f"the index {opened.name} isn't calibrated for {direction}: cut off by a radius"
+            f"the index {handle.name} isn't calibrated for {direction}: cut off by a radius"
         )
 
 
-def check_stage(opened: Opened, query: EncodedQuery, wanted: Wanted) -> None:
+def check_stage(handle: IndexHandle, query: EncodedQuery, wanted: SideRequest) -> None:
     """Refuse a second stage that isn't there.
 
     Raises:
@@ -384,8 +386,8 @@ def check_stage(opened: Opened, query: EncodedQuery, wanted: Wanted) -> None:
     try:
         chosen_stage(
             SecondStage(wanted.rerank_by),
-            opened.index.model,
-            keeps_features=opened.index.keeps_features,
+            handle.index.model,
+            keeps_features=handle.index.keeps_features,
             asked=query.modality if query.output is not None else None,
             target=cast("Any", target),
         )

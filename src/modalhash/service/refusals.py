@@ -32,7 +32,7 @@ class RefusedError(ModalhashError):
     Attributes:
         status: of HTTP.
         code: stable, for programs.
-        message: a sentence, for people; no trace and no path of the server's.
+        message: a describe_problems, for people; no trace and no path of the server's.
         retry_after: seconds after which another try makes sense.
     """
 

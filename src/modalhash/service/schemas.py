@@ -209,7 +209,7 @@ class Problem(BaseModel):
     """What went wrong."""
 
     code: str = Field(description="Stable, for programs.", examples=["invalid_filter"])
-    message: str = Field(description="A sentence, for people.")
+    message: str = Field(description="A describe_problems, for people.")
     request_id: str
 
 

@@ -12,15 +12,15 @@ from modalhash.artifacts import EncodedQuery, Side
 from modalhash.service.answers import ERRORS, code_text, json_answer
 from modalhash.service.documents import answer_document, profile_document, reasons
 from modalhash.service.engine import Stages
-from modalhash.service.hosting import Opened
-from modalhash.service.problems import sentence
+from modalhash.service.hosting import IndexHandle
+from modalhash.service.problems import describe_problems
 from modalhash.service.queries import (
     check_batch,
     check_encodes,
     check_items,
-    opened_picture,
-    queried,
-    searched,
+    encode_query,
+    read_picture_upload,
+    search_sides,
     side_named,
 )
 from modalhash.service.refusals import RefusedError, invalid, refusal_of
@@ -47,8 +47,8 @@ def search_routes(service: Service) -> APIRouter:
     async def search(name: str, query: SearchQuery, request: Request) -> Response:
         """Search by text, by id, by code, or by several of them."""
         stages: Stages = request.scope["modalhash_stages"]
-        with service.held(name) as opened:
-            return timed(service, stages, await answered(opened, query, stages))
+        with service.held(name) as handle:
+            return respond_with_timings(service, stages, await answered(handle, query, stages))
 
     @routes.post("/search/picture", response_model=SearchAnswer)
     async def search_by_picture(
@@ -62,67 +62,69 @@ def search_routes(service: Service) -> APIRouter:
         try:
             parts = SearchQuery.model_validate_json(query)
         except ValidationError as error:
-            raise invalid(f"query: {first_problem(error)}") from None
-        with service.held(name) as opened:
-            check_encodes(opened, "picture")
-            picture = await opened_picture(image, "image", engine, stages)
-            return timed(service, stages, await answered(opened, parts, stages, picture))
+            raise invalid(f"query: {describe_first_problem(error)}") from None
+        with service.held(name) as handle:
+            check_encodes(handle, "picture")
+            picture = await read_picture_upload(image, "image", engine, stages)
+            return respond_with_timings(
+                service, stages, await answered(handle, parts, stages, picture)
+            )
 
     @routes.post("/search/batch", response_model=BatchAnswer)
     async def search_batch(name: str, batch: BatchSearch, request: Request) -> Response:
         """Make many searches at once; one that can't be made refuses all."""
         stages: Stages = request.scope["modalhash_stages"]
         check_batch(len(batch.queries), settings, name="queries")
-        with service.held(name) as opened:
+        with service.held(name) as handle:
             each = [Stages() for _ in batch.queries]
             found = await asyncio.gather(
-                *(answered(opened, *one) for one in zip(batch.queries, each, strict=True)),
+                *(answered(handle, *one) for one in zip(batch.queries, each, strict=True)),
                 return_exceptions=True,
             )
         for place, one in enumerate(found):
             if isinstance(one, BaseException):
-                raise placed(one, f"queries[{place}]")
+                raise locate_error(one, f"queries[{place}]")
         stages.encode = max(own.encode for own in each)
         stages.search = max(own.search for own in each)
         stages.rerank = max(own.rerank for own in each)
-        return timed(service, stages, {"answers": found})
+        return respond_with_timings(service, stages, {"answers": found})
 
     @routes.post("/explain", response_model=ExplainAnswer)
     async def explain(name: str, query: ExplainQuery, request: Request) -> Response:
         """Say why items are where they are for a query; they needn't be hits."""
         stages: Stages = request.scope["modalhash_stages"]
         check_batch(len(query.ids), settings, name="ids")
-        with service.held(name) as opened:
-            usual = "images" if Side.IMAGES in opened.index.sides else "texts"
-            side = side_named(opened, query.target or usual)
-            encoded = await queried(opened, query, engine, stages)
+        with service.held(name) as handle:
+            usual = "images" if Side.IMAGES in handle.index.sides else "texts"
+            side = side_named(handle, query.target or usual)
+            encoded = await encode_query(handle, query, engine, stages)
             return json_answer(
-                await engine.look_up(explanation_document, opened, side, encoded, query.ids)
+                await engine.look_up(explanation_document, handle, side, encoded, query.ids)
             )
 
     async def answered(
-        opened: Opened, query: SearchQuery, stages: Stages, picture: Image.Image | None = None
+        handle: IndexHandle, query: SearchQuery, stages: Stages, picture: Image.Image | None = None
     ) -> dict[str, Any]:
-        encoded, found = await searched(opened, query, engine, stages, picture=picture)
-        return answer_document(opened, encoded, found, stages)
+        encoded, found = await search_sides(handle, query, engine, stages, picture=picture)
+        return answer_document(handle, encoded, found, stages)
 
     return routes
 
 
 def explanation_document(
-    opened: Opened, side: Side, query: EncodedQuery, ids: list[ItemId]
+    handle: IndexHandle, side: Side, query: EncodedQuery, ids: list[ItemId]
 ) -> dict[str, Any]:
     """Return why items are where they are.
 
     Raises:
         RefusedError: if one isn't there, naming it.
     """
-    check_items(opened, side, ids)
-    index, wanted = opened.index, cast("Any", ids)
+    check_items(handle, side, ids)
+    index, wanted = handle.index, cast("Any", ids)
     found = index.explain_query(ids, query, side)
     codes = index.sides[side].reconstruct(wanted)
     return {
-        "index": opened.name,
+        "index": handle.name,
         "code": code_text(query.code),
         "n_bits": index.model.n_bits,
         "target": str(side),
@@ -141,7 +143,7 @@ def explanation_document(
     }
 
 
-def timed(service: Service, stages: Stages, document: dict[str, Any]) -> Response:
+def respond_with_timings(service: Service, stages: Stages, document: dict[str, Any]) -> Response:
     """Return an answer that says where its time went, and count that."""
     spent = {
         "decode": stages.decode,
@@ -157,7 +159,7 @@ def timed(service: Service, stages: Stages, document: dict[str, Any]) -> Respons
     return json_answer(document, headers={"Server-Timing": header})
 
 
-def placed(error: BaseException, place: str) -> BaseException:
+def locate_error(error: BaseException, place: str) -> BaseException:
     """Return an error that says which query of a batch it is of."""
     refusal = refusal_of(error)
     if refusal.status >= 500:
@@ -167,6 +169,8 @@ def placed(error: BaseException, place: str) -> BaseException:
     )
 
 
-def first_problem(error: ValidationError) -> str:
+def describe_first_problem(error: ValidationError) -> str:
     """Return the first problem of a document in a sentence."""
-    return sentence(error.errors(include_url=False, include_context=False, include_input=False))
+    return describe_problems(
+        error.errors(include_url=False, include_context=False, include_input=False)
+    )

@@ -157,7 +157,7 @@ def read_settings(
     for name in values:
         if name not in known:
             raise UnknownNameError("setting of the server", name, known)
-    read = {name: converted(name, value, known[name]) for name, value in values.items()}
+    read = {name: convert_setting(name, value, known[name]) for name, value in values.items()}
     return ServiceSettings(**read), indexes
 
 
@@ -176,7 +176,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise StorageError(f"can't read {path}: {error.strerror or error}") from error
 
 
-def converted(name: str, value: Any, default: Any) -> Any:
+def convert_setting(name: str, value: Any, default: Any) -> Any:
     """Return a setting as the type of its default.
 
     Raises:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from modalhash.errors import ModalhashError
 from modalhash.service.engine import Engine
-from modalhash.service.hosting import Host, Opened
+from modalhash.service.hosting import Host, IndexHandle
 from modalhash.service.keys import KeyFile, Role
 from modalhash.service.metrics import Metrics
 from modalhash.service.rates import Rates
@@ -48,7 +48,7 @@ class Service:
         self._keys_stamp = stamp_of(settings.keys)
 
     @contextmanager
-    def held(self, name: str) -> Iterator[Opened]:
+    def held(self, name: str) -> Iterator[IndexHandle]:
         """Yield an index by its name.
 
         Raises:
@@ -61,8 +61,8 @@ class Service:
                 "unknown_index",
                 f"there is no index {name!r}; those there are: {', '.join(self.host.hosted)}",
             )
-        with hosted.held() as opened:
-            yield opened
+        with hosted.held() as handle:
+            yield handle
 
     def require(self, request: Request, wanted: Role) -> None:
         """Refuse a request whose key allows too little.
@@ -98,8 +98,8 @@ class Service:
         Raises:
             ModalhashError: if it can't be opened; the old opening stays.
         """
-        opened = await self.engine.write(self.host.open, name)
-        self.host.hosted[name].change_to(opened)
+        handle = await self.engine.write(self.host.open, name)
+        self.host.hosted[name].change_to(handle)
         self.host.forget_unused_models()
         logger.info("opened anew: %s", name)
 

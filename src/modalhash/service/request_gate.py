@@ -25,7 +25,7 @@ from modalhash.service.keys import Role
 from modalhash.service.refusals import RefusedError, refusal_of
 from modalhash.service.state import Service
 
-__all__ = ["PAGE_POLICY", "Front"]
+__all__ = ["PAGE_POLICY", "RequestGate"]
 
 access = logging.getLogger("modalhash.service.access")
 logger = logging.getLogger("modalhash.service")
@@ -82,7 +82,7 @@ class Exchange:
         return self.method if self.method in METHODS else "other"
 
 
-class Front:
+class RequestGate:
     """The middleware around the application.
 
     Args:
@@ -153,7 +153,7 @@ class Front:
             reserved = self.reserve(headers)
             async with asyncio.timeout(self.settings.timeout):
                 body = await self.read(receive)
-                await self.app(scope, replayed(body, receive), send)
+                await self.app(scope, replay_body(body, receive), send)
         finally:
             self.service.under_way -= 1
             self.service.body_bytes -= reserved
@@ -311,7 +311,7 @@ class ClientGoneError(Exception):
     """The client went away before its request was read."""
 
 
-def replayed(body: bytes, receive: Receive) -> Receive:
+def replay_body(body: bytes, receive: Receive) -> Receive:
     """Return what gives a body that was read already, and then what comes after it."""
     is_given = False
 
