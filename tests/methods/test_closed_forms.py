@@ -199,8 +199,8 @@ def test_more_bits_than_widths_are_refused(method: ClosedFormMethod) -> None:
 @pytest.mark.parametrize(
     ("settings", "changes", "message"),
     [
-        (CcaSignSettings, {"ridge": 0.0}, "ridge is 0.0, expected a positive number"),
-        (CcaItqSettings, {"ridge": -1.0}, "ridge is -1.0, expected a positive number"),
+        (CcaSignSettings, {"ridge": 0.0}, "ridge is 0.0, expected positive"),
+        (CcaItqSettings, {"ridge": -1.0}, "ridge is -1.0, expected positive"),
         (
             CcaItqSettings,
             {"correlation_power": -1.0},

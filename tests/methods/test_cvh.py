@@ -138,7 +138,7 @@ def test_more_bits_than_widths_are_refused(share: float, message: str) -> None:
     ("changes", "message"),
     [
         ({"neighbour_share": 1.5}, "neighbour_share is 1.5, expected in [0, 1]"),
-        ({"ridge": 0.0}, "ridge is 0.0, expected a positive number"),
+        ({"ridge": 0.0}, "ridge is 0.0, expected positive"),
         ({"anchors": 0}, "anchors is 0, expected at least 1"),
         ({"nearest_anchors": 0}, "nearest_anchors is 0, expected at least 1"),
         ({"sample": 0}, "sample is 0, expected at least 1"),

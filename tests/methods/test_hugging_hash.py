@@ -262,7 +262,7 @@ def test_the_gradient_equals_finite_differences(prior: float) -> None:
         ("hug_ghosts", -1, "0 or more"),
         ("hug_width", 0, "at least 1"),
         ("hug_trunk_width", 0, "at least 1"),
-        ("hug_trunk_width", 130, "a multiple of the 4 hug_trunk_heads"),
+        ("hug_trunk_width", 130, "a multiple of hug_trunk_heads, which is 4"),
         ("hug_trunk_heads", 0, "at least 1"),
         ("hug_trunk_layers", 0, "at least 1"),
         ("hug_trunk_dropout", 1.0, "in [0, 1)"),

@@ -140,7 +140,7 @@ def test_more_bits_than_solutions_are_refused() -> None:
     ("changes", "message"),
     [
         ({"intra_weight": -0.1}, "intra_weight is -0.1, expected 0 or more"),
-        ({"ridge": 0.0}, "ridge is 0.0, expected a positive number"),
+        ({"ridge": 0.0}, "ridge is 0.0, expected positive"),
         ({"anchors": 0}, "anchors is 0, expected at least 1"),
         ({"nearest_anchors": 0}, "nearest_anchors is 0, expected at least 1"),
         ({"sample": 0}, "sample is 0, expected at least 1"),

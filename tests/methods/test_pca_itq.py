@@ -136,7 +136,7 @@ def test_more_bits_than_features_are_refused() -> None:
     [
         ({"image_weight": 0.0}, "image_weight is 0.0, expected in (0, 1)"),
         ({"image_weight": 1.0}, "image_weight is 1.0, expected in (0, 1)"),
-        ({"ridge": 0.0}, "ridge is 0.0, expected a positive number"),
+        ({"ridge": 0.0}, "ridge is 0.0, expected positive"),
         ({"rounds": -1}, "rounds is -1, expected 0 or more"),
         ({"sample": 0}, "sample is 0, expected at least 1"),
     ],

@@ -277,7 +277,10 @@ def test_it_can_be_hugged(mode: HugMode) -> None:
     ("changes", "message"),
     [
         ({"token_width": 0}, "token_width is 0, expected at least 1"),
-        ({"token_width": 6}, "token_width is 6, expected a multiple of the 4 n_attention_heads"),
+        (
+            {"token_width": 6},
+            "token_width is 6, expected a multiple of n_attention_heads, which is 4",
+        ),
         ({"n_layers": 0}, "n_layers is 0, expected at least 1"),
         ({"n_attention_heads": 0}, "n_attention_heads is 0, expected at least 1"),
         ({"fusion_dropout": 1.0}, "fusion_dropout is 1.0, expected in [0, 1)"),

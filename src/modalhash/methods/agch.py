@@ -38,13 +38,12 @@ there). Continuation and the scale are ours.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
-from modalhash.errors import SettingError
 from modalhash.layers import GraphNetwork, hash_head
 from modalhash.losses import (
     continuation_factor,
@@ -63,7 +62,13 @@ from modalhash.methods.base import (
     Moment,
     TrainingSettings,
 )
-from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, check_ranges
+from modalhash.methods.ranges import (
+    AT_LEAST_ONE,
+    COSINE_BELOW_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Settings,
+)
 
 __all__ = [
     "Agch",
@@ -95,68 +100,45 @@ class Measures(StrEnum):
 
 
 @dataclass(frozen=True)
-class AgchSettings:
+class AgchSettings(Settings):
     """Settings of AGCH; values as digests of the paper give them unless the line says otherwise."""
 
-    image_hidden_width: int = 4096
+    image_hidden_width: Annotated[int, NOT_NEGATIVE] = 4096
     """Units of the image head's hidden layer; 0 is none (ours; paper: a trained AlexNet)."""
-    text_hidden_width: int = 4096
+    text_hidden_width: Annotated[int, NOT_NEGATIVE] = 4096
     """Units of the text head's hidden layer; 0 is none."""
-    image_weight: float = 2.0
+    image_weight: Annotated[float, NOT_NEGATIVE] = 2.0
     """Weight of image features in the joined ones; 1 on Wiki."""
-    text_weight: float = 0.3
+    text_weight: Annotated[float, NOT_NEGATIVE] = 0.3
     """Weight of text features in the joined ones; 0.8 on Wiki."""
     measures: Measures = Measures.BOTH
     """What similarities are made of."""
-    distance_scale: float = 4.0
+    distance_scale: Annotated[float, POSITIVE] = 4.0
     """Scale of the distance, by which similarity falls; rho."""
-    distance_power: float = 0.5
+    distance_power: Annotated[float, POSITIVE] = 0.5
     """Power of the distance; a digest writes its root, 1 is the other way to read it."""
-    unrelated_similarity: float = -1.0
+    unrelated_similarity: Annotated[float, COSINE_BELOW_ONE] = -1.0
     """What a similarity of 0 asks of codes, before the scale; low."""
-    similarity_scale: float = 1.0
+    similarity_scale: Annotated[float, NOT_NEGATIVE] = 1.0
     """Scale of the target; beyond 1 it pushes codes towards signs (ours, as in DJSRH's line)."""
-    graph_width: int = 4096
+    graph_width: Annotated[int, AT_LEAST_ONE] = 4096
     """Units of the first graph convolution."""
-    graph_output_width: int = 2048
+    graph_output_width: Annotated[int, AT_LEAST_ONE] = 2048
     """Units of the second graph convolution."""
-    graph_rate_scale: float = 0.1
+    graph_rate_scale: Annotated[float, POSITIVE] = 0.1
     """Factor on the learning rate of the graph networks (inferred)."""
-    intra_weight: float = 1.0
+    intra_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of reconstruction within a modality (inferred from alpha; 0.4 on Wiki)."""
-    cross_weight: float = 1.0
+    cross_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of reconstruction across modalities (inferred from beta; 0.3 on Wiki)."""
-    fusion_weight: float = 10.0
+    fusion_weight: Annotated[float, NOT_NEGATIVE] = 10.0
     """Weight of agreement with fused codes (inferred from lambda; 5 on Wiki and NUS-WIDE)."""
     fuse_to: FuseTo = FuseTo.RELAXED
     """What codes are to agree with (inferred; signs at this weight hold codes where they start)."""
-    graph_weight: float = 0.01
+    graph_weight: Annotated[float, NOT_NEGATIVE] = 0.01
     """Weight of the graph networks' term (delta)."""
     continuation: bool = False
     """Sharpen the tanh by sqrt(epoch + 1) (ours, as in DJSRH's line of methods)."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("graph_width", "graph_output_width"),
-                NOT_NEGATIVE: (
-                    "image_hidden_width", "text_hidden_width", "image_weight", "text_weight",
-                    "similarity_scale", "intra_weight", "cross_weight", "fusion_weight",
-                    "graph_weight",
-                ),
-                POSITIVE: ("distance_scale", "distance_power", "graph_rate_scale"),
-            },
-        )  # fmt: skip
-        if not -1 <= self.unrelated_similarity < 1:
-            raise SettingError(
-                f"unrelated_similarity is {self.unrelated_similarity}, expected in [-1, 1)"
-            )
 
 
 def aggregated_similarity(

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +30,8 @@ from modalhash.methods.ranges import (
     POSITIVE,
     SHARE_ABOVE_ZERO,
     SHARE_BELOW_ONE,
-    Range,
-    check_ranges,
+    SHARE_TO_HALF,
+    Settings,
 )
 
 __all__ = [
@@ -101,29 +101,29 @@ class CaptionChoice(StrEnum):
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(Settings):
     """How a method is trained; each method states its defaults, users change them."""
 
-    epochs: int = 20
+    epochs: Annotated[int, AT_LEAST_ONE] = 20
     """Passes over the training pairs."""
-    least_steps: int = 0
+    least_steps: Annotated[int, NOT_NEGATIVE] = 0
     """Fewest steps in all: small collections are passed over more often until these are done; 0
     where a run names its epochs."""
-    batch_size: int = 32
+    batch_size: Annotated[int, AT_LEAST_ONE] = 32
     """Pairs a step."""
     drop_last: bool = True
     """Leave out an epoch's last, smaller batch."""
     optimiser: Optimiser = Optimiser.SGD
     """Update rule."""
-    learning_rate: float = 0.01
+    learning_rate: Annotated[float, POSITIVE] = 0.01
     """Step size of every parameter, times the method's own scale where it states one."""
-    momentum: float = 0.9
+    momentum: Annotated[float, SHARE_BELOW_ONE] = 0.9
     """Momentum of SGD; the Adam family ignores it."""
-    weight_decay: float = 5e-4
+    weight_decay: Annotated[float, NOT_NEGATIVE] = 5e-4
     """L2 penalty (SGD, Adam) or decoupled decay (AdamW)."""
     schedule: Schedule = Schedule.CONSTANT
     """Course of the learning rate over all steps."""
-    gradient_clip: float = 0.0
+    gradient_clip: Annotated[float, NOT_NEGATIVE] = 0.0
     """Largest norm of the whole gradient; 0 is no limit."""
     captions: CaptionChoice = CaptionChoice.RANDOM
     """Which text of an item is its partner."""
@@ -131,48 +131,26 @@ class TrainingSettings:
     """Scaling of pooled image features, fitted on the training pairs."""
     text_scaling: ScalingRule = ScalingRule.NONE
     """Scaling of pooled text features, fitted on the training pairs."""
-    image_token_width: int = 0
+    image_token_width: Annotated[int, NOT_NEGATIVE] = 0
     """Width that image tokens are projected to, on their principal directions; 0 as they come."""
-    text_token_width: int = 0
+    text_token_width: Annotated[int, NOT_NEGATIVE] = 0
     """Width that text tokens are projected to, on their principal directions; 0 as they come."""
-    image_token_grid: int = 0
+    image_token_grid: Annotated[int, NOT_NEGATIVE] = 0
     """Side that a square of image tokens is pooled to; 0 as they come."""
-    validation_share: float = 0.0
+    validation_share: Annotated[float, SHARE_TO_HALF] = 0.0
     """Share of the training items held out to choose the best epoch; 0 keeps the last epoch."""
     tune_encoder: bool = False
     """Learn the encoder's weights too; what follows acts only then."""
-    encoder_rate_scale: float = 1.0
+    encoder_rate_scale: Annotated[float, NOT_NEGATIVE] = 1.0
     """Factor on backbones' rates, `learning_rate` times 0.002 (CLIP), 0.01 (ViT), 0.05 (BERT)."""
-    freeze_blocks: int = 0
+    freeze_blocks: Annotated[int, NOT_NEGATIVE] = 0
     """First blocks of each backbone, and its embeddings, that stay as they are."""
     encoder_precision: Precision = Precision.AUTO
     """What the backbones compute in."""
     flip_pictures: bool = False
     """Mirror half of the pictures, drawn anew each epoch; texts that say left or right stay."""
-    smallest_crop: float = 1.0
+    smallest_crop: Annotated[float, SHARE_ABOVE_ZERO] = 1.0
     """Smallest share of a picture's area that is cut out at random each epoch; 1 cuts nothing."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        held_out = Range("in [0, 0.5]", lambda value: 0 <= value <= 0.5)
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("epochs", "batch_size"),
-                POSITIVE: ("learning_rate",),
-                SHARE_BELOW_ONE: ("momentum",),
-                NOT_NEGATIVE: (
-                    "least_steps", "weight_decay", "gradient_clip", "image_token_width",
-                    "text_token_width", "image_token_grid", "encoder_rate_scale", "freeze_blocks",
-                ),
-                held_out: ("validation_share",),
-                SHARE_ABOVE_ZERO: ("smallest_crop",),
-            },
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)

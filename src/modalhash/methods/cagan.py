@@ -41,13 +41,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from modalhash.errors import SettingError
 from modalhash.layers import (
     Attention,
     AttentionMatrix,
@@ -83,11 +82,7 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
-from modalhash.methods.ranges import (
-    AT_LEAST_ONE,
-    NOT_NEGATIVE,
-    check_ranges,
-)
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, Settings, check_order
 
 __all__ = [
     "Cagan",
@@ -125,16 +120,16 @@ class Distillation(StrEnum):
 
 
 @dataclass(frozen=True)
-class CaganSettings:
+class CaganSettings(Settings):
     """Settings of CAGAN; values of the released code unless the line says otherwise."""
 
-    hidden_width: int = 4096
+    hidden_width: Annotated[int, AT_LEAST_ONE] = 4096
     """Units of the hidden layer of each hash head."""
-    image_weight: float = 0.5
+    image_weight: Annotated[float, NOT_NEGATIVE] = 0.5
     """Weight of the image similarity in the fused one."""
-    text_weight: float = 0.2
+    text_weight: Annotated[float, NOT_NEGATIVE] = 0.2
     """Weight of the text similarity."""
-    fusion_weight: float = 0.3
+    fusion_weight: Annotated[float, NOT_NEGATIVE] = 0.3
     """Weight of the similarity seen through both modalities."""
     text_similarity: TextSimilarity = TextSimilarity.BINARY
     """How texts compare; binary is for bags of words and says nothing of dense vectors."""
@@ -142,7 +137,7 @@ class CaganSettings:
     """Form of the similarity seen through both; not symmetric as released."""
     enhancement: Enhancement = Enhancement.SCALE
     """What is done to the fused similarity before the scale."""
-    similarity_scale: float = 1.4
+    similarity_scale: Annotated[float, NOT_NEGATIVE] = 1.4
     """Scale of the target; beyond 1 it pushes codes towards signs."""
     jdsh_left: float = -0.528
     """Threshold of far pairs under `enhancement=jdsh` (JDSH on MIRFlickr with AlexNet)."""
@@ -152,66 +147,46 @@ class CaganSettings:
     """About the smallest fused similarity (the same)."""
     jdsh_maximum: float = 0.68
     """About the largest fused similarity (the same)."""
-    jdsh_left_weight: float = 0.1
+    jdsh_left_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Share by which far pairs are enlarged (the same)."""
-    jdsh_right_weight: float = 0.2
+    jdsh_right_weight: Annotated[float, NOT_NEGATIVE] = 0.2
     """Share by which near pairs are enlarged (the same)."""
     continuation: bool = True
     """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
     graph: bool = True
     """Train the graph networks, which act in training only."""
-    graph_width: int = 2048
+    graph_width: Annotated[int, AT_LEAST_ONE] = 2048
     """Units of the first graph convolution."""
-    graph_output_width: int = 1024
+    graph_output_width: Annotated[int, AT_LEAST_ONE] = 1024
     """Units of the second graph convolution."""
     attention: Attention = Attention.ADDITIVE
     """How the learned matrix meets the target."""
     attention_matrix: AttentionMatrix = AttentionMatrix.PAIRS
     """What the learned matrix is indexed by (pairs is ours; released: positions)."""
-    attention_rank: int = 16
+    attention_rank: Annotated[int, AT_LEAST_ONE] = 16
     """Width of the projections whose cosines make the matrix of pairs (ours)."""
-    attention_weight: float = 0.45
+    attention_weight: Annotated[float, NOT_NEGATIVE] = 0.45
     """Weight of the learned matrix in the edges; 0.5 on NUS-WIDE."""
     normalise_graph_input: bool = False
     """Give graph networks feature rows of length 1 (ours, against saturation)."""
     normalise_adjacency: bool = False
     """Scale each row of the edges to a sum of 1 in size (ours, against saturation)."""
-    intra_weight: float = 0.1
+    intra_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of reconstruction within a modality."""
-    cross_weight: float = 1.0
+    cross_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of reconstruction across modalities."""
-    pair_weight: float = 1.0
+    pair_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the partners' cosine inside the part across modalities."""
-    graph_weight: float = 1.0
+    graph_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of reconstruction between the two graph codes."""
     distillation: Distillation = Distillation.IMAGE_GRAPH
     """Which graph codes teach which hash codes."""
-    distillation_weight: float = 0.15
+    distillation_weight: Annotated[float, NOT_NEGATIVE] = 0.15
     """Weight of reconstruction between graph codes and hash codes; 0.25 on NUS-WIDE."""
 
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: (
-                    "hidden_width", "graph_width", "graph_output_width", "attention_rank",
-                ),
-                NOT_NEGATIVE: (
-                    "image_weight", "text_weight", "fusion_weight", "similarity_scale",
-                    "jdsh_left_weight", "jdsh_right_weight", "attention_weight", "intra_weight",
-                    "cross_weight", "pair_weight", "graph_weight", "distillation_weight",
-                ),
-            },
-        )  # fmt: skip
-        if not self.jdsh_left <= self.jdsh_right:
-            raise SettingError(
-                f"jdsh_left is {self.jdsh_left}, expected at most jdsh_right, {self.jdsh_right}"
-            )
+    def check_together(self) -> None:
+        """Check that thresholds are in order."""
+        check_order(self, "jdsh_left", "jdsh_right")
 
 
 def text_similarities(features: Tensor, rule: TextSimilarity) -> Tensor:

@@ -18,6 +18,7 @@ from drowning strong ones. The ridge is a share of the mean variance.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -33,44 +34,23 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
-from modalhash.methods.ranges import (
-    AT_LEAST_ONE,
-    NOT_NEGATIVE,
-    POSITIVE,
-    Range,
-    check_ranges,
-)
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Settings
 
 __all__ = ["CcaItq", "CcaItqSettings", "itq_rotation"]
 
 
 @dataclass(frozen=True)
-class CcaItqSettings:
+class CcaItqSettings(Settings):
     """Settings of CCA + ITQ."""
 
-    ridge: float = 0.5
+    ridge: Annotated[float, POSITIVE] = 0.5
     """Share of the mean variance that is added to each variance (ours)."""
-    correlation_power: float = 1.0
+    correlation_power: Annotated[float, NOT_NEGATIVE] = 1.0
     """Power of the correlation that weighs its direction; 0 is plain CCA (ours)."""
-    rounds: int = 50
+    rounds: Annotated[int, NOT_NEGATIVE] = 50
     """Alternations between codes and rotation (the paper's 50)."""
-    sample: int = 20_000
+    sample: Annotated[int, AT_LEAST_ONE] = 20_000
     """Training pairs, evenly spaced, that the rotation is fitted on, at most (ours)."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                Range("a positive number", POSITIVE.holds): ("ridge",),
-                NOT_NEGATIVE: ("correlation_power", "rounds"),
-                AT_LEAST_ONE: ("sample",),
-            },
-        )
 
 
 def itq_rotation(variates: Tensor, rounds: int, generator: torch.Generator) -> Tensor:

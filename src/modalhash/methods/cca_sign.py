@@ -15,10 +15,10 @@ of any scale; each caption of a picture makes a training pair.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
-from modalhash.errors import SettingError
 from modalhash.layers import canonical_maps
 from modalhash.methods.base import (
     CaptionChoice,
@@ -28,25 +28,17 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
+from modalhash.methods.ranges import POSITIVE, Settings
 
 __all__ = ["CcaSign", "CcaSignSettings"]
 
 
 @dataclass(frozen=True)
-class CcaSignSettings:
+class CcaSignSettings(Settings):
     """Settings of CCA + sign."""
 
-    ridge: float = 0.5
+    ridge: Annotated[float, POSITIVE] = 0.5
     """Share of the mean variance that is added to each variance (ours)."""
-
-    def __post_init__(self) -> None:
-        """Check the range.
-
-        Raises:
-            SettingError: if the ridge isn't positive.
-        """
-        if not self.ridge > 0:
-            raise SettingError(f"ridge is {self.ridge}, expected a positive number")
 
 
 class CcaSign(ClosedFormMethod):

@@ -33,7 +33,7 @@ pictures are not flipped or cropped anew each epoch.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -62,12 +62,7 @@ from modalhash.methods.base import (
     Moment,
     TrainingSettings,
 )
-from modalhash.methods.ranges import (
-    AT_LEAST_ONE,
-    NOT_NEGATIVE,
-    SHARE_BELOW_ONE,
-    check_ranges,
-)
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, SHARE_BELOW_ONE, Settings
 
 __all__ = ["Cfrh", "CfrhSettings", "DecodeInto"]
 
@@ -80,32 +75,32 @@ class DecodeInto(StrEnum):
 
 
 @dataclass(frozen=True)
-class CfrhSettings:
+class CfrhSettings(Settings):
     """Settings of CFRH; the paper's values are unknown, each line says where ours come from."""
 
-    hidden_width: int = 4096
+    hidden_width: Annotated[int, AT_LEAST_ONE] = 4096
     """Units of the hidden layer of each hash head (CAGAN, JDSH)."""
-    dropout: float = 0.0
+    dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of hidden units dropped in training; 0 in all siblings."""
-    image_weight: float = 0.5
+    image_weight: Annotated[float, NOT_NEGATIVE] = 0.5
     """Weight of the image similarity in the fused affinity (CAGAN, MOED)."""
-    text_weight: float = 0.2
+    text_weight: Annotated[float, NOT_NEGATIVE] = 0.2
     """Weight of the text similarity (CAGAN, MOED)."""
-    fusion_weight: float = 0.3
+    fusion_weight: Annotated[float, NOT_NEGATIVE] = 0.3
     """Weight of the complementary part (CAGAN, MOED); the authors' script also tries 2, 3, 4."""
-    similarity_scale: float = 1.4
+    similarity_scale: Annotated[float, NOT_NEGATIVE] = 1.4
     """Scale of the fused affinity (CAGAN, MOED, JDSH; 1.5 for Wiki in JAGH)."""
     cross_similarity: CrossSimilarity = CrossSimilarity.SYMMETRIC_ROW_COSINE
     """Form of the complementary part (JDSH, as a published reading of CFRH says)."""
-    intra_weight: float = 0.1
+    intra_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of reconstruction within a modality (JDSH, CAGAN)."""
-    cross_weight: float = 1.0
+    cross_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of reconstruction across modalities (JDSH, CAGAN)."""
     both_orders: bool = True
     """Count image-text and text-image reconstruction (JDSH); the figure prints one of them."""
-    pair_weight: float = 1.0
+    pair_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the partners' cosine inside the part across modalities (JDSH, CAGAN)."""
-    decode_weight: float = 0.1
+    decode_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of the autoencoders' term (MOED; DSAH and CCAH use 1). Low confidence."""
     decode_into: DecodeInto = DecodeInto.OWN
     """Whose features codes decode to (figure: own)."""
@@ -121,24 +116,6 @@ class CfrhSettings:
     """Squash decoded image features (CCAH); they must lie in [0, 1]."""
     continuation: bool = True
     """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("hidden_width",),
-                SHARE_BELOW_ONE: ("dropout",),
-                NOT_NEGATIVE: (
-                    "image_weight", "text_weight", "fusion_weight", "similarity_scale",
-                    "intra_weight", "cross_weight", "pair_weight", "decode_weight",
-                ),
-            },
-        )  # fmt: skip
 
 
 DENSE: Mapping[str, Any] = {

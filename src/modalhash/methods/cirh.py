@@ -40,7 +40,7 @@ captions; no matrix of all pairs is made. Features to decode are scaled to a mea
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +77,7 @@ from modalhash.methods.ranges import (
     SHARE,
     SHARE_ABOVE_ZERO,
     SHARE_BELOW_ONE,
-    check_ranges,
+    Settings,
 )
 
 __all__ = ["Cirh", "CirhSettings", "collaborated_relations", "mixed_with_neighbours"]
@@ -87,56 +87,35 @@ MIXED_SHARES = (0.7, 0.2, 0.1)
 
 
 @dataclass(frozen=True)
-class CirhSettings:
+class CirhSettings(Settings):
     """Settings of CIRH; values of the released code unless the line says otherwise."""
 
-    hidden_width: int = 4096
+    hidden_width: Annotated[int, AT_LEAST_ONE] = 4096
     """Units of the image head's hidden layer."""
-    text_hidden_width: int = 0
+    text_hidden_width: Annotated[int, NOT_NEGATIVE] = 0
     """Units of the text head's hidden layer; 0 is as many as text features have."""
-    dropout: float = 0.3
+    dropout: Annotated[float, SHARE_BELOW_ONE] = 0.3
     """Share of hidden units of the heads dropped in training."""
-    fusion_width: int = 512
+    fusion_width: Annotated[int, AT_LEAST_ONE] = 512
     """Width of the network that fuses both modalities."""
-    image_weight: float = 0.6
+    image_weight: Annotated[float, SHARE] = 0.6
     """Share of the image similarity in relations, texts have the rest."""
-    keep_share: float = 0.4
+    keep_share: Annotated[float, SHARE_ABOVE_ZERO] = 0.4
     """Share of the nodes whose relation to a pair is kept (2,000 of 5,000)."""
-    graph_nodes: int = 16384
+    graph_nodes: Annotated[int, AT_LEAST_ONE] = 16384
     """Most pairs that relations are ranked among (ours; released: all, some 5,000)."""
-    direct_share: float = 0.6
+    direct_share: Annotated[float, SHARE] = 0.6
     """Share of plain relations, squashed ones have the rest."""
     mix_neighbours: bool = True
     """Feed the network items mixed with near ones."""
-    decode_weight: float = 10.0
+    decode_weight: Annotated[float, NOT_NEGATIVE] = 10.0
     """Weight of the features' reconstruction."""
-    relation_weight: float = 1.0
+    relation_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the relations' reconstruction by the network."""
-    head_relation_weight: float = 0.01
+    head_relation_weight: Annotated[float, NOT_NEGATIVE] = 0.01
     """Weight of the relations' reconstruction by the heads."""
-    head_rate_scale: float = 0.1
+    head_rate_scale: Annotated[float, POSITIVE] = 0.1
     """Factor on the learning rate of the heads."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("hidden_width", "fusion_width", "graph_nodes"),
-                SHARE_BELOW_ONE: ("dropout",),
-                SHARE: ("image_weight", "direct_share"),
-                SHARE_ABOVE_ZERO: ("keep_share",),
-                POSITIVE: ("head_rate_scale",),
-                NOT_NEGATIVE: (
-                    "text_hidden_width", "decode_weight", "relation_weight",
-                    "head_relation_weight",
-                ),
-            },
-        )  # fmt: skip
 
 
 def collaborated_relations(

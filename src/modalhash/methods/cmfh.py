@@ -30,7 +30,7 @@ the latent space, which changes no term of L, are ours; `paper` is without them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ from modalhash.methods.base import (
     TrainingView,
 )
 from modalhash.methods.cca_itq import itq_rotation
-from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range, check_ranges
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE_BETWEEN, Settings
 
 __all__ = ["Cmfh", "CmfhSettings", "Factors", "Views"]
 
@@ -58,39 +58,23 @@ TINY_SHARE = 1e-12
 
 
 @dataclass(frozen=True)
-class CmfhSettings:
+class CmfhSettings(Settings):
     """Settings of CMFH."""
 
-    image_weight: float = 0.5
+    image_weight: Annotated[float, SHARE_BETWEEN] = 0.5
     """Share w_v of rebuilding images; texts have the rest (the paper's lambda, 0.5)."""
-    projection_weight: float = 100.0
+    projection_weight: Annotated[float, POSITIVE] = 100.0
     """Weight mu of the maps from features to latent vectors (the paper's 100)."""
-    regularisation: float = 0.01
+    regularisation: Annotated[float, POSITIVE] = 0.01
     """Weight gamma of all sizes (the paper's 0.01)."""
-    ridge: float = 0.0
+    ridge: Annotated[float, NOT_NEGATIVE] = 0.0
     """Share of the mean sum of squares of a feature that steadies the maps (ours)."""
-    rounds: int = 25
+    rounds: Annotated[int, AT_LEAST_ONE] = 25
     """Most rounds of the three steps (released: 25, or until the objective stands still)."""
-    rotation_rounds: int = 0
+    rotation_rounds: Annotated[int, NOT_NEGATIVE] = 0
     """Rounds of ITQ on the latent vectors of both modalities (ours)."""
-    sample: int = 20_000
+    sample: Annotated[int, AT_LEAST_ONE] = 20_000
     """Training pairs, evenly spaced, that the rotation is fitted on, at most (ours)."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                Range("in (0, 1)", lambda value: 0 < value < 1): ("image_weight",),
-                POSITIVE: ("projection_weight", "regularisation"),
-                NOT_NEGATIVE: ("ridge", "rotation_rounds"),
-                AT_LEAST_ONE: ("rounds", "sample"),
-            },
-        )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ its distances; the paper's own experiments could not be read.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -46,40 +46,25 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
-from modalhash.methods.ranges import AT_LEAST_ONE, POSITIVE, SHARE, Range, check_ranges
+from modalhash.methods.ranges import AT_LEAST_ONE, POSITIVE, SHARE, Settings
 
 __all__ = ["Cvh", "CvhSettings", "cross_view_maps"]
 
 
 @dataclass(frozen=True)
-class CvhSettings:
+class CvhSettings(Settings):
     """Settings of CVH."""
 
-    neighbour_share: float = 0.5
+    neighbour_share: Annotated[float, SHARE] = 0.5
     """Share s of an item's similarity that its neighbours have; 0 is the paper's two-view form."""
-    ridge: float = 0.5
+    ridge: Annotated[float, POSITIVE] = 0.5
     """Share of the mean variance that is added to each variance (ours)."""
-    anchors: int = 300
+    anchors: Annotated[int, AT_LEAST_ONE] = 300
     """Anchors of each modality's graph, at most (ours)."""
-    nearest_anchors: int = 5
+    nearest_anchors: Annotated[int, AT_LEAST_ONE] = 5
     """Anchors that an item is tied to (ours)."""
-    sample: int = 10_000
+    sample: Annotated[int, AT_LEAST_ONE] = 10_000
     """Training pairs, evenly spaced, that anchors are placed by, at most (ours)."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                SHARE: ("neighbour_share",),
-                Range("a positive number", POSITIVE.holds): ("ridge",),
-                AT_LEAST_ONE: ("anchors", "nearest_anchors", "sample"),
-            },
-        )
 
 
 def smoothed(known: AnchoredMoments, rows: slice, columns: slice) -> Tensor:

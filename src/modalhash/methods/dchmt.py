@@ -33,7 +33,7 @@ and dropout are ours. Constants are those of the released code.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ from modalhash.methods.ranges import (
     SHARE,
     SHARE_ABOVE_ZERO,
     SHARE_BELOW_ONE,
-    check_ranges,
+    Settings,
 )
 
 __all__ = [
@@ -74,40 +74,23 @@ TINY = 1e-12
 
 
 @dataclass(frozen=True)
-class DchmtSettings:
+class DchmtSettings(Settings):
     """Settings of DCHMT; values of the released code unless the line says otherwise."""
 
-    hidden_width: int = 128
+    hidden_width: Annotated[int, AT_LEAST_ONE] = 128
     """Units of each head's hidden layer."""
     is_normalised: bool = False
     """Normalise hidden layers by the batch, with leaky ReLUs for ReLUs (ours)."""
-    input_dropout: float = 0.0
+    input_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of picture features dropped on their way in (ours)."""
-    dropout: float = 0.0
+    dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of hidden units dropped in both heads (ours)."""
-    label_grading: float = 0.0
+    label_grading: Annotated[float, SHARE] = 0.0
     """Share of the label rows' cosine in the target; 0 asks only for a shared label (ours)."""
-    unlike_share: float = 0.5
+    unlike_share: Annotated[float, SHARE_ABOVE_ZERO] = 0.5
     """Share of bits that unlike items need to differ in (vartheta; 0.75 in the later code)."""
-    quantization_weight: float = 0.0
+    quantization_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of undecided bits; 0.001 in the later code."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("hidden_width",),
-                SHARE_BELOW_ONE: ("input_dropout", "dropout"),
-                SHARE: ("label_grading",),
-                SHARE_ABOVE_ZERO: ("unlike_share",),
-                NOT_NEGATIVE: ("quantization_weight",),
-            },
-        )  # fmt: skip
 
 
 def selection_distances(selected: Tensor, other_selected: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ Constants are those of the authors' code.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
-from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, SHARE_BELOW_ONE, check_ranges
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, SHARE_BELOW_ONE, Settings
 
 __all__ = ["CodeMemory", "Dcmh", "DcmhSettings", "alike", "balance_loss", "quantization_loss"]
 
@@ -63,47 +63,29 @@ PASS = 4096
 
 
 @dataclass(frozen=True)
-class DcmhSettings:
+class DcmhSettings(Settings):
     """Settings of DCMH; values of the released code unless the line says otherwise."""
 
-    image_hidden_width: int = 4096
+    image_hidden_width: Annotated[int, AT_LEAST_ONE] = 4096
     """Units of the image head's hidden layer (ours, as wide as CNN-F's; released: all of CNN-F)."""
-    text_hidden_width: int = 8192
+    text_hidden_width: Annotated[int, AT_LEAST_ONE] = 8192
     """Units of the text head's hidden layer."""
     is_normalised: bool = False
     """Normalise hidden layers by the batch, with leaky ReLUs for ReLUs (ours)."""
-    input_dropout: float = 0.0
+    input_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of picture features dropped on their way in (ours)."""
-    dropout: float = 0.0
+    dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of hidden units dropped in both heads (ours)."""
-    logit_scale: float = 0.0
+    logit_scale: Annotated[float, NOT_NEGATIVE] = 0.0
     """Logit of two equal codes of signs, before the offset; 0 takes half of their bits."""
-    logit_offset: float = 0.0
+    logit_offset: Annotated[float, NOT_NEGATIVE] = 0.0
     """Taken from all logits, so that unlike codes needn't be opposite (ours)."""
-    compared: int = 0
+    compared: Annotated[int, NOT_NEGATIVE] = 0
     """Training pairs drawn each step to compare a batch with besides its own; 0 is all."""
-    quantization_weight: float = 1.0
+    quantization_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the squared distances from the common signs, over all compared pairs (gamma)."""
-    balance_weight: float = 1.0
+    balance_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the squared sums of each bit over all training pairs (eta)."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("image_hidden_width", "text_hidden_width"),
-                SHARE_BELOW_ONE: ("input_dropout", "dropout"),
-                NOT_NEGATIVE: (
-                    "logit_scale", "logit_offset", "compared", "quantization_weight",
-                    "balance_weight",
-                ),
-            },
-        )  # fmt: skip
 
 
 class CodeMemory(nn.Module):

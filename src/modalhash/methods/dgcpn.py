@@ -34,7 +34,7 @@ count as 0 in P. The text head's dropout is inferred.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -65,12 +65,13 @@ from modalhash.methods.base import (
 from modalhash.methods.graph_nodes import fused_batches, read_nodes
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
+    AT_LEAST_TWO,
+    COSINE_BELOW_ONE,
     NOT_NEGATIVE,
     SHARE,
     SHARE_ABOVE_ZERO,
     SHARE_BELOW_ONE,
-    Range,
-    check_ranges,
+    Settings,
 )
 
 __all__ = [
@@ -85,62 +86,37 @@ LARGEST_GRAPH_BYTES = 2**29
 
 
 @dataclass(frozen=True)
-class DgcpnSettings:
+class DgcpnSettings(Settings):
     """Settings of DGCPN; values of the released code unless the line says otherwise."""
 
-    hidden_width: int = 4096
+    hidden_width: Annotated[int, AT_LEAST_ONE] = 4096
     """Units of the hidden layer of each hash head."""
-    dropout: float = 0.5
+    dropout: Annotated[float, SHARE_BELOW_ONE] = 0.5
     """Share of hidden units dropped in training."""
-    image_weight: float = 0.99
+    image_weight: Annotated[float, SHARE] = 0.99
     """Share of the image similarity, texts have the rest."""
-    keep_share: float = 0.4
+    keep_share: Annotated[float, SHARE_ABOVE_ZERO] = 0.4
     """Share of the other nodes that are a pair's neighbours (2,000 of 5,000)."""
-    most_neighbours: int = 2000
+    most_neighbours: Annotated[int, AT_LEAST_ONE] = 2000
     """Most neighbours of a pair."""
-    graph_nodes: int = 16384
+    graph_nodes: Annotated[int, AT_LEAST_TWO] = 16384
     """Most pairs that neighbours are sought among (ours; released: all, some 5,000)."""
-    coherence_share: float = 0.3
+    coherence_share: Annotated[float, SHARE] = 0.3
     """Share of the neighbourhoods' coherence in the target, the direct similarity has the rest."""
-    coherence_scale: float = 2.0
+    coherence_scale: Annotated[float, NOT_NEGATIVE] = 2.0
     """Coherence of a pair whose neighbours are all equally strong with itself (4,000 / 2,000)."""
-    unrelated_similarity: float = -1.0
+    unrelated_similarity: Annotated[float, COSINE_BELOW_ONE] = -1.0
     """What a similarity of 0 asks of codes; phi."""
-    pair_target: float = 1.5
+    pair_target: Annotated[float, NOT_NEGATIVE] = 1.5
     """What the partners' cosine is pulled to; beyond 1 it pushes codes towards signs."""
-    pair_weight: float = 1.0
+    pair_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the partners' part."""
-    similarity_weight: float = 1.0
+    similarity_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the reproduction of the target."""
-    consistency_weight: float = 1.0
+    consistency_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the agreement of similarities across modalities."""
     half_binary: bool = True
     """Let each modality also learn against the signs of the other."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("hidden_width", "most_neighbours"),
-                Range("at least 2", lambda value: value >= 2): ("graph_nodes",),
-                SHARE_BELOW_ONE: ("dropout",),
-                SHARE: ("image_weight", "coherence_share"),
-                SHARE_ABOVE_ZERO: ("keep_share",),
-                NOT_NEGATIVE: (
-                    "coherence_scale", "pair_target", "pair_weight", "similarity_weight",
-                    "consistency_weight",
-                ),
-            },
-        )  # fmt: skip
-        if not -1 <= self.unrelated_similarity < 1:
-            raise SettingError(
-                f"unrelated_similarity is {self.unrelated_similarity}, expected in [-1, 1)"
-            )
 
 
 def off_diagonal_gap(similarity: Tensor, target: Tensor) -> Tensor:

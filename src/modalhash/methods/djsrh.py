@@ -28,7 +28,7 @@ code.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -51,53 +51,31 @@ from modalhash.methods.base import (
     Moment,
     TrainingSettings,
 )
-from modalhash.methods.ranges import (
-    NOT_NEGATIVE,
-    POSITIVE,
-    SHARE,
-    check_ranges,
-)
+from modalhash.methods.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Settings
 
 __all__ = ["Djsrh", "DjsrhSettings", "joint_semantics"]
 
 
 @dataclass(frozen=True)
-class DjsrhSettings:
+class DjsrhSettings(Settings):
     """Settings of DJSRH; values of the released code unless the line says otherwise."""
 
-    image_hidden_width: int = 4096
+    image_hidden_width: Annotated[int, NOT_NEGATIVE] = 4096
     """Units of the image head's hidden layer; 0 is none (ours; released: a trained AlexNet)."""
-    text_hidden_width: int = 4096
+    text_hidden_width: Annotated[int, NOT_NEGATIVE] = 4096
     """Units of the text head's hidden layer; 0 is none."""
-    image_weight: float = 0.9
+    image_weight: Annotated[float, SHARE] = 0.9
     """Share of the image similarity, texts have the rest; 0.6 on NUS-WIDE, 0.3 on Wiki."""
-    second_order: float = 0.4
+    second_order: Annotated[float, SHARE] = 0.4
     """Share of the second-order similarity, J J / n."""
-    similarity_scale: float = 1.5
+    similarity_scale: Annotated[float, NOT_NEGATIVE] = 1.5
     """Scale of the target; beyond 1 it pushes codes towards signs."""
-    intra_weight: float = 0.1
+    intra_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of reconstruction within a modality; 0.3 on Wiki."""
     continuation: bool = True
     """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
-    image_rate_scale: float = 1.0
+    image_rate_scale: Annotated[float, POSITIVE] = 1.0
     """Factor on the learning rate of the image head; 0.1 where AlexNet is trained too."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                NOT_NEGATIVE: (
-                    "image_hidden_width", "text_hidden_width", "similarity_scale", "intra_weight",
-                ),
-                SHARE: ("image_weight", "second_order"),
-                POSITIVE: ("image_rate_scale",),
-            },
-        )  # fmt: skip
 
 
 def joint_semantics(

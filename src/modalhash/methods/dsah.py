@@ -35,13 +35,12 @@ not flipped or cropped anew each epoch.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from modalhash.errors import SettingError
 from modalhash.layers import hash_head
 from modalhash.losses import (
     DecodeFrom,
@@ -66,60 +65,39 @@ from modalhash.methods.base import (
     Moment,
     TrainingSettings,
 )
-from modalhash.methods.ranges import NOT_NEGATIVE, SHARE, check_ranges
+from modalhash.methods.ranges import COSINE_BELOW_ONE, NOT_NEGATIVE, SHARE, Settings
 
 __all__ = ["Dsah", "DsahSettings", "asymmetry", "own_gap"]
 
 
 @dataclass(frozen=True)
-class DsahSettings:
+class DsahSettings(Settings):
     """Settings of DSAH; values of the released code unless the line says otherwise."""
 
-    image_hidden_width: int = 4096
+    image_hidden_width: Annotated[int, NOT_NEGATIVE] = 4096
     """Units of the image head's hidden layer; 0 is none (ours; released: a trained network)."""
-    text_hidden_width: int = 4096
+    text_hidden_width: Annotated[int, NOT_NEGATIVE] = 4096
     """Units of the text head's hidden layer; 0 is none."""
-    image_weight: float = 0.9
+    image_weight: Annotated[float, SHARE] = 0.9
     """Share of the image similarity in the mixture, texts have the rest."""
-    unrelated_similarity: float = -1.0
+    unrelated_similarity: Annotated[float, COSINE_BELOW_ONE] = -1.0
     """What a cosine of 0 asks of codes, before the scale; low."""
-    similarity_scale: float = 1.5
+    similarity_scale: Annotated[float, NOT_NEGATIVE] = 1.5
     """Scale of the targets; beyond 1 it pushes codes towards signs."""
-    pair_weight: float = 1.0
+    pair_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the partners' term."""
-    symmetry_weight: float = 2.0
+    symmetry_weight: Annotated[float, NOT_NEGATIVE] = 2.0
     """Weight of the symmetry of similarities across modalities."""
-    decode_weight: float = 1.0
+    decode_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the decoders' term."""
     decode_from: DecodeFrom = DecodeFrom.SIGNS
     """What decoders read; signs pass no gradient to the heads."""
     decode_sum: bool = False
     """Sum the squared errors of a row instead of averaging them (ours)."""
-    own_weight: float = 0.1
+    own_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of alignment with each modality's own similarity."""
     continuation: bool = True
     """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                NOT_NEGATIVE: (
-                    "image_hidden_width", "text_hidden_width", "similarity_scale", "pair_weight",
-                    "symmetry_weight", "decode_weight", "own_weight",
-                ),
-                SHARE: ("image_weight",),
-            },
-        )  # fmt: skip
-        if not -1 <= self.unrelated_similarity < 1:
-            raise SettingError(
-                f"unrelated_similarity is {self.unrelated_similarity}, expected in [-1, 1)"
-            )
 
 
 def own_gap(

@@ -40,7 +40,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -60,13 +60,7 @@ from modalhash.methods.base import (
     Optimiser,
     TrainingSettings,
 )
-from modalhash.methods.ranges import (
-    AT_LEAST_ONE,
-    NOT_NEGATIVE,
-    POSITIVE,
-    SHARE_BELOW_ONE,
-    check_ranges,
-)
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE_BELOW_ONE, Settings
 
 __all__ = [
     "BalanceOver",
@@ -88,50 +82,31 @@ class BalanceOver(StrEnum):
 
 
 @dataclass(frozen=True)
-class DuchSettings:
+class DuchSettings(Settings):
     """Settings of DUCH; weights are the authors', for sums over a batch of 256 pairs."""
 
-    hidden_width: int = 4096
+    hidden_width: Annotated[int, AT_LEAST_ONE] = 4096
     """Units of each head's hidden layer (inferred)."""
-    temperature: float = 0.5
+    temperature: Annotated[float, POSITIVE] = 0.5
     """Divides cosines in the contrast (inferred)."""
-    image_intra_weight: float = 1.0
+    image_intra_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the contrast between pictures and their other views."""
-    text_intra_weight: float = 1.0
+    text_intra_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the contrast between texts and their other views."""
-    view_dropout: float = 0.2
+    view_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.2
     """Share of the features that the other view loses (ours)."""
-    view_noise: float = 0.2
+    view_noise: Annotated[float, NOT_NEGATIVE] = 0.2
     """Noise of the other view, in root mean squares of the item's features (ours)."""
-    quantization_weight: float = 0.001
+    quantization_weight: Annotated[float, NOT_NEGATIVE] = 0.001
     """Weight of the squared gaps between codes and common signs, summed."""
-    balance_weight: float = 0.01
+    balance_weight: Annotated[float, NOT_NEGATIVE] = 0.01
     """Weight of the squared sums that balance bits."""
     balance_over: BalanceOver = BalanceOver.BATCH
     """What is balanced: bits over a batch, or codes over their bits (the authors' later code)."""
-    adversarial_weight: float = 0.0
+    adversarial_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of deceiving the discriminator (paper 0.01); 0 is without one (ours)."""
-    gradient_penalty: float = 10.0
+    gradient_penalty: Annotated[float, NOT_NEGATIVE] = 10.0
     """Weight that holds the discriminator's slope at 1."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("hidden_width",),
-                POSITIVE: ("temperature",),
-                SHARE_BELOW_ONE: ("view_dropout",),
-                NOT_NEGATIVE: (
-                    "image_intra_weight", "text_intra_weight", "view_noise", "quantization_weight",
-                    "balance_weight", "adversarial_weight", "gradient_penalty",
-                ),
-            },
-        )  # fmt: skip
 
 
 def other_view(features: ModalityFeatures, *, dropout: float, noise: float) -> ModalityFeatures:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -49,7 +49,7 @@ from modalhash.methods.ranges import (
     SHARE,
     SHARE_BELOW_ONE,
     Range,
-    check_ranges,
+    Settings,
 )
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+CODEBOOK_SIZE = Range(f"2 to {MOST_CODEWORDS}", lambda value: 2 <= value <= MOST_CODEWORDS)
 SAMPLE_BATCH, RENEWAL_SAMPLE = 256, 1024
 
 
@@ -89,84 +90,57 @@ class CodebookUpdate(StrEnum):
 
 
 @dataclass(frozen=True)
-class FineSettings:
+class FineSettings(Settings):
     """Settings of finer codes; MeCoQ and HCQ are the same first author's quantization methods."""
 
-    fine_subspaces: int = 8
+    fine_subspaces: Annotated[int, AT_LEAST_ONE] = 8
     """Sub-spaces, and so bytes, of a concept's code (ours for a width of 128; HCQ 32 for 512)."""
-    fine_codewords: int = 64
+    fine_codewords: Annotated[int, CODEBOOK_SIZE] = 64
     """Codewords of a sub-space, up to 256 (ours: about a fortieth of the pairs; HCQ 256)."""
     fine_rotation: RotationRule = RotationRule.CAYLEY
     """How each concept's rotation is learned; `none` is plain product quantization (ours)."""
-    fine_rotation_rate: float = 0.1
+    fine_rotation_rate: Annotated[float, NOT_NEGATIVE] = 0.1
     """Factor on the learning rate of rotations (ours: faster ones leave codewords behind)."""
     fine_similarity: SubspaceSimilarity = SubspaceSimilarity.L2
     """What makes a codeword near (ours, as in OPQ; HCQ and MeCoQ cosine)."""
-    fine_sharpness: float = 10.0
+    fine_sharpness: Annotated[float, POSITIVE] = 10.0
     """Factor on similarities before the softmax over codewords (MeCoQ; HCQ 1)."""
     fine_forward: QuantizedForward = QuantizedForward.LATE
     """What the quantizer gives out in training (ours)."""
     fine_update: CodebookUpdate = CodebookUpdate.GRAD
     """What moves codewords (the paper's title word is differentiable; HCQ k-means)."""
-    fine_start: float = 0.2
+    fine_start: Annotated[float, SHARE_BELOW_ONE] = 0.2
     """Share of the epochs before the quantizer starts (ours)."""
-    fine_sample: int = 10_000
+    fine_sample: Annotated[int, AT_LEAST_ONE] = 10_000
     """Pairs that codebooks start from, at most (ours)."""
-    fine_reconstruction_weight: float = 0.1
+    fine_reconstruction_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of the squared error of quantization in the local loss (ours; HCQ 0)."""
-    fine_overlap_weight: float = 0.0
+    fine_overlap_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of the mean inner product of codewords, against equal ones (off; MeCoQ 0.5)."""
-    fine_entropy_weight: float = 0.0
+    fine_entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of the entropy of assignments, for harder ones (off; MeCoQ 0.01 to 2)."""
-    fine_orthogonality_weight: float = 1.0
+    fine_orthogonality_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the gap to orthogonality, for the rotation `penalty` (ours)."""
-    fine_neighbour_share: float = 0.0
+    fine_neighbour_share: Annotated[float, SHARE] = 0.0
     """Share of each local target that goes to items with like features; 0 is InfoNCE (ours)."""
-    fine_neighbour_temperature: float = 0.2
+    fine_neighbour_temperature: Annotated[float, POSITIVE] = 0.2
     """Temperature of the softmax over like items (ours)."""
-    fine_neighbour_text: float = 0.8
+    fine_neighbour_text: Annotated[float, SHARE] = 0.8
     """Weight of text features in what makes items alike; images have the rest (ours)."""
-    fine_neighbour_inside: float = 0.0
+    fine_neighbour_inside: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of the same targets among items of one modality; off without a share (ours)."""
     fine_class: bool = True
     """Quantize the class vector too, as one more part beside the concepts (HCQ)."""
-    fine_class_hidden: int = 512
+    fine_class_hidden: Annotated[int, AT_LEAST_ONE] = 512
     """Units of the hidden layer of the class vector's map (ours)."""
-    fine_class_dropout: float = 0.1
+    fine_class_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.1
     """Share of these units dropped in training (ours)."""
-    fine_class_input_dropout: float = 0.2
+    fine_class_input_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.2
     """Share of the class vector dropped in training before its map (ours)."""
-    fine_class_share: float = 0.5
+    fine_class_share: Annotated[float, SHARE] = 0.5
     """Weight of the class vector among all parts when reranking (ours; HCQ gives all the same)."""
-    fine_code_share: float = 0.125
+    fine_code_share: Annotated[float, SHARE] = 0.125
     """Weight of the hash code in the score that reranks; finer codes have the rest (HCQ 1 in 8)."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        books = Range(f"2 to {MOST_CODEWORDS}", lambda value: 2 <= value <= MOST_CODEWORDS)
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("fine_subspaces", "fine_sample", "fine_class_hidden"),
-                books: ("fine_codewords",),
-                NOT_NEGATIVE: (
-                    "fine_rotation_rate", "fine_reconstruction_weight", "fine_overlap_weight",
-                    "fine_entropy_weight", "fine_orthogonality_weight", "fine_neighbour_inside",
-                ),
-                POSITIVE: ("fine_sharpness", "fine_neighbour_temperature"),
-                SHARE_BELOW_ONE: (
-                    "fine_start", "fine_class_dropout", "fine_class_input_dropout",
-                ),
-                SHARE: (
-                    "fine_neighbour_share", "fine_neighbour_text", "fine_class_share",
-                    "fine_code_share",
-                ),
-            },
-        )  # fmt: skip
 
     def first_epoch(self, n_epochs: int) -> int:
         """Return the first epoch, from 0, that the quantizer takes part in."""

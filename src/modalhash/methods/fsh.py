@@ -30,7 +30,7 @@ by a rule that we could not check against the paper; here it stays.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
-from modalhash.methods.ranges import AT_LEAST_ONE, POSITIVE, SHARE, check_ranges
+from modalhash.methods.ranges import AT_LEAST_ONE, POSITIVE, SHARE, Settings
 
 __all__ = ["Fsh", "FshSettings", "Fused", "fused_similarities", "one_round"]
 
@@ -55,40 +55,25 @@ Both = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class FshSettings:
+class FshSettings(Settings):
     """Settings of FSH."""
 
-    anchors: int = 50
+    anchors: Annotated[int, AT_LEAST_ONE] = 50
     """Anchor pairs a, drawn at random (released: 50)."""
-    neighbours: int = 10
+    neighbours: Annotated[int, AT_LEAST_ONE] = 10
     """Anchors k that are near a pair, at most (released: 10)."""
-    image_weight: float = 0.5
+    image_weight: Annotated[float, SHARE] = 0.5
     """Share of neighbours of pictures in the similarity (released: 0.5 at first)."""
-    bandwidth: float = 1.0
+    bandwidth: Annotated[float, POSITIVE] = 1.0
     """Reach of the kernel, in mean distances between anchors (released: 1, in distances)."""
-    regression_weight: float = 300.0
+    regression_weight: Annotated[float, POSITIVE] = 300.0
     """Weight lambda of codes being linear in the features (released: 300)."""
-    ridge: float = 0.5
+    ridge: Annotated[float, POSITIVE] = 0.5
     """Share of the mean sum of squares of a feature that steadies the maps (ours)."""
-    rounds: int = 100
+    rounds: Annotated[int, AT_LEAST_ONE] = 100
     """Most rounds; they end where no code changes (released: 100)."""
-    sample: int = 5_000
+    sample: Annotated[int, AT_LEAST_ONE] = 5_000
     """Training pairs, evenly spaced, that are learned from, at most (ours)."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("anchors", "neighbours", "rounds", "sample"),
-                SHARE: ("image_weight",),
-                POSITIVE: ("bandwidth", "regression_weight", "ridge"),
-            },
-        )
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ features by cross entropy, not by squared errors. An item without labels has an 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -66,62 +66,37 @@ from modalhash.methods.label_networks import (
     student_outputs,
     trunk_outputs,
 )
-from modalhash.methods.ranges import (
-    AT_LEAST_ONE,
-    NOT_NEGATIVE,
-    SHARE,
-    SHARE_BELOW_ONE,
-    check_ranges,
-)
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, SHARE, SHARE_BELOW_ONE, Settings
 
 __all__ = ["Gch", "GchSettings", "fused_nodes", "label_edges", "sign_gap_of"]
 
 
 @dataclass(frozen=True)
-class GchSettings:
+class GchSettings(Settings):
     """Settings of GCH; values of the released code unless the line says otherwise."""
 
-    feature_width: int = 512
+    feature_width: Annotated[int, AT_LEAST_ONE] = 512
     """Units of every hidden layer, and width of all features."""
-    input_dropout: float = 0.0
+    input_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of picture features dropped on their way in (ours)."""
-    image_dropout: float = 0.0
+    image_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of hidden units dropped in the network of pictures (ours)."""
-    text_dropout: float = 0.0
+    text_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of hidden units dropped in the network of texts (ours)."""
-    label_grading: float = 0.0
+    label_grading: Annotated[float, SHARE] = 0.0
     """Share of the label rows' cosine in the target; 0 asks only for a shared label (ours)."""
-    logit_scale: float = 0.0
+    logit_scale: Annotated[float, NOT_NEGATIVE] = 0.0
     """Logit of two equal codes, before the offset; 0 takes half of their bits."""
-    logit_offset: float = 0.0
+    logit_offset: Annotated[float, NOT_NEGATIVE] = 0.0
     """Taken from all logits, so that unlike codes needn't be opposite (ours)."""
-    guide_weight: float = 1.0
+    guide_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the distance from the signs of the label network's codes."""
-    pair_weight: float = 0.0
+    pair_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of the pairwise term with the label network's codes; defined, but not trained on."""
-    class_weight: float = 1.0
+    class_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of classification."""
-    graph_weight: float = 1.0
+    graph_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the graph's own loss and of its feedback; 0 leaves the graph out."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("feature_width",),
-                SHARE_BELOW_ONE: ("input_dropout", "image_dropout", "text_dropout"),
-                SHARE: ("label_grading",),
-                NOT_NEGATIVE: (
-                    "logit_scale", "logit_offset", "guide_weight", "pair_weight", "class_weight",
-                    "graph_weight",
-                ),
-            },
-        )  # fmt: skip
 
 
 def label_edges(labels: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ of it is needed for a code but the trunk.
 
 import logging
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +40,8 @@ from modalhash.methods.ranges import (
     NOT_NEGATIVE,
     POSITIVE,
     SHARE_BELOW_ONE,
-    Range,
-    check_ranges,
+    Settings,
+    check_multiple,
 )
 
 __all__ = [
@@ -60,20 +61,20 @@ EMPTY_SHARE = 0.01
 
 
 @dataclass(frozen=True)
-class HugSettings:
+class HugSettings(Settings):
     """Settings of trunks and local alignment; HCQ is the same first author's WWW 2022 method."""
 
-    hug_weight: float = 0.3
+    hug_weight: Annotated[float, NOT_NEGATIVE] = 0.3
     """Weight of the local alignment; 0 is a handshake (ours for frozen features; 1 fine-tuned)."""
-    hug_temperature: float = 0.1
+    hug_temperature: Annotated[float, POSITIVE] = 0.1
     """Temperature of the local alignment (ours for frozen features; HCQ 0.05)."""
-    hug_prior: float = 0.0
+    hug_prior: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of local negatives thought to be positives (HCQ 0)."""
-    hug_concepts: int = 7
+    hug_concepts: Annotated[int, AT_LEAST_ONE] = 7
     """Local embeddings an item (HCQ; its results hardly depended on it)."""
-    hug_ghosts: int = 1
+    hug_ghosts: Annotated[int, NOT_NEGATIVE] = 1
     """Ghost clusters, for tokens that say little (HCQ)."""
-    hug_width: int = 128
+    hug_width: Annotated[int, AT_LEAST_ONE] = 128
     """Width of local embeddings (ours for frozen features; HCQ 512)."""
     hug_assignment: AssignNorm = AssignNorm.BATCH
     """Whether assignments are batch-normalised, by each modality's own statistics (HCQ does)."""
@@ -83,38 +84,18 @@ class HugSettings:
     """Start the clusters anew from tokens after the first epoch (ours; HCQ keeps random ones)."""
     hug_trunk: TrunkKind = TrunkKind.TRANSFORMER
     """How class and content tokens meet (ours: frozen features have no other common path)."""
-    hug_trunk_width: int = 128
+    hug_trunk_width: Annotated[int, AT_LEAST_ONE] = 128
     """Width of tokens inside the trunk (ours)."""
-    hug_trunk_heads: int = 4
+    hug_trunk_heads: Annotated[int, AT_LEAST_ONE] = 4
     """Attention heads of the trunk (ours)."""
-    hug_trunk_layers: int = 1
+    hug_trunk_layers: Annotated[int, AT_LEAST_ONE] = 1
     """Transformer layers of the trunk (ours)."""
-    hug_trunk_dropout: float = 0.1
+    hug_trunk_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.1
     """Share dropped in training of what each part of the trunk adds (HCQ)."""
 
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        n_heads = self.hug_trunk_heads
-        multiple = Range(
-            f"a multiple of the {n_heads} hug_trunk_heads", lambda value: value % n_heads == 0
-        )
-        check_ranges(
-            self,
-            {
-                NOT_NEGATIVE: ("hug_weight", "hug_ghosts"),
-                POSITIVE: ("hug_temperature",),
-                SHARE_BELOW_ONE: ("hug_prior", "hug_trunk_dropout"),
-                AT_LEAST_ONE: (
-                    "hug_concepts", "hug_width", "hug_trunk_width", "hug_trunk_heads",
-                    "hug_trunk_layers",
-                ),
-                multiple: ("hug_trunk_width",),
-            },
-        )  # fmt: skip
+    def check_together(self) -> None:
+        """Check that attention heads share the trunk's width evenly."""
+        check_multiple(self, "hug_trunk_width", "hug_trunk_heads")
 
 
 def make_trunk(settings: HugSettings, pooled_width: int, token_width: int | None) -> TokenTrunk:

@@ -33,7 +33,7 @@ layers; the paper presumably trains its transformers whole. Results are not a re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -60,13 +60,7 @@ from modalhash.methods.hugging import (
     trunk_pass,
     warn_of_missing_trunk,
 )
-from modalhash.methods.ranges import (
-    AT_LEAST_ONE,
-    NOT_NEGATIVE,
-    POSITIVE,
-    SHARE_BELOW_ONE,
-    check_ranges,
-)
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE_BELOW_ONE
 
 __all__ = ["HuggingHash", "HuggingHashSettings", "Relaxation", "code_loss", "make_heads"]
 
@@ -89,43 +83,26 @@ class HuggingHashSettings(HugSettings):
     Those that start with `hug_` are shared by all methods that hug.
     """
 
-    hidden_width: int = 512
+    hidden_width: Annotated[int, AT_LEAST_ONE] = 512
     """Units of the hidden layer of each hash head (ours)."""
-    dropout: float = 0.1
+    dropout: Annotated[float, SHARE_BELOW_ONE] = 0.1
     """Share of hidden units dropped in training (HCQ)."""
-    input_dropout: float = 0.0
+    input_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of the class vector dropped in training (ours)."""
-    temperature: float = 0.2
+    temperature: Annotated[float, POSITIVE] = 0.2
     """Temperature of the contrast of codes (ours, of 0.2 to 0.5 in CIBHash, MeCoQ and ConMH)."""
-    positive_prior: float = 0.0
+    positive_prior: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of negatives thought to be positives (HCQ 0; MeCoQ 0.1 to 0.15)."""
     nce_form: NceForm = NceForm.CROSS
     """Which items of a batch are negatives (HCQ; DUCH and UCMFH use both modalities)."""
     relaxation: Relaxation = Relaxation.TANH
     """What stands for the sign in training (DJSRH, UCCH)."""
-    sharpness: float = 1.0
+    sharpness: Annotated[float, POSITIVE] = 1.0
     """Factor inside the tanh (DJSRH, UCCH)."""
-    sign_weight: float = 0.0
+    sign_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of the squared error from relaxed codes to their signs (off; 0.01 to 0.1)."""
-    balance_weight: float = 0.0
+    balance_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of the squared batch mean of each bit (off; 0.01)."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        super().__post_init__()
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("hidden_width",),
-                SHARE_BELOW_ONE: ("dropout", "input_dropout", "positive_prior"),
-                POSITIVE: ("temperature", "sharpness"),
-                NOT_NEGATIVE: ("sign_weight", "balance_weight"),
-            },
-        )
 
 
 def relaxed_codes(outputs: Tensor, rule: Relaxation, sharpness: float) -> Tensor:

@@ -35,7 +35,7 @@ local targets; 0 is the contrast of the paper. Results are not a reproduction.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from modalhash.layers import TrunkHead
 from modalhash.methods.base import (
@@ -65,6 +65,7 @@ from modalhash.methods.hugging_hash import (
     code_loss,
     make_heads,
 )
+from modalhash.methods.ranges import NOT_NEGATIVE
 
 __all__ = ["HuggingHashPlus", "HuggingHashPlusSettings"]
 
@@ -73,17 +74,12 @@ __all__ = ["HuggingHashPlus", "HuggingHashPlusSettings"]
 class HuggingHashPlusSettings(FineSettings, HuggingHashSettings):
     """Settings of HuggingHash, and those of the finer codes, which start with `fine_`."""
 
-    hug_weight: float = 1.0
+    hug_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the local alignment, whose embeddings are searched here (ours)."""
 
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        HuggingHashSettings.__post_init__(self)
-        FineSettings.__post_init__(self)
+    def check_together(self) -> None:
+        """Check the trunk, and that finer codes fit the local alignment."""
+        super().check_together()
         check_fine_hug(self, self)
 
 

@@ -33,6 +33,7 @@ Flickr8k.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
-from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range, check_ranges
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Settings
 
 __all__ = ["Imh", "ImhSettings", "inter_media_maps"]
 
@@ -57,34 +58,19 @@ SMALLEST_SHARE = 1e-10
 
 
 @dataclass(frozen=True)
-class ImhSettings:
+class ImhSettings(Settings):
     """Settings of IMH."""
 
-    intra_weight: float = 1.0
+    intra_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight lambda of neighbours within each medium."""
-    ridge: float = 0.1
+    ridge: Annotated[float, POSITIVE] = 0.1
     """Weight beta of the regressions' size, as a share of the mean variance."""
-    anchors: int = 300
+    anchors: Annotated[int, AT_LEAST_ONE] = 300
     """Anchors of each medium's graph, at most (ours)."""
-    nearest_anchors: int = 5
+    nearest_anchors: Annotated[int, AT_LEAST_ONE] = 5
     """Anchors that an item is tied to (ours)."""
-    sample: int = 10_000
+    sample: Annotated[int, AT_LEAST_ONE] = 10_000
     """Training pairs, evenly spaced, that anchors and medians are found by, at most (ours)."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                NOT_NEGATIVE: ("intra_weight",),
-                Range("a positive number", POSITIVE.holds): ("ridge",),
-                AT_LEAST_ONE: ("anchors", "nearest_anchors", "sample"),
-            },
-        )
 
 
 def inter_media_maps(

@@ -36,12 +36,11 @@ cropped anew each epoch. All other constants are those of the released code, who
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from modalhash.errors import SettingError
 from modalhash.layers import hash_head
 from modalhash.losses import (
     CrossSimilarity,
@@ -64,7 +63,7 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
-from modalhash.methods.ranges import NOT_NEGATIVE, check_ranges
+from modalhash.methods.ranges import NOT_NEGATIVE, Settings, check_order
 
 __all__ = ["Bounds", "BoundsRule", "Jdsh", "JdshSettings", "SimilarityBounds", "fitted_bounds"]
 
@@ -82,20 +81,20 @@ class BoundsRule(StrEnum):
 
 
 @dataclass(frozen=True)
-class JdshSettings:
+class JdshSettings(Settings):
     """Settings of JDSH; values of the released code unless the line says otherwise."""
 
-    image_hidden_width: int = 4096
+    image_hidden_width: Annotated[int, NOT_NEGATIVE] = 4096
     """Units of the image head's hidden layer; 0 is none (ours; released: a trained AlexNet)."""
-    text_hidden_width: int = 4096
+    text_hidden_width: Annotated[int, NOT_NEGATIVE] = 4096
     """Units of the text head's hidden layer; 0 is none."""
-    image_weight: float = 0.5
+    image_weight: Annotated[float, NOT_NEGATIVE] = 0.5
     """Weight of the image similarity in the joint one; 0.4 on NUS-WIDE."""
-    text_weight: float = 0.1
+    text_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of the text similarity; 0.3 on NUS-WIDE."""
-    fusion_weight: float = 0.4
+    fusion_weight: Annotated[float, NOT_NEGATIVE] = 0.4
     """Weight of the similarity seen through both modalities; 0.3 on NUS-WIDE."""
-    similarity_scale: float = 1.4
+    similarity_scale: Annotated[float, NOT_NEGATIVE] = 1.4
     """Scale of the target; beyond 1 it pushes codes towards signs; 1.33 on NUS-WIDE."""
     bounds: BoundsRule = BoundsRule.FITTED
     """Where near and far pairs begin (ours; released: given)."""
@@ -107,39 +106,24 @@ class JdshSettings:
     """About the smallest joint similarity, where bounds are given."""
     maximum: float = 0.68
     """About the largest joint similarity, where bounds are given."""
-    left_deviations: float = 2.0
+    left_deviations: Annotated[float, NOT_NEGATIVE] = 2.0
     """Deviations from the median down to where pairs are far, where bounds are fitted."""
-    right_deviations: float = 4.0
+    right_deviations: Annotated[float, NOT_NEGATIVE] = 4.0
     """Deviations from the median up to where pairs are near, where bounds are fitted."""
-    left_weight: float = 0.1
+    left_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Share by which the similarity of far pairs is enlarged; 0.2 on NUS-WIDE."""
-    right_weight: float = 0.2
+    right_weight: Annotated[float, NOT_NEGATIVE] = 0.2
     """Share by which the similarity of near pairs is enlarged."""
-    intra_weight: float = 0.1
+    intra_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of reconstruction within a modality."""
-    pair_weight: float = 1.0
+    pair_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the partners' cosine inside the part across modalities."""
     continuation: bool = True
     """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
 
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                NOT_NEGATIVE: (
-                    "image_hidden_width", "text_hidden_width", "image_weight", "text_weight",
-                    "fusion_weight", "similarity_scale", "left_deviations", "right_deviations",
-                    "left_weight", "right_weight", "intra_weight", "pair_weight",
-                ),
-            },
-        )  # fmt: skip
-        if not self.left <= self.right:
-            raise SettingError(f"left is {self.left}, expected at most right, {self.right}")
+    def check_together(self) -> None:
+        """Check that thresholds are in order."""
+        check_order(self, "left", "right")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ fixed, so that there is one objective. It solves for B, R and U by a Lagrange du
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -45,7 +45,7 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
-from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, check_ranges
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Settings
 
 __all__ = [
     "Concepts",
@@ -59,42 +59,27 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class LsshSettings:
+class LsshSettings(Settings):
     """Settings of LSSH."""
 
-    atoms: int = 512
+    atoms: Annotated[int, AT_LEAST_ONE] = 512
     """Rows k of the dictionary (released: 512)."""
-    components: int = 64
+    components: Annotated[int, AT_LEAST_ONE] = 64
     """Principal components q of pictures, at most (released: 64)."""
-    sparsity: float = 0.2
+    sparsity: Annotated[float, NOT_NEGATIVE] = 0.2
     """Weight rho of the sizes of sparse codes (released: 0.2, as a share)."""
-    text_weight: float = 0.5
+    text_weight: Annotated[float, POSITIVE] = 0.5
     """Weight mu of rebuilding texts (released: 0.5)."""
-    link_weight: float = 1.0
+    link_weight: Annotated[float, POSITIVE] = 1.0
     """Weight lambda of concepts being a map of sparse codes (released: 1)."""
-    rounds: int = 20
+    rounds: Annotated[int, AT_LEAST_ONE] = 20
     """Rounds over all parts (released: 20)."""
-    code_steps: int = 30
+    code_steps: Annotated[int, AT_LEAST_ONE] = 30
     """Proximal steps of sparse coding in a round (released: 30)."""
-    sample: int = 5_000
+    sample: Annotated[int, AT_LEAST_ONE] = 5_000
     """Training pairs, evenly spaced, that are learned from, at most (released: 5,000)."""
-    ridge: float = 0.5
+    ridge: Annotated[float, POSITIVE] = 0.5
     """Share of the mean variance added to each variance in the map from pictures (ours)."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("atoms", "components", "rounds", "code_steps", "sample"),
-                POSITIVE: ("text_weight", "link_weight", "ridge"),
-                NOT_NEGATIVE: ("sparsity",),
-            },
-        )
 
 
 @dataclass(frozen=True)

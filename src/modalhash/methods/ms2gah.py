@@ -43,7 +43,7 @@ the siblings' texts, not the squared form in their code. Results are no reproduc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,8 @@ from modalhash.methods.ranges import (
     NOT_NEGATIVE,
     SHARE,
     SHARE_BELOW_ONE,
-    check_ranges,
+    Settings,
+    check_multiple,
 )
 
 __all__ = ["GraphPath", "Ms2gah", "Ms2gahSettings"]
@@ -94,67 +95,49 @@ class GraphPath(StrEnum):
 
 
 @dataclass(frozen=True)
-class Ms2gahSettings:
+class Ms2gahSettings(Settings):
     """Settings of MS2GAH; the paper's values are unknown, each line says where ours come from."""
 
-    feature_width: int = 512
+    feature_width: Annotated[int, AT_LEAST_ONE] = 512
     """Units of every hidden layer, and width of all features (GCH)."""
-    input_dropout: float = 0.0
+    input_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of picture features dropped on their way in; 0 in GCH."""
-    image_dropout: float = 0.0
+    image_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of hidden units dropped in the network of pictures; 0 in GCH."""
-    text_dropout: float = 0.0
+    text_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of hidden units dropped in the network of texts; 0 in GCH."""
-    label_grading: float = 0.5
+    label_grading: Annotated[float, SHARE] = 0.5
     """Share of the label rows' cosine in the target; 0 asks only for a shared label (ours)."""
-    logit_scale: float = 0.0
+    logit_scale: Annotated[float, NOT_NEGATIVE] = 0.0
     """Logit of two equal codes, before the offset; 0 takes half of their bits (SSAH, GCH)."""
-    logit_offset: float = 0.0
+    logit_offset: Annotated[float, NOT_NEGATIVE] = 0.0
     """Taken from all logits, so that unlike codes needn't be opposite; none in SSAH, GCH (ours)."""
     graph_path: GraphPath = GraphPath.SIDE_BRANCH
     """Where the graph acts; beside the networks in GCH and LGCNH."""
-    n_attention_heads: int = 4
+    n_attention_heads: Annotated[int, AT_LEAST_ONE] = 4
     """Heads of the first attention layer, which share `feature_width` evenly (ours)."""
-    graph_dropout: float = 0.2
+    graph_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.2
     """Share of nodes' inputs and of attention dropped; GAT's 0.6 is for small graphs (ours)."""
-    edge_threshold: float = 0.0
+    edge_threshold: Annotated[float, SHARE] = 0.0
     """Smallest cosine of label rows that links items; above 0 where one class links all (ours)."""
-    guide_weight: float = 1.0
+    guide_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the label encoder's loss and of its guidance; 0 leaves it out (SSAH)."""
-    class_weight: float = 1.0
+    class_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of classification wherever it occurs (SSAH)."""
-    cross_weight: float = 1.0
+    cross_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the pairwise term between image and text codes (ours)."""
-    graph_weight: float = 1.0
+    graph_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the graph's own loss and of its feedback; 0 leaves the graph out (GCH)."""
-    quantization_weight: float = 0.1
+    quantization_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of quantization (ours, tried on made data; 1 in SSAH)."""
 
-    def __post_init__(self) -> None:
-        """Check every range.
+    def check_together(self) -> None:
+        """Check what settings ask of each other.
 
         Raises:
-            SettingError: naming the setting, what came and what was expected.
+            SettingError: naming the settings.
         """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("feature_width", "n_attention_heads"),
-                SHARE_BELOW_ONE: (
-                    "input_dropout", "image_dropout", "text_dropout", "graph_dropout",
-                ),
-                SHARE: ("label_grading", "edge_threshold"),
-                NOT_NEGATIVE: (
-                    "logit_scale", "logit_offset", "guide_weight", "class_weight", "cross_weight",
-                    "graph_weight", "quantization_weight",
-                ),
-            },
-        )  # fmt: skip
-        if self.feature_width % self.n_attention_heads:
-            raise SettingError(
-                f"feature_width is {self.feature_width}, expected a multiple of n_attention_heads, "
-                f"which is {self.n_attention_heads}"
-            )
+        check_multiple(self, "feature_width", "n_attention_heads")
         if not self.guide_weight + self.cross_weight + self.graph_weight:
             raise SettingError(
                 "guide_weight, cross_weight and graph_weight are all 0: nothing teaches the codes"

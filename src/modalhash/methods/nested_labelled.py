@@ -16,6 +16,7 @@ Differs from the paper: there is none to differ from.
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ from modalhash.methods.nesting import (
     NestingMethod,
     pictures_and_texts,
 )
-from modalhash.methods.ranges import SHARE, check_ranges
+from modalhash.methods.ranges import SHARE
 
 __all__ = ["NestedLabelled", "NestedLabelledSettings"]
 
@@ -37,17 +38,8 @@ __all__ = ["NestedLabelled", "NestedLabelledSettings"]
 class NestedLabelledSettings(NestedSettings):
     """Settings of nested codes with labels."""
 
-    label_weight: float = 0.5
+    label_weight: Annotated[float, SHARE] = 0.5
     """Share of the labels in what makes two items alike."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        super().__post_init__()
-        check_ranges(self, {SHARE: ("label_weight",)})
 
 
 class NestedLabelled(NestingMethod):

@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ from modalhash.methods.ranges import (
     POSITIVE,
     SHARE,
     SHARE_BELOW_ONE,
-    check_ranges,
+    Settings,
 )
 
 __all__ = [
@@ -60,65 +60,42 @@ SPARE = 32
 
 
 @dataclass(frozen=True)
-class NestedSettings:
+class NestedSettings(Settings):
     """Settings of nested codes; chosen on Flickr8k dev, the same for every collection."""
 
-    image_weight: float = 0.2
+    image_weight: Annotated[float, SHARE] = 0.2
     """Share of the pictures in what makes two items alike; the mean of an item's texts has the
     rest."""
-    target_width: int = 256
+    target_width: Annotated[int, AT_LEAST_ONE] = 256
     """Principal directions of pictures and texts together that the common space has, at most."""
-    n_landmarks: int = 6144
+    n_landmarks: Annotated[int, AT_LEAST_ONE] = 6144
     """Items that features are compared with, at most; up to as many the regression is exact."""
-    sharpness: float = 1.0
+    sharpness: Annotated[float, POSITIVE] = 1.0
     """Of the Gaussian kernel between features of length 1."""
-    ridge: float = 0.1
+    ridge: Annotated[float, POSITIVE] = 0.1
     """Penalty of the regression's weights; the larger, the smoother."""
-    hidden_width: int = 1024
+    hidden_width: Annotated[int, NOT_NEGATIVE] = 1024
     """Units of the hidden layer between common space and bits; 0 is an affine map alone."""
-    dropout: float = 0.5
+    dropout: Annotated[float, SHARE_BELOW_ONE] = 0.5
     """Share of hidden units dropped in training."""
-    shortest: int = 16
+    shortest: Annotated[int, NOT_NEGATIVE] = 16
     """Shortest prefix that is a code; its doublings are too. 0: the whole code alone."""
-    pair_weight: float = 0.4
+    pair_weight: Annotated[float, NOT_NEGATIVE] = 0.4
     """Weight of finding the partner."""
-    pair_temperature: float = 0.2
+    pair_temperature: Annotated[float, POSITIVE] = 0.2
     """Divides cosines of codes where partners are sought."""
-    neighbour_weight: float = 1.0
+    neighbour_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of finding the neighbours."""
-    neighbour_temperature: float = 0.3
+    neighbour_temperature: Annotated[float, POSITIVE] = 0.3
     """Divides cosines of codes where neighbours are sought."""
-    target_temperature: float = 0.15
+    target_temperature: Annotated[float, POSITIVE] = 0.15
     """Divides the similarities of items that say who is a neighbour."""
-    similarity_weight: float = 10.0
+    similarity_weight: Annotated[float, NOT_NEGATIVE] = 10.0
     """Weight of the squared difference between cosines of codes and similarities."""
-    sharpening: float = 3.0
+    sharpening: Annotated[float, NOT_NEGATIVE] = 3.0
     """What the factor inside the tanh has grown by at the end; it begins at 1."""
     left_out: bool = True
     """Show the bits what an item's own share leaves out; False shows them fitted items only."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                SHARE: ("image_weight",),
-                SHARE_BELOW_ONE: ("dropout",),
-                AT_LEAST_ONE: ("target_width", "n_landmarks"),
-                POSITIVE: (
-                    "sharpness", "ridge", "pair_temperature", "neighbour_temperature",
-                    "target_temperature",
-                ),
-                NOT_NEGATIVE: (
-                    "hidden_width", "shortest", "pair_weight", "neighbour_weight",
-                    "similarity_weight", "sharpening",
-                ),
-            },
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ across modalities; components of pairs are one space for both. Unlike the canoni
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -39,39 +40,23 @@ from modalhash.methods.base import (
     TrainingView,
 )
 from modalhash.methods.cca_itq import itq_rotation
-from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Range, check_ranges
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE_BETWEEN, Settings
 
 __all__ = ["PcaItq", "PcaItqSettings", "fitted_map", "pair_components"]
 
 
 @dataclass(frozen=True)
-class PcaItqSettings:
+class PcaItqSettings(Settings):
     """Settings of PCA + ITQ."""
 
-    image_weight: float = 0.5
+    image_weight: Annotated[float, SHARE_BETWEEN] = 0.5
     """Share w of the pairs' variance that images have; texts have the rest (ours)."""
-    ridge: float = 0.1
+    ridge: Annotated[float, POSITIVE] = 0.1
     """Share of the mean variance that is added to each variance in the regression (ours)."""
-    rounds: int = 50
+    rounds: Annotated[int, NOT_NEGATIVE] = 50
     """Alternations between codes and rotation (the paper's 50)."""
-    sample: int = 20_000
+    sample: Annotated[int, AT_LEAST_ONE] = 20_000
     """Training pairs, evenly spaced, that the rotation is fitted on, at most (ours)."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                Range("in (0, 1)", lambda value: 0 < value < 1): ("image_weight",),
-                Range("a positive number", POSITIVE.holds): ("ridge",),
-                NOT_NEGATIVE: ("rounds",),
-                AT_LEAST_ONE: ("sample",),
-            },
-        )
 
 
 def pair_components(moments: PairMoments, n_bits: int, image_weight: float) -> Tensor:

@@ -42,7 +42,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -82,11 +82,13 @@ from modalhash.methods.base import (
 )
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
+    COSINE_BELOW_ONE,
     NOT_NEGATIVE,
     SHARE,
     SHARE_ABOVE_ZERO,
     SHARE_BELOW_ONE,
-    check_ranges,
+    Settings,
+    check_order,
 )
 
 __all__ = [
@@ -114,30 +116,30 @@ class GraphScope(StrEnum):
 
 
 @dataclass(frozen=True)
-class SgrnSettings:
+class SgrnSettings(Settings):
     """Settings of SGRN; the paper's values are unknown, each line says where ours come from."""
 
-    hidden_width: int = 4096
+    hidden_width: Annotated[int, AT_LEAST_ONE] = 4096
     """Units of the hidden layer of each hash head (DJSRH, JDSH, DSAH, DGCPN)."""
-    image_dropout: float = 0.5
+    image_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.5
     """Share of hidden units of the image head dropped in training (DGCPN, on cached features)."""
-    text_dropout: float = 0.0
+    text_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """The same of the text head (none in DJSRH, JDSH, DSAH)."""
     similarity_contrast: SimilarityContrast = SimilarityContrast.RAW
     """`centred` puts the mean relation at 0, for features whose cosines are all high (ours)."""
     filter_rule: FilterRule = FilterRule.TOP_SHARE
     """Which relations are strong (a share in DGCPN and CIRH; thresholds are as plausible)."""
-    keep_share: float = 0.4
+    keep_share: Annotated[float, SHARE_ABOVE_ZERO] = 0.4
     """Share of the others that a node keeps (.40 in DGCPN, .34 to .40 in CIRH); 1 keeps all."""
     deviation_factor: float = 0.0
     """Standard deviations above the mean, for the rule `deviation` (ours)."""
-    correlation_share: float = 0.3
+    correlation_share: Annotated[float, SHARE] = 0.3
     """Weight of the neighbourhoods' correlation beside the direct relation (ours); rho."""
-    image_share: float = 0.6
+    image_share: Annotated[float, SHARE] = 0.6
     """Weight of the image graph in the joint one; the rest is the text's (DJSRH); beta."""
-    cross_share: float = 0.3
+    cross_share: Annotated[float, SHARE] = 0.3
     """Weight of the cross part in the joint graph (.4 and .3 in JDSH); lambda."""
-    reconstruction_share: float = 0.4
+    reconstruction_share: Annotated[float, SHARE] = 0.4
     """Weight of second-order similarity in the reconstructed graph (DJSRH); eta."""
     distribution_weighting: bool = False
     """Enlarge joint similarities beyond two thresholds (JDSH)."""
@@ -149,64 +151,36 @@ class SgrnSettings:
     """Similarity at which far pairs are enlarged by the full share (ours)."""
     weighting_maximum: float = 1.0
     """Similarity at which near pairs are enlarged by the full share (ours)."""
-    weighting_left_share: float = 0.1
+    weighting_left_share: Annotated[float, NOT_NEGATIVE] = 0.1
     """Share by which far pairs are enlarged (.1 and .2 in JDSH)."""
-    weighting_right_share: float = 0.2
+    weighting_right_share: Annotated[float, NOT_NEGATIVE] = 0.2
     """Share by which near pairs are enlarged (JDSH)."""
-    hash_mixing: float = 0.0
+    hash_mixing: Annotated[float, SHARE] = 0.0
     """Share of the codes' own similarity in the joint target, reached at half time (ours)."""
-    unrelated_similarity: float = -1.0
+    unrelated_similarity: Annotated[float, COSINE_BELOW_ONE] = -1.0
     """What a relation of 0 asks of codes, before the scale (-1 in DJSRH's family); phi."""
-    similarity_scale: float = 1.5
+    similarity_scale: Annotated[float, NOT_NEGATIVE] = 1.5
     """Scale of the targets; above 1 it pushes codes to their signs (DJSRH, DSAH, DGCPN); mu."""
     continuation: bool = True
     """Steepen the tanh each epoch (DJSRH, JDSH, DSAH; DGCPN leaves it off)."""
-    intra_weight: float = 1.0
+    intra_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the term within modalities (ours; .1 in DSAH)."""
-    joint_weight: float = 1.0
+    joint_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the joint graph's term (DJSRH)."""
-    own_share: float = 0.1
+    own_share: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of each modality's own codes in the joint graph's term (DJSRH); w_s."""
-    pair_weight: float = 1.0
+    pair_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the paired codes' term (DSAH, DGCPN)."""
-    consistency_weight: float = 0.1
+    consistency_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of the codes' agreement across modalities (ours; 1 in DGCPN)."""
     graph_scope: GraphScope = GraphScope.BATCH
     """Nodes that graphs are made of (a batch in DJSRH, JDSH, DSAH; all pairs in DGCPN, CIRH)."""
-    graph_neighbours: int = 256
+    graph_neighbours: Annotated[int, AT_LEAST_ONE] = 256
     """Most neighbours a node keeps in a graph of all pairs (ours)."""
 
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("hidden_width", "graph_neighbours"),
-                SHARE_BELOW_ONE: ("image_dropout", "text_dropout"),
-                SHARE: (
-                    "correlation_share", "image_share", "cross_share", "reconstruction_share",
-                    "hash_mixing",
-                ),
-                SHARE_ABOVE_ZERO: ("keep_share",),
-                NOT_NEGATIVE: (
-                    "similarity_scale", "intra_weight", "joint_weight", "own_share", "pair_weight",
-                    "consistency_weight", "weighting_left_share", "weighting_right_share",
-                ),
-            },
-        )  # fmt: skip
-        if not -1 <= self.unrelated_similarity < 1:
-            raise SettingError(
-                f"unrelated_similarity is {self.unrelated_similarity}, expected in [-1, 1)"
-            )
-        if not self.weighting_left <= self.weighting_right:
-            raise SettingError(
-                f"weighting_left is {self.weighting_left}, expected at most weighting_right, "
-                f"{self.weighting_right}"
-            )
+    def check_together(self) -> None:
+        """Check that thresholds are in order."""
+        check_order(self, "weighting_left", "weighting_right")
 
 
 def intra_loss(

@@ -38,7 +38,7 @@ and widths, and our learning rate.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -67,64 +67,39 @@ from modalhash.methods.label_networks import (
     student_outputs,
     trunk_outputs,
 )
-from modalhash.methods.ranges import (
-    AT_LEAST_ONE,
-    NOT_NEGATIVE,
-    SHARE,
-    SHARE_BELOW_ONE,
-    check_ranges,
-)
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, SHARE, SHARE_BELOW_ONE, Settings
 
 __all__ = ["Ssah", "SsahSettings", "adversary_loss", "critic_loss", "make_critic"]
 
 
 @dataclass(frozen=True)
-class SsahSettings:
+class SsahSettings(Settings):
     """Settings of SSAH; values of the released code unless the line says otherwise."""
 
-    hidden_width: int = 4096
+    hidden_width: Annotated[int, AT_LEAST_ONE] = 4096
     """Units of the first hidden layer for texts and for labels."""
-    feature_width: int = 512
+    feature_width: Annotated[int, AT_LEAST_ONE] = 512
     """Width of all features, the last hidden layers."""
-    input_dropout: float = 0.0
+    input_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of picture features dropped on their way in (ours)."""
-    image_dropout: float = 0.0
+    image_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of hidden units dropped in the network of pictures (ours)."""
-    text_dropout: float = 0.0
+    text_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of hidden units dropped in the network of texts (ours)."""
-    label_grading: float = 0.0
+    label_grading: Annotated[float, SHARE] = 0.0
     """Share of the label rows' cosine in the target; 0 asks only for a shared label (ours)."""
-    logit_scale: float = 0.0
+    logit_scale: Annotated[float, NOT_NEGATIVE] = 0.0
     """Logit of two equal codes, before the offset; 0 takes half of their bits."""
-    logit_offset: float = 0.0
+    logit_offset: Annotated[float, NOT_NEGATIVE] = 0.0
     """Taken from all logits, so that unlike codes needn't be opposite (ours)."""
-    guide_weight: float = 1.0
+    guide_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the label network's loss and of its guidance (alpha and gamma)."""
-    class_weight: float = 1.0
+    class_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of classification (eta)."""
-    quantization_weight: float = 1.0
+    quantization_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of quantization (beta)."""
-    adversary_weight: float = 1.0
+    adversary_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of being taken for the labels' features; 0 leaves the critics out (delta)."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("hidden_width", "feature_width"),
-                SHARE_BELOW_ONE: ("input_dropout", "image_dropout", "text_dropout"),
-                SHARE: ("label_grading",),
-                NOT_NEGATIVE: (
-                    "logit_scale", "logit_offset", "guide_weight", "class_weight",
-                    "quantization_weight", "adversary_weight",
-                ),
-            },
-        )  # fmt: skip
 
 
 def make_critic(width: int) -> nn.Sequential:

@@ -32,7 +32,7 @@ the released code; the formulas of the paper were not compared with it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -56,55 +56,36 @@ from modalhash.methods.ranges import (
     POSITIVE,
     SHARE,
     SHARE_BELOW_ONE,
-    check_ranges,
+    Settings,
 )
 
 __all__ = ["CodeBank", "Ucch", "UcchSettings", "bank_contrast", "ranking_loss"]
 
 
 @dataclass(frozen=True)
-class UcchSettings:
+class UcchSettings(Settings):
     """Settings of UCCH; values of the released code for MIRFlickr-25K."""
 
-    hidden_width: int = 8192
+    hidden_width: Annotated[int, AT_LEAST_ONE] = 8192
     """Units of each hidden layer."""
-    image_hidden_layers: int = 2
+    image_hidden_layers: Annotated[int, NOT_NEGATIVE] = 2
     """Hidden layers of the image head; 0 is a linear map."""
-    text_hidden_layers: int = 1
+    text_hidden_layers: Annotated[int, NOT_NEGATIVE] = 1
     """Hidden layers of the text head; 0 is a linear map."""
-    contrast_share: float = 0.7
+    contrast_share: Annotated[float, SHARE] = 0.7
     """Weight of the contrast with the bank; the ranking loss has the rest (0.9 by the program)."""
-    temperature: float = 0.9
+    temperature: Annotated[float, POSITIVE] = 0.9
     """Divides inner products of unit vectors with signs."""
-    n_negatives: int = 4096
+    n_negatives: Annotated[int, AT_LEAST_ONE] = 4096
     """Rows of the bank that a batch is contrasted with."""
-    bank_momentum: float = 0.4
+    bank_momentum: Annotated[float, SHARE_BELOW_ONE] = 0.4
     """Share of a row of the bank that stays when its pair is seen."""
-    warm_epochs: int = 1
+    warm_epochs: Annotated[int, NOT_NEGATIVE] = 1
     """First epochs, in which the batch's own signs stand in for the bank."""
-    margin: float = 0.2
+    margin: Annotated[float, NOT_NEGATIVE] = 0.2
     """Cosine by which the partner should stand above others."""
-    shift: float = 0.1
+    shift: Annotated[float, NOT_NEGATIVE] = 0.1
     """Taken off cosines that are below the partner's by more than the margin (program: 1)."""
-
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("hidden_width", "n_negatives"),
-                NOT_NEGATIVE: (
-                    "image_hidden_layers", "text_hidden_layers", "warm_epochs", "margin", "shift",
-                ),
-                SHARE: ("contrast_share",),
-                SHARE_BELOW_ONE: ("bank_momentum",),
-                POSITIVE: ("temperature",),
-            },
-        )  # fmt: skip
 
 
 class CodeBank(nn.Module):

@@ -36,7 +36,7 @@ constants are those of the released code; the paper's text wasn't read.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -65,63 +65,45 @@ from modalhash.methods.ranges import (
     NOT_NEGATIVE,
     POSITIVE,
     SHARE_BELOW_ONE,
-    Range,
-    check_ranges,
+    Settings,
+    check_multiple,
 )
 
 __all__ = ["PairFusion", "Ucmfh", "UcmfhSettings", "teacher_loss", "teacher_targets"]
 
 
 @dataclass(frozen=True)
-class UcmfhSettings:
+class UcmfhSettings(Settings):
     """Settings of UCMFH; values of the released code unless the line says otherwise."""
 
-    token_width: int = 512
+    token_width: Annotated[int, AT_LEAST_ONE] = 512
     """Width of a modality's token (released: both together 1024)."""
-    n_layers: int = 2
+    n_layers: Annotated[int, AT_LEAST_ONE] = 2
     """Transformer layers."""
-    n_attention_heads: int = 4
+    n_attention_heads: Annotated[int, AT_LEAST_ONE] = 4
     """Attention heads of a layer."""
-    fusion_dropout: float = 0.1
+    fusion_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.1
     """Share dropped in training of what each part of a layer adds."""
-    hidden_width: int = 4096
+    hidden_width: Annotated[int, AT_LEAST_ONE] = 4096
     """Units of each hash head's hidden layer."""
-    hidden_dropout: float = 0.3
+    hidden_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.3
     """Share of them dropped in training."""
-    temperature: float = 0.5
+    temperature: Annotated[float, POSITIVE] = 0.5
     """Divides cosines in all contrasts."""
-    fusion_weight: float = 1.0
+    fusion_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the contrast between tokens that passed together."""
-    hash_weight: float = 0.5
+    hash_weight: Annotated[float, NOT_NEGATIVE] = 0.5
     """Weight of the contrast between codes."""
-    teacher_weight: float = 1.0
+    teacher_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of what the fused tokens teach the codes (ours)."""
-    teacher_temperature: float = 0.2
+    teacher_temperature: Annotated[float, POSITIVE] = 0.2
     """Divides cosines of fused tokens; the larger, the more alike all items count (ours)."""
-    fusion_rate_scale: float = 0.1
+    fusion_rate_scale: Annotated[float, POSITIVE] = 0.1
     """Factor on the learning rate of the transformer."""
 
-    def __post_init__(self) -> None:
-        """Check every range.
-
-        Raises:
-            SettingError: naming the setting, what came and what was expected.
-        """
-        n_heads = self.n_attention_heads
-        multiple = Range(
-            f"a multiple of the {n_heads} n_attention_heads",
-            lambda value: n_heads > 0 and value % n_heads == 0,
-        )
-        check_ranges(
-            self,
-            {
-                AT_LEAST_ONE: ("token_width", "n_layers", "n_attention_heads", "hidden_width"),
-                multiple: ("token_width",),
-                SHARE_BELOW_ONE: ("fusion_dropout", "hidden_dropout"),
-                POSITIVE: ("temperature", "teacher_temperature", "fusion_rate_scale"),
-                NOT_NEGATIVE: ("fusion_weight", "hash_weight", "teacher_weight"),
-            },
-        )  # fmt: skip
+    def check_together(self) -> None:
+        """Check that attention heads share the tokens' width evenly."""
+        check_multiple(self, "token_width", "n_attention_heads")
 
 
 class PairFusion(nn.Module):
