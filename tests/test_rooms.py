@@ -17,13 +17,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "modalhash"
-FOUNDATION = {"errors", "files", "extras", "progress", "machine"}
+FOUNDATION = {"errors", "files", "extras", "progress", "machine", "modalities"}
 TORCH_FREE = (
     "errors",
     "files",
     "extras",
     "progress",
     "machine",
+    "modalities",
     "codes",
     "data",
     "metrics",

@@ -29,9 +29,10 @@ import numpy as np
 
 import modalhash as mh
 from benchmarks.index.codes import real_like_codes
-from modalhash.artifacts import CollectionCodes, SearchIndex, Side, SideContent
+from modalhash.artifacts import CollectionCodes
 from modalhash.codes import Codes
 from modalhash.machine import describe_machine
+from modalhash.search import SearchIndex, Side, SideContent, build_search_index
 
 MAIN = "from modalhash.cli.main import main; main()"
 RESULTS = Path(__file__).parent.parent / "results"
@@ -73,7 +74,7 @@ def made_index(folder: Path, n_items: int, seed: int) -> SearchIndex:
     content = SideContent(
         [f"item-{row}" for row in range(n_items)], codes, [{} for _ in range(n_items)]
     )  # fmt: skip
-    return SearchIndex.build(
+    return build_search_index(
         model, {Side.IMAGES: content}, folder / "load.index",
         collection={"name": "made", "split": "all"},
     )  # fmt: skip

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import modalhash as mh
-from modalhash.artifacts import SearchIndex, Side
 from modalhash.codes import hamming_distances
 from modalhash.data import Collection
 from modalhash.errors import DamagedArtifactError, InputError, UnknownNameError
+from modalhash.search import SearchIndex, Side
 from tests.conftest import add_tiny_encoder
 from tests.oracles.command_line import CommandLine
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modalhash.artifacts import Answer, Hit, Side
 from modalhash.errors import InputError
 from modalhash.reports import write_sheet
 from modalhash.reports.sheet import CELL, MARGIN, TITLE
+from modalhash.search import Answer, Hit, Side
 
 
 def made_answer(folder: Path, *, caption: str = "a red square") -> Answer:

@@ -263,13 +263,13 @@ def test_an_encoder_is_in_memory_once_for_several_models(
 def test_an_index_of_integers_takes_and_shows_integers(
     serve: Serve, scene_index: Path, tmp_path: Path, tiny_encoder: None
 ) -> None:
-    from modalhash.artifacts import SearchIndex, Side, SideContent
+    from modalhash.search import Side, SideContent, build_search_index
 
     with mh.open_index(scene_index) as index:
         codes = index.model.encode_texts(["one", "two"])
         folder = tmp_path / "numbers.index"
         content = SideContent([7, -8], codes, [{"caption": "one"}, {"caption": "two"}])
-        SearchIndex.build(
+        build_search_index(
             index.model, {Side.TEXTS: content}, folder, collection={"name": "numbers"}
         ).close()
     client = serve({"numbers": folder}, writable=True)

@@ -351,7 +351,7 @@ def test_only_pictures_of_items_are_shown(client: TestClient) -> None:
 def planted(own_index: Path, tiny_encoder: None) -> Path:
     """An index whose items name files that they shouldn't."""
     import modalhash as mh
-    from modalhash.artifacts import Side, SideContent
+    from modalhash.search import Side, SideContent
 
     secret = own_index.parent / "secret.png"
     secret.write_bytes(encoded("PNG"))
@@ -574,7 +574,7 @@ def test_unknown_addresses_and_methods_are_refused_in_our_form(client: TestClien
 def test_a_bug_is_told_to_the_log_and_not_to_the_client(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from modalhash.artifacts import SearchIndex
+    from modalhash.search import SearchIndex
 
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("the innermost secret")

@@ -12,8 +12,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import modalhash as mh
-from modalhash.artifacts import SearchIndex
 from modalhash.codes import unpack
+from modalhash.search import SearchIndex
 from tests.service.conftest import Serve
 
 SEARCH = "/v1/indexes/scenes/search"

@@ -17,7 +17,6 @@ from modalhash.artifacts import (
     read_calibration,
     write_calibration,
 )
-from modalhash.artifacts.search_index import is_search_index
 from modalhash.data import Collection
 from modalhash.data.collection import Positions
 from modalhash.errors import InputError
@@ -25,6 +24,7 @@ from modalhash.metrics import Direction, RelevanceRule
 from modalhash.metrics.calibration import DirectionCalibration, calibrate_direction, count_pairs
 from modalhash.metrics.options import read_choice
 from modalhash.progress import Progress, silent
+from modalhash.search import is_search_index
 
 __all__ = ["calibrate", "calibration_for"]
 

@@ -12,19 +12,7 @@ from PIL import Image
 
 from modalhash.api.calibrating import calibration_for
 from modalhash.api.opening import cache_folder, opened, opened_for, opened_model
-from modalhash.artifacts import (
-    CollectionCodes,
-    HashModel,
-    SearchIndex,
-    Side,
-    SideContent,
-    open_search_index,
-    read_calibration,
-)
-from modalhash.artifacts.search_index import PICTURES, check_target, one_of
-from modalhash.artifacts.search_items import picture_name
-from modalhash.artifacts.search_rerank import KeepFeatures, kept_features, kept_fine
-from modalhash.artifacts.shard_contents import shard_contents
+from modalhash.artifacts import CollectionCodes, HashModel, read_calibration
 from modalhash.data import Collection, Modality
 from modalhash.data.collection import Positions
 from modalhash.errors import InputError
@@ -33,6 +21,19 @@ from modalhash.index.code_files import is_code_folder
 from modalhash.index.milvus_settings import MILVUS
 from modalhash.progress import Progress, silent
 from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
+from modalhash.search import (
+    SearchIndex,
+    Side,
+    SideContent,
+    build_search_index,
+    open_search_index,
+)
+from modalhash.search.changing import PICTURES
+from modalhash.search.folder import check_target
+from modalhash.search.items import picture_name
+from modalhash.search.reranking import KeepFeatures, kept_features, kept_fine
+from modalhash.search.searching import one_of
+from modalhash.search.shard_contents import shard_contents
 
 __all__ = ["CodeFolder", "add_to_index", "build_index", "encode", "open_index"]
 
@@ -183,7 +184,7 @@ def build_index(
     run, model = model, opened_model(model, device)
     if isinstance(collection, Path | str) and is_code_folder(collection):
         require_whole(split, keep)
-        return SearchIndex.build(
+        return build_search_index(
             model,
             shard_contents(model, collection),
             Path(output),
@@ -208,7 +209,7 @@ def build_index(
     if calibrate:
         calibration, stated = calibration_for(model, collection, cache=cache, progress=progress)
         logger.info("relevance: %s", stated)
-    return SearchIndex.build(
+    return build_search_index(
         model,
         sides,
         Path(output),

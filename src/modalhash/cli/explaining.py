@@ -8,8 +8,8 @@ import click
 from modalhash.cli.tables import shown_probability
 
 if TYPE_CHECKING:
-    from modalhash.artifacts import Explanation
     from modalhash.index.explanation import DistanceProfile
+    from modalhash.search import Explanation
 
 __all__ = ["print_explanations"]
 

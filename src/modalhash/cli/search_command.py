@@ -11,7 +11,7 @@ import modalhash as mh
 from modalhash.cli.options import device_option, json_option
 
 if TYPE_CHECKING:
-    from modalhash.artifacts import Explanation
+    from modalhash.search import Explanation
 
 
 @click.command(

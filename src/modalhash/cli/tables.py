@@ -11,7 +11,8 @@ from modalhash.metrics import Measure, MeasureComparison, Report
 
 if TYPE_CHECKING:  # what is printed here may have been made without torch
     from modalhash.api import RerankSweep
-    from modalhash.artifacts import Answer, ModelCalibration
+    from modalhash.artifacts import ModelCalibration
+    from modalhash.search import Answer
 
 __all__ = ["print_answer", "print_calibration", "print_comparison", "print_report", "print_sweep"]
 

@@ -4,13 +4,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from modalhash.errors import InputError, ShapeError, UnknownNameError
+from modalhash.modalities import Modality
 
 __all__ = [
     "Collection",
@@ -22,7 +23,7 @@ __all__ = [
     "Value",
 ]
 
-Modality = Literal["image", "text"]
+
 Positions = NDArray[np.int64]
 """Places in a collection's item order, counted from 0."""
 Value = str | int | float | bool | None

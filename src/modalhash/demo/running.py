@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from modalhash.api import build_index, evaluate, extract_features, load_collection, train
-from modalhash.artifacts import HashModel, SearchIndex, Side
+from modalhash.artifacts import HashModel
 from modalhash.codes import code_width, hamming_distances
 from modalhash.data import Collection
 from modalhash.files import write_json
@@ -17,6 +17,7 @@ from modalhash.metrics import Report
 from modalhash.progress import Progress, silent
 from modalhash.reports.pages import figure_data, new_figure, write_page
 from modalhash.reports.sheet import answer_view, write_sheet
+from modalhash.search import SearchIndex, Side
 
 __all__ = ["DemoResult", "run_demo"]
 

@@ -45,8 +45,8 @@ __all__ = [
 
 IdArray = NDArray[np.int64] | NDArray[np.object_]
 """Ids as an index gives them: int64, or objects that are all `str`."""
-Ids = Sequence[str] | Sequence[int] | IdArray
-"""Ids as an index takes them."""
+Ids = Sequence[str] | Sequence[int] | Sequence[str | int] | IdArray
+"""Ids as an index takes them: all texts or all integers."""
 Metadata = Mapping[str, Any]
 """What is known of an item besides its code: names to JSON values (caption, picture, year)."""
 

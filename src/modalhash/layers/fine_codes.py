@@ -8,7 +8,7 @@ hash head's trunk gives; a hash head never reads what a coder gives.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,9 @@ from modalhash.layers.hash_heads import HashHead, are_sizes, build_head
 from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.layers.product_quantizer import ProductQuantizer, RotationRule, SubspaceSimilarity
 from modalhash.layers.token_trunk import TrunkHead
+from modalhash.modalities import Modality
 
 __all__ = ["FineCoder", "LocalCoder", "build_fine_coder", "content_of"]
-
-Modality = Literal["image", "text"]
 
 
 class FineCoder(nn.Module, ABC):

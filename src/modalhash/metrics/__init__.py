@@ -17,7 +17,6 @@ from modalhash.metrics.evaluation import evaluate_direction, evaluate_scores
 from modalhash.metrics.label_forms import read_labels
 from modalhash.metrics.options import (
     Convention,
-    Direction,
     Gain,
     MeasureChoices,
     MeasureSettings,
@@ -35,6 +34,7 @@ from modalhash.metrics.report import Report
 from modalhash.metrics.report_table import csv_text
 from modalhash.metrics.results import Curve, DirectionReport, Measure
 from modalhash.metrics.tie_groups import TieGroups
+from modalhash.modalities import Direction
 
 __all__ = [
     "CodeStatistics",

@@ -29,9 +29,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from modalhash.codes import Codes, check_codes
 from modalhash.errors import InputError, ShapeError
-from modalhash.metrics.options import Direction, RelevanceRule, Ties
+from modalhash.metrics.options import RelevanceRule, Ties
 from modalhash.metrics.relevance import LabelRelevance, Labels, match_items
 from modalhash.metrics.tallies import DistanceTally, Truth
+from modalhash.modalities import Direction
 
 __all__ = [
     "DirectionCalibration",

@@ -14,7 +14,6 @@ from modalhash.machine import usable_cores
 from modalhash.metrics.average_precisions import PrecisionSums
 from modalhash.metrics.bootstrap import bootstrap_interval, counted_values
 from modalhash.metrics.options import (
-    Direction,
     MeasureChoices,
     MeasureSettings,
     RelevanceRule,
@@ -35,6 +34,7 @@ from modalhash.metrics.relevance import LabelRelevance, check_labels, check_targ
 from modalhash.metrics.results import Curve, DirectionReport, Measure
 from modalhash.metrics.tallies import DistanceTally, RankedBlock, ScoreBlocks, ScoreTally, Truth
 from modalhash.metrics.tie_groups import TieGroups
+from modalhash.modalities import Direction
 
 __all__ = ["evaluate_direction", "evaluate_scores"]
 

@@ -9,7 +9,6 @@ from modalhash.errors import SettingError, UnknownNameError
 
 __all__ = [
     "Convention",
-    "Direction",
     "Gain",
     "MeasureChoices",
     "MeasureSettings",
@@ -70,15 +69,6 @@ class RelevanceRule(StrEnum):
     JACCARD = "jaccard"
     GRADED = "graded"
     PAIR = "pair"
-
-
-class Direction(StrEnum):
-    """What asks and what is asked for."""
-
-    IMAGE_TO_TEXT = "image_to_text"
-    TEXT_TO_IMAGE = "text_to_image"
-    IMAGE_TO_IMAGE = "image_to_image"
-    TEXT_TO_TEXT = "text_to_text"
 
 
 class Gain(StrEnum):

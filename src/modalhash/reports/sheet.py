@@ -7,10 +7,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from modalhash.artifacts import Answer, Hit
 from modalhash.errors import InputError
 from modalhash.files import write_with
 from modalhash.reports.pages import picture_data, thumbnail, write_page
+from modalhash.search import Answer, Hit
 
 __all__ = ["answer_view", "write_sheet"]
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from modalhash.artifacts import NewItem, NewText, Side, contents_of_items
 from modalhash.errors import InputError
 from modalhash.index.base import IdKind
+from modalhash.search import NewItem, NewText, Side, contents_of_items
 from modalhash.service import schemas
 from modalhash.service.answers import ERRORS, json_answer
 from modalhash.service.hosting import IndexHandle

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from modalhash.artifacts import EncodedQuery, Explanation, Hit, Side
 from modalhash.index.explanation import DistanceProfile
+from modalhash.search import EncodedQuery, Explanation, Hit, Side
 from modalhash.service.answers import code_text
 from modalhash.service.engine import SideResult, Stages
 from modalhash.service.hosting import IndexHandle

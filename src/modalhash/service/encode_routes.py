@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from starlette.responses import Response
 
-from modalhash.artifacts import EncodedQuery
+from modalhash.search import EncodedQuery
 from modalhash.service.answers import ERRORS, code_text, json_answer
 from modalhash.service.hosting import IndexHandle
 from modalhash.service.queries import check_batch, check_encodes, check_text, read_picture_upload

@@ -16,17 +16,21 @@ from typing import ParamSpec, TypeVar
 
 from PIL import Image
 
-from modalhash.artifacts import (
+from modalhash.artifacts import HashModel
+from modalhash.errors import InputError
+from modalhash.index.explanation import DistanceProfile
+from modalhash.search import (
     Answer,
     EncodedQuery,
     Explanation,
-    HashModel,
     SearchPlan,
     Side,
     encoded_query,
+    explain_items,
+    find_nearest_of_all,
+    make_answer,
+    plan_search,
 )
-from modalhash.errors import InputError
-from modalhash.index.explanation import DistanceProfile
 from modalhash.service.batching import Batcher
 from modalhash.service.hosting import IndexHandle
 from modalhash.service.metrics import Metrics
@@ -253,20 +257,20 @@ class Engine:
         groups: dict[tuple[int, SearchPlan], list[int]] = defaultdict(list)
         for place, job in enumerate(jobs):
             try:
-                groups[id(job.handle), plan_search(job)].append(place)
+                groups[id(job.handle), plan_job(job)].append(place)
             except Exception as error:  # noqa: BLE001 - who waits must hear of it
                 results[place] = error
         for (_, plan), places in groups.items():
             index = jobs[places[0]].handle.index
             try:
-                found = index.nearest_of_all([jobs[place].query for place in places], plan)
+                found = find_nearest_of_all(index, [jobs[place].query for place in places], plan)
             except Exception as error:  # noqa: BLE001 - those who wait must hear of it
                 results |= dict.fromkeys(places, error)
                 continue
             for place, hits in zip(places, found, strict=True):
                 try:
                     began = time.perf_counter()
-                    answer = index.answer(jobs[place].query, plan, hits)
+                    answer = make_answer(index, jobs[place].query, plan, hits)
                     seconds = time.perf_counter() - began if plan.shortlist else 0.0
                     results[place] = explain_hits(jobs[place], answer, plan, seconds)
                 except Exception as error:  # noqa: BLE001 - who waits must hear of it
@@ -281,10 +285,11 @@ class Engine:
             executor.shutdown(wait=True)
 
 
-def plan_search(job: Search) -> SearchPlan:
+def plan_job(job: Search) -> SearchPlan:
     """Return what a search wants, checked."""
     wanted, query = job.wanted, job.query
-    return job.handle.index.plan(
+    return plan_search(
+        job.handle.index,
         query.modality,
         is_encoded=query.output is not None,
         target=wanted.side,
@@ -306,7 +311,7 @@ def explain_hits(job: Search, answer: Answer, plan: SearchPlan, seconds: float) 
     profile = DistanceProfile(index.sides[plan.side].distance_histogram(job.query.code)[0])
     explanations: tuple[Explanation, ...] = ()
     try:
-        explanations = index.explain_query([hit.id for hit in answer.hits], job.query, plan.side)
+        explanations = explain_items(index, [hit.id for hit in answer.hits], job.query, plan.side)
     except InputError:
         logger.info("a hit was deleted while it was explained")
     return SideResult(answer, reranked_by, profile, explanations, seconds)

@@ -6,13 +6,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from modalhash.artifacts import HashModel, SearchIndex, Side
-from modalhash.artifacts.search_rerank import SecondStage, chosen_stage
+from modalhash.artifacts import HashModel
 from modalhash.codes import binarise, pack
 from modalhash.encoders.precomputed import PrecomputedImageTower, PrecomputedTextTower
 from modalhash.errors import InputError
 from modalhash.index.filters import WORDS
 from modalhash.metrics import Direction
+from modalhash.search import SearchIndex, Side
+from modalhash.search.reranking import SecondStage, chosen_stage
 
 __all__ = ["index_facts", "model_facts", "queries_of"]
 

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from PIL import Image
 
-from modalhash.artifacts import HashModel, SearchIndex, open_search_index
+from modalhash.artifacts import HashModel
 from modalhash.errors import InputError
+from modalhash.search import SearchIndex, open_search_index
 from modalhash.service.facts import index_facts, queries_of
 
 __all__ = ["Host", "Hosted", "IndexHandle"]

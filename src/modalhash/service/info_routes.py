@@ -8,8 +8,8 @@ from pydantic import BeforeValidator
 from starlette.responses import Response
 
 import modalhash
-from modalhash.artifacts import Side
 from modalhash.index.base import IdKind
+from modalhash.search import Side, make_hit
 from modalhash.service.answers import ERRORS, code_text, json_answer
 from modalhash.service.documents import hit_document
 from modalhash.service.facts import model_facts
@@ -159,7 +159,7 @@ def picture_path(handle: IndexHandle, side: Side, identity: str) -> str | None:
     known = read_id(handle, side, identity)
     check_items(handle, side, [known])
     index: Any = handle.index.sides[side]
-    return handle.index.hit(known, 0, index.metadata([known])[0]).image
+    return make_hit(handle.index, known, 0, index.metadata([known])[0]).image
 
 
 def item_document(handle: IndexHandle, side: Side, identity: str) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def item_document(handle: IndexHandle, side: Side, identity: str) -> dict[str, A
     known = read_id(handle, side, identity)
     check_items(handle, side, [known])
     index: Any = handle.index.sides[side]
-    hit = handle.index.hit(known, 0, index.metadata([known])[0])
+    hit = make_hit(handle.index, known, 0, index.metadata([known])[0])
     document = hit_document(handle, side, hit)
     for name in ("distance", "score", "relevance"):
         del document[name]

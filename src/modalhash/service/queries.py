@@ -11,12 +11,12 @@ import numpy as np
 from fastapi import UploadFile
 from PIL import Image
 
-from modalhash.artifacts import EncodedQuery, Side, combined_query, query_of_code
-from modalhash.artifacts.search_rerank import SecondStage, chosen_stage
 from modalhash.codes import Codes, code_width
 from modalhash.errors import InputError, ShapeError
 from modalhash.index.filters import parse_filter
 from modalhash.metrics import Direction
+from modalhash.search import EncodedQuery, Side, combined_query, query_of_code
+from modalhash.search.reranking import SecondStage, chosen_stage
 from modalhash.service.engine import Engine, SideRequest, SideResult, Stages
 from modalhash.service.hosting import IndexHandle
 from modalhash.service.refusals import beyond_limit, invalid, not_available, unknown_item

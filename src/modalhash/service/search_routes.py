@@ -8,7 +8,7 @@ from PIL import Image
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from modalhash.artifacts import EncodedQuery, Side
+from modalhash.search import EncodedQuery, Side, explain_items
 from modalhash.service.answers import ERRORS, code_text, json_answer
 from modalhash.service.documents import answer_document, profile_document, reasons
 from modalhash.service.engine import Stages
@@ -121,7 +121,7 @@ def explanation_document(
     """
     check_items(handle, side, ids)
     index, wanted = handle.index, cast("Any", ids)
-    found = index.explain_query(ids, query, side)
+    found = explain_items(index, ids, query, side)
     codes = index.sides[side].reconstruct(wanted)
     return {
         "index": handle.name,

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from modalhash.artifacts.search_index import PICTURES, SearchIndex, Side, SideContent
-from modalhash.artifacts.search_rerank import kept_features, kept_fine
 from modalhash.codes import Codes, code_width
-from modalhash.data import Modality
 from modalhash.encoders import TowerOutput
 from modalhash.errors import InputError
 from modalhash.index import Ids
+from modalhash.modalities import Modality, Side
+from modalhash.search.changing import PICTURES
+from modalhash.search.contents import SideContent
+from modalhash.search.parts import IndexParts
+from modalhash.search.reranking import kept_features, kept_fine
 
 __all__ = ["NewItem", "NewText", "contents_of_items", "picture_name"]
 
@@ -54,7 +56,7 @@ class NewItem:
 
 
 def contents_of_items(
-    index: SearchIndex, items: Sequence[NewItem]
+    index: IndexParts, items: Sequence[NewItem]
 ) -> tuple[dict[Side, SideContent], list[tuple[str, Image.Image]]]:
     """Encode items, and return what goes into each side of an index, and pictures to keep.
 
@@ -103,9 +105,9 @@ class Rows:
         side: of that index.
     """
 
-    def __init__(self, index: SearchIndex, side: Side) -> None:
+    def __init__(self, index: IndexParts, side: Side) -> None:
         self.index, self.side = index, side
-        self.modality: Modality = "image" if side is Side.IMAGES else "text"
+        self.modality: Modality = side.modality
         self.ids: list[Any] = []
         self._codes: list[Codes] = []
         self._documents: list[dict[str, Any]] = []

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.artifacts.model import HashModel
-from modalhash.artifacts.search_index import Side, SideContent
+from modalhash.artifacts import HashModel
 from modalhash.codes import Codes, code_width
 from modalhash.errors import ArtifactError, InputError
 from modalhash.index import Metadata
 from modalhash.index.code_files import CodeFile, code_files, read_code_folder
 from modalhash.index.ids import IdColumn, IntegerIds, TextIds
+from modalhash.modalities import Side
+from modalhash.search.contents import SideContent
 
 __all__ = ["shard_contents"]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.artifacts.model import HashModel
+from modalhash.artifacts import HashModel
 from modalhash.codes import Codes, binarise, pack, unpack
-from modalhash.data import Modality
 from modalhash.encoders import TowerOutput
+from modalhash.modalities import Modality
 
 __all__ = ["EncodedQuery", "combined_query", "encoded_query", "query_of_code"]
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import modalhash as mh
-from modalhash.artifacts import Side, SideContent, open_search_index
 from modalhash.errors import FilterError, IndexLockedError, InputError, StorageError
 from modalhash.files import exchange, sealed
 from modalhash.index import open_index
 from modalhash.index.embedded import EmbeddedIndex
+from modalhash.search import Side, SideContent, open_search_index
 from tests.oracles.photo_folder import write_folder
 
 pytestmark = pytest.mark.usefixtures("tiny_encoder", "own_cache")
@@ -113,8 +113,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from modalhash.artifacts import search_changes
-from modalhash.artifacts.search_changes import SideChange, change_sides, finish_pending, writing
+from modalhash.search import pending_changes
+from modalhash.search.pending_changes import SideChange, change_sides, finish_pending, writing
 from modalhash.index import open_index
 
 folder, step = Path(sys.argv[1]), int(sys.argv[2])

@@ -18,10 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.artifacts.model import HashModel
-from modalhash.artifacts.search_query import EncodedQuery
+from modalhash.artifacts import HashModel
 from modalhash.codes import Codes
-from modalhash.data import Modality
 from modalhash.errors import DamagedArtifactError, InputError
 from modalhash.index.rerank import (
     ByteFeatures,
@@ -32,6 +30,8 @@ from modalhash.index.rerank import (
     RerankScore,
     Scorer,
 )
+from modalhash.modalities import Modality
+from modalhash.search.queries import EncodedQuery
 
 __all__ = [
     "FEATURES",

@@ -1,11 +1,25 @@
 """Why a search index gives a hit its place."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modalhash.index.explanation import BitComparison, DistanceProfile, chance_within
+import numpy as np
 
-__all__ = ["Explanation"]
+from modalhash.index.explanation import (
+    BitComparison,
+    DistanceProfile,
+    chance_within,
+    compare_bits,
+)
+from modalhash.index.rerank import RerankScore
+from modalhash.modalities import Side
+from modalhash.search.parts import IndexParts
+from modalhash.search.queries import EncodedQuery
+from modalhash.search.reranking import SecondStage, scorer_of
+from modalhash.search.searching import rule_of
+
+__all__ = ["Explanation", "explain_items"]
 
 
 @dataclass(frozen=True)
@@ -68,3 +82,45 @@ class Explanation:
             "local_score": self.local_score,
             "distances": self.profile.counts.tolist(),
         }
+
+
+def explain_items(
+    index: IndexParts, ids: Sequence[str | int], query: EncodedQuery, side: Side
+) -> tuple[Explanation, ...]:
+    """Say why items are where they are for an encoded query; see `SearchIndex.explain`.
+
+    Raises:
+        InputError: if an id isn't there, naming it.
+    """
+    searched = index.sides[side]
+    codes, documents = searched.reconstruct(list(ids)), searched.metadata(list(ids))
+    profile = DistanceProfile(searched.distance_histogram(query.code)[0])
+    curve = None if query.modality is None else index.curve(query.modality, side)
+    probabilities = index.probabilities(curve, side)
+    compared = [
+        compare_bits(query.code, codes[row : row + 1], index.model.n_bits)
+        for row in range(len(codes))
+    ]
+    distances = np.array([bits.distance for bits in compared], np.int32)
+    local: list[float | None] = [None] * len(compared)
+    if index.model.has_fine_codes and query.output is not None and compared:
+        scorer = scorer_of(
+            SecondStage.FINE,
+            index.model,
+            query,
+            documents=documents,
+            codes=codes,
+            score=RerankScore.LOCAL,
+        )
+        local = list(map(float, scorer(0, np.arange(len(compared)), distances)))
+    return tuple(
+        Explanation(
+            identity if isinstance(identity, str) else int(identity),
+            bits,
+            profile,
+            None if probabilities is None else round(probabilities[bits.distance], 6),
+            rule_of(curve),
+            score,
+        )
+        for identity, bits, score in zip(ids, compared, local, strict=True)
+    )

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 import modalhash as mh
-from modalhash.artifacts import Answer, SearchIndex, Side, SideContent, open_search_index
 from modalhash.codes import hamming_distances
 from modalhash.data import Collection
 from modalhash.errors import (
@@ -24,6 +23,14 @@ from modalhash.errors import (
 )
 from modalhash.files import sealed
 from modalhash.index import build_index
+from modalhash.search import (
+    Answer,
+    SearchIndex,
+    Side,
+    SideContent,
+    build_search_index,
+    open_search_index,
+)
 from tests.oracles.plain_model import linear_tower, plain_model
 
 pytestmark = pytest.mark.usefixtures("tiny_encoder", "own_cache")
@@ -148,7 +155,7 @@ def test_drawn_pictures_lie_in_the_folder_and_move_with_it(
 
 
 def test_the_document_of_an_answer_is_the_stated_one() -> None:
-    from modalhash.artifacts import Hit
+    from modalhash.search import Hit
 
     hit = Hit("a.jpg", 3, 0.9, "a dog", "photos/a.jpg", {"year": 2001}, 0.75)
     answer = Answer({"text": "dogs"}, Side.IMAGES, 30, (hit,), "pair")
@@ -178,7 +185,7 @@ def tiny_index(folder: Path, *, overwrite: bool = False, bit: float = 1.0) -> Se
     model = plain_model(tower, tower)
     codes = model.encode_features(np.array([[1.0], [-1.0]]), "text")
     content = SideContent([10, 20], codes, [{"caption": "up"}, {"caption": "down"}])
-    return SearchIndex.build(
+    return build_search_index(
         model, {Side.TEXTS: content}, folder, collection={"name": "two"}, overwrite=overwrite
     )
 

@@ -1,0 +1,81 @@
+"""What a search index is made of: a model, one index a side, and what is known of them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from modalhash.artifacts import HashModel, ModelCalibration
+from modalhash.errors import InputError
+from modalhash.index import stated_choice
+from modalhash.index.embedded import EmbeddedIndex
+from modalhash.metrics import RelevanceCurve
+from modalhash.modalities import Direction, Modality, Side
+from modalhash.search.reranking import KeepFeatures
+
+__all__ = ["IndexParts"]
+
+
+class IndexParts:
+    """The parts of a search index, which searching, explaining and changing share.
+
+    Args:
+        model: encodes the queries.
+        sides: one index a side.
+        collection: name and counts of what was indexed.
+        folder: where it lies.
+        calibration: probability of relevance at each distance, if that is known.
+    """
+
+    def __init__(
+        self,
+        model: HashModel,
+        sides: Mapping[Side, EmbeddedIndex],
+        collection: Mapping[str, Any],
+        folder: Path,
+        calibration: ModelCalibration | None = None,
+    ) -> None:
+        self.model, self.sides = model, dict(sides)
+        self.collection, self.folder = dict(collection), folder
+        self.calibration = calibration
+
+    def side(self, target: Side | str) -> Side:
+        """Return the side of that name.
+
+        Raises:
+            InputError: if there is none of that name, or this index was built without it.
+        """
+        if target not in list(Side):
+            raise InputError(f"target is {target!r}, expected images or texts")
+        side = Side(target)
+        if side not in self.sides:
+            raise InputError(f"this index holds no {side}: build it with both sides")
+        return side
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether items keep their features, to rerank by."""
+        return self.collection.get("features") == KeepFeatures.INT8.value
+
+    @property
+    def choices(self) -> dict[Side, str]:
+        """How each side is searched, in words: the kind, why it was chosen, the recall measured."""
+        return {
+            side: stated_choice(index.kind, index.searcher_parameters)
+            for side, index in self.sides.items()
+        }
+
+    def curve(self, modality: Modality, side: Side) -> RelevanceCurve | None:
+        """Return how probable relevance is by distance in one direction; None if unknown."""
+        if self.calibration is None:
+            return None
+        direction = Direction.between(modality, side.modality)
+        calibrated = self.calibration.directions.get(direction)
+        return None if calibrated is None else calibrated.curve
+
+    def probabilities(self, curve: RelevanceCurve | None, side: Side) -> Sequence[float] | None:
+        """Return the probability of relevance at each distance, in a side as large as it is."""
+        return None if curve is None else curve.at(len(self.sides[side])).tolist()
+
+    def __len__(self) -> int:
+        """Return the number of codes of all sides."""
+        return sum(len(index) for index in self.sides.values())
