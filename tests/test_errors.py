@@ -21,6 +21,7 @@ BUILTINS = {
     "ModelUnavailableError": OSError,
     "MissingExtraError": ImportError,
     "TrainingError": RuntimeError,
+    "SearchStoppedError": TimeoutError,
 }
 
 

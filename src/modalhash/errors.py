@@ -19,6 +19,7 @@
     ├── ModelUnavailableError (OSError)  weights can't be had (no network, unknown model, bad hash)
     ├── MissingExtraError (ImportError)  an optional dependency isn't installed
     ├── TrainingError (RuntimeError)     training can't go on (non-finite loss)
+    ├── SearchStoppedError (TimeoutError) a search took too long, or nobody waits for it
     └── ServiceError (RuntimeError)      a modalhash server refused; `.code` says why
         └── ServiceUnreachableError      ... it can't be reached, or the connection broke
 
@@ -43,6 +44,7 @@ __all__ = [
     "ModalhashError",
     "ModelUnavailableError",
     "NewerFormatError",
+    "SearchStoppedError",
     "ServiceError",
     "ServiceUnreachableError",
     "SettingError",
@@ -211,6 +213,10 @@ class MissingExtraError(ModalhashError, ImportError):
 
 class TrainingError(ModalhashError, RuntimeError):
     """Training can't go on; the message says where the last good checkpoint lies."""
+
+
+class SearchStoppedError(ModalhashError, TimeoutError):
+    """A search was stopped: its time was over, or nobody waits for its answer."""
 
 
 class ServiceError(ModalhashError, RuntimeError):

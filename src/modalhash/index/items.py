@@ -21,6 +21,7 @@ import numpy as np
 from modalhash.errors import DamagedArtifactError, InputError, StorageError
 from modalhash.index.fields import FieldIndex
 from modalhash.index.filters import Compare, Contains, IsIn, IsNull, Leaf, Like, sort_of
+from modalhash.index.interruption import check_interruption, is_interrupted
 from modalhash.index.searchers import Positions
 
 __all__ = ["ItemStore", "to_json", "write_items"]
@@ -29,6 +30,10 @@ __all__ = ["ItemStore", "to_json", "write_items"]
 SCHEMA: Final = "CREATE TABLE items (number INTEGER PRIMARY KEY, id, metadata TEXT NOT NULL)"
 CACHE_KIB: Final = 16384
 BLOCK: Final = 4096
+SLICE: Final = 32768
+"""Rows that a test of a filter reads before others may use the connection."""
+INSTRUCTIONS: Final = 10_000
+"""Steps of SQLite's between two looks whether the work should stop."""
 
 RANGE: Final = "SELECT number FROM items WHERE number >= :first AND number < :end AND "
 TYPES: Final = {
@@ -78,7 +83,11 @@ class ItemStore:
     def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         self.connection, self.path = connection, path
         self.lock = threading.RLock()
-        self.closing = weakref.finalize(self, connection.close)
+        self._connections = [connection]
+        # Filters read a saved file through a connection of their own, so that looking up the
+        # metadata of hits never waits for a filter that reads every row.
+        self._scan_lock = self.lock if path is None else threading.RLock()
+        self.closing = weakref.finalize(self, close_all, self._connections)
 
     @classmethod
     def empty(cls) -> Self:
@@ -97,12 +106,9 @@ class ItemStore:
         Raises:
             DamagedArtifactError: if it is no database of items.
         """
-        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
         connection = None
         try:
-            connection = sqlite3.connect(
-                uri, uri=True, isolation_level=None, check_same_thread=False
-            )
+            connection = connect_read_only(path)
             connection.execute("SELECT number, id, metadata FROM items LIMIT 1").fetchone()
         except sqlite3.Error as error:
             if connection is not None:
@@ -122,13 +128,41 @@ class ItemStore:
             DamagedArtifactError: if the saved file can't be read as a database.
             StorageError: if a temporary database fails.
         """
-        with self.lock:
+        with self.lock, self.explained_errors():
+            yield self.connection
+
+    @contextmanager
+    def scanning(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection that filters read through; long statements can be interrupted.
+
+        Raises:
+            SearchStoppedError: if the work should stop; see `interrupt_when`.
+            DamagedArtifactError: if the saved file can't be read as a database.
+            StorageError: if a temporary database fails.
+        """
+        with self._scan_lock, self.explained_errors():
+            check_interruption()
+            if self.path is not None and len(self._connections) == 1:
+                self._connections.append(connect_read_only(self.path))
+            connection = self._connections[-1]
+            connection.set_progress_handler(is_interrupted, INSTRUCTIONS)
             try:
-                yield self.connection
-            except sqlite3.DatabaseError as error:
-                if self.path is not None:
-                    raise damaged(self.path, error) from error
-                raise StorageError(f"the index's temporary database failed: {error}") from error
+                yield connection
+            except sqlite3.OperationalError:
+                check_interruption()
+                raise
+            finally:
+                connection.set_progress_handler(None, 0)
+
+    @contextmanager
+    def explained_errors(self) -> Iterator[None]:
+        """Say of SQLite's errors what they mean for the index."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if self.path is not None:
+                raise damaged(self.path, error) from error
+            raise StorageError(f"the index's temporary database failed: {error}") from error
 
     def append(self, rows: Iterable[tuple[int, Any, str]]) -> None:
         """Put rows into a temporary store, in the place of those of the same number.
@@ -175,7 +209,7 @@ class ItemStore:
 
     def field(self, field: tuple[str, ...], end: int) -> FieldIndex | None:
         """Return the index of a field over the rows up to `end`; None if it is worth none."""
-        with self.using() as connection:
+        with self.scanning() as connection:
             values = {"path": json_path(field), "end": end}
             return FieldIndex.of(connection.execute(VALUES, values))
 
@@ -189,10 +223,24 @@ class ItemStore:
         """
         found: list[int] = []
         for statement, value in statements(leaf):
-            values = {"first": first, "end": end, "path": json_path(leaf.field), "value": value}
-            with self.using() as connection:
-                found += [row[0] for row in connection.execute(statement, values)]
+            values = {"path": json_path(leaf.field), "value": value}
+            for begin in range(first, end, SLICE):
+                part = {"first": begin, "end": min(begin + SLICE, end)}
+                with self.scanning() as connection:
+                    found += [row[0] for row in connection.execute(statement, values | part)]
         return np.unique(np.array(found, np.int64))
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Connect to a saved file, which never changes."""
+    uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def close_all(connections: list[sqlite3.Connection]) -> None:
+    """Close the connections of a store."""
+    for connection in connections:
+        connection.close()
 
 
 def write_items(path: Path, rows: Iterable[tuple[int, Any, str]]) -> None:

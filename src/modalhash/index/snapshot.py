@@ -78,6 +78,7 @@ class View:
     n_dead: int = 0
     _selections: OrderedDict[str, Selection] = field(default_factory=OrderedDict)
     _selecting: threading.Lock = field(default_factory=threading.Lock)
+    _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def __len__(self) -> int:
         return self.n_rows - self.n_dead
@@ -136,7 +137,8 @@ class View:
     def selection(self, where: Filter | None) -> Selection:
         """Return the rows that are there and pass a filter; the last ones are kept."""
         key = repr(where)
-        with self._selecting:
+        # A search without a filter doesn't wait for one with a filter.
+        with self._counting if where is None else self._selecting:
             found = self._selections.pop(key, None) or self._select(where)
             self._selections[key] = found
             while len(self._selections) > REMEMBERED_SELECTIONS:
