@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modalhash import errors
-from modalhash.api.sharding import ShardJob, ShardOutcome, ShardWorker
+from modalhash.api.shard_jobs import ShardJob, ShardOutcome, ShardWorker
 from modalhash.data.shards import Shard
 from modalhash.errors import Defect, InputError, ModalhashError, SettingError
 from modalhash.extras import import_optional

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from modalhash.api.opening import opened_model
-from modalhash.artifacts import HashModel, load_model
-from modalhash.artifacts.shard_encoding import ShardEncoder, wanted_sides
+from modalhash.api.ray_jobs import ray_outcomes
+from modalhash.api.shard_jobs import ShardJob, ShardOutcome, is_done
+from modalhash.artifacts import HashModel
+from modalhash.artifacts.shard_encoding import wanted_sides
 from modalhash.data.shards import Shard, find_shards
 from modalhash.errors import (
     ArtifactError,
@@ -37,7 +39,7 @@ from modalhash.index.ids import shown
 from modalhash.index.lock import WriterLock
 from modalhash.progress import Progress, silent
 
-__all__ = ["ShardCodes", "ShardJob", "ShardOutcome", "encode_shards"]
+__all__ = ["ShardCodes", "encode_shards"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,88 +72,6 @@ class ShardCodes:
     n_texts: int
     n_left_out: int
     left_out: tuple[Defect, ...] = ()
-
-
-@dataclass(frozen=True)
-class ShardOutcome:
-    """What became of one shard.
-
-    Attributes:
-        name: of the shard.
-        defects: what was wrong; if it has a code file, of rows that were left out.
-        is_written: whether it has a code file.
-    """
-
-    name: str
-    defects: tuple[Defect, ...]
-    is_written: bool
-
-
-@dataclass(frozen=True)
-class ShardJob:
-    """What a worker must know to encode shards.
-
-    Attributes:
-        run: the model's folder.
-        model_fingerprint: of the model that is there.
-        output: where code files go.
-        images: the folder that paths of pictures are relative to; by default each shard's.
-        skip_bad: leave out rows with defects.
-        device: where the encoder computes.
-    """
-
-    run: Path
-    model_fingerprint: str
-    output: Path
-    images: Path | None
-    skip_bad: bool
-    device: str
-
-    def worker(self, model: HashModel | None = None) -> "ShardWorker":
-        """Load the model, unless it is given, and return what encodes with it.
-
-        Raises:
-            ArtifactError: if the folder holds another model by now.
-        """
-        if model is None:
-            model = load_model(self.run, device=self.device)
-        if model.fingerprint != self.model_fingerprint:
-            raise ArtifactError(f"{self.run} holds another model by now: start again")
-        return ShardWorker(self, model)
-
-
-class ShardWorker:
-    """Encodes one shard after the other with a model that is loaded once.
-
-    Args:
-        job: what is asked for.
-        model: makes the codes.
-    """
-
-    def __init__(self, job: ShardJob, model: HashModel) -> None:
-        self.job = job
-        self.encoder = ShardEncoder(model, images=job.images, skip_bad=job.skip_bad)
-
-    def encode(self, shard: Shard) -> ShardOutcome:
-        """Write the code file of a shard, unless that is done.
-
-        It may be done when a worker was lost between writing and saying so.
-
-        Raises:
-            FeatureError: if the model reads what shards don't have.
-            StorageError: if the file system refuses.
-        """
-        path = code_file_path(self.job.output, shard.name)
-        with suppress(DamagedArtifactError, CollectionError):
-            if is_done(read_code_head(path), shard, self.job.model_fingerprint):
-                return ShardOutcome(shard.name, (), True)
-        try:
-            content = self.encoder.encode(shard)
-        except CollectionError as error:
-            return ShardOutcome(shard.name, error.defects, False)
-        write_code_file(path, content)
-        left_out = (Defect("left-out", shard.name, problem) for problem in content.head.left_out)
-        return ShardOutcome(shard.name, tuple(left_out), True)
 
 
 def encode_shards(
@@ -233,8 +153,6 @@ def encode_shards(
         if ray is None or not missing:
             outcomes: Iterator[ShardOutcome] = map(job.worker(loaded).encode, missing)
         else:
-            from modalhash.api.ray_jobs import ray_outcomes
-
             outcomes = ray_outcomes(job, missing, address=ray, workers=workers, gpus=gpus)
         failed = run_all(outcomes, len(found) - len(missing), len(found), progress)
         if failed and not skip_bad:
@@ -273,22 +191,6 @@ def sole_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def is_done(head: CodeHead | None, shard: Shard, model_fingerprint: str) -> bool:
-    """Return whether a code file holds the codes of a shard as it is now.
-
-    Raises:
-        CollectionError: if the shard can't be read.
-    """
-    if head is None or head.model_fingerprint != model_fingerprint:
-        return False
-    n_bytes, mtime_ns = shard.stamp()
-    if head.shard["n_bytes"] != n_bytes:
-        return False
-    return bool(
-        head.shard["mtime_ns"] == mtime_ns or head.shard["sha256"] == shard.content().sha256
-    )
 
 
 def shards_to_encode(found: Sequence[Shard], job: ShardJob, *, overwrite: bool) -> list[Shard]:

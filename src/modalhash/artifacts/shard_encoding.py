@@ -22,6 +22,7 @@ from modalhash.artifacts.model import HashModel
 from modalhash.codes import Codes, code_width
 from modalhash.data import Modality
 from modalhash.data.pictures import read_picture
+from modalhash.data.shard_opening import open_shard
 from modalhash.data.shards import (
     BadRow,
     Shard,
@@ -29,7 +30,6 @@ from modalhash.data.shards import (
     ShardReader,
     ShardRow,
     WantedSides,
-    open_shard,
 )
 from modalhash.encoders import TowerOutput
 from modalhash.encoders.encoding_threads import encoding_pool

@@ -27,7 +27,6 @@ __all__ = [
     "ShardRow",
     "WantedSides",
     "find_shards",
-    "open_shard",
 ]
 
 SHARD_SUFFIXES: Final = (".parquet", ".tar")
@@ -178,27 +177,6 @@ def named_files(source: str) -> tuple[Path, list[Path]]:
     n_fixed = next(place for place, part in enumerate(path.parts) if has_magic(part))
     root = Path(*path.parts[:n_fixed])
     return root, list(root.glob("/".join(path.parts[n_fixed:])))
-
-
-def open_shard(shard: Shard, wanted: WantedSides, *, images: Path | None = None) -> ShardReader:
-    """Open a shard.
-
-    Args:
-        shard: a Parquet file or a tar.
-        wanted: what is to be read of it; a shard may lack one side.
-        images: the folder that paths of pictures are relative to; by default the shard's.
-
-    Raises:
-        CollectionError: if it can't be read, or holds nothing that is wanted.
-        MissingExtraError: if it is a Parquet file and pyarrow isn't installed.
-    """
-    if shard.path.suffix == ".tar":
-        from modalhash.data.tar_shards import TarShard
-
-        return TarShard(shard, wanted)
-    from modalhash.data.parquet_shards import ParquetShard
-
-    return ParquetShard(shard, wanted, images or shard.path.parent)
 
 
 def id_problem(value: Any) -> str | None:

@@ -1,0 +1,26 @@
+"""Open a shard with the reader of its format."""
+
+from pathlib import Path
+
+from modalhash.data.parquet_shards import ParquetShard
+from modalhash.data.shards import Shard, ShardReader, WantedSides
+from modalhash.data.tar_shards import TarShard
+
+__all__ = ["open_shard"]
+
+
+def open_shard(shard: Shard, wanted: WantedSides, *, images: Path | None = None) -> ShardReader:
+    """Open a shard.
+
+    Args:
+        shard: a Parquet file or a tar.
+        wanted: what to read of it; a shard may lack one side.
+        images: the folder that paths of pictures are relative to; by default the shard's.
+
+    Raises:
+        CollectionError: if it can't be read, or holds nothing that is wanted.
+        MissingExtraError: if it is a Parquet file and pyarrow isn't installed.
+    """
+    if shard.path.suffix.lower() == ".tar":
+        return TarShard(shard, wanted)
+    return ParquetShard(shard, wanted, images or shard.path.parent)
