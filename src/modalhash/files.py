@@ -5,9 +5,11 @@ A kill or a full disk leaves the old file (or none) and never half of a new one.
 """
 
 import ctypes
+import errno
 import hashlib
 import json
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -21,7 +23,9 @@ from numpy.typing import NDArray
 from modalhash.errors import DamagedArtifactError, NewerFormatError, StorageError
 
 __all__ = [
+    "check_regular_file",
     "exchange",
+    "open_regular_file",
     "read_json",
     "sealed",
     "sha256_of_file",
@@ -31,6 +35,44 @@ __all__ = [
     "write_text",
     "write_with",
 ]
+
+
+def check_regular_file(path: Path) -> None:
+    """Check that a path leads to a regular file; links are followed.
+
+    A FIFO, a device or a socket in place of a file can block its reader for ever.
+
+    Raises:
+        OSError: if there is nothing, or something else; `strerror` says what.
+    """
+    check_regular_status(path.stat(), path)
+
+
+def check_regular_status(status: os.stat_result, path: Path) -> None:
+    """Raise the OSError of something that is no regular file."""
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder, expected a file", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        problem = "is no regular file (a FIFO, a device or a socket), so it isn't read"
+        raise OSError(errno.EINVAL, problem, str(path))
+
+
+def open_regular_file(path: Path) -> IO[bytes]:
+    """Open a regular file to read its bytes; anything that could block the reader is refused.
+
+    Raises:
+        OSError: if it can't be opened, or isn't a regular file; `strerror` says what it is.
+    """
+    check_regular_file(path)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    try:
+        check_regular_status(os.fstat(handle), path)  # it may have been exchanged meanwhile
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        with suppress(OSError):
+            os.close(handle)
+        raise
 
 
 def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -166,14 +208,15 @@ def read_json(path: Path, *, kind: str, newest_format: int) -> dict[str, Any]:
         StorageError: if it can't be read.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular_file(path) as file:
+            document = json.loads(file.read().decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DamagedArtifactError(
             f"{path.parent} is no {kind} folder: it has no {path.name}"
         ) from error
     except OSError as error:
         raise StorageError(f"can't read {path}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedArtifactError(
             f"{path} is damaged: not valid JSON ({error}); make the {kind} again"
         ) from error
@@ -212,7 +255,7 @@ def sha256_of_file(path: Path) -> str:
         StorageError: if the file can't be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise StorageError(f"can't read {path}: {error.strerror or error}") from error

@@ -2,25 +2,52 @@
 
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modalhash.data.hdf5_files import is_matlab_hdf5, open_hdf5
+from modalhash.data.matlab_files import old_mat_shapes, read_old_mat
+from modalhash.data.read_limits import ReadBudget
+from modalhash.data.text_cells import decode_texts
 from modalhash.errors import CollectionError, Defect
-from modalhash.extras import import_optional
+from modalhash.files import check_regular_file, open_regular_file
 
-__all__ = ["is_matlab_hdf5", "load_older_mat", "read_arrays"]
+__all__ = [
+    "ARRAY_ERRORS",
+    "ARRAY_SUFFIXES",
+    "Arrays",
+    "find_array",
+    "read_arrays",
+    "read_error",
+    "stored_shapes",
+]
 
-Arrays = dict[str, NDArray[Any]]
-_FEATURE: Final = "reading .mat and .h5 files"
-_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+ARRAY_ERRORS: Final = (
+    OSError, ValueError, TypeError, EOFError, LookupError, RuntimeError, MemoryError,
+    zipfile.BadZipFile, zlib.error, NotImplementedError,
+)  # fmt: skip
+"""What the readers raise for damaged files."""
 
 
-def read_arrays(path: Path) -> Arrays:
-    """Read every named array of a folder or file; nothing is ever unpickled.
+class Arrays(dict[str, NDArray[Any]]):
+    """Name to array: numbers, texts, or tuples of texts where an entry has several.
+
+    Attributes:
+        unread: name to why an array that is there can't be read ("is a MATLAB struct").
+    """
+
+    def __init__(self, values: Mapping[str, NDArray[Any] | str]) -> None:
+        arrays = {name: value for name, value in values.items() if not isinstance(value, str)}
+        super().__init__(arrays)
+        self.unread = {name: value for name, value in values.items() if isinstance(value, str)}
+
+
+def read_arrays(path: Path, keys: Collection[str] | None = None) -> Arrays:
+    """Read named arrays of a folder or file; nothing is ever unpickled.
 
     - A folder: `NAME.npy` is the array NAME, mapped into memory rather than read; `NAME.txt` is an
       array of its lines.
@@ -28,121 +55,156 @@ def read_arrays(path: Path) -> Arrays:
       sparse matrices become dense, cells of texts become arrays of texts, and 7.3 (HDF5 written by
       MATLAB) is turned back to MATLAB's order of dimensions.
 
+    Byte strings are decoded as UTF-8. Arrays may take 1 GiB, or 100 times the file's size where
+    that is more; see `ReadBudget`.
+
     Args:
         path: the folder or file.
+        keys: read these only, if they are there; by default all. In HDF5 a key may lead into a
+            group ("param/indexQuery").
 
     Returns:
         Name to array: numbers or texts, as stored.
 
     Raises:
-        CollectionError: if there is no such file, it can't be read, or it isn't of these forms.
+        CollectionError: if there is no such file, it can't be read, isn't of these forms, has its
+            content in other files, or takes too much memory.
         MissingExtraError: if a .mat or .h5 file needs a package that isn't installed.
     """
-    reader = _read_folder if path.is_dir() else _READERS.get(path.suffix.lower())
     if not path.exists():
-        raise _fault("unreadable-file", path, "there is no such file or folder; check the path")
+        raise _fault(path, "there is no such file or folder; check the path")
+    reader = _read_folder if path.is_dir() else _READERS.get(path.suffix.lower())
     if reader is None:
-        known = ", ".join(_READERS)
-        raise _fault("unreadable-file", path, f"is neither a folder nor one of {known}")
+        raise _fault(path, f"is neither a folder nor one of {', '.join(_READERS)}")
     try:
-        return reader(path)
-    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, CollectionError):
-            raise
-        raise _fault("unreadable-file", path, f"can't be read: {error}") from error
+        if not path.is_dir():
+            check_regular_file(path)
+        return Arrays(reader(path, keys))
+    except ARRAY_ERRORS as error:
+        raise read_error(path, error) from error
 
 
-def _fault(kind: str, path: Path, problem: str) -> CollectionError:
-    return CollectionError([Defect(kind, str(path), problem)])
-
-
-def _read_folder(folder: Path) -> Arrays:
-    arrays: Arrays = {}
-    for path in sorted(folder.iterdir()):
-        try:
-            if path.suffix == ".npy":
-                arrays[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
-            elif path.suffix == ".txt":
-                text = path.read_text(encoding="utf-8-sig").removesuffix("\n")
-                arrays[path.stem] = np.array([line.rstrip("\r") for line in text.split("\n")])
-        except (OSError, ValueError, EOFError) as error:
-            raise _fault("unreadable-file", path, f"can't be read: {error}") from error
-    return arrays
-
-
-def _read_npz(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-
-
-def _read_h5(path: Path) -> Arrays:
-    h5py = import_optional("h5py", extra="matlab", feature=_FEATURE)
-    with h5py.File(path, "r") as file:
-        return {
-            name: item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()]
-            for name, item in file.items()
-            if isinstance(item, h5py.Dataset)
-        }
-
-
-def is_matlab_hdf5(path: Path) -> bool | None:
-    """Tell whether a file is HDF5 by MATLAB (7.3), whose dimensions are turned around.
-
-    Returns:
-        True for MATLAB's own, False for HDF5 by another program, None for no HDF5 at all.
-    """
-    with path.open("rb") as file:
-        start = file.read(520)
-    if start[:19] == b"MATLAB 7.3 MAT-file" and start[512:] == _HDF5_SIGNATURE:
-        return True
-    return False if start.startswith(_HDF5_SIGNATURE) else None
-
-
-def load_older_mat(path: Path, variable: str | None = None) -> dict[str, Any]:
-    """Read a .mat file older than 7.3 with scipy.
-
-    Args:
-        path: the file.
-        variable: read this one only.
+def find_array(arrays: Arrays, keys: Collection[str], path: Path) -> str:
+    """Return the first of some names that an array has.
 
     Raises:
-        ValueError: if it is damaged, whatever scipy says of it.
-        MissingExtraError: if scipy isn't installed.
+        CollectionError: if there is none, or it can't be read, naming what there is.
     """
-    io = import_optional("scipy.io", extra="matlab", feature=_FEATURE)
+    for key in keys:
+        if key in arrays:
+            return key
+        if key in arrays.unread:
+            raise CollectionError([Defect("unreadable-array", f"{path}:{key}", arrays.unread[key])])
+    is_known = path.suffix.lower() in ARRAY_SUFFIXES
+    names = stored_shapes(path) if is_known else [*arrays, *arrays.unread]
+    there = ", ".join(names) or "nothing"
+    problem = f"has no array {' or '.join(keys)}; it has {there}"
+    raise CollectionError([Defect("missing-array", str(path), problem)])
+
+
+def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of a file's arrays, as stored, without reading them.
+
+    Raises:
+        CollectionError: if the file can't be read.
+        MissingExtraError: if it needs a package that isn't installed.
+    """
     try:
-        stored: dict[str, Any] = io.loadmat(path, variable_names=variable and [variable])
-    except (io.matlab.MatReadError, LookupError, ArithmeticError, NotImplementedError) as error:
-        raise ValueError(str(error)) from error
-    except zlib.error as error:
-        raise ValueError(f"its compressed content is damaged ({error})") from error
-    return stored
+        if path.suffix.lower() == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                return {name.removesuffix(".npy"): () for name in archive.namelist()}
+        if is_matlab_hdf5(path) is None:
+            return old_mat_shapes(path)
+        with open_hdf5(path) as file:
+            return file.shapes()
+    except ARRAY_ERRORS as error:
+        raise read_error(path, error) from error
 
 
-def _read_mat(path: Path) -> Arrays:
-    by_matlab = is_matlab_hdf5(path)
-    if by_matlab is not None:
-        stored = _read_h5(path)
-        return {name: array.T for name, array in stored.items()} if by_matlab else stored
-    sparse = import_optional("scipy.sparse", extra="matlab", feature=_FEATURE)
-    arrays: Arrays = {}
-    for name, array in load_older_mat(path).items():
-        if name.startswith("__"):
+def _fault(path: Path, problem: str) -> CollectionError:
+    return CollectionError([Defect("unreadable-file", str(path), problem)])
+
+
+def read_error(path: Path, error: Exception) -> CollectionError:
+    """Return the error of a file that can't be read."""
+    if isinstance(error, CollectionError):
+        return error
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return _fault(path, f"can't be read: {reason or type(error).__name__}")
+
+
+Values = dict[str, NDArray[Any] | str]
+
+
+def _read_folder(folder: Path, keys: Collection[str] | None) -> Values:
+    arrays: Values = {}
+    for path in sorted(folder.iterdir()):
+        if keys is not None and path.stem not in keys:
             continue
-        dense: NDArray[Any] = array.toarray() if sparse.issparse(array) else array
-        if dense.dtype == object:  # a cell array
-            texts = [cell.item() if cell.size == 1 else None for cell in dense.ravel()]
-            if not all(isinstance(text, str) for text in texts):
-                continue
-            dense = np.array(texts)
-        arrays[name] = np.char.rstrip(dense) if dense.dtype.kind == "U" else dense
+        try:
+            if path.suffix.lower() == ".npy":
+                check_regular_file(path)
+                arrays[path.stem] = decode_texts(np.load(path, mmap_mode="r", allow_pickle=False))
+            elif path.suffix.lower() == ".txt":
+                with open_regular_file(path) as file:
+                    text = file.read().decode("utf-8-sig").removesuffix("\n")
+                arrays[path.stem] = np.array([line.rstrip("\r") for line in text.split("\n")])
+        except ARRAY_ERRORS as error:
+            raise read_error(path, error) from error
     return arrays
 
 
-_READERS: Final[Mapping[str, Callable[[Path], Arrays]]] = {
+def _read_npz(path: Path, keys: Collection[str] | None) -> Values:
+    budget = ReadBudget(path)
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if keys is None or name in keys:
+                budget.spend(max(member.file_size, _stated_bytes(archive, member)), name)
+    with np.load(path, allow_pickle=False) as file:
+        names = [name for name in file.files if keys is None or name in keys]
+        return {name: decode_texts(np.asarray(file[name])) for name in names}
+
+
+def _stated_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """Return how many bytes the header of a stored array says that it takes."""
+    with archive.open(member) as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read(file)
+        except ValueError:
+            return 0  # not an array; numpy says so
+    size = dtype.itemsize
+    for length in shape:
+        size *= length
+    return int(size)
+
+
+def _read_h5(path: Path, keys: Collection[str] | None) -> Values:
+    with open_hdf5(path) as file:
+        if keys is not None:
+            return {name: file.read(name) for name in keys if file.find(name) is not None}
+        return {name: file.read(name) for name in file.names()}
+
+
+def _read_mat(path: Path, keys: Collection[str] | None) -> Values:
+    if is_matlab_hdf5(path) is not None:
+        return _read_h5(path, keys)
+    arrays = read_old_mat(path, keys)
+    return {name: array for name, array in arrays.items() if keys is None or name in keys}
+
+
+_READERS: Final[Mapping[str, Callable[[Path, Collection[str] | None], Values]]] = {
     ".npz": _read_npz,
     ".mat": _read_mat,
     ".h5": _read_h5,
     ".hdf5": _read_h5,
     ".h5py": _read_h5,
 }
+ARRAY_SUFFIXES: Final = tuple(_READERS)
+"""How the names of files of arrays end, in lower case."""

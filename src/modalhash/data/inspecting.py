@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.data.array_pickles import read_array_pickle
-from modalhash.data.arrays import is_matlab_hdf5, read_arrays
+from modalhash.data.arrays import ARRAY_ERRORS, read_arrays, read_error
+from modalhash.data.hdf5_files import is_matlab_hdf5, open_hdf5
 from modalhash.data.layouts import likely_layouts
 from modalhash.errors import CollectionError, Defect, MissingExtraError
 from modalhash.extras import import_optional
@@ -96,10 +97,10 @@ def inspect_file(path: Path | str) -> Inspection:
             raise _fault(path, f"isn't a folder or one of {known}: its kind isn't known")
         try:
             kind, entries = reader(path)
-        except (OSError, ValueError, TypeError, EOFError, tarfile.TarError) as error:
-            if isinstance(error, CollectionError | MissingExtraError):
-                raise
-            raise _fault(path, f"can't be read: {error}") from error
+        except MissingExtraError:
+            raise
+        except (*ARRAY_ERRORS, tarfile.TarError) as error:
+            raise read_error(path, error) from error
     names = [entry.name for entry in entries]
     layouts = likely_layouts(path, names)
     shown = entries[:_SHOWN_ENTRIES]
@@ -144,24 +145,23 @@ def _read_mat(path: Path) -> tuple[str, tuple[Entry, ...]]:
 
 
 def _hdf5_entries(path: Path) -> Iterator[Entry]:
-    h5py = import_optional("h5py", extra="matlab", feature="reading .mat and .h5 files")
     found: list[tuple[str, Any]] = []
-    with h5py.File(path, "r") as file:
-        file.visititems(lambda name, item: found.append((name, item)))
+    with open_hdf5(path) as file:
+        file.visit(lambda name, item: found.append((name, item)))
         for name, item in found:
-            if name.startswith("#") or not isinstance(item, h5py.Dataset):
-                continue
-            if h5py.check_ref_dtype(item.dtype):
+            if file.h5py.check_ref_dtype(item.dtype):
                 yield Entry(name, item.shape, "cells")
-            elif h5py.check_string_dtype(item.dtype):
+            elif file.h5py.check_string_dtype(item.dtype):
                 yield Entry(name, item.shape, "texts")
+            elif item.dtype.kind not in "biuf" or item.shape is None:
+                yield Entry(name, item.shape or (), str(item.dtype))
             elif item.ndim and len(item) > _SAMPLED_ROWS:
                 sample = _describe(name, item[:_SAMPLED_ROWS])
                 note = f"of the first {_SAMPLED_ROWS:,} rows"
                 note = f"{sample.note}; {note}" if sample.note else note
                 yield Entry(name, item.shape, sample.dtype, sample.low, sample.high, note)
             else:
-                yield _describe(name, np.asarray(item[()]))
+                yield _describe(name, file.take(item, name))
 
 
 def _read_h5(path: Path) -> tuple[str, tuple[Entry, ...]]:

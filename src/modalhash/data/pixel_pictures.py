@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modalhash.data.arrays import is_matlab_hdf5, load_older_mat
+from modalhash.data.arrays import ARRAY_ERRORS, read_error
+from modalhash.data.hdf5_files import is_matlab_hdf5, open_hdf5
+from modalhash.data.matlab_files import load_old_mat
 from modalhash.errors import CollectionError, Defect
-from modalhash.extras import import_optional
 
 __all__ = ["PixelPictures", "open_pixels"]
 
@@ -64,29 +65,36 @@ def open_pixels(file: Path, key: str) -> PixelPictures:
         CollectionError: if there is no such array, or it isn't of that shape.
         MissingExtraError: if a package for the file isn't installed.
     """
-    if is_matlab_hdf5(file) is None:
-        return _from_old_mat(file, key)
-    h5py = import_optional("h5py", extra="matlab", feature="reading .mat and .h5 files")
-    with h5py.File(file, "r") as stored:
-        if key not in stored:
-            raise _fault(file, key, f"isn't there; there is {', '.join(stored) or 'nothing'}")
-        shape, dtype = stored[key].shape, stored[key].dtype
+    try:
+        if is_matlab_hdf5(file) is None:
+            return _from_old_mat(file, key)
+        with open_hdf5(file) as stored:
+            pixels = stored.find(key)
+            if pixels is None:
+                there = ", ".join(stored.names()) or "nothing"
+                raise _fault(file, key, f"isn't there; there is {there}")
+            shape, dtype = pixels.shape, pixels.dtype
+    except ARRAY_ERRORS as error:
+        raise read_error(file, error) from error
     if len(shape) != 4 or shape[1] != 3 or dtype != np.uint8:
         raise _fault(file, key, f"is {dtype} {shape}, expected uint8 (n, 3, width, height)")
 
     def read_row(position: int) -> NDArray[np.uint8]:
-        with _LOCK, h5py.File(file, "r") as opened:
-            row: NDArray[np.uint8] = opened[key][position]
+        try:
+            with _LOCK, open_hdf5(file) as opened:
+                row: NDArray[np.uint8] = opened.find(key)[position]
+        except ARRAY_ERRORS as error:
+            raise read_error(file, error) from error
         return row.transpose(2, 1, 0)
 
     return PixelPictures(file, key, shape[0], read_row)
 
 
 def _from_old_mat(file: Path, key: str) -> PixelPictures:
-    array = load_older_mat(file, key).get(key)
+    array = load_old_mat(file, [key]).get(key)
     if array is None or array.ndim != 4 or array.dtype != np.uint8 or 3 not in array.shape[1:3]:
-        found = "isn't there" if array is None else f"is {array.dtype} {array.shape}"
-        raise _fault(file, key, f"{found}, expected uint8 (height, width, 3, n) or (n, 3, h, w)")
+        came = "isn't there" if array is None else f"is {array.dtype} {array.shape}"
+        raise _fault(file, key, f"{came}, expected uint8 (height, width, 3, n) or (n, 3, h, w)")
     rows = array.transpose(3, 0, 1, 2) if array.shape[2] == 3 else array.transpose(0, 2, 3, 1)
     return PixelPictures(file, key, len(rows), lambda position: rows[position])
 

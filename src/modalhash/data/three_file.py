@@ -18,13 +18,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.data.arrays import read_arrays
+from modalhash.data.arrays import find_array, read_arrays
 from modalhash.data.features import collect_arrays
-from modalhash.data.matlab_texts import read_matlab_variable
 from modalhash.data.pair_lists import PairList, first_existing, missing_file
 from modalhash.data.pictures import PictureFiles
 from modalhash.data.reading import Reading
 from modalhash.data.tables import clean_lines
+from modalhash.data.text_cells import TextCells, cells_of
 from modalhash.errors import CollectionError, Defect
 
 __all__ = ["read_three_file"]
@@ -32,7 +32,6 @@ __all__ = ["read_three_file"]
 _INDEX: Final = ("index", "imgs", "FAll")
 _CAPTION: Final = ("caption", "tags", "YAll", "captions", "text")
 _LABEL: Final = ("category", "LAll", "labels", "label")
-Texts = list[list[str]]
 
 
 def read_three_file(argument: str, *, split_seed: int) -> Reading:
@@ -52,10 +51,10 @@ def read_three_file(argument: str, *, split_seed: int) -> Reading:
     try:
         paths = _paths(index)
         texts = _texts(caption, defects)
-        labels = read_matlab_variable(label, _LABEL)
+        labels = _read_variable(label, _LABEL)
     except CollectionError as error:
         return Reading(None, error.defects)
-    if isinstance(labels, list):
+    if labels.dtype.kind in "OU":
         problem = "holds texts, expected 0 and 1"
         return Reading(None, (Defect("bad-label", str(label), problem),))
     n_items = len(paths)
@@ -94,7 +93,7 @@ def read_three_file(argument: str, *, split_seed: int) -> Reading:
 
 def _with_texts(
     pairs: PairList,
-    rows: tuple[list[str], Texts, NDArray[np.uint8]],
+    rows: tuple[list[str], TextCells, NDArray[np.uint8]],
     caption: Path,
     split_seed: int,
 ) -> Reading:
@@ -110,23 +109,28 @@ def _with_texts(
     return pairs.reading(split_seed=split_seed)
 
 
+def _read_variable(file: Path, keys: tuple[str, ...]) -> NDArray[Any]:
+    """Read the first of some variables that a file holds."""
+    arrays = read_arrays(file, keys)
+    return arrays[find_array(arrays, keys, file)]
+
+
 def _paths(file: Path) -> list[str]:
     if file.suffix == ".npy":
-        array = read_arrays(file.parent)["index"]
-        if array.dtype.kind != "U":
-            problem = f"is {array.dtype} {array.shape}, expected paths as texts"
-            raise CollectionError([Defect("wrong-shape", str(file), problem)])
-        return [str(path) for path in array.ravel()]
-    entries = read_matlab_variable(file, _INDEX)
-    if not isinstance(entries, list) or not all(len(entry) == 1 for entry in entries):
-        raise CollectionError([Defect("wrong-shape", str(file), "holds no list of paths")])
-    return [entry[0] for entry in entries]
+        array = read_arrays(file.parent, ["index"])["index"]
+    else:
+        array = _read_variable(file, _INDEX)
+    if array.dtype.kind != "U":
+        problem = f"is {array.dtype} {array.shape}, expected paths as texts, one an entry"
+        raise CollectionError([Defect("wrong-shape", str(file), problem)])
+    return [str(path) for path in array.ravel()]
 
 
-def _texts(file: Path, defects: list[Defect]) -> Texts | NDArray[Any]:
+def _texts(file: Path, defects: list[Defect]) -> TextCells | NDArray[Any]:
     if file.suffix == ".txt":
-        return [[text] for _, text in clean_lines(file, defects)]
-    return read_matlab_variable(file, _CAPTION)
+        return [(text,) for _, text in clean_lines(file, defects)]
+    array = _read_variable(file, _CAPTION)
+    return cells_of(array) if array.dtype.kind in "OU" else array
 
 
 def _look_up(path: Path, paths: list[str], notes: list[str]) -> tuple[Path, list[str]]:
