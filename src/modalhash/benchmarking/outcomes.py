@@ -4,8 +4,11 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["DIRECTIONS", "MEASURES", "Outcome", "csv_text", "map_title"]
+from modalhash.errors import InputError
+
+__all__ = ["DIRECTIONS", "MEASURES", "Outcome", "csv_text", "map_title", "read_csv"]
 
 MEASURES = (
     ("MAP@50, shared label", "map", "shared_label", 50),
@@ -17,12 +20,12 @@ MEASURES = (
 DIRECTIONS = ("image_to_text", "text_to_image")
 HEADS = ["collection", "method", "bits", "seed", "measure", "direction", "value", "error"]
 COSTS = {
-    "CPU seconds of training": "cpu_seconds",
-    "bits per item": "bits_per_item",
-    "peak MiB": "peak_mib",
-    "parameters": "n_parameters",
+    "CPU seconds of training": ("cpu_seconds", float),
+    "bits per item": ("bits_per_item", int),
+    "peak MiB": ("peak_mib", float),
+    "parameters": ("n_parameters", int),
 }
-"""Title of a cost to the attribute that holds it."""
+"""Title of a cost to the attribute that holds it, and its type."""
 RATE = "codes a second"
 
 
@@ -84,8 +87,35 @@ def csv_text(outcomes: Sequence[Outcome]) -> str:
         for name, value in one.values.items():
             title, _, direction = name.rpartition(" ")
             writer.writerow([*place, title, direction, value, ""])
-        for title, attribute in COSTS.items():
+        for title, (attribute, _) in COSTS.items():
             writer.writerow([*place, title, "", getattr(one, attribute), ""])
         for modality, rate in one.rates.items():
             writer.writerow([*place, RATE, modality, rate, ""])
     return out.getvalue()
+
+
+def read_csv(text: str) -> list[Outcome]:
+    """Return the outcomes that `csv_text` wrote.
+
+    Raises:
+        InputError: if the heads are others.
+    """
+    reader = csv.reader(io.StringIO(text))
+    heads = next(reader, [])
+    if heads != HEADS:
+        raise InputError(f"the table's columns are {heads}, expected {HEADS}")
+    found: dict[tuple[str, str, int, int], dict[str, Any]] = {}
+    for place, row, n_bits, seed, title, direction, value, error in reader:
+        key = (place, row, int(n_bits), int(seed))
+        parts = found.setdefault(key, {"values": {}, "rates": {}, "error": error})
+        if title == RATE:
+            parts["rates"][direction] = float(value)
+        elif title in COSTS:
+            attribute, kind = COSTS[title]
+            parts[attribute] = kind(float(value))
+        elif title:
+            parts["values"][f"{title} {direction}"] = float(value)
+    return [
+        Outcome(row, place, n_bits, seed, **parts)
+        for (place, row, n_bits, seed), parts in found.items()
+    ]

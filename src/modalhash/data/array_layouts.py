@@ -115,15 +115,12 @@ def part_slots(
     )
 
 
-ALL_ARRAYS: Final = tuple(
-    Slot(side, keys, file=rf"(?P<set>.+?)-{letters}all(?:[-_.]\w+)?\.(?:mat|h5|hdf5|h5py)",
-         example=f"NAME-{example}.mat", is_required=side != "labels")
-    for side, keys, letters, example in (
-        ("image", ("XAll", "IAll", "FAll"), "[ix]", "iall"),
-        ("text", ("YAll",), "y", "yall"),
-        ("labels", ("LAll",), "l", "lall"),
-    )
-)  # fmt: skip
+ALL_FILE: Final = r"(?P<set>.+?)-{}all(?:[-_.]\w+)?\.(?:mat|h5|hdf5|h5py)"
+ALL_ARRAYS: Final = (
+    Slot("image", ("XAll", "IAll", "FAll"), "", ALL_FILE.format("[ix]"), "NAME-iall.mat"),
+    Slot("text", ("YAll",), "", ALL_FILE.format("y"), "NAME-yall.mat"),
+    Slot("labels", ("LAll",), "", ALL_FILE.format("l"), "NAME-lall.mat", is_required=False),
+)
 COCO_FILE: Final = r"MSCOCO_deep_doc2vec_data_rand\.h5py"
 COCO_122K: Final = part_slots("", "XAll", "YAll", "LAll", file=COCO_FILE, example=COCO_FILE)
 COCO_MAT: Final = r"COCO\.mat"

@@ -1,61 +1,27 @@
 """Tars of pictures and texts, as img2dataset and webdataset write them: `webdataset:PATH`.
 
-PATH is a tar or a folder of tars (`00000.tar`, ...). Members with the same name up to the first
-point are a sample: a picture (`.jpg`, `.jpeg`, `.png`, `.webp`) with a text (`.txt`, or `caption`
-in `.json`). Tars are read in place; samples without picture or text are left out and counted.
+PATH is a tar or a folder of tars (`00000.tar`, ...); `data/tars.py` says what a sample is. Tars are
+read in place; samples without picture or text are left out and counted.
 """
 
 import hashlib
 import io
-import json
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from modalhash.data.collection import Collection
 from modalhash.data.pair_lists import missing_file
-from modalhash.data.pictures import PICTURE_SUFFIXES, read_picture
+from modalhash.data.pictures import is_safe_name, read_picture
 from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits
-from modalhash.errors import CollectionError, Defect
+from modalhash.data.tars import TAR_ERRORS, TarMember, TarSample, read_tar_samples
+from modalhash.errors import Defect
 
-__all__ = ["Member", "caption_of", "read_webdataset"]
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file inside a tar.
-
-    Attributes:
-        tar: the tar.
-        name: its name there.
-        start: byte at which its content starts.
-        size: bytes of its content.
-    """
-
-    tar: Path
-    name: str
-    start: int
-    size: int
-
-    def read(self) -> bytes:
-        """Return the content.
-
-        Raises:
-            CollectionError: if the tar can't be read.
-        """
-        try:
-            with self.tar.open("rb") as file:
-                file.seek(self.start)
-                return file.read(self.size)
-        except OSError as error:
-            problem = f"can't be read: {error.strerror or error}"
-            raise CollectionError([Defect("unreadable-file", str(self.tar), problem)]) from error
+__all__ = ["read_webdataset"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +32,7 @@ class TarPictures:
         members: in item order.
     """
 
-    members: Sequence[Member]
+    members: Sequence[TarMember]
 
     def open(self, position: int) -> Image.Image:
         """Return the picture; see `Pictures.open`."""
@@ -87,90 +53,109 @@ class TarPictures:
 
 
 @dataclass
-class Sample:
-    """What is known of a sample so far."""
-
-    picture: Member | None = None
-    text: str = ""
-    where: str = ""
-
-
-@dataclass
 class Samples:
-    """All samples, and what was wrong."""
+    """What was read of all tars.
 
-    of: dict[str, Sample] = field(default_factory=dict)
+    Attributes:
+        pictures: key to picture, of samples that have picture and text.
+        captions: key to texts, of the same samples.
+        tars: key to the tar it is in, of every sample.
+        n_left_out: samples without picture or text.
+        n_with_several: samples with several pictures.
+        n_with_lines: samples whose `.txt` has several lines.
+        defects: what was wrong.
+    """
+
+    pictures: dict[str, TarMember] = field(default_factory=dict)
+    captions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    tars: dict[str, Path] = field(default_factory=dict)
+    n_left_out: int = 0
+    n_with_several: int = 0
+    n_with_lines: int = 0
     defects: list[Defect] = field(default_factory=list)
+
+    def add(self, sample: TarSample, tar: Path) -> None:
+        """Take a sample, or note what is wrong with it.
+
+        Raises:
+            CollectionError: if the tar can't be read.
+        """
+        if problem := self.name_problem(sample, tar):
+            kind = "unsafe-name" if "name inside" in problem else "duplicate-id"
+            self.defects.append(Defect(kind, str(tar), problem, (sample.key,)))
+            if sample.key in self.tars:
+                return
+        self.tars[sample.key] = tar
+        defects: list[Defect] = []
+        captions = sample.read_captions(defects)
+        self.defects += defects
+        if defects and sample.pictures and not captions:
+            captions = ("",)  # the item stays, so that its defect can leave it out
+        if not sample.pictures or not captions:
+            self.n_left_out += 1
+            return
+        self.n_with_several += len(sample.pictures) > 1
+        self.n_with_lines += len(captions) > 1
+        self.pictures[sample.key], self.captions[sample.key] = sample.pictures[0], captions
+
+    def name_problem(self, sample: TarSample, tar: Path) -> str:
+        """Say what is wrong with the names of a sample; "" if nothing is."""
+        if sample.key in self.tars:
+            other = self.tars[sample.key]
+            return f"sample {sample.key!r} is also in {other}; give every sample its own name"
+        if sample.repeated:
+            return (
+                f"sample {sample.key!r} comes twice: there is a second {sample.repeated[0]!r}; "
+                "give every sample its own name"
+            )
+        if not is_safe_name(sample.key):
+            return f"the key {sample.key!a} isn't a name inside a folder; write another"
+        return ""
+
+    def notes(self, path: Path) -> tuple[str, ...]:
+        """Say what was left out, and how several pictures or lines were read."""
+        counted = (
+            (self.n_left_out, "samples without picture or text are left out"),
+            (self.n_with_several, "samples have several pictures; the first is read"),
+            (self.n_with_lines, "samples have several captions: each line of a .txt is one"),
+        )
+        return tuple(f"{path}: {count} {what}" for count, what in counted if count)
 
 
 def read_webdataset(argument: str, *, split_seed: int) -> Reading:
     """Read tars; see `SourceReader` and the module's description."""
     path = Path(argument)
-    tars = sorted(path.glob("*.tar")) if path.is_dir() else [path]
+    tars = [path]
+    if path.is_dir():
+        tars = sorted(file for file in path.iterdir() if file.suffix.lower() == ".tar")
     if not tars or not tars[0].exists():
         return missing_file(path, "a tar, or a folder of tars")
     samples = Samples()
     for tar in tars:
         try:
-            _read_tar(tar, samples)
-        except (OSError, tarfile.TarError) as error:
+            for sample in read_tar_samples(tar).values():
+                samples.add(sample, tar)
+        except TAR_ERRORS as error:
             problem = f"can't be read as a tar: {error}"
             samples.defects.append(Defect("unreadable-file", str(tar), problem))
-    kept = {key: one for key, one in samples.of.items() if one.picture and one.text.strip()}
-    notes = []
-    if left_out := len(samples.of) - len(kept):
-        notes.append(f"{path}: {left_out} samples without picture or text are left out")
-    if not kept:
+    notes = samples.notes(path)
+    if not samples.pictures:
         samples.defects.append(Defect("no-items", str(path), "has no picture with a text"))
-        return Reading(None, tuple(samples.defects), tuple(notes))
-    ids = tuple(kept)
+        return Reading(None, tuple(samples.defects), notes)
+    ids = tuple(samples.pictures)
+    counts = [len(samples.captions[key]) for key in ids]
     splits, note = make_splits(ids, seed=split_seed)
     collection = Collection(
         name=path.absolute().stem,
         item_ids=ids,
-        caption_ids=tuple(f"{key}#0" for key in ids),
-        caption_items=np.arange(len(ids), dtype=np.int64),
-        captions=tuple(" ".join(one.text.split()) for one in kept.values()),
-        pictures=TarPictures([one.picture for one in kept.values() if one.picture]),
+        caption_ids=tuple(
+            f"{key}#{number}" for key, n in zip(ids, counts, strict=True) for number in range(n)
+        ),
+        caption_items=np.arange(len(ids), dtype=np.int64).repeat(counts),
+        captions=tuple(text for key in ids for text in samples.captions[key]),
+        pictures=TarPictures(tuple(samples.pictures.values())),
         splits=splits,
         source=f"webdataset:{path.absolute()}",
         split_note=note,
     )
-    return Reading(collection, tuple(samples.defects), tuple(notes))
-
-
-def _read_tar(path: Path, samples: Samples) -> None:
-    first_of: set[str] = set()
-    with tarfile.open(path, "r:") as tar:
-        for entry in tar:
-            folder, _, name = entry.name.removeprefix("./").rpartition("/")
-            stem, _, suffix = name.partition(".")
-            if not entry.isfile() or not stem:
-                continue
-            key = f"{folder}/{stem}" if folder else stem
-            if key in samples.of and key not in first_of:
-                key_in = samples.of[key].where
-                problem = f"sample {key!r} is also in {key_in}; give every sample its own name"
-                samples.defects.append(Defect("duplicate-id", str(path), problem, (key,)))
-                continue
-            first_of.add(key)
-            sample = samples.of.setdefault(key, Sample(where=str(path)))
-            member = Member(path, entry.name, entry.offset_data, entry.size)
-            if f".{suffix.lower()}" in PICTURE_SUFFIXES:
-                sample.picture = member
-            elif suffix == "txt":
-                sample.text = member.read().decode("utf-8", "replace")
-            elif suffix == "json" and not sample.text:
-                sample.text = caption_of(member, samples.defects)
-
-
-def caption_of(member: Member, defects: list[Defect]) -> str:
-    """Return the caption in a member that is a JSON object; "" without one."""
-    try:
-        document: Any = json.loads(member.read())
-    except ValueError as error:
-        problem = f"isn't valid JSON: {error}"
-        defects.append(Defect("unreadable-file", f"{member.tar}:{member.name}", problem))
-        return ""
-    caption = document.get("caption") if isinstance(document, dict) else None
-    return caption if isinstance(caption, str) else ""
+    return Reading(collection, tuple(samples.defects), notes)
