@@ -49,7 +49,7 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
     "coco-122k": Source(
         "coco-122k:PATH",
         "COCO as features, 122,218 pairs: UCCH's HDF5 file",
-        "modalhash.data.array_layouts:read_coco_122k",
+        "modalhash.data.array_sources:read_coco_122k",
         has_argument=True,
     ),
     "coco-2014": Source(
@@ -67,13 +67,13 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
     "coco-87k": Source(
         "coco-87k:PATH",
         "COCO as features, 87,081 pairs: COCO.mat and COCO_BoW.npy",
-        "modalhash.data.array_layouts:read_coco_87k",
+        "modalhash.data.array_sources:read_coco_87k",
         has_argument=True,
     ),
     "dgcpn": Source(
         "dgcpn:PATH",
         "NAME_vgg19.npy, tags.npy, label.npy and indices of the splits (DGCPN)",
-        "modalhash.data.array_layouts:read_dgcpn",
+        "modalhash.data.array_sources:read_dgcpn",
         has_argument=True,
     ),
     "features": Source(
@@ -97,7 +97,7 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
     "iall-yall-lall": Source(
         "iall-yall-lall:PATH",
         "NAME-iall, -yall and -lall.mat: pixels or features, words, labels (DJSRH and others)",
-        "modalhash.data.array_layouts:read_iall_yall_lall",
+        "modalhash.data.array_sources:read_iall_yall_lall",
         has_argument=True,
     ),
     "iapr": Source(
@@ -138,7 +138,7 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
     "nine-array": Source(
         "nine-array:PATH",
         "I_tr, T_tr, L_tr, I_te, ... in one .mat file or three (CIRH and others)",
-        "modalhash.data.array_layouts:read_nine_array",
+        "modalhash.data.array_sources:read_nine_array",
         has_argument=True,
     ),
     "nuswide-10": Source(
@@ -173,7 +173,7 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
     "ucch": Source(
         "ucch:PATH",
         "UCCH's feature files: the last rows are the queries",
-        "modalhash.data.array_layouts:read_ucch",
+        "modalhash.data.array_sources:read_ucch",
         has_argument=True,
     ),
     "ucm": Source(
@@ -185,7 +185,7 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
     "ucmfh": Source(
         "ucmfh:PATH",
         "UCMFH's CLIP features: train.pkl, query.pkl, retrieval.pkl, never unpickled",
-        "modalhash.data.array_layouts:read_ucmfh",
+        "modalhash.data.array_sources:read_ucmfh",
         has_argument=True,
     ),
     "vtm-uch": Source(
