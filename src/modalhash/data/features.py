@@ -9,7 +9,8 @@ array            shape             meaning
 `image`          (n, d)            features of the pictures, one row an item
 `text`           (t, d)            features of the texts; optional beside `captions`
 `caption_items`  (t,)              optional if t = n: the item of each text, counted from 0
-`labels`         (n, c) or (n,)    optional: 0/1 columns, or the class of each item
+`labels`         (n, c) or (n,)    optional: 0/1 columns (true and false too; (n, 1) of 0 and 1 is
+                                   one column), or the class of each item
 `label_names`    (c,) texts        optional
 `item_ids`       (n,) texts        optional
 `caption_ids`    (t,) texts        optional
@@ -24,7 +25,6 @@ split.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +33,16 @@ from numpy.typing import NDArray
 
 from modalhash.data.arrays import read_arrays
 from modalhash.data.collection import Collection, Modality, Pictures, Positions
+from modalhash.data.feature_roles import (
+    ArrayFindings,
+    read_caption_items,
+    read_captions,
+    read_ids,
+    read_labels,
+    read_position_splits,
+    split_cells,
+    whole_vector,
+)
 from modalhash.data.reading import Reading
 from modalhash.data.splits import SplitReading, make_splits, read_splits
 from modalhash.errors import CollectionError, Defect
@@ -53,29 +63,20 @@ def read_features(argument: str, *, split_seed: int) -> Reading:
         arrays = read_arrays(path)
     except CollectionError as error:
         return Reading(None, error.defects)
-    return collect_arrays(
+    unread = {name: f"{path}:{name}" for name in arrays.unread}
+    wanted = [name for name in unread if name in _NAMES or name.startswith("split_")]
+    defects = [Defect("unreadable-array", unread[name], arrays.unread[name]) for name in wanted]
+    if defects:
+        return Reading(None, tuple(defects))
+    reading = collect_arrays(
         arrays,
         name=path.absolute().stem,
         path=path,
         source=f"features:{path.absolute()}",
         split_seed=split_seed,
     )
-
-
-@dataclass
-class _Findings:
-    """What was found wrong so far."""
-
-    path: Path
-    origins: Mapping[str, str] = field(default_factory=dict)
-    defects: list[Defect] = field(default_factory=list)
-
-    def where(self, name: str) -> str:
-        default = self.path / f"{name}.npy" if self.path.is_dir() else f"{self.path}:{name}"
-        return self.origins.get(name, str(default))
-
-    def add(self, kind: str, name: str, problem: str, *items: str) -> None:
-        self.defects.append(Defect(kind, self.where(name), problem, items))
+    notes = [f"{unread[name]} isn't read: it {reason}" for name, reason in arrays.unread.items()]
+    return Reading(reading.collection, reading.defects, (*notes, *reading.notes))
 
 
 def collect_arrays(
@@ -101,9 +102,10 @@ def collect_arrays(
         n_pictures: how many.
         origins: where each array comes from, for messages ("FILE:XAll"); by default `path`.
     """
-    found = _Findings(path, origins or {})
+    found = ArrayFindings(path, origins or {})
     whole = {key: np.atleast_1d(array) for key, array in arrays.items()}
     arrays, splits = _join_parts(whole, found)
+    arrays = split_cells(arrays, found)
     sides = tuple(
         side
         for side, other in (("image", pictures is not None), ("text", "captions" in arrays))
@@ -115,12 +117,12 @@ def collect_arrays(
     n_texts = len(arrays["text"]) if "text" in sides else np.size(arrays["captions"])
     if pictures is not None and n_pictures != n_items:
         found.add("wrong-shape", "image", f"has {n_items} rows for {n_pictures} pictures")
-    caption_items = _caption_items(arrays, n_items, n_texts, found)
-    item_ids = _ids(arrays, "item_ids", n_items, found)
-    caption_ids = _ids(arrays, "caption_ids", n_texts, found)
-    captions = _captions(arrays, n_texts, found)
-    labels, label_names = _labels(arrays, n_items, found)
-    splits |= _position_splits(arrays, n_items, found)
+    caption_items = read_caption_items(arrays, n_items, n_texts, found)
+    item_ids = read_ids(arrays, "item_ids", n_items, found)
+    caption_ids = read_ids(arrays, "caption_ids", n_texts, found)
+    captions = read_captions(arrays, n_texts, found)
+    labels, label_names = read_labels(arrays, n_items, found)
+    splits |= read_position_splits(arrays, n_items, found)
     if found.defects:
         return Reading(None, tuple(found.defects))
     features: dict[Modality, NDArray[np.float32]] = {}
@@ -159,7 +161,7 @@ def collect_arrays(
         source=source,
         split_note=reading.note,
     )
-    return Reading(collection, tuple(found.defects), (*_unread(arrays, path), *notes))
+    return Reading(collection, tuple(found.defects), (*_unread(arrays, path), *found.notes, *notes))
 
 
 def _zero_rows(features: NDArray[np.float32], where: str) -> list[str]:
@@ -182,7 +184,7 @@ def _unread(arrays: Mapping[str, NDArray[Any]], path: Path) -> tuple[str, ...]:
 
 
 def _join_parts(
-    arrays: Mapping[str, NDArray[Any]], found: _Findings
+    arrays: Mapping[str, NDArray[Any]], found: ArrayFindings
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Positions]]:
     """Put parts such as `image_train` and `image_test` together; return the splits they make."""
     given_parts = {key.removeprefix("image_") for key in arrays if key.startswith("image_")}
@@ -218,13 +220,13 @@ def _join_parts(
 
 
 def _shifted_items(
-    arrays: Mapping[str, NDArray[Any]], parts: list[str], starts: Positions, found: _Findings
+    arrays: Mapping[str, NDArray[Any]], parts: list[str], starts: Positions, found: ArrayFindings
 ) -> Positions:
     """Count the items of texts through all parts, not from 0 in each."""
     shifted = []
     for part, start in zip(parts, starts[:-1], strict=True):
         name = f"caption_items_{part}"
-        items = _whole_vector(arrays[name])
+        items = whole_vector(arrays[name])
         if items is None:
             problem = f"has shape {arrays[name].shape}; expected whole numbers, one a text"
             found.add("wrong-shape", name, problem)
@@ -234,7 +236,7 @@ def _shifted_items(
 
 
 def _has_right_shapes(
-    arrays: Mapping[str, NDArray[Any]], sides: tuple[str, ...], found: _Findings
+    arrays: Mapping[str, NDArray[Any]], sides: tuple[str, ...], found: ArrayFindings
 ) -> bool:
     for side in sides:
         if side not in arrays:
@@ -248,123 +250,8 @@ def _has_right_shapes(
     return not found.defects
 
 
-def _whole_vector(array: NDArray[Any]) -> Positions | None:
-    """Return a vector of whole numbers (MATLAB stores (n, 1) floats), or None if it isn't one."""
-    flat = np.ravel(array)
-    if flat.size != max(array.shape, default=1) or flat.dtype.kind not in "fiub":
-        return None
-    whole = flat.astype(np.int64) if np.isfinite(flat).all() else flat
-    return whole if np.array_equal(whole, flat) and whole.dtype == np.int64 else None
-
-
-def _caption_items(
-    arrays: Mapping[str, NDArray[Any]], n_items: int, n_texts: int, found: _Findings
-) -> Positions:
-    if "caption_items" not in arrays:
-        if n_items != n_texts:
-            found.add(
-                "missing-array",
-                "caption_items",
-                f"is missing: {n_texts} texts for {n_items} items need the item of each text",
-            )
-        return np.arange(n_items, dtype=np.int64)
-    items = _whole_vector(arrays["caption_items"])
-    if items is None or len(items) != n_texts:
-        shape = arrays["caption_items"].shape
-        problem = f"has shape {shape}; expected {n_texts} whole numbers, the item of each text"
-        found.add("wrong-shape", "caption_items", problem)
-    elif not np.array_equal(np.unique(items), np.arange(n_items)):
-        problem = f"must name every item from 0 to {n_items - 1} at least once, and no other"
-        found.add("wrong-shape", "caption_items", problem)
-    elif np.any(np.diff(items) < 0):
-        problem = "isn't sorted: put the texts of one item together, in the order of the items"
-        found.add("wrong-shape", "caption_items", problem)
-    else:
-        return items
-    return np.arange(n_items, dtype=np.int64)
-
-
-def _ids(
-    arrays: Mapping[str, NDArray[Any]], name: str, length: int, found: _Findings
-) -> tuple[str, ...]:
-    if name not in arrays:
-        return tuple(map(str, range(length)))
-    ids = tuple(map(str, np.ravel(arrays[name])))
-    if len(ids) != length:
-        found.add("wrong-shape", name, f"has {len(ids)} ids; expected {length}")
-    elif len(set(ids)) < length or "" in ids:
-        first: dict[str, int] = {}
-        twice = next(
-            one for row, one in enumerate(ids) if not one or first.setdefault(one, row) != row
-        )
-        found.add("duplicate-id", name, f"{twice!r} is empty or comes twice; ids must be distinct")
-    return ids
-
-
-def _captions(
-    arrays: Mapping[str, NDArray[Any]], n_texts: int, found: _Findings
-) -> tuple[str, ...] | None:
-    if "captions" not in arrays:
-        return None
-    captions = tuple(map(str, np.ravel(arrays["captions"])))
-    if len(captions) != n_texts:
-        problem = f"has {len(captions)} texts; expected {n_texts}, one a row of text"
-        found.add("wrong-shape", "captions", problem)
-    return captions
-
-
-def _labels(
-    arrays: Mapping[str, NDArray[Any]], n_items: int, found: _Findings
-) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
-    """Return the 0/1 matrix and the names of its columns."""
-    if "labels" not in arrays:
-        return None, ()
-    given = arrays["labels"]
-    names = tuple(map(str, np.ravel(arrays["label_names"]))) if "label_names" in arrays else ()
-    if given.ndim == 2 and given.shape[1] > 1 and given.shape[0] == n_items:
-        if not np.isin(given, (0, 1)).all():
-            wrong = given[~np.isin(given, (0, 1))][0]
-            found.add("bad-label", "labels", f"holds {wrong}; expected 0 and 1 only")
-        matrix = (given == 1).astype(np.uint8)
-        names = names or tuple(f"label {column}" for column in range(given.shape[1]))
-    else:
-        classes = _whole_vector(given)
-        if classes is None or len(classes) != n_items:
-            problem = (
-                f"has shape {given.shape}; expected ({n_items}, c) of 0/1 or {n_items} classes"
-            )
-            found.add("bad-label", "labels", problem)
-            return None, ()
-        distinct = np.arange(len(names)) if names else np.unique(classes)
-        if not np.isin(classes, distinct).all():
-            problem = f"has classes outside 0 to {len(names) - 1}, for which there are names"
-            found.add("bad-label", "labels", problem)
-        matrix = (classes[:, None] == distinct).astype(np.uint8)
-        names = names or tuple(f"class {number}" for number in distinct)
-    if len(names) != matrix.shape[1]:
-        problem = f"has {len(names)} names for {matrix.shape[1]} columns of labels"
-        found.add("wrong-shape", "label_names", problem)
-    return matrix, names
-
-
-def _position_splits(
-    arrays: Mapping[str, NDArray[Any]], n_items: int, found: _Findings
-) -> dict[str, Positions]:
-    splits = {}
-    for key in sorted(key for key in arrays if key.startswith("split_")):
-        items = _whole_vector(arrays[key])
-        if items is None or not len(items):
-            found.add("empty-split", key, "holds no whole numbers; expected positions from 0")
-        elif items.min() < 0 or items.max() >= n_items or len(np.unique(items)) < len(items):
-            problem = f"must hold distinct positions from 0 to {n_items - 1}"
-            found.add("unknown-in-split", key, problem)
-        else:
-            splits[key.removeprefix("split_")] = items
-    return splits
-
-
 def _finite(
-    array: NDArray[Any], name: str, items: tuple[str, ...] | list[str], found: _Findings
+    array: NDArray[Any], name: str, items: tuple[str, ...] | list[str], found: ArrayFindings
 ) -> NDArray[np.float32]:
     """Return float32 features (a memory map stays one); rows that aren't finite become defects."""
     with np.errstate(over="ignore"):  # what float32 can't hold is reported as infinite

@@ -163,13 +163,13 @@ class Hdf5File:
         """
         texts: list[str] = []
         if dataset.ndim == 0:
-            return np.array(str(dataset.asstr()[()]))
+            return np.array(str(dataset.asstr("utf-8")[()]))
         self.budget.spend(int(dataset.size) * max(dataset.dtype.itemsize, 8), name)
         width = max(1, int(np.prod(dataset.shape[1:], dtype=object)))
         largest = max(1, self.budget.n_bytes * width)
         step = min(max(1, self.budget.limit // largest), 65536)
         for start in range(0, len(dataset), step):
-            block = [str(text) for text in np.ravel(dataset.asstr()[start : start + step])]
+            block = [str(text) for text in np.ravel(dataset.asstr("utf-8")[start : start + step])]
             self.budget.spend(sum(map(len, block)), name)
             texts += block
         self.budget.spend(4 * len(texts) * max(map(len, texts), default=0), name)
