@@ -5,7 +5,12 @@ from typing import Any
 import click
 
 import modalhash as mh
-from modalhash.cli.options import cache_option, device_option, skip_bad_option
+from modalhash.cli.options import (
+    cache_option,
+    columns_option,
+    device_option,
+    skip_bad_option,
+)
 from modalhash.cli.watching import watched
 
 
@@ -14,6 +19,7 @@ from modalhash.cli.watching import watched
 @click.argument("collection")
 @click.option("--split", default="all", show_default=True, help="Items to add.")
 @click.option("--upsert", is_flag=True, help="Take the place of items that are there.")
+@columns_option
 @skip_bad_option
 @cache_option
 @device_option

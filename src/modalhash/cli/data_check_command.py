@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from modalhash.cli.options import json_option
+from modalhash.cli.options import columns_option, json_option
 from modalhash.cli.watching import watched
 from modalhash.data import check_collection
 
@@ -15,6 +15,7 @@ from modalhash.data import check_collection
 @click.option(
     "--strict", is_flag=True, help="Counts that differ from the data set's card are defects too."
 )
+@columns_option
 @json_option
 @click.pass_context
 def command(context: click.Context, collection: str, *, strict: bool, as_json: bool) -> None:

@@ -12,6 +12,7 @@ __all__ = [
     "cache_option",
     "captions_option",
     "changes",
+    "columns_option",
     "cutoffs",
     "device_option",
     "encoder_option",
@@ -91,8 +92,35 @@ def packed_codes_options(command: Command) -> Command:
     )(command)
 
 
+def columns_option(command: Command) -> Command:
+    """Let a user name the columns of the table that COLLECTION is."""
+
+    @wraps(command)
+    def with_columns(**options: Any) -> Any:
+        columns = options.pop("columns")
+        if columns is not None:
+            if options["collection"] is None:
+                raise click.UsageError("--columns names columns of COLLECTION: name it too")
+            options["collection"] = f"{options['collection']}#{_checked_columns(columns)}"
+        return command(**options)
+
+    return click.option(
+        "--columns",
+        metavar="ROLE=NAME,...",
+        help="Columns of COLLECTION's table: image, caption, id, caption_id, split, label; also "
+        "images=FOLDER, separator and encoding.",
+    )(with_columns)
+
+
+def _checked_columns(columns: str) -> str:
+    from modalhash.data.table_columns import read_columns
+
+    read_columns(columns)
+    return columns
+
+
 def split_options(command: Command) -> Command:
-    """Let a command divide its COLLECTION anew: as a protocol says, or as a file does.
+    """Let a command name COLLECTION's columns and divide it: as a protocol says, or as a file does.
 
     How a protocol's results are usually measured takes the place of the defaults of `-k` and
     `--convention`, for commands that have these options.
@@ -121,7 +149,7 @@ def split_options(command: Command) -> Command:
         ),
     ):
         divided = option(divided)
-    return divided  # type: ignore[return-value]
+    return columns_option(divided)
 
 
 def _divide(

@@ -1,15 +1,18 @@
-"""Captioned pictures: `flickr8k:PATH`, `flickr30k:PATH`, `rsicd:PATH`, `ucm:PATH`.
+"""Captioned pictures: `flickr8k:PATH`, `flickr30k:PATH`, `coco-karpathy:PATH`, `rsicd:PATH`, ...
 
-PATH is a folder that holds the captions in one of two layouts beside the pictures:
+PATH is a folder that holds the captions in one of three layouts beside the pictures, or their file:
 
-- `dataset_flickr8k.json` (or `dataset.json`, ..._flickr30k, ..._rsicd, ..._ucm), as Karpathy's
-  splits are passed on: `images`, each with `filename`, `split` and `sentences` with `raw`;
+- `dataset_flickr8k.json` (or `dataset.json`, `dataset_flickr30k.json`, `dataset_coco.json`,
+  `dataset_RSITMD.json`, ... in any case, also in a folder of PATH), as Karpathy's splits are passed
+  on: `images`, each with `filename`, `split` and `sentences` with `raw`;
 - the token file of the authors, `Flickr8k.token.txt` or `results_20130124.token`, with
   `NAME#0<tab>caption` a line, and lists of names `Flickr_8k.trainImages.txt`, `...devImages.txt`,
-  `...testImages.txt` or `train.txt`, `val.txt`, `test.txt`.
+  `...testImages.txt` or `train.txt`, `val.txt`, `test.txt`;
+- the tables that Kaggle passes on, `captions.txt` (`image,caption`) and `results.csv`
+  (`image_name| comment_number| comment`), with the same lists, if they are there.
 
-`val` is the split `dev`. RSICD's lists `txtclasses_rsicd/CLASS.txt` become labels, if they are
-there.
+`val` is the split `dev`, `restval` belongs to `train`. RSICD's lists `txtclasses_rsicd/CLASS.txt`
+become labels, if they are there.
 """
 
 from collections.abc import Mapping
@@ -19,12 +22,24 @@ from typing import Any, Final
 
 from modalhash.data.json_files import read_json_lists
 from modalhash.data.pair_lists import PairList, first_existing, missing_file
+from modalhash.data.picture_folders import find_picture_folder
 from modalhash.data.pictures import PICTURE_FORMATS
 from modalhash.data.reading import Reading
+from modalhash.data.table_collections import read_tables
+from modalhash.data.table_columns import GivenColumns
+from modalhash.data.table_rows import SPLIT_NAMES
 from modalhash.data.tables import clean_lines
 from modalhash.errors import CollectionError, Defect
 
-__all__ = ["read_flickr8k", "read_flickr30k", "read_rsicd", "read_ucm"]
+__all__ = [
+    "read_coco_karpathy",
+    "read_flickr8k",
+    "read_flickr30k",
+    "read_rsicd",
+    "read_rsitmd",
+    "read_sydney",
+    "read_ucm",
+]
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,7 @@ class CaptionSet:
         name: of the source.
         pictures: folders that may hold the pictures; PATH itself is the last resort.
         token_files: the authors' caption file.
+        tables: the table of pictures and captions that others pass on.
         lists: split to the files that may list its pictures.
         formats: what Pillow may take the pictures for.
     """
@@ -42,6 +58,7 @@ class CaptionSet:
     name: str
     pictures: tuple[str, ...]
     token_files: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
     lists: Mapping[str, tuple[str, ...]] | None = None
     formats: tuple[str, ...] = PICTURE_FORMATS
 
@@ -55,6 +72,7 @@ FLICKR8K: Final = CaptionSet(
     "flickr8k",
     ("Flicker8k_Dataset", "Flickr8k_Dataset", "images", "Images"),
     ("Flickr8k.token.txt", "Flickr8k_text/Flickr8k.token.txt"),
+    ("captions.txt", "captions.csv"),
     {
         split: tuple(f"{folder}Flickr_8k.{split}Images.txt" for folder in ("", "Flickr8k_text/"))
         for split in ("train", "dev", "test")
@@ -64,11 +82,17 @@ FLICKR30K: Final = CaptionSet(
     "flickr30k",
     ("flickr30k-images", "flickr30k_images", "images"),
     ("results_20130124.token", "flickr30k/results_20130124.token"),
+    ("results.csv", "flickr30k_images/results.csv", "captions.txt", "captions.csv"),
     _PLAIN_LISTS,
 )
 RSICD: Final = CaptionSet("rsicd", ("RSICD_images", "images", "imgs"))
-UCM: Final = CaptionSet("ucm", ("imgs", "images"), formats=(*PICTURE_FORMATS, "TIFF"))
-_SPLITS: Final = {"train": "train", "val": "dev", "dev": "dev", "test": "test", "restval": "train"}
+_TIFF: Final = (*PICTURE_FORMATS, "TIFF")
+UCM: Final = CaptionSet("ucm", ("imgs", "images", "UCM_images", "Images"), formats=_TIFF)
+RSITMD: Final = CaptionSet("rsitmd", ("images", "RSITMD_images", "imgs"), formats=_TIFF)
+SYDNEY: Final = CaptionSet("sydney", ("imgs", "images", "Sydney_images"), formats=_TIFF)
+COCO: Final = CaptionSet("coco-karpathy", ("images", "."))
+_JSON_NAMES: Final = {"coco-karpathy": "coco"}
+"""What a data set is called in the names of its JSON files, where that isn't its source's name."""
 
 
 def read_flickr8k(argument: str, *, split_seed: int) -> Reading:
@@ -91,41 +115,111 @@ def read_ucm(argument: str, *, split_seed: int) -> Reading:
     return _read(UCM, Path(argument), split_seed)
 
 
+def read_rsitmd(argument: str, *, split_seed: int) -> Reading:
+    """Read RSITMD, satellite pictures; see the module's description."""
+    return _read(RSITMD, Path(argument), split_seed)
+
+
+def read_sydney(argument: str, *, split_seed: int) -> Reading:
+    """Read the Sydney captions, aerial pictures; see the module's description."""
+    return _read(SYDNEY, Path(argument), split_seed)
+
+
+def read_coco_karpathy(argument: str, *, split_seed: int) -> Reading:
+    """Read COCO as Karpathy divided it; see the module's description."""
+    return _read(COCO, Path(argument), split_seed)
+
+
 def _read(layout: CaptionSet, path: Path, split_seed: int) -> Reading:
-    folder = next((path / name for name in layout.pictures if (path / name).is_dir()), path)
     source = f"{layout.name}:{path.absolute()}"
-    pairs = PairList(layout.name, source, folder, formats=layout.formats)
-    document = first_existing(path, (f"dataset_{layout.name}.json", "dataset.json"))
-    tokens = first_existing(path, (*layout.token_files, "results.token"))
-    if document.exists():
-        try:
-            _read_karpathy(document, pairs, _class_lists(path, pairs))
-        except CollectionError as error:
-            return Reading(None, error.defects)
-    elif tokens.exists():
-        _read_tokens(tokens, path, layout, pairs)
-    else:
-        names = " or ".join(map(str, (document.name, *layout.token_files)))
-        return missing_file(path / document.name, f"the captions ({names})")
+    root = path.parent if path.is_file() else path
+    document = _find_document(path, layout)
+    tokens = first_existing(root, (*layout.token_files, "results.token"))
+    table = first_existing(root, layout.tables or ("captions.csv",))
+    if path.is_file() and document is None:
+        tokens, table = (path, table) if "token" in path.name else (root / "no.token", path)
+    pairs = PairList(layout.name, source, root, formats=layout.formats)
+    try:
+        if document is not None:
+            _read_karpathy(document, layout, root, pairs)
+        elif tokens.exists():
+            pairs.pictures = _usual_folder(layout, root)
+            _read_tokens(tokens, root, layout, pairs)
+        elif table.exists():
+            return _read_table(table, layout, pairs, split_seed)
+        else:
+            names = (f"dataset_{layout.name}.json", *layout.token_files, *layout.tables)
+            return missing_file(root / names[0], f"the captions ({' or '.join(names)})")
+    except CollectionError as error:
+        return Reading(None, error.defects)
     return pairs.reading(split_seed=split_seed)
 
 
-def _read_karpathy(path: Path, pairs: PairList, classes: Mapping[str, str]) -> None:
+def _find_document(path: Path, layout: CaptionSet) -> Path | None:
+    """Return the JSON file of captions under its usual names, in any case, here or a folder down."""
+    if path.is_file():
+        return path if path.suffix.lower() == ".json" else None
+    name = _JSON_NAMES.get(layout.name, layout.name)
+    files = sorted([*path.glob("*.json"), *path.glob("*/*.json")], key=lambda file: len(file.parts))
+    ranks = (
+        lambda stem: stem in (f"dataset_{name}", f"dataset_{name}_captions"),
+        lambda stem: stem == "dataset",
+        lambda stem: stem.startswith("dataset") and name in stem,
+        lambda stem: stem in (name, f"{name}_captions", "captions"),
+    )
+    for is_likely in ranks:
+        for file in files:
+            if is_likely(file.stem.lower()):
+                return file
+    return None
+
+
+def _usual_folder(layout: CaptionSet, root: Path) -> Path:
+    return next((root / name for name in layout.pictures if (root / name).is_dir()), root)
+
+
+def _read_table(table: Path, layout: CaptionSet, pairs: PairList, split_seed: int) -> Reading:
+    lists = _split_lists(pairs.pictures, layout, pairs.defects)
+    return read_tables(
+        [table],
+        GivenColumns(),
+        pairs,
+        split_seed=split_seed,
+        folders=layout.pictures,
+        split_lists=lists,
+    )
+
+
+def _read_karpathy(path: Path, layout: CaptionSet, root: Path, pairs: PairList) -> None:
     [images] = read_json_lists(path, "images")
-    for number, image in enumerate(images):
+    names = [_picture_name(image) for image in images]
+    pairs.pictures = _usual_folder(layout, root)
+    if pairs.pictures == root:
+        pairs.pictures = find_picture_folder(root, names).path
+    classes = _class_lists(root, pairs)
+    for number, (image, name) in enumerate(zip(images, names, strict=True)):
         where = f"{path}: images[{number}]"
-        name, sentences, split = (image.get(key) for key in ("filename", "sentences", "split"))
-        if not isinstance(name, str) or not isinstance(sentences, list):
+        sentences, split = image.get("sentences"), image.get("split")
+        if not name or not isinstance(sentences, list):
             problem = f"lacks 'filename' or 'sentences'; it has {', '.join(map(repr, image))}"
             raise CollectionError([Defect("wrong-column", where, problem)])
-        if split not in _SPLITS:
-            problem = f"has the split {split!r}, expected one of {', '.join(_SPLITS)}"
+        if "split" in image and split not in SPLIT_NAMES:
+            problem = f"has the split {split!r}, expected one of {', '.join(SPLIT_NAMES)}"
             raise CollectionError([Defect("unknown-split", where, problem)])
-        below = image.get("filepath", "")
-        name = f"{below}/{name}" if below and (pairs.pictures / below).is_dir() else name
-        labels = [classes[name]] if name in classes else []
-        pairs.add(name, map(_text_of, sentences), where=where, labels=labels)
-        pairs.splits.setdefault(_SPLITS[split], []).append(name)
+        folder, _, file = name.rpartition("/")
+        picture = file if folder and not (pairs.pictures / folder).is_dir() else name
+        labels = [classes[picture]] if picture in classes else []
+        pairs.add(picture, map(_text_of, sentences), where=where, labels=labels)
+        if split:
+            pairs.splits.setdefault(SPLIT_NAMES[split], []).append(picture)
+
+
+def _picture_name(image: Mapping[str, Any]) -> str:
+    """Return the name of an image of Karpathy's files with the folder it is said to be in."""
+    name, below = image.get("filename"), image.get("filepath")
+    if not isinstance(name, str):
+        return ""
+    return f"{below}/{name}" if isinstance(below, str) and below else name
 
 
 def _text_of(sentence: Any) -> Any:
@@ -156,12 +250,10 @@ def _read_tokens(tokens: Path, path: Path, layout: CaptionSet, pairs: PairList) 
             continue
         texts.setdefault(name, []).append(text)
         first_line.setdefault(name, line)
-    listed: dict[str, list[str]] = {}
-    for split, files in (layout.lists or {}).items():
-        file = first_existing(path, files)
-        if file.exists():
-            names = [text.strip() for _, text in clean_lines(file, pairs.defects)]
-            listed[split] = [name if name in texts else f"{name}.jpg" for name in names]
+    listed = {
+        split: [name if name in texts else f"{name}.jpg" for name in names]
+        for split, names in _split_lists(path, layout, pairs.defects).items()
+    }
     # Flickr8k captions "2258277193_586949ec62.jpg.1", which is no picture and in no list.
     in_splits = {name for names in listed.values() for name in names}
     for name in [name for name in texts if name.endswith(".jpg.1") and name not in in_splits]:
@@ -175,3 +267,13 @@ def _read_tokens(tokens: Path, path: Path, layout: CaptionSet, pairs: PairList) 
                 problem = f"{name!r} of split {split} has no caption"
                 pairs.defects.append(Defect("unknown-in-split", str(tokens), problem, (name,)))
         pairs.splits[split] = names
+
+
+def _split_lists(path: Path, layout: CaptionSet, defects: list[Defect]) -> dict[str, list[str]]:
+    """Return split to the names in its list, of the lists that are there."""
+    listed: dict[str, list[str]] = {}
+    for split, files in (layout.lists or {}).items():
+        file = first_existing(path, files)
+        if file.exists():
+            listed[split] = [text.strip() for _, text in clean_lines(file, defects)]
+    return listed

@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 
 from modalhash.data.array_pickles import read_array_pickle
 from modalhash.data.arrays import ARRAY_ERRORS, read_arrays, read_error
+from modalhash.data.arrow_tables import open_arrow
 from modalhash.data.hdf5_files import is_matlab_hdf5, open_hdf5
-from modalhash.data.layouts import likely_layouts
+from modalhash.data.layouts import likely_layouts, table_layout
+from modalhash.data.table_columns import LIKELY_COLUMNS
+from modalhash.data.table_formats import SEPARATORS, find_format
+from modalhash.data.tables import read_table
 from modalhash.errors import CollectionError, Defect, MissingExtraError
 from modalhash.extras import import_optional
 
@@ -22,6 +26,8 @@ __all__ = ["Entry", "Inspection", "inspect_file"]
 
 _SAMPLED_ROWS: Final = 1000
 _SHOWN_ENTRIES: Final = 60
+_PICTURES: Final = "pictures"
+_TABLES: Final = (".parquet", ".arrow", ".csv", ".tsv", ".txt", ".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Inspection:
 
 
 def inspect_file(path: Path | str) -> Inspection:
-    """Look into a .mat, .h5, .npy, .npz, .pkl, .tar, .json or .parquet file, or a folder.
+    """Look into a .mat, .h5, .npy, .npz, .pkl, .tar, .json, .parquet or text table, or a folder.
 
     Nothing in it is run: pickles are looked at only. Large HDF5 arrays are sampled.
 
@@ -91,7 +97,8 @@ def inspect_file(path: Path | str) -> Inspection:
         entries = tuple(_folder_entries(path))
         kind = "folder"
     else:
-        reader = _READERS.get(path.suffix.lower())
+        suffixes = "".join(path.suffixes[-2:]).lower()
+        reader = _READERS.get(suffixes) or _READERS.get(path.suffix.lower())
         if reader is None:
             known = ", ".join(_READERS)
             raise _fault(path, f"isn't a folder or one of {known}: its kind isn't known")
@@ -103,9 +110,14 @@ def inspect_file(path: Path | str) -> Inspection:
             raise read_error(path, error) from error
     names = [entry.name for entry in entries]
     layouts = likely_layouts(path, names)
+    if path.suffix.lower() in _TABLES:
+        layouts |= table_layout(path, names, [one.name for one in entries if one.note == _PICTURES])
     shown = entries[:_SHOWN_ENTRIES]
     more = len(entries) - len(shown)
     notes = (f"and {more} entries more",) if more else ()
+    if path.suffix.lower() in _TABLES and not layouts and len(entries) > 1:
+        columns = f"--columns image={names[0]},caption={names[-1]}"
+        notes += (f"name its columns: modalhash data check table:{path} {columns}",)
     return Inspection(path, kind, shown, layouts, notes)
 
 
@@ -190,6 +202,33 @@ def _read_pickle(path: Path) -> tuple[str, tuple[Entry, ...]]:
     return "pickle (looked at, not run)", tuple(entries)
 
 
+def _read_text_table(path: Path) -> tuple[str, tuple[Entry, ...]]:
+    """Describe the columns of a text table; a text without separators is a list of lines."""
+    table_format = find_format(path, likely_columns=LIKELY_COLUMNS)
+    table = read_table(path, lambda header: header[:1], table_format=table_format)
+    if not table.columns and table.defects:
+        raise CollectionError(table.defects)
+    entries = [_describe_column(name, cells) for name, cells in table.columns.items()]
+    if table.defects:
+        entries.append(Entry("rows that can't be read", (len(table.defects),), "defects"))
+    if not table_format.is_text:
+        return "JSON Lines table", tuple(entries)
+    separator = next(name for name, sign in SEPARATORS.items() if sign == table_format.separator)
+    encoding = "UTF-8" if table_format.encoding == "utf-8-sig" else table_format.encoding
+    kind = "text, a line an entry" if len(entries) == 1 else f"text table, separator: {separator}"
+    return f"{kind}, {encoding}", tuple(entries)
+
+
+def _describe_column(name: str, cells: list[Any]) -> Entry:
+    filled = [cell for cell in cells if cell is not None and cell != ""]
+    kinds = sorted({type(cell).__name__ for cell in filled})
+    dtype = "texts" if kinds == ["str"] else " and ".join(kinds) or "empty"
+    notes = [f"{len(cells) - len(filled):,} are empty"] if len(filled) < len(cells) else []
+    first = str(filled[0]) if filled else ""
+    notes += [f"first: {first if len(first) <= 40 else first[:37] + '...'}"] if first else []
+    return Entry(name, (len(cells),), dtype, note="; ".join(notes))
+
+
 def _read_json(path: Path) -> tuple[str, tuple[Entry, ...]]:
     document = json.loads(path.read_text(encoding="utf-8-sig"))
     members = document.items() if isinstance(document, dict) else [("", document)]
@@ -210,18 +249,22 @@ def _length(member: Any) -> tuple[int, ...]:
 
 
 def _read_tar(path: Path) -> tuple[str, tuple[Entry, ...]]:
-    with tarfile.open(path, "r:") as tar:
+    with tarfile.open(path, "r:*") as tar:
         suffixes = Counter(Path(entry.name).suffix or "no suffix" for entry in tar)
     entries = [Entry(suffix, (count,), "files") for suffix, count in suffixes.most_common()]
     return "tar", tuple(entries)
 
 
-def _read_parquet(path: Path) -> tuple[str, tuple[Entry, ...]]:
-    parquet = import_optional("pyarrow.parquet", extra="parquet", feature="reading Parquet")
-    with parquet.ParquetFile(path) as file:
-        n_rows = file.metadata.num_rows
-        columns = [Entry(column.name, (n_rows,), str(column.type)) for column in file.schema_arrow]
-    return "Parquet table", tuple(columns)
+def _read_arrow(path: Path) -> tuple[str, tuple[Entry, ...]]:
+    kind = path.suffix.lower().lstrip(".")
+    file = open_arrow(path, kind)
+    n_rows = sum(file.lengths)
+    columns = [
+        Entry(name, (n_rows,), str(file.types[name]), note=_PICTURES if pictures else "")
+        for name in file.names
+        for pictures in (file.holds_pictures(name),)
+    ]
+    return f"{kind.capitalize()} table", tuple(columns)
 
 
 def _folder_entries(folder: Path) -> Iterator[Entry]:
@@ -238,10 +281,10 @@ def _folder_entries(folder: Path) -> Iterator[Entry]:
                 yield Entry(path.name, (), "NumPy array", note=f"can't be read: {error}")
         else:
             suffixes[path.suffix] += 1
-            if suffixes[path.suffix] <= 3 or path.suffix in _READERS:
+            if suffixes[path.suffix] <= 3 or path.suffix in _NAMED_SUFFIXES:
                 yield Entry(path.name, (path.stat().st_size,), "bytes")
     for suffix, count in suffixes.items():
-        if count > 3 and suffix not in _READERS:
+        if count > 3 and suffix not in _NAMED_SUFFIXES:
             yield Entry(f"*{suffix}", (count,), "files")
 
 
@@ -256,5 +299,16 @@ _READERS: Final[Mapping[str, Callable[[Path], tuple[str, tuple[Entry, ...]]]]] =
     ".pickle": _read_pickle,
     ".json": _read_json,
     ".tar": _read_tar,
-    ".parquet": _read_parquet,
+    ".tar.gz": _read_tar,
+    ".tgz": _read_tar,
+    ".parquet": _read_arrow,
+    ".arrow": _read_arrow,
+    ".csv": _read_text_table,
+    ".tsv": _read_text_table,
+    ".txt": _read_text_table,
+    ".token": _read_text_table,
+    ".jsonl": _read_text_table,
+    ".ndjson": _read_text_table,
 }
+_NAMED_SUFFIXES: Final = frozenset(_READERS) - {".txt"}
+"""Files of a folder that are named one by one; of others, the first few."""

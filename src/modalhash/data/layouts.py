@@ -1,10 +1,18 @@
 """Recognise the layout of a file or folder by the names in it."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
-__all__ = ["likely_layouts"]
+from modalhash.data.path_patterns import is_left_out
+from modalhash.data.pictures import PICTURE_SUFFIXES
+from modalhash.data.table_columns import ColumnRoles, GivenColumns, find_roles
+from modalhash.errors import InputError
+
+__all__ = ["likely_layouts", "table_layout"]
 
 
 @dataclass(frozen=True)
@@ -14,15 +22,17 @@ class Layout:
     Attributes:
         source: the source that reads it; "" for a plain folder.
         names: patterns that must all be found: names of arrays or keys in a file, or of files in a
-            folder, where "a|b" is found if either is.
+            folder, where "a|b" is found if either is. The case of files' names doesn't count.
         of_folder: whether the source takes the folder of the file that was looked at.
-        files: what the file must be called, as patterns for `Path.match`; empty for any.
+        files: what the file must be called, as patterns; empty for any.
+        unless: pattern of what must not be found: it would be another layout.
     """
 
     source: str
     names: tuple[str, ...]
     of_folder: bool = False
     files: tuple[str, ...] = ()
+    unless: str = ""
 
 
 _OF_FILES: Final = (
@@ -40,26 +50,55 @@ _OF_FILES: Final = (
     Layout("three-file", ("index|imgs|FAll",), True, ("index.mat", "imgList.mat")),
     Layout("three-file", ("caption|tags|YAll|captions",), True, ("caption.mat", "tagList.mat")),
     Layout("three-file", ("category|LAll|labels|label",), True, ("label.mat", "labelList.mat")),
-    Layout("flickr8k", ("images",), True, ("dataset_flickr8k.json",)),
-    Layout("flickr30k", ("images",), True, ("dataset_flickr30k.json",)),
-    Layout("rsicd", ("images",), True, ("dataset_rsicd.json",)),
-    Layout("ucm", ("images",), True, ("dataset_ucm.json",)),
+    *(
+        Layout(source, ("images",), True, (f"dataset_{name}*.json",))
+        for source, name in (
+            ("flickr8k", "flickr8k"),
+            ("flickr30k", "flickr30k"),
+            ("coco-karpathy", "coco"),
+            ("rsicd", "rsicd"),
+            ("rsitmd", "rsitmd"),
+            ("sydney", "sydney"),
+            ("ucm", "ucm"),
+        )
+    ),
     Layout("msrvtt", ("videos", "sentences"), of_folder=True),
     Layout("coco", ("images", "annotations"), True, ("instances_*.json", "captions_*.json")),
-    Layout("webdataset", (".jpg|.jpeg|.png|.webp", ".txt|.json"), files=("*.tar",)),
+    Layout(
+        "webdataset",
+        (".jpg|.jpeg|.png|.webp", ".txt|.json"),
+        files=("*.tar", "*.tar.gz", "*.tgz"),
+    ),
+    Layout("flickr8k", ("image", "caption"), True, ("captions.txt",)),
+    Layout("flickr30k", ("image_name", "comment"), True, ("results.csv",)),
 )
+
+
+def _json_of(name: str) -> str:
+    """Return the pattern of a data set's file in Karpathy's form, here or a folder down."""
+    return f"dataset_{name}*.json|*/dataset_{name}*.json"
+
+
+_CAPTION_FILE: Final = "captions.tsv|captions.csv|captions.jsonl|captions.parquet"
 _OF_FOLDERS: Final = (
-    Layout("", ("captions.*", "images")),
+    Layout("", (_CAPTION_FILE, "images|videos")),
     Layout("mirflickr", ("meta/tags|mirflickr/meta/tags",)),
     Layout("nuswide-10", ("ImageList/Imagelist.txt|Imagelist.txt",)),
     Layout("nuswide-21", ("ImageList/Imagelist.txt|Imagelist.txt",)),
     Layout("coco-2014", ("annotations/instances_*2014.json",)),
     Layout("coco-2017", ("annotations/instances_*2017.json",)),
     Layout("iapr", ("annotations_complete_eng|iaprtc12/annotations_complete_eng",)),
-    Layout("flickr8k", ("dataset_flickr8k.json|Flickr8k.token.txt|*/Flickr8k.token.txt",)),
-    Layout("flickr30k", ("dataset_flickr30k.json|results_20130124.token",)),
-    Layout("rsicd", ("dataset_rsicd.json",)),
-    Layout("ucm", ("dataset_ucm.json",)),
+    Layout("flickr8k", (f"{_json_of('flickr8k')}|Flickr8k.token.txt|*/Flickr8k.token.txt",)),
+    Layout("flickr8k", ("captions.txt", "images|Flicker8k_Dataset|Flickr8k_Dataset")),
+    Layout(
+        "flickr30k", (f"{_json_of('flickr30k')}|results_20130124.token|*/results_20130124.token",)
+    ),
+    Layout("flickr30k", ("results.csv|flickr30k_images/results.csv",)),
+    Layout("coco-karpathy", (_json_of("coco"),)),
+    Layout("rsicd", (_json_of("rsicd"),)),
+    Layout("rsitmd", (_json_of("rsitmd"),)),
+    Layout("sydney", (_json_of("sydney"),)),
+    Layout("ucm", (_json_of("ucm"),)),
     Layout("msrvtt", ("MSRVTT_data.json|train_val_videodatainfo.json",)),
     Layout("msvd", ("AllVideoDescriptions.txt",)),
     Layout("wiki", ("raw_features.mat|wiki.npz",)),
@@ -74,26 +113,36 @@ _OF_FOLDERS: Final = (
     Layout("three-file", ("index.*|imgList.mat", "caption.*|tagList.mat", "label*.mat")),
     Layout("ucmfh", ("train.pkl", "query.pkl", "retrieval.pkl")),
     Layout("clip-retrieval", ("img_emb", "text_emb")),
-    Layout("webdataset", ("*.tar",)),
+    Layout("webdataset", ("*.tar|*.tar.gz|*.tgz|*/*.tar|*/*.tar.gz",)),
+    Layout("huggingface", ("metadata.*|*/metadata.*", "*"), unless="*.tar|*/*.tar|img_emb"),
+    Layout("huggingface", ("dataset_dict.json|state.json",)),
+    Layout(
+        "huggingface",
+        ("*.parquet|data/*.parquet",),
+        unless="captions.parquet|metadata.*|*.tar|*/*.tar|*.tar.gz|img_emb|*/*.json",
+    ),
     Layout("features", ("image.npy|image_train.npy", "text.npy|captions.txt|text_train.npy")),
 )
 
 
-def likely_layouts(path: Path, names: list[str]) -> dict[str, str]:
+def likely_layouts(path: Path, names: Sequence[str]) -> dict[str, str]:
     """Return the sources that may read a file or folder, the likeliest first.
 
     Args:
         path: the file or folder.
-        names: what is in it.
+        names: what is in the file: names of arrays, keys, columns or suffixes.
 
     Returns:
         Source with its path ("nine-array:FILE") to what speaks for it.
     """
     found: dict[str, str] = {}
+    there = tuple(_names_below(path)) if path.is_dir() else tuple(names)
     for layout in _OF_FOLDERS if path.is_dir() else _OF_FILES:
-        if layout.files and not any(path.match(pattern) for pattern in layout.files):
+        if layout.files and not any(_fits(path.name, pattern) for pattern in layout.files):
             continue
-        seen = [_first_found(pattern, path, names) for pattern in layout.names]
+        if layout.unless and _first_found(layout.unless, path, there):
+            continue
+        seen = [_first_found(pattern, path, there) for pattern in layout.names]
         if not all(seen):
             continue
         if layout.of_folder:
@@ -102,18 +151,72 @@ def likely_layouts(path: Path, names: list[str]) -> dict[str, str]:
         else:
             source = f"{layout.source}:{path}" if layout.source else str(path)
         found.setdefault(source, f"it has {', '.join(seen)}")
+    if not found and path.is_dir() and (reason := _texts_beside(there)):
+        found[f"text-files:{path}"] = reason
     return found
 
 
-def _first_found(patterns: str, path: Path, names: list[str]) -> str:
-    for pattern in patterns.split("|"):
+def table_layout(path: Path, names: Sequence[str], pictures: Sequence[str]) -> dict[str, str]:
+    """Return how a table can be read by its columns; nothing if no column of pictures is known.
+
+    Args:
+        path: the table.
+        names: its columns.
+        pictures: those that hold picture files.
+    """
+    try:
+        roles = find_roles(names, GivenColumns(), pictures)
+    except InputError:
+        return {}
+    return {f"table:{path}": _described(roles)} if roles.captions else {}
+
+
+def _described(roles: ColumnRoles) -> str:
+    return f"it has the columns {', '.join((roles.image, *roles.captions))}"
+
+
+_LISTED_NAMES: Final = 20_000
+
+
+def _names_below(folder: Path) -> Iterator[str]:
+    """Yield the names in a folder and in the folders there, sorted; hidden ones not counted."""
+
+    def visible(parent: Path) -> list[Path]:
+        paths = islice(parent.iterdir(), _LISTED_NAMES)
+        return sorted(path for path in paths if not is_left_out(path.relative_to(folder)))
+
+    for path in visible(folder):
+        yield path.name
         if path.is_dir():
-            match = next(iter(sorted(path.glob(pattern))), None)
-            if match is not None:
-                return match.relative_to(path).as_posix()
-        elif pattern in names:
-            return pattern
+            yield from (f"{path.name}/{below.name}" for below in visible(path))
+
+
+def _texts_beside(names: Sequence[str]) -> str:
+    """Return the first picture that has a text file of its own beside it, as a reason."""
+    stems = {name.rpartition(".")[0] for name in names if name.lower().endswith(".txt")}
+    for name in names:
+        if name.lower().endswith(PICTURE_SUFFIXES) and name.rpartition(".")[0] in stems:
+            return f"it has {name} and its text beside it"
     return ""
+
+
+def _first_found(patterns: str, path: Path, names: Sequence[str]) -> str:
+    """Return the first name that one of the patterns "a|b" fits; a name may lie deeper."""
+    for pattern in patterns.split("|"):
+        if not path.is_dir():
+            if pattern in names:
+                return pattern
+            continue
+        if "*" not in pattern and (path / pattern).exists():
+            return pattern
+        for name in names:
+            if name.count("/") == pattern.count("/") and _fits(name, pattern):
+                return name
+    return ""
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return fnmatchcase(name.lower(), pattern.lower())
 
 
 def _data_folder(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -10,11 +10,15 @@ import numpy as np
 
 from modalhash.data.card_checks import Deviation, compare_with_card, count_values
 from modalhash.data.collection import Collection
+from modalhash.data.layouts import likely_layouts
 from modalhash.data.pictures import find_picture_defects
 from modalhash.data.protocols import apply_protocol
 from modalhash.data.reading import Reading
 from modalhash.data.sources import COLLECTIONS, FOLDER
 from modalhash.data.split_files import read_split_file
+from modalhash.data.table_collections import TABLE_FILES
+from modalhash.data.table_columns import GivenColumns, divide_source
+from modalhash.data.tables import TABLE_SUFFIXES
 from modalhash.errors import CollectionError, Defect, InputError, UnknownNameError
 from modalhash.progress import Progress, silent
 
@@ -184,20 +188,58 @@ def _items_without_picture(defects: list[Defect]) -> set[str]:
 def _read(source: str | Path, split_seed: int) -> Reading:
     name, _, argument = str(source).partition(":")
     if isinstance(source, str) and name in COLLECTIONS:
-        entry = COLLECTIONS[name]
-        if entry.has_argument and not argument:
-            raise InputError(f"{source!r} lacks a path: write {entry.usage}")
-        return entry.load_reader()(argument, split_seed=split_seed)
-    folder = Path(source)
+        return _read_named(name, argument, source, split_seed)
     if not str(source).strip():
         raise InputError("the collection's name is empty: write a folder, or a name such as icons")
-    if folder.is_dir():
-        return FOLDER.load_reader()(str(source), split_seed=split_seed)
-    if folder.exists():
-        raise InputError(f"{folder} is a file: give the folder that holds captions.tsv and images/")
+    path, given = divide_source(str(source))
+    if given != GivenColumns():
+        return COLLECTIONS["table"].load_reader()(str(source), split_seed=split_seed)
+    if (folder := Path(path)).is_dir():
+        return _read_folder(folder, str(source), split_seed)
+    if folder.is_file():
+        return _read_file(folder, split_seed)
     if isinstance(source, Path) or len(folder.parts) > 1:
         raise InputError(f"there is no folder {folder}: check the path")
     raise UnknownNameError("collection (and no folder is called so)", name, COLLECTIONS)
+
+
+def _read_named(name: str, argument: str, source: str, split_seed: int) -> Reading:
+    entry = COLLECTIONS[name]
+    if entry.has_argument and not argument:
+        raise InputError(f"{source!r} lacks a path: write {entry.usage}")
+    if not entry.takes_columns and divide_source(argument)[1] != GivenColumns():
+        known = ", ".join(known for known, other in COLLECTIONS.items() if other.takes_columns)
+        raise InputError(
+            f"{name} has columns of its own: columns are named of a folder or file, or of {known}"
+        )
+    return entry.load_reader()(argument, split_seed=split_seed)
+
+
+def _read_folder(folder: Path, source: str, split_seed: int) -> Reading:
+    """Read a folder in our own form or, if it isn't, in the one layout that it is likely to be."""
+    is_ours = any((folder / f"captions{suffix}").exists() for suffix in TABLE_SUFFIXES)
+    likely = {} if is_ours else likely_layouts(folder, [])
+    if not likely:
+        return FOLDER.load_reader()(source, split_seed=split_seed)
+    if len(likely) > 1:
+        names = " or ".join(likely)
+        raise InputError(f"{folder} may be several layouts: write {names}")
+    [(layout, reason)] = likely.items()
+    name, _, argument = layout.partition(":")
+    reading = _read_named(name, argument, layout, split_seed)
+    note = f"{folder} is read as {name}:PATH: {reason}"
+    return replace(reading, notes=(note, *reading.notes))
+
+
+def _read_file(file: Path, split_seed: int) -> Reading:
+    suffix = file.suffix.lower()
+    if file.stem == "captions" and suffix in TABLE_SUFFIXES:
+        raise InputError(f"{file} is a file: give the folder that holds captions.tsv and images/")
+    is_tar = suffix == ".tar" or file.name.lower().endswith((".tar.gz", ".tgz"))
+    if not is_tar and suffix not in TABLE_FILES:
+        raise InputError(f"{file} is a file: `modalhash data inspect {file}` says how to load it")
+    name = "webdataset" if is_tar else "table"
+    return COLLECTIONS[name].load_reader()(str(file), split_seed=split_seed)
 
 
 def _empty(source: str | Path) -> Defect:

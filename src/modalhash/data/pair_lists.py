@@ -1,18 +1,19 @@
 """Pictures and texts as the files of a public data set list them, made into a collection."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.data.collection import Collection, Value
+from modalhash.data.collection import Collection, Pictures, Value
+from modalhash.data.picture_folders import PictureFolder
 from modalhash.data.pictures import PICTURE_FORMATS, PictureFiles, is_safe_name
 from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits
+from modalhash.data.stored_pictures import FilePicture, StoredPicture, StoredPictures
 from modalhash.data.tables import ascii_if_broken, shown, typed_values
 from modalhash.errors import Defect
 
@@ -25,7 +26,7 @@ class Pair:
 
     Attributes:
         item: its id.
-        picture: the file's name below the list's folder.
+        picture: the file's name below the list's folder; or the picture, if it is stored elsewhere.
         texts: its captions, in their order.
         where: the file and line that says so, for messages.
         labels: names of the concepts it shows.
@@ -33,7 +34,7 @@ class Pair:
     """
 
     item: str
-    picture: str
+    picture: str | StoredPicture
     texts: tuple[str, ...]
     where: str
     labels: frozenset[str] = frozenset()
@@ -67,7 +68,7 @@ class PairList:
 
     def add(
         self,
-        picture: str,
+        picture: str | StoredPicture,
         texts: Iterable[Any],
         *,
         where: str,
@@ -78,15 +79,16 @@ class PairList:
         """Take note of a picture with its texts; what is wrong with it becomes a defect.
 
         Args:
-            picture: its name below the folder of pictures.
+            picture: its name below the folder of pictures; or the picture, if it is stored
+                elsewhere.
             texts: its captions.
             where: the file and line that says so.
-            item: the item's id; by default the picture's name.
+            item: the item's id; by default the picture's name. A stored picture needs one.
             labels: concepts it shows; names outside `label_names` are an error of the loader.
             metadata: column to value.
         """
-        name = ascii_if_broken(picture if item is None else item)
-        if not is_safe_name(picture):
+        name = ascii_if_broken(str(picture) if item is None else item)
+        if isinstance(picture, str) and not is_safe_name(picture):
             problem = f"the picture {shown(picture)} isn't a name inside {self.pictures}"
             self.defects.append(Defect("unsafe-name", where, problem, (name,)))
             return
@@ -116,11 +118,11 @@ class PairList:
                 Defect("no-items", str(self.pictures), "has no item that can be used")
             ]
             return Reading(None, tuple(self.defects), tuple(self.notes))
-        if not self.pictures.is_dir():
+        if isinstance(pairs[0].picture, str) and not self.pictures.is_dir():
             problem = f"there is no such folder, and {len(pairs)} pictures should be in it"
             self.defects.append(Defect("no-image-folder", str(self.pictures), problem))
             return Reading(None, tuple(self.defects), tuple(self.notes))
-        self._find_pictures(pairs)
+        pairs = self._find_pictures(pairs)
         ids = tuple(pair.item for pair in pairs)
         positions = {name: place for place, name in enumerate(ids)}
         splits, note = self._splits(positions)
@@ -137,9 +139,7 @@ class PairList:
                 np.arange(len(pairs), dtype=np.int64), [len(pair.texts) for pair in pairs]
             ),
             captions=tuple(text for pair in pairs for text in pair.texts),
-            pictures=PictureFiles(
-                self.pictures, tuple(pair.picture for pair in pairs), self.formats
-            ),
+            pictures=self._make_pictures(pairs),
             labels=self._labels(pairs),
             label_names=self.label_names,
             metadata={
@@ -152,16 +152,35 @@ class PairList:
         )
         return Reading(collection, tuple(self.defects), tuple(self.notes))
 
-    def _find_pictures(self, pairs: Sequence[Pair]) -> None:
-        there: dict[str, set[str]] = {}
+    def _find_pictures(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """Return the pairs with their pictures' names as they are on disk."""
+        folder = PictureFolder(self.pictures)
+        found = []
         for pair in pairs:
-            folder, _, file = pair.picture.rpartition("/")
-            if folder not in there:
-                path = self.pictures / folder
-                there[folder] = set(os.listdir(path)) if path.is_dir() else set()  # noqa: PTH208
-            if file not in there[folder]:
-                problem = f"picture {shown(pair.picture)} isn't in {self.pictures}; add it"
-                self.defects.append(Defect("missing-picture", pair.where, problem, (pair.item,)))
+            name = pair.picture
+            if isinstance(name, str):
+                name = folder.find(name) or self._note_missing(folder, pair, name)
+            found.append(replace(pair, picture=name))
+        return found
+
+    def _note_missing(self, folder: PictureFolder, pair: Pair, name: str) -> str:
+        similar = folder.similar(name)
+        hint = f"there is {shown(similar)}: write that" if similar else "add it"
+        problem = f"picture {shown(name)} isn't in {self.pictures}; {hint}"
+        self.defects.append(Defect("missing-picture", pair.where, problem, (pair.item,)))
+        return name
+
+    def _make_pictures(self, pairs: Sequence[Pair]) -> Pictures:
+        names = [pair.picture for pair in pairs if isinstance(pair.picture, str)]
+        if len(names) == len(pairs):
+            return PictureFiles(self.pictures, tuple(names), self.formats)
+        stored = (
+            FilePicture(self.pictures / pair.picture)
+            if isinstance(pair.picture, str)
+            else pair.picture
+            for pair in pairs
+        )
+        return StoredPictures(tuple(stored), self.formats)
 
     def _labels(self, pairs: Sequence[Pair]) -> NDArray[np.uint8] | None:
         if not self.label_names:

@@ -19,12 +19,14 @@ class Source:
         summary: what it is, in a line.
         reader: module and function of its loader, "module:function"; loaded on demand.
         has_argument: whether something must follow the name.
+        takes_columns: whether the user may name columns (`--columns`).
     """
 
     usage: str
     summary: str
     reader: str
     has_argument: bool = False
+    takes_columns: bool = False
 
     def load_reader(self) -> SourceReader:
         """Import the loader."""
@@ -70,6 +72,12 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
         "modalhash.data.array_sources:read_coco_87k",
         has_argument=True,
     ),
+    "coco-karpathy": Source(
+        "coco-karpathy:PATH",
+        "Microsoft COCO as Karpathy divided it (dataset_coco.json): photos and captions",
+        "modalhash.data.caption_sets:read_coco_karpathy",
+        has_argument=True,
+    ),
     "dgcpn": Source(
         "dgcpn:PATH",
         "NAME_vgg19.npy, tags.npy, label.npy and indices of the splits (DGCPN)",
@@ -105,6 +113,13 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
         "IAPR TC-12: photos with descriptions, and the labels of SAIAPR",
         "modalhash.data.iapr:read_iapr",
         has_argument=True,
+    ),
+    "huggingface": Source(
+        "huggingface:PATH",
+        "metadata.csv or .jsonl with file_name beside pictures; Parquet; what save_to_disk writes",
+        "modalhash.data.table_collections:read_huggingface",
+        has_argument=True,
+        takes_columns=True,
     ),
     "icons": Source(
         "icons",
@@ -159,10 +174,36 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
         "modalhash.data.caption_sets:read_rsicd",
         has_argument=True,
     ),
+    "rsitmd": Source(
+        "rsitmd:PATH",
+        "RSITMD: satellite pictures with five captions each",
+        "modalhash.data.caption_sets:read_rsitmd",
+        has_argument=True,
+    ),
     "scenes": Source(
         "scenes[:COUNT[:SEED]]",
         "drawn scenes of coloured shapes with five captions each; 1,000 or as many as you ask for",
         "modalhash.data.scenes:read_scenes",
+    ),
+    "sydney": Source(
+        "sydney:PATH",
+        "Sydney captions: aerial pictures with five captions each",
+        "modalhash.data.caption_sets:read_sydney",
+        has_argument=True,
+    ),
+    "table": Source(
+        "table:PATH",
+        "any table of pictures and texts, whose columns you may name: CSV, TSV, JSON, Parquet, ...",
+        "modalhash.data.table_collections:read_table_collection",
+        has_argument=True,
+        takes_columns=True,
+    ),
+    "text-files": Source(
+        "text-files:PATH",
+        "pictures with a file of text beside each, as img2dataset's `files` writes them",
+        "modalhash.data.text_files:read_text_files",
+        has_argument=True,
+        takes_columns=True,
     ),
     "three-file": Source(
         "three-file:PATH",

@@ -12,10 +12,22 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from modalhash.data.collection import Value
-from modalhash.errors import Defect
-from modalhash.extras import import_optional
+from modalhash.data.table_formats import TableFormat, default_format, plain_values
+from modalhash.errors import Defect, InputError
 
-__all__ = ["TABLE_SUFFIXES", "Table", "clean_lines", "read_table", "shown", "typed_values"]
+__all__ = [
+    "TABLE_SUFFIXES",
+    "ColumnChoice",
+    "Table",
+    "clean_lines",
+    "read_table",
+    "shown",
+    "typed_values",
+]
+
+ColumnChoice = Callable[[Sequence[str]], Sequence[str]]
+"""Takes the columns that a table has and returns those that every row must fill; the first of them
+holds the items' ids."""
 
 _DIRTY: Final = re.compile("[\x00\ud800-\udfff]")
 """What a text decoded with "surrogateescape" holds if its bytes weren't UTF-8 text."""
@@ -30,6 +42,7 @@ class Table:
 
     Attributes:
         path: the file.
+        format: how it is written.
         lines: the line of each row, counted from 1 with the header; in Parquet the row's number.
         columns: column name to one value a row, as the file types them (TSV and CSV: texts).
         defects: what is wrong; the rows concerned are not in `columns`. A defect without items
@@ -37,6 +50,7 @@ class Table:
     """
 
     path: Path
+    format: TableFormat = field(default_factory=lambda: TableFormat("csv"))
     lines: list[int] = field(default_factory=list)
     columns: dict[str, list[Any]] = field(default_factory=dict)
     defects: list[Defect] = field(default_factory=list)
@@ -80,26 +94,34 @@ def ascii_if_broken(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def read_table(path: Path, required: Sequence[str]) -> Table:
-    """Read a table; its suffix says which format it is.
+def read_table(
+    path: Path,
+    required: Sequence[str] | ColumnChoice,
+    *,
+    table_format: TableFormat | None = None,
+) -> Table:
+    """Read a table; its suffix says which format it is, unless that is given.
 
     TSV is plain: a tab ends a value, nothing is quoted. CSV is what the csv module reads. JSON
     Lines has one object a line. Text is UTF-8, with or without a byte order mark, and lines may
     end in CR LF; empty lines are nothing.
 
     Args:
-        path: a file with one of `TABLE_SUFFIXES`.
-        required: columns that must be there; the first one holds the items' ids.
+        path: a file with one of `TABLE_SUFFIXES`, or of the given format.
+        required: columns that must be there; the first one holds the items' ids. Or a function
+            that chooses them among those that are there; columns without a name are then numbered.
+        table_format: how the file is written; by default what its suffix stands for.
 
     Returns:
         The table, with its defects.
 
     Raises:
         MissingExtraError: if it is Parquet and pyarrow isn't installed.
+        InputError: if the function that chooses columns finds none.
     """
-    table = Table(path)
+    table = Table(path, table_format or default_format(path))
     try:
-        _READERS[path.suffix](table, required)
+        _READERS[table.format.kind](table, required)
     except OSError as error:
         table.add_defect("unreadable-file", None, f"can't be read: {error.strerror or error}")
     if table.is_usable and not table.lines and not table.defects:
@@ -113,7 +135,7 @@ def clean_lines(path: Path, defects: list[Defect]) -> Iterator[tuple[int, str]]:
     Lines that aren't UTF-8, or a file that can't be read, are added to `defects` instead.
     """
     try:
-        with _open_text(path) as file:
+        with _open_text(path, "utf-8-sig") as file:
             for line, text in enumerate(file, start=1):
                 clean = text.rstrip("\r\n")
                 if _DIRTY.search(clean):
@@ -152,17 +174,24 @@ def typed_values(texts: Iterable[Value]) -> tuple[Value, ...]:
     return values
 
 
-def _open_text(path: Path) -> IO[str]:
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n")
+def _open_text(path: Path, encoding: str) -> IO[str]:
+    return path.open(encoding=encoding, errors="surrogateescape", newline="\n")
+
+
+def _named_columns(
+    header: Sequence[str], required: Sequence[str] | ColumnChoice
+) -> tuple[list[str], Sequence[str]]:
+    """Return the columns, and those that are required."""
+    if not callable(required):
+        return list(header), required
+    named = [name.strip() or f"column {place}" for place, name in enumerate(header, start=1)]
+    return named, required(named)
 
 
 def _is_header_usable(
     table: Table, header: Sequence[str], required: Sequence[str], line: int | None
 ) -> bool:
     """Check column names; what is wrong goes to the table's defects."""
-    if any(_DIRTY.search(column) for column in header):
-        table.add_defect("bad-encoding", line, _ENCODING_PROBLEM)
-        return False
     for column in dict.fromkeys(header):
         if header.count(column) > 1 or not column.strip():
             problem = f"the column {column!r} comes {header.count(column)} times; rename the others"
@@ -180,13 +209,21 @@ def _is_header_usable(
 
 
 def _fill(
-    table: Table, rows: Iterator[tuple[int, list[str]]], required: Sequence[str], split_hint: str
+    table: Table,
+    rows: Iterator[tuple[int, list[str]]],
+    required: Sequence[str] | ColumnChoice,
+    split_hint: str,
 ) -> None:
     """Take the header and the rows of a TSV or CSV file."""
     line, header = next(rows, (1, []))
     if not header:
-        table.add_defect("empty-file", None, f"is empty; start it with a header: {required[0]} ...")
+        first = "image" if callable(required) else required[0]
+        table.add_defect("empty-file", None, f"is empty; start it with a header: {first} ...")
         return
+    if any(_DIRTY.search(column) for column in header):
+        table.add_defect("bad-encoding", line, _ENCODING_PROBLEM)
+        return
+    header, required = _named_columns(header, required)
     if not _is_header_usable(table, header, required, line):
         return
     key, width = header.index(required[0]), len(header)
@@ -206,16 +243,19 @@ def _fill(
     table.columns = dict(zip(header, cells, strict=True))
 
 
-def _read_tsv(table: Table, required: Sequence[str]) -> None:
-    with _open_text(table.path) as file:
+def _read_plain(table: Table, required: Sequence[str] | ColumnChoice) -> None:
+    separator = table.format.separator
+    with _open_text(table.path, table.format.encoding) as file:
         numbered = ((line, text.rstrip("\r\n")) for line, text in enumerate(file, start=1))
-        rows = ((line, text.split("\t")) for line, text in numbered if text)
-        _fill(table, rows, required, "is there a tab inside a text, or one missing?")
+        rows = ((line, plain_values(text, separator)) for line, text in numbered if text)
+        name = "a tab" if separator == "\t" else f"a {separator!r}"
+        _fill(table, rows, required, f"is there {name} inside a text, or one missing?")
 
 
-def _read_csv(table: Table, required: Sequence[str]) -> None:
-    with table.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, strict=True)
+def _read_csv(table: Table, required: Sequence[str] | ColumnChoice) -> None:
+    separator, encoding = table.format.separator, table.format.encoding
+    with table.path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file, delimiter=separator, strict=True)
 
         def rows() -> Iterator[tuple[int, list[str]]]:
             line = 1
@@ -225,20 +265,64 @@ def _read_csv(table: Table, required: Sequence[str]) -> None:
                 line = reader.line_num + 1  # a quoted value may span lines; the first one counts
 
         try:
-            _fill(table, rows(), required, "quote texts that hold a comma")
+            name = "a comma" if separator == "," else f"a {separator!r}"
+            _fill(table, rows(), required, f"quote texts that hold {name}")
         except csv.Error as error:
             problem = f"isn't CSV from here on ({error}); is a quote missing?"
             table.add_defect("bad-csv", reader.line_num, problem)
 
 
-def _read_json_lines(table: Table, required: Sequence[str]) -> None:
-    with _open_text(table.path) as file:
+def _read_json_lines(table: Table, required: Sequence[str] | ColumnChoice) -> None:
+    with _open_text(table.path, table.format.encoding) as file:
         for line, text in enumerate(file, start=1):
             if text.strip():
-                _read_json_line(table, line, text, required)
+                required = _read_json_line(table, line, text, required)
 
 
-def _read_json_line(table: Table, line: int, text: str, required: Sequence[str]) -> None:
+def _read_json(table: Table, required: Sequence[str] | ColumnChoice) -> None:
+    """Take the objects of a list, numbered from 1, or a picture's name to its texts."""
+    try:
+        text = table.path.read_text(table.format.encoding)
+        document = json.loads(text, object_pairs_hook=_without_duplicates)
+        rows = _json_rows(document)
+    except (ValueError, RecursionError) as error:
+        table.add_defect("bad-json", None, ascii_if_broken(f"isn't JSON of rows: {error}"))
+        return
+    for number, values in enumerate(rows, start=1):
+        required = _add_json_row(table, number, values, required)
+
+
+def _json_rows(document: Any) -> list[Any]:
+    """Return the rows that a JSON document holds.
+
+    Raises:
+        ValueError: if it holds none.
+    """
+    if isinstance(document, list):
+        return document
+    members = document.items() if isinstance(document, dict) else ()
+    lists = [value for _, value in members if _is_list_of_objects(value)]
+    if len(lists) == 1:
+        return lists[0]
+    if members and all(isinstance(value, str) or _is_list_of_texts(value) for _, value in members):
+        return [{"image": name, "caption": texts} for name, texts in members]
+    if members and all(isinstance(value, dict) for _, value in members):
+        return [{"image": name, **values} for name, values in members]
+    raise ValueError("expected a list of objects, or an object of picture names and texts")
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _read_json_line(
+    table: Table, line: int, text: str, required: Sequence[str] | ColumnChoice
+) -> Sequence[str] | ColumnChoice:
+    """Take the object of a line; return the required columns, which the first one decides."""
     try:
         values = json.loads(
             text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
@@ -246,10 +330,17 @@ def _read_json_line(table: Table, line: int, text: str, required: Sequence[str])
     except (ValueError, RecursionError) as error:
         problem = f"isn't JSON ({error}); write one object a line"
         table.add_defect("bad-json", line, ascii_if_broken(problem))
-        return
+        return required
+    return _add_json_row(table, line, values, required)
+
+
+def _add_json_row(
+    table: Table, line: int, values: Any, required: Sequence[str] | ColumnChoice
+) -> Sequence[str] | ColumnChoice:
     if not isinstance(values, dict):
         table.add_defect("bad-json", line, "isn't a JSON object; write {...} in each line")
-        return
+        return required
+    _, required = _named_columns(list(values), required)
     name = values.get(required[0])
     items = (name,) if isinstance(name, str) and name and not _DIRTY.search(name) else ()
     missing = [column for column in required if column not in values]
@@ -261,6 +352,7 @@ def _read_json_line(table: Table, line: int, text: str, required: Sequence[str])
         table.add_defect("wrong-column", line, problem, *items)
     else:
         table.add_row(line, values)
+    return required
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -274,21 +366,19 @@ def _refuse_constant(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON number; write null")
 
 
-def _read_parquet(table: Table, required: Sequence[str]) -> None:
-    arrow = import_optional("pyarrow", extra="parquet", feature="reading Parquet")
-    parquet = import_optional("pyarrow.parquet", extra="parquet", feature="reading Parquet")
+def _read_arrow(table: Table, required: Sequence[str] | ColumnChoice) -> None:
+    from modalhash.data.arrow_tables import open_arrow
+
     try:
-        with parquet.ParquetFile(table.path) as file:
-            header = list(file.schema_arrow.names)
-            if not _is_header_usable(table, header, required, None):
-                return
-            table.columns = {column: [] for column in header}
-            for batch in file.iter_batches():
-                for column in header:
-                    cells = batch.column(column).to_pylist()
-                    table.columns[column].extend(map(_plain, cells))
-    except (arrow.ArrowException, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+        file = open_arrow(table.path, table.format.kind)
+        header, required = _named_columns(file.names, required)
+        if not _is_header_usable(table, header, required, None):
+            return
+        table.columns = {column: list(map(_plain, file.read_column(column))) for column in header}
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         table.add_defect("unreadable-file", None, f"can't be read as Parquet: {reason}")
         return
     table.lines = list(range(1, len(table.columns[header[0]]) + 1))
@@ -302,10 +392,13 @@ def _plain(value: Any) -> Any:
     return None if number != number else number  # noqa: PLR0124 - only NaN differs from itself
 
 
-_READERS: Final[Mapping[str, Callable[[Table, Sequence[str]], None]]] = {
-    ".tsv": _read_tsv,
-    ".csv": _read_csv,
-    ".jsonl": _read_json_lines,
-    ".parquet": _read_parquet,
+_READERS: Final[Mapping[str, Callable[[Table, Sequence[str] | ColumnChoice], None]]] = {
+    "plain": _read_plain,
+    "csv": _read_csv,
+    "jsonl": _read_json_lines,
+    "json": _read_json,
+    "parquet": _read_arrow,
+    "arrow": _read_arrow,
 }
-TABLE_SUFFIXES: Final = tuple(_READERS)
+TABLE_SUFFIXES: Final = (".tsv", ".csv", ".jsonl", ".parquet")
+"""How the name of a captions file may end."""

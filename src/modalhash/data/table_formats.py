@@ -1,0 +1,172 @@
+"""Find out how a table is written: its kind, what separates its values, and its encoding."""
+
+import codecs
+import csv
+import io
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from modalhash.errors import CollectionError, Defect, InputError
+
+__all__ = [
+    "SEPARATORS",
+    "TableFormat",
+    "default_format",
+    "find_format",
+    "folded_column",
+    "plain_values",
+]
+
+SEPARATORS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+"""How a user names a separator."""
+_TEXT_SUFFIXES: Final = {".csv": ",", ".tsv": "\t", ".txt": ",", ".tab": "\t"}
+_KINDS: Final = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet", ".arrow": "arrow"
+}  # fmt: skip
+_BYTE_ORDER_MARKS: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_LOOKED_AT: Final = 65536
+"""Bytes of a text table that are looked at to find its separator."""
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """How a table is written.
+
+    Attributes:
+        kind: "csv" (a value may be quoted), "plain" (nothing is quoted), "jsonl" (an object a
+            line), "json" (a list of objects), "parquet" or "arrow".
+        separator: what stands between two values of a text table.
+        encoding: of the text.
+    """
+
+    kind: str
+    separator: str = ","
+    encoding: str = "utf-8-sig"
+
+    @property
+    def is_text(self) -> bool:
+        """Tell whether lines hold values with separators between them."""
+        return self.kind in ("csv", "plain")
+
+    def separated_by(self, separator: str) -> "TableFormat":
+        """Return the format with another separator; commas and semicolons allow quotes."""
+        kind = "csv" if separator in ",;" else "plain"
+        return replace(self, kind=kind, separator=separator)
+
+
+def default_format(path: Path) -> TableFormat:
+    """Return the format that the suffix of a file stands for."""
+    suffix = path.suffix.lower()
+    if suffix in _KINDS:
+        return TableFormat(_KINDS[suffix])
+    return TableFormat("csv").separated_by(_TEXT_SUFFIXES.get(suffix, ","))
+
+
+def find_format(
+    path: Path,
+    *,
+    separator: str | None = None,
+    encoding: str | None = None,
+    likely_columns: frozenset[str] = frozenset(),
+) -> TableFormat:
+    """Find the format of a table: from its suffix and, of a text table, from its first line.
+
+    Args:
+        path: the file.
+        separator: what stands between two values; None to find it.
+        encoding: of the text; None for UTF-8, or UTF-16 where a byte order mark says so.
+        likely_columns: folded names of columns that the table may have: the separator that gives
+            the most of them is taken, and of equals the one that gives the most columns.
+
+    Raises:
+        CollectionError: if the file can't be read.
+        InputError: if Python knows no such encoding.
+    """
+    found = default_format(path)
+    if found.kind in ("parquet", "arrow"):
+        return found
+    start = _read_start(path)
+    mark = next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
+    found = replace(found, encoding=_codec_name(encoding or mark or "utf-8"))
+    first_line = _first_line(start, found.encoding)
+    if found.kind == "jsonl" or (found.is_text and first_line.startswith("{")):
+        return replace(found, kind="jsonl")
+    if found.kind == "json":
+        return replace(found, kind="jsonl") if _is_an_object(first_line) else found
+    if separator is not None:
+        return found.separated_by(separator)
+
+    def score(candidate: str) -> tuple[int, int, bool]:
+        names = _split_line(first_line, found.separated_by(candidate))
+        known = len({folded_column(name) for name in names} & likely_columns)
+        return known, len(names), candidate == found.separator
+
+    return found.separated_by(max(SEPARATORS.values(), key=score))
+
+
+def folded_column(name: str) -> str:
+    """Return a column's name as it is compared: lower case, letters and digits only.
+
+    Example:
+        >>> folded_column("File_Name "), folded_column("image-path")
+        ('filename', 'imagepath')
+    """
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def plain_values(line: str, separator: str) -> list[str]:
+    """Divide a line at its separators, nothing is quoted; blanks around `|` don't count.
+
+    Example:
+        >>> plain_values("1.jpg| 0| A dog .", "|")
+        ['1.jpg', '0', 'A dog .']
+    """
+    values = line.split(separator)
+    return [value.strip() for value in values] if separator == "|" else values
+
+
+def _codec_name(encoding: str) -> str:
+    """Return an encoding's name; of UTF-8 the one that passes over a byte order mark."""
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError as error:
+        raise InputError(
+            f"the encoding {encoding!r} isn't known: write utf-8, utf-16, cp1252, latin-1, ..."
+        ) from error
+    return "utf-8-sig" if name == "utf-8" else name
+
+
+def _read_start(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LOOKED_AT)
+    except OSError as error:
+        problem = f"can't be read: {error.strerror or error}"
+        raise CollectionError([Defect("unreadable-file", str(path), problem)]) from error
+
+
+def _first_line(start: bytes, encoding: str) -> str:
+    text = start.decode(encoding, "replace")
+    return next((line.strip("\r") for line in text.split("\n") if line.strip()), "")
+
+
+def _is_an_object(line: str) -> bool:
+    """Tell whether a line is a whole JSON object, which other lines may follow."""
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and not any(
+        isinstance(value, list | dict) for value in document.values()
+    )
+
+
+def _split_line(line: str, table_format: TableFormat) -> list[str]:
+    if table_format.kind == "plain":
+        return plain_values(line, table_format.separator)
+    try:
+        return next(csv.reader(io.StringIO(line), delimiter=table_format.separator), [])
+    except csv.Error:
+        return [line]

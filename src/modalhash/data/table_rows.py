@@ -1,0 +1,227 @@
+"""The rows of a table of pictures and texts, put together by picture."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from modalhash.data.arrow_tables import ArrowPicture
+from modalhash.data.collection import Value
+from modalhash.data.stored_pictures import StoredPicture
+from modalhash.data.table_columns import ColumnRoles
+from modalhash.data.table_formats import folded_column
+from modalhash.data.tables import Table, ascii_if_broken, shown
+from modalhash.errors import Defect
+
+__all__ = ["SPLIT_NAMES", "Item", "RowReader", "TableItems"]
+
+SPLIT_NAMES: Final = {
+    "train": "train", "training": "train", "restval": "train", "val": "dev", "valid": "dev",
+    "validation": "dev", "validate": "dev", "dev": "dev", "test": "test", "testing": "test",
+}  # fmt: skip
+"""How splits are called in tables and file names, and here."""
+_NUMBERED_NAME: Final = re.compile(r"(.+\.\w{2,5})#\d+")
+_ADDRESS: Final = re.compile(r"(https?|s3|gs|ftp)://")
+_TRUE: Final = ("1", "1.0", "true")
+_DISTINCT_IDS: Final = ("id", "key", "itemid", "sampleid")
+"""Columns whose values name one row each; those of other columns name one picture each."""
+
+
+@dataclass
+class Item:
+    """What the rows of one picture say.
+
+    Attributes:
+        picture: the file's name, or the picture.
+        where: file and line of the first row.
+        texts: its captions.
+        labels: its classes.
+        metadata: column to the values of its rows.
+        split: its split, or "".
+    """
+
+    picture: str | StoredPicture
+    where: str
+    texts: list[str] = field(default_factory=list)
+    labels: set[str] = field(default_factory=set)
+    metadata: dict[str, list[Value]] = field(default_factory=dict)
+    split: str = ""
+
+
+@dataclass
+class TableItems:
+    """The items of all tables of a source.
+
+    Attributes:
+        items: by their ids.
+        defects: what is wrong with rows.
+        notes: what is no defect and yet worth knowing.
+        labels: classes in the order of their first mention.
+        n_without_picture: rows that the table itself says have no picture.
+    """
+
+    items: dict[str, Item] = field(default_factory=dict)
+    defects: list[Defect] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    labels: dict[str, None] = field(default_factory=dict)
+    n_without_picture: int = 0
+
+
+@dataclass
+class RowReader:
+    """Adds the rows of one table to the items.
+
+    Attributes:
+        table: the table.
+        roles: what its columns hold.
+        read: the items of this and other tables.
+        folder: what comes before the names of its pictures; "" for nothing.
+        split: the split that its rows belong to unless they say another; "" for none.
+        classes: names that the numbers in its column of labels stand for; empty if there are none.
+    """
+
+    table: Table
+    roles: ColumnRoles
+    read: TableItems
+    folder: str = ""
+    split: str = ""
+    classes: Sequence[str] = ()
+
+    def add_rows(self) -> None:
+        """Add all rows; what is wrong with one becomes a defect."""
+        columns = self.table.columns
+        metadata = {
+            column: cells
+            for column, cells in columns.items()
+            if column not in self.roles.used and _may_be_metadata(cells)
+        }
+        status = next((cells for name, cells in columns.items() if name == "status"), None)
+        for row, cell in enumerate(columns[self.roles.image]):
+            if cell is None and status is not None and status[row] != "success":
+                self.read.n_without_picture += 1
+                continue
+            if isinstance(cell, str) and _ADDRESS.match(cell.strip()):
+                self._refuse_addresses(row, cell)
+                return
+            item = self._item(row, cell)
+            if item is None:
+                continue
+            for column, cells in metadata.items():
+                item.metadata.setdefault(column, []).append(cells[row])
+
+    def _item(self, row: int, cell: Any) -> Item | None:
+        """Return the item of a row with the row's texts and labels, or None after a defect."""
+        picture = self._picture(row, cell)
+        if picture is None:
+            return None
+        name = self._item_id(row, picture)
+        item = self.read.items.get(name)
+        if item is None:
+            item = self.read.items[name] = Item(picture, self.table.where(row))
+        elif self._is_distinct and not isinstance(picture, str):
+            problem = f"the id {shown(name)} is already in {item.where}; give each row its own"
+            self._add_defect("duplicate-id", row, problem, name)
+            return None
+        self._add_texts(row, name, item)
+        self._add_labels(row, item)
+        own = self.table.columns[self.roles.split][row] if self.roles.split else None
+        item.split = item.split or _split_name(own) or self.split
+        return item
+
+    @property
+    def _is_distinct(self) -> bool:
+        return self.roles.id is not None and folded_column(self.roles.id) in _DISTINCT_IDS
+
+    def _add_defect(self, kind: str, row: int, problem: str, *items: str) -> None:
+        self.read.defects.append(Defect(kind, self.table.where(row), problem, items))
+
+    def _refuse_addresses(self, row: int, cell: str) -> None:
+        problem = (
+            f"the picture {shown(cell.strip())} is an address, and addresses aren't read: download "
+            "the pictures (img2dataset does), and name their column with --columns image=COLUMN"
+        )
+        self._add_defect("address", row, problem)
+
+    def _picture(self, row: int, cell: Any) -> str | StoredPicture | None:
+        """Return the picture that a cell names or holds, or None after noting a defect."""
+        if isinstance(cell, ArrowPicture):
+            return cell
+        if isinstance(cell, list) and len(cell) == 1:
+            return self._picture(row, cell[0])
+        if isinstance(cell, dict):
+            cell = cell.get("path")
+        name = str(cell).strip() if type(cell) in (str, int) else ""
+        if not name:
+            is_empty = cell is None or isinstance(cell, str)
+            what = "missing" if is_empty else f"of type {type(cell).__name__}"
+            problem = f"the picture is {what}: write its file name, or delete the row"
+            kind = "empty-id" if is_empty else "wrong-column"
+            self._add_defect(kind, row, problem, f"row {self.table.lines[row]}")
+            return None
+        match = _NUMBERED_NAME.fullmatch(name)
+        name = (match[1] if match else name).removeprefix("./")
+        return f"{self.folder}/{name}" if self.folder else name
+
+    def _item_id(self, row: int, picture: str | StoredPicture) -> str:
+        """Return the id of a row's item: a given one, the picture's name, or split and row."""
+        if self.roles.id is not None:
+            value = self.table.columns[self.roles.id][row]
+            if value is not None and str(value).strip():
+                return ascii_if_broken(str(value))
+        if isinstance(picture, str):
+            return ascii_if_broken(picture)
+        return f"{self.table.path.stem}/{self.table.lines[row]:07d}"
+
+    def _add_texts(self, row: int, name: str, item: Item) -> None:
+        columns = self.roles.captions
+        for column in columns:
+            cell = self.table.columns[column][row]
+            for text in _texts_in(cell):
+                if isinstance(text, str) and text.strip():
+                    item.texts.append(ascii_if_broken(text))
+                elif text is not None and not isinstance(text, str):
+                    kind = f"{column!r} of {shown(name)} is of type {type(text).__name__}"
+                    problem = f"{kind}, expected a text or a list of texts"
+                    self._add_defect("wrong-column", row, problem, name)
+                elif len(columns) == 1:  # of several, some may be empty
+                    problem = f"the caption of {shown(name)} is empty; write one, or delete the row"
+                    self._add_defect("empty-text", row, problem, name)
+
+    def _add_labels(self, row: int, item: Item) -> None:
+        for column in self.roles.labels:
+            cell = self.table.columns[column][row]
+            if len(self.roles.labels) > 1:  # each column is a concept
+                own = [column] if str(cell).strip().lower() in _TRUE else []
+                self.read.labels.setdefault(column)
+            else:
+                own = list(self._labels_in(cell))
+            item.labels.update(own)
+            self.read.labels.update(dict.fromkeys(own))
+
+    def _labels_in(self, cell: Any) -> Iterable[str]:
+        """Yield the classes in a cell: a name, a number, or a list of them."""
+        if isinstance(cell, list):
+            for member in cell:
+                yield from self._labels_in(member)
+        elif type(cell) is int and 0 <= cell < len(self.classes):
+            yield self.classes[cell]
+        elif cell is not None and str(cell).strip():
+            yield ascii_if_broken(str(cell).strip())
+
+
+def _may_be_metadata(cells: Sequence[Any]) -> bool:
+    return all(cell is None or isinstance(cell, str | int | float) for cell in cells)
+
+
+def _split_name(value: Any) -> str:
+    text = "" if value is None else str(value).strip()
+    return SPLIT_NAMES.get(text.lower(), text)
+
+
+def _texts_in(cell: Any) -> list[Any]:
+    """Return the texts of a cell: one, a list of them, or of objects with `raw` or `caption`."""
+    members = cell if isinstance(cell, list) else [cell]
+    return [
+        member.get("raw", member.get("caption")) if isinstance(member, dict) else member
+        for member in members or [None]
+    ]
