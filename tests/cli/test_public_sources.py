@@ -10,6 +10,7 @@ import pytest
 from modalhash.data import COLLECTIONS
 from tests.oracles import feature_layouts as made
 from tests.oracles import official_layouts as official
+from tests.oracles import table_layouts as tables
 from tests.oracles.command_line import CommandLine
 
 pytestmark = pytest.mark.usefixtures("tiny_encoder", "own_cache")
@@ -31,13 +32,21 @@ CASES = (
     Case("coco", official.write_coco, BY_PERMUTATION),
     Case("coco-2014", official.write_coco, "vtm-uch:queries=6,train=12"),
     Case("coco-2017", official.write_coco_2017, "ucch:queries=6"),
+    Case("coco-karpathy", tables.write_coco_karpathy, "official"),
     Case("coco-122k", made.write_coco_122k, "ucch:queries=6", "precomputed"),
     Case("coco-87k", made.write_coco_87k, "djsrh:train=12", "precomputed"),
     Case("dgcpn", made.write_dgcpn, "official", "precomputed"),
     Case("flickr30k", official.write_flickr30k_json, "official"),
     Case("flickr30k", official.write_flickr30k_tokens, "official"),
+    Case("flickr30k", tables.write_kaggle_flickr30k, BY_PERMUTATION),
     Case("flickr8k", official.write_flickr8k_json, "official"),
     Case("flickr8k", official.write_flickr8k_tokens, "official"),
+    Case("flickr8k", tables.write_kaggle_flickr8k, BY_PERMUTATION),
+    Case("huggingface", tables.write_imagefolder, "official"),
+    Case("huggingface", tables.write_imagefolder_jsonl, "official"),
+    Case("huggingface", tables.write_huggingface_parquet, "official"),
+    Case("huggingface", tables.write_saved_to_disk, "official"),
+    Case("huggingface", tables.write_img2dataset_parquet, BY_PERMUTATION),
     Case("iall-yall-lall", made.write_iall, BY_LABEL, "tiny+precomputed"),
     Case("iapr", official.write_iapr, "ucch:queries=6"),
     Case("mirflickr", official.write_mirflickr, BY_LABEL),
@@ -50,6 +59,10 @@ CASES = (
     Case("nuswide-10", official.write_nuswide, BY_LABEL),
     Case("nuswide-21", official.write_nuswide_21, BY_PERMUTATION),
     Case("rsicd", official.write_rsicd, "official"),
+    Case("rsitmd", tables.write_rsitmd, "official"),
+    Case("sydney", tables.write_sydney, "official"),
+    Case("table", tables.write_laion_table, BY_PERMUTATION),
+    Case("text-files", tables.write_img2dataset_files, BY_PERMUTATION),
     Case("three-file", made.write_three_files, "dchmt:queries=6,train=12"),
     Case("three-file", made.write_three_files_73, "dchmt:queries=6,train=12"),
     Case("three-file", made.write_torchcmh, BY_PERMUTATION, "tiny+precomputed"),

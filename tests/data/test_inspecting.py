@@ -18,6 +18,7 @@ from modalhash.data.inspecting import Entry
 from modalhash.errors import CollectionError
 from tests.oracles import feature_layouts as made
 from tests.oracles import official_layouts as official
+from tests.oracles import table_layouts as tables
 from tests.oracles.photo_folder import write_folder
 
 FOLDERS: tuple[tuple[str, Callable[[Path], str]], ...] = (
@@ -25,12 +26,22 @@ FOLDERS: tuple[tuple[str, Callable[[Path], str]], ...] = (
     ("coco-122k", made.write_coco_122k),
     ("coco-2014", official.write_coco),
     ("coco-2017", official.write_coco_2017),
+    ("coco-karpathy", tables.write_coco_karpathy),
     ("coco-87k", made.write_coco_87k),
     ("dgcpn", made.write_dgcpn),
     ("flickr30k", official.write_flickr30k_json),
     ("flickr30k", official.write_flickr30k_tokens),
     ("flickr8k", official.write_flickr8k_json),
     ("flickr8k", official.write_flickr8k_tokens),
+    ("flickr8k", tables.write_kaggle_flickr8k),
+    ("flickr30k", tables.write_kaggle_flickr30k),
+    ("huggingface", tables.write_imagefolder),
+    ("huggingface", tables.write_imagefolder_jsonl),
+    ("huggingface", tables.write_huggingface_parquet),
+    ("huggingface", tables.write_saved_to_disk),
+    ("huggingface", tables.write_img2dataset_parquet),
+    ("rsitmd", tables.write_rsitmd),
+    ("text-files", tables.write_img2dataset_files),
     ("iall-yall-lall", made.write_iall),
     ("iapr", official.write_iapr),
     ("mirflickr", official.write_mirflickr),
@@ -60,6 +71,13 @@ FILES: tuple[tuple[str, Callable[[Path], str], str], ...] = (
     ("nine-array", made.write_nine_array, "mir_cnn.mat"),
     ("nine-array", made.write_three_nine_array_files, "coco_database.mat"),
     ("rsicd", official.write_rsicd, "dataset_rsicd.json"),
+    ("rsitmd", tables.write_rsitmd, "dataset_RSITMD.json"),
+    ("coco-karpathy", tables.write_coco_karpathy, "dataset_coco.json"),
+    ("flickr8k", tables.write_kaggle_flickr8k, "captions.txt"),
+    ("table", tables.write_kaggle_flickr8k, "captions.txt"),
+    ("table", tables.write_kaggle_flickr30k, "flickr30k_images/results.csv"),
+    ("table", tables.write_imagefolder_jsonl, "metadata.jsonl"),
+    ("table", tables.write_huggingface_parquet, "data/test-00000-of-00002.parquet"),
     ("three-file", made.write_three_files, "caption.mat"),
     ("three-file", made.write_three_files_73, "index.mat"),
     ("three-file", made.write_torchcmh, "labelList.mat"),

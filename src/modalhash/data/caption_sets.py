@@ -17,6 +17,7 @@ become labels, if they are there.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -156,20 +157,22 @@ def _read(layout: CaptionSet, path: Path, split_seed: int) -> Reading:
 
 
 def _find_document(path: Path, layout: CaptionSet) -> Path | None:
-    """Return the JSON file of captions under its usual names, in any case, here or a folder down."""
+    """Return the JSON file of captions by its usual names, in any case, here or a folder down."""
     if path.is_file():
         return path if path.suffix.lower() == ".json" else None
     name = _JSON_NAMES.get(layout.name, layout.name)
     files = sorted([*path.glob("*.json"), *path.glob("*/*.json")], key=lambda file: len(file.parts))
-    ranks = (
-        lambda stem: stem in (f"dataset_{name}", f"dataset_{name}_captions"),
-        lambda stem: stem == "dataset",
-        lambda stem: stem.startswith("dataset") and name in stem,
-        lambda stem: stem in (name, f"{name}_captions", "captions"),
+    patterns = (
+        f"dataset_{name}",
+        "dataset",
+        f"dataset*{name}*",
+        name,
+        f"{name}_captions",
+        "captions",
     )
-    for is_likely in ranks:
+    for pattern in patterns:
         for file in files:
-            if is_likely(file.stem.lower()):
+            if fnmatchcase(file.stem.lower(), pattern):
                 return file
     return None
 

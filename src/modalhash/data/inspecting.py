@@ -114,7 +114,7 @@ def inspect_file(path: Path | str) -> Inspection:
         layouts |= table_layout(path, names, [one.name for one in entries if one.note == _PICTURES])
     shown = entries[:_SHOWN_ENTRIES]
     more = len(entries) - len(shown)
-    notes = (f"and {more} entries more",) if more else ()
+    notes: tuple[str, ...] = (f"and {more} entries more",) if more else ()
     if path.suffix.lower() in _TABLES and not layouts and len(entries) > 1:
         columns = f"--columns image={names[0]},caption={names[-1]}"
         notes += (f"name its columns: modalhash data check table:{path} {columns}",)

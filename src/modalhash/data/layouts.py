@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from modalhash.data.path_patterns import is_left_out
@@ -183,7 +183,7 @@ def _names_below(folder: Path) -> Iterator[str]:
 
     def visible(parent: Path) -> list[Path]:
         paths = islice(parent.iterdir(), _LISTED_NAMES)
-        return sorted(path for path in paths if not is_left_out(path.relative_to(folder)))
+        return sorted(path for path in paths if not is_left_out(PurePosixPath(path.name)))
 
     for path in visible(folder):
         yield path.name

@@ -93,7 +93,7 @@ def _expand_wildcards(path: Path) -> tuple[Path, list[Path]]:
     files: list[Path] = []
     for match in root.glob("/".join(path.parts[n_fixed:])):
         files += _files_below(match) if match.is_dir() else [match]
-    return root, [file for file in files if not is_left_out(file.relative_to(root))]
+    return root, [file for file in files if not is_left_out(PurePosixPath(file.relative_to(root)))]
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -301,7 +301,7 @@ def _json_rows(document: Any) -> list[Any]:
     if isinstance(document, list):
         return document
     members = document.items() if isinstance(document, dict) else ()
-    lists = [value for _, value in members if _is_list_of_objects(value)]
+    lists: list[list[Any]] = [value for _, value in members if _is_list_of_objects(value)]
     if len(lists) == 1:
         return lists[0]
     if members and all(isinstance(value, str) or _is_list_of_texts(value) for _, value in members):
