@@ -15,7 +15,10 @@ from modalhash.errors import UnknownNameError
 from tests.oracles.feature_layouts import write_dgcpn, write_ucch
 from tests.oracles.official_layouts import draw, write_flickr8k_json, write_mirflickr
 
-MADE_OR_ANY_DATA = {"features", "icons", "scenes", "clip-retrieval", "webdataset"}
+MADE_OR_ANY_DATA = {
+    "features", "icons", "scenes", "clip-retrieval", "huggingface", "table", "text-files",
+    "webdataset",
+}  # fmt: skip
 
 
 def test_every_public_source_is_on_a_card() -> None:

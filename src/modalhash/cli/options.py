@@ -109,7 +109,7 @@ def columns_option(command: Command) -> Command:
         metavar="ROLE=NAME,...",
         help="Columns of COLLECTION's table: image, caption, id, caption_id, split, label; also "
         "images=FOLDER, separator and encoding.",
-    )(with_columns)
+    )(with_columns)  # type: ignore[return-value]
 
 
 def _checked_columns(columns: str) -> str:
@@ -149,7 +149,7 @@ def split_options(command: Command) -> Command:
         ),
     ):
         divided = option(divided)
-    return columns_option(divided)
+    return columns_option(divided)  # type: ignore[return-value]
 
 
 def _divide(

@@ -20,7 +20,6 @@ from modalhash.data.table_columns import LIKELY_COLUMNS
 from modalhash.data.table_formats import SEPARATORS, find_format
 from modalhash.data.tables import read_table
 from modalhash.errors import CollectionError, Defect, MissingExtraError
-from modalhash.extras import import_optional
 
 __all__ = ["Entry", "Inspection", "inspect_file"]
 

@@ -36,7 +36,8 @@ _NAMES: Final = (
     ("nuswide-21", "nuswide-21"), ("nus-wide-tc10", "nuswide-10"), ("nus-wide-tc21", "nuswide-21"),
     ("coco-87k", "coco-87k"), ("coco", "coco"), ("mscoco", "coco"), ("iapr", "iapr"),
     ("wiki", "wiki"), ("flickr8k", "captions"), ("flickr30k", "captions"), ("rsicd", "captions"),
-    ("ucm", "captions"), ("msrvtt", "captions"), ("msvd", "captions"),
+    ("rsitmd", "captions"), ("sydney", "captions"), ("ucm", "captions"), ("msrvtt", "captions"),
+    ("msvd", "captions"),
 )  # fmt: skip
 
 
