@@ -139,18 +139,18 @@ def test_a_body_that_is_too_large_is_not_read(serve: Serve) -> None:
     wrong = client.post(SEARCH, content=b"{}", headers={**headers, "Content-Length": "-1"})
     assert refusal(wrong) == (400, "malformed_request")
     assert client.post(SEARCH, json=QUERY).status_code == 200
-    assert client.app.state.service.body_bytes == 0  # type: ignore[attr-defined]
-    assert client.app.state.service.under_way == 0  # type: ignore[attr-defined]
+    assert client.app.state.service.admission.bytes.used == 0  # type: ignore[attr-defined]
+    assert client.app.state.service.admission.requests.used == 0  # type: ignore[attr-defined]
 
 
 def test_bodies_together_stay_within_memory(serve: Serve) -> None:
     client = serve(body_bytes=1000)
     service = client.app.state.service  # type: ignore[attr-defined]
-    service.body_bytes = 16 * 1000
+    service.admission.bytes.used = 16 * 1000
     answer = client.post(SEARCH, json=QUERY)
     assert refusal(answer) == (503, "overloaded")
     assert answer.headers["Retry-After"] == "1"
-    service.body_bytes = 0
+    service.admission.bytes.used = 0
     assert client.post(SEARCH, json=QUERY).status_code == 200
 
 
@@ -179,7 +179,7 @@ def slow_texts(client: TestClient, monkeypatch: pytest.MonkeyPatch, seconds: flo
 def test_too_many_requests_at_once_are_refused_and_the_server_recovers(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = serve(concurrent=4, batch_texts=1)
+    client = serve(concurrent=4, client_share=1.0, batch_texts=1)
     slow_texts(client, monkeypatch, 0.05)
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: client.post(SEARCH, json=QUERY), range(12)))
@@ -574,12 +574,11 @@ def test_unknown_addresses_and_methods_are_refused_in_our_form(client: TestClien
 def test_a_bug_is_told_to_the_log_and_not_to_the_client(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from modalhash.search import SearchIndex
 
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("the innermost secret")
 
-    monkeypatch.setattr(SearchIndex, "nearest_of_all", broken)
+    monkeypatch.setattr("modalhash.service.engine.find_nearest_of_all", broken)
     answer = client.post(SEARCH, json=QUERY)
     assert refusal(answer) == (500, "internal_error")
     assert "secret" not in answer.text

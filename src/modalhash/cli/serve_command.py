@@ -37,12 +37,37 @@ from modalhash.cli.options import device_option
 @click.option("--proxies", help="Addresses of proxies whose X-Forwarded-For is believed.")
 @click.option("--body-bytes", type=int, help="Bytes of a body at most  [default: 16777216].")
 @click.option("--pixels", type=int, help="Pixels of a picture at most  [default: 50000000].")
+@click.option(
+    "--pixels-together",
+    type=int,
+    help="Pixels of the pictures of all requests together at most  [default: twice --pixels].",
+)
 @click.option("--text-length", type=int, help="Characters of a text at most  [default: 2000].")
 @click.option("--filter-length", type=int, help="Characters of a filter at most  [default: 4096].")
+@click.option("--filter-conditions", type=int, help="Conditions of a filter  [default: 50].")
+@click.option("--filter-timeout", type=float, help="Seconds that a filter may take  [default: 5].")
+@click.option(
+    "--values",
+    type=int,
+    help="Commas, colons and brackets of a JSON body at most  [default: 200000].",
+)
 @click.option("--most-hits", "k", type=int, help="Hits of a side at most  [default: 1000].")
 @click.option("--rerank", type=int, help="Items reranked at most  [default: 5000].")
 @click.option("--batch", type=int, help="Entries of one request at most  [default: 256].")
+@click.option("--hits", type=int, help="Hits of one request at most  [default: 50000].")
 @click.option("--concurrent", type=int, help="Requests under way at most  [default: 128].")
+@click.option(
+    "--client-share",
+    type=float,
+    help="Part of --concurrent and of memory for bodies that one client may take  [default: 0.5].",
+)
+@click.option("--connections", type=int, help="Open connections at most  [default: 1024].")
+@click.option(
+    "--client-connections", type=int, help="Open connections of one client  [default: 128]."
+)
+@click.option("--head-bytes", type=int, help="Bytes of a request's headers  [default: 32768].")
+@click.option("--head-timeout", type=float, help="Seconds for headers to come  [default: 10].")
+@click.option("--body-timeout", type=float, help="Seconds for a body to come  [default: 30].")
 @click.option("--rate", type=float, help="Requests a second of one key or address  [default: any].")
 @click.option("--burst", type=int, help="Requests at once above the rate  [default: twice it].")
 @click.option("--timeout", type=float, help="Seconds for a request at most  [default: 30].")

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from modalhash.codes import Codes
 from modalhash.service.schemas import ErrorBody
 
-__all__ = ["ERRORS", "code_text", "json_answer", "json_safe"]
+__all__ = ["ERRORS", "code_text", "json_answer", "json_bytes", "json_response"]
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request can't be answered; see `code`."},
@@ -20,14 +20,20 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 """What the OpenAPI document says of errors."""
 
 
-def json_answer(
-    document: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
-) -> Response:
-    """Return a document as JSON in UTF-8."""
+def json_answer(document: Mapping[str, Any]) -> Response:
+    """Return a document as an answer in JSON."""
+    return json_response(json_bytes(document))
+
+
+def json_response(content: bytes, *, headers: Mapping[str, str] | None = None) -> Response:
+    """Return written JSON as an answer."""
+    return Response(content, media_type="application/json", headers=dict(headers or {}))
+
+
+def json_bytes(document: Mapping[str, Any]) -> bytes:
+    """Write a document as JSON in UTF-8."""
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=json_safe)
-    return Response(
-        text.encode(errors="replace"), media_type="application/json", headers=dict(headers or {})
-    )
+    return text.encode(errors="replace")
 
 
 def json_safe(value: object) -> Any:

@@ -13,15 +13,17 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 
 import modalhash
 from modalhash.service.change_routes import change_routes
 from modalhash.service.encode_routes import encode_routes
 from modalhash.service.hosting import Host
 from modalhash.service.info_routes import info_routes
+from modalhash.service.openapi import DescribedApp
 from modalhash.service.page_routes import operation_routes, page_routes
-from modalhash.service.problems import describe_problems
-from modalhash.service.refusals import RefusedError, invalid
+from modalhash.service.problems import refusal_of_problems
+from modalhash.service.refusals import RefusedError
 from modalhash.service.request_gate import RequestGate
 from modalhash.service.search_routes import search_routes
 from modalhash.service.settings import ServiceSettings
@@ -36,10 +38,8 @@ CODES = {
     HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "this address takes other methods"),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("unsupported_media_type", "this body isn't read here"),
 }
-MALFORMED = ("malformed_request", "the body can't be read: it isn't what its Content-Type says")
-NO_JSON = ("malformed_request", "the body isn't a JSON object of Content-Type application/json")
-JSON_PROBLEMS = {"json_invalid", "model_attributes_type"}
-"""What the check of types calls a body that isn't JSON, or isn't said to be."""
+MALFORMED = ("malformed_request", "the request can't be read")
+METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 
 
 def create_app(folders: Mapping[str, Path], settings: ServiceSettings | None = None) -> FastAPI:
@@ -55,7 +55,7 @@ def create_app(folders: Mapping[str, Path], settings: ServiceSettings | None = N
     """
     settings = settings or ServiceSettings()
     service = Service(Host(folders, device=settings.device), settings)
-    app = FastAPI(
+    app = DescribedApp(
         title="modalhash",
         summary="Search pictures by words and texts by pictures, with short binary codes.",
         version=modalhash.__version__,
@@ -112,17 +112,29 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.host.close()
 
 
-async def refuse_http(_: Request, error: Exception) -> Response:
+async def refuse_http(request: Request, error: Exception) -> Response:
     """Give an error of the framework our form."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
-    raise RefusedError(status, *CODES.get(status, MALFORMED)) from None
+    allow = None
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        allow = ", ".join(find_methods(request))
+    raise RefusedError(status, *CODES.get(status, MALFORMED), allow=allow) from None
+
+
+def find_methods(request: Request) -> list[str]:
+    """Return the methods that a request's address takes."""
+    routes: list[BaseRoute] = request.app.routes
+    found = [
+        method
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL
+               for route in routes)
+    ]  # fmt: skip
+    return ["GET", "HEAD", *found[1:]] if found[:1] == ["GET"] else found
 
 
 async def refuse_invalid(_: Request, error: Exception) -> Response:
-    """Say in a sentence what is wrong with a request."""
+    """Say in a sentence what is wrong with an address."""
     assert isinstance(error, RequestValidationError)
-    problems = error.errors()
-    if problems[0]["type"] in JSON_PROBLEMS and problems[0]["loc"][:1] == ("body",):
-        raise RefusedError(HTTPStatus.BAD_REQUEST, *NO_JSON) from None
-    raise invalid(describe_problems(problems)) from None
+    raise refusal_of_problems(error.errors()) from None

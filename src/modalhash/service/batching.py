@@ -6,11 +6,13 @@ waits in vain, and the more there is to do the more is done at once.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
+
+from modalhash.service.turns import Turns
+from modalhash.service.work import current_work
 
 __all__ = ["Batcher"]
 
@@ -52,20 +54,21 @@ class Batcher(Generic[Job, Result]):
         self._work, self._executor = work, executor
         self._most, self._wait, self._under_way = most, wait, under_way
         self._free = at_once
-        self._queue: deque[Waiting[Job, Result]] = deque()
+        self._queue: Turns[Waiting[Job, Result]] = Turns()
         self._timer: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Task[None]] = set()
 
     async def do(self, job: Job) -> Result:
         """Return the result of a job, or raise its error."""
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._queue.append(Waiting(job, done))
+        work = current_work.get()
+        self._queue.add("" if work is None else work.client, Waiting(job, done))
         self._consider()
         return await done
 
     def _consider(self) -> None:
         """Begin a batch, now or in a little while."""
-        if not self._free or not self._queue:
+        if not self._free or not len(self._queue):
             return
         waiting = len(self._queue)
         if not self._wait or waiting >= min(self._most, self._under_way()):
@@ -79,8 +82,8 @@ class Batcher(Generic[Job, Result]):
             self._timer.cancel()
             self._timer = None
         batch: list[Waiting[Job, Result]] = []
-        while self._queue and len(batch) < self._most:
-            waiting = self._queue.popleft()
+        while len(self._queue) and len(batch) < self._most:
+            waiting = self._queue.take()
             if not waiting.done.done():
                 batch.append(waiting)
         if batch:
@@ -112,5 +115,5 @@ class Batcher(Generic[Job, Result]):
 
     async def finish(self) -> None:
         """Return when everything that was accepted is done."""
-        while self._queue or self._running:
+        while len(self._queue) or self._running:
             await asyncio.sleep(CLOSING_PAUSE)

@@ -1,6 +1,6 @@
 """Routes that change an index, or open it anew."""
 
-from functools import partial
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from modalhash.service.answers import ERRORS, json_answer
 from modalhash.service.hosting import IndexHandle
 from modalhash.service.info_routes import request_facts
 from modalhash.service.keys import Role
+from modalhash.service.openapi import json_body
 from modalhash.service.queries import (
     check_batch,
     check_encodes,
@@ -28,7 +29,7 @@ from modalhash.service.refusals import RefusedError, beyond_limit, invalid, not_
 from modalhash.service.schemas import AddedItems, DeletedItems, IndexFacts
 from modalhash.service.settings import ServiceSettings
 from modalhash.service.state import Service
-from modalhash.service.uploads import picture_of_base64
+from modalhash.service.uploads import count_pixels, decode_base64, open_upload
 
 __all__ = ["change_routes"]
 
@@ -40,52 +41,60 @@ def change_routes(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/v1/indexes/{name}", responses=ERRORS, tags=["changes"])
     engine, settings = service.engine, service.settings
 
-    @routes.post("/items", response_model=AddedItems)
-    async def add(name: str, wanted: schemas.AddItems, request: Request) -> Response:
+    @routes.post("/items", response_model=AddedItems, openapi_extra=json_body(schemas.AddItems))
+    async def add(name: str, request: Request) -> Response:
         """Add items, all or none; they are on disk when the answer comes."""
-        service.require_writable(request)
-        return await changed(name, wanted, is_upsert=False)
+        return await add_items(name, request, is_upsert=False)
 
-    @routes.put("/items", response_model=AddedItems)
-    async def upsert(name: str, wanted: schemas.AddItems, request: Request) -> Response:
+    @routes.put("/items", response_model=AddedItems, openapi_extra=json_body(schemas.AddItems))
+    async def upsert(name: str, request: Request) -> Response:
         """Add items in the place of others, with all their texts."""
+        return await add_items(name, request, is_upsert=True)
+
+    async def add_items(name: str, request: Request, *, is_upsert: bool) -> Response:
         service.require_writable(request)
-        return await changed(name, wanted, is_upsert=True)
+        with service.hold_index(name) as handle:
+            wanted = await service.read_document(request, schemas.AddItems)
+            check_items(wanted, settings)
+            uploads = await engine.convert(decode_pictures, wanted.items)
+            pixels = await engine.decode(count_all_pixels, uploads, settings.pixels)
+            async with engine.pixels.hold(pixels):
+                items = [
+                    await engine.decode(read_item, handle, item, upload, settings, place)
+                    for place, (item, upload) in enumerate(zip(wanted.items, uploads, strict=True))
+                ]
+                sides, drawn = await engine.encode(contents_of_items, handle.index, items)
 
-    async def changed(name: str, wanted: schemas.AddItems, *, is_upsert: bool) -> Response:
-        check_items(wanted, settings)
-        with service.held(name) as handle:
-            items = [
-                await engine.decode(read_item, handle, item, settings, f"items[{place}]")
-                for place, item in enumerate(wanted.items)
-            ]
-            sides, drawn = await engine.encode(contents_of_items, handle.index, items)
+                def put() -> None:
+                    if not is_upsert:
+                        refuse_known(handle, {side: list(one.ids) for side, one in sides.items()})
+                    handle.index.add(sides, pictures=drawn, upsert=is_upsert)
 
-            def put() -> None:
-                if not is_upsert:
-                    refuse_known(handle, {side: list(one.ids) for side, one in sides.items()})
-                handle.index.add(sides, pictures=drawn, upsert=is_upsert)
-
-            await engine.write(put)
+                await engine.write(put)
             images, texts = (len(sides[side].ids) if side in sides else 0 for side in Side)
             return json_answer({"images": images, "texts": texts})
 
-    @routes.post("/items/delete", response_model=DeletedItems)
-    async def delete(name: str, wanted: schemas.DeleteItems, request: Request) -> Response:
+    @routes.post(
+        "/items/delete",
+        response_model=DeletedItems,
+        openapi_extra=json_body(schemas.DeleteItems),
+    )
+    async def delete(name: str, request: Request) -> Response:
         """Remove items by their ids, or those that pass a filter."""
         service.require_writable(request)
-        if wanted.filter is not None:
-            check_filter(wanted.filter, settings)
-        check_batch(len(wanted.ids or ()), settings, name="ids")
-        with service.held(name) as handle:
-            removed = await engine.write(partial(deleted, handle, wanted))
+        with service.hold_index(name) as handle:
+            wanted = await service.read_document(request, schemas.DeleteItems)
+            if wanted.filter is not None:
+                check_filter(wanted.filter, settings)
+            check_batch(len(wanted.ids or ()), settings, name="ids")
+            removed = await engine.select(delete_items, handle, wanted)
             return json_answer({"removed": removed})
 
     @routes.post("/reload", response_model=IndexFacts)
     async def reload(name: str, request: Request) -> Response:
         """Open the index anew; requests that are under way end with what they began with."""
         service.require(request, Role.WRITE)
-        with service.held(name):
+        with service.hold_index(name):
             await service.reload(name)
         return json_answer(await request_facts(service, name))
 
@@ -109,14 +118,51 @@ def check_items(wanted: schemas.AddItems, settings: ServiceSettings) -> None:
                 raise invalid(f"items[{place}].metadata.{name} can't be set: the index keeps it")
 
 
+def decode_pictures(items: Sequence[schemas.NewItem]) -> list[bytes | None]:
+    """Decode the files of items' pictures, which come as base 64; None where there is none.
+
+    Raises:
+        RefusedError: if one isn't base 64.
+    """
+    return [
+        None if item.image is None else decode_base64(item.image, name=f"items[{place}].image")
+        for place, item in enumerate(items)
+    ]
+
+
+def count_all_pixels(uploads: Sequence[bytes | None], most_pixels: int) -> int:
+    """Count the pixels of all pictures together.
+
+    Raises:
+        RefusedError: if one is no picture, or too large.
+    """
+    return sum(
+        count_pixels(upload, most_pixels, name=f"items[{place}].image")
+        for place, upload in enumerate(uploads)
+        if upload is not None
+    )
+
+
 def read_item(
-    handle: IndexHandle, item: schemas.NewItem, settings: ServiceSettings, place: str
+    handle: IndexHandle,
+    item: schemas.NewItem,
+    upload: bytes | None,
+    settings: ServiceSettings,
+    number: int,
 ) -> NewItem:
     """Return an item with its picture opened and its codes read.
+
+    Args:
+        handle: of the index.
+        item: as it was sent.
+        upload: the file of its picture.
+        settings: of the server.
+        number: of the item in the request.
 
     Raises:
         RefusedError: if a part of it can't be used.
     """
+    place = f"items[{number}]"
     if item.image is not None and item.image_code is not None:
         raise invalid(f"{place} has both an image and an image_code: give one of them")
     if item.image is None and item.image_code is None and not item.texts:
@@ -129,9 +175,9 @@ def read_item(
     picture = code = None
     if item.image is not None or item.image_code is not None:
         side_named(handle, Side.IMAGES)
-    if item.image is not None:
+    if upload is not None:
         check_encodes(handle, "picture")
-        picture = picture_of_base64(item.image, settings.pixels, name=f"{place}.image")
+        picture = open_upload(upload, settings.pixels, name=f"{place}.image")
     if item.image_code is not None:
         code = read_code(item.image_code, n_bits, name=f"{place}.image_code")
         refuse_bare_code(handle, place)
@@ -184,7 +230,7 @@ def refuse_known(handle: IndexHandle, ids: dict[Side, list[Any]]) -> None:
                 )
 
 
-def deleted(handle: IndexHandle, wanted: schemas.DeleteItems) -> int:
+def delete_items(handle: IndexHandle, wanted: schemas.DeleteItems) -> int:
     """Remove items, and return how many codes.
 
     Raises:

@@ -2,19 +2,26 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any, Final
 
-from fastapi import APIRouter, File, Form, Request, UploadFile
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from modalhash.search import EncodedQuery
 from modalhash.service.answers import ERRORS, code_text, json_answer
+from modalhash.service.bodies import FormPart, read_files
 from modalhash.service.hosting import IndexHandle
-from modalhash.service.queries import check_batch, check_encodes, check_text, read_picture_upload
+from modalhash.service.openapi import FILE, form_body, json_body
+from modalhash.service.queries import check_batch, check_encodes, check_text
+from modalhash.service.refusals import invalid
 from modalhash.service.schemas import CodeList, EncodeTexts
 from modalhash.service.state import Service
 
 __all__ = ["encode_routes"]
+
+FORMS: Final = ("hex", "base64")
+EXTRA_PARTS: Final = 16
+"""Parts of a form besides its pictures."""
 
 
 def encode_routes(service: Service) -> APIRouter:
@@ -22,37 +29,57 @@ def encode_routes(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/v1/indexes/{name}/encode", responses=ERRORS, tags=["encode"])
     engine, settings = service.engine, service.settings
 
-    @routes.post("", response_model=CodeList)
-    async def encode(name: str, wanted: EncodeTexts) -> Response:
+    @routes.post("", response_model=CodeList, openapi_extra=json_body(EncodeTexts))
+    async def encode(name: str, request: Request) -> Response:
         """Encode texts."""
-        check_batch(len(wanted.texts), settings, name="texts")
-        for place, text in enumerate(wanted.texts):
-            check_text(text, settings, name=f"texts[{place}]")
-        with service.held(name) as handle:
+        with service.hold_index(name) as handle:
+            wanted = await service.read_document(request, EncodeTexts)
+            check_batch(len(wanted.texts), settings, name="texts")
+            for place, text in enumerate(wanted.texts):
+                check_text(text, settings, name=f"texts[{place}]")
             check_encodes(handle, "text")
             model = handle.index.model
             found = await asyncio.gather(*(engine.text_query(model, one) for one in wanted.texts))
             return json_answer(codes_document(handle, wanted.form, found))
 
-    @routes.post("/pictures", response_model=CodeList)
-    async def encode_pictures(
-        name: str,
-        request: Request,
-        images: Annotated[list[UploadFile], File(description="JPEG, PNG or WebP files.")],
-        form: Annotated[str, Form(pattern="^(hex|base64)$")] = "hex",
-    ) -> Response:
+    @routes.post(
+        "/pictures",
+        response_model=CodeList,
+        openapi_extra=form_body(
+            {
+                "images": {"type": "array", "items": FILE},
+                "form": {"enum": list(FORMS), "type": "string", "default": "hex"},
+            },
+            needed="images",
+        ),
+    )
+    async def encode_pictures(name: str, request: Request) -> Response:
         """Encode uploaded pictures."""
-        check_batch(len(images), settings, name="images")
         stages = request.scope["modalhash_stages"]
-        with service.held(name) as handle:
+        with service.hold_index(name) as handle:
             check_encodes(handle, "picture")
-            found = []
+            parts = await service.read_form(request, most_parts=settings.batch + EXTRA_PARTS)
+            images, form = read_files(parts, "images"), read_form_name(parts)
+            check_batch(len(images), settings, name="images")
+            model, found = handle.index.model, []
             for place, image in enumerate(images):
-                picture = await read_picture_upload(image, f"images[{place}]", engine, stages)
-                found.append(await engine.picture_query(handle.index.model, picture))
+                query = engine.picture_query(model, image, stages, name=f"images[{place}]")
+                found.append(await query)
             return json_answer(codes_document(handle, form, found))
 
     return routes
+
+
+def read_form_name(parts: Sequence[FormPart]) -> str:
+    """Return how codes are to be written.
+
+    Raises:
+        RefusedError: if it is no form of codes.
+    """
+    name = next((part.content for part in parts if part.name == "form"), b"hex")
+    if name.decode(errors="replace") not in FORMS:
+        raise invalid(f"form: expected {' or '.join(FORMS)}")
+    return name.decode()
 
 
 def codes_document(

@@ -2,7 +2,10 @@
 
 The event loop does none of it. Pictures are decoded by two threads; one thread encodes, since an
 encoder uses all cores by itself; a few search. Texts of several requests are encoded together, and
-their searches made together where they want the same.
+their searches made together where they want the same. Searches with a filter, which may read all
+metadata, have a thread of their own, so that others don't wait for them. Large bodies are parsed
+and answers written in further threads. Clients take turns in every queue, and work stops when
+nobody waits for it any more.
 """
 
 import asyncio
@@ -11,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
@@ -19,6 +23,7 @@ from PIL import Image
 from modalhash.artifacts import HashModel
 from modalhash.errors import InputError
 from modalhash.index.explanation import DistanceProfile
+from modalhash.index.interruption import interrupt_when
 from modalhash.search import (
     Answer,
     EncodedQuery,
@@ -34,7 +39,10 @@ from modalhash.search import (
 from modalhash.service.batching import Batcher
 from modalhash.service.hosting import IndexHandle
 from modalhash.service.metrics import Metrics
+from modalhash.service.pixels import PixelBudget
 from modalhash.service.settings import ServiceSettings
+from modalhash.service.uploads import count_pixels, open_upload
+from modalhash.service.work import Work, current_work, is_all_over
 
 __all__ = ["Engine", "SideRequest", "SideResult", "Stages"]
 
@@ -116,6 +124,7 @@ class Search:
     query: EncodedQuery
     wanted: SideRequest
     is_explained: bool
+    work: Work
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +151,11 @@ class Engine:
         self._decoding = ThreadPoolExecutor(2, "decode")
         self._encoding = ThreadPoolExecutor(1, "encode")
         self._searching = ThreadPoolExecutor(settings.search_threads, "search")
+        self._filtering = ThreadPoolExecutor(1, "filter")
         self._writing = ThreadPoolExecutor(1, "write")
+        self._converting = ThreadPoolExecutor(2, "convert")
+        self._counting = ThreadPoolExecutor(1, "count")
+        self.pixels = PixelBudget(settings.picture_memory)
         self._past_encoding = 0
         wait = settings.batch_wait / 1000
         self.texts: Batcher[Text, EncodedQuery] = Batcher(
@@ -159,6 +172,13 @@ class Engine:
             wait=0.0,
             under_way=under_way,
             at_once=settings.search_threads,
+        )
+        self.filtered_searches: Batcher[Search, SideResult] = Batcher(
+            self._search_filtered,
+            self._filtering,
+            most=settings.batch_texts,
+            wait=0.0,
+            under_way=under_way,
         )
 
     async def decode(
@@ -197,6 +217,44 @@ class Engine:
         """Run a function in the thread that changes and opens indexes, one at a time."""
         return await self._run(self._writing, lambda: function(*arguments, **named))
 
+    async def convert(
+        self,
+        function: Callable[Parameters, Result],
+        *arguments: Parameters.args,
+        **named: Parameters.kwargs,
+    ) -> Result:
+        """Run a function among those that parse bodies and write answers."""
+        return await self._run(self._converting, lambda: function(*arguments, **named))
+
+    async def count(self, function: Callable[[], Result]) -> Result:
+        """Run a function in the thread that counts what there is; it waits for no search."""
+        return await self._run(self._counting, function)
+
+    async def select(
+        self,
+        function: Callable[Parameters, Result],
+        *arguments: Parameters.args,
+        **named: Parameters.kwargs,
+    ) -> Result:
+        """Run a change in the writing thread whose filter may take some time only.
+
+        Raises:
+            SearchStoppedError: if the filter takes longer, or nobody waits for the change; nothing
+                is changed then.
+        """
+        works = [current_work.get() or Work()]
+
+        def limited() -> Result:
+            with self._limit_filter(works):
+                return function(*arguments, **named)
+
+        return await self._run(self._writing, limited)
+
+    def _limit_filter(self, works: Sequence[Work]) -> AbstractContextManager[None]:
+        """Stop the work of this thread when its filter has taken too long."""
+        end = time.monotonic() + self.settings.filter_timeout
+        return interrupt_when(lambda: time.monotonic() > end or is_all_over(works))
+
     @staticmethod
     async def _run(executor: Executor, function: Callable[[], Result]) -> Result:
         """Run a function in a thread."""
@@ -206,13 +264,20 @@ class Engine:
         """Return the query of a text, encoded with those of other requests."""
         return await self.texts.do(Text(model, text))
 
-    async def picture_query(self, model: HashModel, picture: Image.Image) -> EncodedQuery:
-        """Return the query of a picture."""
+    async def picture_query(
+        self, model: HashModel, upload: bytes, stages: Stages, *, name: str
+    ) -> EncodedQuery:
+        """Return the query of an uploaded picture.
 
-        def encoded() -> EncodedQuery:
-            return encoded_query(model, model.image_output(picture), "image", {"image": "picture"})
-
-        return await self.encode(encoded)
+        Raises:
+            RefusedError: if it is no picture, damaged, or too large.
+        """
+        began = time.perf_counter()
+        pixels = await self.decode(count_pixels, upload, self.settings.pixels, name=name)
+        async with self.pixels.hold(pixels):
+            picture = await self.decode(open_upload, upload, self.settings.pixels, name=name)
+            stages.decode += time.perf_counter() - began
+            return await self.encode(encode_picture, model, picture)
 
     async def search(
         self,
@@ -224,8 +289,10 @@ class Engine:
     ) -> SideResult:
         """Search one side."""
         self._past_encoding += 1
+        queue = self.searches if wanted.where is None else self.filtered_searches
+        work = current_work.get() or Work()
         try:
-            return await self.searches.do(Search(handle, query, wanted, is_explained))
+            return await queue.do(Search(handle, query, wanted, is_explained, work))
         finally:
             self._past_encoding -= 1
 
@@ -248,6 +315,18 @@ class Engine:
                     results[place] = encoded_query(model, output, "text", {"text": text})
             except Exception as error:  # noqa: BLE001 - those who wait must hear of it
                 results |= dict.fromkeys(places, error)
+        return [results[place] for place in range(len(jobs))]
+
+    def _search_filtered(self, jobs: Sequence[Search]) -> list[SideResult | Exception]:
+        """Search with filters, each in limited time."""
+        groups: dict[tuple[int, str | None], list[int]] = defaultdict(list)
+        for place, job in enumerate(jobs):
+            groups[id(job.handle), job.wanted.where].append(place)
+        results: dict[int, SideResult | Exception] = {}
+        for places in groups.values():
+            same = [jobs[place] for place in places]
+            with self._limit_filter([job.work for job in same]):
+                results |= zip(places, self._search(same), strict=True)
         return [results[place] for place in range(len(jobs))]
 
     def _search(self, jobs: Sequence[Search]) -> list[SideResult | Exception]:
@@ -281,8 +360,17 @@ class Engine:
         """Finish what was accepted, then let the threads go."""
         await self.texts.finish()
         await self.searches.finish()
-        for executor in (self._decoding, self._encoding, self._searching, self._writing):
+        await self.filtered_searches.finish()
+        for executor in (
+            self._decoding, self._encoding, self._searching, self._filtering, self._writing,
+            self._converting, self._counting,
+        ):  # fmt: skip
             executor.shutdown(wait=True)
+
+
+def encode_picture(model: HashModel, picture: Image.Image) -> EncodedQuery:
+    """Encode a picture as a query."""
+    return encoded_query(model, model.image_output(picture), "image", {"image": "picture"})
 
 
 def plan_job(job: Search) -> SearchPlan:

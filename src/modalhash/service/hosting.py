@@ -1,6 +1,6 @@
 """The indexes of a server: opened, shared, opened anew while requests go on.
 
-Who works with an index holds it (`Hosted.held`). When it is opened anew, requests that come later
+Who works with an index holds it (`Hosted.hold`). When it is opened anew, requests that come later
 get the new opening, those that hold the old one end with it, and the last of them closes it. An
 encoder that several indexes use is in memory once.
 """
@@ -81,7 +81,7 @@ class Hosted:
     current: IndexHandle
 
     @contextmanager
-    def held(self) -> Iterator[IndexHandle]:
+    def hold(self) -> Iterator[IndexHandle]:
         """Yield the current opening, which isn't closed meanwhile."""
         handle = self.current
         handle.users += 1
@@ -113,7 +113,8 @@ class Host:
     def __init__(self, folders: Mapping[str, Path], *, device: str = "auto") -> None:
         if not folders:
             raise InputError("there is no index to serve: name at least one folder")
-        self.folders, self.device = dict(folders), device
+        self.device = device
+        self.folders = {name: Path(folder).absolute() for name, folder in folders.items()}
         self.models: dict[str, HashModel] = {}
         self.hosted: dict[str, Hosted] = {}
         for name in folders:

@@ -1,6 +1,8 @@
 """Routes that say what there is: the server, indexes, models, items, pictures."""
 
+import re
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -23,6 +25,7 @@ from modalhash.service.thumbnails import no_picture, picture_file, picture_versi
 __all__ = ["info_routes", "request_facts"]
 
 FOR_EVER, A_MINUTE = 31_536_000, 60
+INTEGER = re.compile(r"-?[0-9]{1,19}")
 SideName = Literal["images", "texts"]
 IdText = Annotated[str, Query(min_length=1, max_length=1024)]
 
@@ -57,6 +60,9 @@ def info_routes(service: Service) -> APIRouter:
                     "k": settings.k,
                     "rerank": settings.rerank,
                     "batch": settings.batch,
+                    "hits": settings.hits,
+                    "filter_conditions": settings.filter_conditions,
+                    "pixels_together": settings.picture_memory,
                     "timeout_seconds": settings.timeout,
                 },
             }
@@ -92,7 +98,7 @@ def info_routes(service: Service) -> APIRouter:
     async def item(name: str, identity: Annotated[IdText, Query(alias="id")],
                    side: SideName = "images") -> Response:  # fmt: skip
         """Give one item by its id."""
-        with service.held(name) as handle:
+        with service.hold_index(name) as handle:
             return json_answer(
                 await engine.look_up(item_document, handle, side_named(handle, side), identity)
             )
@@ -112,10 +118,9 @@ def info_routes(service: Service) -> APIRouter:
         v: Annotated[str | None, Query(max_length=64)] = None,
     ) -> Response:
         """Give an item's picture, made small."""
-        with service.held(name) as handle:
+        with service.hold_index(name) as handle:
             side_found = side_named(handle, side)
-            path = picture_file(await engine.look_up(picture_path, handle, side_found, identity))
-            version = None if path is None else picture_version(path)
+            path, version = await engine.look_up(find_picture, handle, side_found, identity)
             if path is None or version is None:
                 raise no_picture("this item has no picture here")
             tag = f'"{version}-{size}"'
@@ -124,7 +129,11 @@ def info_routes(service: Service) -> APIRouter:
             headers = {"ETag": tag, "Cache-Control": f"{whose}, {kept}"}
             if tag in request.headers.get("if-none-match", ""):
                 return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-            content = await engine.decode(service.thumbnails.make, path, version, size)
+            content = service.thumbnails.find(version, size)
+            if content is None:
+                pixels = await engine.decode(service.thumbnails.count_pixels, path)
+                async with engine.pixels.hold(pixels):
+                    content = await engine.decode(service.thumbnails.make, path, version, size)
             return Response(content, media_type="image/webp", headers=headers)
 
     return routes
@@ -132,7 +141,7 @@ def info_routes(service: Service) -> APIRouter:
 
 async def request_facts(service: Service, name: str) -> dict[str, Any]:
     """Return what an index says of itself."""
-    with service.held(name) as handle:
+    with service.hold_index(name) as handle:
         facts = await service.engine.look_up(handle.facts)
         return facts | {"writable": service.settings.writable}
 
@@ -145,13 +154,13 @@ def read_id(handle: IndexHandle, side: Side, text: str) -> str | int:
     """
     if handle.index.sides[side].id_kind is not IdKind.INTEGER:
         return text
-    if not text.lstrip("-").isdecimal() or len(text) > 20:
+    if not INTEGER.fullmatch(text):
         raise unknown_item(text, side)
     return int(text)
 
 
-def picture_path(handle: IndexHandle, side: Side, identity: str) -> str | None:
-    """Return the file of an item's picture, as its metadata names it.
+def find_picture(handle: IndexHandle, side: Side, identity: str) -> tuple[Path | None, str | None]:
+    """Find the file of an item's picture, as its metadata names it, and the file's version.
 
     Raises:
         RefusedError: if there is no such item.
@@ -159,7 +168,8 @@ def picture_path(handle: IndexHandle, side: Side, identity: str) -> str | None:
     known = read_id(handle, side, identity)
     check_items(handle, side, [known])
     index: Any = handle.index.sides[side]
-    return make_hit(handle.index, known, 0, index.metadata([known])[0]).image
+    path = picture_file(make_hit(handle.index, known, 0, index.metadata([known])[0]).image)
+    return path, None if path is None else picture_version(path)
 
 
 def item_document(handle: IndexHandle, side: Side, identity: str) -> dict[str, Any]:

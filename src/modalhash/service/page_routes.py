@@ -45,7 +45,7 @@ def operation_routes(service: Service) -> APIRouter:
                 HTTPStatus.SERVICE_UNAVAILABLE, "shutting_down", "the server is shutting down", 5
             )
         counts: dict[str, int] = {}
-        for (name, _), count in (await service.engine.look_up(service.host.sizes)).items():
+        for (name, _), count in (await service.count_codes()).items():
             counts[name] = counts.get(name, 0) + count
         return json_answer({"status": "ready", "indexes": counts})
 
@@ -54,8 +54,9 @@ def operation_routes(service: Service) -> APIRouter:
     )
     async def metrics() -> Response:
         """Give all metrics as Prometheus reads them."""
-        service.metrics.under_way.set(service.under_way)
-        content = await service.engine.look_up(service.metrics.text)
+        await service.count_codes()
+        service.metrics.under_way.set(service.admission.requests.used)
+        content = await service.engine.convert(service.metrics.text)
         return Response(content, headers={"Content-Type": METRICS_TYPE})
 
     return routes
@@ -66,11 +67,11 @@ def page_routes() -> APIRouter:
     routes = APIRouter(include_in_schema=False)
     files = {path.name: page_file(path) for path in sorted(PAGE.iterdir()) if path.is_file()}
 
-    @routes.api_route("/", methods=["GET", "HEAD"])
+    @routes.get("/")
     async def start(request: Request) -> Response:
         return send_file(START, request)
 
-    @routes.api_route("/page/{file}", methods=["GET", "HEAD"])
+    @routes.get("/page/{file}")
     async def file(file: str, request: Request) -> Response:
         return send_file(file, request)
 

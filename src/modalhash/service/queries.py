@@ -4,16 +4,15 @@ import asyncio
 import base64
 import binascii
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
-from fastapi import UploadFile
-from PIL import Image
 
 from modalhash.codes import Codes, code_width
 from modalhash.errors import InputError, ShapeError
-from modalhash.index.filters import parse_filter
+from modalhash.index.filters import leaves, parse_filter
 from modalhash.metrics import Direction
 from modalhash.search import EncodedQuery, Side, combined_query, query_of_code
 from modalhash.search.reranking import SecondStage, chosen_stage
@@ -22,19 +21,18 @@ from modalhash.service.hosting import IndexHandle
 from modalhash.service.refusals import beyond_limit, invalid, not_available, unknown_item
 from modalhash.service.schemas import PlainCode, QueryParts, SearchQuery
 from modalhash.service.settings import ServiceSettings
-from modalhash.service.uploads import open_upload
 
 __all__ = [
     "check_batch",
     "check_encodes",
     "check_filter",
+    "check_hits",
     "check_items",
     "check_text",
     "encode_query",
     "has_item",
     "plan_sides",
     "read_code",
-    "read_picture_upload",
     "search_sides",
     "side_named",
 ]
@@ -65,17 +63,21 @@ def check_batch(count: int, settings: ServiceSettings, *, name: str) -> None:
 
 
 def check_filter(text: str, settings: ServiceSettings) -> None:
-    """Refuse a filter that is too long or can't be understood.
+    """Refuse a filter that is too long, has too many conditions or can't be understood.
 
     Raises:
-        RefusedError: if it is too long.
+        RefusedError: if it is too long, or has too many conditions.
         FilterError: if it can't be understood.
     """
     if len(text) > settings.filter_length:
         raise beyond_limit(
             f"filter has {len(text)} characters, {settings.filter_length} are the most"
         )
-    parse_filter(text)
+    count = sum(1 for _ in leaves(parse_filter(text)))
+    if count > settings.filter_conditions:
+        raise beyond_limit(
+            f"filter has {count} conditions, {settings.filter_conditions} are the most"
+        )
 
 
 def read_code(code: PlainCode, n_bits: int, *, name: str) -> Codes:
@@ -143,28 +145,13 @@ def id_side(handle: IndexHandle, parts: QueryParts) -> Side:
     return Side.IMAGES if Side.IMAGES in handle.index.sides else Side.TEXTS
 
 
-async def read_picture_upload(
-    image: UploadFile, name: str, engine: Engine, stages: Stages
-) -> Image.Image:
-    """Open an uploaded picture.
-
-    Raises:
-        RefusedError: if it is no picture, damaged, or too large.
-    """
-    began = time.perf_counter()
-    content = await image.read()
-    picture = await engine.decode(open_upload, content, engine.settings.pixels, name=name)
-    stages.decode += time.perf_counter() - began
-    return picture
-
-
 async def encode_query(
     handle: IndexHandle,
     parts: QueryParts,
     engine: Engine,
     stages: Stages,
     *,
-    picture: Image.Image | None = None,
+    picture: bytes | None = None,
 ) -> EncodedQuery:
     """Encode the parts of a query and put them together.
 
@@ -173,7 +160,7 @@ async def encode_query(
         parts: what was asked.
         engine: encodes.
         stages: is told how long it took.
-        picture: that came with it.
+        picture: the file of one that came with it.
 
     Raises:
         RefusedError: if a part can't be used, or there is none.
@@ -200,7 +187,7 @@ async def encode_query(
     if parts.text is not None:
         encoding.append((engine.text_query(model, parts.text), weights.text))
     if picture is not None:
-        encoding.append((engine.picture_query(model, picture), weights.image))
+        encoding.append((engine.picture_query(model, picture, stages, name="image"), weights.image))
     if not (found or encoding):
         raise invalid("give a text, an id, a code or a picture to search for")
     if parts.minus_text is not None:
@@ -240,6 +227,31 @@ def query_of_item(handle: IndexHandle, side: Side, identity: str | int) -> Encod
     return query_of_code(code, n_bits, {"id": str(identity)}, cast("Any", modality))
 
 
+def count_wanted_hits(query: SearchQuery, settings: ServiceSettings) -> int:
+    """Count the hits that a search may give, of all sides together."""
+    return choose_k(query, settings) * (2 if query.target == "both" else 1)
+
+
+def choose_k(query: SearchQuery, settings: ServiceSettings) -> int:
+    """Return how many hits of a side a search gives at most."""
+    is_cut_off = query.radius is not None or query.min_relevance is not None
+    return query.k or (settings.k if is_cut_off else min(10, settings.k))
+
+
+def check_hits(queries: Sequence[SearchQuery], settings: ServiceSettings) -> None:
+    """Refuse searches that may give too many hits together.
+
+    Raises:
+        RefusedError: if they may.
+    """
+    count = sum(count_wanted_hits(query, settings) for query in queries)
+    if count > settings.hits:
+        raise beyond_limit(
+            f"the queries ask for up to {count} hits together, {settings.hits} are the most: send "
+            "them in several requests, or with a smaller k"
+        )
+
+
 def plan_sides(
     handle: IndexHandle, query: SearchQuery, settings: ServiceSettings, *, is_picture_alone: bool
 ) -> list[SideRequest]:
@@ -253,8 +265,7 @@ def plan_sides(
         raise beyond_limit(f"k is {query.k}, {settings.k} are the most")
     if query.filter is not None:
         check_filter(query.filter, settings)
-    is_cut_off = query.radius is not None or query.min_relevance is not None
-    k = query.k or (settings.k if is_cut_off else min(10, settings.k))
+    k = choose_k(query, settings)
     if query.target == "both":
         sides = list(handle.index.sides)
     else:
@@ -299,7 +310,7 @@ async def search_sides(
     engine: Engine,
     stages: Stages,
     *,
-    picture: Image.Image | None = None,
+    picture: bytes | None = None,
 ) -> tuple[EncodedQuery, list[SideResult]]:
     """Search all sides that are wanted, side by side.
 

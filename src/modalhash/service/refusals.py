@@ -12,6 +12,7 @@ from modalhash.errors import (
     IndexLockedError,
     InputError,
     ModalhashError,
+    SearchStoppedError,
     StorageError,
 )
 
@@ -34,15 +35,28 @@ class RefusedError(ModalhashError):
         code: stable, for programs.
         message: a describe_problems, for people; no trace and no path of the server's.
         retry_after: seconds after which another try makes sense.
+        allow: methods that the address takes, where it didn't take this one.
     """
 
     status: int
     code: str
     message: str
     retry_after: int | None = None
+    allow: str | None = None
 
     def __str__(self) -> str:
         return self.message
+
+    def headers(self) -> dict[str, str]:
+        """Return what the answer's headers say of it."""
+        headers: dict[str, str] = {}
+        if self.retry_after is not None:
+            headers["retry-after"] = str(self.retry_after)
+        if self.allow is not None:
+            headers["allow"] = self.allow
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            headers["www-authenticate"] = "Bearer"
+        return headers
 
     def document(self, request_id: str) -> dict[str, dict[str, str]]:
         """Return the body of the answer."""
@@ -75,9 +89,9 @@ def refusal_of(error: BaseException) -> RefusedError:
     """Return what a client is told of an error; what isn't ours is a bug and says nothing."""
     if isinstance(error, RefusedError):
         return error
-    for kind, told in TOLD:
+    for kind, describe in REFUSALS:
         if isinstance(error, kind):
-            return told(error)
+            return describe(error)
     return RefusedError(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "internal_error",
@@ -110,13 +124,19 @@ def timed_out(_: BaseException) -> RefusedError:
     return RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "timed_out", "the request took too long")
 
 
-TOLD: Final[tuple[tuple[type[BaseException], Callable[[BaseException], RefusedError]], ...]] = (
+def search_stopped(error: BaseException) -> RefusedError:
+    """Return the refusal of a search whose filter took too long."""
+    return RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "timed_out", str(error))
+
+
+REFUSALS: Final[tuple[tuple[type[BaseException], Callable[[BaseException], RefusedError]], ...]] = (
     (FilterError, invalid_filter),
     (IndexLockedError, index_busy),
     (FeatureError, lambda error: not_available(str(error))),
     (InputError, lambda error: invalid(str(error))),
     (StorageError, storage_failed),
     (ArtifactError, storage_failed),
+    (SearchStoppedError, search_stopped),
     (TimeoutError, timed_out),
 )
-"""What is told of an error: the first that fits."""
+"""What a client learns of an error: the first that fits."""

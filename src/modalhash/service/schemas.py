@@ -1,13 +1,24 @@
 """What requests and answers look like: the models behind the OpenAPI document.
 
 Limits that a server sets (k, lengths, batch) aren't here but in `limits`: a client learns them from
-`GET /v1`.
+`GET /v1`. What is here bounds the work of checking itself: every list has a maximum, and the first
+wrong entry of a list ends its check.
 """
 
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+
+from modalhash.service.settings import MOST_ENTRIES
 
 __all__ = [
     "AddItems",
@@ -37,7 +48,12 @@ __all__ = [
 ]
 
 
-def whole_text(value: str) -> str:
+DEEPEST: Final = 100
+"""Mappings and lists within each other in metadata at most."""
+LONGEST_ID: Final = 1024
+
+
+def check_text(value: str) -> str:
     """Refuse half a character, which JSON can spell and UTF-8 can't.
 
     Raises:
@@ -45,29 +61,92 @@ def whole_text(value: str) -> str:
     """
     try:
         value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("it is no valid Unicode") from None
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"character {error.start + 1} is half of a surrogate pair "
+            f"(\\u{ord(value[error.start]):04x}): write the whole character"
+        ) from None
     return value
 
 
-def plain_document(value: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what JSON can't say again: NaN, infinity, half a character.
+def check_document(value: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what can't be stored: NaN, infinity, half a character, too many levels.
 
     Raises:
         ValueError: if there is one.
     """
-    try:
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError:
-        raise ValueError("a text in it is no valid Unicode") from None
+    if count_levels(value) > DEEPEST:
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    check_text(json.dumps(value, ensure_ascii=False, allow_nan=False))
     return value
 
 
-Text = Annotated[str, AfterValidator(whole_text)]
-Document = Annotated[dict[str, Any], AfterValidator(plain_document)]
-Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-ItemId = Annotated[Text, Field(min_length=1, max_length=1024)] | Whole
+def count_levels(value: object) -> int:
+    """Count the mappings and lists within each other; stop where there are too many."""
+    levels, layer = 0, [value]
+    while layer and levels <= DEEPEST:
+        layer = [
+            entry
+            for parent in layer
+            if isinstance(parent, dict | list)
+            for entry in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(entry, dict | list)
+        ]
+        levels += 1
+    return levels
+
+
+def check_id(value: object) -> object:
+    """Refuse what is no id.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if is_number and -(2**63) <= value < 2**63:  # type: ignore[operator]
+        return value
+    if isinstance(value, str) and 0 < len(value) <= LONGEST_ID:
+        return check_text(value)
+    raise ValueError(f"an id is a text of 1 to {LONGEST_ID} characters or a 64-bit integer")
+
+
+def check_rerank(value: object) -> object:
+    """Refuse what is no length of a shortlist.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if (is_number and value >= 0) or value in ("auto", "all"):  # type: ignore[operator]
+        return value
+    raise ValueError('expected a number from 0 on, "auto" or "all"')
+
+
+Text = Annotated[str, AfterValidator(check_text)]
+Document = Annotated[dict[str, Any], AfterValidator(check_document)]
+ItemId = Annotated[
+    str | int,
+    BeforeValidator(check_id),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1, "maxLength": LONGEST_ID},
+                {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+            ]
+        }
+    ),
+]
 """An id as the index has them: a text or a 64-bit integer."""
+Rerank = Annotated[
+    int | str,
+    BeforeValidator(check_rerank),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"enum": ["auto", "all"], "type": "string"}]}
+    ),
+]
+Entry = TypeVar("Entry")
+Entries = Annotated[list[Entry], Field(max_length=MOST_ENTRIES, fail_fast=True)]
+"""A list in a request."""
 SideName = Literal["images", "texts"]
 ModalityName = Literal["image", "text"]
 Form = Literal["hex", "base64"]
@@ -139,9 +218,7 @@ class SearchQuery(QueryParts):
     min_relevance: float | None = Field(
         None, ge=0, le=1, allow_inf_nan=False, description="Only items at least so probable."
     )
-    rerank: Annotated[int, Field(ge=0)] | Literal["auto", "all"] = Field(
-        0, description="How many nearest are put in order by something finer."
-    )
+    rerank: Rerank = Field(0, description="How many nearest are put in order by something finer.")
     rerank_by: Literal["auto", "fine", "features", "relaxed"] = "auto"
     explain: bool = Field(False, description="Say why each hit is where it is.")
 
@@ -149,20 +226,20 @@ class SearchQuery(QueryParts):
 class BatchSearch(Request):
     """Searches made at once."""
 
-    queries: list[SearchQuery] = Field(min_length=1)
+    queries: Entries[SearchQuery] = Field(min_length=1)
 
 
 class ExplainQuery(QueryParts):
     """A query, and items of one side, which needn't be hits."""
 
     target: SideName | None = None
-    ids: list[ItemId] = Field(min_length=1)
+    ids: Entries[ItemId] = Field(min_length=1)
 
 
 class EncodeTexts(Request):
     """Texts to encode."""
 
-    texts: list[Text] = Field(min_length=1, examples=[["a cup of coffee", "a dog"]])
+    texts: Entries[Text] = Field(min_length=1, examples=[["a cup of coffee", "a dog"]])
     form: Form = "hex"
 
 
@@ -180,20 +257,20 @@ class NewItem(Request):
     id: ItemId
     image: Text | None = Field(None, description="A JPEG, PNG or WebP file in base 64.")
     image_code: PlainCode | None = Field(None, description="The picture's code, if made already.")
-    texts: list[NewText] = []
+    texts: Entries[NewText] = []
     metadata: Document = {}
 
 
 class AddItems(Request):
     """Items to add, all or none."""
 
-    items: list[NewItem] = Field(min_length=1)
+    items: Entries[NewItem] = Field(min_length=1)
 
 
 class DeleteItems(Request):
     """Items to remove: by their ids, or those that pass a filter."""
 
-    ids: list[ItemId] | None = Field(None, min_length=1)
+    ids: Entries[ItemId] | None = Field(None, min_length=1)
     filter: Text | None = None
     missing: Literal["error", "ignore"] = "error"
 
@@ -236,6 +313,9 @@ class Limits(BaseModel):
     k: int
     rerank: int
     batch: int
+    hits: int
+    filter_conditions: int
+    pixels_together: int
     timeout_seconds: float
 
 

@@ -1,25 +1,26 @@
 """Routes that search and explain."""
 
 import asyncio
-from typing import Annotated, Any, cast
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, cast
 
-from fastapi import APIRouter, File, Form, Request, UploadFile
-from PIL import Image
-from pydantic import ValidationError
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from modalhash.search import EncodedQuery, Side, explain_items
-from modalhash.service.answers import ERRORS, code_text, json_answer
+from modalhash.service.answers import ERRORS, code_text, json_answer, json_bytes, json_response
+from modalhash.service.bodies import FormPart, load_json, read_files, validate_document
 from modalhash.service.documents import answer_document, profile_document, reasons
-from modalhash.service.engine import Stages
+from modalhash.service.engine import SideResult, Stages
 from modalhash.service.hosting import IndexHandle
-from modalhash.service.problems import describe_problems
+from modalhash.service.openapi import FILE, form_body, json_body
 from modalhash.service.queries import (
     check_batch,
     check_encodes,
+    check_hits,
     check_items,
     encode_query,
-    read_picture_upload,
     search_sides,
     side_named,
 )
@@ -37,64 +38,66 @@ from modalhash.service.state import Service
 
 __all__ = ["search_routes"]
 
+SLICE: Final = 16
+"""Queries of a batch that are answered side by side."""
+WRITTEN_AT_ONCE: Final = 50
+"""Hits of an answer that is written in the event loop: it takes less than going to a thread."""
+FORM_PARTS: Final = 16
+"""Parts of a form with one picture."""
+
 
 def search_routes(service: Service) -> APIRouter:
     """Return the routes of a server that search and explain."""
     routes = APIRouter(prefix="/v1/indexes/{name}", responses=ERRORS, tags=["search"])
     engine, settings = service.engine, service.settings
 
-    @routes.post("/search", response_model=SearchAnswer)
-    async def search(name: str, query: SearchQuery, request: Request) -> Response:
+    @routes.post("/search", response_model=SearchAnswer, openapi_extra=json_body(SearchQuery))
+    async def search(name: str, request: Request) -> Response:
         """Search by text, by id, by code, or by several of them."""
         stages: Stages = request.scope["modalhash_stages"]
-        with service.held(name) as handle:
-            return respond_with_timings(service, stages, await answered(handle, query, stages))
+        with service.hold_index(name) as handle:
+            query = await service.read_document(request, SearchQuery)
+            answer = await answer_query(handle, query, stages)
+        return respond_with_timings(service, stages, answer)
 
-    @routes.post("/search/picture", response_model=SearchAnswer)
-    async def search_by_picture(
-        name: str,
-        request: Request,
-        image: Annotated[UploadFile, File(description="A JPEG, PNG or WebP file.")],
-        query: Annotated[str, Form(description="A search as JSON text.")] = "{}",
-    ) -> Response:
+    @routes.post(
+        "/search/picture",
+        response_model=SearchAnswer,
+        openapi_extra=form_body(
+            {"image": FILE, "query": {"type": "string", "description": "A search as JSON text."}},
+            needed="image",
+        ),
+    )
+    async def search_by_picture(name: str, request: Request) -> Response:
         """Search by an uploaded picture, alone or with other parts."""
         stages: Stages = request.scope["modalhash_stages"]
-        try:
-            parts = SearchQuery.model_validate_json(query)
-        except ValidationError as error:
-            raise invalid(f"query: {describe_first_problem(error)}") from None
-        with service.held(name) as handle:
+        with service.hold_index(name) as handle:
             check_encodes(handle, "picture")
-            picture = await read_picture_upload(image, "image", engine, stages)
-            return respond_with_timings(
-                service, stages, await answered(handle, parts, stages, picture)
-            )
+            parts = await service.read_form(request, most_parts=FORM_PARTS)
+            picture, query = read_picture_form(parts, settings.values)
+            answer = await answer_query(handle, query, stages, picture)
+        return respond_with_timings(service, stages, answer)
 
-    @routes.post("/search/batch", response_model=BatchAnswer)
-    async def search_batch(name: str, batch: BatchSearch, request: Request) -> Response:
+    @routes.post("/search/batch", response_model=BatchAnswer, openapi_extra=json_body(BatchSearch))
+    async def search_batch(name: str, request: Request) -> Response:
         """Make many searches at once; one that can't be made refuses all."""
         stages: Stages = request.scope["modalhash_stages"]
-        check_batch(len(batch.queries), settings, name="queries")
-        with service.held(name) as handle:
-            each = [Stages() for _ in batch.queries]
-            found = await asyncio.gather(
-                *(answered(handle, *one) for one in zip(batch.queries, each, strict=True)),
-                return_exceptions=True,
-            )
-        for place, one in enumerate(found):
-            if isinstance(one, BaseException):
-                raise locate_error(one, f"queries[{place}]")
-        stages.encode = max(own.encode for own in each)
-        stages.search = max(own.search for own in each)
-        stages.rerank = max(own.rerank for own in each)
-        return respond_with_timings(service, stages, {"answers": found})
+        with service.hold_index(name) as handle:
+            queries = (await service.read_document(request, BatchSearch)).queries
+            check_batch(len(queries), settings, name="queries")
+            check_hits(queries, settings)
+            answers: list[bytes] = []
+            for start in range(0, len(queries), SLICE):
+                answers += await answer_slice(handle, queries[start : start + SLICE], start, stages)
+        return respond_with_timings(service, stages, b'{"answers":[', b",".join(answers), b"]}")
 
-    @routes.post("/explain", response_model=ExplainAnswer)
-    async def explain(name: str, query: ExplainQuery, request: Request) -> Response:
+    @routes.post("/explain", response_model=ExplainAnswer, openapi_extra=json_body(ExplainQuery))
+    async def explain(name: str, request: Request) -> Response:
         """Say why items are where they are for a query; they needn't be hits."""
         stages: Stages = request.scope["modalhash_stages"]
-        check_batch(len(query.ids), settings, name="ids")
-        with service.held(name) as handle:
+        with service.hold_index(name) as handle:
+            query = await service.read_document(request, ExplainQuery)
+            check_batch(len(query.ids), settings, name="ids")
             usual = "images" if Side.IMAGES in handle.index.sides else "texts"
             side = side_named(handle, query.target or usual)
             encoded = await encode_query(handle, query, engine, stages)
@@ -102,13 +105,56 @@ def search_routes(service: Service) -> APIRouter:
                 await engine.look_up(explanation_document, handle, side, encoded, query.ids)
             )
 
-    async def answered(
-        handle: IndexHandle, query: SearchQuery, stages: Stages, picture: Image.Image | None = None
-    ) -> dict[str, Any]:
+    async def answer_query(
+        handle: IndexHandle, query: SearchQuery, stages: Stages, picture: bytes | None = None
+    ) -> bytes:
         encoded, found = await search_sides(handle, query, engine, stages, picture=picture)
-        return answer_document(handle, encoded, found, stages)
+        write = partial(write_answer, handle, encoded, found, stages)
+        n_hits = sum(len(side.answer.hits) for side in found)
+        return write() if n_hits <= WRITTEN_AT_ONCE else await engine.convert(write)
+
+    async def answer_slice(
+        handle: IndexHandle, queries: Sequence[SearchQuery], start: int, stages: Stages
+    ) -> list[bytes]:
+        """Answer some queries of a batch side by side; others get their turn between slices."""
+        each = [Stages() for _ in queries]
+        found = await asyncio.gather(
+            *(answer_query(handle, *one) for one in zip(queries, each, strict=True)),
+            return_exceptions=True,
+        )
+        answers: list[bytes] = []
+        for place, one in enumerate(found, start):
+            if isinstance(one, BaseException):
+                raise locate_error(one, f"queries[{place}]")
+            answers.append(one)
+        stages.encode += max(own.encode for own in each)
+        stages.search += max(own.search for own in each)
+        stages.rerank += max(own.rerank for own in each)
+        return answers
 
     return routes
+
+
+def read_picture_form(parts: Sequence[FormPart], most_values: int) -> tuple[bytes, SearchQuery]:
+    """Read the form of a search by a picture: the picture's file, and the query beside it.
+
+    Raises:
+        RefusedError: if there is no picture, or the query can't be used.
+    """
+    picture = read_files(parts, "image")[-1]
+    text = next((part.content for part in parts if part.name == "query"), b"{}")
+    try:
+        document = load_json(text, most_values)
+    except (ValueError, RecursionError):
+        raise invalid("query: it isn't JSON") from None
+    return picture, validate_document(document, SearchQuery, place="query")
+
+
+def write_answer(
+    handle: IndexHandle, query: EncodedQuery, found: Sequence[SideResult], stages: Stages
+) -> bytes:
+    """Write an answer as JSON."""
+    return json_bytes(answer_document(handle, query, found, stages))
 
 
 def explanation_document(
@@ -143,8 +189,14 @@ def explanation_document(
     }
 
 
-def respond_with_timings(service: Service, stages: Stages, document: dict[str, Any]) -> Response:
-    """Return an answer that says where its time went, and count that."""
+def respond_with_timings(service: Service, stages: Stages, *parts: bytes) -> Response:
+    """Return an answer that says where its time went, and count that.
+
+    Args:
+        service: counts.
+        stages: of the request.
+        parts: of the answer's JSON.
+    """
     spent = {
         "decode": stages.decode,
         "encode": stages.encode,
@@ -156,7 +208,7 @@ def respond_with_timings(service: Service, stages: Stages, document: dict[str, A
             service.metrics.stages[stage].observe(seconds)
     milliseconds = stages.milliseconds()
     header = ", ".join(f"{stage};dur={value:g}" for stage, value in milliseconds.items())
-    return json_answer(document, headers={"Server-Timing": header})
+    return json_response(b"".join(parts), headers={"Server-Timing": header})
 
 
 def locate_error(error: BaseException, place: str) -> BaseException:
@@ -166,11 +218,4 @@ def locate_error(error: BaseException, place: str) -> BaseException:
         return error
     return RefusedError(
         refusal.status, refusal.code, f"{place}: {refusal.message}", refusal.retry_after
-    )
-
-
-def describe_first_problem(error: ValidationError) -> str:
-    """Return the first problem of a document in a sentence."""
-    return describe_problems(
-        error.errors(include_url=False, include_context=False, include_input=False)
     )

@@ -1,24 +1,34 @@
 """Run the application: listen, log, and stop in good order."""
 
+import errno
 import json
 import logging
 import math
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
+from modalhash.errors import StorageError
 from modalhash.extras import import_optional
 from modalhash.service.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from modalhash.service.connections import ConnectionGuard
+    from modalhash.service.state import Service
 
 __all__ = ["JsonLines", "log_to_stderr", "serve"]
 
 logger = logging.getLogger("modalhash.service")
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+OTHER_FILES: Final = 256
+"""Files that a server has open besides connections, at least as many as it needs."""
 
 
 def serve(folders: Mapping[str, Path], settings: ServiceSettings) -> None:
@@ -35,19 +45,27 @@ def serve(folders: Mapping[str, Path], settings: ServiceSettings) -> None:
         InputError: if there is no index, or no file of keys.
         MissingExtraError: if the extra `serve` isn't installed.
         ModalhashError: if an index can't be opened.
-        OSError: if the address can't be listened on.
+        StorageError: if the address can't be listened on.
     """
     feature = "serving"
-    for package in ("fastapi", "multipart", "prometheus_client"):
+    for package in ("fastapi", "httptools", "prometheus_client"):
         import_optional(package, extra="serve", feature=feature)
     uvicorn = import_optional("uvicorn", extra="serve", feature=feature)
     from modalhash.service.app import create_app
 
-    app = create_app(folders, settings)
+    with listen(settings.host, settings.port) as bound:
+        run(uvicorn, create_app(folders, settings), settings, bound)
+    logger.info("stopped")
+
+
+def run(uvicorn: Any, app: Any, settings: ServiceSettings, bound: socket.socket) -> None:
+    """Run the application on a socket that is bound already, until a signal says to stop."""
+    from modalhash.service.connections import GuardedConnection
+
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
+        http=partial(GuardedConnection, guard=make_guard(app.state.service, settings)),
+        loop="auto",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -57,14 +75,80 @@ def serve(folders: Mapping[str, Path], settings: ServiceSettings) -> None:
         timeout_keep_alive=75,
         ws="none",
     )
-    bound = config.bind_socket()
     bound.listen(config.backlog)  # who comes from now on waits, and isn't turned away
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
+    if settings.is_public and not settings.keys:
+        logger.warning(
+            "anybody who reaches %s can search%s: make keys with `modalhash key new NAME`, and "
+            "name their file with --keys",
+            shown, " and change the indexes" if settings.writable else "",
+        )  # fmt: skip
     logger.info("listening on http://%s:%d", shown, port, extra={"service": {"port": port}})
     with stopped_quietly():
         uvicorn.Server(config).run(sockets=[bound])
-    logger.info("stopped")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind a socket to an address.
+
+    Raises:
+        StorageError: if the address can't be used, saying why and what else could.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+    except (OSError, UnicodeError) as error:
+        raise StorageError(f"host is {host!r}, which is no address of this machine") from error
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise StorageError(describe_refusal(host, port, error)) from error
+    bound.set_inheritable(True)
+    return bound
+
+
+def describe_refusal(host: str, port: int, error: OSError) -> str:
+    """Say why an address can't be listened on, and what to do."""
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} of {host} is in use, perhaps by another modalhash: name another with "
+            "--port, or let the system choose a free one with --port 0"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {port} may not be used by this account: name one from 1024 on with --port"
+    return f"{host} port {port} can't be listened on: {error.strerror or error}"
+
+
+def make_guard(service: "Service", settings: ServiceSettings) -> "ConnectionGuard":
+    """Make the guard of a server's connections."""
+    from modalhash.service.connections import ConnectionGuard, ConnectionLimits
+
+    limits = ConnectionLimits(
+        head_bytes=settings.head_bytes,
+        head_seconds=settings.head_timeout,
+        read_seconds=settings.timeout,
+        connections=min(settings.connections, count_free_files()),
+        client_connections=settings.client_connections,
+    )
+    return ConnectionGuard(
+        limits,
+        trusted=settings.proxies,
+        count_refusal=lambda code: service.metrics.refused.labels(code).inc(),
+    )
+
+
+def count_free_files() -> int:
+    """Count the connections that this process may open, beside the files that it needs."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return sys.maxsize
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(16, soft - OTHER_FILES)
 
 
 @contextmanager
@@ -110,5 +194,6 @@ def log_to_stderr(form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(JsonLines() if form == "json" else text)
-    root = logging.getLogger("modalhash")
-    root.handlers = [handler]
+    for name in ("modalhash", "uvicorn", "asyncio"):
+        logging.getLogger(name).handlers = [handler]
+        logging.getLogger(name).propagate = name == "modalhash"

@@ -24,6 +24,8 @@ __all__ = ["PREFIX", "ServiceSettings", "read_settings"]
 
 PREFIX: Final = "MODALHASH_SERVE_"
 TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
+MOST_ENTRIES: Final = 10_000
+"""Entries of a list in a request at most, whatever `batch` is."""
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -56,24 +58,46 @@ class ServiceSettings:
     """Bytes of a request's body at most."""
     pixels: int = 50_000_000
     """Pixels of an uploaded picture at most."""
+    pixels_together: int = 0
+    """Pixels of opened pictures of all requests together at most; 0 is twice `pixels`."""
     text_length: int = 2000
     """Characters of a text at most."""
     filter_length: int = 4096
     """Characters of a filter at most."""
+    filter_conditions: int = 50
+    """Conditions of a filter at most; each may read all metadata."""
+    filter_timeout: float = 5.0
+    """Seconds that a filter may take."""
+    values: int = 200_000
+    """Commas, colons and brackets of a JSON body at most: its values take memory."""
     k: int = 1000
     """Hits of a side at most."""
     rerank: int = 5000
     """Items that a second stage puts in order at most."""
     batch: int = 256
     """Queries, texts, pictures or items of one request at most."""
+    hits: int = 50_000
+    """Hits that one request may ask for, of all its queries and sides together."""
     concurrent: int = 128
     """Requests worked on or waiting at most; more are refused with 503."""
+    client_share: float = 0.5
+    """Part of `concurrent`, and of the memory for bodies, that one client may take."""
+    connections: int = 1024
+    """Open connections at most; beyond them, one that waits for a request is closed."""
+    client_connections: int = 128
+    """Open connections of one client at most; those of `proxies` aren't counted."""
+    head_bytes: int = 32 << 10
+    """Bytes of a request's address and headers at most."""
+    head_timeout: float = 10.0
+    """Seconds in which a request's address and headers must come."""
+    body_timeout: float = 30.0
+    """Seconds in which a request's body must come."""
     rate: float = 0.0
     """Requests a second of one key, or of one address where there are no keys; 0 is no limit."""
     burst: int = 0
     """Requests at once above that rate; 0 is twice the rate."""
     timeout: float = 30.0
-    """Seconds until a request is given up."""
+    """Seconds until a request, once it has come, is given up."""
     grace: float = 30.0
     """Seconds that a shutdown waits for requests that are under way."""
     batch_texts: int = 64
@@ -91,13 +115,28 @@ class ServiceSettings:
         Raises:
             SettingError: if a setting is out of its range, naming it.
         """
-        for name in ("body_bytes", "pixels", "text_length", "filter_length", "k", "rerank",
-                     "batch", "concurrent", "batch_texts", "search_threads"):  # fmt: skip
+        for name in (
+            "body_bytes", "pixels", "text_length", "filter_length", "filter_conditions", "values",
+            "k", "rerank", "batch", "hits", "concurrent", "connections", "client_connections",
+            "batch_texts", "search_threads",
+        ):  # fmt: skip
             self._check(name, at_least=1)
+        self._check("head_bytes", at_least=1024)
+        self._check("pixels_together", at_least=0)
         for name in ("rate", "burst", "grace", "batch_wait", "watch"):
             self._check(name, at_least=0)
-        if not self.timeout > 0:
-            raise SettingError(f"timeout is {self.timeout}, expected more than 0 seconds")
+        for name in ("timeout", "filter_timeout", "head_timeout", "body_timeout"):
+            if not getattr(self, name) > 0:
+                raise SettingError(f"{name} is {getattr(self, name)}, expected more than 0 seconds")
+        if not 0.1 <= self.client_share <= 1:
+            raise SettingError(f"client_share is {self.client_share}, expected 0.1 to 1")
+        if self.batch > MOST_ENTRIES:
+            raise SettingError(f"batch is {self.batch}, expected at most {MOST_ENTRIES}")
+        if 0 < self.pixels_together < self.pixels:
+            raise SettingError(
+                f"pixels_together is {self.pixels_together}, expected at least pixels "
+                f"({self.pixels}), or 0"
+            )
         if not 0 <= self.port < 1 << 16:
             raise SettingError(f"port is {self.port}, expected 0 to 65535")
         if self.log not in ("json", "text"):
@@ -109,6 +148,16 @@ class ServiceSettings:
         value = getattr(self, name)
         if not value >= at_least:
             raise SettingError(f"{name} is {value}, expected at least {at_least}")
+
+    @property
+    def picture_memory(self) -> int:
+        """Pixels of opened pictures of all requests together at most."""
+        return self.pixels_together or 2 * self.pixels
+
+    @property
+    def is_public(self) -> bool:
+        """Whether others than this machine may reach the server."""
+        return self.host not in LOOPBACK and not self.host.startswith("127.")
 
     @property
     def known_hosts(self) -> tuple[str, ...]:
@@ -189,7 +238,7 @@ def convert_setting(name: str, value: Any, default: Any) -> Any:
         raise SettingError(f"{name} is {value!r}, expected {expected}") from None
 
 
-def truth(value: Any) -> bool:
+def read_truth(value: Any) -> bool:
     """Read true or false."""
     if isinstance(value, bool):
         return value
@@ -198,21 +247,21 @@ def truth(value: Any) -> bool:
     return TRUTHS[value.lower()]
 
 
-def whole(value: Any) -> int:
+def read_whole_number(value: Any) -> int:
     """Read a whole number."""
     if isinstance(value, bool | float):
         raise TypeError
     return int(value)
 
 
-def listed(value: Any) -> tuple[str, ...]:
+def read_list(value: Any) -> tuple[str, ...]:
     """Read a list of texts, or one text with commas."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
-    return tuple(plain(one) for one in list(value))
+    return tuple(read_text(one) for one in list(value))
 
 
-def plain(value: Any) -> str:
+def read_text(value: Any) -> str:
     """Read a text."""
     if not isinstance(value, str):
         raise TypeError
@@ -220,10 +269,10 @@ def plain(value: Any) -> str:
 
 
 READERS: Final[Mapping[type, tuple[Callable[[Any], Any], str]]] = {
-    bool: (truth, "true or false"),
-    int: (whole, "a whole number"),
+    bool: (read_truth, "true or false"),
+    int: (read_whole_number, "a whole number"),
     float: (float, "a number"),
-    tuple: (listed, "a list of texts"),
-    str: (plain, "a text"),
+    tuple: (read_list, "a list of texts"),
+    str: (read_text, "a text"),
 }
 """What reads a setting whose default is of a type, and what it reads."""

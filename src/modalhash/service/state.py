@@ -4,12 +4,18 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Final, TypeVar
 
+from pydantic import BaseModel
 from starlette.requests import Request
 
 from modalhash.errors import ModalhashError
+from modalhash.service.admission import Admission
+from modalhash.service.bodies import FormPart, parse_document, parse_form
 from modalhash.service.engine import Engine
 from modalhash.service.hosting import Host, IndexHandle
 from modalhash.service.keys import KeyFile, Role
@@ -22,6 +28,11 @@ from modalhash.service.thumbnails import Thumbnails
 __all__ = ["Service"]
 
 logger = logging.getLogger("modalhash.service")
+
+Document = TypeVar("Document", bound=BaseModel)
+PARSED_AT_ONCE: Final = 16 << 10
+"""Bytes of a body that is parsed in the event loop: it takes less than going to a thread."""
+COUNTING_SECONDS: Final = 0.05
 
 
 class Service:
@@ -37,18 +48,60 @@ class Service:
     """
 
     def __init__(self, host: Host, settings: ServiceSettings) -> None:
+        # Files are found again after the process went to another folder.
+        keys = str(Path(settings.keys).absolute()) if settings.keys else ""
+        settings = replace(settings, keys=keys)
         self.host, self.settings = host, settings
-        self.metrics = Metrics(host.sizes)
-        self.under_way = self.body_bytes = 0
+        self.sizes = host.sizes()
+        self.metrics = Metrics(lambda: self.sizes)
+        self.admission = Admission(settings)
         self.is_stopping = False
-        self.engine = Engine(settings, self.metrics, lambda: self.under_way)
+        self.engine = Engine(settings, self.metrics, lambda: self.admission.requests.used)
         self.rates = Rates(settings.rate, settings.burst or 2 * settings.rate)
         self.thumbnails = Thumbnails(settings.pixels)
         self.keys = KeyFile.read(settings.keys) if settings.keys else None
-        self._keys_stamp = stamp_of(settings.keys)
+        self._keys_stamp = read_stamp(settings.keys)
+        self._counting: asyncio.Task[None] | None = None
+
+    async def count_codes(self) -> dict[tuple[str, str], int]:
+        """Count the codes by index and side.
+
+        Returns:
+            The numbers; where counting takes long (a busy disk, an index server), the last ones.
+        """
+        if self._counting is None or self._counting.done():
+            self._counting = asyncio.ensure_future(self._count_codes())
+        await asyncio.wait({self._counting}, timeout=COUNTING_SECONDS)
+        return self.sizes
+
+    async def _count_codes(self) -> None:
+        try:
+            self.sizes = await self.engine.count(self.host.sizes)
+        except (ModalhashError, OSError) as error:
+            logger.warning("the codes can't be counted: %s", error)
+
+    async def read_document(self, request: Request, model: type[Document]) -> Document:
+        """Read the JSON document of a request; a large one beside the event loop.
+
+        Raises:
+            RefusedError: if it isn't one of that type.
+        """
+        body, kind = await request.body(), request.headers.get("content-type", "")
+        read = partial(parse_document, body, kind, model, most_values=self.settings.values)
+        return read() if len(body) <= PARSED_AT_ONCE else await self.engine.convert(read)
+
+    async def read_form(self, request: Request, *, most_parts: int) -> list[FormPart]:
+        """Read the form of a request; a large one beside the event loop.
+
+        Raises:
+            RefusedError: if it isn't one.
+        """
+        body, kind = await request.body(), request.headers.get("content-type", "")
+        read = partial(parse_form, body, kind, most_parts=most_parts)
+        return read() if len(body) <= PARSED_AT_ONCE else await self.engine.convert(read)
 
     @contextmanager
-    def held(self, name: str) -> Iterator[IndexHandle]:
+    def hold_index(self, name: str) -> Iterator[IndexHandle]:
         """Yield an index by its name.
 
         Raises:
@@ -61,7 +114,7 @@ class Service:
                 "unknown_index",
                 f"there is no index {name!r}; those there are: {', '.join(self.host.hosted)}",
             )
-        with hosted.held() as handle:
+        with hosted.hold() as handle:
             yield handle
 
     def require(self, request: Request, wanted: Role) -> None:
@@ -113,7 +166,7 @@ class Service:
         """Look again and again whether a folder was built anew, or the keys changed."""
         while True:
             await asyncio.sleep(self.settings.watch)
-            if stamp_of(self.settings.keys) != self._keys_stamp:
+            if read_stamp(self.settings.keys) != self._keys_stamp:
                 self.read_keys()
             for name in self.host.replaced():
                 await self._try_to_reload(name)
@@ -129,15 +182,15 @@ class Service:
         if not self.settings.keys:
             return
         try:
-            stamp = stamp_of(self.settings.keys)
+            stamp = read_stamp(self.settings.keys)
             self.keys = KeyFile.read(self.settings.keys)
             self._keys_stamp = stamp
         except (ModalhashError, OSError) as error:
             logger.warning("the keys stay as they were: %s", error)
 
 
-def stamp_of(file: str) -> tuple[int, int] | None:
-    """Return what changes when a file does; None without one."""
+def read_stamp(file: str) -> tuple[int, int] | None:
+    """Read what changes when a file does; None without one."""
     try:
         status = Path(file).stat() if file else None
     except OSError:

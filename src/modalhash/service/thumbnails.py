@@ -27,6 +27,10 @@ SIZES: Final = (64, 128, 256, 512, 1024)
 """Longer sides that can be asked for; few, so that each is made once."""
 KEPT_BYTES: Final = 64 << 20
 QUALITY: Final = 80
+FORMATS: Final = ("JPEG", "PNG", "WEBP")
+UNREADABLE: Final = (
+    CollectionError, OSError, ValueError, SyntaxError, Image.DecompressionBombError,
+)  # fmt: skip
 
 
 def picture_file(path: str | None) -> Path | None:
@@ -77,29 +81,53 @@ class Thumbnails:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def make(self, path: Path, version: str, size: int) -> bytes:
-        """Return a picture as WebP, its longer side at most `size`; never enlarged.
-
-        Raises:
-            RefusedError: if the file is gone or no picture any more.
-        """
+    def find(self, version: str, size: int) -> bytes | None:
+        """Return a small picture that was made before; None if it wasn't."""
         key = (version, size)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                return self._kept[key]
+            return self._kept.get(key)
+
+    def count_pixels(self, path: Path) -> int:
+        """Count the pixels of a picture by its header.
+
+        Raises:
+            RefusedError: if the file is gone, no picture any more, or too large.
+        """
         try:
-            with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as opened:
-                if opened.width * opened.height > self._most_pixels:
-                    raise no_picture("the item's picture is too large to be made small")
+            with Image.open(path, formats=FORMATS) as picture:
+                pixels = picture.width * picture.height
+        except UNREADABLE:
+            raise no_picture("the item's picture is gone, or damaged") from None
+        if pixels > self._most_pixels:
+            raise no_picture("the item's picture is too large to be made small")
+        return pixels
+
+    def make(self, path: Path, version: str, size: int) -> bytes:
+        """Make a picture small, and keep it.
+
+        Args:
+            path: of the picture.
+            version: of the file.
+            size: of the longer side at most; a picture is never enlarged.
+
+        Returns:
+            A WebP file.
+
+        Raises:
+            RefusedError: if the file is gone or no picture any more.
+        """
+        self.count_pixels(path)
+        try:
             picture = read_picture(path)
-        except (CollectionError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except UNREADABLE:
             raise no_picture("the item's picture is gone, or damaged") from None
         picture.thumbnail((size, size))
         written = io.BytesIO()
         picture.save(written, "WEBP", quality=QUALITY)
         content = written.getvalue()
-        self._keep(key, content)
+        self._keep((version, size), content)
         return content
 
     def _keep(self, key: tuple[str, int], content: bytes) -> None:

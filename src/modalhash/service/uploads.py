@@ -14,9 +14,34 @@ from modalhash.data.pictures import PICTURE_FORMATS, read_picture
 from modalhash.errors import CollectionError
 from modalhash.service.refusals import RefusedError
 
-__all__ = ["open_upload", "picture_of_base64"]
+__all__ = ["count_pixels", "decode_base64", "open_upload"]
 
 UNREADABLE: Final = "it isn't a JPEG, PNG or WebP picture, or it is cut off or damaged"
+
+
+def count_pixels(content: bytes, most_pixels: int, *, name: str = "image") -> int:
+    """Count the pixels of an uploaded picture by its header; nothing is decoded.
+
+    Args:
+        content: of the file.
+        most_pixels: that it may have.
+        name: of the part of the request, for messages.
+
+    Raises:
+        RefusedError: if it is no picture, damaged, or too large.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as picture:
+                pixels = picture.width * picture.height
+    except Image.DecompressionBombError:
+        raise too_large(name, f"has far more than {most_pixels} pixels") from None
+    except Exception as error:  # a decoder may raise anything over a made-up file
+        raise unreadable(name) from error
+    if pixels > most_pixels:
+        raise too_large(name, f"has {pixels} pixels, {most_pixels} are the most")
+    return pixels
 
 
 def open_upload(content: bytes, most_pixels: int, *, name: str = "image") -> Image.Image:
@@ -32,18 +57,9 @@ def open_upload(content: bytes, most_pixels: int, *, name: str = "image") -> Ima
     Raises:
         RefusedError: if it is no picture, damaged, or too large.
     """
+    count_pixels(content, most_pixels, name=name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as picture:
-                pixels = picture.width * picture.height
-            if pixels > most_pixels:
-                raise too_large(name, f"has {pixels} pixels, {most_pixels} are the most")
-            return read_picture(Path(name), content=io.BytesIO(content))
-    except RefusedError:
-        raise
-    except Image.DecompressionBombError:
-        raise too_large(name, f"has far more than {most_pixels} pixels") from None
+        return read_picture(Path(name), content=io.BytesIO(content))
     except CollectionError as error:
         if error.defects[0].kind == "too-large-picture":
             raise too_large(name, "has too many pixels") from error
@@ -52,15 +68,18 @@ def open_upload(content: bytes, most_pixels: int, *, name: str = "image") -> Ima
         raise unreadable(name) from error
 
 
-def picture_of_base64(text: str, most_pixels: int, *, name: str) -> Image.Image:
-    """Open a picture that came as base 64; errors as in `open_upload`."""
+def decode_base64(text: str, *, name: str) -> bytes:
+    """Decode the file of a picture that came as base 64.
+
+    Raises:
+        RefusedError: if it isn't base 64.
+    """
     try:
-        content = base64.b64decode(text, validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise RefusedError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", f"{name} isn't base 64"
         ) from None
-    return open_upload(content, most_pixels, name=name)
 
 
 def too_large(name: str, problem: str) -> RefusedError:

@@ -1,0 +1,28 @@
+"""Who a client is: the network that its address belongs to."""
+
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+
+__all__ = ["client_of"]
+
+IPV6_PREFIX = 64
+"""One customer of a provider has at least so much of IPv6 to choose addresses from."""
+
+
+@lru_cache(maxsize=4096)
+def client_of(address: str) -> str:
+    """Return what limits of a client are counted by: an IPv4 address, or the /64 of an IPv6 one.
+
+    Example:
+        >>> client_of("192.0.2.7"), client_of("2001:db8::1:2"), client_of("::ffff:192.0.2.7")
+        ('192.0.2.7', '2001:db8::/64', '192.0.2.7')
+    """
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ip_network((parsed, IPV6_PREFIX), strict=False))
