@@ -18,14 +18,12 @@ from hypothesis.stateful import (
 
 from modalhash.codes import Codes
 from modalhash.errors import InputError
-from modalhash.index import KINDS, build_index, embedded, open_index
-from modalhash.index.embedded import EmbeddedIndex
+from modalhash.index import HashIndex, build_index, embedded, open_index
 from modalhash.index.filters import parse_filter
+from tests.contracts.index_kinds import APPROXIMATE, INDEX_KINDS
 from tests.oracles.plain_filter import plain_holds
 from tests.oracles.plain_search import plain_search, plain_search_radius
 
-APPROXIMATE = {"hnsw", "ivf"}
-"""Kinds that promise true distances, but neither all hits nor an order among equal distances."""
 WHERES = ["n < 2", "n >= 2 and not tag == 'a'", "tag is null", "n == 99", "tag in ('a', 'b')"]
 IDS = st.integers(0, 12)
 CODE = st.integers(0, 255)
@@ -127,7 +125,7 @@ class Changes(RuleBasedStateMachine):
                 assert index.select(where).tolist() == self.passing(where)
                 self.compare(index, self.passing(where), where)
 
-    def compare(self, index: EmbeddedIndex, ids: list[int], where: str | None) -> None:
+    def compare(self, index: HashIndex, ids: list[int], where: str | None) -> None:
         """Compare searches among some items with the plain search."""
         codes: Codes = np.array([self.held[item][0] for item in ids], np.uint8).reshape(-1, 1)
         queries = np.array([[0], [0b10110]], np.uint8)
@@ -166,7 +164,7 @@ class Changes(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", INDEX_KINDS)
 def test_changes_in_any_order(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "CHECKPOINT_ROWS", 7)
     monkeypatch.setattr(embedded, "BULK_ROWS", 4)
@@ -176,7 +174,7 @@ def test_changes_in_any_order(kind: str, monkeypatch: pytest.MonkeyPatch) -> Non
     run_state_machine_as_test(machine, settings=few)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", INDEX_KINDS)
 @pytest.mark.parametrize("share", [0.002, 0.1, 0.6, 1.0])
 def test_a_filter_answers_as_an_index_of_what_passes(
     kind: str, share: float, tmp_path: Path

@@ -60,7 +60,6 @@ def test_blocks_are_of_the_moment_of_the_call(tmp_path: Path) -> None:
         writer.delete(ids[500:20_000])
         writer.add([10**6], codes[:1])
         writer.compact()
-        reader.refresh()
         assert len(reader) == 30_000 - 19_500 + 1
         found, numbers, _ = together([first, *blocks])
         assert found == ids

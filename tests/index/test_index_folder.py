@@ -25,7 +25,7 @@ from modalhash.index.folder import newest_generation, read_manifest
 
 def index_of(n: int) -> EmbeddedIndex:
     codes = np.arange(n, dtype=np.uint8).reshape(n, 1)
-    return build_index(
+    return EmbeddedIndex.build(
         [f"item {row}" for row in range(n)], codes, 8, kind="exact", model_fingerprint="abc"
     )
 
@@ -284,7 +284,7 @@ def test_large_files_are_read_by_verify_only(
 
 def test_opened_arrays_are_mapped(tmp_path: Path) -> None:
     index_of(2).save(tmp_path)
-    codes = open_index(tmp_path)._state.views[0].codes
+    codes = EmbeddedIndex.open(tmp_path)._state.views[0].codes
     assert not codes.flags.owndata
     assert not codes.flags.writeable
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from modalhash.index.base import IdKind
+from modalhash.index.hits import IdKind
 from modalhash.index.ids import IdColumn, IdLookup, IntegerIds, TextIds, id_column
 
 COLUMNS = [

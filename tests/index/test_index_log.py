@@ -13,7 +13,9 @@ import pytest
 from modalhash.errors import DamagedArtifactError, StorageError
 from modalhash.files import write_json
 from modalhash.index import build_index, open_index, verify_index
-from modalhash.index.log import HEADER_BYTES, Change, Operation, decode_change, encode_change
+from modalhash.index.embedded import EmbeddedIndex
+from modalhash.index.item_changes import Operation
+from modalhash.index.log import HEADER_BYTES, Change, decode_change, encode_change
 
 CODES = np.arange(10, dtype=np.uint8).reshape(10, 1)
 
@@ -158,8 +160,7 @@ def test_a_full_disk_refuses_the_change_and_keeps_the_rest(
     changed_index(tmp_path)
     log = tmp_path / "log.000001"
     before = log.read_bytes()
-    with open_index(tmp_path) as index:
-        index.delete([], missing="ignore")
+    with EmbeddedIndex.open(tmp_path) as index:
         index._for_writing()
         monkeypatch.setattr(os, "write", full_after(n_bytes))
         message = f"can't write {log}: No space left on device; nothing was changed: free some "
@@ -184,7 +185,7 @@ def test_a_log_that_cannot_be_mended_takes_no_more_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed_index(tmp_path)
-    with open_index(tmp_path) as index:
+    with EmbeddedIndex.open(tmp_path) as index:
         index._for_writing()
 
         def failing(*arguments: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from modalhash.errors import UnknownNameError
-from modalhash.index import KINDS, build_index, check_kind
+from modalhash.index import INDEX_CLASSES, KINDS, build_index, check_kind
 from modalhash.index.searchers import Searcher, searcher_class
 
 
@@ -23,7 +23,7 @@ def test_the_default_kind_is_flat() -> None:
 
 
 def test_an_unknown_kind_lists_the_known() -> None:
-    known = ", ".join(sorted(KINDS))
+    known = ", ".join(sorted([*KINDS, *INDEX_CLASSES]))
     message = f"unknown kind of index 'flatt': did you mean 'flat'? Known: {known}"
     with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
         build_index([], np.empty((0, 1), np.uint8), 8, kind="flatt")

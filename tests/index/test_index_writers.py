@@ -31,7 +31,7 @@ def codes_of(n: int, seed: int = 0) -> Codes:
 
 def saved(folder: Path, n: int = 5) -> EmbeddedIndex:
     build_index(range(n), codes_of(n), 16, metadata=[{"n": row} for row in range(n)]).save(folder)
-    return open_index(folder)
+    return EmbeddedIndex.open(folder)
 
 
 # --- the lock ----------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def test_a_reader_follows_changes_checkpoints_and_compaction(tmp_path: Path) -> 
 
 
 def test_a_reader_uses_segments_again_that_stayed(tmp_path: Path) -> None:
-    with saved(tmp_path, 1000) as writer, open_index(tmp_path) as reader:
+    with saved(tmp_path, 1000) as writer, EmbeddedIndex.open(tmp_path) as reader:
         segment = reader._current().views[0].source
         writer.add([1000], codes_of(1))
         writer.checkpoint()
@@ -176,8 +176,6 @@ def test_a_replaced_index_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFi
         message = f"{tmp_path} holds another index than when it was opened: open it again"
         assert message in caplog.text
         with pytest.raises(ArtifactError, match=f"^{re.escape(message)}$"):
-            reader.refresh()
-        with pytest.raises(ArtifactError, match=f"^{re.escape(message)}$"):
             reader.delete([1])
 
 
@@ -187,7 +185,6 @@ def test_a_closed_index_says_so(tmp_path: Path) -> None:
     for call in (
         lambda: index.search(codes_of(1), 1),
         lambda: index.delete([1]),
-        index.refresh,
         lambda: len(index),
     ):
         with pytest.raises(InputError, match=re.escape("the index is closed: open it again")):
@@ -309,7 +306,7 @@ def test_the_manifest_states_kind_and_parameters(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "manifest.json").read_text())
     assert (document["kind"], document["parameters"]) == ("ivf", parameters)
     assert document["segments"][0]["parameters"]["n_probes"] == 2
-    with open_index(tmp_path) as opened:
+    with EmbeddedIndex.open(tmp_path) as opened:
         assert opened.parameters == parameters
         assert opened.searcher_parameters["n_probes"] == 2
         assert not opened.is_exact

@@ -103,4 +103,4 @@ def test_a_real_server_answers_as_the_embedded_index(url: str, tmp_path: Path) -
             expected = [one for one, found in rows.items() if plain_holds(tree, found)]
             assert index.select(where).tolist() == expected, where
         np.testing.assert_array_equal(index.reconstruct(ids[90:95]), codes[90:95])
-        index.drop()  # type: ignore[attr-defined]
+        index.discard()

@@ -200,8 +200,7 @@ def test_a_full_disk_between_the_sides_is_finished_later(
 def test_a_change_that_is_under_way_elsewhere_is_left_alone(folder: Path) -> None:
     document = {"format": 1, "changes": []}
     (folder / "pending.json").write_text(json.dumps(sealed(document)))
-    with open_index(folder / "images") as images:
-        images.begin_writing()
+    with open_index(folder / "images") as images, images.writing():
         with open_search_index(folder) as index:
             assert len(index) == 360
             with pytest.raises(IndexLockedError):

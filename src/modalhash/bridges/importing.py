@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,12 +16,9 @@ from modalhash.bridges.item_lines import ITEMS
 from modalhash.codes import BitOrder, Codes, read_codes
 from modalhash.errors import ArtifactError, DamagedArtifactError, InputError, StorageError
 from modalhash.files import read_json
-from modalhash.index import Ids, Metadata, build_index, check_kind, open_index
+from modalhash.index import HashIndex, Ids, Metadata, build_index, check_kind, open_index
 from modalhash.index.folder import ARTIFACT as INDEX_ARTIFACT
 from modalhash.scoring import CODES_MANIFEST, open_array
-
-if TYPE_CHECKING:
-    from modalhash.index.embedded import EmbeddedIndex
 
 __all__ = ["import_codes"]
 
@@ -58,7 +55,7 @@ def import_codes(
     side: str | None = None,
     kind: str = "auto",
     overwrite: bool = False,
-) -> "EmbeddedIndex":
+) -> HashIndex:
     """Make an index of codes that any program made.
 
     It has no model: it is searched with codes, from Python, and exported.

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modalhash.codes import Codes
-from modalhash.index.base import (
-    HashIndex,
+from modalhash.index.base import HashIndex, check_radius, check_top_k
+from modalhash.index.checking import check_model
+from modalhash.index.filters import parse_filter
+from modalhash.index.folder import checked_path, read_manifest
+from modalhash.index.hits import (
     Hits,
     IdArray,
     IdKind,
@@ -16,11 +19,15 @@ from modalhash.index.base import (
     QueryHits,
     RadiusHits,
 )
-from modalhash.index.filters import parse_filter
-from modalhash.index.folder import checked_path, read_manifest
+from modalhash.index.item_changes import ItemChange, Operation
+from modalhash.index.kinds import (
+    INDEX_CLASSES,
+    class_of_folder,
+    index_class,
+    read_index_manifest,
+    write_index_manifest,
+)
 from modalhash.index.log import read_log
-from modalhash.index.milvus_collection import check_url
-from modalhash.index.milvus_settings import MILVUS, MILVUS_MANIFEST, MilvusSettings
 from modalhash.index.rerank import (
     ByteFeatures,
     FeatureScorer,
@@ -34,12 +41,10 @@ from modalhash.index.rerank import (
     shortlist_length,
 )
 from modalhash.index.searchers import SEARCHERS as KINDS
-from modalhash.index.searchers import searcher_class, stated_choice
-
-if TYPE_CHECKING:
-    from modalhash.index.embedded import EmbeddedIndex
+from modalhash.index.searchers import stated_choice
 
 __all__ = [
+    "INDEX_CLASSES",
     "KINDS",
     "ByteFeatures",
     "FeatureScorer",
@@ -51,7 +56,9 @@ __all__ = [
     "IdKind",
     "Ids",
     "ItemBlock",
+    "ItemChange",
     "Metadata",
+    "Operation",
     "QueryHits",
     "RadiusHits",
     "RelaxedScorer",
@@ -60,12 +67,18 @@ __all__ = [
     "TwoStageRanking",
     "build_index",
     "check_kind",
+    "check_model",
+    "check_radius",
+    "check_top_k",
     "default_shortlist",
+    "index_class",
     "open_index",
     "parse_filter",
+    "read_index_manifest",
     "shortlist_length",
     "stated_choice",
     "verify_index",
+    "write_index_manifest",
 ]
 
 
@@ -73,19 +86,14 @@ def check_kind(kind: str, parameters: Mapping[str, Any] | None = None) -> None:
     """Refuse a kind that there isn't, or parameters that it doesn't take; costs nothing.
 
     Args:
-        kind: a name in `KINDS`.
+        kind: a name in `KINDS` or `INDEX_CLASSES`.
         parameters: of the kind, by name.
 
     Raises:
         SettingError: if a parameter is unknown, or out of its range.
         UnknownNameError: if there is no such kind, listing those there are.
     """
-    if kind == MILVUS:
-        given = dict(parameters or {})
-        check_url(given.pop("url", None))
-        MilvusSettings.of(kind, given)
-    else:
-        searcher_class(kind).settings.of(kind, parameters or {})
+    index_class(kind).check_parameters(kind, parameters or {})
 
 
 def build_index(
@@ -98,7 +106,7 @@ def build_index(
     parameters: Mapping[str, Any] | None = None,
     model_fingerprint: str = "",
     folder: str | Path | None = None,
-) -> "EmbeddedIndex":
+) -> HashIndex:
     """Make an index of some items.
 
     Args:
@@ -106,9 +114,8 @@ def build_index(
         codes: (n, p) uint8, packed by `pack`; copied.
         n_bits: bits of a code.
         metadata: n mappings of names to JSON values; None is the same as n empty ones.
-        kind: a name in `KINDS`, or "milvus": the codes are then kept by the server whose `url` is
-            among the parameters, and what is returned is a `MilvusIndex`, which has the same
-            methods.
+        kind: a name in `KINDS` or `INDEX_CLASSES`. With "milvus" the codes are kept by the server
+            whose `url` is among the parameters.
         parameters: of the kind, by name; what is left out is chosen.
         model_fingerprint: says which model made the codes.
         folder: where to write and keep it; the codes are then never wholly in memory. None keeps
@@ -116,6 +123,7 @@ def build_index(
 
     Raises:
         InputError: if ids are not distinct or not of one kind, or metadata isn't JSON.
+        SettingError: if a parameter is unknown, or out of its range.
         ShapeError: if the codes don't fit `n_bits`, or the numbers of items differ.
         UnknownNameError: if there is no such kind.
 
@@ -129,37 +137,19 @@ def build_index(
         >>> index.metadata(hits.ids[0])
         [{'year': 2020}, {}]
     """
-    if kind == MILVUS:
-        from modalhash.index.milvus import MilvusIndex
-
-        check_kind(kind, parameters)
-        given = dict(parameters or {})
-        remote: Any = MilvusIndex.build(
-            ids,
-            codes,
-            n_bits,
-            url=given.pop("url"),
-            metadata=metadata,
-            parameters=given,
-            model_fingerprint=model_fingerprint,
-            folder=folder,
-        )
-        return remote  # type: ignore[no-any-return]
-    from modalhash.index.embedded import EmbeddedIndex
-
-    return EmbeddedIndex.build(
+    return index_class(kind).build(
         ids,
         codes,
         n_bits,
-        metadata=metadata,
         kind=kind,
+        metadata=metadata,
         parameters=parameters,
         model_fingerprint=model_fingerprint,
         folder=folder,
     )
 
 
-def open_index(folder: str | Path, *, expect_model: str | None = None) -> "EmbeddedIndex":
+def open_index(folder: str | Path, *, expect_model: str | None = None) -> HashIndex:
     """Open a saved index of any kind; changes are kept in its folder, or on its server.
 
     Args:
@@ -167,17 +157,11 @@ def open_index(folder: str | Path, *, expect_model: str | None = None) -> "Embed
         expect_model: fingerprint of the model whose codes will be searched for; None asks nothing.
 
     Raises:
-        ArtifactError: if the index is of another model, damaged (naming the file), or newer.
+        ArtifactError: if the index is of another model, damaged (naming the file), newer, or of a
+            kind that isn't installed here.
         StorageError: if it can't be read.
     """
-    if (Path(folder) / MILVUS_MANIFEST).is_file():
-        from modalhash.index.milvus import MilvusIndex
-
-        remote: Any = MilvusIndex.open(folder, expect_model=expect_model)
-        return remote  # type: ignore[no-any-return]
-    from modalhash.index.embedded import EmbeddedIndex
-
-    return EmbeddedIndex.open(folder, expect_model=expect_model)
+    return class_of_folder(Path(folder)).open(folder, expect_model=expect_model)
 
 
 def verify_index(folder: str | Path) -> None:

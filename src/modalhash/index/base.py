@@ -16,138 +16,44 @@ query. What holds for every kind:
 - **All or nothing**: an `add`, `upsert` or `delete` that raises has changed nothing.
 - **Threads**: searches may run in many threads at once and while another thread changes the index;
   each sees the items as they were at one moment between its beginning and its end.
+- **Folders**: an index that `open` opened keeps its changes: they are durable when the call
+  returns, and other processes that have the folder open see them in their next search.
+
+A class of another package that fills in the abstract members is an index like ours: the contract
+tests in `tests/contracts/` run over it unchanged. What isn't abstract has a default that is right
+for an index without locks, checkpoints or measurements.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, Distances, check_codes
-from modalhash.errors import InputError, ShapeError
+from modalhash.codes import Codes, check_codes, code_width
+from modalhash.errors import InputError, SettingError, ShapeError, UnknownNameError
+from modalhash.index.checking import check_id_kind, check_known, checked_items, refuse_twice
+from modalhash.index.filters import parse_filter
+from modalhash.index.hits import (
+    Hits,
+    IdArray,
+    IdKind,
+    Ids,
+    ItemBlock,
+    Metadata,
+    RadiusHits,
+)
+from modalhash.index.ids import IdColumn, id_column, shown
+from modalhash.index.item_changes import ItemChange, Operation
 
-__all__ = [
-    "HashIndex",
-    "Hits",
-    "IdArray",
-    "IdKind",
-    "Ids",
-    "ItemBlock",
-    "Metadata",
-    "QueryHits",
-    "RadiusHits",
-]
+__all__ = ["HashIndex", "check_radius", "check_top_k"]
 
-IdArray = NDArray[np.int64] | NDArray[np.object_]
-"""Ids as an index gives them: int64, or objects that are all `str`."""
-Ids = Sequence[str] | Sequence[int] | Sequence[str | int] | IdArray
-"""Ids as an index takes them: all texts or all integers."""
-Metadata = Mapping[str, Any]
-"""What is known of an item besides its code: names to JSON values (caption, picture, year)."""
-
-
-class IdKind(StrEnum):
-    """What the ids of an index are."""
-
-    TEXT = "text"
-    INTEGER = "integer"
-
-
-@dataclass(frozen=True)
-class QueryHits:
-    """The hits of one query.
-
-    Attributes:
-        ids: (k,) ids, nearest first.
-        distances: (k,) int32, ascending; smaller is nearer.
-        metadata: k mappings, as the search saw them; None unless it was asked for them.
-    """
-
-    ids: IdArray
-    distances: Distances
-    metadata: Sequence[Metadata] | None = None
-
-    def __len__(self) -> int:
-        """Return the number of hits."""
-        return len(self.distances)
-
-
-@dataclass(frozen=True)
-class Hits:
-    """The k nearest items of each query.
-
-    Attributes:
-        ids: (q, k) ids, nearest first.
-        distances: (q, k) int32, ascending in each row; smaller is nearer.
-        metadata: q rows of k mappings; None unless the search was asked for them.
-    """
-
-    ids: IdArray
-    distances: Distances
-    metadata: Sequence[Sequence[Metadata]] | None = None
-
-    def __len__(self) -> int:
-        """Return the number of queries."""
-        return len(self.distances)
-
-    def __getitem__(self, query: int) -> QueryHits:
-        """Return the hits of one query, counted from 0."""
-        metadata = None if self.metadata is None else self.metadata[query]
-        return QueryHits(self.ids[query], self.distances[query], metadata)
-
-
-@dataclass(frozen=True)
-class RadiusHits:
-    """All items within a radius of each query; some queries have more than others.
-
-    Attributes:
-        starts: (q + 1,) int64; the hits of query i are those from `starts[i]` up to
-            `starts[i + 1]`.
-        ids: (t,) ids of all queries' hits, nearest first within a query.
-        distances: (t,) int32, ascending within a query.
-        metadata: t mappings; None unless the search was asked for them.
-    """
-
-    starts: NDArray[np.int64]
-    ids: IdArray
-    distances: Distances
-    metadata: Sequence[Metadata] | None = None
-
-    def __len__(self) -> int:
-        """Return the number of queries."""
-        return len(self.starts) - 1
-
-    def __getitem__(self, query: int) -> QueryHits:
-        """Return the hits of one query, counted from 0."""
-        if not -len(self) <= query < len(self):
-            raise IndexError(f"query is {query}, there are {len(self)} queries")
-        start, end = self.starts[query % len(self)], self.starts[query % len(self) + 1]
-        metadata = None if self.metadata is None else self.metadata[start:end]
-        return QueryHits(self.ids[start:end], self.distances[start:end], metadata)
-
-
-@dataclass(frozen=True)
-class ItemBlock:
-    """Some items of an index, as `HashIndex.blocks` reads them.
-
-    Attributes:
-        ids: (n,) ids.
-        codes: (n, p) uint8, packed.
-        metadata: n mappings, empty where none was given.
-    """
-
-    ids: IdArray
-    codes: Codes
-    metadata: Sequence[Metadata]
-
-    def __len__(self) -> int:
-        """Return the number of items."""
-        return len(self.codes)
+FEW_ITEMS: Final = 1 << 14
+"""Up to so many ids are compared in a set; more are sorted, which an index has to do anyway."""
 
 
 class HashIndex(ABC):
@@ -157,13 +63,105 @@ class HashIndex(ABC):
         kind: its name in the table of kinds.
         n_bits: bits of a code.
         model_fingerprint: says which model made the codes; "" if nobody said.
+        folder: where it is kept; None in memory.
     """
 
     kind: str
     n_bits: int
     model_fingerprint: str
+    folder: Path | None
+
+    # --- making, opening and saving -----------------------------------------------------------
+
+    @classmethod
+    def check_parameters(cls, kind: str, parameters: Mapping[str, Any]) -> None:
+        """Refuse parameters that the kind doesn't take; costs nothing. By default it takes none.
+
+        Args:
+            kind: of the class's kinds.
+            parameters: by name.
+
+        Raises:
+            SettingError: if a parameter is unknown, or out of its range.
+        """
+        if parameters:
+            names = ", ".join(sorted(parameters))
+            raise SettingError(f"an index of kind {kind!r} takes no parameters; got {names}")
+
+    @classmethod
+    @abstractmethod
+    def build(
+        cls,
+        ids: Ids,
+        codes: Codes,
+        n_bits: int,
+        *,
+        kind: str,
+        metadata: Sequence[Metadata] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        model_fingerprint: str = "",
+        folder: str | Path | None = None,
+    ) -> Self:
+        """Make an index of some items; none are needed.
+
+        Args:
+            ids: n distinct ids, texts or integers.
+            codes: (n, p) uint8, packed by `pack`; copied. May be mapped from a file.
+            n_bits: bits of a code, stored because the packed width doesn't tell.
+            kind: the name under which the class was asked for.
+            metadata: n mappings of names to JSON values; None is the same as n empty ones.
+            parameters: of the kind, by name; what is left out is chosen.
+            model_fingerprint: says which model made the codes.
+            folder: where to write and keep it; None keeps it in memory, if the class can.
+
+        Raises:
+            InputError: as `add` does, and if `n_bits` is not positive.
+            SettingError: as `check_parameters` does.
+            ShapeError: as `add` does.
+            StorageError: if the folder can't be written.
+        """
+
+    @classmethod
+    @abstractmethod
+    def open(cls, folder: str | Path, *, expect_model: str | None = None) -> Self:
+        """Open a saved index; changes are kept from then on.
+
+        Args:
+            folder: what `save` wrote.
+            expect_model: fingerprint of the model whose codes will be searched for; None asks
+                nothing.
+
+        Raises:
+            ArtifactError: if the index is of another model than `expect_model`.
+            DamagedArtifactError: if a file is missing, cut short or changed, naming it.
+            NewerFormatError: if a newer version wrote it.
+            StorageError: if it can't be read.
+        """
 
     @abstractmethod
+    def save(self, folder: str | Path) -> None:
+        """Write the index to a folder, so that a kill leaves the new state or the old one.
+
+        The index stays where it was: in memory, or in its own folder.
+
+        Args:
+            folder: made if missing; an index that is there is replaced.
+
+        Raises:
+            IndexLockedError: if an index there is being changed by somebody else.
+            InputError: if the folder holds something else.
+            StorageError: if the file system refuses; the old state is kept.
+        """
+
+    def discard(self) -> None:  # noqa: B027 - a default, and so are the two below
+        """Remove what the index keeps outside its folder, which goes too; by default nothing.
+
+        Raises:
+            IndexServerError: if a server can't be reached.
+        """
+
+    # --- changing -----------------------------------------------------------------------------
+
     def add(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None = None) -> None:
         """Add items; they come after those that are there.
 
@@ -179,8 +177,12 @@ class HashIndex(ABC):
             ShapeError: if the codes don't fit the index, or the numbers of ids, codes and
                 metadata differ. Nothing is added then.
         """
+        change = self.check_items(ids, codes, metadata)
+        if change is not None:
+            with self.changing():
+                self.check_addition(change)
+                self.apply_changes([change])
 
-    @abstractmethod
     def upsert(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None = None) -> int:
         """Add items, in the place of those of the same ids.
 
@@ -199,8 +201,14 @@ class HashIndex(ABC):
             InputError: as `add` does, but not for ids that are there.
             ShapeError: as `add` does.
         """
+        change = self.check_items(ids, codes, metadata, operation=Operation.UPSERT)
+        if change is None:
+            return 0
+        with self.changing():
+            n_replaced = self.check_addition(change)
+            self.apply_changes([change])
+        return n_replaced
 
-    @abstractmethod
     def delete(self, ids: Ids, *, missing: str = "error") -> int:
         """Remove items; an id may be named twice.
 
@@ -215,14 +223,174 @@ class HashIndex(ABC):
             InputError: if an id isn't there, naming it. Nothing is deleted then.
             UnknownNameError: if `missing` is neither.
         """
+        if missing not in {"error", "ignore"}:
+            raise UnknownNameError("way with missing ids", missing, ["error", "ignore"])
+        with self.changing():
+            change = self.check_deletion(ids, missing=missing)
+            if change is None:
+                return 0
+            self.apply_changes([change])
+        return len(change)
 
-    @abstractmethod
     def delete_where(self, where: str) -> int:
         """Remove the items that pass a filter, and return how many.
 
         Raises:
             FilterError: if the filter can't be understood, marking the place.
         """
+        parse_filter(where)
+        with self.changing():
+            return self.delete(self.select(where))
+
+    @abstractmethod
+    def apply_changes(self, changes: Sequence[ItemChange]) -> None:
+        """Carry out checked changes, one after the other; all of them or none.
+
+        Called with the right to change the index, see `changing`.
+
+        Args:
+            changes: each was checked against the index as the ones before it leave it.
+
+        Raises:
+            StorageError: if the file system refuses; nothing is changed then.
+        """
+
+    def check_items(
+        self,
+        ids: Ids,
+        codes: Codes,
+        metadata: Sequence[Metadata] | None = None,
+        *,
+        operation: Operation = Operation.ADD,
+    ) -> ItemChange | None:
+        """Check items by themselves and make the change that adds them; changes nothing.
+
+        Args:
+            ids: n ids.
+            codes: (n, p) uint8, packed by `pack`.
+            metadata: n mappings of names to JSON values; None is the same as n empty ones.
+            operation: add or upsert.
+
+        Returns:
+            The change, None without items. Whether the ids are there is `check_addition`'s matter.
+
+        Raises:
+            InputError: if ids come twice or are of no kind, or metadata can't be stored as JSON.
+            ShapeError: if the codes don't fit the index, or the numbers differ.
+        """
+        column, documents = checked_items(ids, codes, metadata, self.n_bits)
+        if column is None:
+            return None
+        change = ItemChange(operation, column, codes, documents)
+        if len(column) > FEW_ITEMS or len(set(column)) < len(column):
+            refuse_twice(change.lookup.duplicates(column))
+        return change
+
+    def check_addition(self, change: ItemChange) -> int:
+        """Check items to add or to upsert against the index; changes nothing.
+
+        Returns:
+            How many items would be replaced.
+
+        Raises:
+            InputError: if the ids are of another kind than the index's, or if one is there and
+                isn't to be replaced, naming it.
+        """
+        check_id_kind(change.column, self.id_kind)
+        is_there = self.has_each(change.column)
+        if change.operation is Operation.ADD and is_there.any():
+            known = change.column.take(np.flatnonzero(is_there)).tolist()
+            raise InputError(
+                f"the index already has {shown(known)}: nothing was added; "
+                "delete them first, or leave them out"
+            )
+        return int(is_there.sum())
+
+    def has_each(self, column: IdColumn) -> NDArray[np.bool_]:
+        """Look which ids of a column there are; as `contains`, where a class can do it quicker."""
+        return self.contains(column.take(np.arange(len(column))))
+
+    def check_known_ids(self, ids: Ids) -> list[Any]:
+        """Check ids that must be there.
+
+        Returns:
+            The ids as Python values, in the order asked for.
+
+        Raises:
+            InputError: if an id isn't there, naming it, or is of another kind than the index's.
+        """
+        column = id_column(ids)
+        if column is None:
+            return []
+        check_id_kind(column, self.id_kind)
+        check_known(column, self.has_each(column))
+        return list(column)
+
+    def check_deletion(self, ids: Ids, *, missing: str = "error") -> ItemChange | None:
+        """Check ids to delete against the index and make the change; changes nothing.
+
+        Args:
+            ids: of the items; one may be named twice.
+            missing: "error", or "ignore" to pass over ids that aren't there.
+
+        Returns:
+            The change, None if nothing is to be deleted.
+
+        Raises:
+            InputError: if an id isn't there, naming it.
+        """
+        column = id_column(ids)
+        if column is None:
+            return None
+        check_id_kind(column, self.id_kind)
+        is_there = self.has_each(column)
+        if missing == "error":
+            check_known(column, is_there, ": nothing was deleted")
+        known = id_column(list(dict.fromkeys(column.take(np.flatnonzero(is_there)).tolist())))
+        no_codes = np.empty((0, code_width(self.n_bits)), np.uint8)
+        return None if known is None else ItemChange(Operation.DELETE, known, no_codes)
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Hold the right to change the index for one change; by default as `writing` does.
+
+        A class whose writers keep the right until they close the index overrides it.
+        """
+        return self.writing()
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the right to change the index for the length of a `with` block.
+
+        A change takes the right by itself. To hold it makes several changes one after the other,
+        with nobody else's between them. The default holds nothing.
+
+        Raises:
+            IndexLockedError: if somebody else changes the index, naming the process.
+            StorageError: if the folder can't be written to.
+        """
+        return nullcontext()
+
+    def checkpoint(self) -> None:  # noqa: B027
+        """Tidy up what changes left, as far as that is quick; searches go on meanwhile.
+
+        Raises:
+            IndexLockedError: if somebody else changes the index.
+            StorageError: if the file system refuses; nothing is lost then.
+        """
+
+    def compact(self) -> None:  # noqa: B027
+        """Give back the room of deleted items, and make searching quick again.
+
+        Raises:
+            IndexLockedError: if somebody else changes the index.
+            StorageError: if the file system refuses; nothing is lost then.
+        """
+
+    @property
+    def version(self) -> int | None:
+        """Number of changes since the index was made; None if the index doesn't count them."""
+        return None
+
+    # --- searching and reading ----------------------------------------------------------------
 
     @abstractmethod
     def search(
@@ -291,6 +459,17 @@ class HashIndex(ABC):
         """
 
     @abstractmethod
+    def contains(self, ids: Ids) -> NDArray[np.bool_]:
+        """Look which of some ids there are.
+
+        Returns:
+            (n,) bool, in the order asked for. Ids of another kind than the index's aren't there.
+
+        Raises:
+            InputError: if an id is of no kind, or kinds are mixed.
+        """
+
+    @abstractmethod
     def reconstruct(self, ids: Ids) -> Codes:
         """Return the codes of items, (n, p) uint8, in the order asked for.
 
@@ -330,6 +509,11 @@ class HashIndex(ABC):
     @abstractmethod
     def id_kind(self) -> IdKind | None:
         """What the ids are; None until the first item was added."""
+
+    @property
+    @abstractmethod
+    def is_exact(self) -> bool:
+        """Whether a search misses nothing."""
 
     @property
     def searcher_parameters(self) -> Mapping[str, Any]:

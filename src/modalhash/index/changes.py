@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.errors import DamagedArtifactError
-from modalhash.index.base import IdKind
 from modalhash.index.folder import (
     FileRecord,
     Manifest,
@@ -17,8 +16,10 @@ from modalhash.index.folder import (
     checked_path,
     read_array,
 )
+from modalhash.index.hits import IdKind
 from modalhash.index.ids import id_column
-from modalhash.index.log import HEADER_BYTES, Change, Operation, read_log
+from modalhash.index.item_changes import Operation
+from modalhash.index.log import HEADER_BYTES, Change, read_log
 from modalhash.index.rows import RecentRows, Segment
 from modalhash.index.searchers import NO_ROW, Positions, Searcher, searcher_class
 from modalhash.index.segments import open_segment

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modalhash.codes import Codes, check_codes
 from modalhash.errors import ArtifactError, InputError, ShapeError
-from modalhash.index.base import IdKind, Ids, Metadata
+from modalhash.index.hits import IdKind, Ids, Metadata
 from modalhash.index.ids import IdColumn, id_column, shown
 from modalhash.index.items import to_json
-from modalhash.index.searchers import NO_ROW, Positions
 
 __all__ = ["check_id_kind", "check_known", "check_model", "checked_items", "refuse_twice"]
 
@@ -70,9 +70,13 @@ def refuse_twice(ids: Sequence[Any]) -> None:
         raise InputError(f"ids holds {shown(ids)} more than once: nothing was added")
 
 
-def check_known(column: IdColumn, positions: Positions, outcome: str = "") -> None:
-    """Refuse ids that were not found, naming them."""
-    unknown = np.flatnonzero(positions == NO_ROW)
+def check_known(column: IdColumn, is_there: NDArray[np.bool_], outcome: str = "") -> None:
+    """Refuse ids that aren't in the index, naming them.
+
+    Raises:
+        InputError: if there are any.
+    """
+    unknown = np.flatnonzero(~is_there)
     if len(unknown):
         names = list(dict.fromkeys(column.take(unknown).tolist()))
         raise InputError(f"the index has no item {shown(names)}{outcome}")

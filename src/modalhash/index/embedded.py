@@ -17,6 +17,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -31,21 +32,9 @@ from modalhash.errors import (
     DamagedArtifactError,
     InputError,
     StorageError,
-    UnknownNameError,
 )
 from modalhash.files import write_array
-from modalhash.index.base import (
-    HashIndex,
-    Hits,
-    IdArray,
-    IdKind,
-    Ids,
-    ItemBlock,
-    Metadata,
-    RadiusHits,
-    check_radius,
-    check_top_k,
-)
+from modalhash.index.base import HashIndex, check_radius, check_top_k
 from modalhash.index.changes import (
     DEAD_SHARE,
     applied,
@@ -56,13 +45,7 @@ from modalhash.index.changes import (
     scan_of,
     without,
 )
-from modalhash.index.checking import (
-    check_id_kind,
-    check_known,
-    check_model,
-    checked_items,
-    refuse_twice,
-)
+from modalhash.index.checking import check_id_kind, check_known, check_model
 from modalhash.index.filters import Filter, parse_filter
 from modalhash.index.folder import (
     MANIFEST,
@@ -75,10 +58,12 @@ from modalhash.index.folder import (
     remove_unlisted,
     write_manifest,
 )
-from modalhash.index.ids import IdColumn, IdLookup, id_column, shown
+from modalhash.index.hits import Hits, IdArray, IdKind, Ids, ItemBlock, Metadata, RadiusHits
+from modalhash.index.ids import IdColumn, id_column
+from modalhash.index.item_changes import ItemChange, Operation
 from modalhash.index.items import ItemStore
 from modalhash.index.lock import WriterLock
-from modalhash.index.log import Change, Operation, WriteLog
+from modalhash.index.log import Change, WriteLog
 from modalhash.index.rows import RecentRows, Segment, documented
 from modalhash.index.searchers import NO_ROW, Positions, searcher_class
 from modalhash.index.segments import merged_segment, open_segment, write_segment
@@ -141,6 +126,7 @@ class EmbeddedIndex(HashIndex):
         self._manifest: Manifest | None = None
         self._log: WriteLog | None = None
         self._log_end = 0
+        self._n_blocks = 0
         self._lock: WriterLock | None = None
         self._signature: Signature = ()
         self._is_replaced = self._is_closed = False
@@ -152,44 +138,33 @@ class EmbeddedIndex(HashIndex):
     # --- making, opening and saving -----------------------------------------------------------
 
     @classmethod
+    def check_parameters(cls, kind: str, parameters: Mapping[str, Any]) -> None:
+        """Refuse parameters that the searcher doesn't take; see `HashIndex.check_parameters`."""
+        searcher_class(kind).settings.of(kind, parameters)
+
+    @classmethod
     def build(
         cls,
         ids: Ids,
         codes: Codes,
         n_bits: int,
         *,
-        metadata: Sequence[Metadata] | None = None,
         kind: str = "flat",
+        metadata: Sequence[Metadata] | None = None,
         parameters: Mapping[str, Any] | None = None,
         model_fingerprint: str = "",
         folder: str | Path | None = None,
     ) -> Self:
-        """Make an index of some items; none are needed.
+        """Make an index of some items; see `HashIndex.build`.
 
-        Args:
-            ids: n distinct ids, texts or integers.
-            codes: (n, p) uint8, packed by `pack`; copied. May be mapped from a file.
-            n_bits: bits of a code, stored because the packed width doesn't tell.
-            metadata: n mappings of names to JSON values; None is the same as n empty ones.
-            kind: how it searches, a name in `SEARCHERS`.
-            parameters: of the kind; what is left out is chosen.
-            model_fingerprint: says which model made the codes.
-            folder: where to write and keep it; the codes are then never wholly in memory. None
-                keeps it in memory.
-
-        Raises:
-            InputError: as `add` does, and if `n_bits` is not positive.
-            ShapeError: as `add` does.
-            StorageError: if the folder can't be written.
-            UnknownNameError: if there is no such kind.
+        With a folder, the codes are never wholly in memory.
         """
         index = cls(n_bits, kind=kind, parameters=parameters, model_fingerprint=model_fingerprint)
-        column, documents = index._checked(ids, codes, metadata)
+        items = index.check_items(ids, codes, metadata)
         views: list[View] = []
-        if column is not None:
-            views = [index._bulk_view(column, codes, documents)]
-            index._refuse_duplicates(views[0])
-        kind_of_ids = None if column is None else column.kind
+        if items is not None:
+            views = [index._bulk_view(items)]
+        kind_of_ids = None if items is None else items.column.kind
         given = Snapshot((*views, *index._state.views), len(views), n_bits, kind_of_ids)
         if folder is not None:
             index._write_new(Path(folder), given)
@@ -398,20 +373,6 @@ class EmbeddedIndex(HashIndex):
                     self._is_replaced = True
         return self._state
 
-    def refresh(self) -> None:
-        """Take in what other processes wrote; searches do so by themselves.
-
-        Raises:
-            ArtifactError: if the folder holds another index by now.
-            DamagedArtifactError: if a file is damaged, naming it.
-            StorageError: if it can't be read.
-        """
-        if self._is_closed:
-            raise InputError("the index is closed: open it again")
-        if self.folder is not None and not self._is_writer:
-            with self._refreshing:
-                self._follow()
-
     def _follow(self) -> None:
         """Take in what was written since the last look."""
         assert self.folder is not None
@@ -446,19 +407,22 @@ class EmbeddedIndex(HashIndex):
         """Whether changes of the folder come from here only."""
         return self._lock is not None and self._lock.is_mine
 
-    def begin_writing(self) -> None:
-        """Become the one that changes the folder; the first change does so by itself.
-
-        Raises:
-            IndexLockedError: if somebody else changes the folder, naming the process.
-            StorageError: if it can't be written.
-        """
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the writer's lock of the folder; see `HashIndex.writing`."""
         with self._writing:
             self._for_writing()
+            self._n_blocks += 1
+            try:
+                yield
+            finally:
+                self._n_blocks -= 1
+                if not self._n_blocks:
+                    self._end_writing()
 
-    def end_writing(self) -> None:
-        """Let others change the folder; the next change begins again."""
-        with self._writing, self._refreshing:
+    def _end_writing(self) -> None:
+        """Let others change the folder; the next change takes the lock again."""
+        with self._refreshing:
             if self._log is None or self._lock is None:
                 return
             self._log_end, self._signature = self._log.end, self._signed()
@@ -489,102 +453,24 @@ class EmbeddedIndex(HashIndex):
         self._lock = lock
         return self._state
 
-    def add(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None = None) -> None:
-        """Add items; see `HashIndex.add`."""
-        column, documents = self._checked(ids, codes, metadata)
-        if column is None:
-            return
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the folder's lock, which is kept until `close`; see `HashIndex.changing`."""
         with self._writing:
-            state = self._for_writing()
-            self._check_kind(column, state)
-            there = state.find(column) != NO_ROW
-            if there.any():
-                known = column.take(np.flatnonzero(there)).tolist()
-                raise InputError(
-                    f"the index already has {shown(known)}: nothing was added; "
-                    "delete them first, or leave them out"
+            self._for_writing()
+            yield
+
+    def apply_changes(self, changes: Sequence[ItemChange]) -> None:
+        """Carry out checked changes; see `HashIndex.apply_changes`."""
+        for change in changes:
+            if change.operation is not Operation.DELETE and len(change) >= BULK_ROWS:
+                self._put_segment(change)
+            else:
+                version = self._state.version + 1
+                record = Change(
+                    version, change.operation, change.ids, change.codes, change.documents
                 )
-            self._put(Operation.ADD, column, codes, documents)
-
-    def upsert(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None = None) -> int:
-        """Add items in the place of others; see `HashIndex.upsert`."""
-        column, documents = self._checked(ids, codes, metadata)
-        if column is None:
-            return 0
-        with self._writing:
-            state = self._for_writing()
-            self._check_kind(column, state)
-            n_there = int((state.find(column) != NO_ROW).sum())
-            self._put(Operation.UPSERT, column, codes, documents)
-        return n_there
-
-    def delete(self, ids: Ids, *, missing: str = "error") -> int:
-        """Remove items; see `HashIndex.delete`."""
-        if missing not in {"error", "ignore"}:
-            raise UnknownNameError("way with missing ids", missing, ["error", "ignore"])
-        column = id_column(ids)
-        if column is None:
-            return 0
-        with self._writing:
-            state = self._for_writing()
-            self._check_kind(column, state)
-            positions = state.find(column)
-            if missing == "error":
-                check_known(column, positions, ": nothing was deleted")
-            return self._delete(state, np.unique(positions[positions != NO_ROW]))
-
-    def delete_where(self, where: str) -> int:
-        """Remove the items that pass a filter; see `HashIndex.delete_where`."""
-        tree = parsed(where)
-        with self._writing:
-            state = self._for_writing()
-            return self._delete(state, state.select(tree))
-
-    def _delete(self, state: Snapshot, positions: Positions) -> int:
-        """Remove the items at some positions, and return how many."""
-        if len(positions):
-            ids = state.take_ids(positions).tolist()
-            no_codes = np.empty((0, code_width(self.n_bits)), np.uint8)
-            self._change(Change(state.version + 1, Operation.DELETE, ids, no_codes))
-        return len(positions)
-
-    def _checked(
-        self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None
-    ) -> tuple[IdColumn | None, list[str | None] | None]:
-        """Return items to add as a column of ids and JSON documents, or refuse them."""
-        column, documents = checked_items(ids, codes, metadata, self.n_bits)
-        if column is not None and len(column) < BULK_ROWS and len(set(column)) < len(column):
-            refuse_twice(IdLookup.of(column).duplicates(column))
-        return column, documents
-
-    def check_items(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None) -> None:
-        """Refuse what `add` and `upsert` would refuse, whatever items there are.
-
-        Raises:
-            InputError: as `add` does, but not for ids that are there.
-            ShapeError: as `add` does.
-        """
-        column, _ = self._checked(ids, codes, metadata)
-        if column is not None:
-            self._check_kind(column, self._current())
-
-    def _check_kind(self, column: IdColumn, state: Snapshot) -> None:
-        """Refuse ids of another kind than the index's."""
-        check_id_kind(column, state.id_kind)
-
-    def _put(
-        self,
-        operation: Operation,
-        column: IdColumn,
-        codes: Codes,
-        documents: list[str | None] | None,
-    ) -> None:
-        """Add items that were checked."""
-        if len(column) >= BULK_ROWS:
-            self._put_segment(column, codes, documents)
-        else:
-            version = self._state.version + 1
-            self._change(Change(version, operation, list(column), codes, documents))
+                self._change(record)
 
     def _change(self, change: Change) -> None:
         """Make a change: in memory, then in the log, then for all to see."""
@@ -611,32 +497,23 @@ class EmbeddedIndex(HashIndex):
             return True
         return any(view.n_dead > max(FEW_DEAD, DEAD_SHARE * view.n_rows) for view in state.views)
 
-    def _bulk_view(
-        self, column: IdColumn, codes: Codes, documents: list[str | None] | None
-    ) -> View:
+    def _bulk_view(self, change: ItemChange) -> View:
         """Return many items as a view that scans them where they are."""
         items = ItemStore.empty()
-        if documents is not None:
-            items.append(documented(0, list(column), documents))
-        codes = np.ascontiguousarray(codes)
+        if change.documents is not None:
+            items.append(documented(0, change.ids, change.documents))
+        codes = np.ascontiguousarray(change.codes)
         searcher = scan_of("exact").build(codes, self.n_bits, parameters={})
-        return self._view(Segment(codes, column, IdLookup.of(column), items, searcher), len(codes))
+        segment = Segment(codes, change.column, change.lookup, items, searcher)
+        return self._view(segment, len(codes))
 
-    def _refuse_duplicates(self, view: View) -> None:
-        """Refuse ids that come twice."""
-        assert isinstance(view.source, Segment)
-        refuse_twice(view.source.lookup.duplicates(view.source.ids))
-
-    def _put_segment(
-        self, column: IdColumn, codes: Codes, documents: list[str | None] | None
-    ) -> None:
+    def _put_segment(self, change: ItemChange) -> None:
         """Add many items at once: they and the recent rows become a segment, without the log."""
-        state, added = self._state, self._bulk_view(column, codes, documents)
-        self._refuse_duplicates(added)
-        found = state.find(column)
+        state, added = self._state, self._bulk_view(change)
+        found = state.find(change.column)
         views = without(state, np.unique(found[found != NO_ROW]))
         first = first_merged([*views[:-1], added])
-        self._fold(first, state.changed([*views, added], id_kind=column.kind))
+        self._fold(first, state.changed([*views, added], id_kind=change.column.kind))
 
     def _fold(self, first: int, state: Snapshot | None = None) -> None:
         """Write views from `first` on as one segment, and begin with no recent rows.
@@ -789,20 +666,26 @@ class EmbeddedIndex(HashIndex):
         column = id_column(ids)
         if column is None:
             return np.empty(0, np.int64)
-        self._check_kind(column, state)
+        check_id_kind(column, state.id_kind)
         positions = state.find(column)
-        check_known(column, positions)
+        check_known(column, positions != NO_ROW)
         return positions
 
     def __len__(self) -> int:
         return len(self._current())
+
+    def has_each(self, column: IdColumn) -> NDArray[np.bool_]:
+        """Look which ids of a column there are; see `HashIndex.contains`."""
+        return np.asarray(self._current().find(column) != NO_ROW)
 
     def contains(self, ids: Ids) -> NDArray[np.bool_]:
         """Return which of some ids there are, (n,) bool."""
         column = id_column(ids)
         if column is None:
             return np.zeros(0, np.bool_)
-        return np.asarray(self._current().find(column) != NO_ROW)
+        if column.kind is not self.id_kind:
+            return np.zeros(len(column), np.bool_)
+        return self.has_each(column)
 
     @property
     def version(self) -> int:

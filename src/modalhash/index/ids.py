@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.errors import InputError, ShapeError
-from modalhash.index.base import IdArray, IdKind, Ids
+from modalhash.index.hits import IdArray, IdKind, Ids
 from modalhash.index.searchers import NO_ROW, Positions
 
 __all__ = ["IdColumn", "IdLookup", "IntegerIds", "TextIds", "id_column", "shown"]

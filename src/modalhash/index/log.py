@@ -19,7 +19,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -28,11 +27,11 @@ import numpy as np
 from modalhash.codes import Codes, code_width
 from modalhash.errors import DamagedArtifactError, StorageError
 from modalhash.files import write_bytes
+from modalhash.index.item_changes import Operation
 
 __all__ = [
     "HEADER_BYTES",
     "Change",
-    "Operation",
     "WriteLog",
     "decode_change",
     "encode_change",
@@ -44,14 +43,6 @@ RECORD: Final = b"mhrc"
 HEAD: Final = struct.Struct("<4sIQ")
 NUMBER: Final = struct.Struct("<I")
 HEADER_BYTES: Final = len(MAGIC) + 16 + NUMBER.size
-
-
-class Operation(StrEnum):
-    """What a change does."""
-
-    ADD = "add"
-    UPSERT = "upsert"
-    DELETE = "delete"
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ What differs is said in the docs: a change of more than one batch isn't all or n
 sees what its consistency level promises, and pages of a long answer are of different moments.
 """
 
-import logging
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Self, final
@@ -30,22 +30,9 @@ from modalhash.errors import (
     DamagedArtifactError,
     IndexServerError,
     InputError,
-    ModalhashError,
-    UnknownNameError,
 )
 from modalhash.files import read_json, sealed, write_json
-from modalhash.index.base import (
-    HashIndex,
-    Hits,
-    IdArray,
-    IdKind,
-    Ids,
-    ItemBlock,
-    Metadata,
-    RadiusHits,
-    check_radius,
-    check_top_k,
-)
+from modalhash.index.base import HashIndex, check_radius, check_top_k
 from modalhash.index.checking import (
     check_id_kind,
     check_known,
@@ -55,9 +42,11 @@ from modalhash.index.checking import (
 )
 from modalhash.index.filters import Filter, parse_filter
 from modalhash.index.folder import refuse_foreign
-from modalhash.index.ids import IdColumn, IdLookup, id_column, shown
+from modalhash.index.hits import Hits, IdArray, IdKind, Ids, ItemBlock, Metadata, RadiusHits
+from modalhash.index.ids import IdColumn, IdLookup, id_column
+from modalhash.index.item_changes import ItemChange, Operation
 from modalhash.index.lock import WriterLock
-from modalhash.index.milvus_collection import MilvusCollection, Row
+from modalhash.index.milvus_collection import MilvusCollection, Row, check_url
 from modalhash.index.milvus_filters import compiled, holds, id_list
 from modalhash.index.milvus_rows import (
     Item,
@@ -69,11 +58,8 @@ from modalhash.index.milvus_rows import (
 )
 from modalhash.index.milvus_settings import MILVUS, MilvusSettings
 from modalhash.index.milvus_settings import MILVUS_MANIFEST as MANIFEST
-from modalhash.index.searchers import NO_ROW
 
-__all__ = ["MANIFEST", "MilvusIndex", "drop_collections", "is_milvus_folder"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["MANIFEST", "MilvusIndex"]
 
 FORMAT: Final = 1
 ARTIFACT: Final = "modalhash index on Milvus"
@@ -138,18 +124,26 @@ class MilvusIndex(HashIndex):
     # --- making, opening, closing -------------------------------------------------------------
 
     @classmethod
+    def check_parameters(cls, kind: str, parameters: Mapping[str, Any]) -> None:
+        """Refuse parameters without a `url`, or that `MilvusSettings` doesn't take."""
+        given = dict(parameters)
+        check_url(given.pop("url", None))
+        MilvusSettings.of(kind, given)
+
+    @classmethod
     def build(
         cls,
         ids: Ids,
         codes: Codes,
         n_bits: int,
         *,
-        url: str,
-        collection: str = "",
+        kind: str = MILVUS,
         metadata: Sequence[Metadata] | None = None,
         parameters: Mapping[str, Any] | None = None,
         model_fingerprint: str = "",
         folder: str | Path | None = None,
+        url: str = "",
+        collection: str = "",
         client: Any = None,
     ) -> Self:
         """Make an index of some items on a server; none are needed.
@@ -158,12 +152,13 @@ class MilvusIndex(HashIndex):
             ids: n distinct ids, texts or integers.
             codes: (n, p) uint8, packed by `pack`.
             n_bits: bits of a code.
-            url: of the server.
-            collection: a name that isn't taken there; a random one by default.
+            kind: "milvus".
             metadata: n mappings of names to JSON values; None is the same as n empty ones.
-            parameters: fields of `MilvusSettings`, by name.
+            parameters: fields of `MilvusSettings` by name, and `url` of the server.
             model_fingerprint: says which model made the codes.
             folder: where the manifest is written, for `open_index`; None writes none.
+            url: of the server, in the place of the parameter.
+            collection: a name that isn't taken there; a random one by default.
             client: what speaks to the server; by default one of pymilvus.
 
         Raises:
@@ -174,7 +169,10 @@ class MilvusIndex(HashIndex):
             ShapeError: as `add` does.
             SettingError: if a parameter is unknown or out of its range.
         """
-        settings = MilvusSettings.of(cls.kind, parameters or {})
+        given = {"url": url, **(parameters or {})}
+        cls.check_parameters(kind, given)
+        url = given.pop("url")
+        settings = MilvusSettings.of(kind, given)
         column, documents = checked_items(ids, codes, metadata, n_bits)
         if column is not None:
             refuse_twice(IdLookup.of(column).duplicates(column))
@@ -293,7 +291,7 @@ class MilvusIndex(HashIndex):
         if self.folder is not None:
             self.save(self.folder)
 
-    def drop(self) -> None:
+    def discard(self) -> None:
         """Remove the collection with all codes from the server, for good."""
         if self._known_kind() is not None:
             self.collection.drop()
@@ -304,7 +302,6 @@ class MilvusIndex(HashIndex):
         if self._is_closed:
             return
         self._keep_hint()
-        self.end_writing()
         self._is_closed = True
         self.collection.close()
 
@@ -315,22 +312,23 @@ class MilvusIndex(HashIndex):
                 self.save(self.folder)
             self._hint = self._next_number
 
-    def begin_writing(self) -> None:
+    @contextmanager
+    def writing(self) -> Iterator[None]:
         """Hold the lock of the folder, as far as there is one; the server has none.
 
         Raises:
             IndexLockedError: if another process of this machine changes the index.
         """
         with self._writing:
-            if self.folder is not None and self._lock is None:
+            is_outermost = self.folder is not None and self._lock is None
+            if is_outermost and self.folder is not None:
                 self._lock = WriterLock(self.folder)
-
-    def end_writing(self) -> None:
-        """Let others change the index."""
-        with self._writing:
-            if self._lock is not None:
-                self._lock.release()
-                self._lock = None
+            try:
+                yield
+            finally:
+                if is_outermost and self._lock is not None:
+                    self._lock.release()
+                    self._lock = None
 
     def checkpoint(self) -> None:
         """Ask the server to seal what was written; it does so by itself."""
@@ -352,43 +350,17 @@ class MilvusIndex(HashIndex):
 
     # --- changing -----------------------------------------------------------------------------
 
-    def add(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None = None) -> None:
-        """Add items; see `HashIndex.add`.
+    def apply_changes(self, changes: Sequence[ItemChange]) -> None:
+        """Carry out checked changes; see `HashIndex.apply_changes`.
 
         More than `batch_rows` items go in several requests: if the server goes in the middle,
         those that were acknowledged stay, and the error says how many.
         """
-        self._add(ids, codes, metadata, may_be_there=False)
-
-    def upsert(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None = None) -> int:
-        """Add items in the place of others; see `HashIndex.upsert` and `add`."""
-        return self._add(ids, codes, metadata, may_be_there=True)
-
-    def _add(
-        self,
-        ids: Ids,
-        codes: Codes,
-        metadata: Sequence[Metadata] | None,
-        *,
-        may_be_there: bool,
-    ) -> int:
-        """Check and write items, and return how many were there."""
-        column, documents = checked_items(ids, codes, metadata, self.n_bits)
-        if column is None:
-            return 0
-        if len(set(column)) < len(column):
-            refuse_twice(IdLookup.of(column).duplicates(column))
-        with self._writing:
-            check_id_kind(column, self._known_kind())
-            is_there = self.contains(ids)
-            if is_there.any() and not may_be_there:
-                known = column.take(np.flatnonzero(is_there)).tolist()
-                raise InputError(
-                    f"the index already has {shown(known)}: nothing was added; "
-                    "delete them first, or leave them out"
-                )
-            self._put(column, codes, documents)
-        return int(is_there.sum())
+        for change in changes:
+            if change.operation is Operation.DELETE:
+                self._delete(change.ids)
+            else:
+                self._put(change.column, change.codes, change.documents)
 
     def _put(self, column: IdColumn, codes: Codes, documents: Sequence[str | None] | None) -> None:
         """Write items in batches, each acknowledged as a whole."""
@@ -429,27 +401,12 @@ class MilvusIndex(HashIndex):
                 # Numbers that were perhaps used aren't used again.
                 self._next_number += end - start
 
-    def delete(self, ids: Ids, *, missing: str = "error") -> int:
-        """Remove items; see `HashIndex.delete`."""
-        if missing not in {"error", "ignore"}:
-            raise UnknownNameError("way with missing ids", missing, ["error", "ignore"])
-        column = id_column(ids)
-        if column is None:
-            return 0
-        with self._writing:
-            check_id_kind(column, self._known_kind())
-            is_there = self.contains(ids)
-            if missing == "error":
-                check_known(column, np.where(is_there, 0, NO_ROW), ": nothing was deleted")
-            found = list(dict.fromkeys(column.take(np.flatnonzero(is_there)).tolist()))
-            return self._delete(found)
-
     def delete_where(self, where: str) -> int:
-        """Remove the items that pass a filter; see `HashIndex.delete_where`."""
-        with self._writing:
-            return self._delete(self._select(where, "Strong").tolist())
+        """Remove the items that pass a filter, asked for with "Strong"."""
+        with self.changing():
+            return self.delete(self._select(where, "Strong"))
 
-    def _delete(self, ids: Sequence[Any]) -> int:
+    def _delete(self, ids: Sequence[Any]) -> None:
         """Remove items that are there."""
         for start in range(0, len(ids), IDS_A_CALL):
             try:
@@ -460,18 +417,6 @@ class MilvusIndex(HashIndex):
                     "them again, missing ones ignored",
                     n_acknowledged=start,
                 ) from error
-        return len(ids)
-
-    def check_items(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None) -> None:
-        """Refuse what `add` and `upsert` would refuse, whatever items there are.
-
-        Raises:
-            InputError: as `add` does, but not for ids that are there.
-            ShapeError: as `add` does.
-        """
-        column, _ = checked_items(ids, codes, metadata, self.n_bits)
-        if column is not None:
-            check_id_kind(column, self._known_kind())
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -717,8 +662,7 @@ class MilvusIndex(HashIndex):
         if column is None:
             return []
         found = self._rows_of(ids, fields, self.settings.consistency)
-        is_there = [0 if value in found else NO_ROW for value in column]
-        check_known(column, np.array(is_there))
+        check_known(column, np.array([value in found for value in column], np.bool_))
         return [found[value] for value in column]
 
     def reconstruct(self, ids: Ids) -> Codes:
@@ -747,6 +691,8 @@ class MilvusIndex(HashIndex):
         column = id_column(ids)
         if column is None:
             return np.zeros(0, np.bool_)
+        if column.kind is not self._known_kind():
+            return np.zeros(len(column), np.bool_)
         found = self._rows_of(ids, [], "Strong")
         return np.array([value in found for value in column], np.bool_)
 
@@ -779,19 +725,3 @@ class MilvusIndex(HashIndex):
         how = "exact" if self.is_exact else f"{self._index[1]} cells, approximate"
         place = f"{self.collection.name} at {self.collection.url}"
         return {"reason": f"{self._index[0]}, {how}; collection {place}"}
-
-
-def is_milvus_folder(folder: Path) -> bool:
-    """Return whether an index folder is one whose codes are on a Milvus server."""
-    return (folder / MANIFEST).is_file()
-
-
-def drop_collections(folders: Sequence[Path]) -> None:
-    """Remove the collections of index folders that are going; what can't be is said in the log."""
-    for folder in folders:
-        if is_milvus_folder(folder):
-            try:
-                with MilvusIndex.open(folder) as index:
-                    index.drop()
-            except ModalhashError as error:
-                logger.warning("the collection of %s may still be on its server: %s", folder, error)

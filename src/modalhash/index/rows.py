@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.codes import Codes, code_width
-from modalhash.index.base import IdArray, IdKind
 from modalhash.index.fields import FieldIndex
 from modalhash.index.filters import And, Filter, IsNull, Leaf, Not, Or
+from modalhash.index.hits import IdArray, IdKind
 from modalhash.index.ids import IdColumn, IdLookup
 from modalhash.index.items import ItemStore
 from modalhash.index.searchers import NO_ROW, Allowed, Positions, Searcher

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from modalhash.codes import Codes, code_width
 from modalhash.errors import DamagedArtifactError, StorageError
 from modalhash.files import write_array
-from modalhash.index.base import IdKind
 from modalhash.index.folder import (
     SegmentRecord,
     checked_path,
@@ -20,6 +19,7 @@ from modalhash.index.folder import (
     read_array,
     write_codes,
 )
+from modalhash.index.hits import IdKind
 from modalhash.index.ids import IdColumn, IdLookup, IntegerIds, TextIds, id_column
 from modalhash.index.items import ItemStore, write_items
 from modalhash.index.rows import Segment

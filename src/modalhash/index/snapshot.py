@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.codes import Codes, hamming_distances
-from modalhash.index.base import IdArray, IdKind, ItemBlock
 from modalhash.index.filters import Filter
+from modalhash.index.hits import IdArray, IdKind, ItemBlock
 from modalhash.index.ids import IdColumn
 from modalhash.index.rows import RowSource, empty_ids
 from modalhash.index.searchers import (

@@ -9,8 +9,7 @@ from PIL import Image
 
 from modalhash.errors import InputError
 from modalhash.files import write_with
-from modalhash.index import Ids
-from modalhash.index.embedded import EmbeddedIndex
+from modalhash.index import HashIndex, Ids
 from modalhash.index.filters import quoted
 from modalhash.index.ids import shown
 from modalhash.modalities import Side
@@ -138,12 +137,12 @@ def compact_sides(index: IndexParts) -> None:
             one.compact()
 
 
-def known_ids(index: EmbeddedIndex, ids: Sequence[Any]) -> list[Any]:
+def known_ids(index: HashIndex, ids: Sequence[Any]) -> list[Any]:
     """Return those of some ids that an index has."""
     return [value for value, is_there in zip(ids, index.contains(ids), strict=True) if is_there]
 
 
-def check_new(index: EmbeddedIndex, change: SideChange) -> None:
+def check_new(index: HashIndex, change: SideChange) -> None:
     """Refuse what can't be added to a side, before anything is changed.
 
     Raises:

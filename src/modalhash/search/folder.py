@@ -40,7 +40,7 @@ from modalhash.errors import (
 )
 from modalhash.files import exchange, read_json, sealed, write_json
 from modalhash.index import build_index, check_kind, open_index
-from modalhash.index.milvus import drop_collections
+from modalhash.index.kinds import discard_folders
 from modalhash.modalities import Side
 from modalhash.search.changing import PICTURES, write_picture
 from modalhash.search.contents import SideContent
@@ -127,7 +127,7 @@ def build_search_index(
                 part.rename(folder)
         finally:
             # What failed, or what was there before: its codes may lie on a server.
-            drop_collections([part / side for side in Side])
+            discard_folders([part / side for side in Side])
             shutil.rmtree(part, ignore_errors=True)
     except StorageError:
         raise

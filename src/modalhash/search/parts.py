@@ -6,8 +6,7 @@ from typing import Any
 
 from modalhash.artifacts import HashModel, ModelCalibration
 from modalhash.errors import InputError
-from modalhash.index import stated_choice
-from modalhash.index.embedded import EmbeddedIndex
+from modalhash.index import HashIndex, stated_choice
 from modalhash.metrics import RelevanceCurve
 from modalhash.modalities import Direction, Modality, Side
 from modalhash.search.reranking import KeepFeatures
@@ -29,7 +28,7 @@ class IndexParts:
     def __init__(
         self,
         model: HashModel,
-        sides: Mapping[Side, EmbeddedIndex],
+        sides: Mapping[Side, HashIndex],
         collection: Mapping[str, Any],
         folder: Path,
         calibration: ModelCalibration | None = None,

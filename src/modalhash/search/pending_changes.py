@@ -10,7 +10,7 @@ yet.
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 from modalhash.codes import Codes, code_width
 from modalhash.errors import DamagedArtifactError, StorageError
 from modalhash.files import read_json, sealed, sync_folder, write_json
-from modalhash.index.embedded import EmbeddedIndex
+from modalhash.index import HashIndex
 
 __all__ = ["PENDING", "SideChange", "change_sides", "finish_pending", "writing"]
 
@@ -44,7 +44,7 @@ class SideChange:
     codes: Codes | None = None
     metadata: Sequence[Mapping[str, Any]] = ()
 
-    def apply(self, index: EmbeddedIndex) -> None:
+    def apply(self, index: HashIndex) -> None:
         """Change a side."""
         if self.codes is None:
             index.delete(self.ids)
@@ -53,7 +53,7 @@ class SideChange:
         else:
             index.upsert(self.ids, self.codes, self.metadata)
 
-    def repeat(self, index: EmbeddedIndex) -> None:
+    def repeat(self, index: HashIndex) -> None:
         """Change a side that was perhaps changed already: it comes to the same."""
         if self.codes is None:
             index.delete(self.ids, missing="ignore")
@@ -86,23 +86,20 @@ class SideChange:
 
 
 @contextmanager
-def writing(sides: Mapping[Any, EmbeddedIndex]) -> Iterator[None]:
+def writing(sides: Mapping[Any, HashIndex]) -> Iterator[None]:
     """Hold the writer's locks of all sides.
 
     Raises:
         IndexLockedError: if somebody else changes one, naming the process.
     """
-    try:
+    with ExitStack() as locks:
         for index in sides.values():
-            index.begin_writing()
+            locks.enter_context(index.writing())
         yield
-    finally:
-        for index in sides.values():
-            index.end_writing()
 
 
 def change_sides(
-    folder: Path, sides: Mapping[Any, EmbeddedIndex], changes: Sequence[tuple[str, SideChange]]
+    folder: Path, sides: Mapping[Any, HashIndex], changes: Sequence[tuple[str, SideChange]]
 ) -> None:
     """Make changes of several sides, one after the other; either all happen or none.
 
@@ -134,7 +131,7 @@ def change_sides(
             remove_pending(folder)
 
 
-def finish_pending(folder: Path, sides: Mapping[Any, EmbeddedIndex]) -> bool:
+def finish_pending(folder: Path, sides: Mapping[Any, HashIndex]) -> bool:
     """Finish a change that a kill broke off; the sides' locks are held.
 
     Returns:

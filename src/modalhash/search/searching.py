@@ -10,9 +10,7 @@ import numpy as np
 
 from modalhash.codes import Codes, code_width
 from modalhash.errors import InputError, UnknownNameError
-from modalhash.index import Ids, QueryHits
-from modalhash.index.base import check_radius, check_top_k
-from modalhash.index.embedded import EmbeddedIndex
+from modalhash.index import HashIndex, Ids, QueryHits, check_radius, check_top_k
 from modalhash.index.filters import parse_filter
 from modalhash.index.rerank import RerankScore, rerank, shortlist_length
 from modalhash.metrics import RelevanceCurve
@@ -227,7 +225,7 @@ def make_answer(
     return Answer(dict(query.stated), plan.side, index.model.n_bits, hits, rule_of(curve))
 
 
-def shortlist_codes(index: IndexParts, stage: SecondStage, side: EmbeddedIndex, ids: Ids) -> Codes:
+def shortlist_codes(index: IndexParts, stage: SecondStage, side: HashIndex, ids: Ids) -> Codes:
     """Return the codes of a shortlist, or none where the second stage doesn't read them."""
     if stage is SecondStage.RELAXED:
         return side.reconstruct(ids)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from modalhash.errors import InputError
-from modalhash.index.base import IdKind
+from modalhash.index import IdKind
 from modalhash.search import NewItem, NewText, Side, contents_of_items
 from modalhash.service import schemas
 from modalhash.service.answers import ERRORS, json_answer

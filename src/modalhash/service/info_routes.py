@@ -10,7 +10,7 @@ from pydantic import BeforeValidator
 from starlette.responses import Response
 
 import modalhash
-from modalhash.index.base import IdKind
+from modalhash.index import IdKind
 from modalhash.search import Side, make_hit
 from modalhash.service.answers import ERRORS, code_text, json_answer
 from modalhash.service.documents import hit_document

@@ -1,0 +1,139 @@
+"""The kinds of index by name, and the class that opens a folder.
+
+Two tables say what a name means. `SEARCHERS` names what searches inside one process: indexes of
+those kinds are all an `EmbeddedIndex`. `INDEX_CLASSES` names whole indexes: classes that fill in
+`HashIndex`. A class is loaded when it is first asked for.
+
+A folder says in its manifest of which kind it is, and only names in these tables are looked up:
+a manifest never makes the library import a module that it names itself.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from modalhash.errors import (
+    ArtifactError,
+    DamagedArtifactError,
+    ModalhashError,
+    UnknownNameError,
+)
+from modalhash.files import read_json, sealed, write_json
+from modalhash.index.base import HashIndex
+from modalhash.index.milvus_settings import MILVUS, MILVUS_MANIFEST
+from modalhash.index.searchers import SEARCHERS
+
+__all__ = [
+    "INDEX_CLASSES",
+    "class_of_folder",
+    "discard_folders",
+    "index_class",
+    "read_index_manifest",
+    "write_index_manifest",
+]
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED: Final = "modalhash.index.embedded:EmbeddedIndex"
+INDEX_CLASSES: dict[str, str] = {MILVUS: "modalhash.index.milvus:MilvusIndex"}
+"""Name of a kind to the class of its indexes, `MODULE:CLASS`; kinds in `SEARCHERS` are embedded."""
+MANIFEST: Final = "manifest.json"
+ARTIFACT: Final = "modalhash index of another class"
+FORMAT: Final = 1
+
+
+def index_class(kind: str) -> type[HashIndex]:
+    """Load the class of a kind of index.
+
+    Raises:
+        UnknownNameError: if there is no such kind, listing those there are.
+    """
+    if kind not in SEARCHERS and kind not in INDEX_CLASSES:
+        raise UnknownNameError("kind of index", kind, [*SEARCHERS, *INDEX_CLASSES])
+    module, _, name = INDEX_CLASSES.get(kind, EMBEDDED).partition(":")
+    loaded: type[HashIndex] = getattr(import_module(module), name)
+    return loaded
+
+
+def class_of_folder(folder: Path) -> type[HashIndex]:
+    """Load the class that opens an index folder.
+
+    Raises:
+        ArtifactError: if the folder is of a kind that isn't installed here, naming it.
+        DamagedArtifactError: if the folder holds no index.
+        StorageError: if it can't be read.
+    """
+    if (folder / MILVUS_MANIFEST).is_file():
+        return index_class(MILVUS)
+    kind = stated_kind(folder)
+    if kind is None:
+        return index_class("exact")  # the embedded index says what is wrong with the folder
+    if kind not in INDEX_CLASSES:
+        raise ArtifactError(
+            f"{folder} is an index of kind {kind!r}, which isn't installed here: install the "
+            "package that provides it"
+        )
+    return index_class(kind)
+
+
+def discard_folders(folders: Sequence[Path]) -> None:
+    """Remove what indexes keep outside their folders, which are being removed.
+
+    Embedded indexes keep nothing there. What can't be removed is said in the log.
+    """
+    for folder in folders:
+        if (folder / MILVUS_MANIFEST).is_file() or stated_kind(folder) is not None:
+            try:
+                with class_of_folder(folder).open(folder) as index:
+                    index.discard()
+            except ModalhashError as error:
+                logger.warning("codes of %s may still be on a server: %s", folder, error)
+
+
+def stated_kind(folder: Path) -> str | None:
+    """Read the kind of an index that isn't an embedded one; None for anything else."""
+    try:
+        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if isinstance(document, dict) and document.get("artifact") == ARTIFACT:
+        return str(document.get("kind"))
+    return None
+
+
+def write_index_manifest(folder: Path, kind: str, content: Mapping[str, Any]) -> None:
+    """Write the manifest by which `open_index` finds the class of a folder again.
+
+    For classes of other packages. The manifest is replaced in one step, so a class that keeps
+    everything in it is safe from kills.
+
+    Args:
+        folder: made if missing.
+        kind: name of the class in the table of kinds.
+        content: JSON values that `read_index_manifest` gives back.
+
+    Raises:
+        StorageError: if the file system refuses; the old manifest is kept.
+    """
+    document = {"format": FORMAT, "artifact": ARTIFACT, "kind": kind, "content": dict(content)}
+    write_json(folder / MANIFEST, sealed(document))
+
+
+def read_index_manifest(folder: Path, kind: str) -> dict[str, Any]:
+    """Read what `write_index_manifest` wrote.
+
+    Raises:
+        DamagedArtifactError: if there is no such manifest, or it was changed.
+        NewerFormatError: if a newer modalhash wrote it.
+        StorageError: if it can't be read.
+    """
+    path = folder / MANIFEST
+    document = read_json(path, kind="index", newest_format=FORMAT)
+    if document.get("artifact") != ARTIFACT or document.get("kind") != kind:
+        raise DamagedArtifactError(f"{folder} is no index of kind {kind!r}: {path} says otherwise")
+    if sealed(document) != document or not isinstance(document.get("content"), dict):
+        raise DamagedArtifactError(f"{path} is damaged: it was changed; make the index again")
+    return dict(document["content"])
