@@ -20,7 +20,7 @@ from modalhash.codes import Codes
 from modalhash.errors import InputError
 from modalhash.index import HashIndex, build_index, embedded, open_index
 from modalhash.index.filters import parse_filter
-from tests.contracts.index_kinds import APPROXIMATE, INDEX_KINDS
+from tests.oracles.contract_kinds import APPROXIMATE, INDEX_KINDS
 from tests.oracles.plain_filter import plain_holds
 from tests.oracles.plain_search import plain_search, plain_search_radius
 

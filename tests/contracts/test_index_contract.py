@@ -35,7 +35,7 @@ from modalhash.index import (
     open_index,
 )
 from modalhash.index import build_index as build_index_of_kind
-from tests.contracts.index_kinds import APPROXIMATE, INDEX_KINDS
+from tests.oracles.contract_kinds import APPROXIMATE, INDEX_KINDS
 from tests.oracles.plain_search import Found, plain_search, plain_search_radius
 
 pytestmark = pytest.mark.parametrize("kind", INDEX_KINDS)
@@ -625,7 +625,7 @@ FORKED_SAVES = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-import tests.contracts.index_kinds
+import tests.oracles.contract_kinds
 from modalhash.index import build_index, open_index
 
 kind, folder = sys.argv[1], Path(sys.argv[2])
@@ -701,7 +701,7 @@ def test_killed_at_any_step_of_a_save_the_folder_holds_one_of_the_states(
 REPEATED_SAVES = """
 import sys
 import numpy as np
-import tests.contracts.index_kinds
+import tests.oracles.contract_kinds
 from modalhash.index import build_index, open_index
 kind, folder, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 index = open_index(folder)
