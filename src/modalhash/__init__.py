@@ -33,14 +33,34 @@ if TYPE_CHECKING:
         shorten_codes,
         train,
     )
+    from modalhash.benchmarking import ablate, bench, reproduce, robustness
     from modalhash.client import AsyncClient, Client, NewItem, Query
+    from modalhash.options import (
+        EvaluationOptions,
+        FeatureOptions,
+        GridOptions,
+        LabelNoiseOptions,
+        RunOptions,
+        TrainingOptions,
+        TuningOptions,
+    )
+    from modalhash.tuning import tune
 
 __all__ = [
     "AsyncClient",
     "Client",
+    "EvaluationOptions",
+    "FeatureOptions",
+    "GridOptions",
+    "LabelNoiseOptions",
     "NewItem",
     "Query",
+    "RunOptions",
+    "TrainingOptions",
+    "TuningOptions",
+    "ablate",
     "add_to_index",
+    "bench",
     "build_index",
     "calibrate",
     "encode",
@@ -52,29 +72,43 @@ __all__ = [
     "load_collection",
     "load_model",
     "open_index",
+    "reproduce",
     "rerank_sweep",
+    "robustness",
     "score",
     "shorten",
     "shorten_codes",
     "train",
+    "tune",
 ]
 
+ROOMS = {
+    "modalhash.benchmarking": ("ablate", "bench", "reproduce", "robustness"),
+    # Sending requests to a server needs neither torch nor an index.
+    "modalhash.client": ("AsyncClient", "Client", "NewItem", "Query"),
+    # Reading a collection, scoring codes and exporting them need no torch.
+    "modalhash.bridges": ("export_codes", "import_codes"),
+    "modalhash.data": ("load_collection",),
+    "modalhash.scoring": ("score",),
+    "modalhash.options": (
+        "EvaluationOptions",
+        "FeatureOptions",
+        "GridOptions",
+        "LabelNoiseOptions",
+        "RunOptions",
+        "TrainingOptions",
+        "TuningOptions",
+    ),
+    "modalhash.tuning": ("tune",),
+}
+"""Room to the names that are loaded from it; all others are loaded from `modalhash.api`."""
 LOADED_ON_USE = dict.fromkeys(__all__, "modalhash.api") | {
-    # Reading a collection, scoring codes and carrying them over need no torch.
-    "export_codes": "modalhash.bridges",
-    "import_codes": "modalhash.bridges",
-    "load_collection": "modalhash.data",
-    # Asking a server needs neither torch nor an index.
-    "AsyncClient": "modalhash.client",
-    "Client": "modalhash.client",
-    "NewItem": "modalhash.client",
-    "Query": "modalhash.client",
-    "score": "modalhash.scoring",
+    name: room for room, names in ROOMS.items() for name in names
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Load a verb when it is first asked for (PEP 562)."""
+    """Load a verb on its first use (PEP 562)."""
     if name == "__version__":
         return version("modalhash")
     if name not in LOADED_ON_USE:

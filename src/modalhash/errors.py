@@ -28,7 +28,7 @@ Each message names the argument, what was expected, what came, and the way out.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 __all__ = [
     "ArtifactError",
@@ -76,19 +76,40 @@ class UnknownNameError(InputError):
 
     Args:
         kind: what the name should name, as a reader would say it ("method").
-        name: what was asked for.
+        name: the unknown name.
         known: the names there are.
+        advice: what to do, after the known names; or "".
 
     Example:
         >>> str(UnknownNameError("method", "cfhr", ["cfrh", "random"]))
         "unknown method 'cfhr': did you mean 'cfrh'? Known: cfrh, random"
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, advice: str = "") -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
-        close = get_close_matches(name, self.known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        super().__init__(f"unknown {kind} {name!r}: {hint}Known: {', '.join(self.known) or 'none'}")
+        close = " or ".join(map(repr, nearest_names(name, self.known)))
+        hint = f"did you mean {close}? " if close else ""
+        listed = ", ".join(self.known) or "none"
+        way_out = f"; {advice}" if advice else ""
+        super().__init__(f"unknown {kind} {name!r}: {hint}Known: {listed}{way_out}")
+
+
+def nearest_names(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:
+    """List the known names that a misspelt name most likely means; all that are equally near.
+
+    Args:
+        name: the misspelt name.
+        known: the names there are.
+        most: how many at most.
+
+    Example:
+        >>> nearest_names("cfhr", ["cfrh", "cmfh", "random"])
+        ['cfrh', 'cmfh']
+    """
+    close = get_close_matches(name, known, n=most)
+    ratios = {one: SequenceMatcher(None, one, name).ratio() for one in close}
+    best = max(ratios.values(), default=0.0)
+    return sorted(one for one, ratio in ratios.items() if ratio >= best - 1e-9)
 
 
 class FilterError(InputError):

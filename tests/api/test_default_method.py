@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import modalhash as mh
-from modalhash.api.learning import chosen_method
+from modalhash.api.method_choice import choose_method
 from modalhash.data import Collection
 from modalhash.errors import SettingError, UnknownNameError
 
@@ -50,7 +50,7 @@ def test_what_auto_stands_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.INFO, logger="modalhash"):
-        assert chosen_method(scenes, **choices) == name
+        assert choose_method(scenes, **choices) == name
     assert caplog.messages == [f"method {name}, as {reason} (--method names another)"]
 
 
@@ -58,19 +58,19 @@ def test_only_labels_of_the_items_to_learn_from_count(
     scenes: Collection, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="modalhash"):
-        assert chosen_method(replace(scenes, labels=None, label_names=())) == "nested"
+        assert choose_method(replace(scenes, labels=None, label_names=())) == "nested"
         half = labelled_outside_of(scenes, "train")
-        assert chosen_method(half) == "nested"
-        assert chosen_method(half, "test") == "nested-labelled"
+        assert choose_method(half) == "nested"
+        assert choose_method(half, "test") == "nested-labelled"
     reasons = [message.partition(", as ")[2].partition(" (")[0] for message in caplog.messages]
     assert reasons == [UNLABELLED, UNLABELLED, LABELLED]
 
 
 def test_what_is_wrong_is_said(scenes: Collection) -> None:
     with pytest.raises(SettingError, match="tune_encoder is 'perhaps', expected true or false"):
-        chosen_method(scenes, settings={"tune_encoder": "perhaps"})
+        choose_method(scenes, settings={"tune_encoder": "perhaps"})
     with pytest.raises(UnknownNameError, match="unknown split of scenes 'dve'"):
-        chosen_method(scenes, "dve")
+        choose_method(scenes, "dve")
 
 
 def test_training_takes_it_and_records_what_it_was(scenes: Collection, tmp_path: Path) -> None:

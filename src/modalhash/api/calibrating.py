@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modalhash.api.measuring import coded_rows
+from modalhash.api.measured_directions import encode_rows
 from modalhash.api.opening import cache_folder, opened_for, opened_model
 from modalhash.artifacts import (
     CollectionCodes,
@@ -257,7 +257,7 @@ def calibrated(
     first_half = np.zeros(collection.n_items, np.bool_)
     first_half[generator.permutation(items)[: len(items) // 2]] = True
     codes = CollectionCodes(model, collection, cache_folder=cache_folder(cache), progress=progress)
-    rows = {name: coded_rows(codes, name, items) for name in ("image", "text")}
+    rows = {name: encode_rows(codes, name, items) for name in ("image", "text")}
     found: dict[Direction, DirectionCalibration] = {}
     for direction in directions:
         asked, _, answers = direction.partition("_to_")

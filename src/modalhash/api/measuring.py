@@ -1,39 +1,26 @@
 """The verb that measures a model."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
-from modalhash.api.opening import cache_folder, opened_for, opened_model
-from modalhash.artifacts import (
-    CaptionUse,
-    CollectionCodes,
-    HashModel,
+from modalhash.api.measured_directions import (
+    Reranker,
+    measure_by_labels,
+    measure_by_pair,
 )
-from modalhash.codes import Codes
-from modalhash.data import Collection, Modality
+from modalhash.api.opening import opened_for, opened_model
+from modalhash.artifacts import CollectionCodes, HashModel
+from modalhash.data import Collection
 from modalhash.data.collection import Positions
 from modalhash.errors import InputError
-from modalhash.index.rerank import RerankScore, TwoStageRanking, shortlist_length
-from modalhash.metrics import (
-    Direction,
-    DirectionReport,
-    MeasureChoices,
-    MeasureSettings,
-    Report,
-    evaluate_direction,
-    evaluate_scores,
-    match_items,
-)
+from modalhash.metrics import Direction, MeasureSettings, Report
 from modalhash.metrics.options import read_choice
-from modalhash.progress import Progress, silent
+from modalhash.options import EvaluationChoices, EvaluationOptions, change_options
 
-__all__ = ["CROSS_MODAL", "coded_rows", "evaluate", "evaluation_items", "query_items"]
-
-CROSS_MODAL = (Direction.IMAGE_TO_TEXT, Direction.TEXT_TO_IMAGE)
+__all__ = ["default_database", "evaluate", "select_evaluation_items", "select_queries"]
 
 
 def evaluate(
@@ -41,103 +28,58 @@ def evaluate(
     collection: Collection | str | Path | None = None,
     *,
     split: str = "test",
-    database: str | None = None,
-    captions: CaptionUse = "first",
-    directions: Sequence[str] = CROSS_MODAL,
-    rerank: int | str | None = None,
-    rerank_score: str = RerankScore.FUSED,
-    skip_bad: bool = False,
-    cache: Path | str | None = None,
-    device: str = "auto",
-    progress: Progress = silent,
-    **choices: Unpack[MeasureChoices],
+    options: EvaluationOptions | None = None,
+    **choices: Unpack[EvaluationChoices],
 ) -> Report:
     """Measure a model as the literature does.
 
-    Relevance by labels ranks the items of `database` for the queries of `split`. Relevance by pair
-    ranks the items of `split` itself, where each query's partner is.
+    Relevance by labels ranks the items of the database for the queries of `split`. Relevance by
+    pair ranks the items of `split` itself, where each query's partner is.
 
     Args:
         model: or its run folder.
         collection: or what `load_collection` takes; by default what the model was trained on.
         split: the queries.
-        database: the split that is ranked for relevance by labels; "rest" is every item outside
-            `split`. Items of `split` are left out of it. By default the split "database" if there
-            is one, else "train".
-        captions: each item's first text, or all of them.
-        directions: of `modalhash.metrics.Direction`; within one modality there are no pairs, so
-            those are measured by labels only.
-        rerank: how many items nearest by Hamming distance are put in order by finer codes: a
-            number, "auto" (5 %, between 500 and 5000) or "all"; None is plain hashing.
-        rerank_score: "fused", of hash codes and finer codes, or "local", of finer codes alone.
-        skip_bad: leave out items with defects; the log says how many.
-        cache: where features are kept.
-        device: "auto", "cpu", "cuda", ...
-        progress: told of every batch.
-        **choices: of `modalhash.metrics.MeasureSettings` (`top_k`, `conventions`, `ties`, ...).
+        options: database, captions, directions, reranking, cache and device.
+        **choices: fields of `modalhash.options.EvaluationOptions`, which change `options`, and
+            fields of `modalhash.metrics.MeasureSettings` (`top_k`, `conventions`, `ties`, ...).
 
     Returns:
         All measures of the directions. Without labels there are pair measures only, and a note.
 
     Raises:
         UnknownNameError: if there is no such split, or a choice isn't known.
-        InputError: if there are no queries or the database is empty, relevance by labels is asked
-            for and there are none, or the collection isn't known any more.
+        InputError: if there are no queries or the database is empty, relevance by labels is
+            requested for a collection without labels, or the collection isn't known any more.
         FeatureError: if the collection doesn't have what the model reads, or the model has no
             finer codes to rerank by.
     """
-    settings = MeasureSettings.read(choices)
-    score = read_choice("rerank score", RerankScore, rerank_score)
-    rules = settings.relevances
-    label_rules = None if rules is None else [rule for rule in rules if rule != "pair"]
-    wanted = [read_choice("direction", Direction, one) for one in dict.fromkeys(directions)]
-    run, model = model, opened_model(model, device)
-    second = None if rerank is None else SecondStage(rerank, score)
-    about: dict[str, Any] = {}
-    if second is not None:
-        shortlist_length(second.shortlist, 0)
-        about["rerank"] = {"shortlist": second.shortlist, "score": score.value}
-    if second is not None or model.has_fine_codes:
-        about["storage"] = {"hash_bits": model.n_bits, "fine_bits": model.fine_books.n_bits}
-    collection = opened_for(run, model, collection, skip_bad, progress)
-    if database is None:
-        database = "database" if "database" in collection.splits else "train"
-    ranked = np.zeros(0, np.int64)
-    notes = []
-    if label_rules == [] or (label_rules is None and collection.labels is None):
-        queries = query_items(collection, split)
-        if label_rules is None:
-            notes.append("the collection has no labels: measures by pair only")
-    elif collection.labels is None:
-        raise InputError(
-            f"relevance by {' and '.join(label_rules or ())} needs labels, but {collection.name} "
-            "has none"
-        )
-    else:
-        queries, ranked = evaluation_items(collection, split, database)
+    options = change_options(EvaluationOptions, options, choices)
+    settings = MeasureSettings.read(options.measures)
+    directions = [
+        read_choice("direction", Direction, name) for name in dict.fromkeys(options.directions)
+    ]
+    reranker = Reranker.from_options(options)
+    run, model = model, opened_model(model, options.device)
+    storage = describe_storage(model, reranker)
+    collection = opened_for(run, model, collection, options.skip_bad, options.progress)
+    database = options.database or default_database(collection)
+    queries, ranked = select_items(collection, split, database, settings)
     codes = CollectionCodes(
         model,
         collection,
-        captions=captions,
-        cache_folder=cache_folder(cache),
-        progress=progress,
+        captions=options.captions,
+        cache_folder=options.cache_folder,
+        progress=options.progress,
     )
-    found: list[DirectionReport] = []
-    if len(ranked):
-        by_labels: MeasureChoices = {**choices, "relevances": label_rules}
-        found += measured_by_labels(codes, queries, ranked, wanted, by_labels, second=second)
-    if rules is None or "pair" in rules:
-        by_pair: MeasureChoices = {**choices, "relevances": ("pair",)}
-        found += measured_by_pair(codes, queries, wanted, by_pair, second=second)
-    if not found:
+    reports = [
+        *measure_by_labels(codes, queries, ranked, directions, options.measures, reranker),
+        *measure_by_pair(codes, queries, directions, options.measures, reranker),
+    ]
+    if not reports:
         raise InputError(
-            f"nothing can be measured of {', '.join(wanted)} without labels: pairs are of two "
+            f"nothing can be measured of {', '.join(directions)} without labels: pairs are of two "
             "modalities"
-        )
-    if n_seen := n_training_items(model, collection, queries):
-        notes.append(
-            f"the model was trained on {n_seen} of the {len(queries)} queries: their numbers say "
-            "little about new pairs"
         )
     return Report(
         n_bits=model.n_bits,
@@ -149,53 +91,80 @@ def evaluate(
             "query_texts": len(codes.texts_of(queries)),
             "database_texts": len(codes.texts_of(ranked)),
         },
-        directions=tuple(found),
+        directions=tuple(reports),
         about={
-            "method": model.record.method,
-            "title": model.record.title,
-            "preset": model.record.preset,
-            "seed": model.record.seed,
-            "encoder": model.record.encoder["name"],
+            **describe_model(model),
             "collection": collection.name,
             "collection_fingerprint": collection.fingerprint(),
-            "captions": captions,
+            "captions": options.captions,
             "model_fingerprint": model.fingerprint,
             "intervals": settings.intervals(),
-            **about,
+            **storage,
         },
-        notes=tuple(notes),
+        notes=tuple(list_notes(model, collection, queries, settings)),
     )
 
 
-def query_items(collection: Collection, split: str) -> Positions:
-    """Return the items that ask.
+def default_database(collection: Collection) -> str:
+    """Name the split that is ranked by default: "database" if there is one, else "train"."""
+    return "database" if "database" in collection.splits else "train"
+
+
+def label_rules(settings: MeasureSettings) -> list[str] | None:
+    """List the requested rules of relevance that read labels; None if every rule may be used."""
+    return None if settings.relevances is None else [r for r in settings.relevances if r != "pair"]
+
+
+def select_items(
+    collection: Collection, split: str, database: str, settings: MeasureSettings
+) -> tuple[Positions, Positions]:
+    """Select the queries, and the items that are ranked by labels; none of these without labels.
 
     Raises:
-        InputError: if there are none.
+        InputError: if there are no queries or nothing to rank, or rules of relevance need labels
+            that the collection doesn't have.
         UnknownNameError: if there is no such split.
     """
-    queries = collection.split(split)
+    rules = label_rules(settings)
+    if rules and collection.labels is None:
+        raise InputError(
+            f"relevance by {' and '.join(rules)} needs labels, but {collection.name} has none"
+        )
+    if rules == [] or collection.labels is None:
+        return select_queries(collection, split), np.zeros(0, np.int64)
+    return select_evaluation_items(collection, split, database)
+
+
+def select_queries(collection: Collection, split: str) -> Positions:
+    """Select the items of a split as queries.
+
+    Raises:
+        InputError: if the split is empty.
+        UnknownNameError: if there is no such split.
+    """
+    queries = find_split(collection, split, "--split")
     if not len(queries):
-        raise InputError(f"split {split!r} of {collection.name} has no items to ask for")
+        raise InputError(f"split {split!r} of {collection.name} has no items to use as queries")
     return queries
 
 
-def evaluation_items(
+def select_evaluation_items(
     collection: Collection, split: str, database: str
 ) -> tuple[Positions, Positions]:
-    """Return the items that ask and the items that are ranked for them by labels.
+    """Select the queries and the items that are ranked for them by labels.
 
     Args:
-        collection: whose.
+        collection: whose items are selected.
         split: the queries.
-        database: what is ranked, a split or "rest"; never a query.
+        database: what is ranked, a split or "rest"; queries are left out of it.
 
     Raises:
-        InputError: if there are none of either.
+        InputError: if there are no queries, or nothing is left to rank.
         UnknownNameError: if there is no such split.
     """
-    queries = query_items(collection, split)
-    ranked = np.setdiff1d(collection.split("all" if database == "rest" else database), queries)
+    queries = select_queries(collection, split)
+    items = find_split(collection, "all" if database == "rest" else database, "--database")
+    ranked = np.setdiff1d(items, queries)
     if not len(ranked):
         raise InputError(
             f"nothing is left to rank: split {split!r} holds all items of database "
@@ -204,151 +173,79 @@ def evaluation_items(
     return queries, ranked
 
 
-@dataclass(frozen=True)
-class SecondStage:
-    """How a shortlist is put in order by finer codes.
-
-    Attributes:
-        shortlist: a number, "auto" or "all".
-        score: what the score is made of.
-    """
-
-    shortlist: int | str
-    score: RerankScore
-
-
-def owners_of(codes: CollectionCodes, modality: str, items: Positions) -> Positions:
-    """Return the item behind each row of `coded_rows`."""
-    if modality == "image":
-        return items
-    return codes.collection.caption_items[codes.texts_of(items)]
-
-
-def coded_rows(codes: CollectionCodes, modality: str, items: Positions) -> tuple[Codes, Positions]:
-    """Return the codes of one modality of some items, and the item behind each."""
-    if modality == "image":
-        return codes.image(items), items
-    texts = codes.texts_of(items)
-    return codes.text(texts), codes.collection.caption_items[texts]
-
-
-def feature_rows(
-    codes: CollectionCodes, modality: str, items: Positions
-) -> tuple[Positions, Modality]:
-    """Return the rows of features behind `coded_rows`, and the modality."""
-    return (items, "image") if modality == "image" else (codes.texts_of(items), "text")
-
-
-def two_stages(
-    codes: CollectionCodes,
-    asked: tuple[str, Positions],
-    answers: tuple[str, Positions],
-    score: RerankScore,
-) -> TwoStageRanking:
-    """Return the ranking of some items for others, by hash codes and by finer codes.
+def find_split(collection: Collection, name: str, option: str) -> Positions:
+    """Find the items of a split; the error of an unknown one names what to do.
 
     Args:
-        codes: of the collection.
-        asked: modality and items of the queries.
-        answers: modality and items of the database.
-        score: what the second stage's score is made of.
+        collection: whose split it is.
+        name: of the split, or "all".
+        option: of the command line that names another.
 
     Raises:
-        FeatureError: if the model has no finer codes.
+        UnknownNameError: if there is no such split, with the splits that there are.
     """
-    return TwoStageRanking(
-        codes.model.fine_books,
-        coded_rows(codes, *asked)[0],
-        coded_rows(codes, *answers)[0],
-        codes.model.n_bits,
-        queries=codes.fine_queries(*feature_rows(codes, *asked)),
-        fine=codes.fine_codes(*feature_rows(codes, *answers)),
-        score=score,
-    )
+    if name == "all" or name in collection.splits:
+        return collection.split(name)
+    raise unknown_split(collection, name, option)
 
 
-def measured_direction(
-    codes: CollectionCodes,
-    direction: Direction,
-    queries: Positions,
-    ranked: Positions,
-    *,
-    second: SecondStage | None,
-    truth: Mapping[str, Any],
-    choices: MeasureChoices,
-) -> DirectionReport:
-    """Measure one direction, by hash codes alone or in two stages."""
-    asked, _, answers = direction.partition("_to_")
-    if second is not None:
-        ranking = two_stages(codes, (asked, queries), (answers, ranked), second.score)
-        n_items = len(ranking.database_codes)
-        return evaluate_scores(
-            ranking.blocks(shortlist_length(second.shortlist, n_items)),
-            ranking.n_queries,
-            n_items,
-            direction=direction,
-            **truth,
-            **choices,
+def unknown_split(collection: Collection, name: str, option: str) -> UnknownNameError:
+    """Describe that a collection has no split of a name, and what to do."""
+    splits = list(collection.splits)
+    if option == "--database":
+        advice = "name the split to rank with --database; 'rest' ranks every item but the queries"
+    elif splits == ["train"]:
+        advice = (
+            "all its items are in 'train': hold some out before training, as in `modalhash data "
+            "split` with a protocol, or measure on the training items with --split train"
         )
-    return evaluate_direction(
-        coded_rows(codes, asked, queries)[0],
-        coded_rows(codes, answers, ranked)[0],
-        codes.model.n_bits,
-        direction=direction,
-        **truth,
-        **choices,
-    )
+    else:
+        advice = f"name one of them with {option}"
+    return UnknownNameError(f"split of {collection.name}", name, [*splits, "all"], advice=advice)
 
 
-def measured_by_labels(
-    codes: CollectionCodes,
-    queries: Positions,
-    ranked: Positions,
-    directions: Iterable[Direction],
-    choices: MeasureChoices,
-    *,
-    second: SecondStage | None = None,
-) -> Iterator[DirectionReport]:
-    """Yield directions measured by labels: queries against the database."""
-    labels = codes.collection.labels
-    assert labels is not None
-    for direction in directions:
-        asked, _, answers = direction.partition("_to_")
-        truth = {
-            "query_labels": labels[owners_of(codes, asked, queries)],
-            "database_labels": labels[owners_of(codes, answers, ranked)],
-        }
-        yield measured_direction(
-            codes, direction, queries, ranked, second=second, truth=truth, choices=choices
+def describe_model(model: HashModel) -> dict[str, Any]:
+    """Describe a model in a report: how it was trained."""
+    record = model.record
+    return {
+        "method": record.method,
+        "title": record.title,
+        "preset": record.preset,
+        "seed": record.seed,
+        "encoder": record.encoder["name"],
+    }
+
+
+def describe_storage(model: HashModel, reranker: Reranker | None) -> dict[str, Any]:
+    """Describe the reranking and what an item takes, where a model has finer codes."""
+    described: dict[str, Any] = {}
+    if reranker is not None:
+        described["rerank"] = reranker.describe()
+    if reranker is not None or model.has_fine_codes:
+        described["storage"] = {"hash_bits": model.n_bits, "fine_bits": model.fine_books.n_bits}
+    return described
+
+
+def list_notes(
+    model: HashModel, collection: Collection, queries: Positions, settings: MeasureSettings
+) -> list[str]:
+    """List what a reader of the numbers has to know."""
+    notes = []
+    if collection.labels is None and label_rules(settings) is None:
+        notes.append("the collection has no labels: measures by pair only")
+    if n_seen := count_training_items(model, collection, queries):
+        notes.append(
+            f"the model was trained on {n_seen} of the {len(queries)} queries: their numbers say "
+            "little about new pairs"
         )
+    return notes
 
 
-def measured_by_pair(
-    codes: CollectionCodes,
-    queries: Positions,
-    directions: Iterable[Direction],
-    choices: MeasureChoices,
-    *,
-    second: SecondStage | None = None,
-) -> Iterator[DirectionReport]:
-    """Yield the directions between modalities measured by pair: the split against itself."""
-    for direction in directions:
-        if direction not in CROSS_MODAL:
-            continue
-        asked, _, answers = direction.partition("_to_")
-        owners = owners_of(codes, asked, queries), owners_of(codes, answers, queries)
-        truth = {"query_targets": match_items(*owners)}
-        yield measured_direction(
-            codes, direction, queries, queries, second=second, truth=truth, choices=choices
-        )
-
-
-def n_training_items(model: HashModel, collection: Collection, items: Positions) -> int:
-    """Return how many of some items the model was trained on, as far as that is known."""
+def count_training_items(model: HashModel, collection: Collection, items: Positions) -> int:
+    """Count the items that a model was trained on, as far as that is known."""
     trained_on = model.record.trained_on
-    learned_from = np.zeros(0, np.int64)
-    if trained_on["fingerprint"] == collection.fingerprint():
-        split = trained_on["split"]
-        if split == "all" or split in collection.splits:
-            learned_from = collection.split(split)
-    return len(np.intersect1d(items, learned_from))
+    split = trained_on["split"]
+    is_known = trained_on["fingerprint"] == collection.fingerprint()
+    if not is_known or (split != "all" and split not in collection.splits):
+        return 0
+    return len(np.intersect1d(items, collection.split(split)))

@@ -8,12 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from modalhash.api.measuring import (
-    CROSS_MODAL,
-    evaluation_items,
-    owners_of,
-    two_stages,
-)
+from modalhash.api.measured_directions import find_owners, rank_in_two_stages
+from modalhash.api.measuring import select_evaluation_items
 from modalhash.api.opening import cache_folder, opened_for, opened_model
 from modalhash.artifacts import CaptionUse, CollectionCodes, HashModel
 from modalhash.data import Collection
@@ -21,6 +17,7 @@ from modalhash.errors import InputError
 from modalhash.index.rerank import RerankScore, TwoStageRanking, shortlist_length
 from modalhash.metrics import Direction, MeasureChoices, evaluate_scores
 from modalhash.metrics.options import read_choice
+from modalhash.options import CROSS_MODAL
 from modalhash.progress import Progress, silent
 
 __all__ = ["RerankSweep", "SweepRow", "rerank_sweep"]
@@ -126,7 +123,7 @@ def rerank_sweep(
         raise InputError(f"a sweep needs labels, but {collection.name} has none")
     if database is None:
         database = "database" if "database" in collection.splits else "train"
-    queries, ranked = evaluation_items(collection, split, database)
+    queries, ranked = select_evaluation_items(collection, split, database)
     codes = CollectionCodes(
         model, collection, captions=captions, cache_folder=cache_folder(cache), progress=progress
     )
@@ -135,7 +132,7 @@ def rerank_sweep(
     n_items = 0
     for direction in wanted:
         asked, _, answers = direction.partition("_to_")
-        ranking = two_stages(codes, (asked, queries), (answers, ranked), score)
+        ranking = rank_in_two_stages(codes, (asked, queries), (answers, ranked), score)
         n_items = max(n_items, len(ranking.database_codes))
         lengths = dict.fromkeys(
             shortlist_length(one, len(ranking.database_codes)) for one in shortlists
@@ -146,8 +143,8 @@ def rerank_sweep(
                 ranking.n_queries,
                 len(ranking.database_codes),
                 direction=direction,
-                query_labels=labels[owners_of(codes, asked, queries)],
-                database_labels=labels[owners_of(codes, answers, ranked)],
+                query_labels=labels[find_owners(codes, asked, queries)],
+                database_labels=labels[find_owners(codes, answers, ranked)],
                 **choices,
             )
             value = report.find("map", k=top_k, relevance=relevance).value

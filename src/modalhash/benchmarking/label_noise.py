@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.api.learning import extract_features, train
-from modalhash.api.measuring import evaluate, query_items
+from modalhash.api.measuring import evaluate, select_queries
 from modalhash.api.opening import opened
 from modalhash.artifacts import HashModel
 from modalhash.benchmarking.grid import Variant, measured_values, usual_encoder, usual_split
@@ -208,7 +208,7 @@ def measure_robustness(
             f"{collection.name} has no labels to flip: add labels.tsv, or name another collection"
         )
     split, encoder = usual_split(collection, split), usual_encoder(collection, encoder)
-    query_items(collection, split)
+    select_queries(collection, split)
     extract_features(collection, encoder, cache=cache, device=device, progress=progress)
     jobs = [
         Job(share, variant, n_bits, seed)

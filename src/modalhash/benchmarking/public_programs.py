@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from modalhash.api import score
 from modalhash.api.learning import extract_features
-from modalhash.api.measuring import CROSS_MODAL, evaluation_items
+from modalhash.api.measuring import select_evaluation_items
 from modalhash.api.opening import opened
 from modalhash.benchmarking.grid import usual_encoder, usual_split
 from modalhash.bridges.folders import check_output, new_folder
@@ -34,6 +34,7 @@ from modalhash.data.collection import Positions
 from modalhash.errors import CollectionError, DamagedArtifactError, InputError, ShapeError
 from modalhash.files import read_json, write_array, write_json
 from modalhash.metrics import MeasureChoices, Report
+from modalhash.options import CROSS_MODAL
 from modalhash.progress import Progress, silent
 from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
 
@@ -120,7 +121,7 @@ def export_inputs(
     split, encoder = usual_split(collection, split), usual_encoder(collection, encoder)
     if database is None:
         database = "database" if "database" in collection.splits else "train"
-    query, ranked = evaluation_items(collection, split, database)
+    query, ranked = select_evaluation_items(collection, split, database)
     ranked = in_order_of(collection.split("all" if database == "rest" else database), ranked)
     items = {"train": collection.split("train"), "query": query, "database": ranked}
     if n_seen := len(np.intersect1d(items["train"], query)):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.api.measuring import coded_rows
+from modalhash.api.measured_directions import encode_rows
 from modalhash.artifacts import CollectionCodes
 from modalhash.codes import Codes, hamming_distances
 from modalhash.data import Collection, Positions
@@ -51,9 +51,9 @@ class Examples:
         measure, values = report.measures[place], report.per_query[place]
         asked, _, answers = report.direction.partition("_to_")
         is_pair = measure.relevance == "pair"
-        query_codes, query_owners = coded_rows(self.codes, asked, self.queries)
+        query_codes, query_owners = encode_rows(self.codes, asked, self.queries)
         there = self.queries if is_pair else self.ranked
-        ranked_codes, ranked_owners = coded_rows(self.codes, answers, there)
+        ranked_codes, ranked_owners = encode_rows(self.codes, answers, there)
         side = Ranked(asked, answers, query_codes, query_owners, ranked_codes, ranked_owners)
         chosen = list(self.chosen(values, self.answerable(query_owners, is_pair)))
         return {

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from modalhash.api.measuring import evaluation_items, query_items
+from modalhash.api.measuring import select_evaluation_items, select_queries
 from modalhash.api.opening import cache_folder
 from modalhash.artifacts import CollectionCodes, HashModel
 from modalhash.codes import code_width
@@ -150,9 +150,9 @@ class Insight:
         )
         assert report.split is not None
         if report.database is None:
-            queries = ranked = query_items(collection, report.split)
+            queries = ranked = select_queries(collection, report.split)
         else:
-            queries, ranked = evaluation_items(collection, report.split, report.database)
+            queries, ranked = select_evaluation_items(collection, report.split, report.database)
         where = report.database or report.split
         sets = {
             f"pictures of {where}": codes.image(ranked),

@@ -21,8 +21,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from modalhash.api.learning import AUTO, chosen_method, suited_preset, train
-from modalhash.api.measuring import CROSS_MODAL, evaluate
+from modalhash.api.learning import train
+from modalhash.api.measuring import evaluate
+from modalhash.api.method_choice import AUTO, choose_method, choose_preset
 from modalhash.api.opening import fitted_encoder, opened
 from modalhash.api.settings_files import SettingsFile, write_settings
 from modalhash.benchmarking.grid import recipe, usual_encoder
@@ -34,6 +35,7 @@ from modalhash.files import read_json, write_json, write_text
 from modalhash.methods import method_class
 from modalhash.methods.base import Method, Needs
 from modalhash.methods.settings import configured_method, read_value
+from modalhash.options import CROSS_MODAL
 from modalhash.progress import Progress, silent
 from modalhash.training.pairs import hold_out
 from modalhash.training.validation import RECALL_AT
@@ -227,7 +229,7 @@ def tune(
     import_optional("optuna", extra="tune", feature="the search over settings")
     if method == AUTO:
         collection = opened(collection, skip_bad, progress)
-        method = chosen_method(collection, split, settings=settings)
+        method = choose_method(collection, split, settings=settings)
     found, folder = method_class(method), Path(output)
     chosen = chosen_objective(found, objective)
     collection = opened(collection, skip_bad, progress)
@@ -242,7 +244,7 @@ def tune(
     encoder = usual_encoder(collection, encoder)
     if preset == "auto":
         fitted = fitted_encoder(parts[0], encoder, split="train", device=device)
-        preset = suited_preset(found, parts[0], fitted)
+        preset = choose_preset(found, parts[0], fitted)
     configured_method(found, preset=preset, changes=settings)
     types = known_types(found)
     changes = {name: read_value(name, one, types[name]) for name, one in (settings or {}).items()}
