@@ -21,14 +21,9 @@ from numpy.typing import NDArray
 
 import modalhash as mh
 from modalhash.artifacts import HashModel
-from modalhash.benchmarking.grid import (
-    Place,
-    measured_values,
-    place_name,
-    usual_encoder,
-    usual_split,
-)
+from modalhash.benchmarking.measuring_tasks import list_values
 from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome, csv_text
+from modalhash.benchmarking.tasks import Place, name_place, usual_encoder, usual_split
 from modalhash.codes import binarise, pack
 from modalhash.data import Collection
 from modalhash.files import write_json, write_text
@@ -113,7 +108,7 @@ def measured(source: str, n_bits: int, seed: int) -> Iterator[Outcome]:
     )  # fmt: skip
     seconds = round(time.process_time() - started, 1)
     relaxed, common = points_of(model, collection, split)
-    place = place_name(Place(source))
+    place = name_place(Place(source))
     lengths = [length for length in (16, 32, 64, 128, 256) if length <= n_bits]
     for length in lengths:
         both = {name: (one[:, :length], two[:, :length]) for name, (one, two) in relaxed.items()}
@@ -126,10 +121,10 @@ def measured(source: str, n_bits: int, seed: int) -> Iterator[Outcome]:
             ),
         ):
             report = values_of(part, collection, split, as_codes=as_codes)  # type: ignore[arg-type]
-            yield Outcome(row, place, length, seed, measured_values(report), seconds, length)
+            yield Outcome(row, place, length, seed, list_values(report), seconds, length)
     width = common["image"][0].shape[1]
     report = values_of(common, collection, split, as_codes=False)
-    yield Outcome("common space", place, width, seed, measured_values(report), seconds, 32 * width)
+    yield Outcome("common space", place, width, seed, list_values(report), seconds, 32 * width)
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Options that several verbs share, each documented once.
 
 Every verb takes its options as one object, `options=`, or field by field as keywords, which change
-that object: `train(photos, device="cuda")` is `train(photos, options=TrainingOptions(device="cuda"))`.
+that object: `train(photos, device="cuda")` does the same as
+`train(photos, options=TrainingOptions(device="cuda"))`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
 from modalhash.errors import InputError, UnknownNameError
-from modalhash.metrics.options import Direction, MeasureChoices, MeasureSettings
+from modalhash.metrics.options import MeasureChoices, MeasureSettings
+from modalhash.modalities import Direction
 from modalhash.progress import Progress, silent
 
 __all__ = [
@@ -285,5 +287,6 @@ def change_options(
     chosen = {name: value for name, value in choices.items() if name in measures - known}
     base = kind() if options is None else options
     if chosen:
-        changed["measures"] = {**changed.get("measures", base.measures), **chosen}  # type: ignore[attr-defined]
+        given = changed["measures"] if "measures" in changed else getattr(base, "measures")  # noqa: B009
+        changed["measures"] = {**given, **chosen}
     return replace(base, **changed)  # type: ignore[type-var]

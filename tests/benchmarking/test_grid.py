@@ -12,16 +12,10 @@ import pytest
 
 import modalhash as mh
 from modalhash.artifacts import HashModel
-from modalhash.benchmarking.grid import (
-    Place,
-    Task,
-    Variant,
-    measurements,
-    read_values,
-    recipe,
-    run_grid,
-)
+from modalhash.benchmarking.grid import read_values, run_grid
+from modalhash.benchmarking.measuring_tasks import list_measurements
 from modalhash.benchmarking.outcomes import MEASURES, Outcome
+from modalhash.benchmarking.tasks import Place, Task, Variant, describe_method
 from modalhash.benchmarking.variants import method_variants
 from modalhash.errors import DamagedArtifactError, InputError
 from modalhash.index.rerank import FineBooks
@@ -93,7 +87,7 @@ def test_a_task_without_a_protocol_is_named_as_before_there_were_protocols(place
         "n_bits": 8,
         "seed": 3,
     }  # fmt: skip
-    text = json.dumps([document, version("modalhash"), recipe("random")], sort_keys=True)
+    text = json.dumps([document, version("modalhash"), describe_method("random")], sort_keys=True)
     assert task.key == f"pairs-random-8-3-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
     divided = Task(replace(place, protocol="official"), Variant("random", "random"), 8, 3)
     assert divided.key != task.key
@@ -309,7 +303,7 @@ def test_a_model_with_finer_codes_gives_a_second_row() -> None:
     books = FineBooks(np.zeros((6, 16, 2), np.float32), code_weight=0.5, fine_weight=0.5, n_parts=3)
     model = SimpleNamespace(n_bits=32, has_fine_codes=True, fine_books=books)
     # 6 sub-vectors of 16 words, 4 bits each, beside 32 bits
-    assert list(measurements(Variant("plus", "any"), cast("HashModel", model))) == [
+    assert list(list_measurements(Variant("plus", "any"), cast("HashModel", model))) == [
         ("plus", 32, None),
         ("plus, reranked", 32 + 6 * 4, "auto"),
     ]

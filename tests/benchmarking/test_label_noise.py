@@ -17,7 +17,6 @@ from modalhash.benchmarking.label_noise import (
     RobustnessRun,
     RobustnessStudy,
     flipped_labels,
-    measure_robustness,
     robustness_variants,
 )
 from modalhash.benchmarking.outcomes import MEASURES, Outcome
@@ -74,7 +73,7 @@ def test_shares_out_of_range(share: float) -> None:
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
         flipped_labels(made_labels(), share, 0)
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
-        measure_robustness(SCENES, robustness_variants("ms2gah"), shares=(0.0, share))
+        mh.robustness(SCENES, "ms2gah", shares=(0.0, share))
 
 
 def test_the_variants_of_a_method() -> None:
@@ -110,11 +109,11 @@ def test_a_collection_without_labels_is_refused() -> None:
     bare = replace(scenes, labels=None, label_names=())
     message = f"{scenes.name} has no labels to flip: add labels.tsv, or name another collection"
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-        measure_robustness(bare, robustness_variants("ms2gah"), encoder="tiny")
+        mh.robustness(bare, "ms2gah", encoder="tiny")
     with pytest.raises(InputError, match="at least 1 of each is needed"):
-        measure_robustness(scenes, robustness_variants("ms2gah"), seeds=())
+        mh.robustness(scenes, "ms2gah", seeds=())
     with pytest.raises(UnknownNameError, match="split of"):
-        measure_robustness(scenes, robustness_variants("ms2gah"), encoder="tiny", split="later")
+        mh.robustness(scenes, "ms2gah", encoder="tiny", split="later")
 
 
 def test_only_labels_of_training_items_are_flipped_and_none_in_measures(
@@ -138,9 +137,10 @@ def test_only_labels_of_training_items_are_flipped_and_none_in_measures(
     monkeypatch.setattr(robustness, "train", train)
     monkeypatch.setattr(robustness, "evaluate", evaluate)
     told: list[tuple[str, int, int]] = []
-    study = measure_robustness(
+    study = mh.robustness(
         scenes,
-        robustness_variants("ms2gah", settings=QUICK),
+        "ms2gah",
+        settings=QUICK,
         shares=(0.0, 0.25),
         n_bits=8,
         seeds=(0, 1),
@@ -167,9 +167,11 @@ def test_only_labels_of_training_items_are_flipped_and_none_in_measures(
 
 
 def test_numbers_are_those_of_training_and_measuring_by_hand() -> None:
-    study = measure_robustness(
+    study = mh.robustness(
         SCENES,
-        robustness_variants("ms2gah", without=[], settings=QUICK),
+        "ms2gah",
+        without=[],
+        settings=QUICK,
         shares=(0.1,),
         n_bits=8,
         seeds=(3,),

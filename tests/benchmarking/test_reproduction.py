@@ -9,13 +9,15 @@ import pytest
 import modalhash as mh
 from modalhash.benchmarking.outcomes import Outcome
 from modalhash.benchmarking.printed import Printed
-from modalhash.benchmarking.reproduction import (
+from modalhash.benchmarking.reproducing import (
     Line,
-    ReproductionPlan,
     compare_with_printed,
-    plan_reproduction,
     reproduction_json,
     reproduction_text,
+)
+from modalhash.benchmarking.reproduction_plan import (
+    ReproductionPlan,
+    plan_reproduction,
     suited_protocol,
 )
 from modalhash.data import load_collection

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.quality.prefixes import Both, values_of
 from modalhash import load_collection
-from modalhash.benchmarking.grid import measured_values
+from modalhash.benchmarking.measuring_tasks import list_values
 
 
 @pytest.mark.parametrize("as_codes", [True, False])
@@ -17,7 +17,7 @@ def test_partners_that_are_equal_are_found(*, as_codes: bool) -> None:
         for name in ("test", "train")
     )
     both: Both = {"image": (queries, database), "text": (queries, database)}
-    found = measured_values(values_of(both, collection, "test", as_codes=as_codes))
+    found = list_values(values_of(both, collection, "test", as_codes=as_codes))
     assert len(found) == 8
     assert found["recall@10 by pair image_to_text"] == 1
     # Unrelated to labels, and the same in both directions.
@@ -33,7 +33,7 @@ def test_signs_lose_what_cosines_keep() -> None:
     part = (queries.astype(np.float32), database.astype(np.float32))
     both: Both = {"image": part, "text": part}
     by_signs, by_cosines = (
-        measured_values(values_of(both, collection, "test", as_codes=as_codes))
+        list_values(values_of(both, collection, "test", as_codes=as_codes))
         for as_codes in (True, False)
     )
     n = len(queries)

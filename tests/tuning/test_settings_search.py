@@ -24,8 +24,8 @@ from modalhash.errors import (
 )
 from modalhash.methods import method_class
 from modalhash.training.pairs import TrainingData, hold_out
+from modalhash.tuning import Trial, TuningResult, trials_table, tune
 from modalhash.tuning import search as tuning
-from modalhash.tuning.search import Trial, TuningResult, trials_table, tune
 from modalhash.tuning.search_spaces import Dimension, named_space, usual_space
 from tests.oracles.command_line import CommandLine
 
@@ -251,7 +251,7 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_wasn_t(
     pairs: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = searched(pairs, tmp_path / "whole", n_trials=13)  # three of them by the estimator
-    real, calls = tuning.measured, []
+    real, calls = tuning.measure_trial, []
 
     def killed(*args: Any) -> float:
         calls.append(args)
@@ -260,7 +260,7 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_wasn_t(
         return real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "measured", killed)
+        patch.setattr(tuning, "measure_trial", killed)
         with pytest.raises(KeyboardInterrupt):
             searched(pairs, tmp_path / "broken", n_trials=13)
     assert len(json.loads((tmp_path / "broken" / "trials.json").read_text())["trials"]) == 11
@@ -274,7 +274,7 @@ def test_more_trials_are_added_and_done_ones_not_run_again(
     more = searched(pairs, tmp_path / "tuning", n_trials=3)
     assert found_by(more)[:3] == found_by(first)
     assert len(more.trials) == 4
-    monkeypatch.setattr(tuning, "measured", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr(tuning, "measure_trial", lambda *_: pytest.fail("ran again"))
     assert found_by(searched(pairs, tmp_path / "tuning", n_trials=1)) == found_by(more)
 
 
@@ -302,7 +302,7 @@ def test_a_failed_trial_says_why_and_the_search_goes_on(
             raise TrainingError("the loss\nis not finite")
         return value
 
-    monkeypatch.setattr(tuning, "measured", made)
+    monkeypatch.setattr(tuning, "measure_trial", made)
     result = searched(pairs, tmp_path / "tuning", n_trials=2)
     assert [one.value for one in result.trials] == [0.375, None, 0.75]
     assert [one.values for one in result.trials] == [(0.5, 0.25), (), (0.5, 1.0)]
@@ -323,7 +323,7 @@ def test_settings_that_came_before_are_not_trained_again(
         calls.append(settings)
         return float(settings.get("ridge", 0.0))
 
-    monkeypatch.setattr(tuning, "measured", made)
+    monkeypatch.setattr(tuning, "measure_trial", made)
     result = searched(pairs, tmp_path / "tuning", n_trials=12, over=["ridge=0.25,0.5"], repeats=1)
     assert len(result.trials) == 13
     assert sorted(one.get("ridge", 0) for one in calls) == [0, 0.25, 0.5]

@@ -260,7 +260,7 @@ def calibrated(
     rows = {name: encode_rows(codes, name, items) for name in ("image", "text")}
     found: dict[Direction, DirectionCalibration] = {}
     for direction in directions:
-        asked, _, answers = direction.partition("_to_")
+        asked, answers = direction.query, direction.database
         query_codes, query_items = rows[asked]
         database_codes, database_items = rows[answers]
         is_within = asked == answers

@@ -238,7 +238,7 @@ class TrainingJob:
 
     def run(self) -> HashModel:
         """Train and save the model; return a finished run as it is if it is to be resumed."""
-        options, folder = self.options, self.plan.folder
+        options, folder = self.options, self.plan.run_folder
         run = None if folder is None else RunFolder(folder, self.document)
         if run is not None:
             run.check(resume=options.resume, overwrite=options.overwrite)
@@ -277,9 +277,7 @@ class TrainingJob:
             progress=self.options.progress,
         )
 
-    def prepare_data(
-        self, features: Features, live: Mapping[Modality, LiveSide]
-    ) -> TrainingData:
+    def prepare_data(self, features: Features, live: Mapping[Modality, LiveSide]) -> TrainingData:
         """Put together what the training loop reads."""
         collection, needs = self.collection, self.plan.method.needs
         return TrainingData(

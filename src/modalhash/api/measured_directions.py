@@ -1,6 +1,6 @@
 """Measuring one direction after another, by hash codes alone or with a reranked shortlist."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +18,13 @@ from modalhash.metrics import (
     match_items,
 )
 from modalhash.metrics.options import read_choice
-from modalhash.options import CROSS_MODAL, EvaluationOptions
+from modalhash.options import EvaluationOptions
 
 __all__ = [
+    "DirectionMeasurer",
     "Reranker",
     "encode_rows",
     "find_owners",
-    "measure_by_labels",
-    "measure_by_pair",
     "rank_in_two_stages",
 ]
 
@@ -61,14 +60,16 @@ class Reranker:
         return {"shortlist": self.shortlist, "score": self.score.value}
 
 
-def find_owners(codes: CollectionCodes, modality: str, items: Positions) -> Positions:
+def find_owners(codes: CollectionCodes, modality: Modality, items: Positions) -> Positions:
     """Find the item behind each row of `encode_rows`."""
     if modality == "image":
         return items
     return codes.collection.caption_items[codes.texts_of(items)]
 
 
-def encode_rows(codes: CollectionCodes, modality: str, items: Positions) -> tuple[Codes, Positions]:
+def encode_rows(
+    codes: CollectionCodes, modality: Modality, items: Positions
+) -> tuple[Codes, Positions]:
     """Encode one modality of some items.
 
     Returns:
@@ -81,16 +82,16 @@ def encode_rows(codes: CollectionCodes, modality: str, items: Positions) -> tupl
 
 
 def find_feature_rows(
-    codes: CollectionCodes, modality: str, items: Positions
+    codes: CollectionCodes, modality: Modality, items: Positions
 ) -> tuple[Positions, Modality]:
     """Find the rows of features behind `encode_rows`, and name their modality."""
-    return (items, "image") if modality == "image" else (codes.texts_of(items), "text")
+    return (items if modality == "image" else codes.texts_of(items)), modality
 
 
 def rank_in_two_stages(
     codes: CollectionCodes,
-    queries: tuple[str, Positions],
-    database: tuple[str, Positions],
+    queries: tuple[Modality, Positions],
+    database: tuple[Modality, Positions],
     score: RerankScore,
 ) -> TwoStageRanking:
     """Rank items for queries by hash codes first, and by finer codes within a shortlist.
@@ -116,102 +117,74 @@ def rank_in_two_stages(
 
 
 @dataclass(frozen=True)
-class DirectionRequest:
-    """One direction to measure.
+class DirectionMeasurer:
+    """Measures the directions of one model on one collection.
 
     Attributes:
         codes: of the collection.
-        direction: which modality queries which.
-        queries: items that are queries.
-        ranked: items that are ranked.
+        directions: to measure.
+        choices: settings of the measures.
+        reranker: reorders a shortlist; None ranks by hash codes alone.
     """
 
     codes: CollectionCodes
-    direction: Direction
-    queries: Positions
-    ranked: Positions
+    directions: Sequence[Direction]
+    choices: MeasureChoices
+    reranker: Reranker | None = None
 
-    @property
-    def query_side(self) -> tuple[str, Positions]:
-        """Modality and items of the queries."""
-        return self.direction.partition("_to_")[0], self.queries
+    def measure_by_labels(self, queries: Positions, ranked: Positions) -> Iterator[DirectionReport]:
+        """Measure queries against ranked items by labels; nothing where nothing is ranked."""
+        labels = self.codes.collection.labels
+        if labels is None or not len(ranked):
+            return
+        rules = self.choices.get("relevances")
+        kept = None if rules is None else [rule for rule in rules if rule != "pair"]
+        choices: MeasureChoices = {**self.choices, "relevances": kept}
+        for direction in self.directions:
+            truth = {
+                "query_labels": labels[find_owners(self.codes, direction.query, queries)],
+                "database_labels": labels[find_owners(self.codes, direction.database, ranked)],
+            }
+            yield self.measure(direction, queries, ranked, {**truth, **choices})
 
-    @property
-    def database_side(self) -> tuple[str, Positions]:
-        """Modality and items that are ranked."""
-        return self.direction.partition("_to_")[2], self.ranked
+    def measure_by_pair(self, queries: Positions) -> Iterator[DirectionReport]:
+        """Measure the directions between the modalities by pair, queries against themselves."""
+        rules = self.choices.get("relevances")
+        if rules is not None and "pair" not in rules:
+            return
+        choices: MeasureChoices = {**self.choices, "relevances": ("pair",)}
+        for direction in self.directions:
+            if not direction.is_within:
+                targets = match_items(
+                    find_owners(self.codes, direction.query, queries),
+                    find_owners(self.codes, direction.database, queries),
+                )
+                settings = {"query_targets": targets, **choices}
+                yield self.measure(direction, queries, queries, settings)
 
     def measure(
-        self, truth: Mapping[str, Any], choices: MeasureChoices, reranker: Reranker | None
+        self,
+        direction: Direction,
+        queries: Positions,
+        ranked: Positions,
+        settings: Mapping[str, Any],
     ) -> DirectionReport:
-        """Measure by hash codes, or in two stages where there is a reranker."""
-        if reranker is None:
+        """Measure one direction by hash codes, or in two stages where there is a reranker."""
+        query_rows, database_rows = (direction.query, queries), (direction.database, ranked)
+        if self.reranker is None:
             return evaluate_direction(
-                encode_rows(self.codes, *self.query_side)[0],
-                encode_rows(self.codes, *self.database_side)[0],
+                encode_rows(self.codes, *query_rows)[0],
+                encode_rows(self.codes, *database_rows)[0],
                 self.codes.model.n_bits,
-                direction=self.direction,
-                **truth,
-                **choices,
+                direction=direction,
+                **settings,
             )
-        ranking = rank_in_two_stages(
-            self.codes, self.query_side, self.database_side, reranker.score
-        )
+        ranking = rank_in_two_stages(self.codes, query_rows, database_rows, self.reranker.score)
         n_items = len(ranking.database_codes)
         return evaluate_scores(
-            ranking.blocks(shortlist_length(reranker.shortlist, n_items)),
+            ranking.blocks(shortlist_length(self.reranker.shortlist, n_items)),
             ranking.n_queries,
             n_items,
-            direction=self.direction,
-            **truth,
-            **choices,
+            direction=direction,
+            **settings,
         )
-
-
-def measure_by_labels(
-    codes: CollectionCodes,
-    queries: Positions,
-    ranked: Positions,
-    directions: Iterable[Direction],
-    choices: MeasureChoices,
-    reranker: Reranker | None = None,
-) -> Iterator[DirectionReport]:
-    """Measure directions by labels, queries against the database; none if nothing is ranked."""
-    labels = codes.collection.labels
-    if labels is None or not len(ranked):
-        return
-    rules = choices.get("relevances")
-    by_labels: MeasureChoices = {
-        **choices,
-        "relevances": None if rules is None else [rule for rule in rules if rule != "pair"],
-    }
-    for direction in directions:
-        request = DirectionRequest(codes, direction, queries, ranked)
-        truth = {
-            "query_labels": labels[find_owners(codes, *request.query_side)],
-            "database_labels": labels[find_owners(codes, *request.database_side)],
-        }
-        yield request.measure(truth, by_labels, reranker)
-
-
-def measure_by_pair(
-    codes: CollectionCodes,
-    queries: Positions,
-    directions: Iterable[Direction],
-    choices: MeasureChoices,
-    reranker: Reranker | None = None,
-) -> Iterator[DirectionReport]:
-    """Measure the directions between the modalities by pair, the queries' split against itself."""
-    rules = choices.get("relevances")
-    if rules is not None and "pair" not in rules:
-        return
-    by_pair: MeasureChoices = {**choices, "relevances": ("pair",)}
-    for direction in directions:
-        if direction in CROSS_MODAL:
-            request = DirectionRequest(codes, direction, queries, queries)
-            owners = (
-                find_owners(codes, *request.query_side),
-                find_owners(codes, *request.database_side),
-            )
-            truth = {"query_targets": match_items(*owners)}
-            yield request.measure(truth, by_pair, reranker)

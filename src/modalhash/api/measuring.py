@@ -1,26 +1,29 @@
 """The verb that measures a model."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
-from modalhash.api.measured_directions import (
-    Reranker,
-    measure_by_labels,
-    measure_by_pair,
-)
+from modalhash.api.measured_directions import DirectionMeasurer, Reranker
 from modalhash.api.opening import opened_for, opened_model
 from modalhash.artifacts import CollectionCodes, HashModel
 from modalhash.data import Collection
 from modalhash.data.collection import Positions
-from modalhash.errors import InputError
+from modalhash.errors import InputError, UnknownNameError
 from modalhash.metrics import Direction, MeasureSettings, Report
 from modalhash.metrics.options import read_choice
 from modalhash.options import EvaluationChoices, EvaluationOptions, change_options
 
 __all__ = ["default_database", "evaluate", "select_evaluation_items", "select_queries"]
+
+TRAIN_ONLY = (
+    "every item is in 'train': keep some out of training by splits of your own or with --protocol, "
+    "or measure on the training items with --split train"
+)
+NO_DATABASE = (
+    "by labels, the queries are compared with the items of another split: name it with --database"
+)
 
 
 def evaluate(
@@ -72,9 +75,10 @@ def evaluate(
         cache_folder=options.cache_folder,
         progress=options.progress,
     )
+    measurer = DirectionMeasurer(codes, directions, options.measures, reranker)
     reports = [
-        *measure_by_labels(codes, queries, ranked, directions, options.measures, reranker),
-        *measure_by_pair(codes, queries, directions, options.measures, reranker),
+        *measurer.measure_by_labels(queries, ranked),
+        *measurer.measure_by_pair(queries),
     ]
     if not reports:
         raise InputError(
@@ -142,7 +146,9 @@ def select_queries(collection: Collection, split: str) -> Positions:
         InputError: if the split is empty.
         UnknownNameError: if there is no such split.
     """
-    queries = find_split(collection, split, "--split")
+    queries = find_split(
+        collection, split, advice=TRAIN_ONLY if list(collection.splits) == ["train"] else ""
+    )
     if not len(queries):
         raise InputError(f"split {split!r} of {collection.name} has no items to use as queries")
     return queries
@@ -163,7 +169,8 @@ def select_evaluation_items(
         UnknownNameError: if there is no such split.
     """
     queries = select_queries(collection, split)
-    items = find_split(collection, "all" if database == "rest" else database, "--database")
+    name = "all" if database == "rest" else database
+    items = find_split(collection, name, advice=NO_DATABASE if database == "train" else "")
     ranked = np.setdiff1d(items, queries)
     if not len(ranked):
         raise InputError(
@@ -173,35 +180,16 @@ def select_evaluation_items(
     return queries, ranked
 
 
-def find_split(collection: Collection, name: str, option: str) -> Positions:
-    """Find the items of a split; the error of an unknown one names what to do.
-
-    Args:
-        collection: whose split it is.
-        name: of the split, or "all".
-        option: of the command line that names another.
+def find_split(collection: Collection, name: str, *, advice: str = "") -> Positions:
+    """Find the items of a split.
 
     Raises:
-        UnknownNameError: if there is no such split, with the splits that there are.
+        UnknownNameError: if there is no such split, with those that there are and the advice.
     """
-    if name == "all" or name in collection.splits:
-        return collection.split(name)
-    raise unknown_split(collection, name, option)
-
-
-def unknown_split(collection: Collection, name: str, option: str) -> UnknownNameError:
-    """Describe that a collection has no split of a name, and what to do."""
-    splits = list(collection.splits)
-    if option == "--database":
-        advice = "name the split to rank with --database; 'rest' ranks every item but the queries"
-    elif splits == ["train"]:
-        advice = (
-            "all its items are in 'train': hold some out before training, as in `modalhash data "
-            "split` with a protocol, or measure on the training items with --split train"
-        )
-    else:
-        advice = f"name one of them with {option}"
-    return UnknownNameError(f"split of {collection.name}", name, [*splits, "all"], advice=advice)
+    if name != "all" and name not in collection.splits:
+        known = [*collection.splits, "all"]
+        raise UnknownNameError(f"split of {collection.name}", name, known, advice=advice)
+    return collection.split(name)
 
 
 def describe_model(model: HashModel) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def rerank_sweep(
     found: list[SweepRow] = []
     n_items = 0
     for direction in wanted:
-        asked, _, answers = direction.partition("_to_")
+        asked, answers = direction.query, direction.database
         ranking = rank_in_two_stages(codes, (asked, queries), (answers, ranked), score)
         n_items = max(n_items, len(ranking.database_codes))
         lengths = dict.fromkeys(

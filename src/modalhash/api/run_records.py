@@ -1,4 +1,4 @@
-"""What the record of a run says of the encoder, of the items it learned from and of the training."""
+"""The record of a run: its encoder, the items it learned from, and how training went."""
 
 import hashlib
 from typing import Any

@@ -1,6 +1,7 @@
 """Methods side by side: many trainings measured alike, public programs, protocols of papers."""
 
-from modalhash.benchmarking.grid import Place, Task, Variant, run_grid
+from modalhash.benchmarking.comparing import Comparison, ablate, bench
+from modalhash.benchmarking.label_noise import RobustnessRun, RobustnessStudy, robustness
 from modalhash.benchmarking.outcomes import Outcome
 from modalhash.benchmarking.public_programs import (
     ExportedInputs,
@@ -8,15 +9,21 @@ from modalhash.benchmarking.public_programs import (
     import_public_codes,
     score_public_codes,
 )
+from modalhash.benchmarking.reproducing import Line, Reproduction, reproduce
 
 __all__ = [
+    "Comparison",
     "ExportedInputs",
+    "Line",
     "Outcome",
-    "Place",
-    "Task",
-    "Variant",
+    "Reproduction",
+    "RobustnessRun",
+    "RobustnessStudy",
+    "ablate",
+    "bench",
     "export_inputs",
     "import_public_codes",
-    "run_grid",
+    "reproduce",
+    "robustness",
     "score_public_codes",
 ]

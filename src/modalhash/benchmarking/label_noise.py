@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +12,23 @@ from numpy.typing import NDArray
 from modalhash.api.learning import extract_features, train
 from modalhash.api.measuring import evaluate, select_queries
 from modalhash.api.opening import opened
-from modalhash.artifacts import HashModel
-from modalhash.benchmarking.grid import Variant, measured_values, usual_encoder, usual_split
 from modalhash.benchmarking.grid_table import COLUMNS, cells, markdown
+from modalhash.benchmarking.measuring_tasks import list_values
 from modalhash.benchmarking.outcomes import Outcome
+from modalhash.benchmarking.tasks import Variant, usual_encoder, usual_split
 from modalhash.benchmarking.variants import method_variants
 from modalhash.data import Collection
 from modalhash.errors import InputError, SettingError, UnknownNameError
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import Needs
-from modalhash.progress import Progress, silent
+from modalhash.options import LabelNoiseChoices, LabelNoiseOptions, change_options
+from modalhash.progress import Progress
 
 __all__ = [
     "RobustnessRun",
     "RobustnessStudy",
     "flipped_labels",
-    "measure_robustness",
+    "robustness",
     "robustness_variants",
 ]
 
@@ -45,11 +46,13 @@ class RobustnessRun:
         share: of the training items' label bits that were flipped.
         n_flipped: how many bits that were.
         outcome: row, length, seed, numbers and seconds.
+        preset: that the training took; "" for the method's defaults.
     """
 
     share: float
     n_flipped: int
     outcome: Outcome
+    preset: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,86 +163,72 @@ def robustness_variants(
     return variants
 
 
-def measure_robustness(
+def robustness(
     collection: Collection | str | Path,
-    variants: Sequence[Variant],
+    method: str = "ms2gah",
     *,
-    shares: Sequence[float] = (0.0, 0.03, 0.1),
-    n_bits: int = 64,
-    seeds: Sequence[int] = (0, 1, 2),
-    split: str = "auto",
-    encoder: str = "auto",
-    skip_bad: bool = False,
-    cache: Path | str | None = None,
-    device: str = "auto",
-    progress: Progress = silent,
+    options: LabelNoiseOptions | None = None,
+    **choices: Unpack[LabelNoiseChoices],
 ) -> RobustnessStudy:
-    """Train on labels with flipped bits, and measure on the true ones.
+    """Train on labels of which some are wrong, and measure what that costs.
 
     Only the labels of training items are flipped, and only for training; all measures see the
     collection's own. Variants of one seed meet the same flipped bits.
 
     Args:
         collection: or what `load_collection` takes.
-        variants: of one method, as `robustness_variants` gives them.
-        shares: of the bits that are flipped, each in [0, 0.5].
-        n_bits: bits of a code.
-        seeds: a training each, which decide the flipped bits too.
-        split: the queries; "auto" is `test` if there is such a split, else `dev`.
-        encoder: makes the features; "auto" is `offline`, or `precomputed` where there are features
-            only.
-        skip_bad: leave out items with defects; the log says how many.
-        cache: where features are kept.
-        device: "auto", "cpu", "cuda", ...
-        progress: told of every step.
+        method: one that learns from labels.
+        options: shares, parts to turn off, bits, seeds, split, encoder, preset, settings, cache
+            and device.
+        **choices: fields of `modalhash.options.LabelNoiseOptions`, which change `options`.
 
     Raises:
-        InputError: if the collection has no labels, or a list is empty.
+        InputError: if the method learns without labels, the collection has none, or a list is
+            empty.
         SettingError: if a share is out of its range.
-        UnknownNameError: if there is no such split.
+        UnknownNameError: if there is no such method, part or split.
     """
-    if not (shares and seeds and variants):
-        raise InputError("shares, seeds and variants: at least 1 of each is needed")
-    for share in shares:
+    options = change_options(LabelNoiseOptions, options, choices)
+    variants = robustness_variants(
+        method, without=options.without, preset=options.preset, settings=options.settings
+    )
+    if not (options.shares and options.seeds):
+        raise InputError("shares and seeds: at least 1 of each is needed")
+    for share in options.shares:
         check_share(share)
-    collection = opened(collection, skip_bad, progress)
+    collection = opened(collection, options.skip_bad, options.progress)
     if collection.labels is None:
         raise InputError(
             f"{collection.name} has no labels to flip: add labels.tsv, or name another collection"
         )
-    split, encoder = usual_split(collection, split), usual_encoder(collection, encoder)
+    split = usual_split(collection, options.split)
+    encoder = usual_encoder(collection, options.encoder)
     select_queries(collection, split)
-    extract_features(collection, encoder, cache=cache, device=device, progress=progress)
+    extract_features(
+        collection,
+        encoder,
+        cache=options.cache,
+        device=options.device,
+        progress=options.progress,
+    )
     jobs = [
-        Job(share, variant, n_bits, seed)
-        for share in dict.fromkeys(shares)
+        Job(share, variant, options.n_bits, seed)
+        for share in dict.fromkeys(options.shares)
         for variant in variants
-        for seed in dict.fromkeys(seeds)
+        for seed in dict.fromkeys(options.seeds)
     ]
-    runs = []
-    for place, job in enumerate(jobs):
-        model, seconds, n_flipped = trained_on_flipped(
-            collection, job, encoder, cache=cache, device=device,
-            progress=nth_of(progress, place, len(jobs)),
-        )  # fmt: skip
-        report = evaluate(model, collection, split=split, cache=cache, device=device)
-        outcome = Outcome(
-            job.variant.name,
-            f"{collection.name} {split}",
-            n_bits,
-            job.seed,
-            measured_values(report),
-            round(seconds, 1),
-            n_bits,
-        )
-        runs.append(RobustnessRun(job.share, n_flipped, outcome))
+    resolved = replace(options, split=split, encoder=encoder)
+    runs = [
+        run_job(collection, job, watch_part(options.progress, place, len(jobs)), resolved)
+        for place, job in enumerate(jobs)
+    ]
     about = {
         "method": variants[0].method,
         "collection": collection.name,
         "collection_fingerprint": collection.fingerprint(),
         "encoder": encoder,
         "split": split,
-        "preset": model.record.preset,
+        "preset": runs[-1].preset,
         "variants": {one.name: dict(one.settings) for one in variants},
         "n_label_bits": collection.labels[collection.split(TRAIN)].size,
     }
@@ -262,16 +251,10 @@ def check_share(share: float) -> None:
         raise SettingError(f"the share of flipped labels is {share}, expected in [0, 0.5]")
 
 
-def trained_on_flipped(
-    collection: Collection,
-    job: Job,
-    encoder: str,
-    *,
-    cache: Path | str | None,
-    device: str,
-    progress: Progress,
-) -> tuple[HashModel, float, int]:
-    """Train on labels of which some are flipped; return the model, CPU seconds and flipped bits."""
+def run_job(
+    collection: Collection, job: Job, progress: Progress, options: LabelNoiseOptions
+) -> RobustnessRun:
+    """Train on labels of which some are flipped, and measure on the true ones."""
     assert collection.labels is not None
     items = collection.split(TRAIN)
     labels = collection.labels.copy()
@@ -281,21 +264,40 @@ def trained_on_flipped(
         replace(collection, labels=labels),
         method=job.variant.method,
         n_bits=job.n_bits,
-        encoder=encoder,
+        encoder=options.encoder,
         split=TRAIN,
         seed=job.seed,
         preset=job.variant.preset or None,
         settings=job.variant.settings,
-        cache=cache,
-        device=device,
+        cache=options.cache,
+        device=options.device,
         progress=progress,
     )
     seconds = time.process_time() - started
-    return model, seconds, int((labels != collection.labels).sum())
+    report = evaluate(
+        model, collection, split=options.split, cache=options.cache, device=options.device
+    )
+    outcome = Outcome(
+        job.variant.name,
+        f"{collection.name} {options.split}",
+        job.n_bits,
+        job.seed,
+        list_values(report),
+        round(seconds, 1),
+        job.n_bits,
+    )
+    n_flipped = int((labels != collection.labels).sum())
+    return RobustnessRun(job.share, n_flipped, outcome, model.record.preset)
 
 
-def nth_of(progress: Progress, place: int, count: int) -> Progress:
-    """Return a watcher that tells of the steps of one training as a part of all trainings."""
+def watch_part(progress: Progress, place: int, count: int) -> Progress:
+    """Make a watcher that reports the steps of one training as a part of all trainings.
+
+    Args:
+        progress: watches all trainings.
+        place: of this training, from 0.
+        count: of all trainings.
+    """
 
     def watch(stage: str, done: int, total: int, values: Mapping[str, float] | None = None) -> None:
         if stage == TRAIN:

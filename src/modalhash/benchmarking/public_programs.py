@@ -19,7 +19,7 @@ from modalhash.api import score
 from modalhash.api.learning import extract_features
 from modalhash.api.measuring import select_evaluation_items
 from modalhash.api.opening import opened
-from modalhash.benchmarking.grid import usual_encoder, usual_split
+from modalhash.benchmarking.tasks import usual_encoder, usual_split
 from modalhash.bridges.folders import check_output, new_folder
 from modalhash.bridges.public_inputs import (
     GivenRows,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from modalhash.benchmarking.grid import Variant
+from modalhash.benchmarking.tasks import Variant
 from modalhash.errors import InputError, UnknownNameError
 from modalhash.methods import method_class
 from modalhash.methods.base import ClosedFormMethod, Method

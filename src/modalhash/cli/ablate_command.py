@@ -4,7 +4,9 @@ from typing import Any
 
 import click
 
-from modalhash.cli.grid_options import deliver_tables, grid_options, run_variants
+import modalhash as mh
+from modalhash.cli.grid_options import grid_options, print_comparison_table, typed_command
+from modalhash.cli.watching import watched
 
 
 @click.command(
@@ -14,19 +16,14 @@ from modalhash.cli.grid_options import deliver_tables, grid_options, run_variant
 @click.argument("method")
 @click.argument("collections", nargs=-1, required=True)
 @grid_options
-def command(method: str, collections: tuple[str, ...], *, output: str, **options: Any) -> None:
+def command(method: str, collections: tuple[str, ...], **options: Any) -> None:
     """Turn off each named part of METHOD, one at a time, and print what that changes.
 
     The first row is the whole method on COLLECTIONS, the others are differences from it, paired by
     seed. Results are kept run by run, as `modalhash bench` keeps them.
     """
-    from modalhash.benchmarking.grid import Place
-    from modalhash.benchmarking.grid_table import ablation_table
-    from modalhash.benchmarking.variants import ablation_variants
-
-    settings, preset = options.pop("settings"), options.pop("preset")
-    variants = ablation_variants(method, preset=preset, settings=settings)
-    split, encoder = options.pop("split"), options.pop("encoder")
-    places = [Place(collection, encoder, split) for collection in dict.fromkeys(collections)]
-    tasks, outcomes = run_variants(places, variants, output=output, **options)
-    deliver_tables(tasks, outcomes, lambda found, _: ablation_table(found), output)
+    with watched() as progress:
+        result = mh.ablate(
+            method, collections, progress=progress, command=typed_command(), **options
+        )
+    print_comparison_table(result)

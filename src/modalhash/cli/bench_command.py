@@ -1,18 +1,14 @@
 """`modalhash bench`, and its commands `export` and `import`."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+import modalhash as mh
 from modalhash.cli.bench_export_command import command as export_command
 from modalhash.cli.bench_import_command import command as import_command
-from modalhash.cli.grid_options import deliver_tables, grid_options, run_variants
-from modalhash.methods import METHODS
-
-if TYPE_CHECKING:  # torch is loaded when runs begin
-    from modalhash.benchmarking.marks import Cell, Marks
-    from modalhash.benchmarking.outcomes import Outcome
+from modalhash.cli.grid_options import grid_options, print_comparison_table, typed_command
+from modalhash.cli.watching import watched
 
 
 class BenchGroup(click.Group):
@@ -30,7 +26,7 @@ class BenchGroup(click.Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """Hand over to the command that the first word names, if it does."""
+        """Make the context of the command that the first word names, if it names one."""
         own = self.commands.get(args[0]) if args else None
         if own is None:
             return super().make_context(info_name, args, parent, **extra)
@@ -72,33 +68,16 @@ class BenchGroup(click.Group):
     help="16 and 64 bits, seed 0, two epochs: shows that all runs, not how good it is.",
 )
 @grid_options
-def command(
-    collections: tuple[str, ...], *, methods: str, quick: bool, output: str, **options: Any
-) -> None:
+def command(collections: tuple[str, ...], **options: Any) -> None:
     """Train methods side by side on COLLECTIONS and print one table, and what each costs.
 
     Each run is a training and a measurement; its result is kept in the output folder as soon as it
     ends, so that the same command after a kill goes on, and a larger one reuses what is there. A
     method that can't be run somewhere (labels or tokens missing) is in the table with its reason.
     """
-    from modalhash.benchmarking.grid import Place
-    from modalhash.benchmarking.grid_table import MARKED, cost_table, grid_table
-    from modalhash.benchmarking.variants import method_variants, quick_variants
-
-    names = list(METHODS) if methods == "all" else [name.strip() for name in methods.split(",")]
-    settings, preset = options.pop("settings"), options.pop("preset")
-    variants = method_variants(names, preset=preset, settings=settings)
-    if quick:
-        variants = quick_variants(variants)
-        options |= {"bits": (16, 64), "seeds": (0,)}
-    split, encoder = options.pop("split"), options.pop("encoder")
-    places = [Place(collection, encoder, split) for collection in dict.fromkeys(collections)]
-    tasks, outcomes = run_variants(places, variants, output=output, **options)
-
-    def tables(found: "Sequence[Outcome]", marks: "Mapping[Cell, Marks]") -> str:
-        return f"{grid_table(found, marks)}\n{MARKED}\n\n{cost_table(found)}"
-
-    deliver_tables(tasks, outcomes, tables, output)
+    with watched() as progress:
+        result = mh.bench(collections, progress=progress, command=typed_command(), **options)
+    print_comparison_table(result)
 
 
 command.add_command(export_command)

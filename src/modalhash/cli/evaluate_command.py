@@ -9,10 +9,8 @@ import click
 
 from modalhash.cli.measure_options import deliver, measure_options, output_options
 from modalhash.cli.options import (
-    cache_option,
     captions_option,
-    device_option,
-    skip_bad_option,
+    run_options,
     split_options,
 )
 from modalhash.cli.watching import watched
@@ -38,7 +36,7 @@ from modalhash.metrics import Direction
     default=(Direction.IMAGE_TO_TEXT.value, Direction.TEXT_TO_IMAGE.value),
     show_default=True,
     type=click.Choice([one.value for one in Direction]),
-    help="What asks and what answers; may be repeated.",
+    help="Modality of the queries and of the results; may be repeated.",
 )
 @measure_options
 @click.option(
@@ -52,8 +50,8 @@ from modalhash.metrics import Direction
 @click.option(
     "--rerank",
     metavar="N",
-    help="Put the N items nearest by Hamming distance in the order of finer codes: a number, "
-    "'auto' (5 %, between 500 and 5000) or 'all'; for models that learn finer codes  "
+    help="Reorder the N items nearest by Hamming distance by finer codes: a number, 'auto' (5 %, "
+    "between 500 and 5000) or 'all'; for models that learn finer codes  "
     "[default: plain hashing].",
 )
 @click.option(
@@ -71,9 +69,7 @@ from modalhash.metrics import Direction
 )
 @output_options
 @split_options
-@skip_bad_option
-@cache_option
-@device_option
+@run_options
 def command(
     run: str,
     collection: str | None,
@@ -97,17 +93,15 @@ def command(
                 "--rerank-sweep prints one table of RUN: leave out --rerank, --against, --csv and "
                 "--report"
             )
-        print_sweep_of(run, collection, json_file, options)
+        run_sweep(run, collection, json_file, options)
         return
     from modalhash.reports import evaluate_runs
 
     with watched() as progress:
-        measured = evaluate_runs(
-            [run, *against], collection, page=page, progress=progress, **options
-        )
+        runs = evaluate_runs([run, *against], collection, page=page, progress=progress, **options)
     deliver(
-        measured.reports,
-        measured.comparisons,
+        runs.reports,
+        runs.comparisons,
         json_file=json_file,
         csv_file=csv_file,
         page=page,
@@ -120,7 +114,7 @@ SWEEP_OPTIONS = (
 )  # fmt: skip
 
 
-def print_sweep_of(
+def run_sweep(
     run: str, collection: str | None, json_file: str | None, options: Mapping[str, Any]
 ) -> None:
     """Measure and print what each length of the shortlist gives and costs.

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from modalhash.cli.options import cutoffs
+from modalhash.cli.options import read_cutoffs
 from modalhash.metrics import Convention, MeasureComparison, Report, Ties
 
 __all__ = ["deliver", "measure_options", "output_options"]
@@ -25,7 +25,7 @@ def measure_options(command: Command) -> Command:
             "top_k",
             default="50,5000,all",
             show_default=True,
-            callback=cutoffs,
+            callback=read_cutoffs,
             help="Cut-offs, separated by commas.",
         ),
         click.option(

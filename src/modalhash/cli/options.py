@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from modalhash.options import RunOptions, TrainingOptions
+
 __all__ = [
     "Option",
     "cache_option",
     "captions_option",
-    "changes",
     "columns_option",
-    "cutoffs",
     "device_option",
     "encoder_option",
     "frame_grid_option",
@@ -21,6 +21,12 @@ __all__ = [
     "json_option",
     "overwrite_option",
     "packed_codes_options",
+    "preset_option",
+    "read_changes",
+    "read_cutoffs",
+    "run_options",
+    "seed_option",
+    "settings_option",
     "skip_bad_option",
     "split_options",
 ]
@@ -28,8 +34,22 @@ __all__ = [
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Command], Command]
 
+
+def read_changes(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """Read `key=value` texts."""
+    read = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{text!r} isn't KEY=VALUE", context, parameter)
+        read[key.strip().replace("-", "_")] = value.strip()
+    return read
+
+
 device_option: Option[Any] = click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
+    "--device", default=RunOptions.device, show_default=True, help="auto, cpu, cuda, cuda:N or mps."
 )
 cache_option: Option[Any] = click.option(
     "--cache",
@@ -46,16 +66,33 @@ encoder_option: Option[Any] = click.option(
 frames_option: Option[Any] = click.option(
     "--frames",
     type=click.IntRange(min=1),
-    default=12,
+    default=TrainingOptions.frames,
     show_default=True,
-    help="Frames of a video at most, kept uniformly.",
+    help="Frames read of a video at most, evenly spaced.",
 )
 frame_grid_option: Option[Any] = click.option(
     "--frame-grid",
     type=click.IntRange(min=0),
-    default=0,
+    default=TrainingOptions.frame_grid,
     show_default=True,
     help="Side of the square that a frame's patches are pooled to, as tokens; 0 for none.",
+)
+preset_option: Option[Any] = click.option(
+    "--preset",
+    default="auto",
+    show_default=True,
+    help="Named settings of the method, see its page; auto takes what suits the features.",
+)
+settings_option: Option[Any] = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=read_changes,
+    metavar="KEY=VALUE",
+    help="Change a setting of the method or of training; may be repeated.",
+)
+seed_option: Option[Any] = click.option(
+    "--seed", default=0, show_default=True, help="Decides everything random."
 )
 captions_option: Option[Any] = click.option(
     "--captions",
@@ -65,7 +102,7 @@ captions_option: Option[Any] = click.option(
     help="Use each picture's first caption, or all of them.",
 )
 overwrite_option: Option[Any] = click.option(
-    "--overwrite", is_flag=True, help="Take the place of what is there."
+    "--overwrite", is_flag=True, help="Replace what is there."
 )
 skip_bad_option: Option[Any] = click.option(
     "--skip-bad", is_flag=True, help="Leave out items with defects, and say how many."
@@ -75,8 +112,15 @@ json_option: Option[Any] = click.option(
 )
 
 
+def run_options(command: Command) -> Command:
+    """Add the options of `modalhash.options.RunOptions`: how the work is done."""
+    for option in (device_option, cache_option, skip_bad_option):
+        command = option(command)
+    return command
+
+
 def packed_codes_options(command: Command) -> Command:
-    """Let a command read packed codes that any program made: their bits, and the order in bytes."""
+    """Add the options that say how packed codes of any program are read."""
     command = click.option(
         "--bit-order",
         default="little",
@@ -120,10 +164,10 @@ def _checked_columns(columns: str) -> str:
 
 
 def split_options(command: Command) -> Command:
-    """Let a command name COLLECTION's columns and divide it: as a protocol says, or as a file does.
+    """Add the options that name COLLECTION's columns, and divide it by a protocol or a file.
 
-    How a protocol's results are usually measured takes the place of the defaults of `-k` and
-    `--convention`, for commands that have these options.
+    A protocol also sets the defaults of `-k` and `--convention`, in commands that have these
+    options.
     """
 
     @wraps(command)
@@ -184,20 +228,7 @@ def _divide(
             options[name] = value
 
 
-def changes(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, str]:
-    """Read `key=value` texts."""
-    read = {}
-    for text in values:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"{text!r} isn't KEY=VALUE", context, parameter)
-        read[key.strip().replace("-", "_")] = value.strip()
-    return read
-
-
-def cutoffs(
+def read_cutoffs(
     context: click.Context, parameter: click.Parameter, text: str
 ) -> tuple[int | None, ...]:
     """Read cut-offs such as `50,5000,all`."""

@@ -6,15 +6,11 @@ from typing import Any
 
 import click
 
+import modalhash as mh
 from modalhash.cli.grid_options import whole_numbers
-from modalhash.cli.options import (
-    cache_option,
-    changes,
-    device_option,
-    skip_bad_option,
-    split_options,
-)
+from modalhash.cli.options import preset_option, run_options, settings_option, split_options
 from modalhash.cli.watching import watched
+from modalhash.options import LabelNoiseOptions
 
 
 def shares(context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
@@ -51,13 +47,19 @@ def shares(context: click.Context, parameter: click.Parameter, text: str) -> tup
     help="Also train without this part of the method, see `modalhash ablate`; may be repeated  "
     "[default: the graph, if it has one].",
 )
-@click.option("--bits", default=64, show_default=True, help="Bits of a code.")
+@click.option(
+    "--bits",
+    "n_bits",
+    default=LabelNoiseOptions.n_bits,
+    show_default=True,
+    help="Bits of a code.",
+)
 @click.option(
     "--seeds",
     default="0,1,2",
     show_default=True,
     callback=whole_numbers,
-    help="A run each; they decide which bits are flipped, too.",
+    help="Seeds; each trains once and decides which bits are flipped.",
 )
 @click.option(
     "--split",
@@ -71,15 +73,8 @@ def shares(context: click.Context, parameter: click.Parameter, text: str) -> tup
     show_default=True,
     help="auto is offline, or precomputed for collections of features.",
 )
-@click.option("--preset", default="auto", show_default=True, help="Named settings of the method.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    callback=changes,
-    metavar="KEY=VALUE",
-    help="Change a setting of the method or of training; may be repeated.",
-)
+@preset_option
+@settings_option
 @click.option(
     "--json",
     "json_file",
@@ -89,34 +84,20 @@ def shares(context: click.Context, parameter: click.Parameter, text: str) -> tup
     help="Write all numbers of every run to FILE, or print them and nothing else.",
 )
 @split_options
-@skip_bad_option
-@cache_option
-@device_option
+@run_options
 def command(
-    collection: str,
-    *,
-    method: str,
-    without: tuple[str, ...],
-    bits: int,
-    preset: str,
-    settings: dict[str, str],
-    json_file: str | None,
-    **options: Any,
+    collection: str, *, without: tuple[str, ...], json_file: str | None, **options: Any
 ) -> None:
     """Train on labels of which some are wrong, and measure what that costs.
 
-    Bits of the labels of COLLECTION's training items are flipped at random, 0 to 1 and 1 to 0; the
-    labels that measures go by stay true. Each share is trained with every seed, with the whole
-    method and without the named parts; one table has all of it.
+    Bits of the labels of COLLECTION's training items are flipped at random, 0 to 1 and 1 to 0;
+    measures use the true labels. Each share is trained with every seed, with the whole method and
+    without the named parts; one table shows all of them.
     """
-    from modalhash.benchmarking.label_noise import measure_robustness, robustness_variants
     from modalhash.files import write_text
 
-    variants = robustness_variants(
-        method, without=without or None, preset=preset, settings=settings
-    )
     with watched() as progress:
-        study = measure_robustness(collection, variants, n_bits=bits, progress=progress, **options)
+        study = mh.robustness(collection, progress=progress, without=without or None, **options)
     document = json.dumps(study.to_json(), indent=2, ensure_ascii=False)
     if json_file == "-":
         click.echo(document)

@@ -8,14 +8,14 @@ from click.core import ParameterSource
 
 import modalhash as mh
 from modalhash.cli.options import (
-    cache_option,
-    changes,
-    device_option,
     encoder_option,
     frame_grid_option,
     frames_option,
     overwrite_option,
-    skip_bad_option,
+    preset_option,
+    run_options,
+    seed_option,
+    settings_option,
     split_options,
 )
 from modalhash.cli.watching import watched
@@ -26,46 +26,44 @@ SEARCHED: Final = ("split", "seed", "encoder", "preset", "settings", "skip_bad",
 NOT_SEARCHED: Final = ("hug", "tune_encoder", "frames", "frame_grid")
 
 
-def is_given(name: str) -> bool:
-    """Return whether an option of the command that runs was given."""
+def is_typed(name: str) -> bool:
+    """Tell whether an option of the running command was typed, rather than left at its default."""
     source = click.get_current_context().get_parameter_source(name)
     return source is not None and source is not ParameterSource.DEFAULT
 
 
-def of_file(path: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the method, preset and settings of a file, changed as --set says.
+def read_settings_file(path: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Read method, preset and settings from a file; --set changes the settings.
 
     Raises:
-        UsageError: if the file is of another method or preset than was asked for.
+        UsageError: if --method or --preset was typed and the file holds another.
     """
     from modalhash.api.settings_files import read_settings
 
     read = read_settings(path)
-    for name, there in (("method", read.method), ("preset", read.preset)):
-        if is_given(name) and options[name] != there:
+    for name, value in (("method", read.method), ("preset", read.preset)):
+        if is_typed(name) and options[name] != value:
             raise click.UsageError(
-                f"--{name} is {options[name]}, but {path} holds settings of {there or 'defaults'}: "
+                f"--{name} is {options[name]}, but {path} holds settings of {value or 'defaults'}: "
                 f"leave --{name} out"
             )
     settings = {**read.settings, **options["settings"]}
     return {"method": read.method, "preset": read.preset or None, "settings": settings}
 
 
-def searched(
+def search_settings(
     collection: Any, n_trials: int, n_bits: int, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the preset and the best settings that a search beside the run folder finds.
+    """Search for the best settings in a folder beside the run's; return them with their preset.
 
     Raises:
-        UsageError: if an option was given that a search doesn't take.
+        UsageError: if an option was typed that a search doesn't take.
     """
-    from modalhash.tuning.search import tune
-
     for name in NOT_SEARCHED:
-        if is_given(name):
+        if is_typed(name):
             raise click.UsageError(f"--{name.replace('_', '-')} isn't searched: leave --tune out")
     with watched() as progress:
-        found = tune(
+        result = mh.tune(
             options["method"],
             collection,
             f"{options['output'].rstrip('/')}-tuning",
@@ -75,13 +73,10 @@ def searched(
             **{name: options[name] for name in SEARCHED},
         )
     click.echo(
-        f"best of {len(found.trials)} trials: {found.best.value:.4f} ({found.objective}, as it is "
-        f"{found.trials[0].value:.4f}); all of them in {found.settings_file.parent}"
+        f"best of {len(result.trials)} trials: {result.best.value:.4f} ({result.objective}, as it "
+        f"is {result.trials[0].value:.4f}); all of them in {result.settings_file.parent}"
     )
-    return {
-        "preset": found.settings.preset or None,
-        "settings": found.settings.settings,
-    }
+    return {"preset": result.settings.preset or None, "settings": result.settings.settings}
 
 
 @click.command(
@@ -107,27 +102,15 @@ def searched(
 @frames_option
 @frame_grid_option
 @click.option("--split", default="train", show_default=True, help="Items to learn from.")
-@click.option("--seed", default=0, show_default=True, help="Decides everything random.")
-@click.option(
-    "--preset",
-    default="auto",
-    show_default=True,
-    help="Named settings of the method, see its page; auto takes what suits the features.",
-)
+@seed_option
+@preset_option
 @click.option(
     "--hug",
     type=click.Choice(["contrastive", "same", "plus"]),
     help="Align content tokens too: by contrast, by the method's own loss, or by contrast with "
     "finer codes to rerank by.",
 )
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    callback=changes,
-    metavar="KEY=VALUE",
-    help="Change a setting of the method or of training; may be repeated.",
-)
+@settings_option
 @click.option(
     "--settings",
     "settings_file",
@@ -142,12 +125,10 @@ def searched(
     help="First search over the settings with N trials on a validation part of the items to "
     "learn from, see `modalhash tune`.",
 )
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @overwrite_option
 @split_options
-@skip_bad_option
-@cache_option
-@device_option
+@run_options
 def command(
     collection: str, *, bits: int, settings_file: str | None, n_trials: int | None, **options: Any
 ) -> None:
@@ -159,9 +140,9 @@ def command(
     --resume gives the same codes as an unbroken run.
     """
     if settings_file is not None:
-        options |= of_file(settings_file, options)
+        options |= read_settings_file(settings_file, options)
     if n_trials is not None:
-        options |= searched(collection, n_trials, bits, options)
+        options |= search_settings(collection, n_trials, bits, options)
     with watched() as progress:
         model = mh.train(collection, n_bits=bits, progress=progress, **options)
     click.echo(

@@ -4,15 +4,16 @@ from typing import Any
 
 import click
 
+import modalhash as mh
 from modalhash.cli.options import (
-    cache_option,
-    changes,
-    device_option,
     overwrite_option,
-    skip_bad_option,
+    run_options,
+    seed_option,
+    settings_option,
     split_options,
 )
 from modalhash.cli.watching import watched
+from modalhash.options import TuningOptions
 
 
 @click.command(
@@ -45,7 +46,7 @@ from modalhash.cli.watching import watched
 )
 @click.option(
     "--objective",
-    default="auto",
+    default=TuningOptions.objective,
     show_default=True,
     help="recall (@10 by pair) or map (@50 by a shared label), the mean of both directions; auto "
     "is map for methods that learn from labels, else recall.",
@@ -53,13 +54,13 @@ from modalhash.cli.watching import watched
 @click.option(
     "--validation",
     "validation_share",
-    default=0.2,
+    default=TuningOptions.validation_share,
     show_default=True,
     help="Share of the training items that judges a trial.",
 )
 @click.option(
     "--repeats",
-    default=3,
+    default=TuningOptions.repeats,
     show_default=True,
     type=click.IntRange(min=1),
     help="Divisions and seeds that each trial is judged by; its value is the mean.",
@@ -77,33 +78,24 @@ from modalhash.cli.watching import watched
     show_default=True,
     help="Settings that trials change; auto takes what suits the features.",
 )
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    callback=changes,
-    metavar="KEY=VALUE",
-    help="Change a setting in every trial; may be repeated.",
-)
-@click.option("--seed", default=0, show_default=True, help="Decides everything random.")
+@settings_option
+@seed_option
 @overwrite_option
 @split_options
-@skip_bad_option
-@cache_option
-@device_option
+@run_options
 def command(method: str, collection: Any, *, output: str, **options: Any) -> None:
     """Search over the settings of METHOD on a validation part of COLLECTION's training items.
 
     Queries take no part. The best settings go to a file that `modalhash train --settings` takes.
-    The same command goes on with a search that was stopped; with more --trials, it adds some.
+    The same command resumes a search that was stopped; with more --trials, it adds some.
     """
-    from modalhash.tuning.search import trials_table, tune
+    from modalhash.tuning import trials_table
 
     with watched() as progress:
-        found = tune(method, collection, output, progress=progress, **options)
-    click.echo(trials_table(found))
+        result = mh.tune(method, collection, output, progress=progress, **options)
+    click.echo(trials_table(result))
     click.echo(
-        f"best: {found.best.value:.4f}, as it is: {found.trials[0].value:.4f}; train with it: "
-        f"modalhash train COLLECTION --settings {found.settings_file} -o RUN",
+        f"best: {result.best.value:.4f}, as it is: {result.trials[0].value:.4f}; train with it: "
+        f"modalhash train COLLECTION --settings {result.settings_file} -o RUN",
         err=True,
     )

@@ -15,6 +15,7 @@ from modalhash.data import Collection, Positions
 from modalhash.errors import CollectionError, FeatureError, ModelUnavailableError
 from modalhash.index import build_index
 from modalhash.metrics import DirectionReport
+from modalhash.modalities import Direction
 from modalhash.reports.pages import image_data
 
 __all__ = ["Examples", "Latency", "query_latency"]
@@ -49,7 +50,8 @@ class Examples:
         if place is None:
             return None
         measure, values = report.measures[place], report.per_query[place]
-        asked, _, answers = report.direction.partition("_to_")
+        direction = Direction(report.direction)
+        asked, answers = direction.query, direction.database
         is_pair = measure.relevance == "pair"
         query_codes, query_owners = encode_rows(self.codes, asked, self.queries)
         there = self.queries if is_pair else self.ranked

@@ -1,21 +1,12 @@
-"""A paper's protocol run here: what is printed, and what the same method gives on our features."""
+"""How a method's paper would measure it on a data set: protocol, encoder, preset, differences."""
 
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from modalhash.benchmarking.grid import Place, Task, Variant
-from modalhash.benchmarking.grid_table import ARROWS, failures, markdown, spread
-from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome, map_title
-from modalhash.benchmarking.printed import (
-    SETTINGS,
-    Printed,
-    printed_numbers,
-    printed_protocols,
-    protocols_of,
-)
+from modalhash.benchmarking.printed import SETTINGS, printed_protocols, protocols_of
+from modalhash.benchmarking.tasks import Place, Task, Variant
 from modalhash.benchmarking.variants import method_variants
 from modalhash.data import (
     PROTOCOLS,
@@ -31,22 +22,17 @@ from modalhash.errors import FeatureError, InputError, UnknownNameError
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import Needs
 
-__all__ = [
-    "Line",
-    "Reproduction",
-    "ReproductionPlan",
-    "compare_with_printed",
-    "plan_reproduction",
-    "reproduction_json",
-    "reproduction_text",
-]
+__all__ = ["ReproductionPlan", "plan_reproduction"]
 
-FORMAT = 1
 WITHOUT_TOKENS = ("bow", "precomputed")
+
+
 TIES = (
     "Ties: the mean over all orders of items at one distance. The papers' programs sort them in "
     "an order of chance."
 )
+
+
 EPOCHS = (
     "Epochs: none is chosen by the queries. Some of the papers' programs keep the epoch that is "
     "best on them."
@@ -81,53 +67,6 @@ class ReproductionPlan:
     def tasks(self, bits: Sequence[int], seeds: Sequence[int]) -> list[Task]:
         """Return the runs of all lengths and seeds."""
         return [Task(self.place, self.variant, n_bits, seed) for n_bits in bits for seed in seeds]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One number of ours, and those that papers print for it.
-
-    Attributes:
-        row: the method, with what was done to its answers.
-        n_bits: bits of a code.
-        direction: "image_to_text" or "text_to_image".
-        measure: its title, see `map_title`.
-        ours: one a seed that ran; empty if all failed.
-        printed: those that are known.
-    """
-
-    row: str
-    n_bits: int
-    direction: str
-    measure: str
-    ours: tuple[float, ...]
-    printed: tuple[Printed, ...]
-
-    def differences(self) -> list[float]:
-        """Return our mean less each printed number."""
-        return [statistics.mean(self.ours) - one.value for one in self.printed if self.ours]
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """What came out.
-
-    Attributes:
-        plan: what was run.
-        lines: the numbers.
-        reasons: Markdown, why runs failed, or "".
-        about: date, version, machine and the like, by name.
-    """
-
-    plan: ReproductionPlan
-    lines: tuple[Line, ...]
-    reasons: str
-    about: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def sources(self) -> list[str]:
-        """Where the printed numbers were read, each once."""
-        return list(dict.fromkeys(one.source for line in self.lines for one in line.printed))
 
 
 def plan_reproduction(
@@ -306,127 +245,3 @@ def own_differences(method: str) -> list[str]:
         for paragraph in text.split("\n\n")
         if paragraph.startswith(start)
     ]
-
-
-def compare_with_printed(
-    plan: ReproductionPlan, outcomes: Sequence[Outcome], about: Mapping[str, Any] | None = None
-) -> Reproduction:
-    """Put printed numbers beside those of runs.
-
-    Args:
-        plan: what was run.
-        outcomes: of its tasks.
-        about: what else says how they came about.
-    """
-    lines = []
-    protocol = plan.protocol
-    for row, n_bits in dict.fromkeys((one.row, one.n_bits) for one in outcomes):
-        same = [one for one in outcomes if (one.row, one.n_bits) == (row, n_bits)]
-        for top_k in protocol.top_k:
-            title = map_title(top_k, protocol.convention)
-            for direction in DIRECTIONS:
-                key = f"{title} {direction}"
-                ours = tuple(one.values[key] for one in same if key in one.values)
-                printed = printed_numbers(
-                    row, plan.family, protocol.name, top_k=top_k, n_bits=n_bits, direction=direction
-                )
-                lines.append(Line(row, n_bits, direction, title, ours, tuple(printed)))
-    return Reproduction(plan, tuple(lines), failures(outcomes).strip(), about or {})
-
-
-def reproduction_text(found: Reproduction) -> str:
-    """Return what came out as Markdown: the table, how it differs from papers, the sources.
-
-    A printed number that isn't known is "unknown".
-    """
-    plan = found.plan
-    title = method_class(plan.variant.method).title
-    heads = ["method", "bits", "direction", "measure", "ours", "printed", "difference"]
-    rows = [
-        [line.row, str(line.n_bits), ARROWS[line.direction], line.measure, *shown(line, found)]
-        for line in found.lines
-    ]
-    made = f"Preset {plan.variant.preset}{changes(plan.variant.settings)}"
-    parts = [
-        f"# {title} on {plan.collection}, protocol {plan.place.protocol}\n",
-        f"{plan.split_note}. {made}. Means over seeds ± their deviation.\n",
-        markdown(heads, rows),
-    ]
-    if any(not line.printed for line in found.lines):
-        parts.append("unknown: no number that is printed for this could be read.\n")
-    if found.reasons:
-        parts.append(f"{found.reasons}\n")
-    if others := other_protocols(plan):
-        parts.append(
-            f"Numbers under {' and '.join(others)} are known too; they can't be compared with "
-            f"these: `--protocol {others[0]}`.\n"
-        )
-    parts.append("## How this differs from the papers\n")
-    parts.append("".join(f"- {note}\n" for note in plan.notes))
-    if found.sources:
-        numbered = enumerate(found.sources, start=1)
-        parts += ["## Sources\n", "".join(f"{number}. {source}\n" for number, source in numbered)]
-    return "\n".join(parts)
-
-
-def shown(line: Line, found: Reproduction) -> list[str]:
-    """Return our number, the printed ones with the numbers of their sources, the differences."""
-    ours = spread(line.ours) if line.ours else "failed"
-    if not line.printed:
-        return [ours, "unknown", "-"]
-    printed = [f"0{one.text} [{found.sources.index(one.source) + 1}]" for one in line.printed]
-    less = [f"{difference:+.3f}" for difference in line.differences()]
-    return [ours, ", ".join(printed), ", ".join(less) or "-"]
-
-
-def changes(settings: Mapping[str, Any]) -> str:
-    """Return changed settings as text."""
-    return "".join(f", {name}={value}" for name, value in settings.items())
-
-
-def other_protocols(plan: ReproductionPlan) -> list[str]:
-    """Return the other protocols under which numbers are known."""
-    known = printed_protocols(plan.variant.method, plan.family)
-    return [name for name in known if name != plan.protocol.name]
-
-
-def reproduction_json(found: Reproduction) -> dict[str, Any]:
-    """Return what came out as a document; a printed number that isn't known is null."""
-    plan = found.plan
-    return {
-        "format": FORMAT,
-        **found.about,
-        "method": plan.variant.method,
-        "preset": plan.variant.preset,
-        "settings": dict(plan.variant.settings),
-        "collection": plan.collection,
-        "data_set": plan.family,
-        "protocol": plan.place.protocol,
-        "split_note": plan.split_note,
-        "encoder": plan.place.encoder,
-        "convention": plan.protocol.convention,
-        "ties": "expected",
-        "lines": [line_json(line) for line in found.lines],
-        "differs": list(plan.notes),
-        "other_protocols": other_protocols(plan),
-        "failures": found.reasons,
-    }
-
-
-def line_json(line: Line) -> dict[str, Any]:
-    """Return one line of the document."""
-    return {
-        "row": line.row,
-        "bits": line.n_bits,
-        "direction": line.direction,
-        "measure": line.measure,
-        "ours": list(line.ours),
-        "mean": round(statistics.mean(line.ours), 4) if line.ours else None,
-        "deviation": round(statistics.pstdev(line.ours), 4) if line.ours else None,
-        "printed": [
-            {"value": one.value, "source": one.source, "difference": round(difference, 4)}
-            for one, difference in zip(line.printed, line.differences(), strict=True)
-        ]
-        if line.printed and line.ours
-        else [{"value": one.value, "source": one.source} for one in line.printed] or None,
-    }

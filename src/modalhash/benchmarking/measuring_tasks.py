@@ -1,0 +1,173 @@
+"""One training and one measurement of a comparison: its numbers, and what it costs."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.api.learning import train
+from modalhash.api.measuring import evaluate
+from modalhash.artifacts import CollectionCodes, HashModel
+from modalhash.benchmarking.outcomes import DIRECTIONS, MEASURES, Outcome, map_title
+from modalhash.benchmarking.tasks import Task, Variant, load_place, usual_encoder, usual_split
+from modalhash.data import PROTOCOLS, Collection
+from modalhash.machine import forget_peak, peak_mib
+from modalhash.metrics import Convention, Report
+
+__all__ = ["QueryValues", "list_values", "run_task"]
+
+RATE_ROWS = 2048
+"""Rows that an encoding rate is measured on."""
+
+
+QueryValues = dict[str, NDArray[np.float32]]
+"""For each value of an outcome, by name, the (q,) values of its queries; NaN: doesn't count."""
+
+
+def run_task(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, QueryValues]]:
+    """Train and measure once; yield what it gave, with the values behind each number."""
+    collection, variant = load_place(task.place.collection, task.place.protocol), task.variant
+    forget_peak()
+    started = time.process_time()
+    model = train(
+        collection,
+        method=variant.method,
+        n_bits=task.n_bits,
+        encoder=usual_encoder(collection, task.place.encoder),
+        seed=task.seed,
+        preset=variant.preset or None,
+        settings=variant.settings,
+        hug=variant.hug or None,
+        cache=cache,
+    )
+    seconds = round(time.process_time() - started, 1)
+    split = usual_split(collection, task.place.split)
+    rates = encode_rates(model, collection, cache)
+    names = list_protocol_measures(task.place.protocol)
+    for row, bits, rerank in list_measurements(variant, model):
+        report = evaluate(
+            model,
+            collection,
+            split=split,
+            rerank=rerank,
+            cache=cache,
+            top_k=list(dict.fromkeys([50, 5000, None, *(k for k, _ in names)])),
+            conventions=list(dict.fromkeys([Convention.TRUNCATED, *(name for _, name in names)])),
+        )
+        outcome = Outcome(
+            row,
+            f"{collection.name} {split}",
+            task.n_bits,
+            task.seed,
+            {**list_values(report), **list_protocol_values(report, names)},
+            seconds,
+            bits,
+            peak_mib=round(peak_mib(), 1),
+            n_parameters=n_parameters(model),
+            rates=rates,
+            curves=keep_curves(report),
+        )
+        yield outcome, list_query_values(report)
+
+
+def n_parameters(model: HashModel) -> int:
+    """Return how many numbers the two towers have learned."""
+    return sum(one.numel() for one in model.hasher.parameters())
+
+
+def encode_rates(
+    model: HashModel, collection: Collection, cache: Path | str | None
+) -> dict[str, float]:
+    """Return how many stored features become codes in a second, by modality, first rows."""
+    folder = None if cache is None else Path(cache)
+    codes = CollectionCodes(model, collection, captions="first", cache_folder=folder)
+    items = np.arange(min(collection.n_items, RATE_ROWS))
+    rates = {}
+    for modality, encode, rows in (
+        ("image", codes.image, items),
+        ("text", codes.text, codes.texts_of(items)),
+    ):
+        encode(rows[:1])
+        started = time.perf_counter()
+        encode(rows)
+        rates[modality] = round(len(rows) / max(time.perf_counter() - started, 1e-6), 1)
+    return rates
+
+
+def list_measurements(variant: Variant, model: HashModel) -> Iterator[tuple[str, int, str | None]]:
+    """Yield what is measured of a model: name of the row, bits an item, and how it is reranked."""
+    yield variant.name, model.n_bits, None
+    if model.has_fine_codes:
+        yield f"{variant.name}, reranked", model.n_bits + model.fine_books.n_bits, "auto"
+
+
+def list_values(report: Report) -> dict[str, float]:
+    """Return the numbers of `MEASURES` in both directions, as far as they were measured."""
+    rules = {measure.relevance for measure in report.measures}
+    return {
+        f"{title} {direction}": round(
+            report.value(measure, direction, relevance=rule, k=k, convention=formula_of(measure)), 4
+        )
+        for title, measure, rule, k in MEASURES
+        if rule in rules
+        for direction in DIRECTIONS
+    }
+
+
+def list_query_values(report: Report) -> QueryValues:
+    """Return the (q,) float32 values behind each of `measured_values`."""
+    rules = {measure.relevance for measure in report.measures}
+    found: QueryValues = {}
+    for title, measure, rule, k in MEASURES:
+        for one in report.directions if rule in rules else ():
+            if any(number.relevance == rule for number in one.measures):
+                values = one.values(measure, relevance=rule, k=k, convention=formula_of(measure))
+                found[f"{title} {one.direction}"] = values.astype(np.float32)
+    return found
+
+
+def formula_of(measure: str) -> str | None:
+    """Return the formula that `MEASURES` means; None for measures that have one only."""
+    return Convention.TRUNCATED if measure == "map" else None
+
+
+def list_protocol_measures(protocol: str) -> list[tuple[int | None, Convention]]:
+    """Return cut-offs and formulas of a protocol ("djsrh:queries=9"); nothing for "".
+
+    Example:
+        >>> list_protocol_measures("ucch")
+        [(None, <Convention.ANSWERABLE: 'answerable'>)]
+    """
+    if not protocol:
+        return []
+    rule = PROTOCOLS[protocol.partition(":")[0]]
+    return [(k, Convention(rule.convention)) for k in rule.top_k]
+
+
+def list_protocol_values(
+    report: Report, measures: Sequence[tuple[int | None, Convention]]
+) -> dict[str, float]:
+    """Return what a protocol measures, in both directions, by `map_title`."""
+    return {
+        f"{map_title(k, name)} {direction}": round(
+            report.value("map", direction, relevance="shared_label", k=k, convention=name), 4
+        )
+        for k, name in measures
+        for direction in DIRECTIONS
+    }
+
+
+def keep_curves(report: Report) -> dict[str, dict[str, list[float]]]:
+    """Return precision and recall by rank under a shared label, by direction."""
+    return {
+        one.direction: {
+            "recall": np.round(curve.recall, 4).tolist(),
+            "precision": np.round(curve.precision, 4).tolist(),
+        }
+        for one in report.directions
+        for curve in one.curves
+        if (curve.by, curve.relevance) == ("rank", "shared_label")
+        and np.isfinite(curve.recall).all()  # it isn't where no query has an answer
+    }

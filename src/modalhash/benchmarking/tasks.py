@@ -1,0 +1,148 @@
+"""What a comparison runs: methods with their settings, on collections, with lengths and seeds."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from modalhash.data import Collection, load_collection
+from modalhash.errors import ModalhashError
+from modalhash.methods import METHODS, method_class
+from modalhash.methods.base import ClosedFormMethod
+
+__all__ = [
+    "Place",
+    "Task",
+    "Variant",
+    "describe_method",
+    "describe_variants",
+    "load_place",
+    "make_tasks",
+    "name_place",
+    "usual_encoder",
+    "usual_split",
+]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a table: a method with its settings.
+
+    Attributes:
+        name: of the row.
+        method: in the table of methods.
+        settings: changes to its settings, by name.
+        preset: of the method, "auto" or "" for its defaults.
+        hug: "", or how it is hugged: "contrastive", "same" or "plus".
+    """
+
+    name: str
+    method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    preset: str = "auto"
+    hug: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where methods are measured.
+
+    Attributes:
+        collection: what `load_collection` takes.
+        encoder: makes the features; "auto" is `offline`, or `precomputed` where there are features
+            only.
+        split: the queries; "auto" is `test` if there is such a split, else `dev`.
+        protocol: divides the collection as for `load_collection`, and its measures are taken too;
+            "" keeps the collection's own splits.
+    """
+
+    collection: str
+    encoder: str = "auto"
+    split: str = "auto"
+    protocol: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training and one measurement."""
+
+    place: Place
+    variant: Variant
+    n_bits: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Name of its result: readable, and a hash of all that decides it."""
+        task = asdict(self)
+        if not self.place.protocol:  # results from before there were protocols keep their names
+            del task["place"]["protocol"]
+        decisive = [task, version("modalhash"), describe_method(self.variant.method)]
+        document = json.dumps(decisive, sort_keys=True)
+        words = f"{Path(self.place.collection).name} {self.variant.name} {self.n_bits} {self.seed}"
+        readable = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+        return f"{readable}-{hashlib.sha256(document.encode()).hexdigest()[:10]}"
+
+
+def describe_method(method: str) -> list[Any]:
+    """Return what a method's defaults and presets stand for now; empty for an unknown method."""
+    if method not in METHODS:
+        return []
+    found = method_class(method)
+    training = None if issubclass(found, ClosedFormMethod) else asdict(found.training)
+    return [asdict(found.settings_class()), training, {**found.presets}]
+
+
+def describe_variants(variants: Sequence[Variant]) -> dict[str, dict[str, Any]]:
+    """Return what each row stands for: its method, preset, changes, and the method's presets."""
+    return {
+        one.name: {**asdict(one), "presets": dict(method_class(one.method).presets)}
+        for one in variants
+    }
+
+
+def name_place(place: Place) -> str:
+    """Return the collection's name and the split that is measured; as given if it can't be read."""
+    try:
+        collection = load_place(place.collection, place.protocol)
+        return f"{collection.name} {usual_split(collection, place.split)}"
+    except (ModalhashError, OSError):
+        return f"{place.collection} {place.split}"
+
+
+def usual_split(collection: Collection, split: str) -> str:
+    """Return the split as named; "auto" is `test` if there is such a split, else `dev`."""
+    if split != "auto":
+        return split
+    return "test" if "test" in collection.splits else "dev"
+
+
+def usual_encoder(collection: Collection, encoder: str) -> str:
+    """Return the encoder as named; "auto" is `precomputed` for features only, else `offline`."""
+    if encoder != "auto":
+        return encoder
+    return "precomputed" if collection.pictures is None else "offline"
+
+
+@lru_cache(maxsize=4)
+def load_place(collection: str, protocol: str = "") -> Collection:
+    """Load a collection, once a process, divided as a protocol says."""
+    return load_collection(collection, protocol=protocol or None)
+
+
+def make_tasks(
+    places: Sequence[Place], variants: Sequence[Variant], bits: Sequence[int], seeds: Sequence[int]
+) -> list[Task]:
+    """List every variant at every place, of every length, with every seed."""
+    return [
+        Task(place, variant, n_bits, seed)
+        for place in places
+        for variant in variants
+        for n_bits in bits
+        for seed in seeds
+    ]
