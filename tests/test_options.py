@@ -69,7 +69,7 @@ def test_wrong_options_are_refused() -> None:
         change_options(RunOptions, None, {"cahce": "x"})
     message = "options is a TrainingOptions, expected TuningOptions or keywords"
     with pytest.raises(InputError, match=f"^{message}$"):
-        change_options(TuningOptions, TrainingOptions(), {})  # type: ignore[arg-type]
+        change_options(TuningOptions, TrainingOptions(), {})
     with pytest.raises(UnknownNameError, match=r"^unknown option 'resume'"):
         mh.evaluate("nowhere", resume=True)  # type: ignore[call-arg]
     with pytest.raises(InputError, match=r"^bits and seeds need at least one value each$"):

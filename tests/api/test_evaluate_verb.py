@@ -247,7 +247,7 @@ def test_wrong_choices_are_refused(
 
 
 def test_an_empty_split_is_said(scene_run: Path) -> None:
-    message = "split 'test' of scenes has no items to ask for"
+    message = "split 'test' of scenes has no items to use as queries"
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         mh.evaluate(scene_run, "scenes:1")
 
