@@ -95,7 +95,12 @@ def test_no_folder_of_pictures(tmp_path: Path) -> None:
         ),
         (
             "i\x00mage\tcaption\n",
-            ("bad-encoding", "captions.tsv:1", "isn't UTF-8 text; save the file as UTF-8", ()),
+            (
+                "bad-encoding",
+                "captions.tsv:1",
+                "holds a NUL character, which is no text; delete it",
+                (),
+            ),
         ),
         (
             HEAD + SOUND + "\tgreen\n",
@@ -181,10 +186,39 @@ def test_bytes_that_are_not_utf8_are_found_by_line(tmp_path: Path) -> None:
     assert found_in(folder) == [("bad-encoding", "captions.tsv:4", problem, ("a.jpg",))]
 
 
-def test_utf16_is_found(tmp_path: Path) -> None:
+def test_utf16_with_its_mark_is_read(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, captions=(HEAD + SOUND).encode("utf-16"))
-    problem = "isn't UTF-8 text; save the file as UTF-8"
-    assert found_in(folder) == [("bad-encoding", "captions.tsv:1", problem, ())]
+    assert found_in(folder) == []
+
+
+def test_many_lines_of_another_encoding_are_one_defect(tmp_path: Path) -> None:
+    rows = "".join(f"{name}.jpg\tcaf\u00e9\n" for name in "ab")
+    folder = write_folder(tmp_path, captions=(HEAD + rows + "a.jpg\tred\n").encode("cp1252"))
+    problem = (
+        "2 lines aren't UTF-8 text, and this is the first; they look like Windows-1252 (iconv -f "
+        "CP1252 -t UTF-8 OLD > NEW makes UTF-8 of it): save the file as UTF-8"
+    )
+    assert found_in(folder) == [("bad-encoding", "captions.tsv:2", problem, ("a.jpg", "b.jpg"))]
+
+
+def test_a_nul_in_a_row_is_named_as_such(tmp_path: Path) -> None:
+    for name in ("captions.tsv", "captions.csv"):
+        captions = (HEAD + SOUND + "b.jpg\tblue\0\n").replace("\t", "\t" if "tsv" in name else ",")
+        folder = write_folder(tmp_path / name, captions=captions, captions_name=name)
+        problem = "holds a NUL character, which is no text; delete it"
+        assert found_in(folder) == [("bad-encoding", f"{name}:4", problem, ("b.jpg",))]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|", ","])
+def test_a_csv_may_have_another_separator(separator: str, tmp_path: Path) -> None:
+    rows = f"image{separator}caption\na.jpg{separator}red\nb.jpg{separator}'blue'\n"
+    folder = write_folder(tmp_path, captions=rows, captions_name="captions.csv")
+    assert found_in(folder) == []
+
+
+def test_a_tsv_with_semicolons_is_read(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, captions="image;caption\na.jpg;red\nb.jpg;blue\n")
+    assert found_in(folder) == []
 
 
 def test_an_open_quote_in_csv_is_found(tmp_path: Path) -> None:
@@ -275,7 +309,10 @@ def test_a_csv_row_is_found_at_its_first_line(tmp_path: Path) -> None:
             (
                 "bad-encoding",
                 "captions.jsonl:3",
-                "isn't UTF-8 text; save the file as UTF-8",
+                (
+                    "holds half a character (an escape such as \\ud83d without its other half), as "
+                    "where an emoji was cut; write it whole"
+                ),
                 ("a.jpg",),
             ),
         ),

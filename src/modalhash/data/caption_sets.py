@@ -29,7 +29,7 @@ from modalhash.data.reading import Reading
 from modalhash.data.table_collections import read_tables
 from modalhash.data.table_columns import GivenColumns
 from modalhash.data.table_rows import SPLIT_NAMES
-from modalhash.data.tables import clean_lines
+from modalhash.data.text_lines import clean_lines
 from modalhash.errors import CollectionError, Defect
 
 __all__ = [

@@ -6,7 +6,8 @@
       images/...            any nesting; jpg, png or webp
       captions.tsv          or .csv, .jsonl, .parquet: columns image, caption [, caption_id] and any
                             metadata; as many rows an image as it has captions
-      labels.tsv            optional: image, then one 0/1 column a concept
+      labels.tsv            optional, or .csv, .jsonl, .parquet: image, then one column a concept
+                            with 0 and 1 (or true and false)
       splits/NAME.txt       optional: one image name a line
 
 Image names are relative to `images/`. The order of the items is that of their first caption.
@@ -26,57 +27,32 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.data.collection import Collection, Pictures, Value
+from modalhash.data.folder_labels import read_labels
+from modalhash.data.folder_tables import (
+    PICTURES,
+    VIDEOS,
+    ItemKind,
+    find_table,
+    plain_name,
+    type_name,
+    with_plain_names,
+)
 from modalhash.data.frames import FrameFolders, frame_names
 from modalhash.data.pictures import PICTURE_SUFFIXES, PictureFiles, is_safe_name
 from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits, read_splits
-from modalhash.data.tables import (
-    TABLE_SUFFIXES,
-    Table,
-    ascii_if_broken,
-    read_table,
-    shown,
-    typed_values,
-)
+from modalhash.data.tables import Table, typed_values
+from modalhash.data.text_lines import ascii_if_broken, shown
 from modalhash.errors import Defect
 
 __all__ = ["read_folder"]
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """What the items of a folder are.
-
-    Attributes:
-        column: the column that names them.
-        folder: the folder they are in.
-        noun: what messages call one.
-        file: what one is on disk.
-        wanted: what it must be, and what to do about another.
-    """
-
-    column: str
-    folder: str
-    noun: str
-    file: str
-    wanted: str
-
-
-_PICTURES = _Kind("image", "images", "picture", "file", "is no jpg, png or webp; convert it")
-_VIDEOS = _Kind(
-    "video",
-    "videos",
-    "video",
-    "folder",
-    "is no folder of frames (jpg, png or webp); cut some: ffmpeg -i VIDEO -vf fps=1 NAME/%05d.jpg",
-)
 
 
 @dataclass
@@ -84,7 +60,7 @@ class _Captions:
     """The sound rows of the captions file, and every name that any row gives."""
 
     table: Table
-    kind: _Kind
+    kind: ItemKind
     rows: dict[str, list[int]] = field(default_factory=dict)
     ids: dict[int, str] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
@@ -99,7 +75,7 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
     defects: list[Defect] = []
     notes: list[str] = []
     holds_videos = (folder / "videos").is_dir() and not (folder / "images").is_dir()
-    kind = _VIDEOS if holds_videos else _PICTURES
+    kind = VIDEOS if holds_videos else PICTURES
     table = _find_captions(folder, kind, defects)
     if table is None or not table.is_usable:
         return Reading(None, tuple(defects) + tuple(table.defects if table else ()))
@@ -108,7 +84,7 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
     if not (folder / kind.folder).is_dir():
         problem = "has no folder images/; put the pictures there"
         return Reading(None, (Defect("no-image-folder", str(folder), problem), *defects))
-    if kind is _VIDEOS:
+    if kind is VIDEOS:
         files, frames = _list_videos(folder / kind.folder)
         pictures = {name for name in files if frames.get(name)}
     else:
@@ -116,14 +92,14 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
         pictures = {name for name in files if name.lower().endswith(PICTURE_SUFFIXES)}
     defects += _match_pictures(folder, captions, files, pictures)
     if others := sorted(files - pictures - captions.named):
-        what = "jpg, png or webp" if kind is _PICTURES else "folders of frames"
+        what = "jpg, png or webp" if kind is PICTURES else "folders of frames"
         notes.append(
             f"{len(others)} files in {folder / kind.folder} are no {what} and aren't read: "
             f"{_first_few(others)}"
         )
     positions = {name: position for position, name in enumerate(captions.rows)}
     known = captions.named | pictures
-    labels, label_names = _read_labels(folder / "labels.tsv", kind, positions, known, defects)
+    labels, label_names = read_labels(folder, kind, positions, known, defects)
     metadata = _item_metadata(captions, notes)
     reading = read_splits(folder / "splits", positions, known=known)
     defects += reading.defects
@@ -156,9 +132,9 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
 
 
 def _pictures(
-    folder: Path, kind: _Kind, names: tuple[str, ...], frames: Mapping[str, list[str]]
+    folder: Path, kind: ItemKind, names: tuple[str, ...], frames: Mapping[str, list[str]]
 ) -> Pictures:
-    if kind is _PICTURES:
+    if kind is PICTURES:
         return PictureFiles(folder / kind.folder, names)
     # A video without frames is among the defects; its name stands in for them.
     own = (frames.get(name) or ["00001.jpg"] for name in names)
@@ -177,28 +153,24 @@ def _first_few(names: Sequence[str]) -> str:
     return ", ".join(map(shown, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
-def _find_captions(folder: Path, kind: _Kind, defects: list[Defect]) -> Table | None:
-    found = [path for suffix in TABLE_SUFFIXES if (path := folder / f"captions{suffix}").exists()]
-    if len(found) == 1:
-        return read_table(found[0], (kind.column, "caption"))
-    if found:
-        names = " and ".join(path.name for path in found)
-        problem = f"has {names}: it isn't clear which one counts; keep one"
+def _find_captions(folder: Path, kind: ItemKind, defects: list[Defect]) -> Table | None:
+    table, problem = find_table(folder, "captions", (kind.column, "caption"))
+    if problem:
         defects.append(Defect("two-caption-files", str(folder), problem))
-    else:
+    elif table is None:
         problem = (
             "has no captions file: write captions.tsv (or .csv, .jsonl, .parquet) with the "
             f"columns {kind.column} and caption"
         )
         defects.append(Defect("no-caption-file", str(folder), problem))
-    return None
+    return table
 
 
-def _read_captions(table: Table, kind: _Kind) -> _Captions:
+def _read_captions(table: Table, kind: ItemKind) -> _Captions:
     """Sort the rows by item; rows with a defect go to the table's defects."""
     captions = _Captions(table, kind)
-    captions.named.update(_plain_name(item) for defect in table.defects for item in defect.items)
-    table.defects[:] = [_with_plain_names(defect) for defect in table.defects]
+    captions.named.update(plain_name(item) for defect in table.defects for item in defect.items)
+    table.defects[:] = [with_plain_names(defect) for defect in table.defects]
     given_ids = table.columns.get("caption_id")
     line_of_id: dict[str, int] = {}
     names, texts = table.columns[kind.column], table.columns["caption"]
@@ -229,20 +201,11 @@ def _read_captions(table: Table, kind: _Kind) -> _Captions:
     return captions
 
 
-def _with_plain_names(defect: Defect) -> Defect:
-    return Defect(defect.kind, defect.where, defect.problem, tuple(map(_plain_name, defect.items)))
-
-
-def _plain_name(name: str) -> str:
-    """Return `./a//b.jpg` as `a/b.jpg`, so that one picture has one name everywhere."""
-    return PurePosixPath(name).as_posix() if name else name
-
-
-def _item_name(table: Table, kind: _Kind, row: int, name: Any) -> str | None:
+def _item_name(table: Table, kind: ItemKind, row: int, name: Any) -> str | None:
     """Return the name of a row's item, or None after noting a defect."""
     line = table.lines[row]
     if not isinstance(name, str):
-        problem = f"the {kind.column} must be a {kind.file} name, not {_type_name(name)}"
+        problem = f"the {kind.column} must be a {kind.file} name, not {type_name(name)}"
         table.add_defect("wrong-column", line, problem)
     elif not name.strip():
         problem = f"names no {kind.column}; write its {kind.file} name, or delete the row"
@@ -254,12 +217,8 @@ def _item_name(table: Table, kind: _Kind, row: int, name: Any) -> str | None:
         )
         table.add_defect("unsafe-name", line, problem, ascii_if_broken(name))
     else:
-        return _plain_name(name)
+        return plain_name(name)
     return None
-
-
-def _type_name(value: Any) -> str:
-    return "nothing" if value is None else f"of type {type(value).__name__}"
 
 
 def _is_sound_text(table: Table, row: int, name: str, text: Any) -> bool:
@@ -269,7 +228,7 @@ def _is_sound_text(table: Table, row: int, name: str, text: Any) -> bool:
             "empty-text", line, f"the caption of {shown(name)} is empty; write one", name
         )
     elif not isinstance(text, str):
-        problem = f"the caption of {shown(name)} must be text, not {_type_name(text)}"
+        problem = f"the caption of {shown(name)} must be text, not {type_name(text)}"
         table.add_defect("wrong-column", line, f"{problem}; write each in a row of its own", name)
     elif ascii_if_broken(text) != text or "\0" in text:
         table.add_defect("bad-encoding", line, "the caption holds broken characters", name)
@@ -321,7 +280,10 @@ def _match_pictures(
         if name in files:
             defect, problem = f"unsupported-{kind.noun}", kind.wanted
         else:
-            others = similar.get(_folded(name), []) or similar.get(_folded(Path(name).name), [])
+            slashed = name.replace("\\", "/")
+            others = similar.get(_folded(slashed), []) or similar.get(
+                _folded(Path(slashed).name), []
+            )
             hint = f"there is {shown(others[0])}: write that" if others else "add it to the folder"
             defect, problem = (
                 f"missing-{kind.noun}",
@@ -346,48 +308,6 @@ def _similar_names(names: set[str]) -> dict[str, list[str]]:
         for key in {_folded(name), _folded(Path(name).name)}:
             similar[key].append(name)
     return similar
-
-
-def _read_labels(
-    path: Path, kind: _Kind, positions: Mapping[str, int], known: set[str], defects: list[Defect]
-) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
-    """Return the label matrix and the concepts' names; None without a labels file."""
-    if not path.exists():
-        return None, ()
-    table = read_table(path, (kind.column,))
-    if table.is_usable and len(table.columns) < 2:
-        table.add_defect("wrong-column", 1, "has no concept; add a 0/1 column for each")
-    defects += map(_with_plain_names, table.defects)
-    if not table.is_usable:
-        return None, ()
-    label_names = tuple(column for column in table.columns if column != kind.column)
-    matrix = np.zeros((len(positions), len(label_names)), np.uint8)
-    line_of: dict[str, int] = {}
-    for row, raw_name in enumerate(table.columns[kind.column]):
-        name, where = _plain_name(raw_name), table.where(row)
-        cells = [table.columns[label][row] for label in label_names]
-        wrong = [label for label, cell in enumerate(cells) if cell not in ("0", "1")]
-        if wrong:
-            label, cell = label_names[wrong[0]], cells[wrong[0]]
-            problem = f"the label {label!r} of {shown(name)} is {shown(cell)}; write 0 or 1"
-            defects.append(Defect("bad-label", where, problem, (name,)))
-        elif name in line_of:
-            problem = f"{shown(name)} is already in line {line_of[name]}; delete one of the two"
-            defects.append(Defect("duplicate-id", where, problem, (name,)))
-        elif name in positions:
-            matrix[positions[name]] = [cell == "1" for cell in cells]
-        elif name not in known:
-            problem = f"there is no {kind.noun} {shown(name)} with a caption; delete the row"
-            defects.append(Defect(f"label-without-{kind.noun}", where, problem, (name,)))
-        line_of.setdefault(name, table.lines[row])
-    reported = {item for defect in table.defects for item in defect.items}
-    for name in positions:
-        if name not in line_of and name not in reported:
-            problem = (
-                f"has no row for {kind.noun} {shown(name)}; add one (all 0 if nothing applies)"
-            )
-            defects.append(Defect(f"{kind.noun}-without-label", str(path), problem, (name,)))
-    return matrix, label_names
 
 
 def _item_metadata(captions: _Captions, notes: list[str]) -> dict[str, tuple[Value, ...]]:

@@ -18,7 +18,7 @@ from typing import Final
 
 from modalhash.data.pair_lists import PairList, first_existing, missing_file
 from modalhash.data.reading import Reading
-from modalhash.data.tables import clean_lines
+from modalhash.data.text_lines import clean_lines
 from modalhash.errors import Defect
 
 __all__ = ["read_mirflickr", "read_mirflickr_all"]

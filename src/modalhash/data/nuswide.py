@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from modalhash.data.pair_lists import PairList, first_existing, missing_file
 from modalhash.data.reading import Reading
-from modalhash.data.tables import clean_lines
+from modalhash.data.text_lines import clean_lines
 from modalhash.errors import Defect
 
 __all__ = ["read_nuswide_10", "read_nuswide_21"]

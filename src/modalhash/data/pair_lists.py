@@ -14,7 +14,8 @@ from modalhash.data.pictures import PICTURE_FORMATS, PictureFiles, is_safe_name
 from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits
 from modalhash.data.stored_pictures import FilePicture, StoredPicture, StoredPictures
-from modalhash.data.tables import ascii_if_broken, shown, typed_values
+from modalhash.data.tables import typed_values
+from modalhash.data.text_lines import ascii_if_broken, shown
 from modalhash.errors import Defect
 
 __all__ = ["PairList", "first_existing", "missing_file"]

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import unicodedata
 import zlib
 from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,12 +40,15 @@ _SPELT: Final = {"WEBP": "WebP"}
 _DAMAGE: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 """What Pillow's decoders raise on damaged files."""
 _CHECKED_AT_ONCE: Final = 512
+_UNSAFE_LETTERS: Final = frozenset(("Cc", "Cs", "Zl", "Zp"))
+"""Unicode's classes of control characters, halves of characters and line separators."""
 
 
 def is_safe_name(name: str) -> bool:
     """Tell whether a picture's name stays inside the folder it is looked up in.
 
-    Absolute names, drive letters, `..` and control characters are not safe, on any system.
+    Absolute names, drive letters, `..`, control characters and line separators are not safe, on any
+    system; spaces of any kind are.
 
     Example:
         >>> [is_safe_name(name) for name in ("a/b.jpg", "../b.jpg", "/b.jpg", "C:b.jpg")]
@@ -52,7 +56,7 @@ def is_safe_name(name: str) -> bool:
     """
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     return (
-        name.isprintable()
+        not any(unicodedata.category(letter) in _UNSAFE_LETTERS for letter in name)
         and not (posix.is_absolute() or windows.anchor)
         and ".." not in {*posix.parts, *windows.parts}
         and bool(posix.parts)

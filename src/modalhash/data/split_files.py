@@ -73,12 +73,16 @@ def read_split_file(collection: Collection, path: Path) -> Collection:
     if path.is_dir():
         positions = {item: place for place, item in enumerate(collection.item_ids)}
         reading = read_splits(path, positions, known=())
-        defects = [one for one in reading.defects if one.kind != "item-in-two-splits"]
-        if defects:  # which splits may share items is the business of whoever made them
+        # Which splits may share items is the business of whoever made them, and older versions
+        # wrote empty files.
+        allowed = ("item-in-two-splits", "empty-split")
+        defects = [defect for defect in reading.defects if defect.kind not in allowed]
+        if defects:
             raise CollectionError(defects)
-        if not reading.splits:
+        splits = {name: items for name, items in reading.splits.items() if len(items)}
+        if not splits:
             raise InputError(f"{path} holds no splits: expected files NAME.txt with an id a line")
-        return replace(collection, splits=reading.splits, split_note=f"{reading.note} of {path}")
+        return replace(collection, splits=splits, split_note=f"{reading.note} of {path}")
     document = read_json(path, kind="split file", newest_format=_FORMAT)
     if document.get("collection_fingerprint") != collection.fingerprint():
         raise InputError(

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from modalhash.data.collection import Collection, Positions
-from modalhash.data.tables import clean_lines, shown
+from modalhash.data.text_lines import clean_lines, shown
 from modalhash.errors import Defect
 from modalhash.files import write_text
 
@@ -90,8 +90,16 @@ def read_splits(
         The splits, sorted by name, with the positions in the order of the file.
     """
     reading = SplitReading()
-    paths = sorted(folder.glob("*.txt"))
-    members = {path.stem: _read_split(path, positions, known, reading.defects) for path in paths}
+    files = folder.iterdir() if folder.is_dir() else ()
+    paths = sorted(path for path in files if path.suffix.lower() == ".txt")
+    file_of = {path.stem: path for path in paths}
+    for path in paths:
+        if path != file_of[path.stem]:
+            problem = f"{file_of[path.stem].name} is the same split; keep one of them"
+            reading.defects.append(Defect("two-split-files", str(path), problem))
+    members = {
+        name: _read_split(path, positions, known, reading.defects) for name, path in file_of.items()
+    }
     for first, second in combinations(members, 2):
         if frozenset({first, second}) in _MAY_OVERLAP:
             continue
@@ -99,8 +107,8 @@ def read_splits(
             reading.defects.append(
                 Defect(
                     "item-in-two-splits",
-                    f"{folder / second}.txt:{members[second][item]}",
-                    f"{shown(item)} is also in {first}.txt, line {members[first][item]}; "
+                    f"{file_of[second]}:{members[second][item]}",
+                    f"{shown(item)} is also in {file_of[first].name}, line {members[first][item]}; "
                     "take it out of one",
                     (item,),
                 )
@@ -143,6 +151,8 @@ def _read_split(
 def write_splits(collection: Collection, folder: Path) -> list[Path]:
     """Write each split as `NAME.txt` with one item id a line, as `read_splits` reads them.
 
+    A split without items, as a collection of one or two items has, isn't written.
+
     Args:
         collection: whose splits.
         folder: where the files go; made if missing.
@@ -155,6 +165,8 @@ def write_splits(collection: Collection, folder: Path) -> list[Path]:
     """
     paths = []
     for name, items in collection.splits.items():
+        if not len(items):
+            continue
         path = folder / f"{name}.txt"
         write_text(path, "".join(f"{collection.item_ids[item]}\n" for item in items))
         paths.append(path)

@@ -32,7 +32,8 @@ from modalhash.data.table_columns import (
 )
 from modalhash.data.table_formats import TableFormat, find_format
 from modalhash.data.table_rows import SPLIT_NAMES, RowReader, TableItems
-from modalhash.data.tables import Table, read_table, shown
+from modalhash.data.tables import Table, read_table
+from modalhash.data.text_lines import shown
 from modalhash.errors import CollectionError, Defect, InputError
 
 __all__ = ["TABLE_FILES", "read_huggingface", "read_table_collection", "read_tables"]

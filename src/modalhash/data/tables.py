@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,19 +10,28 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from modalhash.data.collection import Value
 from modalhash.data.table_formats import TableFormat, default_format, plain_values
+from modalhash.data.text_lines import (
+    DIRTY,
+    ENCODING_PROBLEM,
+    HALF_PROBLEM,
+    NUL_PROBLEM,
+    ascii_if_broken,
+    describe_lines,
+    dirt_of,
+    open_text,
+)
 from modalhash.errors import Defect, InputError
+from modalhash.files import open_regular_file
 
 __all__ = [
     "TABLE_SUFFIXES",
     "ColumnChoice",
     "Table",
-    "clean_lines",
     "read_table",
-    "shown",
     "typed_values",
 ]
 
@@ -29,11 +39,8 @@ ColumnChoice = Callable[[Sequence[str]], Sequence[str]]
 """Takes the columns that a table has and returns those that every row must fill; the first of them
 holds the items' ids."""
 
-_DIRTY: Final = re.compile("[\x00\ud800-\udfff]")
-"""What a text decoded with "surrogateescape" holds if its bytes weren't UTF-8 text."""
 _WHOLE: Final = re.compile(r"-?(0|[1-9]\d{0,17})")
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,17})?([eE][+-]?\d{1,2})?")
-_ENCODING_PROBLEM: Final = "isn't UTF-8 text; save the file as UTF-8"
 
 
 @dataclass
@@ -54,6 +61,7 @@ class Table:
     lines: list[int] = field(default_factory=list)
     columns: dict[str, list[Any]] = field(default_factory=dict)
     defects: list[Defect] = field(default_factory=list)
+    _dirty: dict[str, list[tuple[int, tuple[str, ...]]]] = field(default_factory=dict)
 
     @property
     def is_usable(self) -> bool:
@@ -69,6 +77,19 @@ class Table:
         where = str(self.path) if line is None else f"{self.path}:{line}"
         self.defects.append(Defect(kind, where, problem, items))
 
+    def add_dirty_line(self, line: int, problem: str, items: tuple[str, ...]) -> None:
+        """Note that a line's characters can't be read; many such lines are one defect."""
+        self._dirty.setdefault(problem, []).append((line, items))
+
+    def close(self) -> None:
+        """Make defects of the lines whose characters can't be read."""
+        for problem, lines in self._dirty.items():
+            names = [name for _, items in lines for name in items]
+            is_curable = all(items for _, items in lines)
+            told = describe_lines(problem, len(lines), self.path)
+            self.add_defect("bad-encoding", lines[0][0], told, *(names if is_curable else ()))
+        self._dirty.clear()
+
     def add_row(self, line: int, values: Mapping[str, Any]) -> None:
         """Append a row; what it doesn't say is None, and so are new columns in earlier rows."""
         for column in values:
@@ -77,21 +98,6 @@ class Table:
         self.lines.append(line)
         for column, cells in self.columns.items():
             cells.append(values.get(column))
-
-
-def shown(text: str) -> str:
-    """Return a text as messages show it: quoted, escaped, cut off when long.
-
-    Example:
-        >>> shown("a" * 90) == "'" + "a" * 60 + "...'"
-        True
-    """
-    return ascii_if_broken(repr(text if len(text) <= 63 else text[:60] + "..."))
-
-
-def ascii_if_broken(text: str) -> str:
-    """Return a text that any terminal and file takes: lone surrogates become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def read_table(
@@ -124,40 +130,26 @@ def read_table(
         _READERS[table.format.kind](table, required)
     except OSError as error:
         table.add_defect("unreadable-file", None, f"can't be read: {error.strerror or error}")
+    table.close()
     if table.is_usable and not table.lines and not table.defects:
         table.add_defect("empty-file", None, "has no rows; write one for each picture")
     return table
-
-
-def clean_lines(path: Path, defects: list[Defect]) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a text file that aren't empty, with their numbers from 1.
-
-    Lines that aren't UTF-8, or a file that can't be read, are added to `defects` instead.
-    """
-    try:
-        with _open_text(path, "utf-8-sig") as file:
-            for line, text in enumerate(file, start=1):
-                clean = text.rstrip("\r\n")
-                if _DIRTY.search(clean):
-                    defects.append(Defect("bad-encoding", f"{path}:{line}", _ENCODING_PROBLEM))
-                elif clean:
-                    yield line, clean
-    except OSError as error:
-        problem = f"can't be read: {error.strerror or error}"
-        defects.append(Defect("unreadable-file", str(path), problem))
 
 
 def typed_values(texts: Iterable[Value]) -> tuple[Value, ...]:
     """Turn a column's values into one type: all int, else all float, else as they are.
 
     Texts count as numbers only where nothing is lost: "007", "+1" or a number of 20 digits keep a
-    column textual. Empty texts beside numbers are None. Values of mixed types become texts.
+    column textual. Empty texts beside numbers are None, and so are infinite numbers. Values of
+    mixed types become texts.
 
     Example:
         >>> typed_values(["1", "20", ""]), typed_values(["1", "0.5"]), typed_values(["1", "x"])
         ((1, 20, None), (1.0, 0.5), ('1', 'x'))
     """
-    values = tuple(texts)
+    values = tuple(
+        None if isinstance(value, float) and not math.isfinite(value) else value for value in texts
+    )
     given = [value for value in values if value is not None and value != ""]
     kinds = {type(value) for value in given}
     if kinds == {str}:
@@ -172,10 +164,6 @@ def typed_values(texts: Iterable[Value]) -> tuple[Value, ...]:
     if len(kinds) > 1:
         return tuple(None if value is None else str(value) for value in values)
     return values
-
-
-def _open_text(path: Path, encoding: str) -> IO[str]:
-    return path.open(encoding=encoding, errors="surrogateescape", newline="\n")
 
 
 def _named_columns(
@@ -220,8 +208,9 @@ def _fill(
         first = "image" if callable(required) else required[0]
         table.add_defect("empty-file", None, f"is empty; start it with a header: {first} ...")
         return
-    if any(_DIRTY.search(column) for column in header):
-        table.add_defect("bad-encoding", line, _ENCODING_PROBLEM)
+    dirty = next((column for column in header if DIRTY.search(column)), None)
+    if dirty is not None:
+        table.add_defect("bad-encoding", line, dirt_of(dirty))
         return
     header, required = _named_columns(header, required)
     if not _is_header_usable(table, header, required, line):
@@ -230,9 +219,9 @@ def _fill(
     cells: list[list[Any]] = [[] for _ in header]
     for line, values in rows:
         name = values[key] if key < len(values) else ""
-        items = (name,) if name and not _DIRTY.search(name) else ()
-        if _DIRTY.search("\t".join(values)):
-            table.add_defect("bad-encoding", line, _ENCODING_PROBLEM, *items)
+        items = (name,) if name and not DIRTY.search(name) else ()
+        if DIRTY.search("\t".join(values)):
+            table.add_dirty_line(line, dirt_of("\t".join(values)), items)
         elif len(values) != width:
             problem = f"has {len(values)} columns, the header has {width}; {split_hint}"
             table.add_defect("wrong-column", line, problem, *items)
@@ -245,7 +234,7 @@ def _fill(
 
 def _read_plain(table: Table, required: Sequence[str] | ColumnChoice) -> None:
     separator = table.format.separator
-    with _open_text(table.path, table.format.encoding) as file:
+    with open_text(table.path, table.format.encoding) as file:
         numbered = ((line, text.rstrip("\r\n")) for line, text in enumerate(file, start=1))
         rows = ((line, plain_values(text, separator)) for line, text in numbered if text)
         name = "a tab" if separator == "\t" else f"a {separator!r}"
@@ -254,7 +243,7 @@ def _read_plain(table: Table, required: Sequence[str] | ColumnChoice) -> None:
 
 def _read_csv(table: Table, required: Sequence[str] | ColumnChoice) -> None:
     separator, encoding = table.format.separator, table.format.encoding
-    with table.path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
+    with open_text(table.path, encoding, newline="") as file:
         reader = csv.reader(file, delimiter=separator, strict=True)
 
         def rows() -> Iterator[tuple[int, list[str]]]:
@@ -273,7 +262,7 @@ def _read_csv(table: Table, required: Sequence[str] | ColumnChoice) -> None:
 
 
 def _read_json_lines(table: Table, required: Sequence[str] | ColumnChoice) -> None:
-    with _open_text(table.path, table.format.encoding) as file:
+    with open_text(table.path, table.format.encoding) as file:
         for line, text in enumerate(file, start=1):
             if text.strip():
                 required = _read_json_line(table, line, text, required)
@@ -282,7 +271,8 @@ def _read_json_lines(table: Table, required: Sequence[str] | ColumnChoice) -> No
 def _read_json(table: Table, required: Sequence[str] | ColumnChoice) -> None:
     """Take the objects of a list, numbered from 1, or a picture's name to its texts."""
     try:
-        text = table.path.read_text(table.format.encoding)
+        with open_regular_file(table.path) as file:
+            text = file.read().decode(table.format.encoding)
         document = json.loads(text, object_pairs_hook=_without_duplicates)
         rows = _json_rows(document)
     except (ValueError, RecursionError) as error:
@@ -342,10 +332,11 @@ def _add_json_row(
         return required
     _, required = _named_columns(list(values), required)
     name = values.get(required[0])
-    items = (name,) if isinstance(name, str) and name and not _DIRTY.search(name) else ()
+    items = (name,) if isinstance(name, str) and name and not DIRTY.search(name) else ()
     missing = [column for column in required if column not in values]
-    if any(_DIRTY.search(part) for part in (*values, *values.values()) if isinstance(part, str)):
-        table.add_defect("bad-encoding", line, _ENCODING_PROBLEM, *items)
+    texts = [part for part in (*values, *values.values()) if isinstance(part, str)]
+    if any(DIRTY.search(part) for part in texts):
+        table.add_dirty_line(line, json_dirt(texts), items)
     elif missing:
         names = ", ".join(map(repr, values)) or "nothing"
         problem = f"has no {missing[0]!r}, only {names}; add it"
@@ -353,6 +344,20 @@ def _add_json_row(
     else:
         table.add_row(line, values)
     return required
+
+
+def json_dirt(texts: Iterable[str]) -> str:
+    """Say what is wrong with the characters of texts out of JSON.
+
+    Bytes that aren't UTF-8 were decoded to U+DC80 to U+DCFF; other halves of characters are
+    escapes.
+    """
+    whole = "".join(texts)
+    if "\0" in whole:
+        return NUL_PROBLEM
+    halves = [ord(letter) for letter in whole if "\ud800" <= letter <= "\udfff"]
+    is_escape = any(not 0xDC80 <= half <= 0xDCFF for half in halves)
+    return HALF_PROBLEM if is_escape else ENCODING_PROBLEM
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

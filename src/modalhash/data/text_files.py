@@ -21,7 +21,7 @@ from modalhash.data.path_patterns import expand_pattern
 from modalhash.data.pictures import PICTURE_SUFFIXES
 from modalhash.data.reading import Reading
 from modalhash.data.table_columns import divide_source
-from modalhash.data.tables import clean_lines
+from modalhash.data.text_lines import clean_lines
 from modalhash.errors import Defect
 
 __all__ = ["caption_texts", "read_text_files", "scalar_fields"]

@@ -23,8 +23,8 @@ from modalhash.data.features import collect_arrays
 from modalhash.data.pair_lists import PairList, first_existing, missing_file
 from modalhash.data.pictures import PictureFiles
 from modalhash.data.reading import Reading
-from modalhash.data.tables import clean_lines
 from modalhash.data.text_cells import TextCells, cells_of
+from modalhash.data.text_lines import clean_lines
 from modalhash.errors import CollectionError, Defect
 
 __all__ = ["read_three_file"]

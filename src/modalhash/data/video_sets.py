@@ -32,7 +32,7 @@ from modalhash.data.frames import FrameFolders, frame_names
 from modalhash.data.json_files import read_json_lists
 from modalhash.data.pair_lists import PairList, first_existing, missing_file
 from modalhash.data.reading import Reading
-from modalhash.data.tables import ascii_if_broken, clean_lines
+from modalhash.data.text_lines import ascii_if_broken, clean_lines
 from modalhash.errors import CollectionError, Defect
 
 __all__ = ["read_msrvtt", "read_msvd"]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from modalhash.data.arrays import read_arrays
 from modalhash.data.features import collect_arrays
 from modalhash.data.reading import Reading
-from modalhash.data.tables import clean_lines
+from modalhash.data.text_lines import clean_lines
 from modalhash.errors import CollectionError, Defect
 
 __all__ = ["read_wiki"]

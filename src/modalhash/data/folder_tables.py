@@ -1,0 +1,92 @@
+"""What the tables of a folder share: what its items are called, and how a table is found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from modalhash.data.table_formats import default_format, find_format, folded_column
+from modalhash.data.tables import TABLE_SUFFIXES, Table, read_table
+from modalhash.errors import CollectionError, Defect
+
+__all__ = [
+    "PICTURES",
+    "VIDEOS",
+    "ItemKind",
+    "find_table",
+    "plain_name",
+    "type_name",
+    "with_plain_names",
+]
+
+
+@dataclass(frozen=True)
+class ItemKind:
+    """What the items of a folder are.
+
+    Attributes:
+        column: the column that names them.
+        folder: the folder they are in.
+        noun: what messages call one.
+        file: what one is on disk.
+        wanted: what it must be, and what to do about another.
+    """
+
+    column: str
+    folder: str
+    noun: str
+    file: str
+    wanted: str
+
+
+PICTURES: Final = ItemKind(
+    "image", "images", "picture", "file", "is no jpg, png or webp; convert it"
+)
+VIDEOS: Final = ItemKind(
+    "video",
+    "videos",
+    "video",
+    "folder",
+    "is no folder of frames (jpg, png or webp); cut some: ffmpeg -i VIDEO -vf fps=1 NAME/%05d.jpg",
+)
+
+
+def find_table(folder: Path, name: str, required: Sequence[str]) -> tuple[Table | None, str]:
+    """Read the table of a name in any of the formats.
+
+    Returns:
+        The table, or None if there is none; and what is wrong if there are several.
+    """
+    files = folder.iterdir() if folder.is_dir() else ()
+    found = [
+        path
+        for path in files
+        if path.stem == name and path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
+    ]
+    found.sort(key=lambda path: TABLE_SUFFIXES.index(path.suffix.lower()))
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        return None, f"has {names}: it isn't clear which one counts; keep one"
+    if not found:
+        return None, ""
+    try:
+        columns = frozenset(map(folded_column, required))
+        table_format = find_format(found[0], likely_columns=columns)
+    except CollectionError:  # reading it says why
+        table_format = default_format(found[0])
+    return read_table(found[0], required, table_format=table_format), ""
+
+
+def with_plain_names(defect: Defect) -> Defect:
+    """Return a defect whose items have the names that the collection gives them."""
+    return replace(defect, items=tuple(map(plain_name, defect.items)))
+
+
+def plain_name(name: str) -> str:
+    """Return `./a//b.jpg` as `a/b.jpg`, so that one picture has one name everywhere."""
+    return PurePosixPath(name).as_posix() if name else name
+
+
+def type_name(value: Any) -> str:
+    """Return what messages call the type of a cell."""
+    return "nothing" if value is None else f"of type {type(value).__name__}"
