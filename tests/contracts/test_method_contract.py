@@ -10,7 +10,6 @@ from dataclasses import FrozenInstanceError, fields, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,157 +18,33 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from modalhash.codes import Codes, code_width, unpack
-from modalhash.methods import METHODS, method_class
+from modalhash.methods import METHODS
 from modalhash.methods.base import ClosedFormMethod, GradientMethod, Needs, TrainingSettings
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.methods.settings import configured_method
 from modalhash.training import TrainingPlan, TrainingResult, train_method
+from tests.contracts.method_cases import (
+    FLOORS,
+    KNOWS_NO_CHANCE,
+    ONE_SPACE,
+    QUICK,
+    all_method_classes,
+)
 from tests.oracles.largest_tensor import LargestTensor
 from tests.oracles.paired_features import MadePairs, PlainTable, made_pairs
 from tests.oracles.plain_search import plain_distance
 
 TESTS = Path(__file__).parent.parent
 
-QUICK: dict[str, dict[str, Any]] = {
-    "agch": {
-        "image_hidden_width": 64,
-        "text_hidden_width": 64,
-        "graph_width": 32,
-        "graph_output_width": 16,
-        "epochs": 12,
-    },
-    "cagan": {
-        "hidden_width": 64,
-        "graph_width": 32,
-        "graph_output_width": 16,
-        "epochs": 8,
-        "text_similarity": "linear",
-    },
-    "cfrh": {"hidden_width": 64, "epochs": 8},
-    "cirh": {
-        "hidden_width": 64,
-        "fusion_width": 32,
-        "graph_nodes": 256,
-        "batch_size": 32,
-        "learning_rate": 5e-3,
-        "head_rate_scale": 1.0,
-        "image_scaling": "centred_unit",
-        "text_scaling": "centred_unit",
-        "epochs": 12,
-    },
-    "dgcpn": {"hidden_width": 64, "most_neighbours": 16, "graph_nodes": 512, "epochs": 12},
-    "dchmt": {"hidden_width": 64, "epochs": 12, "batch_size": 20, "learning_rate": 5e-3},
-    "dcmh": {
-        "image_hidden_width": 64,
-        "text_hidden_width": 64,
-        "epochs": 12,
-        "batch_size": 20,
-        "optimiser": "adamw",
-        "learning_rate": 5e-3,
-        "schedule": "one_cycle",
-        "balance_weight": 1e-3,
-    },
-    "cvh": {"anchors": 12},
-    "djsrh": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
-    "gch": {
-        "feature_width": 64,
-        "epochs": 12,
-        "batch_size": 20,
-        "learning_rate": 5e-3,
-        "schedule": "one_cycle",
-    },
-    "hugging-hash": {
-        "hidden_width": 64,
-        "hug_trunk_width": 16,
-        "hug_trunk_heads": 2,
-        "hug_width": 16,
-        "hug_concepts": 3,
-        "batch_size": 32,
-        "epochs": 8,
-    },
-    "hugging-hash-plus": {
-        "hidden_width": 64,
-        "hug_trunk_width": 16,
-        "hug_trunk_heads": 2,
-        "hug_width": 16,
-        "hug_concepts": 3,
-        "fine_subspaces": 4,
-        "fine_codewords": 16,
-        "fine_sample": 256,
-        "batch_size": 32,
-        "image_token_grid": 0,
-        "image_token_width": 0,
-        "text_token_width": 0,
-        "epochs": 12,
-    },
-    "dsah": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
-    "jdsh": {"image_hidden_width": 64, "text_hidden_width": 64, "epochs": 12},
-    "imh": {"anchors": 12},
-    "lssh": {"atoms": 32, "rounds": 5},
-    "ms2gah": {
-        "feature_width": 64,
-        "epochs": 12,
-        "batch_size": 20,
-        "learning_rate": 5e-3,
-        "schedule": "one_cycle",
-    },
-    "nested": {
-        "hidden_width": 32,
-        "target_width": 16,
-        "n_landmarks": 128,
-        "batch_size": 128,
-        "least_steps": 60,
-    },
-    "nested-labelled": {
-        "hidden_width": 32,
-        "target_width": 16,
-        "n_landmarks": 128,
-        "batch_size": 128,
-        "least_steps": 60,
-    },
-    "sgrn": {"hidden_width": 64, "epochs": 8},
-    "ssah": {
-        "hidden_width": 64,
-        "feature_width": 64,
-        "quantization_weight": 0.1,
-        "epochs": 12,
-        "batch_size": 20,
-        "learning_rate": 5e-3,
-        "schedule": "one_cycle",
-    },
-    "ucch": {
-        "hidden_width": 64,
-        "image_hidden_layers": 1,
-        "n_negatives": 128,
-        "epochs": 12,
-        "batch_size": 20,
-        "learning_rate": 2e-3,
-    },
-    "duch": {"hidden_width": 64, "epochs": 8, "batch_size": 20, "learning_rate": 2e-3},
-    "ucmfh": {
-        "token_width": 32,
-        "n_layers": 1,
-        "hidden_width": 64,
-        "fusion_rate_scale": 1.0,
-        "epochs": 12,
-        "batch_size": 20,
-        "learning_rate": 2e-3,
-    },
-}
-"""Changes that make a method quick enough for tests."""
-KNOWS_NO_CHANCE = {"cca-sign", "feature-sign"}
-"""Methods that give the same codes whatever the seed."""
-FLOORS = {"lsh", "random"}
-"""Methods whose image and text codes know nothing of each other."""
-ONE_SPACE = {"feature-sign"}
-"""Methods that take only modalities that lie in one space."""
 ODD_BITS, EVEN_BITS = 13, 16
 
-every_method = pytest.mark.parametrize("name", sorted(METHODS))
+METHOD_CLASSES = all_method_classes()
+every_method = pytest.mark.parametrize("name", sorted(METHOD_CLASSES))
+every_built_in_method = pytest.mark.parametrize("name", sorted(METHODS))
 
 
 def plan_of(name: str, n_bits: int = EVEN_BITS, *, seed: int = 0) -> TrainingPlan:
-    method, training = configured_method(method_class(name), changes=QUICK.get(name))
+    method, training = configured_method(METHOD_CLASSES[name], changes=QUICK.get(name))
     return TrainingPlan(method, training, n_bits, seed)
 
 
@@ -185,7 +60,7 @@ def trained(name: str, n_bits: int = EVEN_BITS, seed: int = 0) -> TrainingResult
 def encoded(
     name: str, tower: HashTower, table: PlainTable, rows: NDArray[np.int64]
 ) -> Codes:  # fmt: skip
-    if Needs.TOKENS in method_class(name).needs:
+    if Needs.TOKENS in METHOD_CLASSES[name].needs:
         return tower.encode(table.pooled(rows), *table.tokens(rows))
     return tower.encode(table.pooled(rows))
 
@@ -321,7 +196,7 @@ def test_a_modality_is_encoded_without_the_other(name: str) -> None:
 
 @every_method
 def test_labels_and_tokens_matter_only_where_they_are_stated_as_needed(name: str) -> None:
-    data, needs = pairs_for(name).data(), method_class(name).needs
+    data, needs = pairs_for(name).data(), METHOD_CLASSES[name].needs
     changed = data
     if Needs.LABELS not in needs:
         changed = replace(changed, labels=None)
@@ -359,8 +234,8 @@ def test_progress_is_told_to_its_end(name: str) -> None:
 
 
 @every_method
-def test_a_method_is_found_under_its_name_and_has_a_test_file(name: str) -> None:
-    found = method_class(name)
+def test_a_method_is_a_final_class_under_its_name(name: str) -> None:
+    found = METHOD_CLASSES[name]
     assert found.name == name
     assert found.title
     assert found.needs <= set(Needs)
@@ -369,17 +244,21 @@ def test_a_method_is_found_under_its_name_and_has_a_test_file(name: str) -> None
     assert issubclass(found, GradientMethod | ClosedFormMethod)
     assert not inspect.isabstract(found)
     assert not {"is_supervised", "__init__"} & set(vars(found))
+
+
+@every_built_in_method
+def test_a_method_has_a_test_file(name: str) -> None:
     module = METHODS[name].partition(":")[0].rpartition(".")[2]
     tests = "".join(path.read_text() for path in (TESTS / "methods").glob("test_*.py"))
     assert f"modalhash.methods.{module} " in tests
 
 
 def test_titles_differ() -> None:
-    titles = [method_class(name).title for name in METHODS]
+    titles = [METHOD_CLASSES[name].title for name in METHOD_CLASSES]
     assert len(set(titles)) == len(titles)
 
 
-@every_method
+@every_built_in_method
 def test_the_docstring_says_what_it_is_and_how_it_differs(name: str) -> None:
     module = import_module(METHODS[name].partition(":")[0])
     text = module.__doc__ or ""
@@ -393,7 +272,7 @@ def test_the_docstring_says_what_it_is_and_how_it_differs(name: str) -> None:
 
 @every_method
 def test_settings_are_frozen_with_a_line_on_each_field(name: str) -> None:
-    found = method_class(name).settings_class
+    found = METHOD_CLASSES[name].settings_class
     settings = found()
     for one in fields(found):
         with pytest.raises(FrozenInstanceError):
@@ -426,13 +305,13 @@ def undescribed_fields(settings: type) -> list[str]:
 
 @every_method
 def test_own_and_training_settings_share_no_name(name: str) -> None:
-    own = {one.name for one in fields(method_class(name).settings_class)}
+    own = {one.name for one in fields(METHOD_CLASSES[name].settings_class)}
     assert own & {one.name for one in fields(TrainingSettings)} == set()
 
 
 @every_method
 def test_every_preset_can_be_used(name: str) -> None:
-    found = method_class(name)
+    found = METHOD_CLASSES[name]
     for preset, changes in found.presets.items():
         method, training = configured_method(found, preset=preset)
         for key, value in changes.items():
@@ -449,11 +328,11 @@ def no_tensors_made() -> Iterator[None]:
 
 @every_method
 def test_what_is_needed_and_missing_stops_before_any_work(name: str) -> None:
-    data, needs = pairs_for(name).data(), method_class(name).needs
+    data, needs = pairs_for(name).data(), METHOD_CLASSES[name].needs
     without = {
         Needs.LABELS: replace(data, labels=None),
         Needs.TOKENS: replace(data, image=PlainTable(pairs_for(name).image.all_pooled)),
     }
     for need in needs:
-        with no_tensors_made(), pytest.raises(ValueError, match=method_class(name).title):
+        with no_tensors_made(), pytest.raises(ValueError, match=METHOD_CLASSES[name].title):
             train_method(plan_of(name), without[need])

@@ -164,7 +164,7 @@ def share_saturated(rows: plain.Rows) -> float:
 def values(method: Agch, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(epoch, 20))
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.terms.items()
+        name: term.item() for name, term in report.values.items()
     }
 
 
@@ -279,7 +279,7 @@ def test_the_target_passes_no_gradient_to_features() -> None:
 def test_graph_networks_teach_the_heads() -> None:
     method = Agch(AgchSettings(**SMALL))
     heads = made_heads(method)
-    term = method.batch_loss(heads, made_batch(), Moment(0, 1)).terms["graph"]
+    term = method.batch_loss(heads, made_batch(), Moment(0, 1)).values["graph"]
     for head in (heads.image, heads.text):
         gradients = torch.autograd.grad(term, list(head.parameters()), retain_graph=True)
         assert all(bool((one != 0).any()) for one in gradients)

@@ -131,7 +131,7 @@ def values(method: Cfrh, heads: Heads, batch: Batch, epoch: int) -> dict[str, fl
     report = method.batch_loss(heads, batch, Moment(epoch, 20))
     return {
         "total": report.total.item(),
-        **{name: term.item() for name, term in report.terms.items()},
+        **{name: term.item() for name, term in report.values.items()},
     }
 
 

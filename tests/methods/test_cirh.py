@@ -134,7 +134,7 @@ def plain_objective(
 def values(method: Cirh, heads: Heads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(3, 20))
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.terms.items()
+        name: term.item() for name, term in report.values.items()
     }
 
 
@@ -222,7 +222,7 @@ def test_the_network_learns_from_its_own_terms_and_the_heads_from_theirs() -> No
     method = Cirh(CirhSettings(**SMALL))
     heads = made_heads(method, view)
     report = method.batch_loss(heads, batch, Moment(0, 1))
-    of_heads = (report.terms["follow"], report.terms["head_relation"])
+    of_heads = (report.values["follow"], report.values["head_relation"])
     reached = torch.autograd.grad(
         of_heads[0] + of_heads[1], list(heads.auxiliary.parameters()), allow_unused=True
     )

@@ -68,7 +68,7 @@ def made_heads(method: Dcmh) -> tuple[Heads, CodeMemory]:
 def values(method: Dcmh, heads: Heads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.terms.items()
+        name: term.item() for name, term in report.values.items()
     }
 
 

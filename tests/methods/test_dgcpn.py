@@ -109,7 +109,7 @@ def plain_target(settings: DgcpnSettings, view: MadeView, n_kept: int) -> plain.
 def values(method: Dgcpn, heads: Heads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(3, 20))
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.terms.items()
+        name: term.item() for name, term in report.values.items()
     }
 
 

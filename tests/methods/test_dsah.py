@@ -127,7 +127,7 @@ def share_saturated(rows: plain.Rows) -> float:
 def values(method: Dsah, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(epoch, 20))
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.terms.items()
+        name: term.item() for name, term in report.values.items()
     }
 
 
@@ -173,7 +173,7 @@ def test_decoders_of_signs_teach_no_head_and_those_of_relaxed_codes_do() -> None
     for rule, learns in ((DecodeFrom.SIGNS, False), (DecodeFrom.RELAXED, True)):
         method = Dsah(DsahSettings(**SMALL, decode_from=rule))
         heads, batch = made_heads(method), made_batch()
-        term = method.batch_loss(heads, batch, Moment(0, 1)).terms["decode"]
+        term = method.batch_loss(heads, batch, Moment(0, 1)).values["decode"]
         parameters = [*heads.image.parameters(), *heads.text.parameters()]
         gradients = torch.autograd.grad(term, parameters, allow_unused=True, retain_graph=True)
         assert all((one is not None) == learns for one in gradients)

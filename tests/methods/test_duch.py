@@ -54,7 +54,7 @@ def value(method: Duch, heads: Heads, batch: Batch) -> dict[str, float]:
     torch.manual_seed(1)
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.terms.items()
+        name: term.item() for name, term in report.values.items()
     }
 
 

@@ -137,7 +137,7 @@ def plain_terms(method: Gch, heads: Heads, batch: Batch) -> dict[str, float]:
 def values(method: Gch, heads: Heads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.terms.items()
+        name: term.item() for name, term in report.values.items()
     }
 
 
@@ -198,7 +198,7 @@ def learners(method: Gch, heads: Heads, term: str) -> set[str]:
     """The parts that a term's gradient reaches."""
     heads.modules().zero_grad()
     report = method.batch_loss(heads, made_batch(), Moment(0, 1))
-    report.terms[term].backward()  # type: ignore[no-untyped-call]
+    report.values[term].backward()  # type: ignore[no-untyped-call]
     parts = {"image": heads.image, "text": heads.text, **dict(heads.auxiliary.items())}
     return {
         name
@@ -233,7 +233,7 @@ def test_the_gradient_equals_finite_differences() -> None:
     heads = made_heads(whole)
 
     def graph_loss(*_: Tensor) -> Tensor:
-        return whole.batch_loss(heads, batch, Moment(1, 2)).terms["graph"]
+        return whole.batch_loss(heads, batch, Moment(1, 2)).values["graph"]
 
     graph = [heads.auxiliary[name] for name in ("graph", "graph_codes", "graph_classes")]
     parameters = tuple(one for part in graph for one in part.parameters())

@@ -103,23 +103,23 @@ def test_the_loss_is_its_weighted_terms(changes: dict[str, Any]) -> None:
         prior=settings.positive_prior,
         items=range(N),
     )
-    assert float(report.terms["contrast"].detach()) == pytest.approx(contrast, rel=1e-9)
+    assert float(report.values["contrast"].detach()) == pytest.approx(contrast, rel=1e-9)
     expected = contrast
     if settings.sign_weight:
         squares = [(abs(one) - 1) ** 2 for rows in (image, text) for row in rows for one in row]
-        assert float(report.terms["sign"].detach()) == pytest.approx(
+        assert float(report.values["sign"].detach()) == pytest.approx(
             sum(squares) / (N * N_BITS), rel=1e-9
         )
         means = np.array([image, text]).mean(axis=1)
-        assert float(report.terms["balance"].detach()) == pytest.approx(
+        assert float(report.values["balance"].detach()) == pytest.approx(
             float((means**2).mean(axis=1).sum()), rel=1e-9
         )
-        sign, balance = (float(report.terms[name].detach()) for name in ("sign", "balance"))
+        sign, balance = (float(report.values[name].detach()) for name in ("sign", "balance"))
         expected += 0.3 * sign + 0.7 * balance
     if settings.hug_weight:
-        expected += settings.hug_weight * float(report.terms["hug"].detach())
+        expected += settings.hug_weight * float(report.values["hug"].detach())
     else:
-        assert set(report.terms) == {"contrast"}
+        assert set(report.values) == {"contrast"}
     assert float(report.total.detach()) == pytest.approx(expected, rel=1e-9)
 
 
@@ -143,7 +143,7 @@ def test_the_local_term_leaves_out_items_without_content() -> None:
         )
         for k in range(3)
     ]
-    found = of.batch_loss(heads, batch, Moment(0, 1)).terms["hug"]
+    found = of.batch_loss(heads, batch, Moment(0, 1)).values["hug"]
     assert float(found.detach()) == pytest.approx(sum(losses) / 3, rel=1e-9)
 
 
@@ -151,7 +151,7 @@ def test_the_local_term_leaves_out_items_without_content() -> None:
 def test_the_local_loss_reaches_what_the_code_is_made_of(trunk: TrunkKind) -> None:
     of = method(hug_trunk=trunk)
     heads = made_heads(of)
-    of.batch_loss(heads, made_batch(), Moment(0, 1)).terms["hug"].backward()  # type: ignore[no-untyped-call]
+    of.batch_loss(heads, made_batch(), Moment(0, 1)).values["hug"].backward()  # type: ignore[no-untyped-call]
     for head in (heads.image, heads.text):
         assert isinstance(head, TrunkHead)
         assert any(float(one.abs().max()) > 0 for one in gradients(head.trunk))
@@ -169,7 +169,7 @@ def test_without_a_trunk_the_local_loss_cannot_reach_the_code(
         "hash heads, so hugging can't change a code; choose attention or transformer"
     )
     assert caplog.messages == [warning]
-    of.batch_loss(heads, made_batch(), Moment(0, 1)).terms["hug"].backward()  # type: ignore[no-untyped-call]
+    of.batch_loss(heads, made_batch(), Moment(0, 1)).values["hug"].backward()  # type: ignore[no-untyped-call]
     for head in (heads.image, heads.text):
         assert all(float(one.abs().max()) == 0 for one in gradients(head))
 

@@ -125,7 +125,7 @@ def test_the_objective_against_loops(epoch: int, rotation: RotationRule, has_cla
         with torch.no_grad():
             quantizer.rotation.matrix.mul_(1.1)
     report = method.batch_loss(heads, batch, Moment(epoch, 10))
-    terms = {name: term.item() for name, term in report.terms.items()}
+    terms = {name: term.item() for name, term in report.values.items()}
     settings = method.settings
     has_content = torch.arange(N) != 3
     image, text = (one[has_content].detach() for one in local_vectors(heads, batch))
@@ -180,12 +180,12 @@ def test_neighbours_share_the_targets() -> None:
     inside = method.batch_loss(heads, batch, Moment(0, 10))
     without = HuggingHashPlus(replace(method.settings, fine_neighbour_inside=0.0))
     gap = inside.total - without.batch_loss(heads, batch, Moment(0, 10)).total
-    assert torch.allclose(gap, method.settings.hug_weight * 0.4 * inside.terms["inside"])
+    assert torch.allclose(gap, method.settings.hug_weight * 0.4 * inside.values["inside"])
     plain = HuggingHashPlus(replace(method.settings, fine_neighbour_share=0.0))
     for epoch in (0, 5):
         soft, hard = (one.batch_loss(heads, batch, Moment(epoch, 10)) for one in (method, plain))
-        assert soft.terms["hug"].item() != hard.terms["hug"].item()
-        assert torch.equal(soft.terms["contrast"], hard.terms["contrast"])
+        assert soft.values["hug"].item() != hard.values["hug"].item()
+        assert torch.equal(soft.values["contrast"], hard.values["contrast"])
 
 
 @pytest.mark.parametrize("forward", list(QuantizedForward))
@@ -194,7 +194,7 @@ def test_the_gradient_reaches_rotation_codebooks_trunk_and_clusters(
 ) -> None:
     method, heads, batch = made(fine_forward=forward, fine_start=0.0)
     report = method.batch_loss(heads, batch, Moment(9, 10))
-    quantized = report.terms["quantized"]
+    quantized = report.values["quantized"]
     coder = coder_of(heads)
     assert isinstance(heads.image, TrunkHead)
     watched: dict[str, Tensor] = {

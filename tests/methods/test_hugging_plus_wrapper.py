@@ -69,12 +69,12 @@ def test_the_local_part_is_added_with_its_weight() -> None:
         plain = Hugged(method.base, method.hug_settings)
         bare = plain.batch_loss(watched.heads, batches[0], Moment(1, 4))
         share = float(np.cos(np.pi / 8))
-        terms = report.terms
+        terms = report.values
         local = share * terms["hug"] + (1 - share) * terms["quantized"]
         local = local + 0.1 * terms["reconstruction"]
-        expected = bare.total - 0.7 * bare.terms["hug"] + 0.7 * local
+        expected = bare.total - 0.7 * bare.values["hug"] + 0.7 * local
     assert torch.allclose(report.total, expected, rtol=1e-5)
-    assert torch.equal(terms["hug"], bare.terms["hug"])
+    assert torch.equal(terms["hug"], bare.values["hug"])
 
 
 def test_settings_are_recorded_and_read() -> None:

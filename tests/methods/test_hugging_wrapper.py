@@ -19,6 +19,7 @@ from modalhash.methods.base import (
     LossReport,
     Moment,
     Needs,
+    Term,
     TrainingSettings,
     TrainingView,
 )
@@ -77,7 +78,7 @@ class Watching(GradientMethod):
         self.seen.append((heads, batch))
         image, text = heads.image(batch.image), heads.text(batch.text)
         gap = (image - text).square().mean()
-        return LossReport(gap, {"gap": gap})
+        return LossReport({"gap": Term(gap)})
 
     def before_training(self, heads: Heads, view: TrainingView) -> None:
         self.note("before_training", heads, view)
@@ -145,9 +146,9 @@ def test_the_method_sees_frozen_features_and_codes_of_the_trunk() -> None:
         assert torch.equal(seen_heads.text(batch.text), text)
         assert isinstance(heads.image, TrunkHead)
         assert not torch.equal(image, heads.image.head(batch.image))
-    assert torch.allclose(report.terms["gap"], gap)
-    assert set(report.terms) == {"gap", "hug", "image_ghost_share", "text_ghost_share"}
-    expected = report.terms["gap"] + 0.3 * report.terms["hug"]
+    assert torch.allclose(report.values["gap"], gap)
+    assert set(report.values) == {"gap", "hug", "image_ghost_share", "text_ghost_share"}
+    expected = report.values["gap"] + 0.3 * report.values["hug"]
     assert torch.allclose(report.total, expected)
 
 
@@ -182,8 +183,8 @@ def test_a_supervised_method_gets_class_vectors_and_its_own_heads() -> None:
 def test_a_handshake_is_the_method_on_the_trunk(base: type[Watching]) -> None:
     of = hugged(base(), hug_weight=0.0)
     report = of.batch_loss(made_heads(of), made_batch(), Moment(0, 1))
-    assert set(report.terms) == {"gap"}
-    assert torch.equal(report.total, report.terms["gap"])
+    assert set(report.values) == {"gap"}
+    assert torch.equal(report.total, report.values["gap"])
     assert set(made_heads(of).auxiliary) == {"base"}
 
 
@@ -200,7 +201,7 @@ def test_the_same_criterion_is_the_method_s_loss_of_each_concept() -> None:
     assert image.shape == (N, 3, N_BITS)  # as wide as codes
     rows = [0, 1, 2, 4]  # item 3 has no content
     gaps = [(image[rows, k] - text[rows, k]).square().mean() for k in range(3)]
-    assert torch.allclose(report.terms["hug"], torch.stack(gaps).mean(), rtol=1e-5)
+    assert torch.allclose(report.values["hug"], torch.stack(gaps).mean(), rtol=1e-5)
 
 
 def test_a_batch_with_too_little_content_has_no_criterion() -> None:
@@ -208,7 +209,7 @@ def test_a_batch_with_too_little_content_has_no_criterion() -> None:
     assert batch.image.token_mask is not None
     batch.image.token_mask[1:] = False
     report = of.batch_loss(made_heads(of), batch, Moment(0, 1))
-    assert float(report.terms["hug"].detach()) == 0
+    assert float(report.values["hug"].detach()) == 0
 
 
 def test_rates_follow_the_parts_to_where_they_lie() -> None:

@@ -113,7 +113,7 @@ def share_saturated(rows: plain.Rows) -> float:
 def values(method: Jdsh, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(epoch, 20))
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.terms.items()
+        name: term.item() for name, term in report.values.items()
     }
 
 

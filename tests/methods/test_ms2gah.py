@@ -192,7 +192,7 @@ def values(method: Ms2gah, heads: Heads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {
         "total": report.total.item(),
-        **{name: term.item() for name, term in report.terms.items()},
+        **{name: term.item() for name, term in report.values.items()},
     }
 
 
@@ -306,7 +306,7 @@ def test_the_gradient_equals_finite_differences(path: GraphPath) -> None:
 
             def forward(self) -> Tensor:
                 report = method.batch_loss(heads, batch, Moment(1, 2))
-                return report.total - method.settings.graph_weight * report.terms["feedback"]
+                return report.total - method.settings.graph_weight * report.values["feedback"]
 
         changed = {f"inner.{name}": one for name, one in zip(names, parameters, strict=True)}
         out: Tensor = torch.func.functional_call(Whole(), changed, ())
@@ -321,7 +321,7 @@ def gradients(method: Ms2gah, heads: Heads, term: str) -> Mapping[str, bool]:
     """Whether a term's gradient reaches each part."""
     heads.modules().zero_grad()
     report = method.batch_loss(heads, made_batch(), Moment(0, 1))
-    report.terms[term].backward()  # type: ignore[no-untyped-call]
+    report.values[term].backward()  # type: ignore[no-untyped-call]
     return {
         name: any(
             one.grad is not None and bool(one.grad.abs().sum() > 0) for one in part.parameters()

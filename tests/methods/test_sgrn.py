@@ -148,7 +148,7 @@ def plain_objective(method: Sgrn, heads: Heads, batch: Batch, moment: Moment) ->
 def values(method: Sgrn, heads: Heads, batch: Batch, moment: Moment) -> dict[str, float]:
     report = method.batch_loss(heads, batch, moment)
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.terms.items()
+        name: term.item() for name, term in report.values.items()
     }
 
 
@@ -247,7 +247,7 @@ def test_the_gradient_of_each_term_equals_finite_differences(term: str) -> None:
 
         def forward(self) -> Tensor:
             report = method.batch_loss(heads, batch, Moment(1, 2))
-            return report.total if term == "total" else report.terms[term]
+            return report.total if term == "total" else report.values[term]
 
     def loss(*parameters: Tensor) -> Tensor:
         changed = {f"inner.{name}": one for name, one in zip(names, parameters, strict=True)}

@@ -63,29 +63,30 @@ def plain_terms(method: Ssah, heads: Heads, batch: Batch) -> dict[str, float]:
         features = graphs.feature_logits(one["features"], other["features"], scale, offset)
         return graphs.logistic(codes, wanted) + graphs.logistic(features, wanted)
 
-    image, text, label = (
+    networks = [
         plain.network(head, parts[f"{name}_classes"], rows)
         for name, head, rows in (
             ("image", heads.image, batch.image.pooled.tolist()),
             ("text", heads.text, batch.text.pooled.tolist()),
-            ("label", parts["label"], labels),
+            *([("label", parts["label"], labels)] if settings.guide_weight else []),
         )
-    )
+    ]
+    image, text = networks[:2]
     terms = {
-        "label": likeness(label, label),
-        "guide": likeness(image, label) + likeness(text, label),
-        "classes": sum(
-            graphs.cross_entropy(one["classes"], labels) for one in (image, text, label)
-        ),
-        "quantization": plain.voted_gap([one["relaxed"] for one in (image, text, label)]),
+        "classes": sum(graphs.cross_entropy(one["classes"], labels) for one in networks),
+        "quantization": plain.voted_gap([one["relaxed"] for one in networks]),
     }
+    if settings.guide_weight:
+        label = networks[2]
+        terms["label"] = likeness(label, label)
+        terms["guide"] = likeness(image, label) + likeness(text, label)
     weights = {
         "label": settings.guide_weight,
         "guide": settings.guide_weight,
         "classes": settings.class_weight,
         "quantization": settings.quantization_weight,
     }
-    if settings.adversary_weight:
+    if settings.guide_weight and settings.adversary_weight:
         right, wrong = [[1.0]] * len(labels), [[0.0]] * len(labels)
         terms["adversary"] = terms["critics"] = 0.0
         for name, one in (("image", image), ("text", text)):
@@ -102,7 +103,7 @@ def plain_terms(method: Ssah, heads: Heads, batch: Batch) -> dict[str, float]:
 def values(method: Ssah, heads: Heads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.terms.items()
+        name: term.item() for name, term in report.values.items()
     }
 
 
@@ -116,7 +117,7 @@ def values(method: Ssah, heads: Heads, batch: Batch) -> dict[str, float]:
         {"guide_weight": 0.5, "class_weight": 3.0, "quantization_weight": 0.2},
         {"adversary_weight": 0.3},
         {"adversary_weight": 0.0},
-        {"guide_weight": 0.0, "class_weight": 0.0},
+        {"guide_weight": 0.0, "class_weight": 2.0},
     ],
 )
 def test_every_part_of_the_objective_against_loops(
@@ -177,7 +178,7 @@ def learners(method: Ssah, heads: Heads, term: str) -> set[str]:
     """The parts that a term's gradient reaches."""
     heads.modules().zero_grad()
     report = method.batch_loss(heads, made_batch(), Moment(0, 1))
-    report.terms[term].backward()  # type: ignore[no-untyped-call]
+    report.values[term].backward()  # type: ignore[no-untyped-call]
     parts: Mapping[str, nn.Module] = {
         "image": heads.image, "text": heads.text, **dict(heads.auxiliary.items()),
     }  # fmt: skip
@@ -209,7 +210,7 @@ def test_the_gradient_equals_finite_differences() -> None:
 
     def loss(*_: Tensor) -> Tensor:
         report = method.batch_loss(heads, batch, Moment(1, 2))
-        return report.total - report.terms["critics"]
+        return report.total - report.values["critics"]
 
     assert torch.autograd.gradcheck(loss, parameters)
 
@@ -252,6 +253,8 @@ def test_networks_have_the_released_layers() -> None:
 def test_what_is_off_takes_no_part() -> None:
     shapes = FeatureShapes(image_width=4, text_width=5, n_classes=3)
     critics = {"image_critic", "text_critic"}
+    students = {"image_classes", "text_classes"}
+    assert set(made_method(guide_weight=0.0).build_heads(shapes, 8).auxiliary) == students
     whole = set(made_method().build_heads(shapes, 8).auxiliary)
     assert critics < whole
     assert set(made_method(adversary_weight=0.0).build_heads(shapes, 8).auxiliary) == (

@@ -53,7 +53,7 @@ def bank_of(heads: Heads) -> CodeBank:
 def value(method: Ucch, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(epoch, 20))
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.terms.items()
+        name: term.item() for name, term in report.values.items()
     }
 
 

@@ -18,6 +18,7 @@ from modalhash.methods.base import (
     LossReport,
     Moment,
     Needs,
+    Term,
     TrainingSettings,
     TrainingView,
 )
@@ -108,13 +109,13 @@ class TokenMethod(GradientMethod):
         target = cosine_similarities(batch.labels, batch.labels)
         logits = heads.auxiliary["classifier"](image)
         terms = {
-            "pairs": similarity_gap(image, text, target),
-            "classes": binary_cross_entropy_with_logits(logits, batch.labels),
-            "memory": mse_loss(text, memory.bank[batch.positions]),
+            "pairs": Term(similarity_gap(image, text, target)),
+            "classes": Term(binary_cross_entropy_with_logits(logits, batch.labels), 0.1),
+            "memory": Term(mse_loss(text, memory.bank[batch.positions]), 0.1),
         }
         with torch.no_grad():
             memory.bank[batch.positions] = image
-        return LossReport(terms["pairs"] + 0.1 * terms["classes"] + 0.1 * terms["memory"], terms)
+        return LossReport(terms)
 
     def before_training(self, heads: Heads, view: TrainingView) -> None:
         self.note("before_training", heads)
@@ -190,10 +191,10 @@ class FaultyMethod(GradientMethod):
         assert batch.image.tokens is batch.text.tokens is None
         image, text = torch.tanh(heads.image(batch.image)), torch.tanh(heads.text(batch.text))
         gap = mse_loss(image, text)
-        total, extra = gap, torch.zeros(())
+        total, extra, weight = gap, torch.zeros(()), 1.0
         if moment.epoch and moment.step == 2:
             if self.settings.fault is Fault.LOSS:
-                total = gap * torch.inf
+                weight = torch.inf
             if self.settings.fault is Fault.TERM:
                 extra = torch.full((), torch.nan)
         if (
@@ -203,7 +204,7 @@ class FaultyMethod(GradientMethod):
         ):
             # The root of a square has no slope at zero.
             total = gap + ((image - image) ** 2).sum().sqrt()
-        return LossReport(total, {"gap": gap, "extra": extra})
+        return LossReport({"gap": Term(total, weight)}, {"extra": extra})
 
     def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
         image, text = heads.image, heads.text

@@ -18,7 +18,7 @@ from modalhash.losses.contrastive import (
     sign_gap,
 )
 from modalhash.losses.decoding import DecodeFrom, DecodeTarget, decoder_input, decoding_loss
-from modalhash.losses.diagnostics import saturated_share, target_range
+from modalhash.losses.diagnostics import code_statistics, saturated_share, target_range
 from modalhash.losses.enhancement import Enhancement, distribution_weighted, mean_stretched
 from modalhash.losses.fused_neighbours import (
     evenly_spaced,
@@ -83,6 +83,7 @@ __all__ = [
     "asymmetric_alignment",
     "binary_similarities",
     "bit_balance",
+    "code_statistics",
     "codeword_overlap",
     "continuation_factor",
     "contrast",

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["saturated_share", "target_range"]
+__all__ = ["code_statistics", "saturated_share", "target_range"]
 
 SATURATED = 0.99
 
@@ -24,3 +24,8 @@ def saturated_share(relaxed: Tensor) -> Tensor:
         Scalar in [0, 1].
     """
     return (relaxed.detach().abs() > SATURATED).float().mean()
+
+
+def code_statistics(image: Tensor, text: Tensor) -> dict[str, Tensor]:
+    """Measure how near relaxed codes (n, b) of both modalities are to signs, scalars by name."""
+    return {"image_saturated": saturated_share(image), "text_saturated": saturated_share(text)}

@@ -46,9 +46,9 @@ from torch.nn.functional import mse_loss, normalize
 
 from modalhash.layers import GraphNetwork, hash_head
 from modalhash.losses import (
+    code_statistics,
     continuation_factor,
     intra_gap,
-    saturated_share,
     signs_of,
     similarity_gap,
     target_range,
@@ -60,6 +60,7 @@ from modalhash.methods.base import (
     Heads,
     LossReport,
     Moment,
+    Term,
     TrainingSettings,
 )
 from modalhash.methods.ranges import (
@@ -132,7 +133,8 @@ class AgchSettings(Settings):
     cross_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of reconstruction across modalities (inferred from beta; 0.3 on Wiki)."""
     fusion_weight: Annotated[float, NOT_NEGATIVE] = 10.0
-    """Weight of agreement with fused codes (inferred from lambda; 5 on Wiki and NUS-WIDE)."""
+    """Weight of agreement with fused codes (inferred from lambda; 5 on Wiki and NUS-WIDE); 0 leaves
+    them out."""
     fuse_to: FuseTo = FuseTo.RELAXED
     """What codes are to agree with (inferred; signs at this weight hold codes where they start)."""
     graph_weight: Annotated[float, NOT_NEGATIVE] = 0.01
@@ -288,6 +290,16 @@ class Agch(GradientMethod):
         "without the intra-modal part": {"intra_weight": 0.0},
         "without the part across modalities": {"cross_weight": 0.0},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without fused codes (AGCH-4)": ("fusion",),
+        "without graph networks (AGCH-5)": (
+            "graph",
+            "image_graph",
+            "text_graph",
+        ),
+        "without the intra-modal part": ("intra",),
+        "without the part across modalities": ("cross",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads, the fusion layer and two graph networks."""
@@ -306,6 +318,13 @@ class Agch(GradientMethod):
             ),
             rate_scales={"auxiliary.image_graph": scale, "auxiliary.text_graph": scale},
         )
+
+    def fused(self, heads: Heads, image: Tensor, text: Tensor, factor: float) -> Tensor | None:
+        """Fuse relaxed codes (n, b) of both modalities, unless fused codes are left out."""
+        if not self.settings.fusion_weight:
+            return None
+        fused: Tensor = heads.auxiliary["fusion"](torch.cat((image, text), dim=1))
+        return torch.tanh(factor * fused)
 
     def affinity(self, batch: Batch) -> Tensor:
         """Return (n, n) aggregated similarities of a batch, without gradient."""
@@ -327,7 +346,7 @@ class Agch(GradientMethod):
         factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
         image = torch.tanh(factor * heads.image(batch.image))
         text = torch.tanh(factor * heads.text(batch.text))
-        fused = torch.tanh(factor * heads.auxiliary["fusion"](torch.cat((image, text), dim=1)))
+        fused = self.fused(heads, image, text, factor)
         affinity = self.affinity(batch)
         low = settings.unrelated_similarity
         target = settings.similarity_scale * ((1 - low) * affinity + low)
@@ -336,21 +355,12 @@ class Agch(GradientMethod):
             graph_loss(torch.tanh(factor * heads.auxiliary[name](relaxed, edges)), relaxed, target)
             for name, relaxed in (("image_graph", image), ("text_graph", text))
         ]
-        terms = {
-            "intra": intra_gap(image, text, target) + similarity_gap(fused, fused, target),
-            "cross": similarity_gap(image, text, target),
-            "fusion": fusion_loss(image, text, fused, fuse_to=settings.fuse_to),
-            "graph": torch.stack(graph).sum(),
-        }
-        total = (
-            settings.intra_weight * terms["intra"]
-            + settings.cross_weight * terms["cross"]
-            + settings.fusion_weight * terms["fusion"]
-            + settings.graph_weight * terms["graph"]
-        )
-        terms |= target_range(target)
-        terms |= {
-            "image_saturated": saturated_share(image),
-            "text_saturated": saturated_share(text),
-        }
-        return LossReport(total, terms)
+        intra, cross = intra_gap(image, text, target), similarity_gap(image, text, target)
+        terms = {"cross": Term(cross, settings.cross_weight)}
+        if fused is not None:
+            intra = intra + similarity_gap(fused, fused, target)
+            fusion = fusion_loss(image, text, fused, fuse_to=settings.fuse_to)
+            terms["fusion"] = Term(fusion, settings.fusion_weight)
+        terms["intra"] = Term(intra, settings.intra_weight)
+        terms["graph"] = Term(torch.stack(graph).sum(), settings.graph_weight)
+        return LossReport(terms, target_range(target) | code_statistics(image, text))

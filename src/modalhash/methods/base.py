@@ -17,11 +17,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import cached_property, reduce
 from typing import Annotated, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from modalhash.errors import SettingError
 from modalhash.layers import HashHead, ModalityFeatures, ScalingRule
 from modalhash.layers.fine_codes import FineCoder
 from modalhash.methods.ranges import (
@@ -48,6 +50,7 @@ __all__ = [
     "Optimiser",
     "Precision",
     "Schedule",
+    "Term",
     "TrainingSettings",
     "TrainingView",
 ]
@@ -247,16 +250,58 @@ class Heads:
 
 
 @dataclass(frozen=True)
-class LossReport:
-    """A batch's loss.
+class Term:
+    """One term of a loss.
 
     Attributes:
-        total: scalar to minimise, with gradient.
-        terms: each term before its weight, scalars, for the log.
+        value: scalar before its weight, with gradient.
+        weight: factor in the total; a term of weight 0 takes no part in it.
     """
 
-    total: Tensor
-    terms: Mapping[str, Tensor]
+    value: Tensor
+    weight: float = 1.0
+
+    @property
+    def weighted(self) -> Tensor:
+        """The scalar that is added to the total."""
+        return self.value if self.weight == 1 else self.weight * self.value
+
+
+@dataclass(frozen=True)
+class LossReport:
+    """A batch's loss: the weighted sum of its terms.
+
+    Attributes:
+        terms: each term by its name.
+        watched: further scalars by name, for the log alone.
+
+    Example:
+        >>> gap, spread = torch.tensor(2.0), torch.tensor(4.0)
+        >>> LossReport({"gap": Term(gap), "spread": Term(spread, 0.5)}).total
+        tensor(4.)
+    """
+
+    terms: Mapping[str, Term]
+    watched: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def total(self) -> Tensor:
+        """The scalar to minimise, with gradient.
+
+        Raises:
+            SettingError: if no term has a weight.
+        """
+        parts = [term.weighted for term in self.terms.values() if term.weight]
+        if not parts:
+            raise SettingError(
+                f"the weights of {', '.join(self.terms)} are all 0: nothing teaches the codes"
+            )
+        return reduce(torch.Tensor.add, parts)
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """Each term before its weight and what is watched, scalars by name."""
+        return {name: term.value for name, term in self.terms.items()} | dict(self.watched)
 
 
 class TrainingView(Protocol):
@@ -281,6 +326,8 @@ class Method(ABC):
         presets: named changes to method and training settings, each with its reason in the docs.
         ablations: plain name ("without the graph") to the changes of settings that turn one named
             part off.
+        removed_parts: name of an ablation to the terms of the loss and the auxiliary parts that it
+            turns off; a contract test checks that they no longer act.
         smallest_batch: fewest pairs of a batch that the objective is defined for.
         unhuggable: mode of hugging to why the method can't be hugged in it.
         tunes_encoders: whether its loss has a gradient for features, where it is minimised by one.
@@ -293,6 +340,7 @@ class Method(ABC):
     training: ClassVar[TrainingSettings] = TrainingSettings()
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     smallest_batch: ClassVar[int] = 1
     unhuggable: ClassVar[Mapping[str, str]] = {}
     tunes_encoders: ClassVar[bool] = True

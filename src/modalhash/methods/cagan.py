@@ -61,6 +61,7 @@ from modalhash.losses import (
     CrossSimilarity,
     Enhancement,
     binary_similarities,
+    code_statistics,
     continuation_factor,
     cross_gap,
     distribution_weighted,
@@ -79,6 +80,7 @@ from modalhash.methods.base import (
     Heads,
     LossReport,
     Moment,
+    Term,
     TrainingSettings,
     TrainingView,
 )
@@ -327,6 +329,16 @@ class Cagan(GradientMethod):
         "without the partners' cosine": {"pair_weight": 0.0},
         "without continuation": {"continuation": False},
     }  # fmt: skip
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without the graph module": (
+            "graph",
+            "distillation",
+            "image_graph",
+        ),
+        "without the learned matrix": ("image_graph.matrix",),
+        "without distillation": ("distillation",),
+        "without the intra-modal part": ("intra",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads of one hidden layer and, unless left out, two graph branches.
@@ -398,9 +410,11 @@ class Cagan(GradientMethod):
         text = torch.tanh(factor * heads.text(batch.text))
         intra = intra_gap(image, text, target)
         cross = cross_gap(image, text, target, pair_weight=settings.pair_weight)
-        terms = {"intra": intra, "cross": cross}
-        total = settings.intra_weight * intra + settings.cross_weight * cross
-        shares = {"image": image, "text": text}
+        terms = {
+            "intra": Term(intra, settings.intra_weight),
+            "cross": Term(cross, settings.cross_weight),
+        }
+        watched = target_range(target) | code_statistics(image, text)
         if settings.graph:
             image_graph, text_graph = (
                 torch.tanh(factor * heads.auxiliary[f"{name}_graph"](part.reference, target))
@@ -410,11 +424,8 @@ class Cagan(GradientMethod):
             distillation = distillation_loss(
                 image_graph, text_graph, image, text, target, rule=settings.distillation
             )
-            terms |= {"graph": graph, "distillation": distillation}
-            total = (
-                total + settings.graph_weight * graph + settings.distillation_weight * distillation
-            )
-            shares |= {"image_graph": image_graph, "text_graph": text_graph}
-        terms |= target_range(target)
-        terms |= {f"{name}_saturated": saturated_share(one) for name, one in shares.items()}
-        return LossReport(total, terms)
+            terms["graph"] = Term(graph, settings.graph_weight)
+            terms["distillation"] = Term(distillation, settings.distillation_weight)
+            watched["image_graph_saturated"] = saturated_share(image_graph)
+            watched["text_graph_saturated"] = saturated_share(text_graph)
+        return LossReport(terms, watched)

@@ -43,6 +43,7 @@ from modalhash.losses import (
     CrossSimilarity,
     DecodeFrom,
     DecodeTarget,
+    code_statistics,
     continuation_factor,
     cross_gap,
     decoder_input,
@@ -50,7 +51,6 @@ from modalhash.losses import (
     fused_affinity,
     intra_gap,
     rescaled_cosines,
-    saturated_share,
     target_range,
 )
 from modalhash.methods.base import (
@@ -60,6 +60,7 @@ from modalhash.methods.base import (
     Heads,
     LossReport,
     Moment,
+    Term,
     TrainingSettings,
 )
 from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, SHARE_BELOW_ONE, Settings
@@ -183,6 +184,15 @@ class Cfrh(GradientMethod):
         "without the scale": {"similarity_scale": 1.0},
         "without continuation": {"continuation": False},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without the decoders": (
+            "decode",
+            "image_decoder",
+            "text_decoder",
+        ),
+        "without the intra-modal part": ("intra",),
+        "without the part across modalities": ("cross",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads of one hidden layer and two linear decoders."""
@@ -223,16 +233,15 @@ class Cfrh(GradientMethod):
             both_orders=settings.both_orders,
             pair_weight=settings.pair_weight,
         )
-        decode = self.decode(heads, batch, image_relaxed, text_relaxed)
-        total = (
-            settings.intra_weight * intra
-            + settings.cross_weight * cross
-            + settings.decode_weight * decode
-        )
-        terms = {"intra": intra, "cross": cross, "decode": decode, **target_range(affinity)}
-        terms["image_saturated"] = saturated_share(image_relaxed)
-        terms["text_saturated"] = saturated_share(text_relaxed)
-        return LossReport(total, terms)
+        terms = {
+            "intra": Term(intra, settings.intra_weight),
+            "cross": Term(cross, settings.cross_weight),
+            "decode": Term(
+                self.decode(heads, batch, image_relaxed, text_relaxed), settings.decode_weight
+            ),
+        }
+        watched = target_range(affinity) | code_statistics(image_relaxed, text_relaxed)
+        return LossReport(terms, watched)
 
     def decode(
         self, heads: Heads, batch: Batch, image_relaxed: Tensor, text_relaxed: Tensor

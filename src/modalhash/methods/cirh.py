@@ -48,10 +48,10 @@ from torch.nn.functional import mse_loss, normalize
 
 from modalhash.layers import MlpHead
 from modalhash.losses import (
+    code_statistics,
     fused_rows,
     intra_gap,
     keep_thresholds,
-    saturated_share,
     sign_gap,
     signs_of,
     similarity_gap,
@@ -65,6 +65,7 @@ from modalhash.methods.base import (
     LossReport,
     Moment,
     Optimiser,
+    Term,
     TrainingSettings,
     TrainingView,
 )
@@ -209,6 +210,11 @@ class Cirh(GradientMethod):
         "image similarity only": {"image_weight": 1.0},
         "text similarity only": {"image_weight": 0.0},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without decoding": ("decode",),
+        "without the network's relations": ("relation",),
+        "without the heads' relations": ("head_relation",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads of one hidden layer, the network and room for thresholds."""
@@ -250,21 +256,14 @@ class Cirh(GradientMethod):
         text = torch.tanh(heads.text(batch.text))
         signs = signs_of(fused.joint)
         pupils = {
-            "follow": mse_loss(image, signs) + mse_loss(text, signs) + mse_loss(image, text),
-            "head_relation": intra_gap(image, text, relations)
-            + similarity_gap(image, text, relations),
+            "follow": Term(mse_loss(image, signs) + mse_loss(text, signs) + mse_loss(image, text)),
+            "head_relation": Term(
+                intra_gap(image, text, relations) + similarity_gap(image, text, relations),
+                settings.head_relation_weight,
+            ),
         }
-        total = (
-            settings.decode_weight * teacher["decode"]
-            + settings.relation_weight * teacher["relation"]
-            + teacher["sign"]
-            + pupils["follow"]
-            + settings.head_relation_weight * pupils["head_relation"]
-        )
-        terms = {**teacher, **pupils, **target_range(relations)}
-        terms["image_saturated"] = saturated_share(image)
-        terms["text_saturated"] = saturated_share(text)
-        return LossReport(total, terms)
+        watched = target_range(relations) | code_statistics(image, text)
+        return LossReport({**teacher, **pupils}, watched)
 
     def relations(self, heads: Heads, batch: Batch) -> Tensor:
         """Return how the pairs of a batch are related, (n, n)."""
@@ -284,14 +283,17 @@ class Cirh(GradientMethod):
 
     def teacher_terms(
         self, fused: FusedCodes, inputs: tuple[Tensor, Tensor], relations: Tensor
-    ) -> dict[str, Tensor]:
-        """Return the terms of the network."""
-        image, text = inputs
+    ) -> dict[str, Term]:
+        """Compute the terms of the network."""
+        settings, (image, text) = self.settings, inputs
+        decode = mse_loss(fused.decoded_image, image) + mse_loss(fused.decoded_text, text)
+        relation = intra_gap(fused.image, fused.text, relations) + similarity_gap(
+            fused.joint, fused.joint, relations
+        )
         return {
-            "decode": mse_loss(fused.decoded_image, image) + mse_loss(fused.decoded_text, text),
-            "relation": intra_gap(fused.image, fused.text, relations)
-            + similarity_gap(fused.joint, fused.joint, relations),
-            "sign": sign_gap(fused.joint),
+            "decode": Term(decode, settings.decode_weight),
+            "relation": Term(relation, settings.relation_weight),
+            "sign": Term(sign_gap(fused.joint)),
         }
 
 

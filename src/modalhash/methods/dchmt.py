@@ -50,6 +50,7 @@ from modalhash.methods.base import (
     Needs,
     Optimiser,
     Schedule,
+    Term,
     TrainingSettings,
 )
 from modalhash.methods.ranges import (
@@ -204,10 +205,14 @@ class Dchmt(GradientMethod):
             selection_distances(one, other)
             for one, other in ((image, text), (image, image), (text, text))
         ]
-        terms = {
-            "near": torch.stack([near_loss(one, similarity) for one in distances]).sum(),
-            "far": torch.stack([far_loss(one, similarity, margin) for one in distances]).sum(),
-            "quantization": (undecided(image) + undecided(text)) / 2,
-        }
-        weighted = settings.quantization_weight * terms["quantization"]
-        return LossReport(terms["near"] + terms["far"] + weighted, terms)
+        near = torch.stack([near_loss(one, similarity) for one in distances]).sum()
+        far = torch.stack([far_loss(one, similarity, margin) for one in distances]).sum()
+        return LossReport(
+            {
+                "near": Term(near),
+                "far": Term(far),
+                "quantization": Term(
+                    (undecided(image) + undecided(text)) / 2, settings.quantization_weight
+                ),
+            }
+        )

@@ -51,6 +51,7 @@ from modalhash.methods.base import (
     Needs,
     Optimiser,
     Schedule,
+    Term,
     TrainingSettings,
     TrainingView,
 )
@@ -209,6 +210,10 @@ class Dcmh(GradientMethod):
         "without quantization": {"quantization_weight": 0.0},
         "without balance": {"balance_weight": 0.0},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without quantization": ("quantization",),
+        "without balance": ("balance",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads and the memory of codes."""
@@ -252,19 +257,20 @@ class Dcmh(GradientMethod):
             settings.logit_offset,
         )
         signs = memory.signs[batch.positions].to(image.dtype)
-        terms = {
-            "pairs": target.code_loss(image, memory.text[places])
-            + target.code_loss(text, memory.image[places]),
-            "quantization": quantization_loss(image, signs, len(places))
-            + quantization_loss(text, signs, len(places)),
-            "balance": balance_loss(image, memory.image) + balance_loss(text, memory.text),
-        }
-        total = (
-            terms["pairs"]
-            + settings.quantization_weight * terms["quantization"]
-            + settings.balance_weight * terms["balance"]
+        pairs = target.code_loss(image, memory.text[places]) + target.code_loss(
+            text, memory.image[places]
         )
-        return LossReport(total, terms)
+        quantization = quantization_loss(image, signs, len(places)) + quantization_loss(
+            text, signs, len(places)
+        )
+        balance = balance_loss(image, memory.image) + balance_loss(text, memory.text)
+        return LossReport(
+            {
+                "pairs": Term(pairs),
+                "quantization": Term(quantization, settings.quantization_weight),
+                "balance": Term(balance, settings.balance_weight),
+            }
+        )
 
     def compared_places(self, positions: Tensor, n_pairs: int) -> Tensor:
         """Return the places of the training pairs that a batch is compared with, (m,)."""

@@ -43,11 +43,11 @@ from torch.nn.functional import mse_loss
 from modalhash.errors import SettingError
 from modalhash.layers import MlpHead, row_normalised
 from modalhash.losses import (
+    code_statistics,
     cosine_similarities,
     diagonal_gap,
     fused_rows,
     kept_neighbours,
-    saturated_share,
     signs_of,
     strongest_nodes,
     target_range,
@@ -59,6 +59,7 @@ from modalhash.methods.base import (
     Heads,
     LossReport,
     Moment,
+    Term,
     TrainingSettings,
     TrainingView,
 )
@@ -201,6 +202,11 @@ class Dgcpn(GradientMethod):
         "without consistency": {"consistency_weight": 0.0},
         "without half-binary parts": {"half_binary": False},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without the partners' part": ("pair",),
+        "without consistency": ("consistency",),
+        "without half-binary parts": ("half_binary",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads of one hidden layer, and room for the neighbours of all pairs.
@@ -244,22 +250,14 @@ class Dgcpn(GradientMethod):
         text = torch.tanh(heads.text(batch.text))
         with torch.no_grad():
             target = self.target(heads, batch)
-        real = self.comparison(image, text, target)
-        total = real.total
-        terms = dict(real.terms)
+        terms = self.comparison(image, text, target)
         if self.settings.half_binary:
             half = (
-                self.comparison(image, signs_of(text), target).total
-                + self.comparison(signs_of(image), text, target).total
+                LossReport(self.comparison(image, signs_of(text), target)).total
+                + LossReport(self.comparison(signs_of(image), text, target)).total
             )
-            terms["half_binary"] = half
-            total = total + half
-        terms |= target_range(target)
-        terms |= {
-            "image_saturated": saturated_share(image),
-            "text_saturated": saturated_share(text),
-        }
-        return LossReport(total, terms)
+            terms["half_binary"] = Term(half)
+        return LossReport(terms, target_range(target) | code_statistics(image, text))
 
     def target(self, heads: Heads, batch: Batch) -> Tensor:
         """Return what the cosines of codes should be, (n, n); the diagonal isn't used."""
@@ -272,8 +270,8 @@ class Dgcpn(GradientMethod):
         low = settings.unrelated_similarity
         return low + (1 - low) * similarity
 
-    def comparison(self, image: Tensor, text: Tensor, target: Tensor) -> LossReport:
-        """Return the three weighted terms of codes, relaxed or signs, each (n, b)."""
+    def comparison(self, image: Tensor, text: Tensor, target: Tensor) -> dict[str, Term]:
+        """Compute the three weighted terms of codes, relaxed or signs, each (n, b)."""
         settings = self.settings
         among_images = cosine_similarities(image, image)
         among_texts = cosine_similarities(text, text)
@@ -285,12 +283,11 @@ class Dgcpn(GradientMethod):
             + off_diagonal_gap(across, target)
         )
         consistency = consistency_loss(among_images, among_texts, across)
-        return LossReport(
-            settings.pair_weight * pair
-            + settings.similarity_weight * similarity
-            + settings.consistency_weight * consistency,
-            {"pair": pair, "similarity": similarity, "consistency": consistency},
-        )
+        return {
+            "pair": Term(pair, settings.pair_weight),
+            "similarity": Term(similarity, settings.similarity_weight),
+            "consistency": Term(consistency, settings.consistency_weight),
+        }
 
 
 def neighbours_of(heads: Heads) -> Neighbours:

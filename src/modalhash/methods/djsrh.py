@@ -35,10 +35,10 @@ from torch import Tensor
 
 from modalhash.layers import hash_head
 from modalhash.losses import (
+    code_statistics,
     continuation_factor,
     intra_gap,
     rescaled_cosines,
-    saturated_share,
     similarity_gap,
     target_range,
 )
@@ -49,6 +49,7 @@ from modalhash.methods.base import (
     Heads,
     LossReport,
     Moment,
+    Term,
     TrainingSettings,
 )
 from modalhash.methods.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Settings
@@ -147,6 +148,9 @@ class Djsrh(GradientMethod):
         "without the scale": {"similarity_scale": 1.0},
         "without continuation": {"continuation": False},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without the intra-modal part": ("intra",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads."""
@@ -173,9 +177,5 @@ class Djsrh(GradientMethod):
             )
         intra = intra_gap(image, text, target)
         cross = similarity_gap(image, text, target)
-        terms = {"intra": intra, "cross": cross, **target_range(target)}
-        terms |= {
-            "image_saturated": saturated_share(image),
-            "text_saturated": saturated_share(text),
-        }
-        return LossReport(settings.intra_weight * intra + cross, terms)
+        terms = {"intra": Term(intra, settings.intra_weight), "cross": Term(cross)}
+        return LossReport(terms, target_range(target) | code_statistics(image, text))

@@ -45,6 +45,7 @@ from modalhash.layers import hash_head
 from modalhash.losses import (
     DecodeFrom,
     DecodeTarget,
+    code_statistics,
     continuation_factor,
     cosine_similarities,
     decoder_input,
@@ -52,7 +53,6 @@ from modalhash.losses import (
     diagonal_gap,
     intra_gap,
     rescaled_cosines,
-    saturated_share,
     similarity_gap,
     target_range,
 )
@@ -63,6 +63,7 @@ from modalhash.methods.base import (
     Heads,
     LossReport,
     Moment,
+    Term,
     TrainingSettings,
 )
 from modalhash.methods.ranges import COSINE_BELOW_ONE, NOT_NEGATIVE, SHARE, Settings
@@ -161,6 +162,16 @@ class Dsah(GradientMethod):
         "without the scale": {"similarity_scale": 1.0},
         "without continuation": {"continuation": False},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without the pair term": ("pair",),
+        "without symmetry": ("symmetry",),
+        "without the decoders": (
+            "decode",
+            "image_decoder",
+            "text_decoder",
+        ),
+        "without the own-modality part": ("own",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads and two linear decoders, each from the other modality's codes."""
@@ -192,25 +203,13 @@ class Dsah(GradientMethod):
             target = share * image_target + (1 - share) * text_target
         across = cosine_similarities(image, text)
         terms = {
-            "align": intra_gap(image, text, target) + mse_loss(across, target),
-            "pair": diagonal_gap(across, settings.similarity_scale),
-            "symmetry": asymmetry(across),
-            "decode": self.decode(heads, batch, image, text),
-            "own": own_gap(image, text, image_target, text_target),
+            "align": Term(intra_gap(image, text, target) + mse_loss(across, target)),
+            "pair": Term(diagonal_gap(across, settings.similarity_scale), settings.pair_weight),
+            "symmetry": Term(asymmetry(across), settings.symmetry_weight),
+            "decode": Term(self.decode(heads, batch, image, text), settings.decode_weight),
+            "own": Term(own_gap(image, text, image_target, text_target), settings.own_weight),
         }
-        total = (
-            terms["align"]
-            + settings.pair_weight * terms["pair"]
-            + settings.symmetry_weight * terms["symmetry"]
-            + settings.decode_weight * terms["decode"]
-            + settings.own_weight * terms["own"]
-        )
-        terms |= target_range(target)
-        terms |= {
-            "image_saturated": saturated_share(image),
-            "text_saturated": saturated_share(text),
-        }
-        return LossReport(total, terms)
+        return LossReport(terms, target_range(target) | code_statistics(image, text))
 
     def decode(self, heads: Heads, batch: Batch, image: Tensor, text: Tensor) -> Tensor:
         """Return how far features are from what codes of the other modality decode to."""

@@ -49,7 +49,7 @@ from torch.nn.functional import dropout as drop
 from torch.nn.functional import softplus
 
 from modalhash.layers import MlpHead, ModalityFeatures
-from modalhash.losses import NceForm, info_nce, saturated_share, signs_of
+from modalhash.losses import NceForm, code_statistics, info_nce, signs_of
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -58,6 +58,7 @@ from modalhash.methods.base import (
     LossReport,
     Moment,
     Optimiser,
+    Term,
     TrainingSettings,
 )
 from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE_BELOW_ONE, Settings
@@ -216,6 +217,14 @@ class Duch(GradientMethod):
         "without balance": {"balance_weight": 0.0},
         "with the discriminator": {"adversarial_weight": 0.01},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without other views": (
+            "image_intra",
+            "text_intra",
+        ),
+        "without quantization": ("quantization",),
+        "without balance": ("balance",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads and, where it has a weight, the discriminator."""
@@ -249,30 +258,19 @@ class Duch(GradientMethod):
             info_nce, temperature=settings.temperature, form=NceForm.FULL, items=batch.items
         )
         terms = {
-            "inter": nce(image, text),
-            "image_intra": nce(image, other_image),
-            "text_intra": nce(text, other_text),
-            "quantization": quantization_loss(codes),
-            "balance": balance_loss(codes, settings.balance_over),
+            "inter": Term(nce(image, text)),
+            "image_intra": Term(nce(image, other_image), settings.image_intra_weight),
+            "text_intra": Term(nce(text, other_text), settings.text_intra_weight),
+            "quantization": Term(quantization_loss(codes), settings.quantization_weight),
+            "balance": Term(balance_loss(codes, settings.balance_over), settings.balance_weight),
         }
-        total = (
-            terms["inter"]
-            + settings.image_intra_weight * terms["image_intra"]
-            + settings.text_intra_weight * terms["text_intra"]
-            + settings.quantization_weight * terms["quantization"]
-            + settings.balance_weight * terms["balance"]
-        )
         if "discriminator" in heads.auxiliary:
             discriminator = heads.auxiliary["discriminator"]
             images, texts = codes[:2].flatten(0, 1), codes[2:].flatten(0, 1)
-            terms["adversarial"] = fooling_loss(discriminator, images)
-            terms["discriminator"] = discriminator_loss(
-                discriminator, images, texts, penalty=settings.gradient_penalty
+            terms["adversarial"] = Term(
+                fooling_loss(discriminator, images), settings.adversarial_weight
             )
-            total = total + settings.adversarial_weight * terms["adversarial"]
-            total = total + terms["discriminator"]
-        terms |= {
-            "image_saturated": saturated_share(image),
-            "text_saturated": saturated_share(text),
-        }
-        return LossReport(total, terms)
+            terms["discriminator"] = Term(
+                discriminator_loss(discriminator, images, texts, penalty=settings.gradient_penalty)
+            )
+        return LossReport(terms, code_statistics(image, text))

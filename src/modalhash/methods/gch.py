@@ -57,6 +57,7 @@ from modalhash.methods.base import (
     Needs,
     Optimiser,
     Schedule,
+    Term,
     TrainingSettings,
 )
 from modalhash.methods.label_networks import (
@@ -184,6 +185,15 @@ class Gch(GradientMethod):
         "without the label network's signs": {"guide_weight": 0.0},
         "without classification": {"class_weight": 0.0},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without the graph": (
+            "graph",
+            "feedback",
+            "graph_codes",
+        ),
+        "without the label network's signs": ("guide",),
+        "without classification": ("classes",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make the networks of pictures, texts and labels, their classifiers, and the graph."""
@@ -219,29 +229,28 @@ class Gch(GradientMethod):
         image, text = students = student_outputs(heads, trunk_outputs(heads, batch))
         label = label_outputs(heads, labels)
         teacher = label.relaxed.detach()
+        label_loss = target.code_loss(label.relaxed, label.relaxed)
+        guide = torch.stack([sign_gap_of(one.relaxed, teacher) for one in students]).sum()
+        pairs = target.code_loss(image.relaxed, teacher) + target.code_loss(text.relaxed, teacher)
         terms = {
-            "label": target.code_loss(label.relaxed, label.relaxed),
-            "guide": torch.stack([sign_gap_of(one.relaxed, teacher) for one in students]).sum(),
-            "pairs": target.code_loss(image.relaxed, teacher)
-            + target.code_loss(text.relaxed, teacher),
-            "classes": classification_loss([image, text, label], labels),
+            "label": Term(label_loss),
+            "guide": Term(guide, settings.guide_weight),
+            "pairs": Term(pairs, settings.pair_weight),
+            "classes": Term(
+                classification_loss([image, text, label], labels), settings.class_weight
+            ),
         }
-        total = (
-            terms["label"]
-            + settings.guide_weight * terms["guide"]
-            + settings.pair_weight * terms["pairs"]
-            + settings.class_weight * terms["classes"]
-        )
         if settings.graph_weight:
             nodes = fused_nodes(image.features, text.features)
             codes = graph_codes(heads, nodes, label_edges(labels))
             classes = heads.auxiliary["graph_classes"](codes)
-            terms["graph"] = target.code_loss(codes, codes) + binary_cross_entropy_with_logits(
+            graph = target.code_loss(codes, codes) + binary_cross_entropy_with_logits(
                 classes, labels
             )
-            terms["feedback"] = feedback_loss([one.relaxed for one in students], [codes, codes])
-            total = total + settings.graph_weight * (terms["graph"] + terms["feedback"])
-        return LossReport(total, terms)
+            feedback = feedback_loss([one.relaxed for one in students], [codes, codes])
+            terms["graph"] = Term(graph, settings.graph_weight)
+            terms["feedback"] = Term(feedback, settings.graph_weight)
+        return LossReport(terms)
 
 
 def graph_codes(heads: Heads, nodes: Tensor, edges: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from modalhash.methods.base import (
     Method,
     Moment,
     Needs,
+    Term,
     TrainingSettings,
     TrainingView,
 )
@@ -171,18 +172,19 @@ class Hugged(GradientMethod):
         hug = heads.auxiliary["hug"]
         assert isinstance(hug, Hug)
         local_image, local_text = hug(image, text)
+        parts: Mapping[str, Tensor] = {}
         if self.fine is not None:
-            local, terms = fine_alignment(
+            local, parts = fine_alignment(
                 heads, batch, moment, (image, text), (local_image, local_text), settings=self.fine
             )
         elif self.mode is HugMode.SAME:
             local = self.own_criterion(heads, batch, moment, (local_image, local_text))
-            terms = {"hug": local}
         else:
             local = hug.alignment(local_image, local_text, batch.items)
-            terms = {"hug": local}
-        terms = {**report.terms, **terms, **hug.ghost_shares(local_image, local_text)}
-        return LossReport(report.total + self.hug_settings.hug_weight * local, terms)
+        watched = {**report.watched, **parts, **hug.ghost_shares(local_image, local_text)}
+        name = "hug" if self.fine is None else "local"
+        hug_term = Term(local, self.hug_settings.hug_weight)
+        return LossReport({**report.terms, name: hug_term}, watched)
 
     def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
         """Let the method update what it keeps, and the hug its clusters."""

@@ -50,6 +50,7 @@ from modalhash.methods.base import (
     Needs,
     Optimiser,
     Schedule,
+    Term,
     TrainingSettings,
     TrainingView,
 )
@@ -62,7 +63,7 @@ from modalhash.methods.hugging import (
 )
 from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE_BELOW_ONE
 
-__all__ = ["HuggingHash", "HuggingHashSettings", "Relaxation", "code_loss", "make_heads"]
+__all__ = ["HuggingHash", "HuggingHashSettings", "Relaxation", "code_terms", "make_heads"]
 
 
 class Relaxation(StrEnum):
@@ -143,10 +144,10 @@ def make_heads(settings: HuggingHashSettings, shapes: FeatureShapes, n_bits: int
     return heads
 
 
-def code_loss(
+def code_terms(
     settings: HuggingHashSettings, image: Tensor, text: Tensor, items: Tensor | None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return what the objective asks of the hash heads' outputs: the total, and its terms.
+) -> dict[str, Term]:
+    """Compute the terms that the objective has for the hash heads' outputs.
 
     Args:
         settings: weights and forms.
@@ -157,25 +158,22 @@ def code_loss(
     image, text = (
         relaxed_codes(outputs, settings.relaxation, settings.sharpness) for outputs in (image, text)
     )
-    terms = {
-        "contrast": info_nce(
-            image,
-            text,
-            temperature=settings.temperature,
-            form=settings.nce_form,
-            positive_prior=settings.positive_prior,
-            items=items,
-        )
-    }
-    total = terms["contrast"]
+    contrast = info_nce(
+        image,
+        text,
+        temperature=settings.temperature,
+        form=settings.nce_form,
+        positive_prior=settings.positive_prior,
+        items=items,
+    )
+    terms = {"contrast": Term(contrast)}
     for name, weight, term in (
         ("sign", settings.sign_weight, sign_gap),
         ("balance", settings.balance_weight, bit_balance),
     ):
         if weight:
-            terms[name] = term(image) + term(text)
-            total = total + weight * terms[name]
-    return total, terms
+            terms[name] = Term(term(image) + term(text), weight)
+    return terms
 
 
 FINETUNED: Mapping[str, Any] = {
@@ -248,6 +246,10 @@ class HuggingHash(GradientMethod):
         "one concept": {"hug_concepts": 1},
         "without the restart": {"hug_restart": False},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without the hug": ("hug",),
+        "without the hug and the trunk": ("hug",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads on trunks, and the hug that acts in training."""
@@ -258,17 +260,18 @@ class HuggingHash(GradientMethod):
         image, text = trunk_pass(heads, batch)
         assert isinstance(heads.image, TrunkHead)
         assert isinstance(heads.text, TrunkHead)
-        total, terms = code_loss(
+        terms = code_terms(
             self.settings, heads.image.head(image), heads.text.head(text), batch.items
         )
+        watched: dict[str, Tensor] = {}
         if "hug" in heads.auxiliary:
             hug = heads.auxiliary["hug"]
             assert isinstance(hug, Hug)
             local_image, local_text = hug(image, text)
-            terms["hug"] = hug.alignment(local_image, local_text, batch.items)
-            total = total + self.settings.hug_weight * terms["hug"]
-            terms |= hug.ghost_shares(local_image, local_text)
-        return LossReport(total, terms)
+            alignment = hug.alignment(local_image, local_text, batch.items)
+            terms["hug"] = Term(alignment, self.settings.hug_weight)
+            watched = hug.ghost_shares(local_image, local_text)
+        return LossReport(terms, watched)
 
     def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
         """Start the clusters anew after the first epoch; watch over them."""

@@ -46,6 +46,7 @@ from modalhash.methods.base import (
     LossReport,
     Moment,
     Needs,
+    Term,
     TrainingView,
 )
 from modalhash.methods.fine_hugging import (
@@ -62,7 +63,7 @@ from modalhash.methods.hugging_hash import FINETUNED as HUGGING_FINETUNED
 from modalhash.methods.hugging_hash import (
     TRAINING,
     HuggingHashSettings,
-    code_loss,
+    code_terms,
     make_heads,
 )
 from modalhash.methods.ranges import NOT_NEGATIVE
@@ -153,17 +154,17 @@ class HuggingHashPlus(GradientMethod):
         image, text = trunk_pass(heads, batch)
         assert isinstance(heads.image, TrunkHead)
         assert isinstance(heads.text, TrunkHead)
-        total, terms = code_loss(
+        terms = code_terms(
             self.settings, heads.image.head(image), heads.text.head(text), batch.items
         )
         hug = heads.auxiliary["hug"]
         assert isinstance(hug, Hug)
         local = hug(image, text)
-        added, local_terms = fine_alignment(
+        alignment, parts = fine_alignment(
             heads, batch, moment, (image, text), local, settings=self.settings
         )
-        total = total + self.settings.hug_weight * added
-        return LossReport(total, {**terms, **local_terms, **hug.ghost_shares(*local)})
+        terms["local"] = Term(alignment, self.settings.hug_weight)
+        return LossReport(terms, {**parts, **hug.ghost_shares(*local)})
 
     def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
         """Look after clusters, rotations and codebooks."""

@@ -44,13 +44,13 @@ from torch import Tensor, nn
 from modalhash.layers import hash_head
 from modalhash.losses import (
     CrossSimilarity,
+    code_statistics,
     continuation_factor,
     cross_gap,
     distribution_weighted,
     fused_affinity,
     intra_gap,
     rescaled_cosines,
-    saturated_share,
     target_range,
 )
 from modalhash.methods.base import (
@@ -60,6 +60,7 @@ from modalhash.methods.base import (
     Heads,
     LossReport,
     Moment,
+    Term,
     TrainingSettings,
     TrainingView,
 )
@@ -261,6 +262,9 @@ class Jdsh(GradientMethod):
         "without the scale": {"similarity_scale": 1.0},
         "without continuation": {"continuation": False},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without the intra-modal part": ("intra",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads, and room for the bounds."""
@@ -337,12 +341,8 @@ class Jdsh(GradientMethod):
         target = self.target(batch, bounds)
         intra = intra_gap(image, text, target)
         cross = cross_gap(image, text, target, pair_weight=settings.pair_weight)
-        terms = {"intra": intra, "cross": cross, **target_range(target)}
-        terms |= {
-            "image_saturated": saturated_share(image),
-            "text_saturated": saturated_share(text),
-        }
-        return LossReport(settings.intra_weight * intra + cross, terms)
+        terms = {"intra": Term(intra, settings.intra_weight), "cross": Term(cross)}
+        return LossReport(terms, target_range(target) | code_statistics(image, text))
 
 
 def bounds_of(heads: Heads) -> SimilarityBounds:

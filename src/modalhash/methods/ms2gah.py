@@ -45,7 +45,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from modalhash.errors import SettingError
@@ -61,6 +60,7 @@ from modalhash.methods.base import (
     Needs,
     Optimiser,
     Schedule,
+    Term,
     TrainingSettings,
 )
 from modalhash.methods.label_networks import (
@@ -144,18 +144,18 @@ class Ms2gahSettings(Settings):
             )
 
 
-def student_terms(
+def student_losses(
     students: tuple[Outputs, Outputs], label: Outputs | None, labels: Tensor, target: LabelTarget
 ) -> dict[str, Tensor]:
-    """Return what both networks learn of a pass: `classes`, `cross` and, of a guide, `guide`."""
+    """Compute what both networks learn of a pass: `classes`, `cross` and, of a guide, `guide`."""
     image, text = students
-    terms = {
+    losses = {
         "classes": classification_loss(students, labels),
         "cross": target.code_loss(image.relaxed, text.relaxed),
     }
     if label is not None:
-        terms["guide"] = guidance_loss(image, label, target) + guidance_loss(text, label, target)
-    return terms
+        losses["guide"] = guidance_loss(image, label, target) + guidance_loss(text, label, target)
+    return losses
 
 
 DENSE: Mapping[str, Any] = {
@@ -213,6 +213,21 @@ class Ms2gah(GradientMethod):
         "without quantization": {"quantization_weight": 0.0},
         "without the cross-modal term": {"cross_weight": 0.0},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without the label encoder": (
+            "label",
+            "guide",
+            "label_classes",
+        ),
+        "without the graph": (
+            "graph",
+            "feedback",
+            "graph_codes",
+        ),
+        "without classification": ("classes",),
+        "without quantization": ("quantization",),
+        "without the cross-modal term": ("cross",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make the networks of pictures, texts and labels, their classifiers, and the graph."""
@@ -257,31 +272,32 @@ class Ms2gah(GradientMethod):
         hidden = trunk_outputs(heads, batch)
         students = student_outputs(heads, hidden)
         label = label_outputs(heads, labels) if settings.guide_weight else None
-        terms = student_terms(students, label, labels, target)
+        losses = student_losses(students, label, labels, target)
         relaxed, voters = [one.relaxed for one in students], list[Tensor]()
         if settings.graph_weight:
             links = label_links(labels, settings.edge_threshold)
             if settings.graph_path is GraphPath.IN_PATH:
                 linked = student_outputs(heads, hidden, links)
                 teachers = [one.relaxed for one in linked]
-                terms["graph"] = self.weighted(student_terms(linked, label, labels, target))
+                graph_losses = student_losses(linked, label, labels, target)
+                losses["graph"] = LossReport(self.weighted(graph_losses)).total
             else:
                 graph = graph_outputs(heads, hidden, links)
                 teachers = [graph.relaxed, graph.relaxed]
-                terms["graph"] = target.code_loss(
+                losses["graph"] = target.code_loss(
                     graph.relaxed, graph.relaxed
                 ) + settings.class_weight * classification_loss([graph], labels)
-            terms["feedback"] = feedback_loss(relaxed, teachers)
+            losses["feedback"] = feedback_loss(relaxed, teachers)
             voters = [(teachers[0] + teachers[1]) / 2]
         if label is not None:
-            terms["label"] = label_encoder_loss(label, target)
-            terms["classes"] = terms["classes"] + classification_loss([label], labels)
+            losses["label"] = label_encoder_loss(label, target)
+            losses["classes"] = losses["classes"] + classification_loss([label], labels)
             relaxed = [*relaxed, label.relaxed]
-        terms["quantization"] = quantization_loss(relaxed, voters)
-        return LossReport(self.weighted(terms), terms)
+        losses["quantization"] = quantization_loss(relaxed, voters)
+        return LossReport(self.weighted(losses))
 
-    def weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of some terms."""
+    def weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Term]:
+        """Give each of some losses its weight."""
         settings = self.settings
         weights = {
             "label": settings.guide_weight,
@@ -292,4 +308,4 @@ class Ms2gah(GradientMethod):
             "feedback": settings.graph_weight,
             "quantization": settings.quantization_weight,
         }
-        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        return {name: Term(loss, weights[name]) for name, loss in losses.items()}

@@ -23,6 +23,7 @@ from modalhash.methods.base import (
     Moment,
     Optimiser,
     Schedule,
+    Term,
     TrainingSettings,
     TrainingView,
 )
@@ -336,6 +337,11 @@ class NestingMethod(GradientMethod):
         "without sharpening": {"sharpening": 0.0},
         "one length": {"shortest": 0},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without partners": ("pairs",),
+        "without neighbours": ("neighbours",),
+        "without similarities": ("similarities",),
+    }
 
     @abstractmethod
     def likeness(self, block: ItemBlock) -> tuple[Tensor, Tensor]:
@@ -421,7 +427,7 @@ class NestingMethod(GradientMethod):
         alike = targets @ targets.T
         neighbours = (alike / settings.target_temperature).softmax(dim=1)
         lengths = code_lengths(head.n_bits, settings.shortest)
-        terms = dict.fromkeys(("pairs", "neighbours", "similarities"), torch.zeros(()))
+        losses = dict.fromkeys(("pairs", "neighbours", "similarities"), torch.zeros(()))
         for length, share in zip(lengths, length_shares(len(lengths)), strict=True):
             codes = normalize(relaxed[..., :length], dim=-1)
             image, text, stored_image, stored_text = codes
@@ -431,10 +437,10 @@ class NestingMethod(GradientMethod):
                 "neighbours": soft_contrast(both / settings.neighbour_temperature, neighbours),
                 "similarities": (both - alike).square().mean(),
             }
-            terms = {name: terms[name] + share * part for name, part in parts.items()}
-        total = (
-            settings.pair_weight * terms["pairs"]
-            + settings.neighbour_weight * terms["neighbours"]
-            + settings.similarity_weight * 2 * terms["similarities"]
-        )
-        return LossReport(total, terms)
+            losses = {name: losses[name] + share * part for name, part in parts.items()}
+        weights = {
+            "pairs": settings.pair_weight,
+            "neighbours": settings.neighbour_weight,
+            "similarities": settings.similarity_weight * 2,
+        }
+        return LossReport({name: Term(loss, weights[name]) for name, loss in losses.items()})

@@ -77,6 +77,7 @@ from modalhash.methods.base import (
     Heads,
     LossReport,
     Moment,
+    Term,
     TrainingSettings,
     TrainingView,
 )
@@ -303,6 +304,11 @@ class Sgrn(GradientMethod):
         "without consistency": {"consistency_weight": 0.0},
         "with a fixed tanh": {"continuation": False},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without the term within modalities": ("intra",),
+        "without the pair term": ("pair",),
+        "without consistency": ("consistency",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads of one hidden layer, and room for the training set's graphs.
@@ -370,21 +376,19 @@ class Sgrn(GradientMethod):
             image_target, text_target, joint_target = self.targets(
                 self.graphs(heads, batch), across, moment
             )
-        terms = {
-            "intra": intra_loss(among_images, among_texts, image_target, text_target),
-            "joint": joint_loss(
-                among_images, among_texts, across, joint_target, own_share=settings.own_share
-            ),
-            "pair": diagonal_gap(across, settings.similarity_scale),
-            "consistency": consistency_loss(among_images, among_texts, across),
-        }
-        total = (
-            settings.intra_weight * terms["intra"]
-            + settings.joint_weight * terms["joint"]
-            + settings.pair_weight * terms["pair"]
-            + settings.consistency_weight * terms["consistency"]
+        intra = intra_loss(among_images, among_texts, image_target, text_target)
+        joint = joint_loss(
+            among_images, among_texts, across, joint_target, own_share=settings.own_share
         )
-        return LossReport(total, terms)
+        pair = diagonal_gap(across, settings.similarity_scale)
+        consistency = consistency_loss(among_images, among_texts, across)
+        terms = {
+            "intra": Term(intra, settings.intra_weight),
+            "joint": Term(joint, settings.joint_weight),
+            "pair": Term(pair, settings.pair_weight),
+            "consistency": Term(consistency, settings.consistency_weight),
+        }
+        return LossReport(terms)
 
     def graphs(self, heads: Heads, batch: Batch) -> Graphs:
         """Return the rebased image graph, text graph and the reconstructed joint one, (n, n).

@@ -56,9 +56,11 @@ from modalhash.methods.base import (
     Needs,
     Optimiser,
     Schedule,
+    Term,
     TrainingSettings,
 )
 from modalhash.methods.label_networks import (
+    Outputs,
     classification_loss,
     guidance_loss,
     label_encoder_loss,
@@ -93,7 +95,7 @@ class SsahSettings(Settings):
     logit_offset: Annotated[float, NOT_NEGATIVE] = 0.0
     """Taken from all logits, so that unlike codes needn't be opposite (ours)."""
     guide_weight: Annotated[float, NOT_NEGATIVE] = 1.0
-    """Weight of the label network's loss and of its guidance (alpha and gamma)."""
+    """Weight of the label network's loss and guidance; 0 leaves it out, and the critics with it."""
     class_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of classification (eta)."""
     quantization_weight: Annotated[float, NOT_NEGATIVE] = 1.0
@@ -188,6 +190,22 @@ class Ssah(GradientMethod):
         "without classification": {"class_weight": 0.0},
         "without quantization": {"quantization_weight": 0.0},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without the label network": (
+            "label",
+            "guide",
+            "adversary",
+            "critics",
+        ),
+        "without the critics": (
+            "adversary",
+            "critics",
+            "image_critic",
+            "text_critic",
+        ),
+        "without classification": ("classes",),
+        "without quantization": ("quantization",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make the networks of pictures, texts and labels, their classifiers, and the critics."""
@@ -203,11 +221,12 @@ class Ssah(GradientMethod):
             (shapes.text_width, settings.hidden_width, width, n_bits),
             dropout=settings.text_dropout,
         )
-        label = NormalisedHead((n_classes, settings.hidden_width, width, n_bits))
-        auxiliary = nn.ModuleDict({"label": label})
-        for name in ("image", "text", "label"):
+        auxiliary = nn.ModuleDict()
+        if settings.guide_weight:
+            auxiliary["label"] = NormalisedHead((n_classes, settings.hidden_width, width, n_bits))
+        for name in ("image", "text", "label") if settings.guide_weight else ("image", "text"):
             auxiliary[f"{name}_classes"] = nn.Linear(width, n_classes)
-        if settings.adversary_weight:
+        if settings.guide_weight and settings.adversary_weight:
             for name in ("image", "text"):
                 auxiliary[f"{name}_critic"] = make_critic(width)
         return Heads(image, text, auxiliary)
@@ -221,27 +240,36 @@ class Ssah(GradientMethod):
             settings.logit_scale or heads.image.n_bits / 2,
             settings.logit_offset,
         )
-        image, text = student_outputs(heads, trunk_outputs(heads, batch))
-        label = label_outputs(heads, labels)
-        terms = {
-            "label": label_encoder_loss(label, target),
-            "guide": guidance_loss(image, label, target) + guidance_loss(text, label, target),
-            "classes": classification_loss([image, text, label], labels),
-            "quantization": quantization_loss([image.relaxed, text.relaxed, label.relaxed]),
+        students = student_outputs(heads, trunk_outputs(heads, batch))
+        label = label_outputs(heads, labels) if settings.guide_weight else None
+        networks = [*students] if label is None else [*students, label]
+        terms = {} if label is None else self.guide_terms(students, label, target)
+        classes = classification_loss(networks, labels)
+        quantization = quantization_loss([one.relaxed for one in networks])
+        terms["classes"] = Term(classes, settings.class_weight)
+        terms["quantization"] = Term(quantization, settings.quantization_weight)
+        if label is not None and settings.adversary_weight:
+            terms |= self.critic_terms(heads, students, label)
+        return LossReport(terms)
+
+    def guide_terms(
+        self, students: tuple[Outputs, Outputs], label: Outputs, target: LabelTarget
+    ) -> dict[str, Term]:
+        """Compute what the label network learns, and what it teaches both students."""
+        weight, (image, text) = self.settings.guide_weight, students
+        label_loss = label_encoder_loss(label, target)
+        guide = guidance_loss(image, label, target) + guidance_loss(text, label, target)
+        return {"label": Term(label_loss, weight), "guide": Term(guide, weight)}
+
+    def critic_terms(
+        self, heads: Heads, students: tuple[Outputs, Outputs], label: Outputs
+    ) -> dict[str, Term]:
+        """Compute what the critics learn, and how far the students are from deceiving them."""
+        critics = (heads.auxiliary["image_critic"], heads.auxiliary["text_critic"])
+        judged = [(critic, one.features) for critic, one in zip(critics, students, strict=True)]
+        adversary = torch.stack([adversary_loss(*one) for one in judged]).sum()
+        loss = torch.stack([critic_loss(*one, label.features) for one in judged]).sum() / 4
+        return {
+            "adversary": Term(adversary, self.settings.adversary_weight),
+            "critics": Term(loss),
         }
-        total = (
-            settings.guide_weight * (terms["label"] + terms["guide"])
-            + settings.class_weight * terms["classes"]
-            + settings.quantization_weight * terms["quantization"]
-        )
-        if settings.adversary_weight:
-            judged = (
-                (heads.auxiliary["image_critic"], image.features),
-                (heads.auxiliary["text_critic"], text.features),
-            )
-            terms["adversary"] = torch.stack([adversary_loss(*one) for one in judged]).sum()
-            terms["critics"] = (
-                torch.stack([critic_loss(*one, label.features) for one in judged]).sum() / 4
-            )
-            total = total + settings.adversary_weight * terms["adversary"] + terms["critics"]
-        return LossReport(total, terms)

@@ -48,6 +48,7 @@ from modalhash.methods.base import (
     LossReport,
     Moment,
     Optimiser,
+    Term,
     TrainingSettings,
 )
 from modalhash.methods.ranges import (
@@ -227,6 +228,10 @@ class Ucch(GradientMethod):
         "bank without momentum": {"bank_momentum": 0.0},
         "ranking without the shift": {"shift": 0.0},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without the ranking loss": ("ranking",),
+        "without the contrast with the bank": ("contrast",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two hash heads and the bank."""
@@ -265,5 +270,5 @@ class Ucch(GradientMethod):
         bank.renew(batch.positions, items, image + text, momentum)
         share = settings.contrast_share
         agreement = (own == signs_of(image + text)).to(image).mean()
-        terms = {"contrast": contrast, "ranking": ranking, "bank_agreement": agreement}
-        return LossReport(share * contrast + (1 - share) * ranking, terms)
+        terms = {"contrast": Term(contrast, share), "ranking": Term(ranking, 1 - share)}
+        return LossReport(terms, {"bank_agreement": agreement})

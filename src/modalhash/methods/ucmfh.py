@@ -36,6 +36,7 @@ constants are those of the released code; the paper's text wasn't read.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -45,9 +46,9 @@ from torch.nn.functional import normalize
 from modalhash.layers import FusionHead, FusionTransformer, MlpHead
 from modalhash.losses import (
     NceForm,
+    code_statistics,
     cosine_similarities,
     info_nce,
-    saturated_share,
     soft_contrast,
 )
 from modalhash.methods.base import (
@@ -58,6 +59,7 @@ from modalhash.methods.base import (
     LossReport,
     Moment,
     Optimiser,
+    Term,
     TrainingSettings,
 )
 from modalhash.methods.ranges import (
@@ -203,6 +205,11 @@ class Ucmfh(GradientMethod):
         "without the contrast of codes": {"hash_weight": 0.0},
         "without the contrast of fused tokens": {"fusion_weight": 0.0},
     }
+    removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "without the teacher": ("teacher",),
+        "without the contrast of codes": ("contrast",),
+        "without the contrast of fused tokens": ("fusion",),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
         """Make two heads on one transformer, and the teacher of the same parts."""
@@ -244,31 +251,15 @@ class Ucmfh(GradientMethod):
             batch.image.pooled, batch.text.pooled
         )
         targets = teacher_targets(image_tokens, text_tokens, settings.teacher_temperature)
-        terms = {
-            "fusion": info_nce(
-                image_tokens,
-                text_tokens,
-                temperature=settings.temperature,
-                form=NceForm.FULL,
-                items=batch.items,
-            ),
-            "contrast": info_nce(
-                image,
-                text,
-                temperature=settings.temperature,
-                form=NceForm.FULL,
-                items=batch.items,
-            ),
-            "teacher": teacher_loss(image, text, targets, settings.temperature),
-        }
-        total = (
-            settings.fusion_weight * terms["fusion"]
-            + settings.hash_weight * terms["contrast"]
-            + settings.teacher_weight * terms["teacher"]
+        nce = partial(
+            info_nce, temperature=settings.temperature, form=NceForm.FULL, items=batch.items
         )
-        terms |= {
-            "own_target": targets.diagonal().mean(),
-            "image_saturated": saturated_share(image),
-            "text_saturated": saturated_share(text),
+        fusion, contrast = nce(image_tokens, text_tokens), nce(image, text)
+        teacher = teacher_loss(image, text, targets, settings.temperature)
+        terms = {
+            "fusion": Term(fusion, settings.fusion_weight),
+            "contrast": Term(contrast, settings.hash_weight),
+            "teacher": Term(teacher, settings.teacher_weight),
         }
-        return LossReport(total, terms)
+        watched = {"own_target": targets.diagonal().mean(), **code_statistics(image, text)}
+        return LossReport(terms, watched)

@@ -222,7 +222,7 @@ class GradientRun:
                 self.set_rate(epoch * n_steps + step, all_steps)
                 report = self.method.batch_loss(self.heads, batch, moment)
                 values = {"loss": report.total.item()}
-                values |= {name: term.item() for name, term in report.terms.items()}
+                values |= {name: value.item() for name, value in report.values.items()}
                 self.check_finite(values, epoch, step)
                 self.optimiser.zero_grad()
                 report.total.backward()  # type: ignore[no-untyped-call]
