@@ -23,14 +23,14 @@ from modalhash.methods.base import ClosedFormMethod, GradientMethod, Needs, Trai
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.methods.settings import configured_method
 from modalhash.training import TrainingPlan, TrainingResult, train_method
-from tests.contracts.method_cases import (
+from tests.oracles.largest_tensor import LargestTensor
+from tests.oracles.method_cases import (
     FLOORS,
     KNOWS_NO_CHANCE,
     ONE_SPACE,
     QUICK,
     all_method_classes,
 )
-from tests.oracles.largest_tensor import LargestTensor
 from tests.oracles.paired_features import MadePairs, PlainTable, made_pairs
 from tests.oracles.plain_search import plain_distance
 

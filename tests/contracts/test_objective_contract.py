@@ -15,9 +15,9 @@ from modalhash.layers import ModalityFeatures
 from modalhash.methods.base import Batch, FeatureShapes, GradientMethod, Heads, LossReport, Moment
 from modalhash.methods.settings import configured_method
 from modalhash.training import TrainingPlan, train_method
-from tests.contracts.method_cases import all_method_classes, small_settings, tiny_settings
 from tests.oracles import paired_features
 from tests.oracles.held_detached import HeldDetached
+from tests.oracles.method_cases import all_method_classes, small_settings, tiny_settings
 
 N_PAIRS, N_BATCH, N_BITS, N_CLASSES = 12, 6, 6, 3
 IMAGE_WIDTH, TEXT_WIDTH, IMAGE_TOKENS, TEXT_TOKENS = 4, 5, 3, 2
