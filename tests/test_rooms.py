@@ -17,14 +17,25 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "modalhash"
-FOUNDATION = {"errors", "files", "extras", "progress", "machine", "modalities"}
+FOUNDATION = {
+    "errors",
+    "files",
+    "extras",
+    "progress",
+    "machine",
+    "choices",
+    "modalities",
+    "search_request",
+}
 TORCH_FREE = (
     "errors",
     "files",
     "extras",
     "progress",
     "machine",
+    "choices",
     "modalities",
+    "search_request",
     "codes",
     "data",
     "metrics",

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         TrainingOptions,
         TuningOptions,
     )
+    from modalhash.search_request import SearchRequest
     from modalhash.tuning import tune
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "NewItem",
     "Query",
     "RunOptions",
+    "SearchRequest",
     "TrainingOptions",
     "TuningOptions",
     "ablate",
@@ -90,6 +92,7 @@ ROOMS = {
     "modalhash.bridges": ("export_codes", "import_codes"),
     "modalhash.data": ("load_collection",),
     "modalhash.scoring": ("score",),
+    "modalhash.search_request": ("SearchRequest",),
     "modalhash.options": (
         "EvaluationOptions",
         "FeatureOptions",

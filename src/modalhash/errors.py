@@ -8,6 +8,8 @@
     │   ├── SettingError                 ... a setting is unknown or out of range
     │   ├── UnknownNameError             ... no method, encoder, collection, split of that name
     │   ├── FilterError                  ... a filter can't be understood; marks the place
+    │   ├── UnknownItemError             ... an index holds no item of an id
+    │   ├── UnavailableError             ... an index or its model lacks what a search needs
     │   └── IndexLockedError             ... an index that somebody else is changing
     ├── CollectionError (ValueError)     a collection has defects; `.defects` lists them
     ├── FeatureError (ValueError)        features are missing, not finite, or from another encoder
@@ -51,6 +53,8 @@ __all__ = [
     "ShapeError",
     "StorageError",
     "TrainingError",
+    "UnavailableError",
+    "UnknownItemError",
     "UnknownNameError",
 ]
 
@@ -130,6 +134,23 @@ class FilterError(InputError):
             f"the filter can't be understood at character {position + 1}: {problem}\n"
             f"  {line}\n  {caret}"
         )
+
+
+class UnknownItemError(InputError):
+    """An index holds no item of an id.
+
+    Attributes:
+        identity: the id.
+        side: of the index, "images" or "texts".
+    """
+
+    def __init__(self, identity: str | int, side: str) -> None:
+        self.identity, self.side = identity, side
+        super().__init__(f"there is no item {identity!r} among the {side}")
+
+
+class UnavailableError(InputError):
+    """An index, or its model, lacks what a search needs: a side, a calibration, finer codes."""
 
 
 class IndexLockedError(InputError):

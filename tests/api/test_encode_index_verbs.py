@@ -145,10 +145,8 @@ def test_features_made_elsewhere_go_all_the_way(wiki_like: Path, tmp_path: Path)
     )
     mh.build_index(tmp_path / "run", output=tmp_path / "index").close()
     with mh.open_index(tmp_path / "index") as index:
-        from modalhash.search import Side
-
         code = index.model.encode_features(test_features[:1], "image")
-        answer = index.search_code(code, query={"image": "0"}, k=3, target=Side.TEXTS)
+        answer = index.search(code=code, modality="image", k=3, target="texts")
         assert answer.hits[0].caption.startswith("article ")
         assert answer.hits[0].image is None
         with pytest.raises(FeatureError, match="the precomputed encoder can't encode texts"):

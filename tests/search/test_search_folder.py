@@ -193,7 +193,7 @@ def tiny_index(folder: Path, *, overwrite: bool = False, bit: float = 1.0) -> Se
 def test_one_side_is_enough_and_ids_may_be_numbers(tmp_path: Path) -> None:
     with tiny_index(tmp_path / "index") as index:
         code = index.model.encode_features(np.array([[-2.0]]), "image")
-        answer = index.search_code(code, query={"text": "?"}, k=2, target=Side.TEXTS)
+        answer = index.search(code=code, k=2, target=Side.TEXTS)
         assert [(hit.id, hit.distance, hit.caption) for hit in answer.hits] == [
             (20, 0, "down"), (10, 1, "up"),
         ]  # fmt: skip

@@ -171,8 +171,7 @@ def test_too_many_items_are_refused(serve: Serve, own_index: Path) -> None:
 
 
 def test_another_writer_makes_the_index_busy(client: TestClient, own_index: Path) -> None:
-    with mh.open_index(own_index) as index:
-        index.sides[index.side("images")].begin_writing()
+    with mh.open_index(own_index) as index, index.sides[index.side("images")].writing():
         answer = client.post(ITEMS, json={"items": [red()]})
         assert refusal(answer) == (409, "index_busy", "somebody else is changing the index")
         assert answer.headers["Retry-After"] == "2"

@@ -119,7 +119,7 @@ def test_an_item_finds_others_like_it(client: TestClient, index: SearchIndex) ->
     identity = str(index.sides[next(iter(index.sides))].ids[5])
     document = asked(client, id=identity, k=5)
     code = index.sides[next(iter(index.sides))].reconstruct([identity])
-    hits = index.search_code(code, query={"image": "?"}, k=6, target=index.side("images")).hits
+    hits = index.search(code=code, k=6, target="images").hits
     others = [(hit.id, hit.distance, hit.score) for hit in hits if hit.id != identity][:5]
     assert hits_of(document) == others
     assert document["query"] == {"id": identity}

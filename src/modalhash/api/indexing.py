@@ -13,6 +13,7 @@ from PIL import Image
 from modalhash.api.calibrating import calibration_for
 from modalhash.api.opening import cache_folder, opened, opened_for, opened_model
 from modalhash.artifacts import CollectionCodes, HashModel, read_calibration
+from modalhash.choices import read_choice
 from modalhash.data import Collection, Modality
 from modalhash.data.collection import Positions
 from modalhash.errors import InputError
@@ -31,8 +32,7 @@ from modalhash.search import (
 from modalhash.search.changing import PICTURES
 from modalhash.search.folder import check_target
 from modalhash.search.items import picture_name
-from modalhash.search.reranking import KeepFeatures, kept_features, kept_fine
-from modalhash.search.searching import one_of
+from modalhash.search.kept_features import KeepFeatures, write_features, write_fine_codes
 from modalhash.search.shard_contents import shard_contents
 
 __all__ = ["CodeFolder", "add_to_index", "build_index", "encode", "open_index"]
@@ -180,7 +180,7 @@ def build_index(
     if kind is None:
         kind = "auto" if url is None else MILVUS
     check_target(Path(output), kind=kind, parameters=parameters, overwrite=overwrite)
-    keep = one_of("keep_features", KeepFeatures, keep_features)
+    keep = read_choice("keep_features", KeepFeatures, keep_features)
     run, model = model, opened_model(model, device)
     if isinstance(collection, Path | str) and is_code_folder(collection):
         require_whole(split, keep)
@@ -378,10 +378,10 @@ def kept_beside(
     kept: list[dict[str, str]] = [{} for _ in rows]
     added = []
     if codes.model.has_fine_codes:
-        added.append(kept_fine(codes.fine_codes(rows, modality)))
+        added.append(write_fine_codes(codes.fine_codes(rows, modality)))
     if keep is KeepFeatures.INT8:
         features = codes.model.rounded(codes.table(modality).pooled(rows), modality)
-        added.append(kept_features(features))
+        added.append(write_features(features))
     for documents in added:
         for document, more in zip(kept, documents, strict=True):
             document.update(more)

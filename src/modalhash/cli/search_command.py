@@ -1,58 +1,70 @@
 """`modalhash search`."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import modalhash as mh
-from modalhash.cli.options import device_option, json_option
+from modalhash.cli.options import Option, device_option, json_option
+from modalhash.modalities import Side
+from modalhash.search_request import RerankBy, SearchRequest
 
 if TYPE_CHECKING:
     from modalhash.search import Explanation
+
+
+def search_option(name: str, *, more: str = "", shown: str = "", **settings: Any) -> Option[Any]:
+    """Make the option of a field of `SearchRequest`, whose default and meaning stand there.
+
+    Args:
+        name: of the option.
+        more: to say after the field's meaning.
+        shown: the default, in words.
+        settings: other arguments of `click.option`.
+    """
+    field = SearchRequest.__dataclass_fields__[name.lstrip("-").replace("-", "_")]
+    help_text = field.metadata["about"]
+    if more:
+        help_text = f"{help_text.removesuffix('.')}{more}."
+    if shown:
+        help_text += f"  [default: {shown}]"
+    return click.option(name, help=help_text, **settings)
 
 
 @click.command(
     "search", epilog='Example: modalhash search photos.index --text "a dog in the snow" -k 5'
 )
 @click.argument("index", type=click.Path(file_okay=False))
-@click.option("--text", help="Words to search for.")
-@click.option("--image", type=click.Path(dir_okay=False), help="Picture to search for.")
-@click.option(
-    "-k",
-    type=int,
-    help="Answers at most  [default: 10; all with --radius or --min-relevance].",
-)
-@click.option("--radius", type=int, help="Only what differs in this many bits at most.")
-@click.option(
+@search_option("--text")
+@search_option("--image", type=click.Path(dir_okay=False))
+@search_option("-k", type=int, shown="10; all with --radius or --min-relevance")
+@search_option("--radius", type=int)
+@search_option(
     "--min-relevance",
     type=float,
     metavar="P",
-    help="Only what is relevant with this probability at least, such as 0.5; takes an index that "
-    "is calibrated.",
+    more=", such as 0.5; takes an index that is calibrated",
 )
-@click.option(
+@search_option(
     "--target",
-    type=click.Choice(["images", "texts"]),
-    help="What to search  [default: images for --text, texts for --image].",
+    type=click.Choice([side.value for side in Side]),
+    shown="images for --text, texts for --image",
 )
-@click.option("--where", help="Only what passes this filter, such as 'year >= 2020'.")
-@click.option(
+@search_option("--where", more=", such as 'year >= 2020'")
+@search_option(
     "--rerank",
-    default="0",
     metavar="N",
-    help="Put the N items nearest by Hamming distance in the order of something finer: a number, "
-    "'auto' (5 %, between 500 and 5000) or 'all'  [default: none].",
+    more=": a number, 'auto' (5 %, between 500 and 5000) or 'all'",
+    shown="none",
 )
-@click.option(
+@search_option(
     "--rerank-by",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "fine", "features", "relaxed"]),
-    help="Finer codes, features, or the query's relaxed code; auto is the first of the first two "
-    "that the index has.",
+    type=click.Choice([way.value for way in RerankBy]),
+    more=": finer codes, features, or the query's relaxed code; auto is the first of the first two "
+    "that the index has",
+    shown="auto",
 )
 @click.option(
     "--explain",
@@ -69,65 +81,41 @@ if TYPE_CHECKING:
 @json_option
 @device_option
 def command(
-    index: str,
-    *,
-    text: str | None,
-    image: str | None,
-    k: int | None,
-    radius: int | None,
-    min_relevance: float | None,
-    explain: str | None,
-    target: str | None,
-    where: str | None,
-    rerank: str,
-    rerank_by: str,
-    sheet: str | None,
-    as_json: bool,
-    device: str,
+    index: str, *, explain: str | None, sheet: str | None, as_json: bool, device: str, **fields: Any
 ) -> None:
     """Find what is nearest in INDEX to words or to a picture, by Hamming distance."""
-    if (text is None) == (image is None):
+    if (fields["text"] is None) == (fields["image"] is None):
         raise click.UsageError("Give either --text or --image.")
-    opened = mh.open_index(index, device=device)
+    given = {name: value for name, value in fields.items() if value is not None}
+    request = SearchRequest(explain=explain is not None, **given)
+    searched = mh.open_index(index, device=device)
     if explain:
-        found = opened.explain([explain], text, image, target=target)
-        if as_json:
-            click.echo(json.dumps({"format": 1, **found[0].to_json()}, ensure_ascii=False))
-            return
-        from modalhash.cli.explaining import print_explanations
-
-        print_explanations(found)
+        (explanation,) = searched.explain_items([explain], request)
+        show_explanation(explanation, as_json=as_json)
         return
-    answer = opened.search(
-        text,
-        image,
-        k=k,
-        target=target,
-        where=where,
-        radius=radius,
-        min_relevance=min_relevance,
-        rerank=rerank,
-        rerank_by=rerank_by,
-    )
-    explained: Sequence[Explanation] = ()
-    if explain is not None:
-        explained = opened.explain([hit.id for hit in answer.hits], text, image, target=target)
+    (answer,) = searched.answer(request)
     if sheet is not None:
         from modalhash.reports.sheet import write_sheet
 
         write_sheet([answer], Path(sheet))
     if as_json:
-        document = answer.to_json()
-        if explain is not None:
-            document["explanations"] = [one.to_json() for one in explained]
-        click.echo(json.dumps(document, ensure_ascii=False))
+        click.echo(json.dumps(answer.to_json(), ensure_ascii=False))
         return
+    from modalhash.cli.explaining import print_explanations
     from modalhash.cli.tables import print_answer
 
-    print_answer(answer, with_scores=rerank != "0")
-    if explained:
-        from modalhash.cli.explaining import print_explanations
-
-        print_explanations(explained)
+    print_answer(answer)
+    if answer.explanations:
+        print_explanations(answer.explanations)
     if sheet is not None:
         click.echo(f"sheet: {sheet}")
+
+
+def show_explanation(explanation: "Explanation", *, as_json: bool) -> None:
+    """Print why one item is where it is."""
+    if as_json:
+        click.echo(json.dumps({"format": 1, **explanation.to_json()}, ensure_ascii=False))
+        return
+    from modalhash.cli.explaining import print_explanations
+
+    print_explanations([explanation])

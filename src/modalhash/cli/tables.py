@@ -29,8 +29,9 @@ def console() -> Console:
     return Console(highlight=False, markup=False, width=max(NARROWEST, 120))
 
 
-def print_answer(answer: "Answer", *, with_scores: bool = False) -> None:
-    """Print hits, best first; with the scores of a second stage if they say more."""
+def print_answer(answer: "Answer") -> None:
+    """Print hits, best first; with the scores of a second stage if there was one."""
+    with_scores = answer.reranked_by is not None
     ((kind, query),) = answer.query.items()
     table = Table(title=f"{answer.target} for {kind} {query!r}", title_justify="left")
     table.add_column("distance", justify="right")

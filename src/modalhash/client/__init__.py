@@ -28,9 +28,13 @@ from modalhash.client.answers import (
     SideResult,
 )
 from modalhash.client.asynchronous import AsyncClient
-from modalhash.client.queries import NewItem, NewText, Query
+from modalhash.client.queries import NewItem, NewText
 from modalhash.client.retrying import Retries
 from modalhash.client.synchronous import Client
+from modalhash.search_request import SearchRequest
+
+Query = SearchRequest
+"""A search of a batch: the name that clients have for a `SearchRequest`."""
 
 __all__ = [
     "AddedItems",
@@ -53,6 +57,7 @@ __all__ = [
     "Query",
     "Retries",
     "SearchAnswer",
+    "SearchRequest",
     "ServedHit",
     "ServiceFacts",
     "SideFacts",

@@ -22,9 +22,10 @@ from modalhash.client.answers import (
     ServiceFacts,
     decoded,
 )
-from modalhash.client.queries import NewItem, Query, picture_bytes
+from modalhash.client.queries import NewItem, picture_bytes
 from modalhash.client.retrying import retry_after
 from modalhash.errors import InputError, ServiceError
+from modalhash.search_request import SearchRequest
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -146,41 +147,55 @@ def models() -> Call[tuple[ModelFacts, ...]]:
     return Call("GET", "v1/models", as_list(ModelFacts, "models"))
 
 
-def search(
-    name: str, query: Query, picture: "str | PathLike[str] | bytes | Image | None"
-) -> Call[SearchAnswer]:
+def search(name: str, request: SearchRequest) -> Call[SearchAnswer]:
     """Search, with a picture as an upload."""
-    document = query.to_json()
+    document = request.to_json()
     read = as_kind(SearchAnswer)
-    if picture is None:
+    if request.image is None:
         return Call("POST", path_of(name, "/search"), read, document=document)
     return Call(
         "POST",
         path_of(name, "/search/picture"),
         read,
-        files=[("image", picture_bytes(picture))],
+        files=[("image", picture_bytes(request.image))],
         form={"query": json.dumps(document)},
     )
 
 
-def search_batch(name: str, queries: Iterable[Query | str]) -> Call[tuple[SearchAnswer, ...]]:
+def search_batch(
+    name: str, queries: Iterable[SearchRequest | str]
+) -> Call[tuple[SearchAnswer, ...]]:
     """Search for many at once."""
-    asked = [(Query(one) if isinstance(one, str) else one).to_json() for one in queries]
+    requests = [SearchRequest(one) if isinstance(one, str) else one for one in queries]
     return Call(
         "POST",
         path_of(name, "/search/batch"),
         as_list(SearchAnswer, "answers"),
-        document={"queries": asked},
+        document={"queries": [document_without_picture(one) for one in requests]},
     )
 
 
-def explain(name: str, ids: Sequence[str | int], query: Query) -> Call[ExplanationAnswer]:
+def document_without_picture(request: SearchRequest) -> dict[str, Any]:
+    """Return the document of a request that can't carry a picture.
+
+    Raises:
+        InputError: if it has one.
+    """
+    if request.image is not None:
+        raise InputError(
+            "a batch or an explanation takes no picture: search for it with `search`, or give the "
+            "`code` of that answer"
+        )
+    return request.to_json()
+
+
+def explain(name: str, ids: Sequence[str | int], query: SearchRequest) -> Call[ExplanationAnswer]:
     """Ask why items are where they are."""
     return Call(
         "POST",
         path_of(name, "/explain"),
         as_kind(ExplanationAnswer),
-        document={**query.to_json(), "ids": list(ids)},
+        document={**document_without_picture(query), "ids": list(ids)},
     )
 
 

@@ -1,10 +1,10 @@
 """The client for ordinary code."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,12 @@ from modalhash.client.answers import (
     ServiceFacts,
 )
 from modalhash.client.calls import Call
-from modalhash.client.queries import Code, NewItem, Query
+from modalhash.client.queries import NewItem
 from modalhash.client.retrying import Retries
 from modalhash.client.sending import http_options, outcome, way_lost
 from modalhash.errors import ServiceError
 from modalhash.extras import import_optional
+from modalhash.search_request import SearchOptions, SearchRequest
 
 if TYPE_CHECKING:
     import httpx2
@@ -103,57 +104,29 @@ class Client:
         text: str | None = None,
         image: "str | PathLike[str] | bytes | Image | None" = None,
         *,
-        id: str | int | None = None,  # noqa: A002 - the API's own word
-        code: Code | None = None,
-        minus_text: str | None = None,
-        modality: str | None = None,
-        id_side: str | None = None,
-        weights: Mapping[str, float] | None = None,
-        target: str | None = None,
-        k: int | None = None,
-        where: str | None = None,
-        radius: int | None = None,
-        min_relevance: float | None = None,
-        rerank: int | str | None = None,
-        rerank_by: str | None = None,
-        explain: bool = False,
         index: str | None = None,
+        **options: Unpack[SearchOptions],
     ) -> SearchAnswer:
         """Find what is nearest to a text, a picture, an item, a code, or several of them.
 
         Args:
             text: words to search for.
             image: a picture to search for: a path, a file's bytes, or an opened picture.
-            id: an item of the index: more like this.
-            code: a packed code, in hexadecimal, as bytes or as uint8.
-            minus_text: words to lead away from.
-            modality: what `code` is of, "text" or "image"; then its relevance is known.
-            id_side: the side that `id` is on; `images` by default.
-            weights: how much each part of a combination counts.
-            target: `images`, `texts` or `both`; by default images, for a picture alone texts.
-            k: hits of a side at most; by default 10.
-            where: only what passes this filter.
-            radius: only items at this distance at most.
-            min_relevance: only items that are relevant with this probability at least.
-            rerank: how many nearest are put in order by something finer: a number, "auto", "all".
-            rerank_by: "auto", "fine", "features" or "relaxed".
-            explain: say why each hit is where it is.
             index: another than the client's own.
+            options: the other fields of `SearchRequest`: `k`, `target`, `where`, ...
 
         Raises:
             ServiceError: if the server refuses; its `code` says why.
             ServiceUnreachableError: if the server can't be reached.
-            InputError: if the code isn't one packed code, or no index is named and there are more.
+            InputError: if there is nothing to search for, a value is out of its range, or no index
+                is named and there are more.
             StorageError: if the picture's file can't be read.
         """
-        query = Query(
-            text, id, code, minus_text, modality, id_side, weights, target, k, where, radius,
-            min_relevance, rerank, rerank_by, explain,
-        )  # fmt: skip
-        return self._send(calls.search(self._named(index), query, image))
+        request = SearchRequest(text, image, **options)
+        return self._send(calls.search(self._named(index), request))
 
     def search_batch(
-        self, queries: Iterable[Query | str], *, index: str | None = None
+        self, queries: Iterable[SearchRequest | str], *, index: str | None = None
     ) -> tuple[SearchAnswer, ...]:
         """Search for many at once; one answer a query, in order.
 
@@ -163,7 +136,7 @@ class Client:
         return self._send(calls.search_batch(self._named(index), queries))
 
     def explain(
-        self, ids: Sequence[str | int], query: Query, *, index: str | None = None
+        self, ids: Sequence[str | int], query: SearchRequest, *, index: str | None = None
     ) -> ExplanationAnswer:
         """Say why items are where they are for a query; they needn't be hits.
 

@@ -15,7 +15,6 @@ had; the rest stays as it is. So N = 0 is the Hamming ranking, and N = all a sor
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from modalhash.codes import Codes, Distances, check_codes, hamming_distances, unpack
 from modalhash.errors import InputError, ShapeError
+from modalhash.search_request import RerankScore
 
 __all__ = [
     "ByteFeatures",
@@ -48,17 +48,6 @@ Floats = NDArray[np.float32]
 SMALLEST_SHORTLIST, LARGEST_SHORTLIST, SHORTLIST_SHARE = 500, 5000, 0.05
 MOST_CODEWORDS = 256
 LARGEST_BYTE = 127
-
-
-class RerankScore(StrEnum):
-    """What the score of the second stage is made of.
-
-    - `fused`: similarity by hash code and by finer codes, weighted.
-    - `local`: finer codes alone.
-    """
-
-    FUSED = "fused"
-    LOCAL = "local"
 
 
 class Scorer(Protocol):

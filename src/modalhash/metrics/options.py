@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TypedDict, TypeVar
+from typing import TypedDict
 
+from modalhash.choices import read_choice
 from modalhash.errors import SettingError, UnknownNameError
 
 __all__ = [
@@ -76,30 +77,6 @@ class Gain(StrEnum):
 
     EXPONENTIAL = "exponential"
     LINEAR = "linear"
-
-
-Choice = TypeVar("Choice", bound=StrEnum)
-
-
-def read_choice(kind: str, choices: type[Choice], name: str) -> Choice:
-    """Return the member of `choices` that `name` names.
-
-    Args:
-        kind: what it chooses, for the message.
-        choices: the enum.
-        name: a member or its value.
-
-    Raises:
-        UnknownNameError: if there is none of that name, listing those there are.
-
-    Example:
-        >>> read_choice("tie rule", Ties, "expected").name
-        'EXPECTED'
-    """
-    try:
-        return choices(name)
-    except ValueError:
-        raise UnknownNameError(kind, str(name), [choice.value for choice in choices]) from None
 
 
 class MeasureChoices(TypedDict, total=False):

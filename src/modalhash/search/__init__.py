@@ -1,9 +1,9 @@
-"""What answers texts and pictures: queries, requests, answers, and the indexes behind them."""
+"""What answers texts and pictures: queries, plans, answers, changes, and the folder of an index."""
 
 from modalhash.modalities import Side
-from modalhash.search.answers import Answer, Hit
+from modalhash.search.answers import Answer, Explanation, Hit
 from modalhash.search.contents import SideContent
-from modalhash.search.explaining import Explanation, explain_items
+from modalhash.search.explaining import explain_items
 from modalhash.search.folder import (
     build_search_index,
     check_target,
@@ -14,19 +14,26 @@ from modalhash.search.items import NewItem, NewText, contents_of_items
 from modalhash.search.parts import IndexParts
 from modalhash.search.queries import (
     EncodedQuery,
-    combined_query,
-    encoded_query,
+    combine_queries,
+    encode_output,
+    encode_part,
+    encode_request,
+    has_item,
+    query_modality,
     query_of_code,
+    read_code,
 )
 from modalhash.search.search_index import SearchIndex
 from modalhash.search.searching import (
     SearchPlan,
+    explain_hits,
     find_nearest,
     find_nearest_of_all,
     make_answer,
     make_hit,
     plan_search,
 )
+from modalhash.search_request import SearchRequest
 
 __all__ = [
     "Answer",
@@ -38,20 +45,27 @@ __all__ = [
     "NewText",
     "SearchIndex",
     "SearchPlan",
+    "SearchRequest",
     "Side",
     "SideContent",
     "build_search_index",
     "check_target",
-    "combined_query",
+    "combine_queries",
     "contents_of_items",
-    "encoded_query",
+    "encode_output",
+    "encode_part",
+    "encode_request",
+    "explain_hits",
     "explain_items",
     "find_nearest",
     "find_nearest_of_all",
+    "has_item",
     "is_search_index",
     "make_answer",
     "make_hit",
     "open_search_index",
     "plan_search",
+    "query_modality",
     "query_of_code",
+    "read_code",
 ]

@@ -1,12 +1,13 @@
-"""What a search finds: an answer and its hits."""
+"""What a search finds: an answer, its hits, and why they are where they are."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from modalhash.index.explanation import BitComparison, DistanceProfile, chance_within
 from modalhash.modalities import Side
 
-__all__ = ["Answer", "Hit"]
+__all__ = ["Answer", "Explanation", "Hit", "plain_id"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,68 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """Why an item is where it is for a query.
+
+    Attributes:
+        id: of the item.
+        bits: where its code and the query's agree.
+        profile: how far all items of the index are from the query.
+        relevance: probability that a random item at this distance is relevant; None if the model
+            isn't calibrated for this direction.
+        relevance_rule: what relevant means, `shared_label` or `pair`.
+        local_score: similarity by finer codes, if the model makes them.
+    """
+
+    id: str | int
+    bits: BitComparison
+    profile: DistanceProfile
+    relevance: float | None = None
+    relevance_rule: str | None = None
+    local_score: float | None = None
+
+    @property
+    def distance(self) -> int:
+        """Number of differing bits."""
+        return self.bits.distance
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """First and last rank, from 1, that items at its distance share."""
+        return self.profile.ranks(self.distance)
+
+    @property
+    def percentile(self) -> float:
+        """Share of the items that are farther, in percent; of those as far, half."""
+        return self.profile.percentile(self.distance)
+
+    @property
+    def chance(self) -> float:
+        """How probable it is that two random codes are as near."""
+        return chance_within(self.distance, self.profile.n_bits)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of one explained item in `search --explain --json`."""
+        first, last = self.ranks
+        return {
+            "id": self.id,
+            "distance": self.distance,
+            "n_bits": self.profile.n_bits,
+            "agreeing_bits": list(self.bits.agreeing),
+            "differing_bits": list(self.bits.differing),
+            "rank": {"first": first, "last": last, "of": self.profile.n_items},
+            "percentile": self.percentile,
+            "mean_distance": self.profile.mean,
+            "expected_distance": self.profile.expected,
+            "chance_of_random": self.chance,
+            "relevance": self.relevance,
+            "relevance_rule": self.relevance_rule,
+            "local_score": self.local_score,
+            "distances": self.profile.counts.tolist(),
+        }
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a search found.
 
@@ -45,6 +108,9 @@ class Answer:
         hits: nearest first.
         relevance_rule: what `relevance` of a hit means: that it shares a label with the query
             (`shared_label`), or is its own item (`pair`); None if it isn't known.
+        reranked_by: what put the hits in order, see `RerankBy`; None if Hamming distance did.
+        profile: how far all items are from the query, where an explanation is wanted.
+        explanations: one a hit, where they are wanted; empty if a hit was deleted meanwhile.
     """
 
     query: Mapping[str, str]
@@ -52,10 +118,13 @@ class Answer:
     n_bits: int
     hits: tuple[Hit, ...]
     relevance_rule: str | None = None
+    reranked_by: str | None = None
+    profile: DistanceProfile | None = None
+    explanations: tuple[Explanation, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `search --json` prints."""
-        return {
+        document: dict[str, Any] = {
             "format": 1,
             "query": dict(self.query),
             "target": str(self.target),
@@ -63,3 +132,11 @@ class Answer:
             "relevance_rule": self.relevance_rule,
             "hits": [asdict(hit) for hit in self.hits],
         }
+        if self.profile is not None:
+            document["explanations"] = [one.to_json() for one in self.explanations]
+        return document
+
+
+def plain_id(identity: Any) -> str | int:
+    """Return an id as Python's own text or integer."""
+    return identity if isinstance(identity, str) else int(identity)

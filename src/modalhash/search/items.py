@@ -15,8 +15,8 @@ from modalhash.index import Ids
 from modalhash.modalities import Modality, Side
 from modalhash.search.changing import PICTURES
 from modalhash.search.contents import SideContent
+from modalhash.search.kept_features import write_features, write_fine_codes
 from modalhash.search.parts import IndexParts
-from modalhash.search.reranking import kept_features, kept_fine
 
 __all__ = ["NewItem", "NewText", "contents_of_items", "picture_name"]
 
@@ -131,9 +131,9 @@ class Rows:
                 fine = model.fine_codes(
                     output.pooled, self.modality, tokens=output.tokens, token_mask=output.token_mask
                 )
-                kept |= kept_fine(fine)[0]
+                kept |= write_fine_codes(fine)[0]
             if self.index.keeps_features:
-                kept |= kept_features(model.rounded(output.pooled, self.modality))[0]
+                kept |= write_features(model.rounded(output.pooled, self.modality))[0]
         elif model.has_fine_codes or self.index.keeps_features:
             raise InputError(
                 f"{identity!r} comes as a code, but items of this index keep more, to rerank by: "

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from modalhash.artifacts import HashModel, ModelCalibration
-from modalhash.errors import InputError
+from modalhash.errors import InputError, UnavailableError
 from modalhash.index import HashIndex, stated_choice
 from modalhash.metrics import RelevanceCurve
 from modalhash.modalities import Direction, Modality, Side
-from modalhash.search.reranking import KeepFeatures
+from modalhash.search.kept_features import KeepFeatures
+from modalhash.search_request import SearchRequest, Target
 
 __all__ = ["IndexParts"]
 
@@ -41,14 +42,35 @@ class IndexParts:
         """Return the side of that name.
 
         Raises:
-            InputError: if there is none of that name, or this index was built without it.
+            InputError: if there is none of that name.
+            UnavailableError: if this index was built without it.
         """
         if target not in list(Side):
             raise InputError(f"target is {target!r}, expected images or texts")
         side = Side(target)
         if side not in self.sides:
-            raise InputError(f"this index holds no {side}: build it with both sides")
+            raise UnavailableError(f"this index holds no {side}: build it with both sides")
         return side
+
+    def side_of_item(self, request: SearchRequest) -> Side:
+        """Return the side that the id of a request is on: by default images, if there are any.
+
+        Raises:
+            UnavailableError: if this index was built without it.
+        """
+        if request.id_side is not None:
+            return self.side(request.id_side)
+        return Side.IMAGES if Side.IMAGES in self.sides else Side.TEXTS
+
+    def sides_to_search(self, request: SearchRequest) -> tuple[Side, ...]:
+        """Return the sides that a request is for.
+
+        Raises:
+            UnavailableError: if this index was built without one of them.
+        """
+        if request.target == Target.BOTH:
+            return tuple(self.sides)
+        return (self.side(request.target or request.usual_target),)
 
     @property
     def keeps_features(self) -> bool:

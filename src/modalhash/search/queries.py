@@ -1,17 +1,35 @@
-"""What a search index is asked: the code of a query, and what is known of it beside the code."""
+"""From a request to the code that is searched for: each part encoded, and the parts combined."""
 
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from modalhash.artifacts import HashModel
-from modalhash.codes import Codes, binarise, pack, unpack
+from modalhash.codes import Codes, binarise, code_width, pack, unpack
+from modalhash.data import read_picture
 from modalhash.encoders import TowerOutput
-from modalhash.modalities import Modality
+from modalhash.errors import InputError, ShapeError, UnknownItemError
+from modalhash.index import HashIndex
+from modalhash.modalities import Modality, Side
+from modalhash.search.parts import IndexParts
+from modalhash.search_request import PartName, SearchRequest
 
-__all__ = ["EncodedQuery", "combined_query", "encoded_query", "query_of_code"]
+__all__ = [
+    "EncodedQuery",
+    "combine_queries",
+    "encode_output",
+    "encode_part",
+    "encode_request",
+    "has_item",
+    "query_modality",
+    "query_of_code",
+    "read_code",
+]
 
 
 @dataclass(frozen=True)
@@ -25,6 +43,7 @@ class EncodedQuery:
         modality: what asks; None if that isn't known, or it is a combination: how relevant items
             are at which distance isn't known then.
         output: what the encoder gave for a single text or picture; None for all else.
+        item: the side and id of the item that asks, which is no hit of its own; None if none does.
     """
 
     stated: Mapping[str, str]
@@ -32,12 +51,70 @@ class EncodedQuery:
     relaxed: NDArray[np.float32]
     modality: Modality | None = None
     output: TowerOutput | None = None
+    item: tuple[Side, str | int] | None = None
 
 
-def encoded_query(
+def query_modality(index: IndexParts, request: SearchRequest) -> Modality | None:
+    """Return what asks: the modality of the only part; None for a combination or a bare code."""
+    match request.parts:
+        case ("text",):
+            return "text"
+        case ("image",):
+            return "image"
+        case ("id",):
+            return index.side_of_item(request).modality
+        case ("code",) if request.modality is not None:
+            return "image" if request.modality == "image" else "text"
+    return None
+
+
+def encode_request(index: IndexParts, request: SearchRequest) -> EncodedQuery:
+    """Encode all parts of a query and combine them.
+
+    Raises:
+        FeatureError: if the model can't encode a part.
+        InputError: if a picture can't be read, or the code is none of this index.
+        UnknownItemError: if there is no item of the id.
+    """
+    return combine_queries(
+        [(encode_part(index, request, part), request.weight(part)) for part in request.parts]
+    )
+
+
+def encode_part(index: IndexParts, request: SearchRequest, part: PartName) -> EncodedQuery:
+    """Encode one part of a query; errors as in `encode_request`."""
+    model = index.model
+    if part == "id":
+        assert request.id is not None
+        return query_of_item(index, index.side_of_item(request), request.id)
+    if part == "code":
+        assert isinstance(request.code, str)
+        code = read_code(bytes_of_hex(request.code), model.n_bits)
+        return query_of_code(
+            code, model.n_bits, {"code": request.code}, query_modality(index, request)
+        )
+    if part == "image":
+        name, picture = opened_image(request)
+        return encode_output(model, model.image_output(picture), "image", {"image": name})
+    text = str(getattr(request, part))
+    return encode_output(model, model.text_output(text), "text", {part: text})
+
+
+def opened_image(request: SearchRequest) -> tuple[str, Path | str | Image.Image]:
+    """Return the name of a request's picture as answers state it, and the picture or its file."""
+    image = request.image
+    if isinstance(image, bytes):
+        return "a picture", read_picture(Path("the picture"), content=io.BytesIO(image))
+    if isinstance(image, Image.Image):
+        return "a picture", image
+    assert image is not None
+    return str(image), str(image)
+
+
+def encode_output(
     model: HashModel, output: TowerOutput, modality: Modality, stated: Mapping[str, str]
 ) -> EncodedQuery:
-    """Return the query of what the encoder gave for one text or picture."""
+    """Encode what the encoder gave for one text or picture."""
     relaxed = model.relaxed_features(
         output.pooled, modality, tokens=output.tokens, token_mask=output.token_mask
     )
@@ -47,7 +124,7 @@ def encoded_query(
 def query_of_code(
     code: Codes, n_bits: int, stated: Mapping[str, str], modality: Modality | None = None
 ) -> EncodedQuery:
-    """Return the query of a code, (1, p) uint8.
+    """Make the query of a code, (1, p) uint8.
 
     Raises:
         ShapeError: if the code isn't one of this length.
@@ -55,8 +132,59 @@ def query_of_code(
     return EncodedQuery(stated, code, unpack(code, n_bits).astype(np.float32), modality)
 
 
-def combined_query(parts: Sequence[tuple[EncodedQuery, float]]) -> EncodedQuery:
-    """Return the query that several make together: the signs of a weighted sum.
+def query_of_item(index: IndexParts, side: Side, identity: str | int) -> EncodedQuery:
+    """Make the query of an item of the index.
+
+    Raises:
+        UnknownItemError: if it isn't there.
+    """
+    if not has_item(index.sides[side], identity):
+        raise UnknownItemError(identity, side)
+    code = index.sides[side].reconstruct([identity])
+    query = query_of_code(code, index.model.n_bits, {"id": str(identity)}, side.modality)
+    return replace(query, item=(side, identity))
+
+
+def has_item(index: HashIndex, identity: str | int) -> bool:
+    """Return whether an index has an item; one of another kind than its ids it hasn't."""
+    try:
+        return bool(index.contains([identity])[0])
+    except InputError:
+        return False
+
+
+def bytes_of_hex(text: str, *, name: str = "code") -> bytes:
+    """Read hexadecimal.
+
+    Raises:
+        InputError: if it is something else.
+    """
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise InputError(f"{name} isn't hexadecimal") from None
+
+
+def read_code(content: bytes, n_bits: int, *, name: str = "code") -> Codes:
+    """Read one packed code, (1, p) uint8.
+
+    Raises:
+        InputError: if it isn't one of `n_bits`.
+    """
+    if len(content) != code_width(n_bits):
+        raise InputError(
+            f"{name} has {len(content)} bytes, codes of {n_bits} bits have {code_width(n_bits)}"
+        )
+    code = np.frombuffer(content, np.uint8).reshape(1, -1)
+    try:
+        unpack(code, n_bits)
+    except ShapeError:
+        raise InputError(f"{name} has bits set beyond {n_bits}") from None
+    return code
+
+
+def combine_queries(parts: Sequence[tuple[EncodedQuery, float]]) -> EncodedQuery:
+    """Combine several queries into one: the signs of a weighted sum.
 
     The relaxed code of each part is divided by its Euclidean length, so that each counts by its
     weight alone; a part of zeros adds nothing.
@@ -67,17 +195,17 @@ def combined_query(parts: Sequence[tuple[EncodedQuery, float]]) -> EncodedQuery:
 
     Example:
         >>> dog, snow = (query_of_code(np.array([[byte]], np.uint8), 4, {}) for byte in (3, 5))
-        >>> combined_query([(dog, 1.0), (snow, -0.5)]).code.tolist()
+        >>> combine_queries([(dog, 1.0), (snow, -0.5)]).code.tolist()
         [[3]]
     """
     if len(parts) == 1 and parts[0][1] > 0:
         return parts[0][0]
     total = np.zeros_like(parts[0][0].relaxed)
+    stated: dict[str, str] = {}
     for query, weight in parts:
+        stated |= query.stated
         length = float(np.linalg.norm(query.relaxed))
         if length > 0:
             total += np.float32(weight / length) * query.relaxed
-    stated: dict[str, str] = {}
-    for query, _ in parts:
-        stated |= query.stated
-    return EncodedQuery(stated, pack(binarise(total)), total)
+    item = next((query.item for query, _ in parts if query.item is not None), None)
+    return EncodedQuery(stated, pack(binarise(total)), total, item=item)

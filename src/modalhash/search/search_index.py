@@ -3,17 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 from PIL import Image
 
-from modalhash.codes import Codes
-from modalhash.encoders import TowerOutput
 from modalhash.errors import InputError
 from modalhash.index import Ids
-from modalhash.index.rerank import RerankScore
-from modalhash.modalities import MODALITIES, Modality, Side
-from modalhash.search.answers import Answer
+from modalhash.modalities import Side
+from modalhash.search.answers import Answer, Explanation
 from modalhash.search.changing import (
     add_contents,
     compact_sides,
@@ -21,11 +18,17 @@ from modalhash.search.changing import (
     delete_items_where,
 )
 from modalhash.search.contents import SideContent
-from modalhash.search.explaining import Explanation, explain_items
+from modalhash.search.explaining import explain_items
 from modalhash.search.parts import IndexParts
-from modalhash.search.queries import encoded_query, query_of_code
-from modalhash.search.reranking import SecondStage
-from modalhash.search.searching import find_nearest, make_answer, plan_search
+from modalhash.search.queries import EncodedQuery, encode_request
+from modalhash.search.searching import (
+    SearchPlan,
+    explain_hits,
+    find_nearest,
+    make_answer,
+    plan_search,
+)
+from modalhash.search_request import SearchOptions, SearchRequest, Target
 
 __all__ = ["SearchIndex"]
 
@@ -37,74 +40,53 @@ class SearchIndex(IndexParts):
         self,
         text: str | None = None,
         image: Path | str | Image.Image | None = None,
-        *,
-        k: int | None = None,
-        target: Side | str | None = None,
-        where: str | None = None,
-        radius: int | None = None,
-        min_relevance: float | None = None,
-        rerank: int | str = 0,
-        rerank_by: str = SecondStage.AUTO,
-        rerank_score: str = RerankScore.FUSED,
+        **options: Unpack[SearchOptions],
     ) -> Answer:
-        """Find what is nearest to a text or a picture.
+        """Find what is nearest to a text, a picture, an item or a code on one side.
+
+        `answer` takes combinations and searches both sides.
 
         Args:
             text: the query, or
             image: the query: a file or an opened picture.
-            k: hits at most; by default 10, and with a radius or a relevance all.
-            target: what to search; by default pictures for a text and texts for a picture.
-            where: a filter over metadata; None counts all items.
-            radius: only items at this distance at most.
-            min_relevance: only items that are relevant with this probability at least.
-            rerank: how many items nearest by Hamming distance are put in order by something finer:
-                a number, "auto" (5 %, between 500 and 5000) or "all"; 0 is none. At least k are.
-            rerank_by: "fine" (finer codes), "features", "relaxed", or "auto", which takes the first
-                of the first two that the index has.
-            rerank_score: for finer codes, "fused" with the hash code, or "local".
+            options: the other fields of `SearchRequest`: `k`, `target`, `where`, ...
 
         Raises:
+            FeatureError: if the model can't encode the query.
             FilterError: if the filter can't be understood, marking the place.
-            InputError: unless exactly one of text and image is given, or if the text is empty, the
-                picture unreadable, k below 1, or the side isn't in this index; if the radius is
-                negative, the relevance no probability, or not known here; if there is nothing to
-                rerank by.
+            InputError: if there isn't exactly one text or image, and no id or code; if the picture
+                is unreadable or a value is out of its range.
+            UnavailableError: if the index lacks what is wanted: a side, the relevance of distances,
+                or what to rerank by.
+            UnknownItemError: if there is no item of the id.
             UnknownNameError: if `rerank_by` or `rerank_score` is none.
         """
-        if (text is None) == (image is None):
+        is_alone = options.get("id") is None and options.get("code") is None
+        if (text is None) == (image is None) and (is_alone or text is not None):
             raise InputError("give either a text or an image to search for")
-        asked: Modality = "image" if text is None else "text"
-        plan = plan_search(
-            self,
-            asked,
-            k=k,
-            target=target or (Side.TEXTS if text is None else Side.IMAGES),
-            where=where,
-            radius=radius,
-            min_relevance=min_relevance,
-            rerank=rerank,
-            rerank_by=rerank_by,
-            rerank_score=rerank_score,
-        )  # before the query is encoded, which takes longer
-        stated, output = self.asked(text, image)
-        query = encoded_query(self.model, output, asked, stated)
-        return make_answer(self, query, plan, find_nearest(self, query, plan))
+        if options.get("target") == Target.BOTH:
+            raise InputError("target is 'both', expected images or texts: `answer` searches both")
+        (answer,) = self.answer(SearchRequest(text, image, **options))
+        return answer
 
-    def asked(
-        self, text: str | None, image: Path | str | Image.Image | None
-    ) -> tuple[dict[str, str], TowerOutput]:
-        """Return a query as answers state it, and what the encoder gives for it.
+    def answer(self, request: SearchRequest) -> tuple[Answer, ...]:
+        """Answer a request: one answer for each side that is searched.
 
         Raises:
-            InputError: if the text is empty or the picture unreadable.
+            FeatureError: as `search`, like all that follows.
+            FilterError: if the filter can't be understood.
+            InputError: if the picture is unreadable.
+            UnavailableError: if the index lacks what is wanted.
+            UnknownItemError: if there is no item of the id.
         """
-        if text is not None:
-            if not text.strip():
-                raise InputError("the text to search for is empty: give at least one word")
-            return {"text": text}, self.model.text_output(text)
-        assert image is not None
-        name = "a picture" if isinstance(image, Image.Image) else str(image)
-        return {"image": name}, self.model.image_output(image)
+        plans = plan_search(self, request)
+        query = encode_request(self, request)
+        return tuple(self._answer_side(query, plan) for plan in plans)
+
+    def _answer_side(self, query: EncodedQuery, plan: SearchPlan) -> Answer:
+        """Search one side."""
+        answer = make_answer(self, query, plan, find_nearest(self, query, plan))
+        return explain_hits(self, query, answer) if plan.is_explained else answer
 
     def explain(
         self,
@@ -114,7 +96,7 @@ class SearchIndex(IndexParts):
         *,
         target: Side | str | None = None,
     ) -> tuple[Explanation, ...]:
-        """Say why items are where they are for a text or a picture; they needn't be hits.
+        """Explain where items are for a text or a picture; they needn't be hits.
 
         Args:
             ids: of items on the side that is searched.
@@ -131,27 +113,15 @@ class SearchIndex(IndexParts):
         """
         if (text is None) == (image is None):
             raise InputError("give either a text or an image that was searched for")
-        side = self.side(target or (Side.TEXTS if text is None else Side.IMAGES))
-        self.sides[side].reconstruct(list(ids))  # before the query is encoded
-        stated, output = self.asked(text, image)
-        asked: Modality = "image" if text is None else "text"
-        return explain_items(self, ids, encoded_query(self.model, output, asked, stated), side)
+        return self.explain_items(ids, SearchRequest(text, image, target=target))
 
-    def search_code(
-        self,
-        code: Codes,
-        *,
-        query: Mapping[str, str],
-        k: int | None,
-        target: Side,
-        where: str | None = None,
-        radius: int | None = None,
-    ) -> Answer:
-        """Find what is nearest to one code, (1, p) uint8; see `search`."""
-        modality: Modality | None = next((one for one in MODALITIES if one in query), None)
-        plan = plan_search(self, modality, target=target, k=k, where=where, radius=radius)
-        encoded = query_of_code(code, self.model.n_bits, query, modality)
-        return make_answer(self, encoded, plan, find_nearest(self, encoded, plan))
+    def explain_items(
+        self, ids: Sequence[str | int], request: SearchRequest
+    ) -> tuple[Explanation, ...]:
+        """Explain where items are for the query of a request, on its one side; see `explain`."""
+        (side,) = self.sides_to_search(request)
+        self.sides[side].reconstruct(ids)  # an unknown id is refused before the query is encoded
+        return explain_items(self, ids, encode_request(self, request), side)
 
     def add(
         self,

@@ -1,47 +1,46 @@
-"""From an encoded query to an answer: check what is wanted, find the nearest, put them in order."""
+"""From a request to answers: plan each side, find the nearest, put them in order, make hits."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from modalhash.codes import Codes, code_width
-from modalhash.errors import InputError, UnknownNameError
-from modalhash.index import HashIndex, Ids, QueryHits, check_radius, check_top_k
+from modalhash.errors import InputError, UnavailableError
+from modalhash.index import Ids, QueryHits
 from modalhash.index.filters import parse_filter
-from modalhash.index.rerank import RerankScore, rerank, shortlist_length
-from modalhash.metrics import RelevanceCurve
-from modalhash.metrics.calibration import check_probability
-from modalhash.modalities import Modality, Side
-from modalhash.search.answers import Answer, Hit
+from modalhash.index.rerank import rerank, shortlist_length
+from modalhash.modalities import Side
+from modalhash.search.answers import Answer, Hit, plain_id
+from modalhash.search.explaining import explain_items, measure_profile
+from modalhash.search.kept_features import KEPT_NAMES
 from modalhash.search.parts import IndexParts
-from modalhash.search.queries import EncodedQuery
-from modalhash.search.reranking import KEPT, SecondStage, chosen_stage, scorer_of
+from modalhash.search.queries import EncodedQuery, query_modality
+from modalhash.search.reranking import choose_reranking, make_scorer
+from modalhash.search_request import RerankBy, RerankScore, SearchRequest
 
 __all__ = [
     "SearchPlan",
+    "explain_hits",
     "find_nearest",
     "find_nearest_of_all",
     "make_answer",
     "make_hit",
-    "one_of",
     "plan_search",
-    "rule_of",
 ]
 
-Choice = TypeVar("Choice", bound=StrEnum)
+logger = logging.getLogger(__name__)
 
-USUAL_HITS = 10
 NOTHING = -1
 """A radius that no item is within."""
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What is wanted of a search, checked; `plan_search` makes it.
+    """How one side is searched; `plan_search` makes it of a checked request.
 
     Attributes:
         side: what is searched.
@@ -49,8 +48,9 @@ class SearchPlan:
         where: a filter; None counts all items.
         radius: largest distance; `NOTHING` if no item is near enough, None if all are.
         shortlist: items that the second stage puts in order; 0 is none.
-        stage: the second stage.
-        score: what its score is made of.
+        rerank_by: the second stage.
+        rerank_score: what its score is made of.
+        is_explained: whether the answer says why each hit is where it is.
     """
 
     side: Side
@@ -58,128 +58,124 @@ class SearchPlan:
     where: str | None
     radius: int | None
     shortlist: int
-    stage: SecondStage
-    score: RerankScore
+    rerank_by: RerankBy
+    rerank_score: RerankScore
+    is_explained: bool
 
 
-def plan_search(
-    index: IndexParts,
-    modality: Modality | None,
-    *,
-    is_encoded: bool = True,
-    target: Side | str,
-    k: int | None = None,
-    where: str | None = None,
-    radius: int | None = None,
-    min_relevance: float | None = None,
-    rerank: int | str = 0,
-    rerank_by: str = SecondStage.AUTO,
-    rerank_score: str = RerankScore.FUSED,
-) -> SearchPlan:
-    """Check what is wanted of a search, for `find_nearest` and `make_answer`.
-
-    Args:
-        index: that is searched.
-        modality: of the query; None of a combination or a code of unknown origin.
-        is_encoded: whether the encoder's output for the query is there; without it, the query
-            can only be reranked by `relaxed`.
-        target: what to search.
-        k: as for `SearchIndex.search`, like all that follows.
-        where: a filter.
-        radius: largest distance.
-        min_relevance: least probability.
-        rerank: length of the shortlist.
-        rerank_by: what puts it in order.
-        rerank_score: what its score is made of.
+def plan_search(index: IndexParts, request: SearchRequest) -> tuple[SearchPlan, ...]:
+    """Check a request against an index, before its query is encoded, and plan each side.
 
     Raises:
         FilterError: if the filter can't be understood, marking the place.
-        InputError: as for `SearchIndex.search`.
-        UnknownNameError: if `rerank_by` or `rerank_score` is none.
+        InputError: if the length of the shortlist is none.
+        UnavailableError: if the index lacks what is wanted: a side, the relevance of distances, or
+            what to rerank by.
     """
-    if k is None and radius is None and min_relevance is None:
-        k = USUAL_HITS
-    if k is not None:
-        check_top_k(k)
-    side = index.side(target)
-    if where is not None:
-        parse_filter(where)
-    radius = largest_distance(index, modality, side, radius, min_relevance)
-    shortlist = shortlist_length(rerank, len(index.sides[side]))
-    stage, score = (
-        one_of("rerank_by", SecondStage, rerank_by),
-        one_of("rerank_score", RerankScore, rerank_score),
-    )
+    if request.where is not None:
+        parse_filter(request.where)
+    return tuple(plan_side(index, request, side) for side in index.sides_to_search(request))
+
+
+def plan_side(index: IndexParts, request: SearchRequest, side: Side) -> SearchPlan:
+    """Plan the search of one side; errors as in `plan_search`."""
+    radius = largest_distance(index, request, side)
+    shortlist = shortlist_length(request.rerank, len(index.sides[side]))
+    rerank_by = RerankBy(request.rerank_by)
     if shortlist:
-        stage = chosen_stage(
-            stage,
-            index.model,
-            keeps_features=index.keeps_features,
-            asked=modality if is_encoded else None,
-            target=side.modality,
-        )
-    return SearchPlan(side, k, where, radius, shortlist, stage, score)
+        is_encoded = request.parts in (("text",), ("image",))
+        modality = query_modality(index, request) if is_encoded else None
+        rerank_by = choose_reranking(index, rerank_by, modality, side)
+    return SearchPlan(
+        side,
+        request.hits_at_most,
+        request.where,
+        radius,
+        shortlist,
+        rerank_by,
+        RerankScore(request.rerank_score),
+        request.explain,
+    )
 
 
-def largest_distance(
-    index: IndexParts,
-    modality: Modality | None,
-    side: Side,
-    radius: int | None,
-    min_relevance: float | None,
-) -> int | None:
+def largest_distance(index: IndexParts, request: SearchRequest, side: Side) -> int | None:
     """Return the largest distance that is wanted; None if all are, `NOTHING` if none is.
 
     Raises:
-        InputError: if the radius is negative, the relevance no probability, or not known.
+        UnavailableError: if a relevance is wanted, but isn't known.
     """
-    if radius is not None:
-        check_radius(radius)
-    if min_relevance is None:
-        return radius
-    check_probability(min_relevance)
+    if request.min_relevance is None:
+        return request.radius
+    modality = query_modality(index, request)
     if modality is None:
-        raise InputError(
+        raise UnavailableError(
             "how relevant items are at which distance is known for single texts and pictures, "
             "not for combinations or codes of unknown origin: cut off by a radius"
         )
     curve = index.curve(modality, side)
     if curve is None:
-        raise InputError(
+        raise UnavailableError(
             f"this index doesn't know how relevant {side} are at which distance: run "
             f"`modalhash calibrate {index.folder}`, or cut off by a radius"
         )
-    reached = curve.radius(min_relevance, len(index.sides[side]))
+    reached = curve.radius(request.min_relevance, len(index.sides[side]))
     if reached is None:
         return NOTHING
-    return reached if radius is None else min(radius, reached)
+    return reached if request.radius is None else min(request.radius, reached)
 
 
 def find_nearest(index: IndexParts, query: EncodedQuery, plan: SearchPlan) -> QueryHits:
-    """Return what is nearest by Hamming distance: the shortlist of a search, with metadata."""
-    k = None if plan.k is None else max(plan.k, plan.shortlist)
-    side, radius = index.sides[plan.side], plan.radius
-    if k is None and radius is not None and radius >= 0:
-        return side.search_radius(query.code, radius, plan.where, with_metadata=True)[0]
-    hits = side.search(query.code, 1 if k is None else k, plan.where, with_metadata=True)[0]
-    if radius is None:
-        return hits
-    n_within = int(np.searchsorted(hits.distances, radius, side="right"))
-    assert hits.metadata is not None
-    return QueryHits(hits.ids[:n_within], hits.distances[:n_within], hits.metadata[:n_within])
+    """Find the nearest items by Hamming distance: the shortlist of a search, with metadata.
+
+    The item that asks is left out.
+    """
+    (nearest,) = find_nearest_of_all(index, [query], plan)
+    return nearest
 
 
 def find_nearest_of_all(
     index: IndexParts, queries: Sequence[EncodedQuery], plan: SearchPlan
 ) -> list[QueryHits]:
-    """Return what `find_nearest` gives for each of some queries, looked for at once."""
-    if plan.radius is not None or plan.k is None:
-        return [find_nearest(index, query, plan) for query in queries]
-    codes = np.concatenate([query.code for query in queries])
-    hits = index.sides[plan.side].search(
-        codes, max(plan.k, plan.shortlist), plan.where, with_metadata=True
-    )
-    return [hits[row] for row in range(len(queries))]
+    """Find what `find_nearest` finds for each of some queries, in one search of the index."""
+    side, codes = index.sides[plan.side], np.concatenate([query.code for query in queries])
+    if plan.k is None and plan.radius is not None and plan.radius >= 0:
+        hits = side.search_radius(codes, plan.radius, plan.where, with_metadata=True)
+        nearest = [hits[row] for row in range(len(queries))]
+        return [leave_item_out(*pair, plan) for pair in zip(nearest, queries, strict=True)]
+    k = 1 if plan.k is None else max(plan.k, plan.shortlist)
+    k += any(is_own_item(query, plan) for query in queries)
+    found = side.search(codes, k, plan.where, with_metadata=True)
+    nearest = [within(found[row], plan.radius) for row in range(len(queries))]
+    return [leave_item_out(*pair, plan) for pair in zip(nearest, queries, strict=True)]
+
+
+def is_own_item(query: EncodedQuery, plan: SearchPlan) -> bool:
+    """Return whether the item that asks is among those that are searched."""
+    return query.item is not None and query.item[0] is plan.side
+
+
+def within(hits: QueryHits, radius: int | None) -> QueryHits:
+    """Return the hits within a radius; None is no bound."""
+    return hits if radius is None else select_hits(hits, hits.distances <= radius)
+
+
+def leave_item_out(hits: QueryHits, query: EncodedQuery, plan: SearchPlan) -> QueryHits:
+    """Return up to as many hits as are planned, without the item that asks."""
+    limit = None if plan.k is None else max(plan.k, plan.shortlist)
+    is_kept = np.ones(len(hits), np.bool_)
+    if query.item is not None and is_own_item(query, plan):
+        is_kept = np.array([plain_id(one) != query.item[1] for one in hits.ids], np.bool_)
+    if limit is not None:
+        is_kept &= np.cumsum(is_kept) <= limit
+    return hits if is_kept.all() else select_hits(hits, is_kept)
+
+
+def select_hits(hits: QueryHits, is_kept: Any) -> QueryHits:
+    """Return some of the hits of a query, (n,) bool, in their order."""
+    assert hits.metadata is not None
+    rows = np.flatnonzero(is_kept)
+    documents = [hits.metadata[row] for row in rows.tolist()]
+    return QueryHits(hits.ids[rows], hits.distances[rows], documents)
 
 
 def make_answer(
@@ -189,9 +185,9 @@ def make_answer(
 
     Args:
         index: that was searched.
-        query: what was asked.
-        plan: what is wanted.
-        nearest: what `find_nearest` gave for them.
+        query: that was searched for.
+        plan: of the search.
+        nearest: what `find_nearest` found.
 
     Raises:
         InputError: if an item keeps nothing to rerank by.
@@ -202,13 +198,13 @@ def make_answer(
     probabilities = index.probabilities(curve, plan.side)
     order, scores = np.arange(len(nearest)), None
     if plan.shortlist:
-        scorer = scorer_of(
-            plan.stage,
+        scorer = make_scorer(
+            plan.rerank_by,
             index.model,
             query,
             documents=nearest.metadata,
-            codes=shortlist_codes(index, plan.stage, index.sides[plan.side], nearest.ids),
-            score=plan.score,
+            codes=shortlist_codes(index, plan, nearest.ids),
+            score=plan.rerank_score,
         )
         order, scores = rerank(order, nearest.distances, scorer)
     hits = tuple(
@@ -222,14 +218,33 @@ def make_answer(
         )
         for rank, place in enumerate(order[: plan.k].tolist())
     )
-    return Answer(dict(query.stated), plan.side, index.model.n_bits, hits, rule_of(curve))
+    return Answer(
+        dict(query.stated),
+        plan.side,
+        index.model.n_bits,
+        hits,
+        None if curve is None else curve.rule.value,
+        plan.rerank_by.value if plan.shortlist else None,
+    )
 
 
-def shortlist_codes(index: IndexParts, stage: SecondStage, side: HashIndex, ids: Ids) -> Codes:
+def shortlist_codes(index: IndexParts, plan: SearchPlan, ids: Ids) -> Codes:
     """Return the codes of a shortlist, or none where the second stage doesn't read them."""
-    if stage is SecondStage.RELAXED:
-        return side.reconstruct(ids)
+    if plan.rerank_by is RerankBy.RELAXED:
+        return index.sides[plan.side].reconstruct(ids)
     return np.zeros((0, code_width(index.model.n_bits)), np.uint8)
+
+
+def explain_hits(index: IndexParts, query: EncodedQuery, answer: Answer) -> Answer:
+    """Add to an answer why each hit is where it is; nothing if a hit was deleted meanwhile."""
+    profile = measure_profile(index, query, answer.target)
+    try:
+        ids = [hit.id for hit in answer.hits]
+        explanations = explain_items(index, ids, query, answer.target)
+    except InputError:
+        logger.info("a hit was deleted while it was explained")
+        explanations = ()
+    return replace(answer, profile=profile, explanations=explanations)
 
 
 def make_hit(
@@ -242,12 +257,12 @@ def make_hit(
     probabilities: Sequence[float] | None = None,
 ) -> Hit:
     """Make one hit, with what is known of the item."""
-    rest = {name: value for name, value in metadata.items() if name not in KEPT}
+    rest = {name: value for name, value in metadata.items() if name not in KEPT_NAMES}
     caption, image = rest.pop("caption", None), rest.pop("image", None)
     if image is not None and not Path(image).is_absolute():
         image = str(index.folder / image)
     return Hit(
-        identity if isinstance(identity, str) else int(identity),
+        plain_id(identity),
         distance,
         round(1 - distance / index.model.n_bits if score is None else score, 6),
         caption or "",
@@ -255,19 +270,3 @@ def make_hit(
         rest,
         None if probabilities is None else round(probabilities[distance], 6),
     )
-
-
-def rule_of(curve: RelevanceCurve | None) -> str | None:
-    """Return what a curve calls relevant."""
-    return None if curve is None else curve.rule.value
-
-
-def one_of(name: str, kind: type[Choice], value: str) -> Choice:
-    """Return a member of an enum of texts.
-
-    Raises:
-        UnknownNameError: if the value is none, listing those there are.
-    """
-    if value not in list(kind):
-        raise UnknownNameError(name, value, [one.value for one in kind])
-    return kind(value)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from modalhash.errors import InputError
 from modalhash.index import IdKind
-from modalhash.search import NewItem, NewText, Side, contents_of_items
+from modalhash.search import NewItem, NewText, Side, contents_of_items, has_item, read_code
 from modalhash.service import schemas
 from modalhash.service.answers import ERRORS, json_answer
 from modalhash.service.hosting import IndexHandle
@@ -21,8 +21,7 @@ from modalhash.service.queries import (
     check_encodes,
     check_filter,
     check_text,
-    has_item,
-    read_code,
+    code_bytes,
     side_named,
 )
 from modalhash.service.refusals import RefusedError, beyond_limit, invalid, not_available
@@ -179,7 +178,8 @@ def read_item(
         check_encodes(handle, "picture")
         picture = open_upload(upload, settings.pixels, name=f"{place}.image")
     if item.image_code is not None:
-        code = read_code(item.image_code, n_bits, name=f"{place}.image_code")
+        name = f"{place}.image_code"
+        code = read_code(code_bytes(item.image_code, name=name), n_bits, name=name)
         refuse_bare_code(handle, place)
     texts = []
     for row, text in enumerate(item.texts):
@@ -189,7 +189,8 @@ def read_item(
         if text.code is None:
             check_encodes(handle, "text")
         else:
-            text_code = read_code(text.code, n_bits, name=f"{where}.code")
+            content = code_bytes(text.code, name=f"{where}.code")
+            text_code = read_code(content, n_bits, name=f"{where}.code")
             refuse_bare_code(handle, where)
         identity = text.id
         if identity is None:
@@ -221,7 +222,7 @@ def refuse_known(handle: IndexHandle, ids: dict[Side, list[Any]]) -> None:
     """
     for side, wanted in ids.items():
         for identity in wanted:
-            if has_item(handle, side, identity):
+            if has_item(handle.index.sides[side], identity):
                 raise RefusedError(
                     HTTPStatus.CONFLICT,
                     "already_there",
@@ -242,7 +243,7 @@ def delete_items(handle: IndexHandle, wanted: schemas.DeleteItems) -> int:
     assert wanted.ids is not None
     known: list[Any] = []
     for identity in wanted.ids:
-        if any(has_item(handle, side, identity) for side in handle.index.sides):
+        if any(has_item(one, identity) for one in handle.index.sides.values()):
             known.append(identity)
         elif wanted.missing == "error":
             raise RefusedError(

@@ -30,17 +30,17 @@ def answer_document(
 def result_document(handle: IndexHandle, found: SideResult) -> dict[str, Any]:
     """Return the document of one side's hits."""
     answer = found.answer
-    explanations: Sequence[Explanation | None] = found.explanations or [None] * len(answer.hits)
+    explanations: Sequence[Explanation | None] = answer.explanations or [None] * len(answer.hits)
     return {
         "target": str(answer.target),
         "relevance_rule": answer.relevance_rule,
-        "reranked_by": found.reranked_by,
+        "reranked_by": answer.reranked_by,
         "hits": [
             hit_document(handle, answer.target, hit)
             | {"explanation": None if reason is None else reasons(reason)}
             for hit, reason in zip(answer.hits, explanations, strict=True)
         ],
-        "explanation": None if found.profile is None else profile_document(found.profile),
+        "explanation": None if answer.profile is None else profile_document(answer.profile),
     }
 
 

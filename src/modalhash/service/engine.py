@@ -15,27 +15,26 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ParamSpec, TypeVar
 
 from PIL import Image
 
 from modalhash.artifacts import HashModel
-from modalhash.errors import InputError
-from modalhash.index.explanation import DistanceProfile
+from modalhash.index import QueryHits
 from modalhash.index.interruption import interrupt_when
 from modalhash.search import (
     Answer,
     EncodedQuery,
-    Explanation,
+    SearchIndex,
     SearchPlan,
-    Side,
-    encoded_query,
-    explain_items,
+    encode_output,
+    encode_part,
+    explain_hits,
     find_nearest_of_all,
     make_answer,
-    plan_search,
 )
+from modalhash.search_request import PartName, SearchRequest
 from modalhash.service.batching import Batcher
 from modalhash.service.hosting import IndexHandle
 from modalhash.service.metrics import Metrics
@@ -44,7 +43,7 @@ from modalhash.service.settings import ServiceSettings
 from modalhash.service.uploads import count_pixels, open_upload
 from modalhash.service.work import Work, current_work, is_all_over
 
-__all__ = ["Engine", "SideRequest", "SideResult", "Stages"]
+__all__ = ["Engine", "SideResult", "Stages"]
 
 logger = logging.getLogger("modalhash.service")
 
@@ -75,44 +74,15 @@ class Stages:
 
 
 @dataclass(frozen=True)
-class SideRequest:
-    """What is wanted of a search of one side; see `SearchIndex.search`.
-
-    Attributes:
-        side: what is searched.
-        k: hits at most.
-        where: a filter.
-        radius: largest distance.
-        min_relevance: least probability.
-        rerank: length of the shortlist.
-        rerank_by: what puts it in order.
-    """
-
-    side: Side
-    k: int
-    where: str | None = None
-    radius: int | None = None
-    min_relevance: float | None = None
-    rerank: int | str = 0
-    rerank_by: str = "auto"
-
-
-@dataclass(frozen=True)
 class SideResult:
     """What a search of one side found.
 
     Attributes:
         answer: the hits.
-        reranked_by: what put them in order; None if nothing did.
-        profile: how far all items are, where an explanation is wanted.
-        explanations: one a hit, where they are wanted; empty if a hit was deleted meanwhile.
         rerank_seconds: time of the second stage.
     """
 
     answer: Answer
-    reranked_by: str | None
-    profile: DistanceProfile | None = None
-    explanations: tuple[Explanation, ...] = ()
     rerank_seconds: float = 0.0
 
 
@@ -122,8 +92,7 @@ class Search:
 
     handle: IndexHandle
     query: EncodedQuery
-    wanted: SideRequest
-    is_explained: bool
+    plan: SearchPlan
     work: Work
 
 
@@ -279,20 +248,27 @@ class Engine:
             stages.decode += time.perf_counter() - began
             return await self.encode(encode_picture, model, picture)
 
+    async def encode_part(
+        self, index: SearchIndex, request: SearchRequest, part: PartName, stages: Stages
+    ) -> EncodedQuery:
+        """Encode one part of a query: words and pictures in turn with those of other requests."""
+        if part == "image":
+            assert isinstance(request.image, bytes)
+            return await self.picture_query(index.model, request.image, stages, name="image")
+        if part in ("text", "minus_text"):
+            query = await self.text_query(index.model, str(getattr(request, part)))
+            return replace(query, stated={part: query.stated["text"]})
+        return await self.look_up(encode_part, index, request, part)
+
     async def search(
-        self,
-        handle: IndexHandle,
-        query: EncodedQuery,
-        wanted: SideRequest,
-        *,
-        is_explained: bool = False,
+        self, handle: IndexHandle, query: EncodedQuery, plan: SearchPlan
     ) -> SideResult:
         """Search one side."""
         self._past_encoding += 1
-        queue = self.searches if wanted.where is None else self.filtered_searches
+        queue = self.searches if plan.where is None else self.filtered_searches
         work = current_work.get() or Work()
         try:
-            return await queue.do(Search(handle, query, wanted, is_explained, work))
+            return await queue.do(Search(handle, query, plan, work))
         finally:
             self._past_encoding -= 1
 
@@ -312,7 +288,7 @@ class Engine:
                 else:
                     outputs = model.text_outputs(texts)
                 for place, text, output in zip(places, texts, outputs, strict=True):
-                    results[place] = encoded_query(model, output, "text", {"text": text})
+                    results[place] = encode_output(model, output, "text", {"text": text})
             except Exception as error:  # noqa: BLE001 - those who wait must hear of it
                 results |= dict.fromkeys(places, error)
         return [results[place] for place in range(len(jobs))]
@@ -321,7 +297,7 @@ class Engine:
         """Search with filters, each in limited time."""
         groups: dict[tuple[int, str | None], list[int]] = defaultdict(list)
         for place, job in enumerate(jobs):
-            groups[id(job.handle), job.wanted.where].append(place)
+            groups[id(job.handle), job.plan.where].append(place)
         results: dict[int, SideResult | Exception] = {}
         for places in groups.values():
             same = [jobs[place] for place in places]
@@ -335,10 +311,7 @@ class Engine:
         results: dict[int, SideResult | Exception] = {}
         groups: dict[tuple[int, SearchPlan], list[int]] = defaultdict(list)
         for place, job in enumerate(jobs):
-            try:
-                groups[id(job.handle), plan_job(job)].append(place)
-            except Exception as error:  # noqa: BLE001 - who waits must hear of it
-                results[place] = error
+            groups[id(job.handle), job.plan].append(place)
         for (_, plan), places in groups.items():
             index = jobs[places[0]].handle.index
             try:
@@ -348,10 +321,7 @@ class Engine:
                 continue
             for place, hits in zip(places, found, strict=True):
                 try:
-                    began = time.perf_counter()
-                    answer = make_answer(index, jobs[place].query, plan, hits)
-                    seconds = time.perf_counter() - began if plan.shortlist else 0.0
-                    results[place] = explain_hits(jobs[place], answer, plan, seconds)
+                    results[place] = answer_side(index, jobs[place].query, plan, hits)
                 except Exception as error:  # noqa: BLE001 - who waits must hear of it
                     results[place] = error
         return [results[place] for place in range(len(jobs))]
@@ -370,36 +340,14 @@ class Engine:
 
 def encode_picture(model: HashModel, picture: Image.Image) -> EncodedQuery:
     """Encode a picture as a query."""
-    return encoded_query(model, model.image_output(picture), "image", {"image": "picture"})
+    return encode_output(model, model.image_output(picture), "image", {"image": "picture"})
 
 
-def plan_job(job: Search) -> SearchPlan:
-    """Return what a search wants, checked."""
-    wanted, query = job.wanted, job.query
-    return plan_search(
-        job.handle.index,
-        query.modality,
-        is_encoded=query.output is not None,
-        target=wanted.side,
-        k=wanted.k,
-        where=wanted.where,
-        radius=wanted.radius,
-        min_relevance=wanted.min_relevance,
-        rerank=wanted.rerank,
-        rerank_by=wanted.rerank_by,
-    )
-
-
-def explain_hits(job: Search, answer: Answer, plan: SearchPlan, seconds: float) -> SideResult:
-    """Return what was found, with explanations where they are wanted."""
-    reranked_by = plan.stage.value if plan.shortlist else None
-    if not job.is_explained:
-        return SideResult(answer, reranked_by, rerank_seconds=seconds)
-    index = job.handle.index
-    profile = DistanceProfile(index.sides[plan.side].distance_histogram(job.query.code)[0])
-    explanations: tuple[Explanation, ...] = ()
-    try:
-        explanations = explain_items(index, [hit.id for hit in answer.hits], job.query, plan.side)
-    except InputError:
-        logger.info("a hit was deleted while it was explained")
-    return SideResult(answer, reranked_by, profile, explanations, seconds)
+def answer_side(
+    index: SearchIndex, query: EncodedQuery, plan: SearchPlan, nearest: QueryHits
+) -> SideResult:
+    """Make the answer of one side, and measure how long the second stage takes."""
+    began = time.perf_counter()
+    answer = make_answer(index, query, plan, nearest)
+    seconds = time.perf_counter() - began if plan.shortlist else 0.0
+    return SideResult(explain_hits(index, query, answer) if plan.is_explained else answer, seconds)

@@ -9,11 +9,12 @@ import numpy as np
 from modalhash.artifacts import HashModel
 from modalhash.codes import binarise, pack
 from modalhash.encoders.precomputed import PrecomputedImageTower, PrecomputedTextTower
-from modalhash.errors import InputError
+from modalhash.errors import UnavailableError
 from modalhash.index.filters import WORDS
-from modalhash.metrics import Direction
+from modalhash.modalities import Direction
 from modalhash.search import SearchIndex, Side
-from modalhash.search.reranking import SecondStage, chosen_stage
+from modalhash.search.reranking import choose_reranking
+from modalhash.search_request import RerankBy
 
 __all__ = ["index_facts", "model_facts", "queries_of"]
 
@@ -95,20 +96,14 @@ def list_rerank_stages(index: SearchIndex) -> dict[str, list[str]]:
     """Return by what a shortlist can be put in order, for each direction."""
     found: dict[str, list[str]] = {}
     for direction in Direction:
-        asked, _, target = direction.partition("_to_")
-        if Side(f"{target}s") not in index.sides:
+        side = Side.of(direction.database)
+        if side not in index.sides:
             continue
         found[str(direction)] = []
-        for stage in (SecondStage.FINE, SecondStage.FEATURES, SecondStage.RELAXED):
+        for stage in (RerankBy.FINE, RerankBy.FEATURES, RerankBy.RELAXED):
             try:
-                chosen_stage(
-                    stage,
-                    index.model,
-                    keeps_features=index.keeps_features,
-                    asked="image" if asked == "image" else "text",
-                    target="image" if target == "image" else "text",
-                )
-            except InputError:
+                choose_reranking(index, stage, direction.query, side)
+            except UnavailableError:
                 continue
             found[str(direction)].append(stage.value)
     return found

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator
 from starlette.responses import Response
 
 import modalhash
+from modalhash.errors import UnknownItemError
 from modalhash.index import IdKind
 from modalhash.search import Side, make_hit
 from modalhash.service.answers import ERRORS, code_text, json_answer
@@ -17,7 +18,6 @@ from modalhash.service.documents import hit_document
 from modalhash.service.facts import model_facts
 from modalhash.service.hosting import IndexHandle
 from modalhash.service.queries import check_items, side_named
-from modalhash.service.refusals import unknown_item
 from modalhash.service.schemas import IndexFacts, IndexList, Item, ModelList, ServiceFacts
 from modalhash.service.state import Service
 from modalhash.service.thumbnails import no_picture, picture_file, picture_version
@@ -150,12 +150,12 @@ def read_id(handle: IndexHandle, side: Side, text: str) -> str | int:
     """Return an id from an address, as the index has them.
 
     Raises:
-        RefusedError: if it can't be one.
+        UnknownItemError: if it can't be one.
     """
     if handle.index.sides[side].id_kind is not IdKind.INTEGER:
         return text
     if not INTEGER.fullmatch(text):
-        raise unknown_item(text, side)
+        raise UnknownItemError(text, side)
     return int(text)
 
 
@@ -163,7 +163,7 @@ def find_picture(handle: IndexHandle, side: Side, identity: str) -> tuple[Path |
     """Find the file of an item's picture, as its metadata names it, and the file's version.
 
     Raises:
-        RefusedError: if there is no such item.
+        UnknownItemError: if there is no such item.
     """
     known = read_id(handle, side, identity)
     check_items(handle, side, [known])
@@ -176,7 +176,7 @@ def item_document(handle: IndexHandle, side: Side, identity: str) -> dict[str, A
     """Return the document of an item.
 
     Raises:
-        RefusedError: if there is none of that id.
+        UnknownItemError: if there is none of that id.
     """
     known = read_id(handle, side, identity)
     check_items(handle, side, [known])

@@ -14,6 +14,8 @@ from modalhash.errors import (
     ModalhashError,
     SearchStoppedError,
     StorageError,
+    UnavailableError,
+    UnknownItemError,
 )
 
 __all__ = [
@@ -22,7 +24,6 @@ __all__ = [
     "invalid",
     "not_available",
     "refusal_of",
-    "unknown_item",
 ]
 
 
@@ -78,11 +79,9 @@ def not_available(message: str) -> RefusedError:
     return RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "not_available", message)
 
 
-def unknown_item(identity: str | int, side: str) -> RefusedError:
+def item_missing(error: BaseException) -> RefusedError:
     """Return the refusal of an id that isn't there."""
-    return RefusedError(
-        HTTPStatus.NOT_FOUND, "unknown_item", f"there is no item {identity!r} among the {side}"
-    )
+    return RefusedError(HTTPStatus.NOT_FOUND, "unknown_item", str(error))
 
 
 def refusal_of(error: BaseException) -> RefusedError:
@@ -133,6 +132,8 @@ REFUSALS: Final[tuple[tuple[type[BaseException], Callable[[BaseException], Refus
     (FilterError, invalid_filter),
     (IndexLockedError, index_busy),
     (FeatureError, lambda error: not_available(str(error))),
+    (UnavailableError, lambda error: not_available(str(error))),
+    (UnknownItemError, item_missing),
     (InputError, lambda error: invalid(str(error))),
     (StorageError, storage_failed),
     (ArtifactError, storage_failed),

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from modalhash.search_request import SearchRequest
 from modalhash.service.settings import MOST_ENTRIES
 
 __all__ = [
@@ -189,38 +190,36 @@ class Weights(Request):
     minus_text: Positive = 1.0
 
 
+def search_field(name: str, **more: Any) -> Any:
+    """Declare a field as `SearchRequest` has it: its default, its bounds and what it means."""
+    field = SearchRequest.__dataclass_fields__[name]
+    bounds = dict(field.metadata)
+    return Field(field.default, description=bounds.pop("about"), **bounds, **more)
+
+
 class QueryParts(Request):
     """What is searched for; several parts make a combination."""
 
-    text: Text | None = Field(
-        None, description="Words to search for.", examples=["a cup of coffee"]
-    )
-    id: ItemId | None = Field(None, description="An item of the index: more like this.")
-    code: QueryCode | None = Field(None, description="A code of the index's width.")
-    minus_text: Text | None = Field(None, description="Words to lead away from.")
-    id_side: SideName | None = Field(None, description="The side that `id` is on.")
+    text: Text | None = search_field("text", examples=["a cup of coffee"])
+    id: ItemId | None = search_field("id")
+    code: QueryCode | None = search_field("code")
+    minus_text: Text | None = search_field("minus_text")
+    id_side: SideName | None = search_field("id_side")
     weights: Weights = Field(Weights(), description="Of the parts of a combination.")
 
 
 class SearchQuery(QueryParts):
-    """A search."""
+    """A search: a `SearchRequest` as JSON; its `where` is called `filter`."""
 
-    target: Literal["images", "texts", "both"] | None = Field(
-        None, description="What to search; by default images, for a picture alone texts."
-    )
-    k: int | None = Field(None, ge=1, description="Hits a side at most.", examples=[12])
-    filter: Text | None = Field(
-        None, description="Which items count.", examples=['category == "food"']
-    )
-    radius: int | None = Field(
-        None, ge=0, lt=2**31, description="Only items at this distance at most."
-    )
-    min_relevance: float | None = Field(
-        None, ge=0, le=1, allow_inf_nan=False, description="Only items at least so probable."
-    )
-    rerank: Rerank = Field(0, description="How many nearest are put in order by something finer.")
-    rerank_by: Literal["auto", "fine", "features", "relaxed"] = "auto"
-    explain: bool = Field(False, description="Say why each hit is where it is.")
+    target: Literal["images", "texts", "both"] | None = search_field("target")
+    k: int | None = search_field("k", examples=[12])
+    where: Text | None = search_field("where", alias="filter", examples=['category == "food"'])
+    radius: int | None = search_field("radius")
+    min_relevance: float | None = search_field("min_relevance", allow_inf_nan=False)
+    rerank: Rerank = search_field("rerank")
+    rerank_by: Literal["auto", "fine", "features", "relaxed"] = search_field("rerank_by")
+    rerank_score: Literal["fused", "local"] = search_field("rerank_score")
+    explain: bool = search_field("explain")
 
 
 class BatchSearch(Request):

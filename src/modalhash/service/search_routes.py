@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from modalhash.errors import ModalhashError
 from modalhash.search import EncodedQuery, Side, explain_items
+from modalhash.search_request import SearchRequest
 from modalhash.service.answers import ERRORS, code_text, json_answer, json_bytes, json_response
 from modalhash.service.bodies import FormPart, load_json, read_files, validate_document
 from modalhash.service.documents import answer_document, profile_document, reasons
@@ -16,13 +18,13 @@ from modalhash.service.engine import SideResult, Stages
 from modalhash.service.hosting import IndexHandle
 from modalhash.service.openapi import FILE, form_body, json_body
 from modalhash.service.queries import (
+    build_request,
     check_batch,
     check_encodes,
     check_hits,
     check_items,
     encode_query,
     search_sides,
-    side_named,
 )
 from modalhash.service.refusals import RefusedError, invalid, refusal_of
 from modalhash.service.schemas import (
@@ -34,6 +36,7 @@ from modalhash.service.schemas import (
     SearchAnswer,
     SearchQuery,
 )
+from modalhash.service.settings import ServiceSettings
 from modalhash.service.state import Service
 
 __all__ = ["search_routes"]
@@ -57,7 +60,7 @@ def search_routes(service: Service) -> APIRouter:
         stages: Stages = request.scope["modalhash_stages"]
         with service.hold_index(name) as handle:
             query = await service.read_document(request, SearchQuery)
-            answer = await answer_query(handle, query, stages)
+            answer = await answer_request(handle, build_request(handle, query, settings), stages)
         return respond_with_timings(service, stages, answer)
 
     @routes.post(
@@ -75,7 +78,9 @@ def search_routes(service: Service) -> APIRouter:
             check_encodes(handle, "picture")
             parts = await service.read_form(request, most_parts=FORM_PARTS)
             picture, query = read_picture_form(parts, settings.values)
-            answer = await answer_query(handle, query, stages, picture)
+            answer = await answer_request(
+                handle, build_request(handle, query, settings, picture), stages
+            )
         return respond_with_timings(service, stages, answer)
 
     @routes.post("/search/batch", response_model=BatchAnswer, openapi_extra=json_body(BatchSearch))
@@ -85,10 +90,10 @@ def search_routes(service: Service) -> APIRouter:
         with service.hold_index(name) as handle:
             queries = (await service.read_document(request, BatchSearch)).queries
             check_batch(len(queries), settings, name="queries")
-            check_hits(queries, settings)
+            wanted = build_requests(handle, queries, settings)
             answers: list[bytes] = []
-            for start in range(0, len(queries), SLICE):
-                answers += await answer_slice(handle, queries[start : start + SLICE], start, stages)
+            for start in range(0, len(wanted), SLICE):
+                answers += await answer_slice(handle, wanted[start : start + SLICE], start, stages)
         return respond_with_timings(service, stages, b'{"answers":[', b",".join(answers), b"]}")
 
     @routes.post("/explain", response_model=ExplainAnswer, openapi_extra=json_body(ExplainQuery))
@@ -98,28 +103,26 @@ def search_routes(service: Service) -> APIRouter:
         with service.hold_index(name) as handle:
             query = await service.read_document(request, ExplainQuery)
             check_batch(len(query.ids), settings, name="ids")
-            usual = "images" if Side.IMAGES in handle.index.sides else "texts"
-            side = side_named(handle, query.target or usual)
-            encoded = await encode_query(handle, query, engine, stages)
+            wanted = build_request(handle, query, settings)
+            (side,) = handle.index.sides_to_search(wanted)
+            encoded = await encode_query(handle, wanted, engine, stages)
             return json_answer(
                 await engine.look_up(explanation_document, handle, side, encoded, query.ids)
             )
 
-    async def answer_query(
-        handle: IndexHandle, query: SearchQuery, stages: Stages, picture: bytes | None = None
-    ) -> bytes:
-        encoded, found = await search_sides(handle, query, engine, stages, picture=picture)
+    async def answer_request(handle: IndexHandle, wanted: SearchRequest, stages: Stages) -> bytes:
+        encoded, found = await search_sides(handle, wanted, engine, stages)
         write = partial(write_answer, handle, encoded, found, stages)
         n_hits = sum(len(side.answer.hits) for side in found)
         return write() if n_hits <= WRITTEN_AT_ONCE else await engine.convert(write)
 
     async def answer_slice(
-        handle: IndexHandle, queries: Sequence[SearchQuery], start: int, stages: Stages
+        handle: IndexHandle, requests: Sequence[SearchRequest], start: int, stages: Stages
     ) -> list[bytes]:
         """Answer some queries of a batch side by side; others get their turn between slices."""
-        each = [Stages() for _ in queries]
+        each = [Stages() for _ in requests]
         found = await asyncio.gather(
-            *(answer_query(handle, *one) for one in zip(queries, each, strict=True)),
+            *(answer_request(handle, *one) for one in zip(requests, each, strict=True)),
             return_exceptions=True,
         )
         answers: list[bytes] = []
@@ -133,6 +136,24 @@ def search_routes(service: Service) -> APIRouter:
         return answers
 
     return routes
+
+
+def build_requests(
+    handle: IndexHandle, queries: Sequence[SearchQuery], settings: ServiceSettings
+) -> list[SearchRequest]:
+    """Build the requests of a batch.
+
+    Raises:
+        RefusedError: if one can't be answered, saying which, or they ask for too many hits.
+    """
+    requests = []
+    for place, query in enumerate(queries):
+        try:
+            requests.append(build_request(handle, query, settings))
+        except ModalhashError as error:
+            raise locate_error(error, f"queries[{place}]") from error
+    check_hits(handle, requests, settings)
+    return requests
 
 
 def read_picture_form(parts: Sequence[FormPart], most_values: int) -> tuple[bytes, SearchQuery]:
@@ -163,12 +184,12 @@ def explanation_document(
     """Return why items are where they are.
 
     Raises:
-        RefusedError: if one isn't there, naming it.
+        UnknownItemError: if one isn't there, naming it.
     """
     check_items(handle, side, ids)
-    index, wanted = handle.index, cast("Any", ids)
+    index = handle.index
     found = explain_items(index, ids, query, side)
-    codes = index.sides[side].reconstruct(wanted)
+    codes = index.sides[side].reconstruct(ids)
     return {
         "index": handle.name,
         "code": code_text(query.code),

@@ -1,0 +1,301 @@
+"""One search: what is searched for, and what is wanted of the answer.
+
+The only definition of these fields, their defaults and the checks that need no index. The command
+line, the HTTP service, the clients and `SearchIndex` all build a `SearchRequest` and pass it on.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from operator import index as whole_number
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.choices import read_choice
+from modalhash.errors import InputError, UnknownNameError
+from modalhash.modalities import MODALITIES, Side
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = [
+    "PART_NAMES",
+    "USUAL_HITS",
+    "Code",
+    "PartName",
+    "RerankBy",
+    "RerankScore",
+    "SearchOptions",
+    "SearchRequest",
+    "Target",
+    "code_hex",
+]
+
+Code = str | bytes | NDArray[np.uint8]
+"""A packed code: in hexadecimal, as bytes, or (p,) or (1, p) uint8."""
+PartName = Literal["id", "code", "text", "image", "minus_text"]
+PART_NAMES: Final[tuple[PartName, ...]] = ("id", "code", "text", "image", "minus_text")
+"""The parts of a query, in the order in which they are put together."""
+USUAL_HITS: Final = 10
+LARGEST_WEIGHT: Final = 1000.0
+
+
+class Target(StrEnum):
+    """What is searched: one side of an index, or both."""
+
+    IMAGES = "images"
+    TEXTS = "texts"
+    BOTH = "both"
+
+
+class RerankBy(StrEnum):
+    """What puts a shortlist in order.
+
+    - `fine`: finer codes, where the model makes them;
+    - `features`: the features that items keep;
+    - `relaxed`: the query's relaxed code against the items' codes; needs nothing;
+    - `auto`: the first of the first two that the index has.
+    """
+
+    AUTO = "auto"
+    FINE = "fine"
+    FEATURES = "features"
+    RELAXED = "relaxed"
+
+
+class RerankScore(StrEnum):
+    """What the score of the second stage is made of.
+
+    - `fused`: similarity by hash code and by finer codes, weighted.
+    - `local`: finer codes alone.
+    """
+
+    FUSED = "fused"
+    LOCAL = "local"
+
+
+class SearchOptions(TypedDict, total=False):
+    """The fields of a `SearchRequest` besides text and image, as keyword arguments."""
+
+    id: str | int | None
+    code: Code | None
+    minus_text: str | None
+    modality: str | None
+    id_side: str | None
+    weights: Mapping[str, float]
+    target: str | None
+    k: int | None
+    where: str | None
+    radius: int | None
+    min_relevance: float | None
+    rerank: int | str
+    rerank_by: str
+    rerank_score: str
+    explain: bool
+
+
+def about(meaning: str, **limits: float) -> dict[str, Any]:
+    """Return what a field says of itself: its meaning, its least value (`ge`), its bounds."""
+    return {"about": meaning, **limits}
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """One search. At least one of text, image, id and code is needed; several are combined.
+
+    A combination is the sum of the parts' relaxed codes, each of length 1 times its weight; the
+    part `minus_text` is subtracted.
+
+    Attributes:
+        text: words to search for.
+        image: a picture to search for: a path, a file's bytes, or an opened picture.
+        id: an item of the index: more like this. The item itself is no hit.
+        code: a packed code of the index's width; kept in hexadecimal.
+        minus_text: words to lead away from.
+        modality: what `code` is of, "image" or "text"; then its relevance is known.
+        id_side: the side that `id` is on; `images` by default.
+        weights: how much each part of a combination counts, by the part's name; 1 by default.
+        target: `images`, `texts` or `both`; by default images, for a picture alone texts.
+        k: hits of a side at most; by default 10, and with a radius or a relevance all.
+        where: only items that pass this filter over metadata.
+        radius: only items at this distance at most.
+        min_relevance: only items that are relevant with this probability at least.
+        rerank: how many items nearest by Hamming distance are put in order by something finer: a
+            number, "auto" (5 %, between 500 and 5000) or "all"; 0 is none. At least k are.
+        rerank_by: see `RerankBy`.
+        rerank_score: see `RerankScore`; for finer codes.
+        explain: say why each hit is where it is.
+
+    Raises:
+        InputError: if there is nothing to search for, or a value is out of its range.
+        UnknownNameError: if `rerank_by` or `rerank_score` is none.
+
+    Example:
+        >>> SearchRequest("a dog", minus_text="snow", k=3).to_json()
+        {'text': 'a dog', 'minus_text': 'snow', 'k': 3}
+    """
+
+    text: str | None = field(default=None, metadata=about("Words to search for."))
+    image: "str | PathLike[str] | bytes | Image | None" = field(
+        default=None, metadata=about("A picture to search for.")
+    )
+    id: str | int | None = field(
+        default=None, metadata=about("An item of the index: more like this.")
+    )
+    code: Code | None = field(default=None, metadata=about("A packed code of the index's width."))
+    minus_text: str | None = field(default=None, metadata=about("Words to lead away from."))
+    modality: str | None = field(default=None, metadata=about("What the code is of."))
+    id_side: str | None = field(default=None, metadata=about("The side that the id is on."))
+    weights: Mapping[str, float] = field(
+        default_factory=dict, metadata=about("How much each part of a combination counts.")
+    )
+    target: str | None = field(default=None, metadata=about("What to search."))
+    k: int | None = field(default=None, metadata=about("Hits of a side at most.", ge=1))
+    where: str | None = field(default=None, metadata=about("Only items that pass this filter."))
+    radius: int | None = field(
+        default=None, metadata=about("Only items at this distance at most.", ge=0, lt=2**31)
+    )
+    min_relevance: float | None = field(
+        default=None,
+        metadata=about("Only items that are relevant with this probability at least.", ge=0, le=1),
+    )
+    rerank: int | str = field(
+        default=0,
+        metadata=about("Put the N items nearest by Hamming distance in a finer order."),
+    )
+    rerank_by: str = field(
+        default=RerankBy.AUTO, metadata=about("What puts the shortlist in order.")
+    )
+    rerank_score: str = field(
+        default=RerankScore.FUSED, metadata=about("What the score of finer codes is made of.")
+    )
+    explain: bool = field(default=False, metadata=about("Say why each hit is where it is."))
+
+    def __post_init__(self) -> None:
+        if self.text is not None and not self.text.strip():
+            raise InputError("the text to search for is empty: give at least one word")
+        if self.minus_text is not None and not self.minus_text.strip():
+            raise InputError("minus_text is empty: give at least one word, or leave it out")
+        if not set(self.parts) - {"minus_text"}:
+            raise InputError("give a text, an id, a code or a picture to search for")
+        if self.code is not None:
+            self._set("code", code_hex(self.code))
+        for name in ("k", "radius"):
+            self._set(name, check_whole(name, getattr(self, name)))
+        if self.min_relevance is not None and not 0 <= self.min_relevance <= 1:
+            raise InputError(
+                f"min_relevance is {self.min_relevance}, expected a probability from 0 to 1"
+            )
+        if self.target is not None and self.target not in list(Target):
+            raise InputError(f"target is {self.target!r}, expected images or texts")
+        if self.id_side is not None and self.id_side not in list(Side):
+            raise InputError(f"id_side is {self.id_side!r}, expected images or texts")
+        if self.modality is not None and self.modality not in MODALITIES:
+            raise InputError(f"modality is {self.modality!r}, expected image or text")
+        self._set("weights", check_weights(self.weights))
+        self._set("rerank_by", read_choice("rerank_by", RerankBy, self.rerank_by))
+        self._set("rerank_score", read_choice("rerank_score", RerankScore, self.rerank_score))
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def parts(self) -> tuple[PartName, ...]:
+        """The parts of the query that are given, in the order of `PART_NAMES`."""
+        return tuple(name for name in PART_NAMES if getattr(self, name) is not None)
+
+    def weight(self, part: PartName) -> float:
+        """Return what a part counts; that of `minus_text` is negative."""
+        weight = self.weights.get(part, 1.0)
+        return -weight if part == "minus_text" else weight
+
+    @property
+    def usual_target(self) -> Side:
+        """The side that is searched where none is named."""
+        return Side.TEXTS if self.parts == ("image",) else Side.IMAGES
+
+    @property
+    def hits_at_most(self) -> int | None:
+        """Hits of a side at most; None is all items within a radius or a relevance."""
+        is_cut_off = self.radius is not None or self.min_relevance is not None
+        return USUAL_HITS if self.k is None and not is_cut_off else self.k
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of an HTTP request; defaults and the picture are left out."""
+        document: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if one.name in ("image", "modality") or value in (one.default, {}):
+                continue
+            document["filter" if one.name == "where" else one.name] = value
+        if self.code is not None:
+            of = {} if self.modality is None else {"modality": str(self.modality)}
+            document["code"] = {"hex": self.code, **of}
+        if "weights" in document:
+            document["weights"] = dict(self.weights)
+        return document
+
+
+def check_whole(name: str, value: Any) -> int | None:
+    """Return a whole number of a field, or None.
+
+    Raises:
+        InputError: if it is no whole number, or smaller than the field's least.
+    """
+    if value is None:
+        return None
+    try:
+        number = None if isinstance(value, bool) else whole_number(value)
+    except TypeError:
+        number = None
+    least = SearchRequest.__dataclass_fields__[name].metadata["ge"]
+    expected = f"at least {least}" if least else "0 or more"
+    if number is None or number < least:
+        raise InputError(f"{name} is {value!r}, expected {expected}")
+    return number
+
+
+def check_weights(weights: Mapping[str, float]) -> Mapping[str, float]:
+    """Return weights of parts as plain numbers.
+
+    Raises:
+        InputError: if a weight isn't above 0, or is above 1000.
+        UnknownNameError: if there is no such part.
+    """
+    checked: dict[str, float] = {}
+    for name, weight in weights.items():
+        if name not in PART_NAMES:
+            raise UnknownNameError("part of a query", name, PART_NAMES)
+        if not 0 < weight <= LARGEST_WEIGHT or math.isnan(weight):
+            raise InputError(
+                f"the weight of {name} is {weight}, expected above 0 and at most "
+                f"{LARGEST_WEIGHT:g}; to lead away from words, give them as minus_text"
+            )
+        checked[name] = float(weight)
+    return checked
+
+
+def code_hex(code: Code) -> str:
+    """Return a packed code in hexadecimal.
+
+    Raises:
+        InputError: if it isn't one packed code.
+
+    Example:
+        >>> code_hex(np.array([[143, 2]], np.uint8))
+        '8f02'
+    """
+    if isinstance(code, str):
+        return code
+    if isinstance(code, bytes):
+        return code.hex()
+    if code.dtype != np.uint8 or code.size != code.shape[-1]:
+        raise InputError(
+            f"code is {code.dtype} of shape {code.shape}, expected one packed code: uint8 of "
+            "shape (p,) or (1, p), as the library's pack gives it"
+        )
+    return code.tobytes().hex()
