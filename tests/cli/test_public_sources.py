@@ -10,6 +10,7 @@ import pytest
 from modalhash.data import COLLECTIONS
 from tests.oracles import feature_layouts as made
 from tests.oracles import official_layouts as official
+from tests.oracles import passed_on_layouts as passed_on
 from tests.oracles import table_layouts as tables
 from tests.oracles.command_line import CommandLine
 
@@ -35,7 +36,10 @@ CASES = (
     Case("coco-karpathy", tables.write_coco_karpathy, "official"),
     Case("coco-122k", made.write_coco_122k, "ucch:queries=6", "precomputed"),
     Case("coco-87k", made.write_coco_87k, "djsrh:train=12", "precomputed"),
+    Case("dcmh-mat", passed_on.write_dcmh_mat, BY_PERMUTATION, "tiny+precomputed"),
+    Case("dcmh-mat", passed_on.write_dcmh_mat_of_h5py, BY_PERMUTATION, "tiny+precomputed"),
     Case("dgcpn", made.write_dgcpn, "official", "precomputed"),
+    Case("dgcpn", passed_on.write_dgcpn_wiki, "official", "precomputed"),
     Case("flickr30k", official.write_flickr30k_json, "official"),
     Case("flickr30k", official.write_flickr30k_tokens, "official"),
     Case("flickr30k", tables.write_kaggle_flickr30k, BY_PERMUTATION),
@@ -53,11 +57,14 @@ CASES = (
     Case("mirflickr-all", official.write_mirflickr, "dchmt:queries=6,train=12"),
     Case("msrvtt", official.write_msrvtt_frames, "official"),
     Case("msrvtt", official.write_msrvtt_features, "official", "precomputed+bow:min_count=1"),
+    Case("msrvtt-1ka", passed_on.write_msrvtt_1ka, "official"),
     Case("msvd", official.write_msvd, "official"),
     Case("nine-array", made.write_nine_array, "official", "precomputed"),
     Case("nine-array", made.write_three_nine_array_files, "official", "precomputed"),
     Case("nuswide-10", official.write_nuswide, BY_LABEL),
     Case("nuswide-21", official.write_nuswide_21, BY_PERMUTATION),
+    Case("precomp", passed_on.write_precomp, "official", "precomputed+bow:min_count=1"),
+    Case("precomp", passed_on.write_precomp_regions, "official", "precomputed+bow:min_count=1"),
     Case("rsicd", official.write_rsicd, "official"),
     Case("rsitmd", tables.write_rsitmd, "official"),
     Case("sydney", tables.write_sydney, "official"),
@@ -70,8 +77,10 @@ CASES = (
     Case("ucch", made.write_ucch_iapr, "official", "precomputed"),
     Case("ucm", official.write_ucm, "official"),
     Case("ucmfh", made.write_ucmfh, "official", "precomputed"),
+    Case("ucmfh", passed_on.write_ucmfh_tensors, "official", "precomputed"),
     Case("vtm-uch", made.write_text_lists, "vtm-uch:queries=6,train=12"),
     Case("webdataset", made.write_tars, BY_PERMUTATION),
+    Case("wiki-articles", passed_on.write_wiki_articles, "official"),
 )
 TESTED_ELSEWHERE = {"features", "icons", "scenes", "wiki"}
 

@@ -18,6 +18,7 @@ from modalhash.data.inspecting import Entry
 from modalhash.errors import CollectionError
 from tests.oracles import feature_layouts as made
 from tests.oracles import official_layouts as official
+from tests.oracles import passed_on_layouts as passed_on
 from tests.oracles import table_layouts as tables
 from tests.oracles.photo_folder import write_folder
 
@@ -59,6 +60,13 @@ FOLDERS: tuple[tuple[str, Callable[[Path], str]], ...] = (
     ("ucmfh", made.write_ucmfh),
     ("vtm-uch", made.write_text_lists),
     ("webdataset", made.write_tars),
+    ("dcmh-mat", passed_on.write_dcmh_mat),
+    ("dgcpn", passed_on.write_dgcpn_wiki),
+    ("msrvtt-1ka", passed_on.write_msrvtt_1ka),
+    ("precomp", passed_on.write_precomp),
+    ("precomp", passed_on.write_precomp_regions),
+    ("ucmfh", passed_on.write_ucmfh_tensors),
+    ("wiki-articles", passed_on.write_wiki_articles),
 )
 FILES: tuple[tuple[str, Callable[[Path], str], str], ...] = (
     ("coco-122k", made.write_coco_122k, "MSCOCO_deep_doc2vec_data_rand.h5py"),
@@ -83,6 +91,9 @@ FILES: tuple[tuple[str, Callable[[Path], str], str], ...] = (
     ("three-file", made.write_torchcmh, "labelList.mat"),
     ("ucch", made.write_ucch_iapr, "iapr-tc12-rand.mat"),
     ("ucmfh", made.write_ucmfh, "query.pkl"),
+    ("ucmfh", passed_on.write_ucmfh_tensors, "train.pkl"),
+    ("dcmh-mat", passed_on.write_dcmh_mat_of_h5py, "FLICKR-25K.mat"),
+    ("dcmh-mat", passed_on.write_dcmh_mat, "FLICKR-25K.mat"),
     ("webdataset", made.write_tars, "00001.tar"),
 )
 

@@ -15,7 +15,12 @@ source tries its layouts in order. PATH is the folder; the folder and the start 
 - `ucch`: the same files, or `iapr-tc12-rand.mat`, or `MSCOCO_deep_doc2vec_data_rand.h5py`. The last
   rows are the queries, as UCCH takes them of its shuffled files.
 - `dgcpn`: `NAME_vgg19.npy`, `tags.npy`, `label.npy`, and the positions of the splits in
-  `test_num.npy`, `val_num.npy` (called `dev`), `train_num.npy` and `database_num.npy`.
+  `test_num.npy`, `val_num.npy` (called `dev`), `train_num.npy` and `database_num.npy`. Or its
+  Wikipedia arrays, `train_feature_vgg19.npy`, `train_txt.npy`, `train_label.npy` and the same with
+  `test`: the first 231 rows of the test part are for validation, the others are the queries, and
+  the training items are the database.
+- `dcmh-mat`: DCMH's `FLICKR-25K.mat`, one HDF5 file with `images` (pixels), `YAll` (bags of tags)
+  and `LAll` (labels), by MATLAB or by another program, which turns the dimensions around.
 - `ucmfh`: `train.pkl`, `query.pkl` and `retrieval.pkl`, each a pickled dict of the arrays `image`,
   `text` and `label`; they are looked at, never unpickled.
 - `coco-122k`: UCCH's HDF5 file with `XAll`, `YAll`, `LAll`, whose rows are shuffled.
@@ -63,12 +68,14 @@ class ArrayLayout:
         name: of the collection; "" is the folder's or file's, "{set}" the data set's.
         last_rows: part of a name to how many of the last rows are the queries.
         trains_on_database: whether the database is the split `train` too.
+        n_validation: how many of the first rows of the part `test` are the split `dev`.
     """
 
     slots: tuple[Slot, ...]
     name: str = ""
     last_rows: Mapping[str, int] = field(default_factory=dict)
     trains_on_database: bool = False
+    n_validation: int = 0
 
     @property
     def has_parts(self) -> bool:
@@ -95,6 +102,9 @@ ALL_ARRAYS: Final = (
 )
 COCO_FILE: Final = r"MSCOCO_deep_doc2vec_data_rand\.h5py"
 COCO_122K: Final = part_slots("", "XAll", "YAll", "LAll", file=COCO_FILE, example=COCO_FILE)
+WIKI_SIDES: Final[tuple[tuple[Literal["image", "text", "labels"], str], ...]] = (
+    ("image", "feature_vgg19"), ("text", "txt"), ("labels", "label"),
+)  # fmt: skip
 COCO_MAT: Final = r"COCO\.mat"
 
 ARRAY_LAYOUTS: Final[Mapping[str, tuple[ArrayLayout, ...]]] = {
@@ -137,6 +147,25 @@ ARRAY_LAYOUTS: Final[Mapping[str, tuple[ArrayLayout, ...]]] = {
                 ),
             ),
             "{set}",
+        ),
+        ArrayLayout(
+            tuple(
+                Slot(side, (), part, rf"{name}_{what}\.npy", f"{name}_{what}.npy", what != "label")
+                for part, name in (("database", "train"), ("test", "test"))
+                for side, what in WIKI_SIDES
+            ),
+            "wiki",
+            trains_on_database=True,
+            n_validation=231,
+        ),
+    ),
+    "dcmh-mat": (
+        ArrayLayout(
+            (
+                Slot("image", ("images", "IAll"), example="FLICKR-25K.mat"),
+                Slot("text", ("YAll",), example="FLICKR-25K.mat"),
+                Slot("labels", ("LAll",), example="FLICKR-25K.mat"),
+            )
         ),
     ),
     "ucmfh": (

@@ -6,7 +6,7 @@ else it names is refused by its name. Nothing is imported or called on the pickl
 """
 
 import pickletools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
@@ -15,8 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.errors import CollectionError, Defect
+from modalhash.files import open_regular_file
 
-__all__ = ["read_array_pickle"]
+__all__ = [
+    "PICKLE_ERRORS",
+    "PickledStorage",
+    "PickledValue",
+    "read_array_pickle",
+    "read_pickle_stream",
+    "unreadable_pickle",
+]
 
 _MARK: Final = object()
 _CONSTANTS: Final = {
@@ -28,6 +36,41 @@ _LITERALS: Final = frozenset((
     "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 ))  # fmt: skip
 _NOTHING: Final = frozenset(("PROTO", "FRAME", "STOP"))
+
+
+STORAGE_DTYPES: Final = {
+    "Float": "<f4", "Double": "<f8", "Half": "<f2", "Long": "<i8", "Int": "<i4", "Short": "<i2",
+    "Char": "i1", "Byte": "u1", "Bool": "?",
+}  # fmt: skip
+"""Kind of PyTorch's storages to the dtype of their numbers."""
+
+
+@dataclass(frozen=True)
+class PickledStorage:
+    """The numbers of PyTorch tensors, which lie outside the pickle.
+
+    Attributes:
+        key: what the pickle calls them.
+        dtype: theirs.
+        length: how many there are.
+    """
+
+    key: str
+    dtype: np.dtype[Any]
+    length: int
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A view of a storage."""
+
+    storage: PickledStorage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+ReadStorage = Callable[[PickledStorage], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -51,14 +94,18 @@ _MEANINGS: Final = {
     ("numpy.core.multiarray", "scalar"): "scalar",
     ("numpy.core.numeric", "_frombuffer"): "array of bytes",
     ("_codecs", "encode"): "bytes",
+    ("collections", "OrderedDict"): "dict",
+    ("torch._utils", "_rebuild_tensor_v2"): "tensor",
+    **{("torch", f"{kind}Storage"): "storage" for kind in STORAGE_DTYPES},
 }
 
 
 @dataclass
 class _Array:
-    """An array that is being built."""
+    """An array that is being built; of an array of objects, its members."""
 
     array: NDArray[Any] | None = None
+    members: list[Any] | None = None
 
 
 @dataclass
@@ -78,6 +125,7 @@ class _Machine:
 
     stack: list[Any] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
+    storages: dict[str, PickledStorage] = field(default_factory=dict)
 
     def run(self, name: str, argument: Any) -> None:
         """Carry out one instruction.
@@ -152,6 +200,16 @@ class _Machine:
                 self.stack.append(text.encode("latin-1"))
             case "scalar", (_Dtype() as dtype, bytes(raw)):
                 self.stack.append(np.frombuffer(raw, dtype.dtype, 1)[0].item())
+            case "dict", ():
+                self.stack.append({})
+            case "tensor", (
+                PickledStorage() as storage,
+                int(offset),
+                tuple(shape),
+                tuple(strides),
+                *_,
+            ):
+                self.stack.append(_Tensor(storage, offset, shape, strides))
             case "array of bytes", (raw, _Dtype() as dtype, tuple(shape), str(order)):
                 flat = np.frombuffer(_bytes(raw), dtype.dtype)
                 self.stack.append(_Array(flat.reshape(shape, order="F" if order == "F" else "C")))
@@ -166,12 +224,27 @@ class _Machine:
                 target.dtype = target.dtype.newbyteorder("<" if state[1] == "<" else ">")
         elif isinstance(target, _Array) and isinstance(state, tuple) and len(state) == 5:
             _, shape, dtype, by_columns, raw = state
+            if isinstance(dtype, _Dtype) and dtype.dtype.kind == "O" and isinstance(raw, list):
+                target.members = raw
+                return
             if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray):
                 raise _RefusedError("an array of Python objects")
             flat = np.frombuffer(raw, dtype.dtype)
             target.array = flat.reshape(shape, order="F" if by_columns else "C")
         else:
             raise _RefusedError("the state of an object that is no array")
+
+    def take_storage(self, _: Any) -> None:
+        """Take note of numbers that lie outside the pickle, as PyTorch stores them."""
+        match self.pop():
+            case ("storage", _Name(name=name) as kind, str(key), _, int(length), *_) if (
+                kind.meaning
+            ):
+                dtype = np.dtype(STORAGE_DTYPES[name.removesuffix("Storage")])
+                self.storages[key] = PickledStorage(key, dtype, length)
+                self.stack.append(self.storages[key])
+            case identity:
+                raise _RefusedError(f"a reference to {identity!r}")
 
 
 _ACTIONS: Final[dict[str, Callable[[_Machine, Any], None]]] = {
@@ -195,6 +268,7 @@ _ACTIONS: Final[dict[str, Callable[[_Machine, Any], None]]] = {
     "STACK_GLOBAL": _Machine.stack_name,
     "REDUCE": _Machine.reduce,
     "BUILD": _Machine.build,
+    "BINPERSID": _Machine.take_storage,
 }
 
 
@@ -206,6 +280,8 @@ def _collected_dict(machine: _Machine) -> None:
 
 def _plain_dtype(code: str) -> np.dtype[Any]:
     dtype = np.dtype(code)
+    if dtype.kind == "O":  # the members follow in the pickle itself
+        return dtype
     if dtype.hasobject or dtype.fields is not None:
         raise _RefusedError(f"an array of the dtype {code!r}")
     return dtype
@@ -242,41 +318,96 @@ def read_array_pickle(path: Path) -> Any:
         CollectionError: if the file can't be read, is damaged, or holds anything else; the message
             names what it wanted to have imported.
     """
-    machine = _Machine()
     try:
-        with path.open("rb") as file:
-            bounded = _BoundedFile(file, path.stat().st_size)
-            for instruction, argument, _ in pickletools.genops(bounded):  # type: ignore[arg-type]
-                machine.run(instruction.name, argument)
-        [value] = machine.stack
-        return _finished(value, {})
-    except OSError as error:
-        raise _fault(path, f"can't be read: {error.strerror or error}") from error
-    except _RefusedError as error:
+        with open_regular_file(path) as file:
+            return read_pickle_stream(file, path.stat().st_size).finish()
+    except PICKLE_ERRORS as error:
+        raise unreadable_pickle(path, error) from error
+
+
+@dataclass(frozen=True)
+class PickledValue:
+    """The value of a pickle, whose tensors lack their numbers.
+
+    Attributes:
+        storages: what the numbers of its tensors are called, to what is known of them.
+        value: as the machine built it.
+    """
+
+    storages: Mapping[str, PickledStorage]
+    value: Any
+
+    def finish(self, read_storage: ReadStorage | None = None) -> Any:
+        """Return the value with arrays in place of what they were built with.
+
+        Args:
+            read_storage: reads the numbers of tensors; None if there can be none.
+
+        Raises:
+            ValueError and others of `PICKLE_ERRORS`: if something in it is no value.
+        """
+        return _finished(self.value, {}, read_storage)
+
+
+def read_pickle_stream(file: IO[bytes], size: int) -> PickledValue:
+    """Read one pickle of a file that may hold more behind it.
+
+    Args:
+        file: stands where the pickle begins, and afterwards where it ends.
+        size: bytes of the whole file.
+
+    Raises:
+        ValueError and others of `PICKLE_ERRORS`: if it isn't sound, or holds something else.
+    """
+    machine = _Machine()
+    bounded = _BoundedFile(file, size)
+    for instruction, argument, _ in pickletools.genops(bounded):  # type: ignore[arg-type]
+        machine.run(instruction.name, argument)
+    [value] = machine.stack
+    return PickledValue(machine.storages, value)
+
+
+def unreadable_pickle(path: Path, error: Exception) -> CollectionError:
+    """Return the error of a pickle that can't be read."""
+    if isinstance(error, CollectionError):
+        return error
+    if isinstance(error, OSError):
+        return _fault(path, f"can't be read: {error.strerror or error}")
+    if isinstance(error, _RefusedError):
         problem = f"holds {error}: only numbers, texts and numpy arrays are read from a pickle"
-        raise _fault(path, f"{problem}; convert it to .npz where it was made") from error
-    except (ArithmeticError, LookupError, ValueError, TypeError, EOFError, RecursionError) as error:
-        raise _fault(path, f"isn't a sound pickle: {error}") from error
+        return _fault(path, f"{problem}; convert it to .npz where it was made")
+    return _fault(path, f"isn't a sound pickle: {error}")
+
+
+PICKLE_ERRORS: Final = (
+    OSError, _RefusedError, ArithmeticError, LookupError, ValueError, TypeError, EOFError,
+    RecursionError,
+)  # fmt: skip
 
 
 def _fault(path: Path, problem: str) -> CollectionError:
     return CollectionError([Defect("unreadable-file", str(path), problem)])
 
 
-def _finished(value: Any, done: dict[int, Any]) -> Any:
+def _finished(value: Any, done: dict[int, Any], read_storage: ReadStorage | None) -> Any:
     """Return a value with its arrays in place of what they were built with.
 
     Args:
         value: what the machine built.
         done: what was finished before, by identity: a pickle may name one thing many times.
+        read_storage: reads the numbers of tensors; None if there can be none.
 
     Raises:
         _RefusedError: if something in it is no value, or contains itself.
     """
     if isinstance(value, _Array):
+        if value.members is not None:
+            return _finished(value.members, done, read_storage)
         if value.array is None:
             raise _RefusedError("an array without content")
         return value.array
+    if isinstance(value, _Tensor):
+        return _finished_tensor(value, read_storage)
     if isinstance(value, _Name):
         raise _RefusedError(f"{value.module}.{value.name}")
     if not isinstance(value, dict | list | tuple):
@@ -287,7 +418,31 @@ def _finished(value: Any, done: dict[int, Any]) -> Any:
         return done[id(value)]
     done[id(value)] = None
     if isinstance(value, dict):
-        done[id(value)] = {key: _finished(member, done) for key, member in value.items()}
+        done[id(value)] = {
+            key: _finished(member, done, read_storage) for key, member in value.items()
+        }
     else:
-        done[id(value)] = type(value)(_finished(member, done) for member in value)
+        done[id(value)] = type(value)(_finished(member, done, read_storage) for member in value)
     return done[id(value)]
+
+
+def _finished_tensor(tensor: _Tensor, read_storage: ReadStorage | None) -> NDArray[Any]:
+    """Return a tensor as an array of its own.
+
+    Raises:
+        _RefusedError: if its numbers are nowhere, or it reaches beyond them.
+    """
+    if read_storage is None:
+        raise _RefusedError("a tensor whose numbers aren't in the file")
+    numbers = read_storage(tensor.storage)
+    steps = [*zip(tensor.shape, tensor.strides, strict=True)]
+    if not all(type(n) is int and n >= 0 for n in (tensor.offset, *tensor.shape, *tensor.strides)):
+        raise _RefusedError("a tensor whose shape isn't of whole numbers")
+    last = tensor.offset + sum((length - 1) * step for length, step in steps)
+    if 0 in tensor.shape:
+        return np.empty(tensor.shape, numbers.dtype)
+    if last >= len(numbers) or np.prod(tensor.shape, dtype=float) > len(numbers):
+        raise _RefusedError("a tensor that reaches beyond its numbers")
+    strides = [step * numbers.itemsize for step in tensor.strides]
+    view = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides)
+    return np.array(view)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.data.array_layouts import ARRAY_FILE, ARRAY_LAYOUTS, ArrayLayout, Slot
-from modalhash.data.array_pickles import read_array_pickle
 from modalhash.data.arrays import Arrays, find_array, read_arrays, stored_shapes
+from modalhash.data.collection import Positions
 from modalhash.data.feature_parts import FeatureParts, Part, positions_from_zero, turn_to_rows
 from modalhash.data.features import collect_arrays
+from modalhash.data.pickled_files import holds_objects, read_object_npy, read_pickled_file
 from modalhash.data.pixel_pictures import PixelPictures, open_pixels
 from modalhash.data.reading import Reading
 from modalhash.errors import CollectionError, Defect
@@ -75,6 +76,7 @@ read_iall_yall_lall: Final = partial(read_array_source, source="iall-yall-lall")
 read_ucch: Final = partial(read_array_source, source="ucch")
 read_dgcpn: Final = partial(read_array_source, source="dgcpn")
 read_ucmfh: Final = partial(read_array_source, source="ucmfh")
+read_dcmh_mat: Final = partial(read_array_source, source="dcmh-mat")
 read_coco_122k: Final = partial(read_array_source, source="coco-122k")
 read_coco_87k: Final = partial(read_array_source, source="coco-87k")
 
@@ -223,10 +225,12 @@ def read_named(file: Path, keys: list[str]) -> Arrays:
         CollectionError: if it can't be read.
     """
     if file.suffix.lower() == ".npy":
+        if holds_objects(file):
+            return Arrays({file.stem: read_object_npy(file)})
         return read_arrays(file.parent, [file.stem])
     if file.suffix.lower() not in (".pkl", ".pickle"):
         return read_arrays(file, keys)
-    document = read_array_pickle(file)
+    document = read_pickled_file(file)
     if not isinstance(document, dict):
         problem = f"holds a {type(document).__name__}, expected a dict of {', '.join(keys)}"
         raise CollectionError([Defect("missing-array", str(file), problem)])
@@ -261,9 +265,22 @@ def collect_parts(
     notes = (*loaded.notes, *reading.notes)
     if reading.collection is None or not layout.trains_on_database:
         return Reading(reading.collection, reading.defects, notes)
-    splits = reading.collection.splits
-    with_train = {"train": splits["database"], **splits}
-    return Reading(replace(reading.collection, splits=with_train), reading.defects, notes)
+    splits = {"train": reading.collection.splits["database"], **reading.collection.splits}
+    if layout.n_validation:
+        splits, notes = take_validation(splits, layout.n_validation, path, notes)
+    return Reading(replace(reading.collection, splits=splits), reading.defects, notes)
+
+
+def take_validation(
+    splits: dict[str, Positions], n_validation: int, path: Path, notes: tuple[str, ...]
+) -> tuple[dict[str, Positions], tuple[str, ...]]:
+    """Make the first items of the queries the split `dev`; if there are too few, say so instead."""
+    queries = splits["test"]
+    if len(queries) <= n_validation:
+        problem = f"the test part has {len(queries)} rows, and its first {n_validation} should be "
+        return splits, (*notes, f"{path}: {problem}for validation; all of them are queries")
+    parted = {"dev": queries[:n_validation], "test": queries[n_validation:]}
+    return splits | parted, notes
 
 
 def collect_whole(

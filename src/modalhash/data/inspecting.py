@@ -4,18 +4,18 @@ import json
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.data.array_pickles import read_array_pickle
 from modalhash.data.arrays import ARRAY_ERRORS, read_arrays, read_error
 from modalhash.data.arrow_tables import open_arrow
 from modalhash.data.hdf5_files import is_matlab_hdf5, open_hdf5
 from modalhash.data.layouts import likely_layouts, table_layout
+from modalhash.data.pickled_files import holds_objects, read_object_npy, read_pickled_file
 from modalhash.data.table_columns import LIKELY_COLUMNS
 from modalhash.data.table_formats import SEPARATORS, find_format
 from modalhash.data.tables import read_table
@@ -185,12 +185,15 @@ def _read_npz(path: Path) -> tuple[str, tuple[Entry, ...]]:
 
 
 def _read_npy(path: Path) -> tuple[str, tuple[Entry, ...]]:
+    if holds_objects(path):
+        array = read_object_npy(path)
+        return "NumPy array of arrays", (_describe(path.stem, array, "rows of all its arrays"),)
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     return "NumPy array", (_describe(path.stem, array),)
 
 
 def _read_pickle(path: Path) -> tuple[str, tuple[Entry, ...]]:
-    value = read_array_pickle(path)
+    value = read_pickled_file(path)
     members = value.items() if isinstance(value, dict) else [(path.stem, value)]
     entries = [
         _describe(str(name), member)
@@ -274,8 +277,8 @@ def _folder_entries(folder: Path) -> Iterator[Entry]:
             yield Entry(path.name, (sum(1 for _ in path.iterdir()),), "folder")
         elif path.suffix == ".npy":
             try:
-                array = np.load(path, mmap_mode="r", allow_pickle=False)
-                yield _describe(path.name, array)
+                [entry] = _read_npy(path)[1]
+                yield replace(entry, name=path.name)
             except (OSError, ValueError, EOFError) as error:
                 yield Entry(path.name, (), "NumPy array", note=f"can't be read: {error}")
         else:
@@ -295,6 +298,8 @@ _READERS: Final[Mapping[str, Callable[[Path], tuple[str, tuple[Entry, ...]]]]] =
     ".npz": _read_npz,
     ".npy": _read_npy,
     ".pkl": _read_pickle,
+    ".pt": _read_pickle,
+    ".pth": _read_pickle,
     ".pickle": _read_pickle,
     ".json": _read_json,
     ".tar": _read_tar,

@@ -78,6 +78,12 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
         "modalhash.data.caption_sets:read_coco_karpathy",
         has_argument=True,
     ),
+    "dcmh-mat": Source(
+        "dcmh-mat:PATH",
+        "FLICKR-25K.mat of DCMH: pixels, tags and labels in one file of either orientation",
+        "modalhash.data.array_sources:read_dcmh_mat",
+        has_argument=True,
+    ),
     "dgcpn": Source(
         "dgcpn:PATH",
         "NAME_vgg19.npy, tags.npy, label.npy and indices of the splits (DGCPN)",
@@ -144,6 +150,12 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
         "modalhash.data.video_sets:read_msrvtt",
         has_argument=True,
     ),
+    "msrvtt-1ka": Source(
+        "msrvtt-1ka:PATH",
+        "MSR-VTT divided as 1k-A: 9,000 videos to train, 1,000 with one sentence each to test",
+        "modalhash.data.video_sets:read_msrvtt_1ka",
+        has_argument=True,
+    ),
     "msvd": Source(
         "msvd:PATH",
         "MSVD: short videos with captions, as frames or features",
@@ -166,6 +178,12 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
         "nuswide-21:PATH",
         "NUS-WIDE: photos and tags of the 21 most frequent concepts",
         "modalhash.data.nuswide:read_nuswide_21",
+        has_argument=True,
+    ),
+    "precomp": Source(
+        "precomp:PATH",
+        "f30k_precomp or coco_precomp: features of pictures or regions, captions (VSE++, SCAN)",
+        "modalhash.data.precomputed:read_precomp",
         has_argument=True,
     ),
     "rsicd": Source(
@@ -245,6 +263,12 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
         "wiki:PATH",
         "Wikipedia articles (2,866 pairs, 10 classes) as features: wiki.npz or raw_features.mat",
         "modalhash.data.wiki:read_wiki",
+        has_argument=True,
+    ),
+    "wiki-articles": Source(
+        "wiki-articles:PATH",
+        "Wikipedia articles (2,866 pairs, 10 classes): pictures and XML texts",
+        "modalhash.data.wiki:read_wiki_articles",
         has_argument=True,
     ),
 }

@@ -1,4 +1,4 @@
-"""Captioned videos: `msrvtt:PATH` and `msvd:PATH`.
+"""Captioned videos: `msrvtt:PATH`, `msrvtt-1ka:PATH` and `msvd:PATH`.
 
 Videos are not decoded. PATH holds either their frames, in the order of their names, or features of
 the frames::
@@ -10,6 +10,8 @@ beside the captions:
 
 - MSR-VTT: `MSRVTT_data.json`, or `train_val_videodatainfo.json` with `test_videodatainfo.json`:
   `videos` with `video_id`, `split` and `category`, `sentences` with `video_id` and `caption`;
+- MSR-VTT as "1k-A": the same beside `MSRVTT_train.9k.csv` (or `MSRVTT_train.7k.csv`), a list of
+  `video_id`, and `MSRVTT_JSFUSION_test.csv` with `video_id` and the one `sentence` that is asked;
 - MSVD: `AllVideoDescriptions.txt` with a video's name, a blank and a caption a line, and
   `train_list.txt`, `val_list.txt`, `test_list.txt`.
 
@@ -18,7 +20,7 @@ middle frame. Of features, the mean over the frames is the pooled feature, and e
 token. The splits `validate` and `val` are called `dev`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -32,10 +34,11 @@ from modalhash.data.frames import FrameFolders, frame_names
 from modalhash.data.json_files import read_json_lists
 from modalhash.data.pair_lists import PairList, first_existing, missing_file
 from modalhash.data.reading import Reading
-from modalhash.data.text_lines import ascii_if_broken, clean_lines
+from modalhash.data.tables import read_table
+from modalhash.data.text_lines import ascii_if_broken, clean_lines, shown
 from modalhash.errors import CollectionError, Defect
 
-__all__ = ["read_msrvtt", "read_msvd"]
+__all__ = ["read_msrvtt", "read_msrvtt_1ka", "read_msvd"]
 
 _SPLITS: Final = {"train": "train", "validate": "dev", "val": "dev", "test": "test"}
 _CATEGORIES: Final = (
@@ -81,8 +84,61 @@ class Videos:
 
 def read_msrvtt(argument: str, *, split_seed: int) -> Reading:
     """Read MSR-VTT; see `SourceReader` and the module's description."""
-    path = Path(argument)
-    videos = Videos("msrvtt", path)
+    videos = Videos("msrvtt", Path(argument))
+    return _read_msrvtt(videos) or _collect(videos, split_seed)
+
+
+def read_msrvtt_1ka(argument: str, *, split_seed: int) -> Reading:
+    """Read MSR-VTT with the lists of the division "1k-A"; see the module's description."""
+    videos = Videos("msrvtt-1ka", Path(argument))
+    failure = _read_msrvtt(videos)
+    if failure is not None:
+        return failure
+    train = first_existing(videos.path, ("MSRVTT_train.9k.csv", "MSRVTT_train.7k.csv"))
+    test = videos.path / "MSRVTT_JSFUSION_test.csv"
+    for file in (train, test):
+        if not file.exists():
+            return missing_file(file, "a list of the division 1k-A")
+    _divide_by_lists(videos, train, test)
+    return _collect(videos, split_seed)
+
+
+def _divide_by_lists(videos: Videos, train: Path, test: Path) -> None:
+    """Keep the videos of two lists; a test video has the one sentence that its list gives."""
+    trained = _listed_videos(train, ("video_id",), videos)
+    tested = _listed_videos(test, ("video_id", "sentence"), videos)
+    videos.texts = {
+        **{video: videos.texts[video] for video, _ in trained},
+        **{video: [sentence] for video, sentence in tested},
+    }
+    videos.splits = {"train": [video for video, _ in trained], "test": [one for one, _ in tested]}
+
+
+def _listed_videos(
+    file: Path, columns: Sequence[str], videos: Videos
+) -> list[tuple[str, str | None]]:
+    """Return the videos of a list that the captions know, each with its sentence, if there is one.
+
+    A name that the captions don't know is a defect.
+    """
+    table = read_table(file, columns)
+    videos.defects += table.defects
+    if not table.is_usable:
+        return []
+    listed = []
+    sentences = table.columns.get("sentence") or [None] * len(table.lines)
+    for row, (video, sentence) in enumerate(zip(table.columns["video_id"], sentences, strict=True)):
+        if video in videos.texts:
+            listed.append((video, sentence))
+        else:
+            problem = f"{shown(video)} is no video of the captions; correct the list"
+            videos.defects.append(Defect("unknown-in-split", table.where(row), problem, (video,)))
+    return listed
+
+
+def _read_msrvtt(videos: Videos) -> Reading | None:
+    """Read the captions of MSR-VTT; return what there is to report if that fails."""
+    path = videos.path
     names = ("MSRVTT_data.json", "train_val_videodatainfo.json", "test_videodatainfo.json")
     files = [path / name for name in names if (path / name).exists()]
     if not files:
@@ -92,7 +148,7 @@ def read_msrvtt(argument: str, *, split_seed: int) -> Reading:
             _read_video_json(file, videos)
     except CollectionError as error:
         return Reading(None, error.defects)
-    return _collect(videos, split_seed)
+    return None
 
 
 def read_msvd(argument: str, *, split_seed: int) -> Reading:
