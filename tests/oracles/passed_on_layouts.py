@@ -24,7 +24,7 @@ from tests.oracles.official_layouts import (
 N_TEST = 8
 
 
-def _array_of_arrays(whole: NDArray[Any], n_parts: int) -> NDArray[Any]:
+def array_of_arrays(whole: NDArray[Any], n_parts: int) -> NDArray[Any]:
     parts = np.empty(n_parts, object)
     for place, part in enumerate(np.array_split(whole, n_parts)):
         parts[place] = part
@@ -34,14 +34,14 @@ def _array_of_arrays(whole: NDArray[Any], n_parts: int) -> NDArray[Any]:
 def write_dgcpn_wiki(folder: Path, n_items: int = N_ITEMS, n_test: int = N_TEST) -> str:
     """Arrays of arrays, which numpy pickles, with the class of each item as a number."""
     folder.mkdir(parents=True, exist_ok=True)
-    whole = {
+    whole: dict[str, NDArray[Any]] = {
         "feature_vgg19": image_features(n_items),
         "txt": text_features(n_items),
         "label": np.arange(n_items) % 3,
     }
     for name, array in whole.items():
         for part, rows in (("train", array[:-n_test]), ("test", array[-n_test:])):
-            np.save(folder / f"{part}_{name}.npy", _array_of_arrays(rows, 2), allow_pickle=True)
+            np.save(folder / f"{part}_{name}.npy", array_of_arrays(rows, 2), allow_pickle=True)
     return str(folder)
 
 

@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 _MARK: Final = object()
+_HOOKS: Final = object()
+_ORDERED: Final = "collections.OrderedDict, which is no numpy array"
 _CONSTANTS: Final = {
     "NONE": None, "NEWTRUE": True, "NEWFALSE": False,
 }  # fmt: skip
@@ -94,7 +96,7 @@ _MEANINGS: Final = {
     ("numpy.core.multiarray", "scalar"): "scalar",
     ("numpy.core.numeric", "_frombuffer"): "array of bytes",
     ("_codecs", "encode"): "bytes",
-    ("collections", "OrderedDict"): "dict",
+    ("collections", "OrderedDict"): "hooks",
     ("torch._utils", "_rebuild_tensor_v2"): "tensor",
     **{("torch", f"{kind}Storage"): "storage" for kind in STORAGE_DTYPES},
 }
@@ -168,6 +170,8 @@ class _Machine:
 
     def set_items(self, values: list[Any]) -> None:
         target = self.stack[-1]
+        if target is _HOOKS:
+            raise _RefusedError(_ORDERED)
         for key, value in zip(values[::2], values[1::2], strict=True):
             if not isinstance(target, dict) or not isinstance(key, Hashable):
                 raise _RefusedError("keys of something that is no dict")
@@ -200,8 +204,8 @@ class _Machine:
                 self.stack.append(text.encode("latin-1"))
             case "scalar", (_Dtype() as dtype, bytes(raw)):
                 self.stack.append(np.frombuffer(raw, dtype.dtype, 1)[0].item())
-            case "dict", ():
-                self.stack.append({})
+            case "hooks", ():  # of a tensor, and nothing else
+                self.stack.append(_HOOKS)
             case "tensor", (
                 PickledStorage() as storage,
                 int(offset),
@@ -406,6 +410,8 @@ def _finished(value: Any, done: dict[int, Any], read_storage: ReadStorage | None
         if value.array is None:
             raise _RefusedError("an array without content")
         return value.array
+    if value is _HOOKS:
+        raise _RefusedError(_ORDERED)
     if isinstance(value, _Tensor):
         return _finished_tensor(value, read_storage)
     if isinstance(value, _Name):

@@ -23,7 +23,7 @@ from modalhash.data.collection import Modality, Positions, TokenArrays
 from modalhash.data.features import collect_arrays
 from modalhash.data.pair_lists import missing_file
 from modalhash.data.reading import Reading
-from modalhash.data.tables import clean_lines
+from modalhash.data.text_lines import clean_lines
 from modalhash.errors import CollectionError, Defect
 
 __all__ = ["read_precomp"]

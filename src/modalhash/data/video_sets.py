@@ -114,10 +114,8 @@ def _divide_by_lists(videos: Videos, train: Path, test: Path) -> None:
     videos.splits = {"train": [video for video, _ in trained], "test": [one for one, _ in tested]}
 
 
-def _listed_videos(
-    file: Path, columns: Sequence[str], videos: Videos
-) -> list[tuple[str, str | None]]:
-    """Return the videos of a list that the captions know, each with its sentence, if there is one.
+def _listed_videos(file: Path, columns: Sequence[str], videos: Videos) -> list[tuple[str, str]]:
+    """Return the videos of a list that the captions know, each with its sentence, or "".
 
     A name that the captions don't know is a defect.
     """
@@ -126,7 +124,7 @@ def _listed_videos(
     if not table.is_usable:
         return []
     listed = []
-    sentences = table.columns.get("sentence") or [None] * len(table.lines)
+    sentences = table.columns.get("sentence") or [""] * len(table.lines)
     for row, (video, sentence) in enumerate(zip(table.columns["video_id"], sentences, strict=True)):
         if video in videos.texts:
             listed.append((video, sentence))
