@@ -16,7 +16,7 @@ from modalhash.benchmarking import label_noise as robustness
 from modalhash.benchmarking.label_noise import (
     RobustnessRun,
     RobustnessStudy,
-    flipped_labels,
+    flip_labels,
     robustness_variants,
 )
 from modalhash.benchmarking.outcomes import MEASURES, Outcome
@@ -45,7 +45,7 @@ def made_labels(n: int = 20, c: int = 7) -> np.ndarray[Any, np.dtype[np.uint8]]:
 def test_as_many_bits_are_flipped_as_asked_for(share: float, count: int) -> None:
     labels = made_labels()
     before = labels.copy()
-    flipped = flipped_labels(labels, share, 0)
+    flipped = flip_labels(labels, share, 0)
     assert flipped.dtype == np.uint8
     assert int((flipped != labels).sum()) == count == round(140 * share)
     assert set(np.unique(flipped)) <= {0, 1}
@@ -54,15 +54,15 @@ def test_as_many_bits_are_flipped_as_asked_for(share: float, count: int) -> None
 
 def test_flips_depend_on_the_seed_and_a_smaller_share_is_part_of_a_larger_one() -> None:
     labels = made_labels()
-    few, many = flipped_labels(labels, 0.1, 3), flipped_labels(labels, 0.3, 3)
-    assert_array_equal(few, flipped_labels(labels, 0.1, 3))
-    assert not np.array_equal(few, flipped_labels(labels, 0.1, 4))
+    few, many = flip_labels(labels, 0.1, 3), flip_labels(labels, 0.3, 3)
+    assert_array_equal(few, flip_labels(labels, 0.1, 3))
+    assert not np.array_equal(few, flip_labels(labels, 0.1, 4))
     assert bool(((few != labels) <= (many != labels)).all())
-    assert_array_equal(flipped_labels(few, 0.1, 3), labels)
+    assert_array_equal(flip_labels(few, 0.1, 3), labels)
 
 
 def test_flips_fall_everywhere() -> None:
-    flipped = flipped_labels(np.zeros((1000, 10), np.uint8), 0.2, 0)
+    flipped = flip_labels(np.zeros((1000, 10), np.uint8), 0.2, 0)
     assert np.abs(flipped.mean(axis=0) - 0.2).max() < 0.06
     assert np.abs(flipped.reshape(10, -1).mean(axis=1) - 0.2).max() < 0.06
 
@@ -71,7 +71,7 @@ def test_flips_fall_everywhere() -> None:
 def test_shares_out_of_range(share: float) -> None:
     message = f"the share of flipped labels is {share}, expected in [0, 0.5]"
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
-        flipped_labels(made_labels(), share, 0)
+        flip_labels(made_labels(), share, 0)
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
         mh.robustness(SCENES, "ms2gah", shares=(0.0, share))
 
@@ -181,7 +181,7 @@ def test_numbers_are_those_of_training_and_measuring_by_hand() -> None:
     scenes = mh.load_collection(SCENES)
     assert scenes.labels is not None
     items, labels = scenes.split("train"), scenes.labels.copy()
-    labels[items] = flipped_labels(labels[items], 0.1, 3)
+    labels[items] = flip_labels(labels[items], 0.1, 3)
     model = mh.train(
         replace(scenes, labels=labels), method="ms2gah", n_bits=8, encoder="tiny", seed=3,
         settings=QUICK,

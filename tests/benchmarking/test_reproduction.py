@@ -17,8 +17,8 @@ from modalhash.benchmarking.reproducing import (
 )
 from modalhash.benchmarking.reproduction_plan import (
     ReproductionPlan,
+    choose_protocol,
     plan_reproduction,
-    suited_protocol,
 )
 from modalhash.data import load_collection
 from modalhash.errors import FeatureError, InputError, UnknownNameError
@@ -175,7 +175,7 @@ def test_differences_are_of_means() -> None:
     line = Line(
         "m", 16, "image_to_text", "MAP", (0.2, 0.4), (Printed(".25", "a"), Printed(".5", "b"))
     )
-    np.testing.assert_allclose(line.differences(), [0.3 - 0.25, 0.3 - 0.5], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(line.list_differences(), [0.3 - 0.25, 0.3 - 0.5], rtol=0, atol=1e-12)
 
 
 def test_two_sources_stand_side_by_side(tmp_path: Path) -> None:
@@ -229,14 +229,14 @@ def planned(method: str, source: str, folder: Path, protocol: str = "auto") -> R
 
 def test_a_protocol_with_printed_numbers_comes_first(tmp_path: Path) -> None:
     files = load_collection(f"ucch:{write_ucch(tmp_path / 'files')}")
-    assert suited_protocol("djsrh", files) == "djsrh"
+    assert choose_protocol("djsrh", files) == "djsrh"
     # JDSH's own table isn't known, UCCH's paper prints numbers of it
-    assert suited_protocol("jdsh", files) == "ucch"
-    assert suited_protocol("cirh", files) == "vtm-uch"
-    assert suited_protocol("cfrh", files) == "djsrh"
+    assert choose_protocol("jdsh", files) == "ucch"
+    assert choose_protocol("cirh", files) == "vtm-uch"
+    assert choose_protocol("cfrh", files) == "djsrh"
     wiki = load_collection(write_wiki(tmp_path / "wiki"))
-    assert suited_protocol("dgcpn", wiki) == "djsrh"
-    assert suited_protocol("ucmfh", wiki) == "djsrh"
+    assert choose_protocol("dgcpn", wiki) == "djsrh"
+    assert choose_protocol("ucmfh", wiki) == "djsrh"
 
 
 def test_wrong_calls(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from modalhash.methods import method_class
 from modalhash.training.pairs import TrainingData, hold_out
 from modalhash.tuning import Trial, TuningResult, trials_table, tune
 from modalhash.tuning import search as tuning
-from modalhash.tuning.search_spaces import Dimension, named_space, usual_space
+from modalhash.tuning.search_spaces import Dimension, make_named_space, make_usual_space
 from tests.oracles.command_line import CommandLine
 
 N_TRAIN = 120
@@ -67,7 +67,7 @@ def found_by(result: TuningResult) -> list[tuple[Any, ...]]:
 
 def test_the_usual_space_lies_around_the_preset() -> None:
     djsrh = method_class("djsrh")
-    space = usual_space(djsrh, preset="dense", changes={}, n_items=640)
+    space = make_usual_space(djsrh, preset="dense", changes={}, n_items=640)
     assert {name: str(one) for name, one in space.items()} == {
         "learning_rate": "0.0003 to 0.03, log scale",  # 3e-3, a tenth to ten times
         "weight_decay": "1e-06 to 0.01, log scale",
@@ -79,10 +79,10 @@ def test_the_usual_space_lies_around_the_preset() -> None:
         "intra_weight": "0.025 to 0.4, log scale",
         "image_rate_scale": "0.25 to 4, log scale",
     }
-    few = usual_space(djsrh, preset="dense", changes={"intra_weight": 0.2}, n_items=70)
+    few = make_usual_space(djsrh, preset="dense", changes={"intra_weight": 0.2}, n_items=70)
     assert "intra_weight" not in few
     assert few["batch_size"].choices == (32, 64)
-    closed = usual_space(method_class("cca-itq"), preset=None, changes={}, n_items=640)
+    closed = make_usual_space(method_class("cca-itq"), preset=None, changes={}, n_items=640)
     assert {name: str(one) for name, one in closed.items()} == {
         "ridge": "0.125 to 2, log scale",
         "correlation_power": "0.25 to 4, log scale",
@@ -95,7 +95,7 @@ def test_a_named_space_is_read() -> None:
         "text_hidden_width=256:1024", "optimiser", "continuation", "intra_weight",
         "image_hidden_width",
     ]  # fmt: skip
-    space = named_space(method_class("djsrh"), texts, preset="dense", changes={}, n_items=640)
+    space = make_named_space(method_class("djsrh"), texts, preset="dense", changes={}, n_items=640)
     assert space == {
         "learning_rate": Dimension(1e-4, 1e-2, is_log=True),
         "second_order": Dimension(0.1, 0.3),
@@ -130,7 +130,7 @@ def test_a_named_space_is_read() -> None:
 )
 def test_a_range_that_can_t_be_is_refused(text: str, error: type[Exception], expected: str) -> None:
     with pytest.raises(error, match=re.escape(expected)):
-        named_space(
+        make_named_space(
             method_class("djsrh"), [text], preset="dense", changes={"intra_weight": 0.2},
             n_items=640,
         )  # fmt: skip
@@ -138,9 +138,9 @@ def test_a_range_that_can_t_be_is_refused(text: str, error: type[Exception], exp
 
 def test_values_are_tidied_within_their_range() -> None:
     narrow = Dimension(0.12345, 0.12349)
-    assert narrow.tidied(0.12347) == 0.12345  # 0.123 lies below
-    assert Dimension(0.0, 1.0).tidied(0.123456) == 0.123
-    assert Dimension(1, 9, is_whole=True).tidied(7) == 7
+    assert narrow.tidy(0.12347) == 0.12345  # 0.123 lies below
+    assert Dimension(0.0, 1.0).tidy(0.123456) == 0.123
+    assert Dimension(1, 9, is_whole=True).tidy(7) == 7
 
 
 def test_training_holds_out_as_the_search_does(pairs: Collection) -> None:

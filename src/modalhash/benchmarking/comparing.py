@@ -219,8 +219,8 @@ def write_comparison(result: Comparison, variants: Sequence[Variant], command: s
     write_text(result.folder / "table.md", result.table)
     write_text(result.folder / "results.csv", csv_text(result.outcomes))
     write_json(result.folder / "about.json", about)
-    made = f"{about['date']}, {command}, modalhash {version('modalhash')}"
+    origin = f"{about['date']}, {command}, modalhash {version('modalhash')}"
     try:
-        write_grid_page(result.outcomes, result.marks, result.folder / "bench.html", made=made)
+        write_grid_page(result.outcomes, result.marks, result.folder / "bench.html", made=origin)
     except MissingExtraError as error:
         logger.warning("no page with plots: %s", error)

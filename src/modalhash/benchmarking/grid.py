@@ -74,15 +74,15 @@ def run_grid(
             if values:
                 write_values(values_path(runs, task, outcome.row), values)
         document = {"format": FORMAT, "task": asdict(task), "modalhash": version("modalhash")}
-        found = [asdict(outcome) for outcome, _ in outcomes]
-        write_json(runs / f"{task.key}.json", {**document, "outcomes": found})
+        documents = [asdict(outcome) for outcome, _ in outcomes]
+        write_json(runs / f"{task.key}.json", {**document, "outcomes": documents})
         done += 1
         progress("bench", done, len(tasks))
     return [outcome for task in tasks for outcome in read_outcomes(runs / f"{task.key}.json")]
 
 
 def values_path(runs: Path, task: Task, row: str) -> Path:
-    """Return where the values of a row's queries are kept."""
+    """Locate the file that keeps the values of a row's queries."""
     added = "" if row == task.variant.name else "-reranked"
     return runs / f"{task.key}{added}.npz"
 
@@ -94,19 +94,19 @@ def write_values(path: Path, values: QueryValues) -> None:
 
 
 def read_values(tasks: Sequence[Task], folder: Path | str) -> list[tuple[Outcome, QueryValues]]:
-    """Return the outcomes of tasks that were run, with the values of their queries.
+    """Read the outcomes of tasks that were run, with the values of their queries.
 
     Outcomes of runs that failed have none.
 
     Raises:
         DamagedArtifactError, NewerFormatError: if a result there can't be read.
     """
-    runs, found = Path(folder) / "runs", []
+    runs, values = Path(folder) / "runs", []
     for task in tasks:
         for outcome in read_outcomes(runs / f"{task.key}.json"):
             file = values_path(runs, task, outcome.row)
-            found.append((outcome, read_arrays(file) if file.exists() else {}))
-    return found
+            values.append((outcome, read_arrays(file) if file.exists() else {}))
+    return values
 
 
 def read_arrays(path: Path) -> QueryValues:
@@ -125,7 +125,7 @@ def read_arrays(path: Path) -> QueryValues:
 def read_outcomes(path: Path) -> list[Outcome]:
     """Read the outcomes of one task."""
     document = read_json(path, kind="result", newest_format=FORMAT)
-    return [Outcome(**found) for found in document["outcomes"]]
+    return [Outcome(**outcome) for outcome in document["outcomes"]]
 
 
 def run_missing(
@@ -140,7 +140,7 @@ def run_missing(
         partial(attempt_task, cache=cache),
         budget,
         kind_of=lambda task: f"{task.variant.method} {task.variant.hug} {task.place}",
-        peak_of=lambda found: max(outcome.peak_mib for outcome, _ in found),
+        peak_of=lambda results: max(outcome.peak_mib for outcome, _ in results),
         prepare=compute_on_one_core,
     )
     for task, answer in workers.run(tasks):
@@ -159,7 +159,7 @@ def compute_on_one_core() -> None:
 
 
 def make_failure(task: Task, reason: str) -> Outcome:
-    """Return the outcome of a task that went wrong."""
+    """Make the outcome of a task that went wrong."""
     place = name_place(task.place)
     return Outcome(task.variant.name, place, task.n_bits, task.seed, {}, error=reason)
 

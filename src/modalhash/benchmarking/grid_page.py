@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from modalhash.benchmarking.grid_table import (
     COLUMNS,
     COST_HEADS,
-    by_place,
-    by_row,
     cells,
     cost_rows,
-    failures,
+    format_failures,
+    group_by_place,
+    group_by_row,
 )
 from modalhash.benchmarking.marks import UNMARKED, Cell, Marks
 from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome
@@ -31,9 +31,13 @@ Floats = NDArray[np.float64]
 MARKERS = "os^Dvp*XhP"
 Position = Callable[[Outcome], float]
 AXES: tuple[tuple[str, Position, str], ...] = (
-    ("bits", lambda one: one.n_bits, "over the length of codes"),
-    ("bytes an item", lambda one: one.bits_per_item / 8, "over all that is stored for search"),
-    ("CPU seconds of training", lambda one: one.cpu_seconds, "over the time of training"),
+    ("bits", lambda outcome: outcome.n_bits, "over the length of codes"),
+    (
+        "bytes an item",
+        lambda outcome: outcome.bits_per_item / 8,
+        "over all that is stored for search",
+    ),
+    ("CPU seconds of training", lambda outcome: outcome.cpu_seconds, "over the time of training"),
 )
 """Title of a horizontal axis, where an outcome lies on it, and what the plot's caption says."""
 USUAL_BITS = 64
@@ -58,27 +62,27 @@ def write_grid_page(
     places = [
         {
             "name": place,
-            **plots(place, [one for one in of_place if one.values]),
+            **plots(place, [outcome for outcome in of_place if outcome.values]),
             "heads": ["method", "bits", *(heading for _, heading in COLUMNS)],
             "rows": [
                 table_row(place, row, n_bits, same, marks)
-                for (row, n_bits), same in by_row(of_place).items()
+                for (row, n_bits), same in group_by_row(of_place).items()
             ],
             "cost_heads": COST_HEADS,
             "cost_rows": cost_rows(of_place),
-            "failures": failures(of_place),
+            "failures": format_failures(of_place),
         }
-        for place, of_place in by_place(outcomes).items()
+        for place, of_place in group_by_place(outcomes).items()
     ]
-    n_rows = len({one.row for one in outcomes})
+    n_rows = len({outcome.row for outcome in outcomes})
     write_page("bench.html", {"places": places, "n_rows": n_rows, "made": made}, path)
 
 
 def table_row(
     place: str, row: str, n_bits: int, same: Sequence[Outcome], marks: Mapping[Cell, Marks]
 ) -> dict[str, Any]:
-    """Return what the template shows of a row."""
-    if not any(one.values for one in same):
+    """Collect what the template shows of a row."""
+    if not any(outcome.values for outcome in same):
         return {"name": row, "n_bits": n_bits, "error": same[0].error, "cells": []}
     shown = []
     for text, (name, _) in zip(cells(same), COLUMNS, strict=True):
@@ -88,56 +92,61 @@ def table_row(
 
 
 def plots(place: str, outcomes: Sequence[Outcome]) -> dict[str, list[dict[str, str]]]:
-    """Return the plots of one collection, and those of further lengths that are folded away.
+    """Draw the plots of one collection, and those of further lengths that are folded away.
 
     The first measure there is, over bits, bytes and time, then precision over recall.
     """
-    found: list[dict[str, str]] = []
+    plots_of_place: list[dict[str, str]] = []
     if not outcomes:
-        return {"plots": found, "more_plots": []}
+        return {"plots": plots_of_place, "more_plots": []}
     title = next(iter(outcomes[0].values)).rpartition(" ")[0]
     for axis, position, words in AXES:
         for direction in DIRECTIONS:
             arrow = direction.replace("_to_", " to ")
             drawn = quality_plot(outcomes, f"{title} {direction}", axis, position, place)
-            found.append({"svg": drawn, "caption": f"{title}, {arrow}, {words}."})
+            plots_of_place.append({"svg": drawn, "caption": f"{title}, {arrow}, {words}."})
     first, *others = curve_lengths(outcomes) or [0]
     more = [plot for n_bits in others for plot in precision_recall(place, outcomes, n_bits)]
-    return {"plots": [*found, *precision_recall(place, outcomes, first)], "more_plots": more}
+    return {
+        "plots": [*plots_of_place, *precision_recall(place, outcomes, first)],
+        "more_plots": more,
+    }
 
 
 def curve_lengths(outcomes: Sequence[Outcome]) -> list[int]:
-    """Return the lengths of codes that curves were kept of: the usual one first, then rising."""
-    lengths = sorted({one.n_bits for one in outcomes if one.curves})
+    """List the lengths of codes that curves were kept of: the usual one first, then rising."""
+    lengths = sorted({outcome.n_bits for outcome in outcomes if outcome.curves})
     usual = USUAL_BITS if USUAL_BITS in lengths else max(lengths, default=0)
     return sorted(lengths, key=lambda n_bits: (n_bits != usual, n_bits))
 
 
 def precision_recall(place: str, outcomes: Sequence[Outcome], n_bits: int) -> list[dict[str, str]]:
-    """Return plots of precision over recall at one length; none where no curves were kept."""
-    found = []
-    rows = list(dict.fromkeys(one.row for one in outcomes))
+    """Draw plots of precision over recall at one length; none where no curves were kept."""
+    plots_of_place = []
+    rows = list(dict.fromkeys(outcome.row for outcome in outcomes))
     for direction in DIRECTIONS:
         lines = {}
-        for (row, _), same in by_row([one for one in outcomes if one.n_bits == n_bits]).items():
+        for (row, _), same in group_by_row(
+            [outcome for outcome in outcomes if outcome.n_bits == n_bits]
+        ).items():
             if curve := mean_curve(same, direction):
                 lines[row] = curve
         if lines:
             drawn = precision_recall_plot(lines, rows, f"{direction}, {n_bits} bits, {place}")
             words = f"{direction.replace('_to_', ' to ')}, {n_bits} bits, by rank, shared label"
-            found.append({"svg": drawn, "caption": f"Precision over recall, {words}."})
-    return found
+            plots_of_place.append({"svg": drawn, "caption": f"Precision over recall, {words}."})
+    return plots_of_place
 
 
 def mean_curve(same: Sequence[Outcome], direction: str) -> tuple[Floats, Floats] | None:
-    """Return recall and precision by rank, means over seeds; None if no run has kept them."""
-    curves = [one.curves[direction] for one in same if direction in one.curves]
+    """Average recall and precision by rank over seeds; None if no run has kept them."""
+    curves = [outcome.curves[direction] for outcome in same if direction in outcome.curves]
     # Ranks are the same for a collection; one that has changed since an earlier run is left out.
-    curves = [one for one in curves if len(one["recall"]) == len(curves[-1]["recall"])]
+    curves = [curve for curve in curves if len(curve["recall"]) == len(curves[-1]["recall"])]
     if not curves:
         return None
     recall, precision = (
-        np.mean([one[name] for one in curves], axis=0) for name in ("recall", "precision")
+        np.mean([curve[name] for curve in curves], axis=0) for name in ("recall", "precision")
     )
     return recall, precision
 
@@ -163,10 +172,12 @@ def quality_plot(
     """Draw the mean of a value for each method and length; a line joins a method's lengths."""
     figure = new_figure(4.6, 3.9)
     axes = figure.axes[0]
-    rows = list(dict.fromkeys(one.row for one in outcomes))
+    rows = list(dict.fromkeys(outcome.row for outcome in outcomes))
     lines: dict[str, list[tuple[float, float]]] = {}
-    for (row, _), same in by_row([one for one in outcomes if value in one.values]).items():
-        mean = statistics.mean(one.values[value] for one in same)
+    for (row, _), same in group_by_row(
+        [outcome for outcome in outcomes if value in outcome.values]
+    ).items():
+        mean = statistics.mean(outcome.values[value] for outcome in same)
         lines.setdefault(row, []).append((statistics.mean(map(position, same)), mean))
     for row, points in lines.items():
         number = rows.index(row)
@@ -187,7 +198,7 @@ def quality_plot(
 
 
 def line_style(number: int) -> dict[str, Any]:
-    """Return colour and dashes of the row of that number, the same in every plot of a page."""
+    """Choose colour and dashes of the row of that number, the same in every plot of a page."""
     dashes = list(DASHES.values())
     return {
         "linewidth": 1.4,

@@ -21,7 +21,7 @@ Key = tuple[str, int]
 
 
 def grid_table(outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks] | None = None) -> str:
-    """Return Markdown: a section a collection, a row a method and length.
+    """Format a section a collection, a row a method and length, as Markdown.
 
     Numbers are means over seeds with their standard deviations (n in the divisor). A row whose
     runs all failed gives the reason instead. With marks, the best of each length is bold, and what
@@ -29,20 +29,20 @@ def grid_table(outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks] | None =
     """
     marks = marks or {}
     parts = []
-    for place, of_place in by_place(outcomes).items():
+    for place, of_place in group_by_place(outcomes).items():
         rows = [
             [
                 name,
                 str(n_bits),
-                *marked(cells(same), (place, n_bits), name, marks),
-                f"{mean_of([one.cpu_seconds for one in same]):.0f}",
+                *mark_cells(cells(same), (place, n_bits), name, marks),
+                f"{average([outcome.cpu_seconds for outcome in same]):.0f}",
             ]
-            if any(one.values for one in same)
+            if any(outcome.values for outcome in same)
             else [name, str(n_bits), same[0].error, *[""] * len(COLUMNS)]
-            for (name, n_bits), same in by_row(of_place).items()
+            for (name, n_bits), same in group_by_row(of_place).items()
         ]
         heads = ["method", "bits", *(heading for _, heading in COLUMNS), "CPU s"]
-        parts.append(f"## {place}\n\n{markdown(heads, rows)}{failures(of_place)}")
+        parts.append(f"## {place}\n\n{markdown(heads, rows)}{format_failures(of_place)}")
     return "\n".join(parts)
 
 
@@ -58,80 +58,89 @@ MARKED = (
 
 
 def cost_table(outcomes: Sequence[Outcome]) -> str:
-    """Return Markdown: a section a collection, what each row costs, means over seeds.
+    """Format a section a collection with the costs of each row, means over seeds, as Markdown.
 
     CPU seconds of training, features there already; peak memory of the process in training and
     measuring; numbers learned for both towers; bits stored an item; stored features that become
     codes in a second on one thread.
     """
     parts = []
-    for place, of_place in by_place(outcomes).items():
+    for place, of_place in group_by_place(outcomes).items():
         parts.append(f"## {place}: cost\n\n{markdown(COST_HEADS, cost_rows(of_place))}")
     return "\n".join(parts)
 
 
 def cost_rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """Return the cells of `cost_table` for one collection."""
+    """Format the cells of `cost_table` for one collection."""
     rows = []
-    for (name, n_bits), same in by_row([one for one in outcomes if not one.error]).items():
+    for (name, n_bits), same in group_by_row(
+        [outcome for outcome in outcomes if not outcome.error]
+    ).items():
         costs: tuple[Sequence[float], ...] = (
-            [one.cpu_seconds for one in same],
-            [one.peak_mib for one in same],
-            [one.n_parameters for one in same],
-            [one.bits_per_item for one in same],
-            *([one.rates.get(side, 0.0) for one in same] for side in ("image", "text")),
+            [outcome.cpu_seconds for outcome in same],
+            [outcome.peak_mib for outcome in same],
+            [outcome.n_parameters for outcome in same],
+            [outcome.bits_per_item for outcome in same],
+            *([outcome.rates.get(side, 0.0) for outcome in same] for side in ("image", "text")),
         )
-        rows.append([name, str(n_bits), *(f"{mean_of(values):,.0f}" for values in costs)])
+        rows.append([name, str(n_bits), *(f"{average(values):,.0f}" for values in costs)])
     return rows
 
 
 def ablation_table(outcomes: Sequence[Outcome]) -> str:
-    """Return Markdown: what each variant changes against the first one of its length.
+    """Format the changes of each variant against the first one of its length, as Markdown.
 
     Differences are paired by seed: their mean over seeds with the standard deviation.
     """
     parts = []
-    for place, of_place in by_place(outcomes).items():
-        rows = by_row(of_place)
+    for place, of_place in group_by_place(outcomes).items():
+        rows = group_by_row(of_place)
         full = next(iter(rows))[0]
         lines = []
         for (name, n_bits), same in rows.items():
             if name == full:
                 lines.append([name, str(n_bits), *cells(same)])
                 continue
-            reference = {one.seed: one for one in rows.get((full, n_bits), [])}
-            changes = [change(one, reference[one.seed]) for one in same if one.seed in reference]
+            reference = {outcome.seed: outcome for outcome in rows.get((full, n_bits), [])}
+            changes = [
+                subtract_outcomes(outcome, reference[outcome.seed])
+                for outcome in same
+                if outcome.seed in reference
+            ]
             if any(changes):
-                lines.append([name, str(n_bits), *signed(changes)])
+                lines.append([name, str(n_bits), *format_differences(changes)])
             else:
                 lines.append([name, str(n_bits), same[0].error, *[""] * (len(COLUMNS) - 1)])
         heads = ["variant", "bits", *(heading for _, heading in COLUMNS)]
-        parts.append(f"## {place}\n\n{markdown(heads, lines)}{failures(of_place)}")
+        parts.append(f"## {place}\n\n{markdown(heads, lines)}{format_failures(of_place)}")
     return "\n".join(parts)
 
 
-def by_place(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    """Return outcomes by collection, in the order met."""
-    found: dict[str, list[Outcome]] = {}
-    for one in outcomes:
-        found.setdefault(one.place, []).append(one)
-    return found
+def group_by_place(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """Group outcomes by collection, in the order met."""
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(outcome.place, []).append(outcome)
+    return groups
 
 
-def by_row(outcomes: Sequence[Outcome]) -> dict[Key, list[Outcome]]:
-    """Return outcomes by row and length, in the order met."""
-    found: dict[Key, list[Outcome]] = {}
-    for one in outcomes:
-        found.setdefault((one.row, one.n_bits), []).append(one)
-    return found
+def group_by_row(outcomes: Sequence[Outcome]) -> dict[Key, list[Outcome]]:
+    """Group outcomes by row and length, in the order met."""
+    groups: dict[Key, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.row, outcome.n_bits), []).append(outcome)
+    return groups
 
 
 def cells(same: Sequence[Outcome]) -> list[str]:
-    """Return mean and deviation of every column; a dash where nothing was measured."""
-    return [spread([one.values[name] for one in same if name in one.values]) for name, _ in COLUMNS]
+    """Format mean and deviation of every column; a dash where nothing was measured."""
+    return [
+        format_spread([outcome.values[name] for outcome in same if name in outcome.values])
+        for name, _ in COLUMNS
+    ]
 
 
-def marked(
+def mark_cells(
     texts: Sequence[str], place: Key, row: str, marks: Mapping[Cell, Marks]
 ) -> Iterator[str]:
     """Yield the cells of a row, the best of their columns bold, those near them with a sign."""
@@ -139,42 +148,45 @@ def marked(
         yield SHOWN_AS[marks.get((*place, name), UNMARKED).of(row)].format(text)
 
 
-def spread(values: Sequence[float], sign: str = "") -> str:
-    """Return mean and deviation as text."""
+def format_spread(values: Sequence[float], sign: str = "") -> str:
+    """Format mean and deviation as text."""
     if not values:
         return "-"
     return f"{statistics.mean(values):{sign}.3f} ± {statistics.pstdev(values):.3f}"
 
 
-def change(one: Outcome, reference: Outcome) -> Mapping[str, float]:
-    """Return the differences of two outcomes' values; empty if either failed."""
+def subtract_outcomes(outcome: Outcome, reference: Outcome) -> Mapping[str, float]:
+    """Compute the differences of two outcomes' values; empty if either failed."""
     return {
         name: value - reference.values[name]
-        for name, value in one.values.items()
+        for name, value in outcome.values.items()
         if name in reference.values
     }
 
 
-def signed(changes: Sequence[Mapping[str, float]]) -> list[str]:
-    """Return mean and deviation of every column's differences."""
-    return [spread([found[name] for found in changes if name in found], "+") for name, _ in COLUMNS]
+def format_differences(changes: Sequence[Mapping[str, float]]) -> list[str]:
+    """Format mean and deviation of every column's differences."""
+    return [
+        format_spread([differences[name] for differences in changes if name in differences], "+")
+        for name, _ in COLUMNS
+    ]
 
 
-def mean_of(values: Sequence[float]) -> float:
-    """Return the mean."""
+def average(values: Sequence[float]) -> float:
+    """Compute the mean."""
     return statistics.mean(values)
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as Markdown."""
+    """Format a table as Markdown."""
     lines = [f"| {' | '.join(heads)} |", f"| {' | '.join('---' for _ in heads)} |"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def failures(outcomes: Sequence[Outcome]) -> str:
-    """Return a line for every reason that runs failed for, and how many they were."""
-    reasons = [(one.row, one.error) for one in outcomes if one.error]
+def format_failures(outcomes: Sequence[Outcome]) -> str:
+    """Format a line for every reason that runs failed for, and how many they were."""
+    reasons = [(outcome.row, outcome.error) for outcome in outcomes if outcome.error]
     lines = [
         f"- {row}: {len(list(same))} runs failed: {reason}\n"
         for (row, reason), same in itertools.groupby(reasons)

@@ -27,7 +27,7 @@ from modalhash.progress import Progress
 __all__ = [
     "RobustnessRun",
     "RobustnessStudy",
-    "flipped_labels",
+    "flip_labels",
     "robustness",
     "robustness_variants",
 ]
@@ -68,7 +68,7 @@ class RobustnessStudy:
     runs: tuple[RobustnessRun, ...]
 
     def table(self) -> str:
-        """Return Markdown: a row a share and variant, means and deviations over seeds."""
+        """Format a row a share and variant, means and deviations over seeds, as Markdown."""
         rows: dict[tuple[float, str], list[Outcome]] = {}
         for run in self.runs:
             rows.setdefault((run.share, run.outcome.row), []).append(run.outcome)
@@ -76,7 +76,7 @@ class RobustnessStudy:
         return markdown(["flipped", "variant", *(heading for _, heading in COLUMNS)], lines)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that `robustness --json` gives."""
+        """Describe the study as the document that `robustness --json` gives."""
         return {
             "format": FORMAT,
             "about": dict(self.about),
@@ -95,8 +95,8 @@ class RobustnessStudy:
         }
 
 
-def flipped_labels(labels: Labels, share: float, seed: int) -> Labels:
-    """Return labels of which a share of the bits is flipped: 0 becomes 1, and 1 becomes 0.
+def flip_labels(labels: Labels, share: float, seed: int) -> Labels:
+    """Copy labels and flip a share of the bits: 0 becomes 1, and 1 becomes 0.
 
     Which ones depends on the seed and the shape alone, and those of a smaller share are among those
     of a larger one.
@@ -113,7 +113,7 @@ def flipped_labels(labels: Labels, share: float, seed: int) -> Labels:
         SettingError: if the share is out of its range.
 
     Example:
-        >>> flipped_labels(np.zeros((2, 5), np.uint8), 0.2, seed=0).sum()
+        >>> flip_labels(np.zeros((2, 5), np.uint8), 0.2, seed=0).sum()
         np.uint64(2)
     """
     check_share(share)
@@ -130,7 +130,7 @@ def robustness_variants(
     preset: str = "auto",
     settings: Mapping[str, Any] | None = None,
 ) -> list[Variant]:
-    """Return the whole method, then one variant for each part that is to be turned off.
+    """List the whole method, then one variant for each part that is to be turned off.
 
     Args:
         name: of a method that learns from labels.
@@ -145,7 +145,7 @@ def robustness_variants(
     """
     method = method_class(name)
     if Needs.LABELS not in method.needs:
-        others = [one for one in METHODS if Needs.LABELS in method_class(one).needs]
+        others = [other for other in METHODS if Needs.LABELS in method_class(other).needs]
         raise InputError(
             f"{method.title} learns without labels, so that flipped ones change nothing: choose a "
             f"method that learns from them ({', '.join(others)})"
@@ -155,7 +155,10 @@ def robustness_variants(
         without = [GRAPH] if GRAPH in method.ablations else []
     variants = [whole]
     for part in dict.fromkeys(without):
-        known = next((one for one in (part, f"without {part}") if one in method.ablations), None)
+        known = next(
+            (candidate for candidate in (part, f"without {part}") if candidate in method.ablations),
+            None,
+        )
         if known is None:
             raise UnknownNameError(f"part of {name} to turn off", part, method.ablations)
         changes = {**whole.settings, **method.ablations[known]}
@@ -229,7 +232,7 @@ def robustness(
         "encoder": encoder,
         "split": split,
         "preset": runs[-1].preset,
-        "variants": {one.name: dict(one.settings) for one in variants},
+        "variants": {variant.name: dict(variant.settings) for variant in variants},
         "n_label_bits": collection.labels[collection.split(TRAIN)].size,
     }
     return RobustnessStudy(about, tuple(runs))
@@ -258,7 +261,7 @@ def run_job(
     assert collection.labels is not None
     items = collection.split(TRAIN)
     labels = collection.labels.copy()
-    labels[items] = flipped_labels(labels[items], job.share, job.seed)
+    labels[items] = flip_labels(labels[items], job.share, job.seed)
     started = time.process_time()
     model = train(
         replace(collection, labels=labels),

@@ -42,10 +42,10 @@ class Marks:
     others: tuple["Marks", ...] = ()
 
     def of(self, row: str) -> str:
-        """Return "best", "near", or "" for a row that differs."""
+        """Look up the mark of a row: "best", "near", or "" if it differs."""
         if row == self.best or row in self.near:
             return "best" if row == self.best else "near"
-        return next((mark for one in self.others if (mark := one.of(row))), "")
+        return next((mark for marks in self.others if (mark := marks.of(row))), "")
 
 
 UNMARKED = Marks("", ())
@@ -72,14 +72,14 @@ def find_marks(
         for name, of_queries in values.items():
             kinds = columns.setdefault((outcome.place, outcome.n_bits, name), {})
             kinds.setdefault(kind, {}).setdefault(outcome.row, []).append(of_queries)
-    found = {}
+    marks = {}
     for cell, kinds in columns.items():
         first, *others = [
             marks_of(kinds[key], seed) for key in sorted(kinds) if len(kinds[key]) > 1
         ] or [UNMARKED]
         if first is not UNMARKED:
-            found[cell] = replace(first, others=tuple(others))
-    return found
+            marks[cell] = replace(first, others=tuple(others))
+    return marks
 
 
 def marks_of(rows: Mapping[str, Sequence[NDArray[np.float32]]], seed: int) -> Marks:
@@ -88,41 +88,45 @@ def marks_of(rows: Mapping[str, Sequence[NDArray[np.float32]]], seed: int) -> Ma
     means = {
         row: np.mean(np.stack(seeds), axis=0, dtype=np.float64)
         for row, seeds in rows.items()
-        if all(len(one) == n_queries for one in seeds)
+        if all(len(values) == n_queries for values in seeds)
     }
     best = max(means, key=lambda row: float(np.nanmean(means[row])))
     near = []
     for row, values in means.items():
         if row == best:
             continue
-        found = compare_runs(
+        comparison = compare_runs(
             means[best], values, generator=seed, n_resamples=RESAMPLES, level=LEVEL
         )  # fmt: skip
-        if found.interval[1] >= 0:
+        if comparison.interval[1] >= 0:
             near.append(row)
     return Marks(best, tuple(near))
 
 
 def marks_json(marks: Mapping[Cell, Marks]) -> list[dict[str, Any]]:
-    """Return marks as JSON."""
+    """Describe marks as JSON."""
     return [
-        {"place": place, "bits": n_bits, "value": name} | json_of(one)
-        for (place, n_bits, name), one in marks.items()
+        {"place": place, "bits": n_bits, "value": name} | describe_marks(cell_marks)
+        for (place, n_bits, name), cell_marks in marks.items()
     ]
 
 
-def json_of(one: Marks) -> dict[str, Any]:
-    """Return the marks of one column as JSON."""
-    others = {"others": [json_of(other) for other in one.others]} if one.others else {}
-    return {"best": one.best, "near": list(one.near)} | others
+def describe_marks(cell_marks: Marks) -> dict[str, Any]:
+    """Describe the marks of one column as JSON."""
+    others = (
+        {"others": [describe_marks(other) for other in cell_marks.others]}
+        if cell_marks.others
+        else {}
+    )
+    return {"best": cell_marks.best, "near": list(cell_marks.near)} | others
 
 
 def marks_from_json(document: Sequence[Mapping[str, Any]]) -> dict[Cell, Marks]:
-    """Return the marks that `marks_json` wrote."""
-    return {(one["place"], one["bits"], one["value"]): read_marks(one) for one in document}
+    """Read the marks that `marks_json` wrote."""
+    return {(cell["place"], cell["bits"], cell["value"]): read_marks(cell) for cell in document}
 
 
 def read_marks(document: Mapping[str, Any]) -> Marks:
-    """Return the marks of one column."""
+    """Read the marks of one column."""
     others = tuple(read_marks(other) for other in document.get("others", []))
     return Marks(document["best"], tuple(document["near"]), others)

@@ -73,14 +73,14 @@ def run_task(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, Qu
 
 
 def n_parameters(model: HashModel) -> int:
-    """Return how many numbers the two towers have learned."""
-    return sum(one.numel() for one in model.hasher.parameters())
+    """Count the numbers that the two towers have learned."""
+    return sum(parameter.numel() for parameter in model.hasher.parameters())
 
 
 def encode_rates(
     model: HashModel, collection: Collection, cache: Path | str | None
 ) -> dict[str, float]:
-    """Return how many stored features become codes in a second, by modality, first rows."""
+    """Measure how many stored features become codes in a second, by modality, on the first rows."""
     folder = None if cache is None else Path(cache)
     codes = CollectionCodes(model, collection, captions="first", cache_folder=folder)
     items = np.arange(min(collection.n_items, RATE_ROWS))
@@ -104,7 +104,7 @@ def list_measurements(variant: Variant, model: HashModel) -> Iterator[tuple[str,
 
 
 def list_values(report: Report) -> dict[str, float]:
-    """Return the numbers of `MEASURES` in both directions, as far as they were measured."""
+    """List the numbers of `MEASURES` in both directions, as far as they were measured."""
     rules = {measure.relevance for measure in report.measures}
     return {
         f"{title} {direction}": round(
@@ -117,24 +117,26 @@ def list_values(report: Report) -> dict[str, float]:
 
 
 def list_query_values(report: Report) -> QueryValues:
-    """Return the (q,) float32 values behind each of `measured_values`."""
+    """List the (q,) float32 values behind each of `measured_values`."""
     rules = {measure.relevance for measure in report.measures}
-    found: QueryValues = {}
+    values_by_name: QueryValues = {}
     for title, measure, rule, k in MEASURES:
-        for one in report.directions if rule in rules else ():
-            if any(number.relevance == rule for number in one.measures):
-                values = one.values(measure, relevance=rule, k=k, convention=formula_of(measure))
-                found[f"{title} {one.direction}"] = values.astype(np.float32)
-    return found
+        for direction_report in report.directions if rule in rules else ():
+            if any(number.relevance == rule for number in direction_report.measures):
+                values = direction_report.values(
+                    measure, relevance=rule, k=k, convention=formula_of(measure)
+                )
+                values_by_name[f"{title} {direction_report.direction}"] = values.astype(np.float32)
+    return values_by_name
 
 
 def formula_of(measure: str) -> str | None:
-    """Return the formula that `MEASURES` means; None for measures that have one only."""
+    """Name the formula that `MEASURES` means; None for measures that have one only."""
     return Convention.TRUNCATED if measure == "map" else None
 
 
 def list_protocol_measures(protocol: str) -> list[tuple[int | None, Convention]]:
-    """Return cut-offs and formulas of a protocol ("djsrh:queries=9"); nothing for "".
+    """List cut-offs and formulas of a protocol ("djsrh:queries=9"); nothing for "".
 
     Example:
         >>> list_protocol_measures("ucch")
@@ -149,7 +151,7 @@ def list_protocol_measures(protocol: str) -> list[tuple[int | None, Convention]]
 def list_protocol_values(
     report: Report, measures: Sequence[tuple[int | None, Convention]]
 ) -> dict[str, float]:
-    """Return what a protocol measures, in both directions, by `map_title`."""
+    """List what a protocol measures, in both directions, by `map_title`."""
     return {
         f"{map_title(k, name)} {direction}": round(
             report.value("map", direction, relevance="shared_label", k=k, convention=name), 4
@@ -160,14 +162,14 @@ def list_protocol_values(
 
 
 def keep_curves(report: Report) -> dict[str, dict[str, list[float]]]:
-    """Return precision and recall by rank under a shared label, by direction."""
+    """Collect rounded precision and recall by rank under a shared label, by direction."""
     return {
-        one.direction: {
+        direction_report.direction: {
             "recall": np.round(curve.recall, 4).tolist(),
             "precision": np.round(curve.precision, 4).tolist(),
         }
-        for one in report.directions
-        for curve in one.curves
+        for direction_report in report.directions
+        for curve in direction_report.curves
         if (curve.by, curve.relevance) == ("rank", "shared_label")
         and np.isfinite(curve.recall).all()  # it isn't where no query has an answer
     }

@@ -64,7 +64,7 @@ class Outcome:
 
 
 def map_title(k: int | None, convention: str) -> str:
-    """Return what MAP by a shared label is called; the formula is named unless it is `truncated`.
+    """Name MAP by a shared label; the formula is named unless it is `truncated`.
 
     Example:
         >>> map_title(50, "truncated"), map_title(None, "answerable")
@@ -75,27 +75,27 @@ def map_title(k: int | None, convention: str) -> str:
 
 
 def csv_text(outcomes: Sequence[Outcome]) -> str:
-    """Return every number on a line of its own, with what it was measured on, as CSV."""
+    """Write every number on a line of its own, with what it was measured on, as CSV."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADS)
-    for one in outcomes:
-        place = [one.place, one.row, one.n_bits, one.seed]
-        if one.error:
-            writer.writerow([*place, "", "", "", one.error])
+    for outcome in outcomes:
+        place = [outcome.place, outcome.row, outcome.n_bits, outcome.seed]
+        if outcome.error:
+            writer.writerow([*place, "", "", "", outcome.error])
             continue
-        for name, value in one.values.items():
+        for name, value in outcome.values.items():
             title, _, direction = name.rpartition(" ")
             writer.writerow([*place, title, direction, value, ""])
         for title, (attribute, _) in COSTS.items():
-            writer.writerow([*place, title, "", getattr(one, attribute), ""])
-        for modality, rate in one.rates.items():
+            writer.writerow([*place, title, "", getattr(outcome, attribute), ""])
+        for modality, rate in outcome.rates.items():
             writer.writerow([*place, RATE, modality, rate, ""])
     return out.getvalue()
 
 
 def read_csv(text: str) -> list[Outcome]:
-    """Return the outcomes that `csv_text` wrote.
+    """Read the outcomes that `csv_text` wrote.
 
     Raises:
         InputError: if the heads are others.
@@ -104,10 +104,10 @@ def read_csv(text: str) -> list[Outcome]:
     heads = next(reader, [])
     if heads != HEADS:
         raise InputError(f"the table's columns are {heads}, expected {HEADS}")
-    found: dict[tuple[str, str, int, int], dict[str, Any]] = {}
+    parts_of: dict[tuple[str, str, int, int], dict[str, Any]] = {}
     for place, row, n_bits, seed, title, direction, value, error in reader:
         key = (place, row, int(n_bits), int(seed))
-        parts = found.setdefault(key, {"values": {}, "rates": {}, "error": error})
+        parts = parts_of.setdefault(key, {"values": {}, "rates": {}, "error": error})
         if title == RATE:
             parts["rates"][direction] = float(value)
         elif title in COSTS:
@@ -117,5 +117,5 @@ def read_csv(text: str) -> list[Outcome]:
             parts["values"][f"{title} {direction}"] = float(value)
     return [
         Outcome(row, place, n_bits, seed, **parts)
-        for (place, row, n_bits, seed), parts in found.items()
+        for (place, row, n_bits, seed), parts in parts_of.items()
     ]

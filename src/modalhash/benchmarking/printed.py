@@ -109,7 +109,7 @@ out: they are copies of MAP@50 numbers."""
 def printed_numbers(
     method: str, family: str, protocol: str, *, top_k: int | None, n_bits: int, direction: str
 ) -> list[Printed]:
-    """Return what papers print for one case; empty where that isn't known.
+    """Look up what papers print for one case; empty where that isn't known.
 
     Example:
         >>> case = {"top_k": 50, "n_bits": 16, "direction": "image_to_text"}
@@ -132,7 +132,7 @@ def printed_numbers(
 
 
 def printed_protocols(method: str, family: str) -> list[str]:
-    """Return the protocols under which numbers of a method on a data set are known."""
+    """List the protocols under which numbers of a method on a data set are known."""
     return list(
         dict.fromkeys(
             table.protocol for table in PRINTED if table.family == family and method in table.rows
@@ -141,6 +141,6 @@ def printed_protocols(method: str, family: str) -> list[str]:
 
 
 def protocols_of(method: str) -> list[str]:
-    """Return the protocols a method was measured under, those of its own paper first."""
+    """List the protocols a method was measured under, those of its own paper first."""
     printed = [table.protocol for table in PRINTED if method in table.rows]
     return list(dict.fromkeys([*OWN_PROTOCOLS.get(method, ()), *printed]))

@@ -122,21 +122,21 @@ def export_inputs(
     if database is None:
         database = "database" if "database" in collection.splits else "train"
     query, ranked = select_evaluation_items(collection, split, database)
-    ranked = in_order_of(collection.split("all" if database == "rest" else database), ranked)
+    ranked = order_items(collection.split("all" if database == "rest" else database), ranked)
     items = {"train": collection.split("train"), "query": query, "database": ranked}
     if n_seen := len(np.intersect1d(items["train"], query)):
         raise InputError(
             f"{n_seen} of {len(query)} queries of split {split!r} are training items: name another "
             "split"
         )
-    items["validation"] = validation_items(collection, items["train"], query)
+    items["validation"] = choose_validation_items(collection, items["train"], query)
     features = extract_features(collection, encoder, cache=cache, progress=progress)
-    taken = np.unique(np.concatenate(list(items.values())))
+    chosen = np.unique(np.concatenate(list(items.values())))
     inputs = PublicInputs(
-        features.image.pooled(taken),
-        features.text.pooled(collection.caption_starts[taken]),
-        collection.labels[taken],
-        **{name: np.searchsorted(taken, own) for name, own in items.items()},
+        features.image.pooled(chosen),
+        features.text.pooled(collection.caption_starts[chosen]),
+        collection.labels[chosen],
+        **{name: np.searchsorted(chosen, own) for name, own in items.items()},
     )
     counts = {name: len(items[name]) for name in ("train", *PARTS)}
     with new_folder(folder) as part:
@@ -158,31 +158,33 @@ def export_inputs(
             "command": written.command,
             "notes": list(written.notes),
         }
-        rows = {name: described_rows(collection, ordered[name], written, name) for name in PARTS}
+        rows = {name: describe_rows(collection, ordered[name], written, name) for name in PARTS}
         head = {"format": FORMAT, "modalhash": version("modalhash"), "artifact": KIND}
         write_json(part / MANIFEST, {**head, **about, "rows": rows})
     return ExportedInputs(folder, program, counts, written.command, written.notes)
 
 
-def in_order_of(split: Positions, chosen: Positions) -> Positions:
-    """Return the chosen items in the order that they have in a split."""
+def order_items(split: Positions, chosen: Positions) -> Positions:
+    """Sort the chosen items in the order that they have in a split."""
     return split[np.isin(split, chosen)]
 
 
-def validation_items(collection: Collection, train: Positions, query: Positions) -> Positions:
-    """Return items for a program that stops early: the split `dev`, or every tenth training item.
+def choose_validation_items(
+    collection: Collection, train: Positions, query: Positions
+) -> Positions:
+    """Choose items for a program that stops early: the split `dev`, or every tenth training item.
 
     Queries are never among them.
     """
-    held = collection.splits.get("dev", np.zeros(0, np.int64))
-    held = held[~np.isin(held, query)]
-    return held if len(held) else train[::VALIDATION_SHARE]
+    validation = collection.splits.get("dev", np.zeros(0, np.int64))
+    validation = validation[~np.isin(validation, query)]
+    return validation if len(validation) else train[::VALIDATION_SHARE]
 
 
-def described_rows(
+def describe_rows(
     collection: Collection, items: Positions, written: WrittenInputs, part: str
 ) -> dict[str, Any]:
-    """Return what the manifest says of a part: which rows are whose."""
+    """Describe the rows of a part in the manifest."""
     rows: GivenRows = getattr(written, part)
     texts = collection.caption_starts[items]
     return {
@@ -227,30 +229,34 @@ def import_public_codes(
         StorageError: if the file system refuses.
     """
     source, folder = Path(inputs), Path(output)
-    said = read_manifest(source)
+    manifest = read_manifest(source)
     check_output(folder, is_ours=is_imported, overwrite=overwrite)
-    arrays = named_arrays(Path(codes))
+    arrays = read_named_arrays(Path(codes))
     notes: list[str] = []
     read = {
-        (modality, part): own_codes(
-            array, GivenRows(*(said["rows"][part][key] for key in ROW_KEYS)), modality,
+        (modality, part): select_own_codes(
+            array, GivenRows(*(manifest["rows"][part][key] for key in ROW_KEYS)), modality,
             name=f"{part} {modality} codes", n_bits=n_bits, bit_order=bit_order, notes=notes,
         )
         for (modality, part), array in arrays.items()
     }  # fmt: skip
-    lengths = {one.n_bits for one in read.values()}
+    lengths = {side_codes.n_bits for side_codes in read.values()}
     if len(lengths) > 1:
-        told = ", ".join(f"{part} {side} {one.n_bits}" for (side, part), one in read.items())
-        raise ShapeError(f"{codes} holds codes of several lengths ({told} bits): import one model")
-    digest = hashlib.sha256(said["program"].encode())
-    for one in read.values():
-        digest.update(one.codes.tobytes())
-    with new_folder(folder) as made:
+        lengths_text = ", ".join(
+            f"{part} {side} {side_codes.n_bits}" for (side, part), side_codes in read.items()
+        )
+        raise ShapeError(
+            f"{codes} holds codes of several lengths ({lengths_text} bits): import one model"
+        )
+    digest = hashlib.sha256(manifest["program"].encode())
+    for side_codes in read.values():
+        digest.update(side_codes.codes.tobytes())
+    with new_folder(folder) as part_folder:
         for part in PARTS:
             both = read["image", part], read["text", part]
-            labels = read_labels(source / f"{part}_labels.npy", said["rows"][part]["n_items"])
-            about = described_codes(said, part, both[0].n_bits, digest.hexdigest())
-            write_codes(made / part, both, labels, about)
+            labels = read_labels(source / f"{part}_labels.npy", manifest["rows"][part]["n_items"])
+            about = describe_codes(manifest, part, both[0].n_bits, digest.hexdigest())
+            write_codes(part_folder / part, both, labels, about)
     report = score_public_codes(folder, **choices)
     return replace(report, notes=(*notes, *report.notes))
 
@@ -261,19 +267,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         DamagedArtifactError, NewerFormatError: if it isn't a folder of inputs.
     """
-    said = read_json(folder / MANIFEST, kind=KIND, newest_format=FORMAT)
-    if said.get("artifact") != KIND:
+    manifest = read_json(folder / MANIFEST, kind=KIND, newest_format=FORMAT)
+    if manifest.get("artifact") != KIND:
         raise DamagedArtifactError(f"{folder} is no folder of {KIND}: export again")
-    return said
+    return manifest
 
 
 def is_imported(folder: Path) -> bool:
-    """Return whether a folder holds imported codes."""
+    """Tell whether a folder holds imported codes."""
     return all((folder / part / CODES_MANIFEST).is_file() for part in PARTS)
 
 
-def named_arrays(path: Path) -> dict[tuple[str, str], NDArray[Any]]:
-    """Return the four arrays of codes.
+def read_named_arrays(path: Path) -> dict[tuple[str, str], NDArray[Any]]:
+    """Read the four arrays of codes.
 
     Raises:
         InputError: if the file can't be read or one is missing.
@@ -282,7 +288,7 @@ def named_arrays(path: Path) -> dict[tuple[str, str], NDArray[Any]]:
         stored = read_arrays(path)
     except CollectionError as error:
         raise InputError(f"codes: {error.defects[0]}") from error
-    found = {}
+    arrays = {}
     for key, names in ARRAYS.items():
         name = next((name for name in names if name in stored), None)
         if name is None:
@@ -290,11 +296,11 @@ def named_arrays(path: Path) -> dict[tuple[str, str], NDArray[Any]]:
                 f"{path} has no array {' or '.join(names)} ({' '.join(key)} codes); it has "
                 f"{', '.join(stored) or 'nothing'}"
             )
-        found[key] = stored[name]
-    return found
+        arrays[key] = stored[name]
+    return arrays
 
 
-def own_codes(
+def select_own_codes(
     array: NDArray[Any],
     rows: GivenRows,
     modality: str,
@@ -304,7 +310,7 @@ def own_codes(
     bit_order: BitOrder | str,
     notes: list[str],
 ) -> ReadCodes:
-    """Return the codes of the items, without rows that only filled a batch.
+    """Select the codes of the items, without rows that only filled a batch.
 
     Raises:
         ShapeError: if there are more or fewer rows than the program was given.
@@ -325,7 +331,7 @@ def own_codes(
 
 
 def read_labels(path: Path, n_items: int) -> NDArray[Any]:
-    """Return the labels that an export kept.
+    """Read the labels that an export kept.
 
     Raises:
         DamagedArtifactError: if they can't be read or don't fit its rows.
@@ -341,20 +347,20 @@ def read_labels(path: Path, n_items: int) -> NDArray[Any]:
     return labels
 
 
-def described_codes(
-    said: Mapping[str, Any], part: str, n_bits: int, fingerprint: str
+def describe_codes(
+    manifest: Mapping[str, Any], part: str, n_bits: int, fingerprint: str
 ) -> dict[str, Any]:
-    """Return what is said of one part's codes, as `modalhash encode` says it."""
-    rows = said["rows"][part]
+    """Describe one part's codes, as `modalhash encode` does."""
+    rows = manifest["rows"][part]
     return {
         "format": CODES_FORMAT,
         "modalhash": version("modalhash"),
         "n_bits": n_bits,
         "bit_order": "little",
         "model_fingerprint": fingerprint,
-        "program": said["program"],
-        "collection": said["collection"],
-        "split": said["split"] if part == "query" else said["database"],
+        "program": manifest["program"],
+        "collection": manifest["collection"],
+        "split": manifest["split"] if part == "query" else manifest["database"],
         "image_ids": rows["image_ids"],
         "text_ids": rows["text_ids"],
         "text_images": list(range(rows["n_items"])),
@@ -366,8 +372,8 @@ def write_codes(
     folder: Path, codes: tuple[ReadCodes, ReadCodes], labels: NDArray[Any], about: dict[str, Any]
 ) -> None:
     """Write one part's image and text codes with its labels, as `modalhash encode` does."""
-    for modality, one in zip(("image", "text"), codes, strict=True):
-        write_array(folder / f"{modality}_codes.npy", one.codes)
+    for modality, side_codes in zip(("image", "text"), codes, strict=True):
+        write_array(folder / f"{modality}_codes.npy", side_codes.codes)
     write_array(folder / "labels.npy", labels)
     write_json(folder / CODES_MANIFEST, about)
 
@@ -386,24 +392,27 @@ def score_public_codes(folder: Path | str, **choices: Unpack[MeasureChoices]) ->
         ArtifactError: if it holds no imported codes.
     """
     query, database = (Path(folder) / part for part in PARTS)
-    said = [
+    manifest = [
         read_json(path / CODES_MANIFEST, kind="imported codes", newest_format=CODES_FORMAT)
         for path in (query, database)
     ]
     by_pair: MeasureChoices = {**choices, "relevances": ("pair",)}
     reports = [
-        *(score(query, database, direction=one, **choices) for one in CROSS_MODAL),
-        *(score(query, query, pairs=True, direction=one, **by_pair) for one in CROSS_MODAL),
+        *(score(query, database, direction=direction, **choices) for direction in CROSS_MODAL),
+        *(
+            score(query, query, pairs=True, direction=direction, **by_pair)
+            for direction in CROSS_MODAL
+        ),
     ]
     return replace(
         reports[0],
-        split=said[0]["split"],
-        database=said[1]["split"],
-        directions=tuple(found for one in reports for found in one.directions),
+        split=manifest[0]["split"],
+        database=manifest[1]["split"],
+        directions=tuple(direction for report in reports for direction in report.directions),
         about={
             **reports[0].about,
-            "method": f"{said[0]['program'].upper()} (public program)",
-            "collection": said[0]["collection"],
+            "method": f"{manifest[0]['program'].upper()} (public program)",
+            "collection": manifest[0]["collection"],
         },
         notes=(),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from modalhash.benchmarking.comparing import run_tasks
-from modalhash.benchmarking.grid_table import ARROWS, failures, markdown, spread
+from modalhash.benchmarking.grid_table import ARROWS, format_failures, format_spread, markdown
 from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome, map_title
 from modalhash.benchmarking.printed import Printed, printed_numbers, printed_protocols
 from modalhash.benchmarking.reproduction_plan import ReproductionPlan, plan_reproduction
@@ -50,9 +50,9 @@ class Line:
     ours: tuple[float, ...]
     printed: tuple[Printed, ...]
 
-    def differences(self) -> list[float]:
-        """Return our mean less each printed number."""
-        return [statistics.mean(self.ours) - one.value for one in self.printed if self.ours]
+    def list_differences(self) -> list[float]:
+        """List the differences of our mean from each printed number."""
+        return [statistics.mean(self.ours) - number.value for number in self.printed if self.ours]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Reproduction:
     @property
     def sources(self) -> list[str]:
         """Where the printed numbers were read, each once."""
-        return list(dict.fromkeys(one.source for line in self.lines for one in line.printed))
+        return list(dict.fromkeys(number.source for line in self.lines for number in line.printed))
 
 
 def reproduce(
@@ -150,42 +150,42 @@ def compare_with_printed(
     """
     lines = []
     protocol = plan.protocol
-    for row, n_bits in dict.fromkeys((one.row, one.n_bits) for one in outcomes):
-        same = [one for one in outcomes if (one.row, one.n_bits) == (row, n_bits)]
+    for row, n_bits in dict.fromkeys((outcome.row, outcome.n_bits) for outcome in outcomes):
+        same = [outcome for outcome in outcomes if (outcome.row, outcome.n_bits) == (row, n_bits)]
         for top_k in protocol.top_k:
             title = map_title(top_k, protocol.convention)
             for direction in DIRECTIONS:
                 key = f"{title} {direction}"
-                ours = tuple(one.values[key] for one in same if key in one.values)
+                ours = tuple(outcome.values[key] for outcome in same if key in outcome.values)
                 printed = printed_numbers(
                     row, plan.family, protocol.name, top_k=top_k, n_bits=n_bits, direction=direction
                 )
                 lines.append(Line(row, n_bits, direction, title, ours, tuple(printed)))
-    return Reproduction(plan, tuple(lines), failures(outcomes).strip(), about or {})
+    return Reproduction(plan, tuple(lines), format_failures(outcomes).strip(), about or {})
 
 
-def reproduction_text(found: Reproduction) -> str:
-    """Return what came out as Markdown: the table, how it differs from papers, the sources.
+def reproduction_text(result: Reproduction) -> str:
+    """Format a reproduction as Markdown: the table, differences from the papers, the sources.
 
     A printed number that isn't known is "unknown".
     """
-    plan = found.plan
+    plan = result.plan
     title = method_class(plan.variant.method).title
     heads = ["method", "bits", "direction", "measure", "ours", "printed", "difference"]
     rows = [
-        [line.row, str(line.n_bits), ARROWS[line.direction], line.measure, *shown(line, found)]
-        for line in found.lines
+        [line.row, str(line.n_bits), ARROWS[line.direction], line.measure, *shown(line, result)]
+        for line in result.lines
     ]
-    made = f"Preset {plan.variant.preset}{changes(plan.variant.settings)}"
+    settings_line = f"Preset {plan.variant.preset}{changes(plan.variant.settings)}"
     parts = [
         f"# {title} on {plan.collection}, protocol {plan.place.protocol}\n",
-        f"{plan.split_note}. {made}. Means over seeds ± their deviation.\n",
+        f"{plan.split_note}. {settings_line}. Means over seeds ± their deviation.\n",
         markdown(heads, rows),
     ]
-    if any(not line.printed for line in found.lines):
+    if any(not line.printed for line in result.lines):
         parts.append("unknown: no number that is printed for this could be read.\n")
-    if found.reasons:
-        parts.append(f"{found.reasons}\n")
+    if result.reasons:
+        parts.append(f"{result.reasons}\n")
     if others := other_protocols(plan):
         parts.append(
             f"Numbers under {' and '.join(others)} are known too; they can't be compared with "
@@ -193,39 +193,41 @@ def reproduction_text(found: Reproduction) -> str:
         )
     parts.append("## How this differs from the papers\n")
     parts.append("".join(f"- {note}\n" for note in plan.notes))
-    if found.sources:
-        numbered = enumerate(found.sources, start=1)
+    if result.sources:
+        numbered = enumerate(result.sources, start=1)
         parts += ["## Sources\n", "".join(f"{number}. {source}\n" for number, source in numbered)]
     return "\n".join(parts)
 
 
-def shown(line: Line, found: Reproduction) -> list[str]:
-    """Return our number, the printed ones with the numbers of their sources, the differences."""
-    ours = spread(line.ours) if line.ours else "failed"
+def shown(line: Line, result: Reproduction) -> list[str]:
+    """Format our number, the printed ones with the numbers of their sources, the differences."""
+    ours = format_spread(line.ours) if line.ours else "failed"
     if not line.printed:
         return [ours, "unknown", "-"]
-    printed = [f"0{one.text} [{found.sources.index(one.source) + 1}]" for one in line.printed]
-    less = [f"{difference:+.3f}" for difference in line.differences()]
+    printed = [
+        f"0{number.text} [{result.sources.index(number.source) + 1}]" for number in line.printed
+    ]
+    less = [f"{difference:+.3f}" for difference in line.list_differences()]
     return [ours, ", ".join(printed), ", ".join(less) or "-"]
 
 
 def changes(settings: Mapping[str, Any]) -> str:
-    """Return changed settings as text."""
+    """Format changed settings as text."""
     return "".join(f", {name}={value}" for name, value in settings.items())
 
 
 def other_protocols(plan: ReproductionPlan) -> list[str]:
-    """Return the other protocols under which numbers are known."""
+    """List the other protocols under which numbers are known."""
     known = printed_protocols(plan.variant.method, plan.family)
     return [name for name in known if name != plan.protocol.name]
 
 
-def reproduction_json(found: Reproduction) -> dict[str, Any]:
-    """Return what came out as a document; a printed number that isn't known is null."""
-    plan = found.plan
+def reproduction_json(result: Reproduction) -> dict[str, Any]:
+    """Describe a reproduction as a document; a printed number that isn't known is null."""
+    plan = result.plan
     return {
         "format": FORMAT,
-        **found.about,
+        **result.about,
         "method": plan.variant.method,
         "preset": plan.variant.preset,
         "settings": dict(plan.variant.settings),
@@ -236,15 +238,15 @@ def reproduction_json(found: Reproduction) -> dict[str, Any]:
         "encoder": plan.place.encoder,
         "convention": plan.protocol.convention,
         "ties": "expected",
-        "lines": [line_json(line) for line in found.lines],
+        "lines": [line_json(line) for line in result.lines],
         "differs": list(plan.notes),
         "other_protocols": other_protocols(plan),
-        "failures": found.reasons,
+        "failures": result.reasons,
     }
 
 
 def line_json(line: Line) -> dict[str, Any]:
-    """Return one line of the document."""
+    """Describe one line of the document."""
     return {
         "row": line.row,
         "bits": line.n_bits,
@@ -254,9 +256,9 @@ def line_json(line: Line) -> dict[str, Any]:
         "mean": round(statistics.mean(line.ours), 4) if line.ours else None,
         "deviation": round(statistics.pstdev(line.ours), 4) if line.ours else None,
         "printed": [
-            {"value": one.value, "source": one.source, "difference": round(difference, 4)}
-            for one, difference in zip(line.printed, line.differences(), strict=True)
+            {"value": number.value, "source": number.source, "difference": round(difference, 4)}
+            for number, difference in zip(line.printed, line.list_differences(), strict=True)
         ]
         if line.printed and line.ours
-        else [{"value": one.value, "source": one.source} for one in line.printed] or None,
+        else [{"value": number.value, "source": number.source} for number in line.printed] or None,
     }

@@ -65,7 +65,7 @@ class ReproductionPlan:
         return PROTOCOLS[self.place.protocol.partition(":")[0]]
 
     def tasks(self, bits: Sequence[int], seeds: Sequence[int]) -> list[Task]:
-        """Return the runs of all lengths and seeds."""
+        """List the runs of all lengths and seeds."""
         return [Task(self.place, self.variant, n_bits, seed) for n_bits in bits for seed in seeds]
 
 
@@ -97,12 +97,12 @@ def plan_reproduction(
         InputError: if no protocol of the method divides the data set, or it is too small for it.
         FeatureError: if the protocol or the method needs what the data set doesn't hold.
     """
-    found = method_class(method)
+    the_class = method_class(method)
     (variant,) = method_variants([method], settings=settings)
     collection = load_collection(dataset)
     family = family_of(collection)
     if protocol == "auto":
-        protocol = suited_protocol(method, collection)
+        protocol = choose_protocol(method, collection)
     divided = apply_protocol(collection, protocol)
     name = protocol.partition(":")[0]
     if collection.labels is None:
@@ -111,23 +111,25 @@ def plan_reproduction(
             "get them with the data set, see `modalhash data card`"
         )
     if preset == "auto":
-        wanted = (family, family.partition("-")[0], "paper")
-        preset = next((one for one in wanted if one in found.presets), "auto")
-    elif preset not in found.presets:
-        raise UnknownNameError(f"preset of {method}", preset, found.presets)
-    encoder = suited_encoder(method, collection, name, encoder)
+        candidates = (family, family.partition("-")[0], "paper")
+        preset = next(
+            (candidate for candidate in candidates if candidate in the_class.presets), "auto"
+        )
+    elif preset not in the_class.presets:
+        raise UnknownNameError(f"preset of {method}", preset, the_class.presets)
+    encoder = choose_encoder(method, collection, name, encoder)
     return ReproductionPlan(
         Variant(variant.name, method, variant.settings, preset),
         Place(dataset, encoder, "test", protocol),
         family,
         collection.name,
         divided.split_note,
-        tuple(differences(method, collection, protocol, encoder, preset)),
+        tuple(list_differences(method, collection, protocol, encoder, preset)),
     )
 
 
-def suited_protocol(method: str, collection: Collection) -> str:
-    """Return the protocol to measure a method by on a collection.
+def choose_protocol(method: str, collection: Collection) -> str:
+    """Choose the protocol to measure a method by on a collection.
 
     Raises:
         InputError: if the method has none, or none that divides the collection.
@@ -139,9 +141,9 @@ def suited_protocol(method: str, collection: Collection) -> str:
             "methods with `modalhash bench`"
         )
     has_splits = "test" in collection.splits and not collection.split_note.startswith("made by")
-    dividing = [name for name in own if family and divides(PROTOCOLS[name], family, has_splits)]
+    dividing = [name for name in own if family and can_divide(PROTOCOLS[name], family, has_splits)]
     if not dividing:
-        known = {one for name in own for one in PROTOCOLS[name].sizes}
+        known = {data_set for name in own for data_set in PROTOCOLS[name].sizes}
         raise InputError(
             f"{method} was measured under {' and '.join(own)}, which divide "
             f"{', '.join(sorted(known))}, but {collection.name!r} is "
@@ -152,24 +154,26 @@ def suited_protocol(method: str, collection: Collection) -> str:
     return next((name for name in dividing if name in printed), dividing[0])
 
 
-def divides(protocol: Protocol, family: str, has_splits: bool) -> bool:
-    """Return whether a protocol says how to divide a data set."""
+def can_divide(protocol: Protocol, family: str, has_splits: bool) -> bool:
+    """Tell whether a protocol says how to divide a data set."""
     if protocol.rule is Rule.GIVEN:
         return has_splits
     return family in protocol.sizes or protocol.any_sizes is not None
 
 
-def suited_encoder(method: str, collection: Collection, protocol: str, asked: str) -> str:
-    """Return the encoder as named; "auto" prefers features that came with the collection.
+def choose_encoder(method: str, collection: Collection, protocol: str, requested: str) -> str:
+    """Choose the encoder; "auto" prefers features that came with the collection.
 
     Raises:
         FeatureError: if a side has neither content nor features, or the method needs tokens that
             it won't have.
     """
     title, needs_tokens = method_class(method).title, Needs.TOKENS in method_class(method).needs
-    image, plus, text = (SETTINGS[protocol].encoder if asked == "auto" else asked).partition("+")
+    image, plus, text = (
+        SETTINGS[protocol].encoder if requested == "auto" else requested
+    ).partition("+")
     parts: dict[Modality, str] = {"image": image, "text": text if plus else image}
-    if asked == "auto":
+    if requested == "auto":
         if needs_tokens and parts["text"] == "bow":
             parts["text"] = parts["image"]
         contents: dict[Modality, object] = {
@@ -191,43 +195,43 @@ def suited_encoder(method: str, collection: Collection, protocol: str, asked: st
                 "has none: take the data set as pictures and texts, with an encoder such as "
                 "offline or clip"
             )
-    return image_and_text(parts["image"], parts["text"])
+    return name_encoder_pair(parts["image"], parts["text"])
 
 
-def image_and_text(image: str, text: str) -> str:
-    """Return the name of a pair of encoders."""
+def name_encoder_pair(image: str, text: str) -> str:
+    """Name a pair of encoders; one name where both are the same."""
     return image if image == text else f"{image}+{text}"
 
 
-def differences(
+def list_differences(
     method: str, collection: Collection, protocol: str, encoder: str, preset: str
 ) -> list[str]:
-    """Return how a run here differs from the papers, a sentence or two each."""
+    """List how a run here differs from the papers, a sentence or two each."""
     name, _, stated = protocol.partition(":")
     widths = " and ".join(
         f"{array.shape[1]}-d {side} features" for side, array in collection.features.items()
     )
     brought = f" ({widths} that came with the collection)" if "precomputed" in encoder else ""
-    found = [
+    notes = [
         f"Features: {encoder}{brought}, frozen. The papers: {SETTINGS[name].features}.",
-        f"Split: {drawn(PROTOCOLS[name], family_of(collection))}.",
+        f"Split: {describe_draw(PROTOCOLS[name], family_of(collection))}.",
     ]
     card = card_of(collection)
     if stated:
-        found.append(f"Sizes: stated by hand ({stated}), not the papers'.")
+        notes.append(f"Sizes: stated by hand ({stated}), not the papers'.")
     if card and card[1].items and collection.n_items not in card[1].items:
         papers = " or ".join(f"{count:,}" for count in card[1].items)
-        found.append(f"Items: {collection.n_items:,}; the papers' data set has {papers}.")
+        notes.append(f"Items: {collection.n_items:,}; the papers' data set has {papers}.")
     if preset not in ("auto", "dense") and "dense" in method_class(method).presets:
-        found.append(
+        notes.append(
             f"Constants: those of the preset {preset}, which were chosen for the papers' features. "
             "`--preset dense` has ours for frozen ones."
         )
-    return [*found, TIES, EPOCHS, *own_differences(method)]
+    return [*notes, TIES, EPOCHS, *list_own_differences(method)]
 
 
-def drawn(protocol: Protocol, family: str) -> str:
-    """Return where the queries come from."""
+def describe_draw(protocol: Protocol, family: str) -> str:
+    """Describe where the queries come from."""
     sizes = protocol.sizes.get(family)
     if protocol.rule is Rule.GIVEN or (sizes is not None and not sizes.queries):
         return "the one that comes with the data set"
@@ -236,8 +240,8 @@ def drawn(protocol: Protocol, family: str) -> str:
     return f"drawn with the seed {protocol.seed}; the papers' draws were not seeded or published"
 
 
-def own_differences(method: str) -> list[str]:
-    """Return what a method's file says about where it differs from its paper."""
+def list_own_differences(method: str) -> list[str]:
+    """List what a method's file says about its differences from the paper."""
     text = import_module(METHODS[method].partition(":")[0]).__doc__ or ""
     start = "Differs from the paper: "
     return [

@@ -90,24 +90,24 @@ class Task:
 
 
 def describe_method(method: str) -> list[Any]:
-    """Return what a method's defaults and presets stand for now; empty for an unknown method."""
+    """Describe a method's defaults and presets as they are now; empty for an unknown method."""
     if method not in METHODS:
         return []
-    found = method_class(method)
-    training = None if issubclass(found, ClosedFormMethod) else asdict(found.training)
-    return [asdict(found.settings_class()), training, {**found.presets}]
+    the_class = method_class(method)
+    training = None if issubclass(the_class, ClosedFormMethod) else asdict(the_class.training)
+    return [asdict(the_class.settings_class()), training, {**the_class.presets}]
 
 
 def describe_variants(variants: Sequence[Variant]) -> dict[str, dict[str, Any]]:
-    """Return what each row stands for: its method, preset, changes, and the method's presets."""
+    """Describe each row: its method, preset, changes, and the method's presets."""
     return {
-        one.name: {**asdict(one), "presets": dict(method_class(one.method).presets)}
-        for one in variants
+        variant.name: {**asdict(variant), "presets": dict(method_class(variant.method).presets)}
+        for variant in variants
     }
 
 
 def name_place(place: Place) -> str:
-    """Return the collection's name and the split that is measured; as given if it can't be read."""
+    """Name the collection and the split that is measured; as typed if it can't be read."""
     try:
         collection = load_place(place.collection, place.protocol)
         return f"{collection.name} {usual_split(collection, place.split)}"
@@ -116,14 +116,14 @@ def name_place(place: Place) -> str:
 
 
 def usual_split(collection: Collection, split: str) -> str:
-    """Return the split as named; "auto" is `test` if there is such a split, else `dev`."""
+    """Resolve a split; "auto" is `test` if there is such a split, else `dev`."""
     if split != "auto":
         return split
     return "test" if "test" in collection.splits else "dev"
 
 
 def usual_encoder(collection: Collection, encoder: str) -> str:
-    """Return the encoder as named; "auto" is `precomputed` for features only, else `offline`."""
+    """Resolve an encoder; "auto" is `precomputed` for features only, else `offline`."""
     if encoder != "auto":
         return encoder
     return "precomputed" if collection.pictures is None else "offline"

@@ -21,7 +21,7 @@ HUGS = {"": "", "hug": "contrastive", "hug-same": "same", "hug-plus": "plus"}
 def method_variants(
     names: Sequence[str], *, preset: str = "auto", settings: Mapping[str, Any] | None = None
 ) -> list[Variant]:
-    """Return a variant for every method.
+    """Make a variant for every method.
 
     Args:
         names: of methods; `cfrh+hug` is cfrh hugged by contrast, `cfrh+hug-same` by its own loss,
@@ -37,8 +37,8 @@ def method_variants(
     classes = {name: method_class(method) for name, (method, _, _) in parts.items()}
     hugs = {name: hug_mode(name, word) for name, (_, _, word) in parts.items()}
     known = {
-        name: known_settings(found) | (hug_settings() if hugs[name] else set())
-        for name, found in classes.items()
+        name: list_settings(the_class) | (list_hug_settings() if hugs[name] else set())
+        for name, the_class in classes.items()
     }
     unused = set(settings or {}).difference(*known.values())
     if unused:
@@ -50,15 +50,15 @@ def method_variants(
             name,
             parts[name][0],
             {key: value for key, value in (settings or {}).items() if key in known[name]},
-            preset if preset == "auto" or preset in found.presets else "",
+            preset if preset == "auto" or preset in the_class.presets else "",
             hugs[name],
         )
-        for name, found in classes.items()
+        for name, the_class in classes.items()
     ]
 
 
 def quick_variants(variants: Sequence[Variant]) -> list[Variant]:
-    """Return variants whose training is two epochs, unless their settings say otherwise."""
+    """Make variants whose training is two epochs, unless their settings say otherwise."""
     return [
         variant
         if issubclass(method_class(variant.method), ClosedFormMethod)
@@ -70,40 +70,40 @@ def quick_variants(variants: Sequence[Variant]) -> list[Variant]:
 def ablation_variants(
     name: str, *, preset: str = "auto", settings: Mapping[str, Any] | None = None
 ) -> list[Variant]:
-    """Return the whole method, then one variant for each part that can be turned off.
+    """Make the whole method, then one variant for each part that can be turned off.
 
     Raises:
         UnknownNameError: if there is no such method.
         InputError: if it has no part that can be turned off, or no such setting.
     """
-    found = method_class(name)
-    if not found.ablations:
-        raise InputError(f"{found.title} has no part that can be turned off")
+    the_class = method_class(name)
+    if not the_class.ablations:
+        raise InputError(f"{the_class.title} has no part that can be turned off")
     (whole,) = method_variants([name], preset=preset, settings=settings)
     return [
         whole,
         *(
             Variant(part, name, {**whole.settings, **changes}, whole.preset)
-            for part, changes in found.ablations.items()
+            for part, changes in the_class.ablations.items()
         ),
     ]
 
 
-def known_settings(method: type[Method]) -> set[str]:
-    """Return the names of a method's own settings, and of those of training if it is trained."""
-    names = {one.name for one in fields(method.settings_class)}
+def list_settings(method: type[Method]) -> set[str]:
+    """List the names of a method's own settings, and of those of training if it is trained."""
+    names = {setting.name for setting in fields(method.settings_class)}
     if not issubclass(method, ClosedFormMethod):
-        names |= {one.name for one in fields(type(method.training))}
+        names |= {setting.name for setting in fields(type(method.training))}
     return names
 
 
-def hug_settings() -> set[str]:
-    """Return the names of the settings of hugging."""
-    return {one.name for one in fields(HugSettings)}
+def list_hug_settings() -> set[str]:
+    """List the names of the settings of hugging."""
+    return {setting.name for setting in fields(HugSettings)}
 
 
 def hug_mode(name: str, word: str) -> str:
-    """Return how a method is hugged, by what stands behind the plus in its name; "" is not at all.
+    """Look up the hug that the word behind the plus in a name means; "" is none.
 
     Raises:
         UnknownNameError: if that says nothing.

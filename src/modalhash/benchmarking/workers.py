@@ -110,11 +110,11 @@ class Workers(Generic[Task, Answer]):
         return ProcessPoolExecutor(count, get_context("spawn"), begin, (self.prepare,))
 
     def _is_room(self, task: Task, running: Sequence[Task]) -> bool:
-        """Return whether a task may begin beside others."""
+        """Tell whether a task may begin beside others."""
         if not running or self.budget.memory_mib is None:
             return len(running) < self.budget.workers
         share = self.budget.memory_mib / self.budget.workers
-        needed = sum(self.peaks.get(self.kind_of(one), share) for one in (*running, task))
+        needed = sum(self.peaks.get(self.kind_of(other), share) for other in (*running, task))
         return len(running) < self.budget.workers and needed <= self.budget.memory_mib
 
 

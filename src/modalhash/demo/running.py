@@ -16,7 +16,7 @@ from modalhash.files import write_json
 from modalhash.metrics import Report
 from modalhash.progress import Progress, silent
 from modalhash.reports.pages import figure_data, new_figure, write_page
-from modalhash.reports.sheet import answer_view, write_sheet
+from modalhash.reports.sheet import make_answer_view, write_sheet
 from modalhash.search import SearchIndex, Side
 
 __all__ = ["DemoResult", "run_demo"]
@@ -128,7 +128,7 @@ def run_demo(
             "n_train": len(collection.split("train")),
             "n_queries": len(collection.split("test")),
             "n_indexed": collection.n_items,
-            "answers": [answer_view(answer) for answer in answers],
+            "answers": [make_answer_view(answer) for answer in answers],
             "columns": ["MAP@50 image→text", "text→image", "recall@10 image→text", "text→image"],
             "rows": rows,
             "distance_plot": distance_plot(model, collection, cache),
@@ -143,24 +143,28 @@ def run_demo(
 
 
 def picture_answers(index: SearchIndex, collection: Collection) -> list[Any]:
-    """Return the texts and the pictures nearest to a held-out icon."""
+    """Search with a held-out icon: the nearest texts and the nearest pictures."""
     held_out = {collection.item_ids[item] for item in collection.split("test")}
-    wanted = next((name for name in WANTED if name in held_out), None)
-    name = wanted or min(held_out)
+    preferred = next((name for name in WANTED if name in held_out), None)
+    name = preferred or min(held_out)
     file = index.folder / index.sides[Side.IMAGES].metadata([name])[0]["image"]
     return [index.search(image=file, k=HITS, target=side) for side in (Side.TEXTS, Side.IMAGES)]
 
 
 def cells(report: Report) -> list[str]:
-    """Return the numbers of the demo's table."""
+    """Format the numbers of the demo's table."""
     directions = ("image_to_text", "text_to_image")
     return [
-        f"{report.value('map', one, relevance='shared_label', k=50):.3f}" for one in directions
-    ] + [f"{report.value('recall', one, relevance='pair', k=10):.3f}" for one in directions]
+        f"{report.value('map', direction, relevance='shared_label', k=50):.3f}"
+        for direction in directions
+    ] + [
+        f"{report.value('recall', direction, relevance='pair', k=10):.3f}"
+        for direction in directions
+    ]
 
 
 def distance_plot(model: HashModel, collection: Collection, cache: Path | str | None) -> str:
-    """Return the histogram of distances of held-out pairs and of all others."""
+    """Draw the histogram of distances of held-out pairs and of all others."""
     items = collection.split("test")
     features = extract_features(collection, model.encoder, cache=cache)
     images = model.encode_features(features.image.pooled(items), "image")
@@ -179,7 +183,7 @@ def distance_plot(model: HashModel, collection: Collection, cache: Path | str | 
 
 
 def loss_plot(run: Path) -> str:
-    """Return the curves of a run's log."""
+    """Draw the curves of a run's log."""
     log = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
     figure = new_figure()
     axes = figure.axes[0]

@@ -40,7 +40,7 @@ Draw = Callable[[Any, Curve, dict[str, Any]], None]
 
 
 def svg(figure: "Figure", name: str) -> str:
-    """Return a figure as an SVG element to stand in a page.
+    """Draw a figure as an SVG element to stand in a page.
 
     Texts stay texts in the page's font, ink is the page's (`currentColor`), nothing refers to
     another place, and the same figure gives the same bytes.
@@ -60,7 +60,7 @@ def svg(figure: "Figure", name: str) -> str:
     text = text.replace(INK, "currentColor")
     # Ids that something refers to are made of the salt; the others repeat from plot to plot.
     used = set(re.findall(r"#([\w.-]+)[\")]", text))
-    text = re.sub(r' id="([\w.-]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r' id="([\w.-]+)"', lambda match: match[0] if match[1] in used else "", text)
     return text.replace("<svg ", f'<svg class="plot" role="img" aria-label="{name}" ', 1)
 
 
@@ -146,16 +146,16 @@ def curve_plot(
     axes = figure.axes[0]
     directions: dict[str, str] = {}
     for place, report in enumerate(reports):
-        for one in report.directions:
-            for curve in one.curves:
+        for direction_report in report.directions:
+            for curve in direction_report.curves:
                 if (curve.by, curve.relevance) != (by, relevance):
                     continue
                 # One run alone has colours for its directions too.
                 colour = place if len(reports) > 1 else len(directions)
-                directions.setdefault(one.direction, SERIES[colour % len(SERIES)])
+                directions.setdefault(direction_report.direction, SERIES[colour % len(SERIES)])
                 style = {
                     "color": SERIES[colour % len(SERIES)],
-                    "linestyle": DASHES[one.direction],
+                    "linestyle": DASHES[direction_report.direction],
                     "linewidth": 1.8,
                 }
                 draw(axes, curve, style)
@@ -163,7 +163,7 @@ def curve_plot(
         return ""
     axes.set_ylim(0, 1.02)
     finish(axes, axes_names)
-    for place, run in enumerate(run_names(reports) if len(reports) > 1 else ()):
+    for place, run in enumerate(name_runs(reports) if len(reports) > 1 else ()):
         axes.plot([], [], color=SERIES[place % len(SERIES)], linewidth=1.8, label=run)
     for direction, own_colour in directions.items():
         shown = INK if len(reports) > 1 else own_colour
@@ -185,8 +185,8 @@ def bits_plot(
     points: dict[tuple[str, str], dict[int, list[float]]] = {}
     for report in reports:
         for measure in report.measures:
-            found = (measure.measure, measure.relevance, measure.k, measure.convention)
-            if found == ("map", relevance, k, convention):
+            curve = (measure.measure, measure.relevance, measure.k, measure.convention)
+            if curve == ("map", relevance, k, convention):
                 key = (str(report.about.get("method", "codes")), measure.direction)
                 of_length = points.setdefault(key, {}).setdefault(report.n_bits, [])
                 of_length.append(measure.value)
@@ -261,10 +261,10 @@ def legend(axes: Any) -> None:
     axes.legend(frameon=False, labelcolor=INK, fontsize=8, handlelength=2.8)
 
 
-def run_names(reports: Sequence[Report]) -> list[str]:
-    """Return short names of runs, with their seeds where names alone are the same."""
-    names = [f"{one.about.get('method', 'codes')} {one.n_bits}" for one in reports]
+def name_runs(reports: Sequence[Report]) -> list[str]:
+    """Name runs briefly, with their seeds where the names alone are the same."""
+    names = [f"{report.about.get('method', 'codes')} {report.n_bits}" for report in reports]
     return [
-        name if names.count(name) == 1 else f"{name}, seed {one.about.get('seed', '?')}"
-        for name, one in zip(names, reports, strict=True)
+        name if names.count(name) == 1 else f"{name}, seed {report.about.get('seed', '?')}"
+        for name, report in zip(names, reports, strict=True)
     ]

@@ -45,18 +45,20 @@ class Examples:
     n_hits: int = 8
 
     def of(self, report: DirectionReport) -> dict[str, Any] | None:
-        """Return the examples of one direction; None if it has no MAP to choose them by."""
-        place = chosen_measure(report)
+        """Make the examples of one direction; None if it has no MAP to choose them by."""
+        place = choose_measure(report)
         if place is None:
             return None
         measure, values = report.measures[place], report.per_query[place]
         direction = Direction(report.direction)
-        asked, answers = direction.query, direction.database
+        query_side, ranked_side = direction.query, direction.database
         is_pair = measure.relevance == "pair"
-        query_codes, query_owners = encode_rows(self.codes, asked, self.queries)
-        there = self.queries if is_pair else self.ranked
-        ranked_codes, ranked_owners = encode_rows(self.codes, answers, there)
-        side = Ranked(asked, answers, query_codes, query_owners, ranked_codes, ranked_owners)
+        query_codes, query_owners = encode_rows(self.codes, query_side, self.queries)
+        candidates = self.queries if is_pair else self.ranked
+        ranked_codes, ranked_owners = encode_rows(self.codes, ranked_side, candidates)
+        side = Ranked(
+            query_side, ranked_side, query_codes, query_owners, ranked_codes, ranked_owners
+        )
         chosen = list(self.chosen(values, self.answerable(query_owners, is_pair)))
         return {
             "direction": report.direction,
@@ -67,12 +69,12 @@ class Examples:
         }
 
     def answerable(self, owners: Positions, is_pair: bool) -> NDArray[np.int64]:
-        """Return the rows of queries that have something relevant to find."""
+        """List the rows of queries that have something relevant to find."""
         labels = self.codes.collection.labels
         if is_pair or labels is None:
             return np.arange(len(owners))
-        there = labels[self.ranked].any(axis=0)
-        return np.flatnonzero((labels[owners] & there).any(axis=1))
+        candidates = labels[self.ranked].any(axis=0)
+        return np.flatnonzero((labels[owners] & candidates).any(axis=1))
 
     def chosen(
         self, values: NDArray[np.float64], rows: NDArray[np.int64]
@@ -86,15 +88,15 @@ class Examples:
         if len(by_value) > 1:
             ends.append((int(by_value[-1]), "worst"))
         yield ends[0]
-        taken = {row for row, _ in ends}
-        for row in [int(row) for row in order if int(row) not in taken][: self.n_drawn]:
+        shown_rows = {row for row, _ in ends}
+        for row in [int(row) for row in order if int(row) not in shown_rows][: self.n_drawn]:
             yield row, "drawn by seed"
         yield from ends[1:]
 
     def view(
         self, side: "Ranked", row: int, why: str, value: float, is_pair: bool
     ) -> dict[str, Any]:
-        """Return what the page shows of one query."""
+        """Describe one query for the page."""
         item = int(side.query_owners[row])
         distances = hamming_distances(side.query_codes[row : row + 1], side.ranked_codes)[0]
         nearest = np.argsort(distances, kind="stable")[: self.n_hits]
@@ -106,21 +108,23 @@ class Examples:
             is_right = other == item if is_pair else bool(shared)
             hits.append(
                 {
-                    "picture": picture_of(self.codes.collection, other),
-                    "caption": self.caption(other, text_row if side.answers == "text" else None),
+                    "picture": load_picture(self.codes.collection, other),
+                    "caption": self.caption(
+                        other, text_row if side.ranked_side == "text" else None
+                    ),
                     "distance": int(distances[place]),
                     "is_right": is_right,
                     "why": self.reason(is_right, shared, is_pair),
                 }
             )
         asked_text = None
-        if side.asked == "text":
+        if side.query_side == "text":
             asked_text = int(self.codes.texts_of(self.queries)[row])
         return {
             "why": why,
             "value": value,
-            "kind": side.asked,
-            "picture": picture_of(self.codes.collection, item),
+            "kind": side.query_side,
+            "picture": load_picture(self.codes.collection, item),
             "caption": self.caption(item, asked_text),
             "has_text": self.codes.collection.captions is not None,
             "labels": self.label_names(item),
@@ -128,13 +132,13 @@ class Examples:
         }
 
     def text_row(self, side: "Ranked", place: int, is_pair: bool) -> int | None:
-        """Return the collection's text behind a ranked row."""
-        if side.answers != "text":
+        """Find the collection's text behind a ranked row."""
+        if side.ranked_side != "text":
             return None
         return int(self.codes.texts_of(self.queries if is_pair else self.ranked)[place])
 
     def caption(self, item: int, text: int | None) -> str:
-        """Return a text, or an item's first; without texts, its id."""
+        """Choose a text, or an item's first; without texts, its id."""
         collection = self.codes.collection
         if collection.captions is None:
             return collection.item_ids[item]
@@ -142,14 +146,14 @@ class Examples:
         return collection.captions[row]
 
     def shared_labels(self, item: int, other: int) -> list[str]:
-        """Return the names of the labels that two items have in common."""
+        """List the names of the labels that two items have in common."""
         collection = self.codes.collection
         assert collection.labels is not None
         both = collection.labels[item] & collection.labels[other]
         return [collection.label_names[place] for place in np.flatnonzero(both)]
 
     def label_names(self, item: int) -> list[str]:
-        """Return the names of an item's labels."""
+        """List the names of an item's labels."""
         collection = self.codes.collection
         if collection.labels is None:
             return []
@@ -157,7 +161,7 @@ class Examples:
 
     @staticmethod
     def reason(is_right: bool, shared: list[str], is_pair: bool) -> str:
-        """Return why a hit is right or wrong."""
+        """Explain why a hit is right or wrong."""
         if is_pair:
             return "its own" if is_right else "another's"
         if not is_right:
@@ -171,24 +175,24 @@ class Ranked:
     """What asks and what is ranked in one direction.
 
     Attributes:
-        asked: "image" or "text".
-        answers: "image" or "text".
+        query_side: "image" or "text".
+        ranked_side: "image" or "text".
         query_codes: (q, p) uint8.
         query_owners: (q,) items behind them.
         ranked_codes: (m, p) uint8.
         ranked_owners: (m,) items behind them.
     """
 
-    asked: str
-    answers: str
+    query_side: str
+    ranked_side: str
     query_codes: Codes
     query_owners: Positions
     ranked_codes: Codes
     ranked_owners: Positions
 
 
-def chosen_measure(report: DirectionReport) -> int | None:
-    """Return the place of the MAP that examples are chosen by: by shared label, or by pair."""
+def choose_measure(report: DirectionReport) -> int | None:
+    """Choose the MAP that examples are selected by: by shared label, or by pair."""
     for relevance in ("shared_label", "pair"):
         for place, measure in enumerate(report.measures):
             if (measure.measure, measure.relevance) == ("map", relevance):
@@ -196,8 +200,8 @@ def chosen_measure(report: DirectionReport) -> int | None:
     return None
 
 
-def picture_of(collection: Collection, item: int) -> str:
-    """Return an item's thumbnail as a data URL; "" if there is none to show."""
+def load_picture(collection: Collection, item: int) -> str:
+    """Load an item's thumbnail as a data URL; "" if there is none to show."""
     if collection.pictures is None:
         return ""
     try:
@@ -243,24 +247,28 @@ def query_latency(codes: CollectionCodes, queries: Positions, ranked: Positions)
         try:
             if modality == "text" and collection.captions is not None:
                 texts = [collection.captions[row] for row in places]
-                encode["text"] = median_time(lambda text: model.encode_texts([text]), texts)
+                encode["text"] = measure_median_time(lambda text: model.encode_texts([text]), texts)
             elif modality == "image" and collection.pictures is not None:
                 pictures = [collection.pictures.open(int(item)) for item in places]
-                encode["image"] = median_time(lambda one: model.encode_images([one]), pictures)
+                encode["image"] = measure_median_time(
+                    lambda value: model.encode_images([value]), pictures
+                )
         except (FeatureError, ModelUnavailableError, CollectionError):
             continue
     index = build_index(np.arange(len(ranked)), codes.image(ranked), model.n_bits)
-    asked = codes.text(rows["text"])
-    search = median_time(lambda row: index.search(asked[row : row + 1], 10), range(len(asked)))
+    text_codes = codes.text(rows["text"])
+    search = measure_median_time(
+        lambda row: index.search(text_codes[row : row + 1], 10), range(len(text_codes))
+    )
     return Latency(encode, search, len(some), len(ranked))
 
 
-def median_time(work: Any, inputs: Any) -> float:
-    """Return the median milliseconds of doing a work with each input, the first time aside."""
+def measure_median_time(work: Any, inputs: Any) -> float:
+    """Measure the median milliseconds of a task over inputs, without the first time."""
     work(inputs[0])
     times = []
-    for one in inputs:
+    for value in inputs:
         started = perf_counter()
-        work(one)
+        work(value)
         times.append(1000 * (perf_counter() - started))
     return float(np.median(times))

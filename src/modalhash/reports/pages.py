@@ -45,7 +45,7 @@ def write_page(template: str, values: Mapping[str, Any], path: Path) -> None:
 
 
 def thumbnail(file: str | Path, size: int = THUMBNAIL) -> Image.Image | None:
-    """Return a small RGB copy of a picture file, or None if it can't be read any more."""
+    """Make a small RGB copy of a picture file, or None if it can't be read any more."""
     try:
         with Image.open(file) as opened:
             picture = opened.convert("RGB")
@@ -56,13 +56,13 @@ def thumbnail(file: str | Path, size: int = THUMBNAIL) -> Image.Image | None:
 
 
 def picture_data(file: str | Path | None) -> str:
-    """Return a picture file's thumbnail as a data URL; "" if there is none to show."""
+    """Encode a picture file's thumbnail as a data URL; "" if there is none to show."""
     small = None if file is None else thumbnail(file)
     return "" if small is None else image_data(small)
 
 
 def image_data(picture: Image.Image, size: int = THUMBNAIL) -> str:
-    """Return a small copy of a picture as a data URL."""
+    """Encode a small copy of a picture as a data URL."""
     small = picture.convert("RGB")
     small.thumbnail((size, size))
     content = io.BytesIO()
@@ -71,7 +71,7 @@ def image_data(picture: Image.Image, size: int = THUMBNAIL) -> str:
 
 
 def new_figure(width: float = 5.4, height: float = 3.0) -> "Figure":
-    """Return an empty figure in the pages' style, with one set of axes.
+    """Make an empty figure in the pages' style, with one set of axes.
 
     Raises:
         MissingExtraError: if matplotlib isn't installed.
@@ -89,7 +89,7 @@ def new_figure(width: float = 5.4, height: float = 3.0) -> "Figure":
 
 
 def figure_data(figure: "Figure") -> str:
-    """Return a figure as a data URL of an SVG picture with a clear background."""
+    """Encode a figure as a data URL of an SVG picture with a clear background."""
     content = io.BytesIO()
     figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -26,11 +26,11 @@ from modalhash.reports.examples import Examples, Latency, query_latency
 from modalhash.reports.pages import write_page
 from modalhash.reports.report_tables import (
     GROUPS,
-    comparison_view,
-    meanings,
-    overview,
-    run_view,
-    tiles,
+    list_meanings,
+    make_comparison_view,
+    make_overview,
+    make_run_view,
+    make_tiles,
     title,
 )
 
@@ -77,36 +77,41 @@ def write_report(
         StorageError: if the file system refuses.
     """
     first = reports[0]
-    found = Insight.of(first, source)
-    document = page_document(reports, comparisons, found)
+    insight = Insight.of(first, source)
+    document = page_document(reports, comparisons, insight)
     values = {
         "version": version("modalhash"),
         "title": title(first),
-        "lead": lead(first),
-        "facts": list(facts(first, found, "" if source is None else source.collection.split_note)),
+        "lead": write_lead(first),
+        "facts": list(
+            list_facts(first, insight, "" if source is None else source.collection.split_note)
+        ),
         "notes": first.notes,
-        "n_timed": 0 if found.latency is None else found.latency.n_queries,
-        "tiles": list(tiles(first)),
-        "overview": overview(reports),
-        "runs": [run_view(report) for report in reports],
+        "n_timed": 0 if insight.latency is None else insight.latency.n_queries,
+        "tiles": list(make_tiles(first)),
+        "overview": make_overview(reports),
+        "runs": [make_run_view(report) for report in reports],
         "comparisons": [
-            comparison_view(first, other, compared)
+            make_comparison_view(first, other, compared)
             for other, compared in zip(reports[1:], comparisons, strict=True)
         ],
-        "meanings": meanings(reports),
+        "meanings": list_meanings(reports),
         "curve_rows": list(curve_rows(reports)),
-        "examples": found.examples,
-        "statistics": found.statistics_rows,
+        "examples": insight.examples,
+        "statistics": insight.statistics_rows,
         "bit_plots": [
             plot
-            for name, one in found.statistics.items()
+            for name, code_stats in insight.statistics.items()
             for plot in (
-                (f"Share of +1 of each bit, {name}", curves.balance_plot(one, name)),
-                (f"Absolute correlation of bits, {name}", curves.correlation_plot(one, name)),
+                (f"Share of +1 of each bit, {name}", curves.balance_plot(code_stats, name)),
+                (
+                    f"Absolute correlation of bits, {name}",
+                    curves.correlation_plot(code_stats, name),
+                ),
             )
         ],
-        "json_link": data_link("application/json", json.dumps(document, indent=2)),
-        "csv_link": data_link("text/csv", csv_text(reports)),
+        "json_link": make_data_link("application/json", json.dumps(document, indent=2)),
+        "csv_link": make_data_link("text/csv", csv_text(reports)),
     }
     write_page("report.html", values, path)
 
@@ -158,51 +163,51 @@ class Insight:
             f"pictures of {where}": codes.image(ranked),
             f"texts of {where}": codes.text(codes.texts_of(ranked)),
         }
-        statistics = {name: code_statistics(one, model.n_bits) for name, one in sets.items()}
+        statistics = {name: code_statistics(entry, model.n_bits) for name, entry in sets.items()}
         rows = [
             {
                 "name": name,
                 "n_codes": len(sets[name]),
-                "mean_entropy": one.mean_entropy,
-                "mean_correlation": one.mean_correlation,
-                "n_constant_bits": one.n_constant_bits,
-                "n_distinct_codes": one.n_distinct_codes,
+                "mean_entropy": entry.mean_entropy,
+                "mean_correlation": entry.mean_correlation,
+                "n_constant_bits": entry.n_constant_bits,
+                "n_distinct_codes": entry.n_distinct_codes,
             }
-            for name, one in statistics.items()
+            for name, entry in statistics.items()
         ]
         chooser = Examples(codes, queries, ranked, seed=source.seed)
         views: dict[str, Any] = {}
-        for one in report.directions:  # labels come before pairs
-            if one.direction not in views and (view := chooser.of(one)) is not None:
-                views[one.direction] = view
+        for entry in report.directions:  # labels come before pairs
+            if entry.direction not in views and (view := chooser.of(entry)) is not None:
+                views[entry.direction] = view
         return cls(statistics, rows, query_latency(codes, queries, ranked), list(views.values()))
 
 
 def page_document(
     reports: Sequence[Report],
     comparisons: Sequence[Sequence[MeasureComparison]],
-    found: Insight,
+    insight: Insight,
 ) -> dict[str, Any]:
-    """Return everything on the page as JSON: the report's document and what was added to it."""
+    """Describe everything on the page as JSON: the report's document and what was added to it."""
     document = reports[0].to_json()
     document["bytes_per_item"] = code_width(reports[0].n_bits)
-    document["bit_statistics"] = [dict(row) for row in found.statistics_rows]
-    if found.latency is not None:
+    document["bit_statistics"] = [dict(row) for row in insight.statistics_rows]
+    if insight.latency is not None:
         document["query_latency_ms"] = {
-            "encode": found.latency.encode,
-            "search": found.latency.search,
-            "n_queries": found.latency.n_queries,
-            "n_items": found.latency.n_items,
+            "encode": insight.latency.encode,
+            "search": insight.latency.search,
+            "n_queries": insight.latency.n_queries,
+            "n_items": insight.latency.n_items,
         }
     document["against"] = [
-        {**other.to_json(), "differences": [one.to_json() for one in compared]}
+        {**other.to_json(), "differences": [comparison.to_json() for comparison in compared]}
         for other, compared in zip(reports[1:], comparisons, strict=True)
     ]
     return document
 
 
-def lead(report: Report) -> str:
-    """Return what was measured on what, in a sentence."""
+def write_lead(report: Report) -> str:
+    """Write what was measured on what, in a sentence."""
     counts = report.counts
     if report.split is None:
         return (
@@ -218,7 +223,7 @@ def lead(report: Report) -> str:
     )
 
 
-def facts(report: Report, found: Insight, split_note: str) -> Iterator[tuple[str, str]]:
+def list_facts(report: Report, insight: Insight, split_note: str) -> Iterator[tuple[str, str]]:
     """Yield names and values of what a reader must know of the codes."""
     about = report.about
     yield "code", f"{report.n_bits} bits, {code_width(report.n_bits)} bytes an item"
@@ -238,24 +243,24 @@ def facts(report: Report, found: Insight, split_note: str) -> Iterator[tuple[str
     if intervals := about.get("intervals"):
         resamples = f"{intervals['n_resamples']:,} resamples, seed {intervals['seed']}"
         yield "intervals", f"{intervals['level']:.0%}, {resamples}"
-    yield from times(found.latency)
+    yield from list_times(insight.latency)
     if about.get("model_fingerprint"):
         yield "model", str(about["model_fingerprint"])[:16]
 
 
-def times(latency: Latency | None) -> Iterator[tuple[str, str]]:
+def list_times(latency: Latency | None) -> Iterator[tuple[str, str]]:
     """Yield how long queries take, by modality."""
     if latency is None:
         return
-    search = f"{milliseconds(latency.search)} to search {latency.n_items:,} codes"
+    search = f"{format_milliseconds(latency.search)} to search {latency.n_items:,} codes"
     for modality, time in latency.encode.items():
-        yield f"{modality} query", f"{milliseconds(time)} to encode, {search}"
+        yield f"{modality} query", f"{format_milliseconds(time)} to encode, {search}"
     if not latency.encode:
         yield "query", search
 
 
-def milliseconds(time: float) -> str:
-    """Return a time with two digits that count."""
+def format_milliseconds(time: float) -> str:
+    """Format a time with two significant digits."""
     digits = 0 if time >= 10 else 1 if time >= 1 else 2
     return f"{time:.{digits}f} ms"
 
@@ -263,7 +268,10 @@ def milliseconds(time: float) -> str:
 def curve_rows(reports: Sequence[Report]) -> Iterator[dict[str, Any]]:
     """Yield rows of plots, one a rule of relevance."""
     rules = dict.fromkeys(
-        curve.relevance for report in reports for one in report.directions for curve in one.curves
+        curve.relevance
+        for report in reports
+        for measure in report.directions
+        for curve in measure.curves
     )
     for rule in rules:
         if rule == "pair":
@@ -275,11 +283,15 @@ def curve_rows(reports: Sequence[Report]) -> Iterator[dict[str, Any]]:
                 ("Precision over recall of lookups within a radius r", curves.radius_plot),
             ]
         drawn = [(text, plot(reports, rule)) for text, plot in plots]
-        maps = [one for one in reports[0].measures if (one.measure, one.relevance) == ("map", rule)]
+        maps = [
+            measure
+            for measure in reports[0].measures
+            if (measure.measure, measure.relevance) == ("map", rule)
+        ]
         if maps:
             over_bits = curves.bits_plot(reports, rule, maps[0].k, maps[0].convention)
             drawn.append(("MAP over the length of codes", over_bits))
-        ties = {one.ties for report in reports for one in report.measures} - {"none"}
+        ties = {measure.ties for report in reports for measure in report.measures} - {"none"}
         yield {
             "heading": GROUPS[rule][0],
             "ties": ", ".join(sorted(ties)).replace("_", " "),
@@ -287,6 +299,6 @@ def curve_rows(reports: Sequence[Report]) -> Iterator[dict[str, Any]]:
         }
 
 
-def data_link(kind: str, content: str) -> str:
-    """Return a link that holds a file."""
+def make_data_link(kind: str, content: str) -> str:
+    """Make a link that holds a file."""
     return f"data:{kind};base64,{base64.b64encode(content.encode()).decode()}"

@@ -13,11 +13,11 @@ from modalhash.metrics import (
 
 __all__ = [
     "GROUPS",
-    "comparison_view",
-    "meanings",
-    "overview",
-    "run_view",
-    "tiles",
+    "list_meanings",
+    "make_comparison_view",
+    "make_overview",
+    "make_run_view",
+    "make_tiles",
     "title",
 ]
 
@@ -74,144 +74,165 @@ MEANINGS = {
 
 
 def title(report: Report) -> str:
-    """Return the page's title."""
+    """Write the page's title."""
     name = report.about.get("title") or report.about.get("method") or "Codes"
     return f"{name}, {report.n_bits} bits"
 
 
-def tiles(report: Report) -> Iterator[dict[str, Any]]:
+def make_tiles(report: Report) -> Iterator[dict[str, Any]]:
     """Yield the few numbers to see first: MAP at the first cut-off, recall by pair at the last."""
-    for one in headline(report):
-        yield {"label": f"{measure_name(one)}@{cutoff(one)}", "cell": cell(one, report)}
+    for measure in choose_headline(report):
+        yield {
+            "label": f"{name_measure(measure)}@{format_cutoff(measure)}",
+            "cell": make_cell(measure, report),
+        }
 
 
-def headline(report: Report) -> Iterator[Measure]:
+def choose_headline(report: Report) -> Iterator[Measure]:
     """Yield MAP by shared label at the first cut-off and recall by pair at the last."""
     for name, relevance, place in (("map", "shared_label", 0), ("recall", "pair", -1)):
         fitting = [
-            one for one in report.measures if (one.measure, one.relevance) == (name, relevance)
+            measure
+            for measure in report.measures
+            if (measure.measure, measure.relevance) == (name, relevance)
         ]
-        for one in fitting:
-            if (one.k, one.convention) == (fitting[place].k, fitting[place].convention):
-                yield one
+        for measure in fitting:
+            if (measure.k, measure.convention) == (fitting[place].k, fitting[place].convention):
+                yield measure
 
 
-def overview(reports: Sequence[Report]) -> dict[str, Any]:
-    """Return the runs side by side by the numbers to see first; nothing for one run."""
+def make_overview(reports: Sequence[Report]) -> dict[str, Any]:
+    """Put the runs side by side by the numbers to see first; nothing for one run."""
     if len(reports) < 2:
         return {}
     rows = [
-        {"title": title(one), "seed": one.about.get("seed", "-"), "tiles": list(tiles(one))}
-        for one in reports
+        {
+            "title": title(report),
+            "seed": report.about.get("seed", "-"),
+            "tiles": list(make_tiles(report)),
+        }
+        for report in reports
     ]
     return {"columns": rows[0]["tiles"], "rows": rows}
 
 
-def run_view(report: Report) -> dict[str, Any]:
-    """Return one run's numbers in groups."""
-    directions = list(dict.fromkeys(one.direction for one in report.directions))
+def make_run_view(report: Report) -> dict[str, Any]:
+    """Group one run's numbers for the page."""
+    directions = list(dict.fromkeys(measure.direction for measure in report.directions))
     threshold = report.directions[0].jaccard_threshold
     groups = []
-    ordered = sorted(report.measures, key=lambda one: list(GROUPS).index(one.relevance))
-    for relevance, members in groupby(ordered, key=lambda one: one.relevance):
+    ordered = sorted(report.measures, key=lambda measure: list(GROUPS).index(measure.relevance))
+    for relevance, members in groupby(ordered, key=lambda measure: measure.relevance):
         rows: dict[tuple[object, ...], list[Measure]] = {}
-        for one in members:
-            rows.setdefault((one.measure, one.k, one.convention, one.ties), []).append(one)
+        for measure in members:
+            rows.setdefault(
+                (measure.measure, measure.k, measure.convention, measure.ties), []
+            ).append(measure)
         heading, text = GROUPS[relevance]
         groups.append(
             {
                 "heading": heading,
                 "text": text.format(threshold=threshold),
-                "rows": [row_view(report, found, directions) for found in rows.values()],
+                "rows": [
+                    make_row_view(report, members_of_row, directions)
+                    for members_of_row in rows.values()
+                ],
             }
         )
     return {
         "title": title(report),
-        "directions": [one.replace("_to_", " → ") for one in directions],
+        "directions": [direction.replace("_to_", " → ") for direction in directions],
         "groups": groups,
     }
 
 
-def row_view(report: Report, found: Sequence[Measure], directions: Sequence[str]) -> dict[str, Any]:
-    """Return one row: a number for each direction and what all of them mean."""
-    like = found[0]
-    cells = {one.direction: cell(one, report) for one in found}
-    counted = list(dict.fromkeys(one["counts"] for one in cells.values()))
+def make_row_view(
+    report: Report, measures: Sequence[Measure], directions: Sequence[str]
+) -> dict[str, Any]:
+    """Describe one row: a number for each direction and what all of them mean."""
+    like = measures[0]
+    cells = {measure.direction: make_cell(measure, report) for measure in measures}
+    counted = list(dict.fromkeys(shown_cell["counts"] for shown_cell in cells.values()))
     return {
-        "name": measure_name(like),
-        "at": cutoff(like),
-        "formula": formula(like),
+        "name": name_measure(like),
+        "at": format_cutoff(like),
+        "formula": name_formula(like),
         "ties": like.ties.replace("_", " "),
         "counts": counted,
         "seed": report.about.get("seed", "-"),
-        "cells": [cells.get(one) for one in directions],
+        "cells": [cells.get(direction) for direction in directions],
     }
 
 
-def cell(one: Measure, report: Report) -> dict[str, Any]:
-    """Return one number with everything that it means."""
-    digits = 1 if one.measure.endswith("rank") else 4
+def make_cell(measure: Measure, report: Report) -> dict[str, Any]:
+    """Describe one number with everything that it means."""
+    digits = 1 if measure.measure.endswith("rank") else 4
     interval = ""
-    if one.interval is not None:
-        interval = f"{one.interval[0]:.{digits}f} to {one.interval[1]:.{digits}f}"
+    if measure.interval is not None:
+        interval = f"{measure.interval[0]:.{digits}f} to {measure.interval[1]:.{digits}f}"
     split, database = report.split, report.database
-    if one.relevance == "pair":
+    if measure.relevance == "pair":
         database = split
     return {
-        "value": "-" if math.isnan(one.value) else f"{one.value:.{digits}f}",
-        "exact": "" if math.isnan(one.value) else repr(one.value),
+        "value": "-" if math.isnan(measure.value) else f"{measure.value:.{digits}f}",
+        "exact": "" if math.isnan(measure.value) else repr(measure.value),
         "interval": interval,
-        "direction": one.direction,
-        "shown_direction": one.direction.replace("_to_", " → "),
-        "measure": one.measure,
-        "k": "" if one.k is None else one.k,
-        "relevance": one.relevance,
-        "convention": one.convention or "",
-        "formula": formula(one),
-        "ties": one.ties,
-        "counts": f"{one.n_queries:,}{of(split)} → {one.n_database:,}{of(database)}",
-        "of_seed": of_seed(report),
+        "direction": measure.direction,
+        "shown_direction": measure.direction.replace("_to_", " → "),
+        "measure": measure.measure,
+        "k": "" if measure.k is None else measure.k,
+        "relevance": measure.relevance,
+        "convention": measure.convention or "",
+        "formula": name_formula(measure),
+        "ties": measure.ties,
+        "counts": f"{measure.n_queries:,}{of(split)} → {measure.n_database:,}{of(database)}",
+        "of_seed": name_seed(report),
     }
 
 
 def of(split: str | None) -> str:
-    """Return the part of a count that names a split."""
+    """Make the part of a count that names a split."""
     return "" if split is None else f" {split}"
 
 
-def of_seed(report: Report) -> str:
-    """Return the part of a sentence that names the seed of training, if there was one."""
+def name_seed(report: Report) -> str:
+    """Name the seed of training in part of a sentence, if there was one."""
     return "" if "seed" not in report.about else f", seed {report.about['seed']}"
 
 
-def measure_name(one: Measure) -> str:
-    """Return a measure as people write it."""
-    return NAMES.get(one.measure, one.measure)
+def name_measure(measure: Measure) -> str:
+    """Name a measure as people write it."""
+    return NAMES.get(measure.measure, measure.measure)
 
 
-def formula(one: Measure) -> str:
-    """Return the formula in a word or two."""
-    if one.convention is not None:
-        default = one.convention.replace("radius_", "within radius ")
-        return FORMULAS.get(one.convention, default)
-    if one.relevance == "pair":
-        return "own among K" if one.measure == "recall" else "nearest own"
-    return "hits / K" if one.measure == "precision" else "hits / R"
+def name_formula(measure: Measure) -> str:
+    """Name the formula in a word or two."""
+    if measure.convention is not None:
+        default = measure.convention.replace("radius_", "within radius ")
+        return FORMULAS.get(measure.convention, default)
+    if measure.relevance == "pair":
+        return "own among K" if measure.measure == "recall" else "nearest own"
+    return "hits / K" if measure.measure == "precision" else "hits / R"
 
 
-def cutoff(one: Measure) -> str:
-    """Return a cut-off as text; nothing for measures without one."""
-    if one.measure.endswith("rank") or one.measure.startswith("lookup"):
+def format_cutoff(measure: Measure) -> str:
+    """Format a cut-off; nothing for measures without one."""
+    if measure.measure.endswith("rank") or measure.measure.startswith("lookup"):
         return ""
-    if one.k is None:
+    if measure.k is None:
         return "all"
-    return f"{one.k:,}" if one.k < one.n_database else f"{one.k:,} (all)"
+    return f"{measure.k:,}" if measure.k < measure.n_database else f"{measure.k:,} (all)"
 
 
-def meanings(reports: Sequence[Report]) -> list[tuple[str, str]]:
-    """Return the formulas and tie rules that the reports use, with what they mean."""
-    used = [one.convention for report in reports for one in report.measures if one.convention]
-    used += [one.ties for report in reports for one in report.measures]
+def list_meanings(reports: Sequence[Report]) -> list[tuple[str, str]]:
+    """List the formulas and tie rules that the reports use, with what they mean."""
+    used = [
+        measure.convention
+        for report in reports
+        for measure in report.measures
+        if measure.convention
+    ]
+    used += [measure.ties for report in reports for measure in report.measures]
     return [
         (FORMULAS.get(name, name.replace("_", " ")), MEANINGS[name])
         for name in dict.fromkeys(used)
@@ -219,30 +240,30 @@ def meanings(reports: Sequence[Report]) -> list[tuple[str, str]]:
     ]
 
 
-def comparison_view(
+def make_comparison_view(
     first: Report, other: Report, compared: Sequence[MeasureComparison]
 ) -> dict[str, Any]:
-    """Return the differences of two runs."""
+    """Describe the differences of two runs."""
     rows = []
-    for one in compared:
-        digits = 1 if one.first.measure.endswith("rank") else 4
-        low, high = one.paired.interval
+    for comparison in compared:
+        digits = 1 if comparison.first.measure.endswith("rank") else 4
+        low, high = comparison.paired.interval
         rows.append(
             {
-                "name": measure_name(one.first),
-                "at": cutoff(one.first),
-                "relevance": one.first.relevance.replace("_", " "),
-                "formula": formula(one.first),
-                "ties": one.first.ties.replace("_", " "),
-                "direction": one.first.direction.replace("_to_", " → "),
-                "first": f"{one.first.value:.{digits}f}",
-                "second": f"{one.second.value:.{digits}f}",
-                "difference": f"{one.paired.difference:+.{digits}f}",
-                "exact": repr(one.paired.difference),
+                "name": name_measure(comparison.first),
+                "at": format_cutoff(comparison.first),
+                "relevance": comparison.first.relevance.replace("_", " "),
+                "formula": name_formula(comparison.first),
+                "ties": comparison.first.ties.replace("_", " "),
+                "direction": comparison.first.direction.replace("_to_", " → "),
+                "first": f"{comparison.first.value:.{digits}f}",
+                "second": f"{comparison.second.value:.{digits}f}",
+                "difference": f"{comparison.paired.difference:+.{digits}f}",
+                "exact": repr(comparison.paired.difference),
                 "interval": f"{low:+.{digits}f} to {high:+.{digits}f}",
-                "verdict": one.verdict,
-                "is_usual": one.first.measure in ("map", "ndcg", "mean_rank")
-                or (one.first.measure, one.first.relevance) == ("recall", "pair"),
+                "verdict": comparison.verdict,
+                "is_usual": comparison.first.measure in ("map", "ndcg", "mean_rank")
+                or (comparison.first.measure, comparison.first.relevance) == ("recall", "pair"),
             }
         )
     return {

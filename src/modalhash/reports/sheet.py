@@ -12,7 +12,7 @@ from modalhash.files import write_with
 from modalhash.reports.pages import picture_data, thumbnail, write_page
 from modalhash.search import Answer, Hit
 
-__all__ = ["answer_view", "write_sheet"]
+__all__ = ["make_answer_view", "write_sheet"]
 
 CELL, MARGIN, TITLE, CAPTION_LINES = 150, 12, 34, 2
 FONT_SIZE = 13
@@ -35,7 +35,7 @@ def write_sheet(answers: Sequence[Answer], path: Path) -> None:
         raise InputError("there are no answers to show")
     match path.suffix.lower():
         case ".html":
-            views = [answer_view(answer) for answer in answers]
+            views = [make_answer_view(answer) for answer in answers]
             write_page("sheet.html", {"answers": views}, path)
         case ".png":
             picture = draw_sheet(answers)
@@ -44,8 +44,8 @@ def write_sheet(answers: Sequence[Answer], path: Path) -> None:
             raise InputError(f"the sheet's name ends in {ending!r}, expected .html or .png")
 
 
-def answer_view(answer: Answer) -> dict[str, Any]:
-    """Return what the template shows of an answer."""
+def make_answer_view(answer: Answer) -> dict[str, Any]:
+    """Describe an answer for the template."""
     ((kind, query),) = answer.query.items()
     return {
         "kind": kind,

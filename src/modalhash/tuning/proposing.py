@@ -7,7 +7,7 @@ from typing import Any, Final
 from modalhash.extras import import_optional
 from modalhash.methods import method_class
 from modalhash.methods.settings import configured_method
-from modalhash.tuning.search_spaces import Dimension, epochs_of
+from modalhash.tuning.search_spaces import Dimension, count_epochs
 from modalhash.tuning.trials import Search, Trial
 
 __all__ = ["default_values", "import_optuna", "propose_settings"]
@@ -47,7 +47,7 @@ def propose_settings(search: Search, trials: Sequence[Trial]) -> dict[str, Any]:
                 )
             )
     drawn = study.ask(distributions).params
-    return {name: search.space[name].tidied(value) for name, value in drawn.items()}
+    return {name: search.space[name].tidy(value) for name, value in drawn.items()}
 
 
 def make_distribution(dimension: Dimension) -> Any:
@@ -69,6 +69,6 @@ def default_values(search: Search) -> dict[str, Any]:
         method_class(search.method), preset=search.preset, changes=search.changes
     )
     n_items = len(search.parts[0].splits["train"])
-    both = {**asdict(training), "epochs": epochs_of(training, n_items)}
+    both = {**asdict(training), "epochs": count_epochs(training, n_items)}
     both |= asdict(configured.settings)
     return {name: both[name] for name in search.space}

@@ -32,7 +32,12 @@ from modalhash.options import CROSS_MODAL, TuningChoices, TuningOptions, change_
 from modalhash.training.pairs import hold_out
 from modalhash.training.validation import RECALL_AT
 from modalhash.tuning.proposing import default_values, import_optuna, propose_settings
-from modalhash.tuning.search_spaces import Dimension, known_types, named_space, usual_space
+from modalhash.tuning.search_spaces import (
+    Dimension,
+    list_setting_types,
+    make_named_space,
+    make_usual_space,
+)
 from modalhash.tuning.tables import trials_table
 from modalhash.tuning.trials import (
     VALIDATION,
@@ -157,7 +162,7 @@ def read_changes(
         SettingError, UnknownNameError: if the method doesn't take one of them.
     """
     configured_method(method, preset=preset, changes=settings)
-    types = known_types(method)
+    types = list_setting_types(method)
     return {name: read_value(name, value, types[name]) for name, value in (settings or {}).items()}
 
 
@@ -171,8 +176,8 @@ def make_space(
     """Make the space to search: the named settings, or the method's usual ones."""
     n_items = len(part.split("train"))
     if over:
-        return named_space(method, over, preset=preset, changes=changes, n_items=n_items)
-    return usual_space(method, preset=preset, changes=changes, n_items=n_items)
+        return make_named_space(method, over, preset=preset, changes=changes, n_items=n_items)
+    return make_usual_space(method, preset=preset, changes=changes, n_items=n_items)
 
 
 def run_search(search: Search, folder: Path, n_trials: int) -> TuningResult:
@@ -212,15 +217,15 @@ def divide_training_items(
     if not 0 < share <= 0.5:
         raise InputError(f"validation_share is {share:g}, expected above 0, 0.5 at most")
     items = collection.split(split)
-    kept, held = hold_out(items, share, seed)
-    if len(held) <= RECALL_AT or len(kept) < 2:
+    training, validation = hold_out(items, share, seed)
+    if len(validation) <= RECALL_AT or len(training) < 2:
         raise InputError(
             f"split {split!r} of {collection.name} has {len(items)} items, of which "
-            f"{share:g} hold out {len(held)}: a validation part takes at least {RECALL_AT + 1}; "
-            "raise validation_share, or take a larger collection"
+            f"{share:g} hold out {len(validation)}: a validation part takes at least "
+            f"{RECALL_AT + 1}; raise validation_share, or take a larger collection"
         )
     note = f"{share:g} of the items of {split!r} held out, seed {seed}"
-    return replace(collection, splits={"train": kept, VALIDATION: held}, split_note=note)
+    return replace(collection, splits={"train": training, VALIDATION: validation}, split_note=note)
 
 
 def run_trial(search: Search, trials: Sequence[Trial]) -> Trial:

@@ -14,7 +14,14 @@ from modalhash.errors import InputError, SettingError, UnknownNameError
 from modalhash.methods.base import ClosedFormMethod, Method, TrainingSettings
 from modalhash.methods.settings import configured_method, read_value
 
-__all__ = ["Dimension", "epochs_of", "known_types", "named_space", "shown", "usual_space"]
+__all__ = [
+    "Dimension",
+    "count_epochs",
+    "format_value",
+    "list_setting_types",
+    "make_named_space",
+    "make_usual_space",
+]
 
 LEARNED = ("learning_rate", "weight_decay", "epochs", "batch_size")
 """Settings of training that are searched, where a method is trained by gradient."""
@@ -45,15 +52,15 @@ class Dimension:
 
     def __str__(self) -> str:
         if self.choices:
-            return ", ".join(shown(value) for value in self.choices)
+            return ", ".join(format_value(value) for value in self.choices)
         scale = ", log scale" if self.is_log else ""
-        return f"{shown(self.low)} to {shown(self.high)}{scale}"
+        return f"{format_value(self.low)} to {format_value(self.high)}{scale}"
 
-    def tidied(self, value: Value) -> Value:
-        """Return a drawn value with few digits, still within the range."""
+    def tidy(self, value: Value) -> Value:
+        """Round a proposed value to few digits, still within the range."""
         if self.choices or self.is_whole or isinstance(value, bool | str):
             return value
-        return min(max(rounded(value), self.low), self.high)
+        return min(max(round_digits(value), self.low), self.high)
 
     def holds(self, value: Value) -> bool:
         """Tell whether a value is one of these."""
@@ -62,27 +69,27 @@ class Dimension:
         return not isinstance(value, bool | str) and self.low <= value <= self.high
 
 
-def shown(value: Value) -> str:
-    """Return a value as a user writes it."""
+def format_value(value: Value) -> str:
+    """Format a value as a user writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def rounded(value: float) -> float:
-    """Return a number with few significant digits.
+def round_digits(value: float) -> float:
+    """Round a number to few significant digits.
 
     Example:
-        >>> rounded(0.00123456)
+        >>> round_digits(0.00123456)
         0.00123
     """
     return float(f"{value:.{DIGITS}g}")
 
 
-def usual_space(
+def make_usual_space(
     method: type[Method], *, preset: str | None, changes: Mapping[str, Any], n_items: int
 ) -> dict[str, Dimension]:
-    """Return the settings that are searched unless a user names others.
+    """Make the space that is searched unless a user names settings.
 
     Of training: learning rate (a tenth to ten times its value, log scale), weight decay (1e-6 to
     1e-2, log scale), epochs (half to twice, log scale) and batch size (half, once, twice). Of the
@@ -100,14 +107,14 @@ def usual_space(
         InputError: if the method has no such setting.
     """
     space = {}
-    for name in searchable(method):
-        found = None
+    for name in list_searchable_settings(method):
+        dimension = None
         if name not in changes:
-            found = default_dimension(method, name, preset, changes, n_items)
-        if found is not None and not (found.is_whole and name not in LEARNED):
-            space[name] = found
+            dimension = make_default_dimension(method, name, preset, changes, n_items)
+        if dimension is not None and not (dimension.is_whole and name not in LEARNED):
+            space[name] = dimension
     if not space:
-        known = ", ".join(name for name in known_types(method) if name not in changes)
+        known = ", ".join(name for name in list_setting_types(method) if name not in changes)
         if not known:
             raise InputError(f"{method.title} has no settings to search")
         raise InputError(
@@ -117,7 +124,7 @@ def usual_space(
     return space
 
 
-def named_space(
+def make_named_space(
     method: type[Method],
     texts: Sequence[str],
     *,
@@ -125,7 +132,7 @@ def named_space(
     changes: Mapping[str, Any],
     n_items: int,
 ) -> dict[str, Dimension]:
-    """Return the settings that a user names, with their ranges.
+    """Make the space of the settings that a user names, with their ranges.
 
     Args:
         method: the method's class.
@@ -139,7 +146,7 @@ def named_space(
         SettingError: if a range can't be read, is empty, isn't given where it must be, or the
             method refuses its ends.
     """
-    types = known_types(method)
+    types = list_setting_types(method)
     space = {}
     for text in texts:
         name, equals, values = text.partition("=")
@@ -151,79 +158,81 @@ def named_space(
         if equals:
             space[name] = read_dimension(name, values, types[name])
         else:
-            found = listed_choices(types[name]) or default_dimension(
+            dimension = list_choices(types[name]) or make_default_dimension(
                 method, name, preset, changes, n_items
             )
-            if found is None:
+            if dimension is None:
                 raise SettingError(
                     f"{name} has no range of its own: give one, as in --over {name}=LOW:HIGH"
                 )
-            space[name] = found
+            space[name] = dimension
         for end in space[name].choices or (space[name].low, space[name].high):
             configured_method(method, preset=preset, changes={**changes, name: end})
     return space
 
 
-def searchable(method: type[Method]) -> list[str]:
-    """Return the names of the settings that the usual space is made of."""
-    own = [one.name for one in fields(method.settings_class)]
+def list_searchable_settings(method: type[Method]) -> list[str]:
+    """List the settings that the usual space is made of."""
+    own = [setting.name for setting in fields(method.settings_class)]
     return own if issubclass(method, ClosedFormMethod) else [*LEARNED, *own]
 
 
-def known_types(method: type[Method]) -> dict[str, type]:
-    """Return the settings that can be named, with their types."""
+def list_setting_types(method: type[Method]) -> dict[str, type]:
+    """List the settings that can be named, with their types."""
     types: dict[str, type] = dict(get_type_hints(method.settings_class))
     if not issubclass(method, ClosedFormMethod):
         types = {**get_type_hints(TrainingSettings), **types}
     return types
 
 
-def default_dimension(
+def make_default_dimension(
     method: type[Method],
     name: str,
     preset: str | None,
     changes: Mapping[str, Any],
     n_items: int,
 ) -> Dimension | None:
-    """Return the values around a setting's own, by the rule of `usual_space`, or None."""
+    """Make the range around a setting's own value, by the rule of `make_usual_space`; or None."""
     configured, training = configured_method(method, preset=preset, changes=changes)
     if hasattr(configured.settings, name):
-        return around(configured.settings, name)
+        return make_dimension_around(configured.settings, name)
     match name:
         case "learning_rate":
-            return scaled(training.learning_rate, RATE_FACTOR)
+            return scale_dimension(training.learning_rate, RATE_FACTOR)
         case "weight_decay":
             return Dimension(*WEIGHT_DECAYS, is_log=True)
         case "epochs":
-            return counted(epochs_of(training, n_items))
+            return count_dimension(count_epochs(training, n_items))
         case "batch_size":
             size, least = training.batch_size, max(2, method.smallest_batch)
             sizes = (size // 2, size, 2 * size)
-            kept = tuple(one for one in sizes if least <= one <= n_items) or (size,)
-            return Dimension(choices=kept)
+            fitting = tuple(
+                size_choice for size_choice in sizes if least <= size_choice <= n_items
+            ) or (size,)
+            return Dimension(choices=fitting)
         case _:
-            return around(training, name)
+            return make_dimension_around(training, name)
 
 
-def epochs_of(training: TrainingSettings, n_items: int) -> int:
-    """Return how many epochs a training takes, one pair an item."""
+def count_epochs(training: TrainingSettings, n_items: int) -> int:
+    """Count the epochs that a training takes, one pair an item."""
     n_steps = max(1, n_items // training.batch_size)
     return max(training.epochs, math.ceil(training.least_steps / n_steps))
 
 
-def around(settings: Any, name: str) -> Dimension | None:
-    """Return the values around one of a settings object, or None if the rule has none for it."""
+def make_dimension_around(settings: Any, name: str) -> Dimension | None:
+    """Make the range around one of a settings object; None if the rule has none for it."""
     value = getattr(settings, name)
     if isinstance(value, bool | str):
         return None
     if isinstance(value, int):
-        return counted(value) if value > 1 else None
+        return count_dimension(value) if value > 1 else None
     if value <= 0:
         return None
     if value <= 1 and not allows(settings, name, 1.5):
         low = 0.0 if allows(settings, name, 0.0) else 0.05
         return Dimension(low, 1.0 if allows(settings, name, 1.0) else 0.95)
-    return scaled(value, WEIGHT_FACTOR)
+    return scale_dimension(value, WEIGHT_FACTOR)
 
 
 def allows(settings: Any, name: str, value: float) -> bool:
@@ -235,45 +244,45 @@ def allows(settings: Any, name: str, value: float) -> bool:
     return True
 
 
-def scaled(value: float, factor: float) -> Dimension:
-    """Return positive numbers around a value."""
-    return Dimension(rounded(value / factor), rounded(value * factor), is_log=True)
+def scale_dimension(value: float, factor: float) -> Dimension:
+    """Make a range of positive numbers around a value."""
+    return Dimension(round_digits(value / factor), round_digits(value * factor), is_log=True)
 
 
-def counted(value: int) -> Dimension:
-    """Return whole numbers around a value."""
+def count_dimension(value: int) -> Dimension:
+    """Make a range of whole numbers around a value."""
     low = max(1, value // COUNT_FACTOR)
     return Dimension(low, value * COUNT_FACTOR, is_log=True, is_whole=True)
 
 
-def listed_choices(wanted: type) -> Dimension | None:
-    """Return all values of a type that has few, or None."""
-    if wanted is bool:
+def list_choices(kind: type) -> Dimension | None:
+    """List all values of a type that has few, or None."""
+    if kind is bool:
         return Dimension(choices=(False, True))
-    if issubclass(wanted, StrEnum):
-        return Dimension(choices=tuple(one.value for one in wanted))
+    if issubclass(kind, StrEnum):
+        return Dimension(choices=tuple(member.value for member in kind))
     return None
 
 
-def read_dimension(name: str, text: str, wanted: type) -> Dimension:
-    """Return the values that a user wrote.
+def read_dimension(name: str, text: str, kind: type) -> Dimension:
+    """Read the values that a user wrote.
 
     Raises:
         SettingError: if they can't be read, or the range is empty.
     """
     if ":" not in text:
-        read = [read_value(name, one.strip(), wanted) for one in text.split(",")]
-        plain = [str(one) if isinstance(one, StrEnum) else one for one in read]
+        read = [read_value(name, word.strip(), kind) for word in text.split(",")]
+        plain = [str(value) if isinstance(value, StrEnum) else value for value in read]
         return Dimension(choices=tuple(dict.fromkeys(plain)))
     low_text, _, rest = text.partition(":")
     high_text, _, scale = rest.partition(":")
-    if wanted not in (int, float) or scale not in ("", "log"):
+    if kind not in (int, float) or scale not in ("", "log"):
         raise SettingError(
             f"{name}={text} isn't a range: expected LOW:HIGH or LOW:HIGH:log of a number, or "
             "values parted by commas"
         )
-    low, high = (read_value(name, one.strip(), wanted) for one in (low_text, high_text))
+    low, high = (read_value(name, word.strip(), kind) for word in (low_text, high_text))
     if low >= high or (scale and low <= 0):
         above = " above 0" if scale else ""
         raise SettingError(f"{name}={text}: expected the smaller end first{above}")
-    return Dimension(low, high, is_log=bool(scale), is_whole=wanted is int)
+    return Dimension(low, high, is_log=bool(scale), is_whole=kind is int)

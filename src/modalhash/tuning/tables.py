@@ -5,7 +5,7 @@ import operator
 import numpy as np
 
 from modalhash.benchmarking.grid_table import markdown
-from modalhash.tuning.search_spaces import shown
+from modalhash.tuning.search_spaces import format_value
 from modalhash.tuning.trials import Trial, TuningResult
 
 __all__ = ["trials_table"]
@@ -20,7 +20,7 @@ def row_of(trial: Trial, result: TuningResult) -> list[str]:
     return [
         str(trial.number) if trial.number else "as it is",
         value,
-        *(shown(settings[name]) for name in result.space),
+        *(format_value(settings[name]) for name in result.space),
         f"{trial.cpu_seconds:.1f}",
     ]
 

@@ -135,13 +135,13 @@ def read_trials(folder: Path, search: Search) -> list[Trial]:
     if search.options.overwrite or not file.exists():
         return []
     document = read_json(file, kind=KIND, newest_format=FORMAT)
-    requested, kept = search.document(), document["search"]
+    requested, stored = search.document(), document["search"]
     if document["modalhash"] != version("modalhash"):
         raise InputError(
             f"{file} was written by modalhash {document['modalhash']}, this is "
             f"{version('modalhash')}: begin anew with --overwrite, or choose another folder"
         )
-    if other := [name for name in requested if requested[name] != kept.get(name)]:
+    if other := [name for name in requested if requested[name] != stored.get(name)]:
         raise InputError(
             f"{folder} holds another search, which differs in {', '.join(other)}: choose another "
             "folder, or begin anew with --overwrite"
