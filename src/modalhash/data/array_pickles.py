@@ -128,6 +128,7 @@ class _Machine:
     stack: list[Any] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
     storages: dict[str, PickledStorage] = field(default_factory=dict)
+    allows_objects: bool = False
 
     def run(self, name: str, argument: Any) -> None:
         """Carry out one instruction.
@@ -199,7 +200,7 @@ class _Machine:
             case "empty array", _:
                 self.stack.append(_Array())
             case "dtype", (str(code), *_):
-                self.stack.append(_Dtype(_plain_dtype(code)))
+                self.stack.append(_Dtype(_plain_dtype(code, self.allows_objects)))
             case "bytes", (str(text), "latin1" | "latin-1"):
                 self.stack.append(text.encode("latin-1"))
             case "scalar", (_Dtype() as dtype, bytes(raw)):
@@ -282,9 +283,9 @@ def _collected_dict(machine: _Machine) -> None:
     machine.set_items(values)
 
 
-def _plain_dtype(code: str) -> np.dtype[Any]:
+def _plain_dtype(code: str, allows_objects: bool) -> np.dtype[Any]:
     dtype = np.dtype(code)
-    if dtype.kind == "O":  # the members follow in the pickle itself
+    if dtype.kind == "O" and allows_objects:  # the members follow in the pickle itself
         return dtype
     if dtype.hasobject or dtype.fields is not None:
         raise _RefusedError(f"an array of the dtype {code!r}")
@@ -353,17 +354,18 @@ class PickledValue:
         return _finished(self.value, {}, read_storage)
 
 
-def read_pickle_stream(file: IO[bytes], size: int) -> PickledValue:
+def read_pickle_stream(file: IO[bytes], size: int, *, allows_objects: bool = False) -> PickledValue:
     """Read one pickle of a file that may hold more behind it.
 
     Args:
         file: stands where the pickle begins, and afterwards where it ends.
         size: bytes of the whole file.
+        allows_objects: whether an array may hold arrays.
 
     Raises:
         ValueError and others of `PICKLE_ERRORS`: if it isn't sound, or holds something else.
     """
-    machine = _Machine()
+    machine = _Machine(allows_objects=allows_objects)
     bounded = _BoundedFile(file, size)
     for instruction, argument, _ in pickletools.genops(bounded):  # type: ignore[arg-type]
         machine.run(instruction.name, argument)

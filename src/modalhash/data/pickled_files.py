@@ -123,7 +123,8 @@ def read_object_npy(path: Path) -> NDArray[Any]:
     try:
         with open_regular_file(path) as file:
             _read_npy_header(file)
-            members = read_pickle_stream(file, path.stat().st_size).finish()
+            size = path.stat().st_size
+            members = read_pickle_stream(file, size, allows_objects=True).finish()
     except _ERRORS as error:
         raise unreadable_pickle(path, error) from error
     arrays = [np.asarray(member) for member in members]
