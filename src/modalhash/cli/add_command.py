@@ -11,6 +11,7 @@ from modalhash.cli.options import (
     device_option,
     skip_bad_option,
 )
+from modalhash.cli.terminal import echo
 from modalhash.cli.watching import watched
 
 
@@ -30,4 +31,4 @@ def command(index: str, collection: str, **options: Any) -> None:
     """
     with watched() as progress:
         images, texts = mh.add_to_index(index, collection, progress=progress, **options)
-    click.echo(f"{images} images and {texts} texts added to {index}")
+    echo(f"{images} images and {texts} texts added to {index}")

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from modalhash.cli.options import cache_option, overwrite_option, split_options
+from modalhash.cli.terminal import echo
 from modalhash.cli.watching import watched
 
 
@@ -53,7 +54,7 @@ def command(program: str, collection: Any, *, output: str, **options: Any) -> No
     with watched() as progress:
         made = export_inputs(program, collection, output, progress=progress, **options)
     counts = ", ".join(f"{count:,} {name}" for name, count in made.counts.items())
-    click.echo(f"{made.program}: {counts} items in {made.folder}")
+    echo(f"{made.program}: {counts} items in {made.folder}")
     for note in made.notes:
-        click.echo(f"note: {note}")
-    click.echo(f"run, in its checkout: {made.command}")
+        echo(f"note: {note}")
+    echo(f"run, in its checkout: {made.command}")

@@ -1,6 +1,5 @@
 """`modalhash calibrate`."""
 
-import json
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ from modalhash.cli.options import (
     skip_bad_option,
     split_options,
 )
+from modalhash.cli.terminal import echo, echo_json
 from modalhash.cli.watching import watched
 
 
@@ -44,9 +44,9 @@ def command(run: str, collection: str | None, *, as_json: bool, **options: Any) 
     with watched() as progress:
         found = mh.calibrate(run, collection, progress=progress, **options)
     if as_json:
-        click.echo(json.dumps(found.to_json(), ensure_ascii=False))
+        echo_json(found.to_json())
         return
     from modalhash.cli.tables import print_calibration
 
     print_calibration(found)
-    click.echo(f"kept in {run}")
+    echo(f"kept in {run}")

@@ -4,6 +4,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.options import device_option
+from modalhash.cli.terminal import echo
 
 
 @click.command("compact", epilog="Example: modalhash compact photos.index")
@@ -17,4 +18,4 @@ def command(index: str, *, device: str) -> None:
     with mh.open_index(index, device=device) as opened:
         opened.compact()
         counts = " and ".join(f"{len(side)} {name}" for name, side in opened.sides.items())
-    click.echo(f"{counts} in {index}")
+    echo(f"{counts} in {index}")

@@ -1,11 +1,11 @@
 """`modalhash data check`."""
 
-import json
 from dataclasses import asdict
 
 import click
 
 from modalhash.cli.options import columns_option, json_option
+from modalhash.cli.terminal import echo, echo_json
 from modalhash.cli.watching import watched
 from modalhash.data import check_collection
 
@@ -40,19 +40,19 @@ def command(context: click.Context, collection: str, *, strict: bool, as_json: b
             "deviations": [asdict(deviation) for deviation in report.deviations],
             "values": list(report.values),
         }
-        click.echo(json.dumps(document, ensure_ascii=False))
+        echo_json(document)
     else:
         for defect in report.defects:
-            click.echo(f"{defect}  [{defect.kind}]")
+            echo(f"{defect}  [{defect.kind}]")
         for note in report.notes:
-            click.echo(f"note: {note}")
+            echo(f"note: {note}")
         for deviation in report.deviations:
-            click.echo(f"differs: {deviation}")
+            echo(f"differs: {deviation}")
         for line in report.values:
-            click.echo(line)
+            echo(line)
         count = len(report.defects)
         found = "no defect" if not count else "1 defect" if count == 1 else f"{count} defects"
-        click.echo(
+        echo(
             f"{report.n_items:,} items, {report.n_captions:,} texts, "
             f"{report.n_pictures:,} pictures decoded: {found}"
         )

@@ -1,6 +1,5 @@
 """`modalhash data`: list, card, protocols, info, split; larger commands have their own files."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from modalhash.cli.data_check_command import command as check_command
 from modalhash.cli.data_convert_command import command as convert_command
 from modalhash.cli.data_inspect_command import command as inspect_command
 from modalhash.cli.options import json_option, skip_bad_option, split_options
+from modalhash.cli.terminal import echo, echo_json
 from modalhash.data import (
     COLLECTIONS,
     PROTOCOLS,
@@ -31,8 +31,8 @@ def list_command() -> None:
     """Name the collections that can be given to other commands."""
     width = max(len(source.usage) for source in COLLECTIONS.values())
     for source in COLLECTIONS.values():
-        click.echo(f"{source.usage:<{width}}  {source.summary}")
-    click.echo(f"{'FOLDER':<{width}}  your own pictures: images/ and captions.tsv, see the docs")
+        echo(f"{source.usage:<{width}}  {source.summary}")
+    echo(f"{'FOLDER':<{width}}  your own pictures: images/ and captions.tsv, see the docs")
 
 
 @command.command("card", epilog="Example: modalhash data card mirflickr")
@@ -42,9 +42,9 @@ def card_command(name: str, *, as_json: bool) -> None:
     """Show what there is to know about the public data set NAME before using it."""
     card = card_named(name)
     if as_json:
-        click.echo(json.dumps({"format": 1, **asdict(card)}, ensure_ascii=False))
+        echo_json({"format": 1, **asdict(card)})
         return
-    click.echo(f"{card.title}\n\n{card.about}\n")
+    echo(f"{card.title}\n\n{card.about}\n")
     for source, expected in card.expected.items():
         counts = {"items": expected.items, "texts": expected.texts, "labels": expected.labels}
         told = [
@@ -53,7 +53,7 @@ def card_command(name: str, *, as_json: bool) -> None:
             if numbers or what == "items"
         ]
         splits = [f"{split} {n:,}" for split, n in expected.splits.items()]
-        click.echo(f"{source}: {', '.join(told)}{'; ' if splits else ''}{', '.join(splits)}")
+        echo(f"{source}: {', '.join(told)}{'; ' if splits else ''}{', '.join(splits)}")
     sums = [f"{file} {digest}" for file, digest in card.checksums.items()]
     rows = {
         "terms": card.terms,
@@ -62,15 +62,15 @@ def card_command(name: str, *, as_json: bool) -> None:
         "protocols": ", ".join(card.protocols),
         "paper": card.citation,
     }
-    click.echo()
+    echo()
     for key, value in rows.items():
-        click.echo(f"{key:<11}{value}")
-    click.echo("\nhow to load it")
+        echo(f"{key:<11}{value}")
+    echo("\nhow to load it")
     for layout, what in card.layouts.items():
-        click.echo(f"  {layout}: {what}")
-    click.echo("\ntraps")
+        echo(f"  {layout}: {what}")
+    echo("\ntraps")
     for trap in card.traps:
-        click.echo(f"  - {trap}")
+        echo(f"  - {trap}")
 
 
 @command.command("protocols", epilog="Example: modalhash data protocols")
@@ -79,7 +79,7 @@ def protocols_command() -> None:
     width = max(map(len, PROTOCOLS))
     for protocol in PROTOCOLS.values():
         cuts = ", ".join("all" if k is None else str(k) for k in protocol.top_k)
-        click.echo(f"{protocol.name:<{width}}  {protocol.summary} ({protocol.convention} @ {cuts})")
+        echo(f"{protocol.name:<{width}}  {protocol.summary} ({protocol.convention} @ {cuts})")
 
 
 @command.command("info", epilog="Example: modalhash data info icons")
@@ -92,7 +92,7 @@ def info_command(collection: str | Collection, *, as_json: bool) -> None:
         collection = load_collection(collection)
     summary = describe(collection)
     if as_json:
-        click.echo(json.dumps({"format": 1, **asdict(summary)}, ensure_ascii=False))
+        echo_json({"format": 1, **asdict(summary)})
         return
     fewest, mean, most = summary.captions_per_item
     rows = {
@@ -111,9 +111,9 @@ def info_command(collection: str | Collection, *, as_json: bool) -> None:
     }
     for name, value in rows.items():
         if value:
-            click.echo(f"{name:<12}{value}")
+            echo(f"{name:<12}{value}")
     for label in summary.labels:
-        click.echo(f"  {label.name:<24}{label.n_items:>8,}  {label.share:6.1%}")
+        echo(f"  {label.name:<24}{label.n_items:>8,}  {label.share:6.1%}")
 
 
 @command.command(
@@ -134,7 +134,7 @@ def split_command(collection: str | Collection, *, output: str, skip_bad: bool) 
     if not isinstance(collection, Collection):
         collection = load_collection(collection, skip_bad=skip_bad)
     fingerprint = write_split_file(collection, Path(output))
-    click.echo(f"{collection.split_note}\nfingerprint {fingerprint}, in {output}")
+    echo(f"{collection.split_note}\nfingerprint {fingerprint}, in {output}")
 
 
 command.add_command(check_command)

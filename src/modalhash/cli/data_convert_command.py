@@ -3,6 +3,7 @@
 import click
 
 from modalhash.cli.options import skip_bad_option, split_options
+from modalhash.cli.terminal import echo
 from modalhash.cli.watching import watched
 from modalhash.data import Collection, convert_collection, load_collection
 
@@ -25,7 +26,7 @@ def command(collection: str | Collection, *, output: str, skip_bad: bool) -> Non
             collection = load_collection(collection, skip_bad=skip_bad, progress=progress)
         made = convert_collection(collection, output, progress=progress)
     pictures = f" ({made.n_copied:,} pictures copied, {made.n_drawn:,} written as PNG)"
-    click.echo(
+    echo(
         f"{made.n_items:,} items{pictures if collection.pictures is not None else ''}; "
         f"try: modalhash data info {made.source}"
     )

@@ -1,11 +1,11 @@
 """`modalhash data inspect`."""
 
-import json
 from dataclasses import asdict
 
 import click
 
 from modalhash.cli.options import json_option
+from modalhash.cli.terminal import echo, echo_json
 from modalhash.data import Entry, inspect_file
 
 
@@ -20,19 +20,19 @@ def command(file: str, *, as_json: bool) -> None:
     found = inspect_file(file)
     if as_json:
         document = {**asdict(found), "path": str(found.path), "commands": list(found.commands)}
-        click.echo(json.dumps({"format": 1, **document}, ensure_ascii=False))
+        echo_json({"format": 1, **document})
         return
-    click.echo(f"{found.path}: {found.kind}")
+    echo(f"{found.path}: {found.kind}")
     width = max((len(entry.name) for entry in found.entries), default=0)
     for entry in found.entries:
-        click.echo(f"  {entry.name:<{width}}  {described(entry)}")
+        echo(f"  {entry.name:<{width}}  {described(entry)}")
     for note in found.notes:
-        click.echo(f"  {note}")
+        echo(f"  {note}")
     if not found.layouts:
-        click.echo("no layout that is known here; `modalhash data list` names those that are")
+        echo("no layout that is known here; `modalhash data list` names those that are")
     for (source, reason), shown in zip(found.layouts.items(), found.commands, strict=True):
-        click.echo(f"likely {source.partition(':')[0] if ':' in source else 'a folder'}: {reason}")
-        click.echo(f"  {shown}")
+        echo(f"likely {source.partition(':')[0] if ':' in source else 'a folder'}: {reason}")
+        echo(f"  {shown}")
 
 
 def described(entry: Entry) -> str:

@@ -4,6 +4,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.options import device_option
+from modalhash.cli.terminal import echo
 
 
 @click.command(
@@ -30,4 +31,4 @@ def command(
             count = opened.delete_where(where)
         else:
             count = opened.delete(ids, missing="ignore" if ignore_missing else "error")
-    click.echo(f"{count} codes removed from {index}")
+    echo(f"{count} codes removed from {index}")

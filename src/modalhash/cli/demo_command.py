@@ -3,6 +3,7 @@
 import click
 
 from modalhash.cli.options import cache_option, device_option
+from modalhash.cli.terminal import echo
 from modalhash.cli.watching import watched
 
 
@@ -30,11 +31,11 @@ def command(output: str, *, bits: int, open_page: bool, cache: str | None, devic
 
     with watched() as progress:
         result = run_demo(output, n_bits=bits, cache=cache, device=device, progress=progress)
-    click.echo(f"model    {result.run}")
-    click.echo(f"index    {result.index}")
-    click.echo(f"answers  {result.sheet}")
-    click.echo(f"page     {result.page}")
-    click.echo(f'try      modalhash search {result.index} --text "space travel"')
-    click.echo(f"or       modalhash serve {result.index}")
+    echo(f"model    {result.run}")
+    echo(f"index    {result.index}")
+    echo(f"answers  {result.sheet}")
+    echo(f"page     {result.page}")
+    echo(f'try      modalhash search {result.index} --text "space travel"')
+    echo(f"or       modalhash serve {result.index}")
     if open_page:
         click.launch(str(result.page.resolve()))

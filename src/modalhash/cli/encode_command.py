@@ -13,6 +13,7 @@ from modalhash.cli.options import (
     skip_bad_option,
     split_options,
 )
+from modalhash.cli.terminal import echo
 from modalhash.cli.watching import watched
 
 OF_COLLECTIONS: Final = ("split", "protocol", "split_file", "split_seed", "cache")
@@ -112,7 +113,7 @@ def command(
         del options[name]
     with watched() as progress:
         codes = mh.encode(run, collection, output, progress=progress, **options)
-    click.echo(
+    echo(
         f"{codes.n_images} pictures and {codes.n_texts} texts, {codes.n_bits} bits each, "
         f"in {codes.folder}"
     )
@@ -125,9 +126,9 @@ def encode_shards(
     chosen = {name: value for name, value in options.items() if name not in OF_COLLECTIONS}
     with watched() as progress:
         codes = mh.encode_shards(run, shards, output, ray=ray, progress=progress, **chosen)
-    click.echo(
+    echo(
         f"{codes.n_items} items and {codes.n_texts} texts of {codes.n_shards} shards, "
         f"{codes.n_bits} bits each, in {codes.folder}; {codes.n_encoded} shards encoded now"
     )
     if codes.n_left_out or codes.left_out:
-        click.echo(f"left out: {codes.n_left_out} rows and {len(codes.left_out)} shards")
+        echo(f"left out: {codes.n_left_out} rows and {len(codes.left_out)} shards")

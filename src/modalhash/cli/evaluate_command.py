@@ -13,6 +13,7 @@ from modalhash.cli.options import (
     run_options,
     split_options,
 )
+from modalhash.cli.terminal import echo, echo_json
 from modalhash.cli.watching import watched
 from modalhash.metrics import Direction
 
@@ -133,11 +134,11 @@ def run_sweep(
         sweep = rerank_sweep(run, collection, progress=progress, **chosen)
     document = json.dumps(sweep.to_json(), indent=2)
     if json_file == "-":
-        click.echo(document)
+        echo_json(document)
         return
     from modalhash.cli.tables import print_sweep
 
     print_sweep(sweep)
     if json_file is not None:
         write_text(Path(json_file), document + "\n")
-        click.echo(f"JSON: {json_file}")
+        echo(f"JSON: {json_file}")

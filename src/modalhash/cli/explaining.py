@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import click
-
 from modalhash.cli.tables import shown_probability
+from modalhash.cli.terminal import echo, show_line
 
 if TYPE_CHECKING:
     from modalhash.index.explanation import DistanceProfile
@@ -20,10 +19,10 @@ LONGEST_BAR = 40
 def print_explanations(explanations: Sequence["Explanation"]) -> None:
     """Print the distances of a query, then why each item is where it is."""
     for line in profile_lines(explanations[0].profile):
-        click.echo(line)
+        echo(line)
     for one in explanations:
         for line in item_lines(one):
-            click.echo(line)
+            echo(line)
 
 
 def profile_lines(profile: "DistanceProfile") -> Iterator[str]:
@@ -48,7 +47,7 @@ def item_lines(one: "Explanation") -> Iterator[str]:
     first, last = one.ranks
     rank = f"rank {first:,}" if first == last else f"shares ranks {first:,} to {last:,}"
     differing = ", ".join(map(str, one.bits.differing)) or "none"
-    yield f"{one.id}"
+    yield show_line(str(one.id))
     yield f"  {one.distance} of {one.profile.n_bits} bits differ: {differing}"
     yield (
         f"  {rank} of {one.profile.n_items:,}, nearer than {one.percentile:.1f} % of the items; "

@@ -6,6 +6,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.options import overwrite_option
+from modalhash.cli.terminal import echo
 from modalhash.cli.watching import watched
 
 
@@ -37,7 +38,7 @@ def command(source: str, target: str, *, output: str, **options: Any) -> None:
     """
     with watched() as progress:
         made = mh.export_codes(source, target, output, progress=progress, **options)
-    click.echo(
+    echo(
         f"{made.n_items:,} codes of {made.n_bits} bits for {made.target} in {made.folder}; "
         "README.md there says how to load them"
     )

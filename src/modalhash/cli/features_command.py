@@ -12,6 +12,7 @@ from modalhash.cli.options import (
     skip_bad_option,
     split_options,
 )
+from modalhash.cli.terminal import echo
 from modalhash.cli.watching import watched
 
 
@@ -68,4 +69,4 @@ def command(
     for name, table in (("image", features.image), ("text", features.text)):
         shape = table.token_shape
         kept = "" if shape is None else f", tokens up to {shape[0]} x {shape[1]}"
-        click.echo(f"{name}: {len(table)} x {table.width} {table.dtype}{kept}")
+        echo(f"{name}: {len(table)} x {table.width} {table.dtype}{kept}")

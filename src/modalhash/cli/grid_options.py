@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modalhash.cli.options import Option, cache_option, read_changes
+from modalhash.cli.terminal import echo
 from modalhash.options import GridOptions
 
 if TYPE_CHECKING:  # torch is loaded when runs begin
@@ -90,8 +91,8 @@ def print_comparison_table(result: "Comparison") -> None:
     Raises:
         click.ClickException: if every run failed.
     """
-    click.echo(result.table)
-    click.echo(
+    echo(result.table)
+    echo(
         f"{result.folder / 'table.md'} holds this table, bench.html also plots, results.csv every "
         "number, about.json how they were made",
         err=True,

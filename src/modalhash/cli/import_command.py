@@ -6,6 +6,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.options import overwrite_option, packed_codes_options
+from modalhash.cli.terminal import echo
 
 
 @click.command("import", epilog="Example: modalhash import codes.npy --bits 64 -o codes.index")
@@ -35,4 +36,4 @@ def command(codes: str, *, output: str, **options: Any) -> None:
     on bridges.)
     """
     with mh.import_codes(codes, output, **options) as index:
-        click.echo(f"{len(index):,} codes of {index.n_bits} bits in {output}")
+        echo(f"{len(index):,} codes of {index.n_bits} bits in {output}")

@@ -12,6 +12,7 @@ from modalhash.cli.options import (
     skip_bad_option,
     split_options,
 )
+from modalhash.cli.terminal import echo
 from modalhash.cli.watching import watched
 
 
@@ -64,9 +65,9 @@ def command(
     with watched() as progress:
         index = mh.build_index(run, collection, output=output, progress=progress, **options)
     counts = " and ".join(f"{len(side)} {name}" for name, side in index.sides.items())
-    click.echo(f"{counts}, {index.model.n_bits} bits each, in {output}")
+    echo(f"{counts}, {index.model.n_bits} bits each, in {output}")
     for name, stated in index.choices.items():
-        click.echo(f"{name}: {stated}")
+        echo(f"{name}: {stated}")
     if index.calibration is not None:
-        click.echo(f"relevance: {index.calibration.stated}")
-    click.echo(f'try: modalhash search {output} --text "..."')
+        echo(f"relevance: {index.calibration.stated}")
+    echo(f'try: modalhash search {output} --text "..."')

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from modalhash.cli.options import Option
+from modalhash.cli.terminal import echo
 
 keys_option: Option[Any] = click.option(
     "--keys",
@@ -36,7 +37,7 @@ def new(name: str, *, role: str, keys: str) -> None:
 
     file, token = KeyFile.read(keys, is_needed=False).with_new(name, role)
     file.write()
-    click.echo(token)
+    echo(token)
 
 
 @command.command("list", epilog="Example: modalhash key list --keys keys.json")
@@ -46,7 +47,7 @@ def listed(keys: str) -> None:
     from modalhash.service import KeyFile
 
     for key in KeyFile.read(keys).keys:
-        click.echo(f"{key.name}\t{key.role}\t{key.created}")
+        echo(f"{key.name}\t{key.role}\t{key.created}")
 
 
 @command.command("revoke", epilog="Example: modalhash key revoke reporting")
@@ -57,4 +58,4 @@ def revoke(name: str, *, keys: str) -> None:
     from modalhash.service import KeyFile
 
     KeyFile.read(keys).without(name).write()
-    click.echo(f"{name} revoked")
+    echo(f"{name} revoked")

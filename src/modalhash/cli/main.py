@@ -1,5 +1,6 @@
 """The command `modalhash`: what all commands share."""
 
+import io
 import logging
 import os
 import sys
@@ -8,6 +9,7 @@ from typing import Any
 
 import click
 
+from modalhash.cli.terminal import echo
 from modalhash.errors import FilterError, ModalhashError
 
 __all__ = ["COMMANDS", "cli", "main"]
@@ -65,7 +67,7 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
-        click.echo(self.format(record), err=True)
+        echo(self.format(record), err=True)
 
 
 @click.group(
@@ -94,15 +96,17 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         outcome: Any = cli.main(arguments, prog_name="modalhash", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        echo(shown.getvalue(), err=True, nl=False)
         sys.exit(error.exit_code)
     except click.Abort:
-        click.echo("modalhash: interrupted; what was finished is kept", err=True)
+        echo("modalhash: interrupted; what was finished is kept", err=True)
         sys.exit(130)
     except Exception as error:
         if "--debug" in arguments:
             raise
-        click.echo(f"modalhash: {message_of(error)}", err=True)
+        echo(f"modalhash: {message_of(error)}", err=True)
         sys.exit(1)
     sys.exit(outcome if isinstance(outcome, int) else 0)
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from modalhash.cli.options import read_cutoffs
+from modalhash.cli.terminal import echo, echo_json
 from modalhash.metrics import Convention, MeasureComparison, Report, Ties
 
 __all__ = ["deliver", "measure_options", "output_options"]
@@ -116,7 +117,7 @@ def deliver(
     if csv_file is not None:
         write_text(Path(csv_file), csv_text(reports))
     if json_file == "-":
-        click.echo(document)
+        echo_json(document)
         return
     if json_file is not None:
         write_text(Path(json_file), document + "\n")
@@ -128,7 +129,7 @@ def deliver(
         print_comparison(reports[0], other, compared, full=full)
     for kind, file in (("JSON", json_file), ("CSV", csv_file), ("report", page)):
         if file is not None:
-            click.echo(f"{kind}: {file}")
+            echo(f"{kind}: {file}")
 
 
 def json_document(

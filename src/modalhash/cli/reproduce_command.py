@@ -8,6 +8,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.grid_options import grid_options, typed_command
+from modalhash.cli.terminal import echo
 from modalhash.cli.watching import watched
 
 
@@ -61,8 +62,8 @@ def command(method: str, *, dataset: str, output: str, **options: Any) -> None:
             command=typed_command(),
             **options,
         )
-    click.echo(reproduction_text(result))
-    click.echo(
+    echo(reproduction_text(result))
+    echo(
         f"{Path(output) / 'reproduction.md'} holds this text, reproduction.json every number",
         err=True,
     )

@@ -9,6 +9,7 @@ import click
 import modalhash as mh
 from modalhash.cli.grid_options import whole_numbers
 from modalhash.cli.options import preset_option, run_options, settings_option, split_options
+from modalhash.cli.terminal import echo, echo_json
 from modalhash.cli.watching import watched
 from modalhash.options import LabelNoiseOptions
 
@@ -100,9 +101,9 @@ def command(
         study = mh.robustness(collection, progress=progress, without=without or None, **options)
     document = json.dumps(study.to_json(), indent=2, ensure_ascii=False)
     if json_file == "-":
-        click.echo(document)
+        echo_json(document)
         return
-    click.echo(study.table())
+    echo(study.table())
     if json_file is not None:
         write_text(Path(json_file), document + "\n")
-        click.echo(f"JSON: {json_file}")
+        echo(f"JSON: {json_file}")

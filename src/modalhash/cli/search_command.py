@@ -1,6 +1,5 @@
 """`modalhash search`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.options import Option, device_option, json_option
+from modalhash.cli.terminal import echo, echo_json
 from modalhash.modalities import Side
 from modalhash.search_request import RerankBy, SearchRequest
 
@@ -99,7 +99,7 @@ def command(
 
         write_sheet([answer], Path(sheet))
     if as_json:
-        click.echo(json.dumps(answer.to_json(), ensure_ascii=False))
+        echo_json(answer.to_json())
         return
     from modalhash.cli.explaining import print_explanations
     from modalhash.cli.tables import print_answer
@@ -108,13 +108,13 @@ def command(
     if answer.explanations:
         print_explanations(answer.explanations)
     if sheet is not None:
-        click.echo(f"sheet: {sheet}")
+        echo(f"sheet: {sheet}")
 
 
 def show_explanation(explanation: "Explanation", *, as_json: bool) -> None:
     """Print why one item is where it is."""
     if as_json:
-        click.echo(json.dumps({"format": 1, **explanation.to_json()}, ensure_ascii=False))
+        echo_json({"format": 1, **explanation.to_json()})
         return
     from modalhash.cli.explaining import print_explanations
 

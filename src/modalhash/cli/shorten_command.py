@@ -4,6 +4,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.options import device_option
+from modalhash.cli.terminal import echo
 
 
 @click.command(
@@ -26,13 +27,13 @@ def command(source: str, *, bits: int, output: str, device: str) -> None:
 
     if holds_codes(source):
         codes = mh.shorten_codes(source, output, n_bits=bits)
-        click.echo(
+        echo(
             f"{codes.n_images} pictures and {codes.n_texts} texts, {codes.n_bits} bits each, "
             f"in {codes.folder}"
         )
         return
     model = mh.shorten(source, output, n_bits=bits, device=device)
-    click.echo(
+    echo(
         f"{model.record.title}, the first {model.n_bits} of "
         f"{model.record.shortened_from['n_bits']} bits: model in {output}"
     )

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from modalhash.cli.terminal import show_controls, show_line
 from modalhash.metrics import Measure, MeasureComparison, Report
 
 if TYPE_CHECKING:  # what is printed here may have been made without torch
@@ -21,12 +23,20 @@ USUAL_BY_PAIR = ("recall", "median_rank")
 Row = tuple[str, str, str, str, str]
 
 
+class DataConsole(Console):
+    """A console whose lines and tables show control characters of data as escapes."""
+
+    def render_str(self, text: str, **settings: Any) -> Text:  # type: ignore[override]
+        """Make a text of a string; see `rich.console.Console.render_str`."""
+        return super().render_str(show_controls(text), **settings)
+
+
 def console() -> Console:
     """Return the console of stdout; pipes get lines that aren't cut."""
-    found = Console(highlight=False, markup=False)
+    found = DataConsole(highlight=False, markup=False)
     if found.is_terminal:
         return found
-    return Console(highlight=False, markup=False, width=max(NARROWEST, 120))
+    return DataConsole(highlight=False, markup=False, width=max(NARROWEST, 120))
 
 
 def print_answer(answer: "Answer") -> None:
@@ -46,7 +56,12 @@ def print_answer(answer: "Answer") -> None:
         numbers = [f"{hit.score:.3f}"] if with_scores else []
         if is_calibrated:
             numbers.append(shown_probability(hit.relevance))
-        table.add_row(f"{hit.distance}/{answer.n_bits}", *numbers, str(hit.id), hit.caption)
+        table.add_row(
+            f"{hit.distance}/{answer.n_bits}",
+            *numbers,
+            show_line(str(hit.id)),
+            show_line(hit.caption),
+        )
     console().print(table)
 
 

@@ -18,6 +18,7 @@ from modalhash.cli.options import (
     settings_option,
     split_options,
 )
+from modalhash.cli.terminal import echo
 from modalhash.cli.watching import watched
 from modalhash.methods import METHODS
 
@@ -72,7 +73,7 @@ def search_settings(
             progress=progress,
             **{name: options[name] for name in SEARCHED},
         )
-    click.echo(
+    echo(
         f"best of {len(result.trials)} trials: {result.best.value:.4f} ({result.objective}, as it "
         f"is {result.trials[0].value:.4f}); all of them in {result.settings_file.parent}"
     )
@@ -145,7 +146,7 @@ def command(
         options |= search_settings(collection, n_trials, bits, options)
     with watched() as progress:
         model = mh.train(collection, n_bits=bits, progress=progress, **options)
-    click.echo(
+    echo(
         f"{model.record.title}, {model.n_bits} bits: model in {options['output']} "
         f"(evaluate it: modalhash evaluate {options['output']})"
     )

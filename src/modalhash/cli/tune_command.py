@@ -12,6 +12,7 @@ from modalhash.cli.options import (
     settings_option,
     split_options,
 )
+from modalhash.cli.terminal import echo
 from modalhash.cli.watching import watched
 from modalhash.options import TuningOptions
 
@@ -93,8 +94,8 @@ def command(method: str, collection: Any, *, output: str, **options: Any) -> Non
 
     with watched() as progress:
         result = mh.tune(method, collection, output, progress=progress, **options)
-    click.echo(trials_table(result))
-    click.echo(
+    echo(trials_table(result))
+    echo(
         f"best: {result.best.value:.4f}, as it is: {result.trials[0].value:.4f}; train with it: "
         f"modalhash train COLLECTION --settings {result.settings_file} -o RUN",
         err=True,

@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from modalhash.cli.terminal import echo, show_line
 from modalhash.progress import Progress as Watcher
 from modalhash.progress import silent
 
@@ -34,7 +35,7 @@ def watched(*, quiet: bool | None = None) -> Iterator[Watcher]:
         yield silent if quiet else plain_watcher()
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -49,7 +50,7 @@ def watched(*, quiet: bool | None = None) -> Iterator[Watcher]:
             stage: str, done: int, total: int, values: Mapping[str, float] | None = None
         ) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, values="")
+                tasks[stage] = bars.add_task(show_line(stage), total=total, values="")
             shown = shown_values(values)
             bars.update(tasks[stage], completed=done, total=total, values=shown)
 
@@ -65,7 +66,7 @@ def plain_watcher() -> Watcher:
         if (stage, is_done) not in seen:
             seen.add((stage, is_done))
             state = f"{total} done" if is_done else f"{total} to do"
-            click.echo(" ".join([f"{stage}: {state}", shown_values(values)]).rstrip(), err=True)
+            echo(" ".join([f"{stage}: {state}", shown_values(values)]).rstrip(), err=True)
 
     return watch
 

@@ -1,0 +1,64 @@
+"""Texts on a terminal: what comes from data can't move the cursor, set colours or hide itself."""
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+__all__ = ["echo", "echo_json", "show_controls", "show_line"]
+
+BIDI_CONTROLS = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+"""Format characters that turn the direction of what follows; others join letters or emoji."""
+
+
+def show_controls(text: str, *, kept: str = "\n\t") -> str:
+    r"""Write control characters as escapes that can be seen.
+
+    Args:
+        text: of any origin: a caption, an id, a path, an error.
+        kept: control characters that stay as they are.
+
+    Example:
+        >>> print(show_controls("a\x1b[2Jb\u202ec"))
+        a\x1b[2Jb\u202ec
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one.encode("unicode_escape").decode() if is_control(one) and one not in kept else one
+        for one in text
+    )
+
+
+def show_line(text: str) -> str:
+    r"""Write a text in one line: also line ends and tabs are escapes.
+
+    Example:
+        >>> print(show_line("two\nlines"))
+        two\nlines
+    """
+    return show_controls(text, kept="")
+
+
+def is_control(character: str) -> bool:
+    """Return whether a terminal may act on a character instead of showing it."""
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in BIDI_CONTROLS
+
+
+def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print a text for people."""
+    click.echo(show_controls(str(text)), err=err, nl=nl)
+
+
+def echo_json(document: Mapping[str, Any] | str) -> None:
+    """Print a document, or its JSON, with control characters as JSON's own escapes."""
+    text = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False)
+    if not text.isprintable():
+        text = "".join(
+            json.dumps(one)[1:-1] if is_control(one) and one != "\n" else one for one in text
+        )
+    click.echo(text)
