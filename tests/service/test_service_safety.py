@@ -622,3 +622,98 @@ def test_key_files_are_for_their_owner(tmp_path: Path) -> None:
     file.write()
     assert file.path.stat().st_mode & 0o077 == 0
     assert token not in file.path.read_text()
+
+
+# --- other sites, methods -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_ours"),
+    [
+        ({}, True),
+        ({"Origin": "http://testserver"}, True),
+        ({"Origin": "https://TESTSERVER"}, True),
+        ({"Origin": "http://testserver:81"}, False),
+        ({"Origin": "https://evil.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": "https://testserver.evil.example"}, False),
+        ({"Origin": "https://page.example"}, True),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://testserver"}, True),
+        ({"Sec-Fetch-Site": "none"}, True),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://testserver"}, False),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://page.example"}, True),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, False),
+    ],
+)  # fmt: skip
+def test_pages_of_other_sites_change_nothing(
+    serve: Serve, own_index: Path, headers: dict[str, str], is_ours: bool
+) -> None:
+    client = serve({"scenes": own_index}, writable=True, origins=("https://page.example",))
+    everything = b'{"filter": "nothing is null"}'
+    plain = {"Content-Type": "application/json", **headers}
+    for method, path, body in (
+        ("POST", "/v1/indexes/scenes/reload", b""),
+        ("PUT", "/v1/indexes/scenes/items",
+         b'{"items": [{"id": "a", "image_code": {"hex": "0000"}, "texts": [{"text": "a"}]}]}'),
+        ("POST", "/v1/indexes/scenes/items/delete", everything),
+    ):  # fmt: skip
+        answer = client.request(method, path, content=body, headers=plain)
+        if is_ours:
+            assert answer.status_code == 200, answer.text
+        else:
+            assert refusal(answer) == (403, "forbidden"), path
+    left = client.get("/readyz", headers=headers).json()["indexes"]["scenes"]
+    assert (left == 0) is is_ours
+
+
+def test_a_body_without_its_type_changes_nothing(serve: Serve, own_index: Path) -> None:
+    client = serve({"scenes": own_index}, writable=True)
+    path = "/v1/indexes/scenes/items/delete"
+    for kind in (None, "text/plain", "application/x-www-form-urlencoded", "application/jsonp"):
+        headers = {} if kind is None else {"Content-Type": kind}
+        answer = client.post(path, content=b'{"filter": "nothing is null"}', headers=headers)
+        assert refusal(answer) == (400, "malformed_request"), kind
+    assert client.get("/readyz").json()["indexes"]["scenes"] == 360
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("DELETE", "/v1", "GET, HEAD"), ("POST", "/healthz", "GET, HEAD"),
+        ("GET", SEARCH, "POST"), ("HEAD", SEARCH, "POST"),
+        ("DELETE", "/v1/indexes/scenes/items", "GET, HEAD, POST, PUT"),
+        ("OPTIONS", "/v1/indexes/scenes/reload", "POST"), ("PATCH", "/", "GET, HEAD"),
+        ("BREW", "/metrics", "GET, HEAD"),
+    ],
+)  # fmt: skip
+def test_a_method_that_is_not_taken_is_told_which_are(
+    client: TestClient, method: str, path: str, allow: str
+) -> None:
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, allow)
+
+
+def test_head_works_where_get_does(client: TestClient) -> None:
+    hit = client.post(SEARCH, json=QUERY).json()["results"][0]["hits"][0]
+    for path in (
+        "/", "/page/page.js", "/v1", "/v1/indexes", "/v1/indexes/scenes", "/v1/models", "/healthz",
+        "/readyz", "/metrics", "/v1/openapi.json", f"/v1/indexes/scenes/items?id={hit['id']}",
+        hit["picture"]["thumbnail"], "/nothing",
+    ):  # fmt: skip
+        full, head = client.get(path), client.head(path)
+        assert head.status_code == full.status_code, path
+        assert head.content == b""
+        assert head.headers["Content-Type"] == full.headers["Content-Type"]
+        if path != "/metrics":
+            assert head.headers["Content-Length"] == str(len(full.content)), path
+
+
+def test_ids_that_are_no_numbers_are_unknown_where_ids_are_numbers(
+    serve: Serve, own_index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modalhash.service import info_routes
+
+    for text in ("--5", "-", "٣", "1" * 30, "1.0"):
+        assert info_routes.INTEGER.fullmatch(text) is None
+    assert info_routes.INTEGER.fullmatch("-5") is not None

@@ -62,7 +62,7 @@ def change_routes(service: Service) -> APIRouter:
                     await engine.decode(read_item, handle, item, upload, settings, place)
                     for place, (item, upload) in enumerate(zip(wanted.items, uploads, strict=True))
                 ]
-                sides, drawn = await engine.encode(contents_of_items, handle.index, items)
+                sides, drawn = await engine.decode(contents_of_items, handle.index, items)
 
                 def put() -> None:
                     if not is_upsert:

@@ -8,6 +8,7 @@ read. `GuardedConnection` is uvicorn's own protocol with these limits; the parsi
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,7 +26,7 @@ logger = logging.getLogger("modalhash.service")
 
 PIPELINED: Final = 16
 """Requests of one connection that may wait for the answers of earlier ones."""
-LINGER_SECONDS: Final = 5.0
+LINGER_SECONDS: Final = 2.0
 SLOWEST_READER: Final = 64 << 10
 """Bytes a second at which an answer must be read, beyond the time that every client has."""
 
@@ -41,6 +42,7 @@ class ConnectionLimits:
         read_seconds: seconds in which a client must begin to read an answer.
         connections: open at once.
         client_connections: of one client open at once.
+        unread_bytes: of answers that their clients haven't read, together.
     """
 
     head_bytes: int = 32 << 10
@@ -49,6 +51,7 @@ class ConnectionLimits:
     read_seconds: float = 30.0
     connections: int = 1024
     client_connections: int = 128
+    unread_bytes: int = 256 << 20
 
 
 class ConnectionGuard:
@@ -71,6 +74,7 @@ class ConnectionGuard:
         self.limits, self.trusted, self.count_refusal = limits, trusted, count_refusal
         self.by_client: dict[str, dict[GuardedConnection, None]] = {}
         self.total = 0
+        self.unread: dict[GuardedConnection, int] = {}
 
     def admit(self, connection: "GuardedConnection") -> None:
         """Take in a connection; where there are too many, one that waits for a request is closed.
@@ -97,8 +101,24 @@ class ConnectionGuard:
         waiting = (one for one in connections if one is not newest and one.is_waiting())
         next(waiting, newest).drop("too_many_connections")
 
+    def hold_unread(self, connection: "GuardedConnection", size: int) -> None:
+        """Take note of an answer that isn't read yet; where there are too many, one is dropped.
+
+        It is the oldest of the client that has most bytes unread.
+        """
+        self.unread[connection] = size
+        while sum(self.unread.values()) > self.limits.unread_bytes:
+            sizes: Counter[str] = Counter()
+            for one, unread in self.unread.items():
+                sizes[one.owner] += unread
+            heaviest = sizes.most_common(1)[0][0]
+            oldest = next(one for one in self.unread if one.owner == heaviest)
+            del self.unread[oldest]
+            oldest.drop("answer_not_read")
+
     def forget(self, connection: "GuardedConnection") -> None:
         """Take note that a connection is gone."""
+        self.unread.pop(connection, None)
         siblings = self.by_client.get(connection.owner, {})
         if connection in siblings:
             del siblings[connection]
@@ -150,7 +170,8 @@ class GuardedConnection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self.cycle.keep_alive = False  # what follows is no HTTP, so the answer is the last one
+            if self.cycle is not None:
+                self.cycle.keep_alive = False  # what follows is no HTTP: this answer is the last
         except httptools.HttpParserError as error:
             refusal = error.__context__
             self._refuse(refusal if isinstance(refusal, RefusedError) else INVALID)
@@ -214,8 +235,7 @@ class GuardedConnection(HttpToolsProtocol):
         """End an answer; a connection that closes doesn't wait for ever until it is read."""
         super().on_response_complete()
         if self._is_in_body and not self.transport.is_closing():
-            # The rest of a refused body is thrown away; for a while, so that the answer is read.
-            self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+            self._linger()
         if self.transport.is_closing() and self.transport.get_write_buffer_size():
             self._await_reader()
 
@@ -229,7 +249,7 @@ class GuardedConnection(HttpToolsProtocol):
 
     def is_waiting(self) -> bool:
         """Return whether no answer is under way."""
-        return self._has_answered() and not self._is_refused
+        return self._has_answered() or self._is_refused
 
     def drop(self, code: str) -> None:
         """Close the connection without an answer."""
@@ -263,11 +283,21 @@ class GuardedConnection(HttpToolsProtocol):
         size = self.transport.get_write_buffer_size()
         seconds = self.limits.read_seconds + size / SLOWEST_READER
         self._reading = self.loop.call_later(seconds, self.drop, "answer_not_read")
+        self.guard.hold_unread(self, size)
 
     def _stop_reading_timer(self) -> None:
+        self.guard.unread.pop(self, None)
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
+
+    def _linger(self) -> None:
+        """Throw away what still comes, for a while, so that the client reads the answer."""
+        self._is_refused = True
+        self._stop_timer()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def _refuse(self, refusal: RefusedError) -> None:
         """Refuse what comes on this connection: answer if no answer is under way, then close."""
@@ -294,7 +324,7 @@ class GuardedConnection(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write(answer_of(refusal))
-        self.transport.close()
+        self._linger()
 
 
 INVALID: Final = RefusedError(

@@ -1,19 +1,18 @@
 """From a request's parts to an answer: decode, encode, search, rerank, each in its own threads.
 
-The event loop does none of it. Pictures are decoded by two threads; one thread encodes, since an
-encoder uses all cores by itself; a few search. Texts of several requests are encoded together, and
-their searches made together where they want the same. Searches with a filter, which may read all
-metadata, have a thread of their own, so that others don't wait for them. Large bodies are parsed
-and answers written in further threads. Clients take turns in every queue, and work stops when
-nobody waits for it any more.
+The event loop does none of it. One thread encodes texts, another decodes and encodes pictures, one
+after another, since an encoder uses all cores by itself; a few search. Texts of several requests
+are encoded together, and their searches made together where they want the same. Searches with a
+filter, which may read all metadata, have a thread of their own, so that others don't wait for them.
+Large bodies are parsed and answers written in one more thread. Clients take turns in every queue,
+and work stops when nobody waits for it any more.
 """
 
-import asyncio
 import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import ParamSpec, TypeVar
@@ -37,6 +36,7 @@ from modalhash.search import (
 from modalhash.search_request import PartName, SearchRequest
 from modalhash.service.batching import Batcher
 from modalhash.service.hosting import IndexHandle
+from modalhash.service.lanes import Lane
 from modalhash.service.metrics import Metrics
 from modalhash.service.pixels import PixelBudget
 from modalhash.service.settings import ServiceSettings
@@ -117,13 +117,12 @@ class Engine:
         self, settings: ServiceSettings, metrics: Metrics, under_way: Callable[[], int]
     ) -> None:
         self.settings, self.metrics = settings, metrics
-        self._decoding = ThreadPoolExecutor(2, "decode")
         self._encoding = ThreadPoolExecutor(1, "encode")
         self._searching = ThreadPoolExecutor(settings.search_threads, "search")
         self._filtering = ThreadPoolExecutor(1, "filter")
-        self._writing = ThreadPoolExecutor(1, "write")
-        self._converting = ThreadPoolExecutor(2, "convert")
-        self._counting = ThreadPoolExecutor(1, "count")
+        self._pictures, self._thumbnails = Lane("picture"), Lane("thumbnail")
+        self._lookups, self._changes = Lane("look-up", settings.search_threads), Lane("change")
+        self._conversions, self._counts = Lane("convert"), Lane("count")
         self.pixels = PixelBudget(settings.picture_memory)
         self._past_encoding = 0
         wait = settings.batch_wait / 1000
@@ -156,17 +155,17 @@ class Engine:
         *arguments: Parameters.args,
         **named: Parameters.kwargs,
     ) -> Result:
-        """Run a function among those that decode pictures."""
-        return await self._run(self._decoding, lambda: function(*arguments, **named))
+        """Run a function in the thread that decodes and encodes pictures, one after another."""
+        return await self._pictures.run(lambda: function(*arguments, **named))
 
-    async def encode(
+    async def make_small(
         self,
         function: Callable[Parameters, Result],
         *arguments: Parameters.args,
         **named: Parameters.kwargs,
     ) -> Result:
-        """Run a function in the thread that encodes."""
-        return await self._run(self._encoding, lambda: function(*arguments, **named))
+        """Run a function in the thread that makes thumbnails."""
+        return await self._thumbnails.run(lambda: function(*arguments, **named))
 
     async def look_up(
         self,
@@ -174,8 +173,8 @@ class Engine:
         *arguments: Parameters.args,
         **named: Parameters.kwargs,
     ) -> Result:
-        """Run a function among those that search."""
-        return await self._run(self._searching, lambda: function(*arguments, **named))
+        """Run a function among those that look up single items."""
+        return await self._lookups.run(lambda: function(*arguments, **named))
 
     async def write(
         self,
@@ -184,7 +183,7 @@ class Engine:
         **named: Parameters.kwargs,
     ) -> Result:
         """Run a function in the thread that changes and opens indexes, one at a time."""
-        return await self._run(self._writing, lambda: function(*arguments, **named))
+        return await self._changes.run(lambda: function(*arguments, **named))
 
     async def convert(
         self,
@@ -192,12 +191,12 @@ class Engine:
         *arguments: Parameters.args,
         **named: Parameters.kwargs,
     ) -> Result:
-        """Run a function among those that parse bodies and write answers."""
-        return await self._run(self._converting, lambda: function(*arguments, **named))
+        """Run a function in the thread that parses bodies and writes answers."""
+        return await self._conversions.run(lambda: function(*arguments, **named))
 
     async def count(self, function: Callable[[], Result]) -> Result:
         """Run a function in the thread that counts what there is; it waits for no search."""
-        return await self._run(self._counting, function)
+        return await self._counts.run(function)
 
     async def select(
         self,
@@ -217,17 +216,12 @@ class Engine:
             with self._limit_filter(works):
                 return function(*arguments, **named)
 
-        return await self._run(self._writing, limited)
+        return await self._changes.run(limited)
 
     def _limit_filter(self, works: Sequence[Work]) -> AbstractContextManager[None]:
         """Stop the work of this thread when its filter has taken too long."""
         end = time.monotonic() + self.settings.filter_timeout
         return interrupt_when(lambda: time.monotonic() > end or is_all_over(works))
-
-    @staticmethod
-    async def _run(executor: Executor, function: Callable[[], Result]) -> Result:
-        """Run a function in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(executor, function)
 
     async def text_query(self, model: HashModel, text: str) -> EncodedQuery:
         """Return the query of a text, encoded with those of other requests."""
@@ -246,7 +240,7 @@ class Engine:
         async with self.pixels.hold(pixels):
             picture = await self.decode(open_upload, upload, self.settings.pixels, name=name)
             stages.decode += time.perf_counter() - began
-            return await self.encode(encode_picture, model, picture)
+            return await self.decode(encode_picture, model, picture)
 
     async def encode_part(
         self, index: SearchIndex, request: SearchRequest, part: PartName, stages: Stages
@@ -331,11 +325,13 @@ class Engine:
         await self.texts.finish()
         await self.searches.finish()
         await self.filtered_searches.finish()
-        for executor in (
-            self._decoding, self._encoding, self._searching, self._filtering, self._writing,
-            self._converting, self._counting,
-        ):  # fmt: skip
+        for executor in (self._encoding, self._searching, self._filtering):
             executor.shutdown(wait=True)
+        for lane in (
+            self._pictures, self._thumbnails, self._lookups, self._changes, self._conversions,
+            self._counts,
+        ):  # fmt: skip
+            lane.close()
 
 
 def encode_picture(model: HashModel, picture: Image.Image) -> EncodedQuery:

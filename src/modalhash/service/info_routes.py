@@ -131,9 +131,9 @@ def info_routes(service: Service) -> APIRouter:
                 return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
             content = service.thumbnails.find(version, size)
             if content is None:
-                pixels = await engine.decode(service.thumbnails.count_pixels, path)
+                pixels = await engine.make_small(service.thumbnails.count_pixels, path)
                 async with engine.pixels.hold(pixels):
-                    content = await engine.decode(service.thumbnails.make, path, version, size)
+                    content = await engine.make_small(service.thumbnails.make, path, version, size)
             return Response(content, media_type="image/webp", headers=headers)
 
     return routes

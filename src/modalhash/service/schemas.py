@@ -159,6 +159,16 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def keep_one_unknown_field(cls, value: Any) -> Any:
+        """Leave one field that is unknown to be refused: thousands would take long to list."""
+        if not isinstance(value, dict) or len(value) <= len(cls.model_fields):
+            return value
+        unknown = next(name for name in value if name not in cls.model_fields)
+        known = {name: value[name] for name in cls.model_fields if name in value}
+        return known | {unknown: value[unknown]}
+
 
 class PlainCode(Request):
     """A packed code as text: in hexadecimal or in base 64, of the index's width."""

@@ -27,6 +27,8 @@ __all__ = ["JsonLines", "log_to_stderr", "serve"]
 logger = logging.getLogger("modalhash.service")
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+SWITCH_SECONDS: Final = 0.001
+"""A thread lets others go on after this time, so that the event loop answers soon."""
 OTHER_FILES: Final = 256
 """Files that a server has open besides connections, at least as many as it needs."""
 
@@ -53,6 +55,7 @@ def serve(folders: Mapping[str, Path], settings: ServiceSettings) -> None:
     uvicorn = import_optional("uvicorn", extra="serve", feature=feature)
     from modalhash.service.app import create_app
 
+    sys.setswitchinterval(SWITCH_SECONDS)
     with listen(settings.host, settings.port) as bound:
         run(uvicorn, create_app(folders, settings), settings, bound)
     logger.info("stopped")
