@@ -25,8 +25,11 @@ from modalhash.errors import DamagedArtifactError, NewerFormatError, StorageErro
 __all__ = [
     "check_regular_file",
     "exchange",
+    "file_stamp",
+    "map_array",
     "open_regular_file",
     "read_json",
+    "read_regular_text",
     "sealed",
     "sha256_of_file",
     "write_array",
@@ -51,7 +54,7 @@ def check_regular_file(path: Path) -> None:
 def check_regular_status(status: os.stat_result, path: Path) -> None:
     """Raise the OSError of something that is no regular file."""
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, "is a folder, expected a file", str(path))
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(status.st_mode):
         problem = "is no regular file (a FIFO, a device or a socket), so it isn't read"
         raise OSError(errno.EINVAL, problem, str(path))
@@ -73,6 +76,42 @@ def open_regular_file(path: Path) -> IO[bytes]:
         with suppress(OSError):
             os.close(handle)
         raise
+
+
+def read_regular_text(path: Path, encoding: str = "utf-8-sig") -> str:
+    """Read a regular file as text; by default UTF-8, with or without a byte order mark.
+
+    Raises:
+        OSError: see `open_regular_file`.
+        UnicodeDecodeError: if it isn't encoded so.
+    """
+    with open_regular_file(path) as file:
+        return file.read().decode(encoding)
+
+
+def map_array(path: Path) -> NDArray[Any]:
+    """Map an array of a .npy file into memory; nothing is unpickled, nothing is read yet.
+
+    Raises:
+        OSError: see `open_regular_file`.
+        ValueError, EOFError: if it is no such file, or shorter than it says.
+    """
+    check_regular_file(path)
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def file_stamp(path: Path) -> str:
+    """Return a text that changes when a file may have changed: of its size and times.
+
+    The time of the last change of its status counts too, which programs that copy files can't set:
+    a file that was replaced by one of the same size and time has another stamp.
+
+    Raises:
+        OSError: if the file is gone.
+    """
+    status = path.stat()
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
 
 
 def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from modalhash.data.collection import Pictures
 from modalhash.data.pictures import PictureFiles, is_safe_name, read_picture
-from modalhash.errors import CollectionError
+from modalhash.errors import CollectionError, SettingError
 from tests.oracles.photo_folder import write_picture
 
 
@@ -154,19 +154,38 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("side", [10_000, 40_000])  # Pillow warns of the first, refuses the second
-@pytest.mark.filterwarnings("default::PIL.Image.DecompressionBombWarning")
 def test_a_decompression_bomb_is_not_decoded(side: int, tmp_path: Path) -> None:
+    """No warning of Pillow's comes along: warnings are errors here."""
     (tmp_path / "x.png").write_bytes(png_that_claims(side, side))
-    with pytest.warns() if side == 10_000 else pytest.MonkeyPatch.context():
-        kind, problem = fault_of(tmp_path / "x.png")
+    kind, problem = fault_of(tmp_path / "x.png")
     assert kind == "too-large-picture"
-    assert f"{side * side} pixels" in problem
-    assert problem.endswith("reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS")
+    assert problem == (
+        f"has {side * side} pixels, more than 89478485; it may be a decompression bomb: reduce it, "
+        f"or set MODALHASH_MAX_MEGAPIXELS={side * side // 10**6}"
+    )
 
 
-def test_a_bomb_warning_turned_into_an_error_is_a_defect_too(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(png_that_claims(10_000, 10_000))
-    assert fault_of(tmp_path / "x.png")[0] == "too-large-picture"
+def test_the_limit_of_pixels_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.png"
+    Image.new("1", (10_000, 10_000)).save(path)
+    monkeypatch.setenv("MODALHASH_MAX_MEGAPIXELS", "100")
+    assert read_picture(path).size == (10_000, 10_000)
+    monkeypatch.setenv("MODALHASH_MAX_MEGAPIXELS", "99.9")
+    assert fault_of(path)[0] == "too-large-picture"
+    monkeypatch.setenv("MODALHASH_MAX_MEGAPIXELS", "many")
+    message = "MODALHASH_MAX_MEGAPIXELS is 'many', expected a number of megapixels"
+    with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
+        read_picture(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs")
+def test_a_fifo_in_place_of_a_picture_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    kind, problem = fault_of(tmp_path / "x.png")
+    assert (kind, problem) == (
+        "unreadable-picture",
+        "can't be read: is no regular file (a FIFO, a device or a socket), so it isn't read",
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,6 +206,13 @@ def test_a_bomb_warning_turned_into_an_error_is_a_defect_too(tmp_path: Path) -> 
         ("a\n.jpg", False),
         ("a\0.jpg", False),
         ("\ud800.jpg", False),
+        ("a\u2028.jpg", False),
+        ("a\x85.jpg", False),
+        ("Screenshot at 9.41.00\u202fAM.jpg", True),
+        ("\u5199\u771f\u3000\u4e00.jpg", True),
+        ("\u0645\u06cc\u200c\u062e.jpg", True),
+        ("v\u00a013.jpg", True),
+        ("\U0001f468\u200d\U0001f469.jpg", True),
     ],
 )
 def test_safe_names(name: str, is_safe: bool) -> None:
@@ -200,6 +226,13 @@ def test_stamp_and_digest_change_with_the_file(tmp_path: Path) -> None:
     assert (pictures.stamp(0), pictures.digest(0)) == (stamp, digest)
     os.utime(path, ns=(1, 1))
     assert pictures.stamp(0) != stamp
+    status = path.stat()
+    changed = pictures.stamp(0)
+    path.write_bytes(path.read_bytes()[::-1])  # of the same size, and its time is set back
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert pictures.stamp(0) != changed
+    write_picture(path, "red")
     assert pictures.digest(0) == digest
     write_picture(path, "blue")
     assert pictures.digest(0) != digest

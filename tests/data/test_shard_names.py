@@ -51,7 +51,7 @@ def test_contents_are_told_apart(folder: Path) -> None:
     # printf 12345 | sha256sum
     assert content.sha256 == "5994471abb01112afcc18159f6cc74b4f511b99806da59b3caf5a9c173cacfc5"
     assert (content.name, content.n_bytes) == ("b.tar", 5)
-    assert shard.stamp() == (5, content.mtime_ns)
+    assert shard.stamp() == (5, content.mtime_ns, content.ctime_ns)
     shard.path.unlink()
     with pytest.raises(CollectionError, match=r"b\.tar: can't be read: "):
         shard.content()

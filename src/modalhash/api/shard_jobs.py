@@ -103,9 +103,8 @@ def is_done(head: CodeHead | None, shard: Shard, model_fingerprint: str) -> bool
     """
     if head is None or head.model_fingerprint != model_fingerprint:
         return False
-    n_bytes, mtime_ns = shard.stamp()
+    n_bytes, *times = shard.stamp()
     if head.shard["n_bytes"] != n_bytes:
         return False
-    return bool(
-        head.shard["mtime_ns"] == mtime_ns or head.shard["sha256"] == shard.content().sha256
-    )
+    is_same = [head.shard["mtime_ns"], head.shard.get("ctime_ns")] == times
+    return is_same or bool(head.shard["sha256"] == shard.content().sha256)

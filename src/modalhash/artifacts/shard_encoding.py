@@ -124,7 +124,7 @@ class ShardEncoder:
             lanes = stack.enter_context(encoding_pool(self.model.encoder.image.device))
             for chunk in self.prepared(reader, coded.bad, decoding):
                 self.add(chunk, coded, lanes)
-        if shard.stamp() != (content.n_bytes, content.mtime_ns):
+        if shard.stamp() != (content.n_bytes, content.mtime_ns, content.ctime_ns):
             problem = "was changed while it was read: leave it as it is until it is encoded"
             raise CollectionError([Defect("unreadable-file", shard.name, problem)])
         bad = sorted(coded.bad, key=lambda row: row.number)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from modalhash.data.hdf5_files import is_matlab_hdf5, open_hdf5
 from modalhash.data.matlab_files import old_mat_shapes, read_old_mat
 from modalhash.data.read_limits import ReadBudget
-from modalhash.data.text_cells import decode_texts
-from modalhash.errors import CollectionError, Defect
-from modalhash.files import check_regular_file, open_regular_file
+from modalhash.data.text_cells import decode_texts, pack_texts
+from modalhash.errors import CollectionError, Defect, ModalhashError
+from modalhash.files import check_regular_file, map_array, read_regular_text
 
 __all__ = [
     "ARRAY_ERRORS",
@@ -125,9 +125,9 @@ def _fault(path: Path, problem: str) -> CollectionError:
     return CollectionError([Defect("unreadable-file", str(path), problem)])
 
 
-def read_error(path: Path, error: Exception) -> CollectionError:
-    """Return the error of a file that can't be read."""
-    if isinstance(error, CollectionError):
+def read_error(path: Path, error: Exception) -> ModalhashError:
+    """Return the error of a file that can't be read; one of ours stays as it is."""
+    if isinstance(error, ModalhashError):
         return error
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
     return _fault(path, f"can't be read: {reason or type(error).__name__}")
@@ -143,12 +143,10 @@ def _read_folder(folder: Path, keys: Collection[str] | None) -> Values:
             continue
         try:
             if path.suffix.lower() == ".npy":
-                check_regular_file(path)
-                arrays[path.stem] = decode_texts(np.load(path, mmap_mode="r", allow_pickle=False))
+                arrays[path.stem] = decode_texts(map_array(path))
             elif path.suffix.lower() == ".txt":
-                with open_regular_file(path) as file:
-                    text = file.read().decode("utf-8-sig").removesuffix("\n")
-                arrays[path.stem] = np.array([line.rstrip("\r") for line in text.split("\n")])
+                lines = read_regular_text(path).removesuffix("\n").split("\n")
+                arrays[path.stem] = pack_texts([line.rstrip("\r") for line in lines])
         except ARRAY_ERRORS as error:
             raise read_error(path, error) from error
     return arrays

@@ -10,14 +10,16 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
+from modalhash.data.parquet_files import open_parquet
 from modalhash.errors import CollectionError, Defect
 from modalhash.extras import import_optional
+from modalhash.files import check_regular_file, file_stamp
 
 __all__ = ["ArrowFile", "ArrowPicture", "open_arrow"]
 
 _KEPT_BATCHES: Final = 2
 """Batches of pictures that stay in memory, of all files together."""
-_BATCHES: "OrderedDict[tuple[Path, int, str, int], Any]" = OrderedDict()
+_BATCHES: "OrderedDict[tuple[Path, str, str, int], Any]" = OrderedDict()
 _LOCK: Final = Lock()
 
 
@@ -57,9 +59,8 @@ class ArrowPicture:
         return content
 
     def stamp(self) -> str:
-        """Return the file's modification time and the cell's place."""
-        mtime = self.file.path.stat().st_mtime_ns
-        return f"{mtime}:{self.column}:{self.batch}:{self.row}"
+        """Return the file's size and times and the cell's place."""
+        return f"{file_stamp(self.file.path)}:{self.column}:{self.batch}:{self.row}"
 
 
 class ArrowFile:
@@ -82,7 +83,8 @@ class ArrowFile:
     """
 
     def __init__(self, path: Path, kind: str) -> None:
-        self.path, self.kind = path, kind
+        self.path, self.kind = path.absolute(), kind
+        check_regular_file(path)
         self.arrow = import_optional("pyarrow", extra="parquet", feature="reading Parquet")
         schema, lengths = self._open_parquet() if kind == "parquet" else self._open_arrow()
         self.types = dict(zip(schema.names, schema.types, strict=False))
@@ -92,10 +94,8 @@ class ArrowFile:
         self.class_names = _class_names(schema.metadata)
 
     def _open_parquet(self) -> tuple[Any, list[int]]:
-        parquet = import_optional("pyarrow.parquet", extra="parquet", feature="reading Parquet")
-        with parquet.ParquetFile(self.path) as file:
-            groups = range(file.metadata.num_row_groups)
-            return file.schema_arrow, [file.metadata.row_group(one).num_rows for one in groups]
+        with open_parquet(self.path) as rows:
+            return rows.file.schema_arrow, rows.lengths
 
     def _open_arrow(self) -> tuple[Any, list[int]]:
         batches = self._arrow_batches
@@ -164,9 +164,8 @@ class ArrowFile:
 
     def _has_every_cell(self, batch: int, column: str) -> bool:
         """Tell whether a Parquet file states that no picture of a row group is missing."""
-        parquet = import_optional("pyarrow.parquet", extra="parquet", feature="reading Parquet")
-        with parquet.ParquetFile(self.path) as file:
-            group = file.metadata.row_group(batch)
+        with open_parquet(self.path) as rows:
+            group = rows.file.metadata.row_group(batch)
             for place in range(group.num_columns):
                 chunk = group.column(place)
                 if chunk.path_in_schema in (column, f"{column}.bytes"):
@@ -177,10 +176,10 @@ class ArrowFile:
         """Return a column of a batch as one array."""
         if self.kind == "arrow":
             return self._arrow_batches[batch].column(column)
-        parquet = import_optional("pyarrow.parquet", extra="parquet", feature="reading Parquet")
-        with parquet.ParquetFile(self.path) as file:
-            chunks = file.read_row_group(batch, columns=[column]).column(0)
-        return chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+        with open_parquet(self.path) as rows:
+            parts = [part.column(0) for part in rows.batches([column], groups=[batch])]
+            kind = rows.file.schema_arrow.field(column.partition(".")[0]).type
+        return self.arrow.concat_arrays(parts) if parts else self.arrow.array([], type=kind)
 
     def cell(self, column: str, batch: int, row: int) -> Any:
         """Return the bytes in a cell of pictures; the batches used last stay in memory.
@@ -189,7 +188,7 @@ class ArrowFile:
             CollectionError: if the file can't be read any more.
         """
         try:
-            key = (self.path, self.path.stat().st_mtime_ns, column, batch)
+            key = (self.path, file_stamp(self.path), column, batch)
             with _LOCK:
                 if key not in _BATCHES:
                     while len(_BATCHES) >= _KEPT_BATCHES:

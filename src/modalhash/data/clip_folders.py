@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from modalhash.data.collection import Value
 from modalhash.data.features import collect_arrays
 from modalhash.data.pair_lists import missing_file
+from modalhash.data.parquet_files import open_parquet
 from modalhash.data.reading import Reading
 from modalhash.errors import CollectionError, Defect
-from modalhash.extras import import_optional
+from modalhash.files import map_array
 
 __all__ = ["read_clip_folder"]
 
@@ -80,7 +81,7 @@ def _embeddings(
         blocks: list[NDArray[Any]] = []
         for number, file in files[folder].items():
             try:
-                block = np.load(file, mmap_mode="r", allow_pickle=False)
+                block = map_array(file)
             except (OSError, ValueError, EOFError) as error:
                 raise _fault("unreadable-file", file, f"can't be read: {error}") from error
             if block.ndim != 2 or block.shape[1:] != (blocks[0] if blocks else block).shape[1:]:
@@ -105,15 +106,7 @@ def _add_metadata(
         odd = min(files.keys() ^ embeddings.keys())
         problem = f"the parts don't match those of img_emb: part {odd}"
         raise _fault("missing-file", next(iter(files.values())).parent, problem)
-    parquet = import_optional("pyarrow.parquet", extra="parquet", feature="reading Parquet")
-    columns: dict[str, list[Any]] = {}
-    for file in files.values():
-        try:
-            table = parquet.read_table(file)
-        except (OSError, ValueError) as error:
-            raise _fault("unreadable-file", file, f"can't be read as Parquet: {error}") from error
-        for name in table.column_names:
-            columns.setdefault(name, []).extend(table.column(name).to_pylist())
+    columns = _read_columns(files)
     n_items = len(arrays["image"])
     for name in sorted(columns.keys() & _KNOWN):
         if len(columns[name]) != n_items:
@@ -138,6 +131,22 @@ def _add_metadata(
             f"than texts and numbers: {', '.join(lost)}"
         )
     return values, notes
+
+
+def _read_columns(files: dict[int, Path]) -> dict[str, list[Any]]:
+    """Read the columns of all metadata files, one file's values after the other's."""
+    columns: dict[str, list[Any]] = {}
+    for file in files.values():
+        try:
+            with open_parquet(file) as rows:
+                for batch in rows.batches(rows.names):
+                    for name in rows.names:
+                        columns.setdefault(name, []).extend(batch.column(name).to_pylist())
+        except CollectionError:
+            raise
+        except (OSError, ValueError) as error:
+            raise _fault("unreadable-file", file, f"can't be read as Parquet: {error}") from error
+    return columns
 
 
 def _values(cells: list[Any]) -> tuple[Value, ...] | None:

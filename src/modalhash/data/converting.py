@@ -3,7 +3,7 @@
 import io
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from modalhash.data.collection import Collection, Frames, Value
 from modalhash.data.pictures import PICTURE_SUFFIXES, is_safe_name
+from modalhash.data.splits import write_splits
 from modalhash.errors import InputError, StorageError
 from modalhash.files import write_array, write_bytes, write_text
 from modalhash.progress import Progress, silent
@@ -79,8 +80,7 @@ def convert_collection(
 def _write_features(collection: Collection, folder: Path) -> Conversion:
     if "image" not in collection.features:
         raise InputError(f"{collection.name} has neither pictures nor features of them")
-    for split, items in collection.splits.items():
-        _write_lines(folder / "splits" / f"{split}.txt", (collection.item_ids[i] for i in items))
+    write_splits(collection, folder / "splits")
     _write_lines(folder / "item_ids.txt", collection.item_ids)
     _write_lines(folder / "caption_ids.txt", collection.caption_ids)
     if collection.captions is not None:
@@ -124,8 +124,7 @@ def _write_pictures(collection: Collection, folder: Path, progress: Progress) ->
         names.append(name)
         if position % 64 == 63 or position + 1 == collection.n_items:
             progress("write pictures", position + 1, collection.n_items)
-    for split, items in collection.splits.items():
-        _write_lines(folder / "splits" / f"{split}.txt", (names[item] for item in items))
+    write_splits(replace(collection, item_ids=tuple(names)), folder / "splits")
     if collection.labels is not None:
         labels = [
             f"{name} (label)" if name == item_column else name for name in collection.label_names

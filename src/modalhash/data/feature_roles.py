@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.data.collection import Positions
-from modalhash.data.text_cells import cells_of, decode_texts
+from modalhash.data.text_cells import cells_of, decode_texts, pack_texts
 from modalhash.errors import Defect
 
 __all__ = [
@@ -115,7 +115,7 @@ def text_values(array: NDArray[Any], name: str, found: ArrayFindings) -> tuple[s
     except UnicodeDecodeError:
         found.add("bad-encoding", name, "holds bytes that aren't UTF-8 text; save it as UTF-8")
         return ()
-    if flat.dtype.kind == "U":
+    if flat.dtype.kind in "UO":
         return tuple(str(text).removeprefix("\ufeff") for text in flat)
     numbers = whole_vector(flat)
     if numbers is None or flat.dtype.kind == "b":
@@ -147,13 +147,13 @@ def split_cells(
     """Give each text a row of its own where `captions` has several texts an item."""
     split = dict(arrays)
     for name, array in arrays.items():
-        if array.dtype != object:
+        if array.dtype != object or all(isinstance(text, str) for text in array.flat):
             continue
         if name != "captions" or "caption_items" in arrays:
             found.add("wrong-shape", name, "has several texts in an entry; expected one")
             continue
         cells = [own or ("",) for own in cells_of(array)]
-        split["captions"] = np.array([text for own in cells for text in own], dtype=str)
+        split["captions"] = pack_texts([text for own in cells for text in own])
         split["caption_items"] = np.arange(len(cells)).repeat([len(own) for own in cells])
     return split
 

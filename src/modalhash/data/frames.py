@@ -64,6 +64,9 @@ class FrameFolders:
     folder: Path
     names: Sequence[Sequence[str]]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", self.folder.absolute())
+
     def open(self, position: int) -> Image.Image:
         """Return the middle frame; see `Pictures.open`."""
         return self.files(self.middle(position)).open(0)

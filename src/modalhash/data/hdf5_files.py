@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.data.read_limits import ReadBudget
-from modalhash.data.text_cells import TextCells, text_array
+from modalhash.data.text_cells import TextCells, pack_texts, text_array
 from modalhash.errors import CollectionError, Defect
 from modalhash.extras import import_optional
 from modalhash.files import check_regular_file, open_regular_file
@@ -172,8 +172,7 @@ class Hdf5File:
             block = [str(text) for text in np.ravel(dataset.asstr("utf-8")[start : start + step])]
             self.budget.spend(sum(map(len, block)), name)
             texts += block
-        self.budget.spend(4 * len(texts) * max(map(len, texts), default=0), name)
-        return np.array(texts, dtype=str).reshape(dataset.shape)
+        return pack_texts(texts).reshape(dataset.shape)
 
     def read_cells(self, dataset: Any, name: str) -> NDArray[Any] | str:
         """Read a cell array of texts, or of cells of texts where an entry has several."""

@@ -19,6 +19,7 @@ from modalhash.data.pair_lists import PairList, first_existing, missing_file
 from modalhash.data.reading import Reading
 from modalhash.data.text_lines import clean_lines
 from modalhash.errors import Defect
+from modalhash.files import read_regular_text
 
 __all__ = ["read_iapr"]
 
@@ -36,7 +37,7 @@ def read_iapr(argument: str, *, split_seed: int) -> Reading:
     labels = _labels(path, pairs)
     undescribed = unlabelled = 0
     for file in sorted(texts.rglob("*.eng")):
-        elements = dict(_ELEMENT.findall(file.read_text(encoding="latin-1")))
+        elements = dict(_ELEMENT.findall(read_regular_text(file, "latin-1")))
         number = file.stem
         picture = file.relative_to(texts).with_suffix(".jpg").as_posix()
         description = unescape(elements.get("DESCRIPTION", "")).strip()

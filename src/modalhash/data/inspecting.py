@@ -20,6 +20,7 @@ from modalhash.data.table_columns import LIKELY_COLUMNS
 from modalhash.data.table_formats import SEPARATORS, find_format
 from modalhash.data.tables import read_table
 from modalhash.errors import CollectionError, Defect, MissingExtraError
+from modalhash.files import map_array, read_regular_text
 
 __all__ = ["Entry", "Inspection", "inspect_file"]
 
@@ -188,7 +189,7 @@ def _read_npy(path: Path) -> tuple[str, tuple[Entry, ...]]:
     if holds_objects(path):
         array = read_object_npy(path)
         return "NumPy array of arrays", (_describe(path.stem, array, "rows of all its arrays"),)
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = map_array(path)
     return "NumPy array", (_describe(path.stem, array),)
 
 
@@ -232,7 +233,7 @@ def _describe_column(name: str, cells: list[Any]) -> Entry:
 
 
 def _read_json(path: Path) -> tuple[str, tuple[Entry, ...]]:
-    document = json.loads(path.read_text(encoding="utf-8-sig"))
+    document = json.loads(read_regular_text(path))
     members = document.items() if isinstance(document, dict) else [("", document)]
     entries = [
         Entry(str(name), _length(member), type(member).__name__, note=_keys_of_first(member))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from modalhash.errors import CollectionError, Defect
+from modalhash.files import read_regular_text
 
 __all__ = ["json_fault", "read_json_lists", "read_json_object"]
 
@@ -16,10 +17,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
         CollectionError: if it isn't there, isn't JSON, or holds something else.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        document = json.loads(read_regular_text(path))
     except OSError as error:
         raise json_fault(path, f"can't be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise json_fault(path, f"isn't valid JSON: {error}") from error
     if not isinstance(document, dict):
         raise json_fault(path, f"holds a {type(document).__name__}, expected an object")

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from modalhash.data.parquet_files import open_parquet
 from modalhash.data.pictures import is_safe_name
 from modalhash.data.shards import (
     BadRow,
@@ -27,7 +28,6 @@ from modalhash.data.shards import (
     unreadable,
 )
 from modalhash.errors import CollectionError, Defect
-from modalhash.extras import import_optional
 
 __all__ = ["ParquetShard"]
 
@@ -48,10 +48,9 @@ class ParquetShard(ShardReader):
 
     def __init__(self, shard: Shard, wanted: WantedSides, images: Path) -> None:
         self.shard, self.wanted, self.images = shard, wanted, images
-        parquet = import_optional("pyarrow.parquet", extra="parquet", feature="reading Parquet")
         try:
-            self.file = parquet.ParquetFile(shard.path)
-            names = list(self.file.schema_arrow.names)
+            with open_parquet(shard.path) as rows:
+                names = rows.names
         except (OSError, ValueError) as error:
             raise unreadable(shard, "Parquet", error) from error
         self.id_column = self.first_of(ID_COLUMNS, names)
@@ -61,7 +60,6 @@ class ParquetShard(ShardReader):
         }
         if self.id_column is None or not any(found.values()):
             lacks = "id" if self.id_column is None else " or ".join(self.known_columns())
-            self.file.close()
             problem = f"has no column {lacks}; it has {', '.join(names) or 'none'}"
             raise CollectionError([Defect("wrong-column", shard.name, problem)])
         self.columns = {side: name for side, name in found.items() if name is not None}
@@ -80,11 +78,12 @@ class ParquetShard(ShardReader):
 
     def rows(self) -> Iterator[ShardRow | BadRow]:
         """Yield every row; see `ShardReader.rows`."""
-        wanted = list(dict.fromkeys([self.id_column, *self.columns.values()]))
+        wanted = [name for name in (self.id_column, *self.columns.values()) if name is not None]
+        wanted = list(dict.fromkeys(wanted))
         n_read = 0
         try:
-            with self.file:
-                for batch in self.file.iter_batches(batch_size=READ_ROWS, columns=wanted):
+            with open_parquet(self.shard.path) as rows:
+                for batch in rows.batches(wanted, most_rows=READ_ROWS, is_kept=False):
                     ids = batch.column(self.id_column).to_pylist()
                     cells = {
                         side: self.cells_of(batch.column(name), name)
@@ -93,6 +92,8 @@ class ParquetShard(ShardReader):
                     for row, value in enumerate(ids):
                         yield self.checked(n_read + row, value, cells, row)
                     n_read += len(ids)
+        except CollectionError:
+            raise
         except (OSError, ValueError) as error:
             place = f", behind row {n_read - 1}" if n_read else ""
             raise unreadable(self.shard, "Parquet", error, place) from error

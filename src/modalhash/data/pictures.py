@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from modalhash.data.collection import Collection, Frames
-from modalhash.errors import CollectionError, Defect, InputError, StorageError
-from modalhash.files import sha256_of_file
+from modalhash.data.picture_opening import open_header
+from modalhash.errors import CollectionError, Defect, InputError, ModalhashError, StorageError
+from modalhash.files import file_stamp, open_regular_file, sha256_of_file
 from modalhash.progress import Progress, silent
 
 __all__ = [
@@ -79,23 +80,16 @@ def read_picture(
     Raises:
         CollectionError: if it is missing (missing-picture), no picture or not readable
             (unreadable-picture), cut off or damaged (truncated-picture), or larger than
-            Pillow's limit against decompression bombs (too-large-picture).
+            MODALHASH_MAX_MEGAPIXELS or else Pillow's limit against decompression bombs
+            (too-large-picture).
     """
     try:
-        with Image.open(content or path, formats=formats) as picture:
-            _check_size(path, picture)
-            try:
-                picture.load()
-                _turn_upright(picture)
-                return _as_rgb(picture)
-            except _DAMAGE as error:
-                raise _fault(
-                    "truncated-picture", path, f"is cut off or damaged ({error}); copy it again"
-                ) from error
-    except CollectionError:
+        if content is not None:
+            return _decode(content, path, formats)
+        with open_regular_file(path) as file:
+            return _decode(file, path, formats)
+    except ModalhashError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(path, str(error)) from error
     except FileNotFoundError as error:
         raise _fault("missing-picture", path, "there is no such picture") from error
     except UnidentifiedImageError as error:
@@ -105,6 +99,22 @@ def read_picture(
     except _DAMAGE as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise _fault("unreadable-picture", path, f"can't be read: {reason}") from error
+
+
+def _decode(file: IO[bytes], path: Path, formats: tuple[str, ...]) -> Image.Image:
+    """Decode a picture that is open.
+
+    Raises:
+        CollectionError: if it is too large, cut off or damaged.
+    """
+    with open_header(file, path, formats) as picture:
+        try:
+            picture.load()
+            _turn_upright(picture)
+            return _as_rgb(picture)
+        except _DAMAGE as error:
+            problem = f"is cut off or damaged ({error}); copy it again"
+            raise _fault("truncated-picture", path, problem) from error
 
 
 def upright_rgb(picture: Image.Image) -> Image.Image:
@@ -130,21 +140,6 @@ def _fault(kind: str, path: Path, problem: str) -> CollectionError:
     return CollectionError([Defect(kind, str(path), problem)])
 
 
-def _too_large(path: Path, what: str) -> CollectionError:
-    return _fault(
-        "too-large-picture",
-        path,
-        f"{what}; it may be a decompression bomb: reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS",
-    )
-
-
-def _check_size(path: Path, picture: Image.Image) -> None:
-    limit = Image.MAX_IMAGE_PIXELS
-    pixels = picture.width * picture.height
-    if limit is not None and pixels > limit:
-        raise _too_large(path, f"has {pixels} pixels, more than {limit}")
-
-
 def _turn_upright(picture: Image.Image) -> None:
     # Damaged EXIF says nothing about the orientation; the picture itself is fine.
     with suppress(*_DAMAGE, KeyError, TypeError, ZeroDivisionError, Warning):
@@ -167,7 +162,7 @@ class PictureFiles:
     """Pictures that are files of one folder.
 
     Attributes:
-        folder: where they are.
+        folder: where they are; a relative one is meant from the current folder of now.
         names: their names, relative to `folder`, in item order.
         formats: what Pillow may take them for.
     """
@@ -176,22 +171,24 @@ class PictureFiles:
     names: Sequence[str]
     formats: tuple[str, ...] = PICTURE_FORMATS
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", self.folder.absolute())
+
     def open(self, position: int) -> Image.Image:
         """Return the picture; see `Pictures.open`."""
         return read_picture(self.path(position), formats=self.formats)
 
     def stamp(self, position: int) -> str:
-        """Return the file's size and modification time; see `Pictures.stamp`.
+        """Return the file's size and times; see `Pictures.stamp`.
 
         Raises:
             CollectionError: if the file is gone.
         """
         path = self.path(position)
         try:
-            status = path.stat()
+            return file_stamp(path)
         except OSError as error:
             raise _fault("missing-picture", path, f"{error.strerror or error}") from error
-        return f"{status.st_size}:{status.st_mtime_ns}"
 
     def digest(self, position: int) -> str:
         """Return the SHA-256 of the file; see `Pictures.digest`."""

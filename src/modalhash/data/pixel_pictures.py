@@ -15,6 +15,7 @@ from modalhash.data.arrays import ARRAY_ERRORS, read_error
 from modalhash.data.hdf5_files import is_matlab_hdf5, open_hdf5
 from modalhash.data.matlab_files import load_old_mat
 from modalhash.errors import CollectionError, Defect
+from modalhash.files import file_stamp
 
 __all__ = ["PixelPictures", "open_pixels"]
 
@@ -43,9 +44,8 @@ class PixelPictures:
         return Image.fromarray(np.ascontiguousarray(self.read_row(position)))
 
     def stamp(self, position: int) -> str:
-        """Return the file's size and modification time; see `Pictures.stamp`."""
-        status = self.file.stat()
-        return f"{status.st_size}:{status.st_mtime_ns}:{position}"
+        """Return the file's size and times, and the row; see `Pictures.stamp`."""
+        return f"{file_stamp(self.file)}:{position}"
 
     def digest(self, position: int) -> str:
         """Return a SHA-256 of the pixels; see `Pictures.digest`."""
@@ -56,7 +56,7 @@ class PixelPictures:
 
 
 def open_pixels(file: Path, key: str) -> PixelPictures:
-    """Open an array of pixels without reading it.
+    """Open an array of pixels without reading it; a relative path is meant from here.
 
     HDF5 files hold (n, 3, w, h), which is MATLAB's (h, w, 3, n) turned around; older .mat files
     hold (h, w, 3, n) or (n, 3, h, w) and are read as a whole.
@@ -65,6 +65,7 @@ def open_pixels(file: Path, key: str) -> PixelPictures:
         CollectionError: if there is no such array, or it isn't of that shape.
         MissingExtraError: if a package for the file isn't installed.
     """
+    file = file.absolute()
     try:
         if is_matlab_hdf5(file) is None:
             return _from_old_mat(file, key)

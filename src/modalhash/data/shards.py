@@ -43,12 +43,14 @@ class ShardContent:
         name: of the shard.
         n_bytes: size of its file.
         mtime_ns: time of the file's last change, nanoseconds since 1970.
+        ctime_ns: the same of its status, which programs that copy files can't set.
         sha256: of its bytes.
     """
 
     name: str
     n_bytes: int
     mtime_ns: int
+    ctime_ns: int
     sha256: str
 
 
@@ -64,8 +66,8 @@ class Shard:
     path: Path
     name: str
 
-    def stamp(self) -> tuple[int, int]:
-        """Return the file's size and modification time.
+    def stamp(self) -> tuple[int, int, int]:
+        """Return the file's size, and the times of the last change of its content and status.
 
         Raises:
             CollectionError: if it is gone.
@@ -75,7 +77,7 @@ class Shard:
         except OSError as error:
             problem = f"can't be read: {error.strerror or error}"
             raise CollectionError([Defect("unreadable-file", self.name, problem)]) from error
-        return status.st_size, status.st_mtime_ns
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def content(self) -> ShardContent:
         """Return what tells this shard from a changed one; reads all of it.
@@ -83,9 +85,9 @@ class Shard:
         Raises:
             CollectionError: if it can't be read.
         """
-        n_bytes, mtime_ns = self.stamp()
+        stamp = self.stamp()
         try:
-            return ShardContent(self.name, n_bytes, mtime_ns, sha256_of_file(self.path))
+            return ShardContent(self.name, *stamp, sha256_of_file(self.path))
         except StorageError as error:
             raise CollectionError([Defect("unreadable-file", self.name, str(error))]) from error
 
@@ -157,7 +159,7 @@ def find_shards(source: str | Path) -> list[Shard]:
     for path in paths:
         name = path.relative_to(root).as_posix()
         is_hidden = any(part.startswith((".", "_")) for part in PurePosixPath(name).parts)
-        if path.suffix in SHARD_SUFFIXES and not is_hidden and path.is_file():
+        if path.suffix.lower() in SHARD_SUFFIXES and not is_hidden and path.is_file():
             shards.append(Shard(path, name))
     if not shards:
         raise InputError(

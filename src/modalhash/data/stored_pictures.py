@@ -11,6 +11,7 @@ from PIL import Image
 
 from modalhash.data.pictures import PICTURE_FORMATS, read_picture
 from modalhash.errors import CollectionError, Defect
+from modalhash.files import file_stamp, open_regular_file
 
 __all__ = ["FilePicture", "StoredPicture", "StoredPictures"]
 
@@ -80,12 +81,12 @@ class FilePicture:
             CollectionError: if it can't be read.
         """
         try:
-            return self.place.read_bytes()
+            with open_regular_file(self.place) as file:
+                return file.read()
         except OSError as error:
             problem = f"can't be read: {error.strerror or error}"
             raise CollectionError([Defect("missing-picture", str(self.place), problem)]) from error
 
     def stamp(self) -> str:
-        """Return the file's size and modification time."""
-        status = self.place.stat()
-        return f"{status.st_size}:{status.st_mtime_ns}"
+        """Return the file's size and times."""
+        return file_stamp(self.place)

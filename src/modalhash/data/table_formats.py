@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from modalhash.errors import CollectionError, Defect, InputError
+from modalhash.files import open_regular_file
 
 __all__ = [
     "SEPARATORS",
@@ -140,7 +141,7 @@ def _codec_name(encoding: str) -> str:
 
 def _read_start(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular_file(path) as file:
             return file.read(_LOOKED_AT)
     except OSError as error:
         problem = f"can't be read: {error.strerror or error}"

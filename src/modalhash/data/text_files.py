@@ -23,6 +23,7 @@ from modalhash.data.reading import Reading
 from modalhash.data.table_columns import divide_source
 from modalhash.data.text_lines import clean_lines
 from modalhash.errors import Defect
+from modalhash.files import read_regular_text
 
 __all__ = ["caption_texts", "read_text_files", "scalar_fields"]
 
@@ -77,7 +78,7 @@ def _read_document(file: Path | None, defects: list[Defect], item: str) -> Mappi
     if file is None:
         return {}
     try:
-        document = json.loads(file.read_text(encoding="utf-8-sig"))
+        document = json.loads(read_regular_text(file))
     except (OSError, ValueError, RecursionError) as error:
         problem = f"isn't valid JSON: {error}"
         defects.append(Defect("unreadable-file", str(file), problem, (item,)))

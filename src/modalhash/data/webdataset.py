@@ -20,6 +20,7 @@ from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits
 from modalhash.data.tars import TAR_ERRORS, TarMember, TarSample, read_tar_samples
 from modalhash.errors import Defect
+from modalhash.files import file_stamp
 
 __all__ = ["read_webdataset"]
 
@@ -40,9 +41,9 @@ class TarPictures:
         return read_picture(member.tar / member.name, content=io.BytesIO(member.read()))
 
     def stamp(self, position: int) -> str:
-        """Return the tar's modification time and the member's place; see `Pictures.stamp`."""
+        """Return the tar's size and times and the member's place; see `Pictures.stamp`."""
         member = self.members[position]
-        return f"{member.tar.stat().st_mtime_ns}:{member.start}:{member.size}"
+        return f"{file_stamp(member.tar)}:{member.start}:{member.size}"
 
     def digest(self, position: int) -> str:
         """Return the SHA-256 of the member; see `Pictures.digest`."""

@@ -131,10 +131,10 @@ class TextTower(Tower):
 
 
 def require_texts(texts: Sequence[str]) -> None:
-    """Refuse an empty batch and texts of nothing but white space.
+    """Refuse an empty batch, texts of nothing but white space, and texts that are no Unicode.
 
     Raises:
-        InputError: naming the place of the first empty text.
+        InputError: naming the place of the first such text.
 
     Example:
         >>> require_texts(["a dog", " "])
@@ -146,6 +146,11 @@ def require_texts(texts: Sequence[str]) -> None:
     for place, text in enumerate(texts):
         if not text.strip():
             raise InputError(f"texts[{place}] is empty: give at least one word")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InputError(
+                f"texts[{place}] holds half a character (a lone surrogate), which is no valid "
+                "Unicode: write it whole"
+            )
 
 
 @dataclass(frozen=True)
