@@ -261,7 +261,7 @@ def test_the_stretched_target_of_the_worked_example() -> None:
 
 
 def test_the_losses_of_the_worked_example() -> None:
-    class Given(MlpHead):
+    class ConstantHead(MlpHead):
         def __init__(self, relaxed: Tensor) -> None:
             super().__init__((2, 4))
             self.relaxed = relaxed
@@ -278,8 +278,8 @@ def test_the_losses_of_the_worked_example() -> None:
             return 100 * self.codes
 
     heads = Heads(
-        Given(IMAGE_RELAXED),
-        Given(TEXT_RELAXED),
+        ConstantHead(IMAGE_RELAXED),
+        ConstantHead(TEXT_RELAXED),
         nn.ModuleDict(
             {"image_graph": GivenGraph(IMAGE_GRAPH), "text_graph": GivenGraph(TEXT_GRAPH)}
         ),

@@ -19,7 +19,7 @@ from modalhash.methods.cirh import (
     mixed_with_neighbours,
 )
 from modalhash.methods.cirh_networks import FusionNetwork
-from modalhash.methods.hugged import hugged_method
+from modalhash.methods.hugged_method import configure_hugged_method
 from modalhash.methods.settings import configured_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_fusion as fusion
@@ -318,7 +318,8 @@ def test_it_can_be_hugged(mode: str) -> None:
         "hug_trunk_width": 8,
         "hug_trunk_heads": 2,
     }
-    of, training = hugged_method(Cirh, mode, preset="dense", changes=changes | NO_REDUCTION)
+    changes = changes | NO_REDUCTION
+    of, training = configure_hugged_method(Cirh, mode, preset="dense", changes=changes)
     result = train_method(TrainingPlan(of, training, 12), made_pairs().data(n_items=64))
     assert result.hasher.n_bits == 12
     assert result.log[0]["hug"] > 0

@@ -20,7 +20,7 @@ from modalhash.methods.dgcpn import (
     consistency_loss,
     off_diagonal_gap,
 )
-from modalhash.methods.hugged import hugged_method
+from modalhash.methods.hugged_method import configure_hugged_method
 from modalhash.methods.settings import configured_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_graphs as graphs
@@ -296,7 +296,8 @@ def test_it_can_be_hugged(mode: str) -> None:
         "hug_trunk_width": 8,
         "hug_trunk_heads": 2,
     }
-    of, training = hugged_method(Dgcpn, mode, preset="dense", changes=changes | NO_REDUCTION)
+    changes = changes | NO_REDUCTION
+    of, training = configure_hugged_method(Dgcpn, mode, preset="dense", changes=changes)
     result = train_method(TrainingPlan(of, training, 12), made_pairs().data(n_items=64))
     assert result.hasher.n_bits == 12
     assert result.log[0]["hug"] > 0

@@ -22,8 +22,8 @@ from modalhash.methods.duch import (
     other_view,
     quantization_loss,
 )
-from modalhash.methods.hugged import Hugged, HugMode
-from modalhash.methods.hugging import HugSettings
+from modalhash.methods.hugged_method import HuggedMethod, HugMode
+from modalhash.methods.local_alignment import HugSettings
 from modalhash.methods.settings import configured_method
 from tests.oracles import plain_contrast as contrast
 
@@ -271,7 +271,7 @@ def test_presets() -> None:
 
 @pytest.mark.parametrize("mode", list(HugMode))
 def test_it_can_be_hugged(mode: HugMode) -> None:
-    assert Hugged(Duch(), HugSettings(), mode).title == "hugged DUCH"
+    assert HuggedMethod(Duch(), HugSettings(), mode).title == "hugged DUCH"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from modalhash.methods import method_class
 from modalhash.methods.base import GradientMethod
-from modalhash.methods.hugged import HugMode, hugged_method
+from modalhash.methods.hugged_method import HugMode, configure_hugged_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles.paired_features import made_pairs
 
@@ -32,7 +32,7 @@ PLUS: dict[str, Any] = {"fine_subspaces": 2, "fine_codewords": 4, "fine_sample":
 @pytest.mark.parametrize("name", ["agch", "dsah", "jdsh"])
 def test_a_baseline_trains_hugged(name: str, mode: HugMode) -> None:
     changes = QUICK | EXTRA.get(name, {}) | (PLUS if mode is HugMode.PLUS else {})
-    method, training = hugged_method(method_class(name), mode, changes=changes)
+    method, training = configure_hugged_method(method_class(name), mode, changes=changes)
     assert isinstance(method.base, GradientMethod)
     result = train_method(TrainingPlan(method, training, N_BITS, 0), made_pairs().data(n_items=96))
     assert result.hasher.n_bits == N_BITS

@@ -14,13 +14,13 @@ from modalhash.errors import SettingError
 from modalhash.layers import ModalityFeatures, TrunkHead, TrunkKind
 from modalhash.losses import NceForm
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
-from modalhash.methods.hugging import Hug, HugSettings, trunk_pass
 from modalhash.methods.hugging_hash import (
     HuggingHash,
     HuggingHashSettings,
     Relaxation,
     relaxed_codes,
 )
+from modalhash.methods.local_alignment import HugSettings, LocalAlignment, trunk_pass
 from modalhash.methods.settings import configured_method
 from modalhash.training import TrainingPlan, TrainingResult, train_method
 from tests.oracles import plain_contrast as plain
@@ -128,7 +128,7 @@ def test_the_local_term_leaves_out_items_without_content() -> None:
     heads, batch = made_heads(of), made_batch()
     heads.modules().eval()
     hug = heads.auxiliary["hug"]
-    assert isinstance(hug, Hug)
+    assert isinstance(hug, LocalAlignment)
     image, text = (found.vectors for found in hug(*trunk_pass(heads, batch)))
     assert batch.image.token_mask is not None
     assert batch.text.token_mask is not None
@@ -206,7 +206,7 @@ def test_swapping_the_modalities_changes_nothing() -> None:
     heads, batch = made_heads(method()), made_batch()
     expected = method().batch_loss(heads, batch, Moment(0, 1)).total
     hug = heads.auxiliary["hug"]
-    assert isinstance(hug, Hug)
+    assert isinstance(hug, LocalAlignment)
     projections = hug.vlad.projections
     projections["image"], projections["text"] = projections["text"], projections["image"]
     swapped = Heads(heads.text, heads.image, heads.auxiliary)
@@ -340,7 +340,7 @@ def test_without_a_trunk_the_weight_changes_no_code() -> None:
 
 
 def test_an_empty_cluster_is_warned_of_with_its_numbers(caplog: pytest.LogCaptureFixture) -> None:
-    hug = Hug(HugSettings(hug_concepts=2, hug_ghosts=1), 4, 4)
+    hug = LocalAlignment(HugSettings(hug_concepts=2, hug_ghosts=1), 4, 4)
     hug.image_masses.copy_(torch.tensor([90.0, 0.5, 9.5]))
     hug.text_masses.copy_(torch.tensor([199.0, 1.0, 0.0]))
     with caplog.at_level(logging.WARNING):
@@ -362,7 +362,7 @@ def test_clusters_start_anew_after_the_first_epoch_alone() -> None:
     class Watching(HuggingHash):
         def after_epoch(self, heads: Heads, view: Any, moment: Moment) -> None:
             hug = heads.auxiliary["hug"]
-            assert isinstance(hug, Hug)
+            assert isinstance(hug, LocalAlignment)
             before = hug.vlad.centroids.clone()
             assert float(hug.image_masses.sum()) > 0
             super().after_epoch(heads, view, moment)

@@ -21,15 +21,15 @@ from modalhash.layers.fine_codes import LocalCoder
 from modalhash.layers.product_quantizer import RotationRule
 from modalhash.losses import info_nce
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
-from modalhash.methods.fine_hugging import (
+from modalhash.methods.hasher import Hasher, HashTower
+from modalhash.methods.hugging_hash_plus import HuggingHashPlus, HuggingHashPlusSettings
+from modalhash.methods.local_alignment import LocalAlignment
+from modalhash.methods.quantized_alignment import (
     CodebookUpdate,
     FineSettings,
     QuantizedForward,
     after_fine_epoch,
 )
-from modalhash.methods.hasher import Hasher, HashTower
-from modalhash.methods.hugging import Hug
-from modalhash.methods.hugging_hash_plus import HuggingHashPlus, HuggingHashPlusSettings
 from modalhash.training import TrainingPlan, TrainingResult, train_method
 from tests.oracles.attribute_pairs import attribute_pairs
 from tests.oracles.paired_features import MadePairs, PlainTable
@@ -83,7 +83,7 @@ def coder_of(heads: Heads) -> LocalCoder:
 
 def local_vectors(heads: Heads, batch: Batch) -> tuple[Tensor, Tensor]:
     hug, image, text = heads.auxiliary["hug"], heads.image, heads.text
-    assert isinstance(hug, Hug)
+    assert isinstance(hug, LocalAlignment)
     assert isinstance(image, TrunkHead)
     assert isinstance(text, TrunkHead)
     contents = image.trunk(batch.image), text.trunk(batch.text)
@@ -384,7 +384,7 @@ def test_a_hasher_is_rebuilt_with_its_finer_codes() -> None:
 
 
 def test_the_quantizer_starts_when_its_time_has_come(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="modalhash.methods.fine_hugging"):
+    with caplog.at_level(logging.INFO, logger="modalhash.methods.quantized_alignment"):
         result = train_method(
             TrainingPlan(
                 method := HuggingHashPlus(

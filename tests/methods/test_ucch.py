@@ -14,8 +14,8 @@ from torch.testing import assert_close
 from modalhash.errors import SettingError
 from modalhash.layers import ModalityFeatures
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
-from modalhash.methods.hugged import Hugged, HugMode
-from modalhash.methods.hugging import HugSettings
+from modalhash.methods.hugged_method import HuggedMethod, HugMode
+from modalhash.methods.local_alignment import HugSettings
 from modalhash.methods.settings import configured_method
 from modalhash.methods.ucch import CodeBank, Ucch, UcchSettings, bank_contrast, ranking_loss
 from tests.oracles import plain_losses as plain
@@ -281,13 +281,13 @@ def test_presets() -> None:
 
 
 def test_it_can_be_hugged_but_not_in_the_same_way() -> None:
-    assert Hugged(Ucch(), HugSettings()).title == "hugged UCCH"
+    assert HuggedMethod(Ucch(), HugSettings()).title == "hugged UCCH"
     message = (
         "UCCH keeps a bank of codes, which local embeddings would overwrite: it can't be hugged "
         "in the mode same; choose --hug contrastive"
     )
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
-        Hugged(Ucch(), HugSettings(), HugMode.SAME)
+        HuggedMethod(Ucch(), HugSettings(), HugMode.SAME)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from modalhash.errors import SettingError
 from modalhash.layers import FusionHead, ModalityFeatures
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
-from modalhash.methods.hugged import Hugged, HugMode
-from modalhash.methods.hugging import HugSettings
+from modalhash.methods.hugged_method import HuggedMethod, HugMode
+from modalhash.methods.local_alignment import HugSettings
 from modalhash.methods.settings import configured_method
 from modalhash.methods.ucmfh import PairFusion, Ucmfh, UcmfhSettings, teacher_loss, teacher_targets
 from tests.oracles import plain_contrast as contrast
@@ -270,7 +270,7 @@ def test_presets() -> None:
 
 @pytest.mark.parametrize("mode", list(HugMode))
 def test_it_can_be_hugged(mode: HugMode) -> None:
-    assert Hugged(Ucmfh(), HugSettings(), mode).title == "hugged UCMFH, one modality"
+    assert HuggedMethod(Ucmfh(), HugSettings(), mode).title == "hugged UCMFH, one modality"
 
 
 @pytest.mark.parametrize(

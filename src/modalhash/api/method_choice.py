@@ -10,7 +10,7 @@ from modalhash.encoders.bow import BagOfWordsTower
 from modalhash.encoders.precomputed import PrecomputedTextTower
 from modalhash.methods import method_class
 from modalhash.methods.base import Method, TrainingSettings
-from modalhash.methods.hugged import hugged_method
+from modalhash.methods.hugged_method import configure_hugged_method
 from modalhash.methods.settings import configured_method, read_value
 
 __all__ = ["AUTO", "choose_method", "choose_preset", "configure_method"]
@@ -82,4 +82,4 @@ def configure_method(
     """Build a method with its settings, hugged if requested, and the settings of its training."""
     if hug is None:
         return configured_method(method_class(name), preset=preset, changes=settings)
-    return hugged_method(method_class(name), hug, preset=preset, changes=settings)
+    return configure_hugged_method(method_class(name), hug, preset=preset, changes=settings)

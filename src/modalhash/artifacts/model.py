@@ -359,7 +359,7 @@ class HashModel:
         heads = (self.hasher.image.head, self.hasher.text.head)
         if not all(isinstance(head, KernelHead) for head in heads):
             return [self.n_bits]
-        from modalhash.methods.nesting import code_lengths
+        from modalhash.methods.code_lengths import code_lengths
 
         return code_lengths(self.n_bits, self.record.settings.get("shortest", 0))
 

@@ -8,7 +8,7 @@ from modalhash.benchmarking.tasks import Variant
 from modalhash.errors import InputError, UnknownNameError
 from modalhash.methods import method_class
 from modalhash.methods.base import ClosedFormMethod, Method
-from modalhash.methods.hugging import HugSettings
+from modalhash.methods.local_alignment import HugSettings
 
 __all__ = ["ablation_variants", "method_variants", "quick_variants"]
 

@@ -54,9 +54,9 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
-from modalhash.methods.hugging import (
-    Hug,
+from modalhash.methods.local_alignment import (
     HugSettings,
+    LocalAlignment,
     make_trunk,
     trunk_pass,
     warn_of_missing_trunk,
@@ -138,7 +138,7 @@ def make_heads(settings: HuggingHashSettings, shapes: FeatureShapes, n_bits: int
         head(shapes.text_width, shapes.text_token_width),
     )
     if settings.hug_weight:
-        heads.auxiliary["hug"] = Hug.on(heads, settings)
+        heads.auxiliary["hug"] = LocalAlignment.for_heads(heads, settings)
     if settings.hug_weight and settings.hug_trunk is TrunkKind.NONE:
         warn_of_missing_trunk()
     return heads
@@ -266,7 +266,7 @@ class HuggingHash(GradientMethod):
         watched: dict[str, Tensor] = {}
         if "hug" in heads.auxiliary:
             hug = heads.auxiliary["hug"]
-            assert isinstance(hug, Hug)
+            assert isinstance(hug, LocalAlignment)
             local_image, local_text = hug(image, text)
             alignment = hug.alignment(local_image, local_text, batch.items)
             terms["hug"] = Term(alignment, self.settings.hug_weight)
@@ -277,5 +277,5 @@ class HuggingHash(GradientMethod):
         """Start the clusters anew after the first epoch; watch over them."""
         if "hug" in heads.auxiliary:
             hug = heads.auxiliary["hug"]
-            assert isinstance(hug, Hug)
+            assert isinstance(hug, LocalAlignment)
             hug.after_epoch(heads, view, moment)

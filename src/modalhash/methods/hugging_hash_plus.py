@@ -49,15 +49,6 @@ from modalhash.methods.base import (
     Term,
     TrainingView,
 )
-from modalhash.methods.fine_hugging import (
-    FineSettings,
-    add_fine_coder,
-    after_fine_epoch,
-    before_fine_training,
-    check_fine_hug,
-    fine_alignment,
-)
-from modalhash.methods.hugging import Hug, trunk_pass
 from modalhash.methods.hugging_hash import DENSE as HUGGING_DENSE
 from modalhash.methods.hugging_hash import FINETUNED as HUGGING_FINETUNED
 from modalhash.methods.hugging_hash import (
@@ -65,6 +56,15 @@ from modalhash.methods.hugging_hash import (
     HuggingHashSettings,
     code_terms,
     make_heads,
+)
+from modalhash.methods.local_alignment import LocalAlignment, trunk_pass
+from modalhash.methods.quantized_alignment import (
+    FineSettings,
+    add_fine_coder,
+    after_fine_epoch,
+    before_fine_training,
+    check_fine_settings,
+    fine_alignment,
 )
 from modalhash.methods.ranges import NOT_NEGATIVE
 
@@ -81,7 +81,7 @@ class HuggingHashPlusSettings(FineSettings, HuggingHashSettings):
     def check_together(self) -> None:
         """Check the trunk, and that finer codes fit the local alignment."""
         super().check_together()
-        check_fine_hug(self, self)
+        check_fine_settings(self, self)
 
 
 DENSE: Mapping[str, Any] = {
@@ -158,7 +158,7 @@ class HuggingHashPlus(GradientMethod):
             self.settings, heads.image.head(image), heads.text.head(text), batch.items
         )
         hug = heads.auxiliary["hug"]
-        assert isinstance(hug, Hug)
+        assert isinstance(hug, LocalAlignment)
         local = hug(image, text)
         alignment, parts = fine_alignment(
             heads, batch, moment, (image, text), local, settings=self.settings
@@ -169,6 +169,6 @@ class HuggingHashPlus(GradientMethod):
     def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
         """Look after clusters, rotations and codebooks."""
         hug = heads.auxiliary["hug"]
-        assert isinstance(hug, Hug)
+        assert isinstance(hug, LocalAlignment)
         hug.after_epoch(heads, view, moment)
         after_fine_epoch(heads, view, moment, self.settings)

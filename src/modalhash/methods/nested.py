@@ -38,17 +38,13 @@ Differs from the paper: there is none to differ from.
 from torch import Tensor
 
 from modalhash.methods.base import FeatureShapes
-from modalhash.methods.nesting import (
-    ItemBlock,
-    NestedSettings,
-    NestingMethod,
-    pictures_and_texts,
-)
+from modalhash.methods.item_blocks import ItemBlock, pictures_and_texts
+from modalhash.methods.nested_method import NestedMethod, NestedSettings
 
 __all__ = ["Nested"]
 
 
-class Nested(NestingMethod):
+class Nested(NestedMethod):
     """Nested codes without labels; see the module's docstring."""
 
     name = "nested"

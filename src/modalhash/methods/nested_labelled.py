@@ -23,12 +23,8 @@ from torch import Tensor
 
 from modalhash.layers.feature_scaling import unit_rows
 from modalhash.methods.base import FeatureShapes, Needs
-from modalhash.methods.nesting import (
-    ItemBlock,
-    NestedSettings,
-    NestingMethod,
-    pictures_and_texts,
-)
+from modalhash.methods.item_blocks import ItemBlock, pictures_and_texts
+from modalhash.methods.nested_method import NestedMethod, NestedSettings
 from modalhash.methods.ranges import SHARE
 
 __all__ = ["NestedLabelled", "NestedLabelledSettings"]
@@ -42,7 +38,7 @@ class NestedLabelledSettings(NestedSettings):
     """Share of the labels in what makes two items alike."""
 
 
-class NestedLabelled(NestingMethod):
+class NestedLabelled(NestedMethod):
     """Nested codes with labels; see the module's docstring."""
 
     name = "nested-labelled"

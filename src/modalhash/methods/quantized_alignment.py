@@ -41,7 +41,7 @@ from modalhash.losses.quantization import (
     reconstruction_error,
 )
 from modalhash.methods.base import Batch, Heads, Moment, TrainingView
-from modalhash.methods.hugging import Hug, HugSettings, rows_of, trunk_pass
+from modalhash.methods.local_alignment import HugSettings, LocalAlignment, rows_of, trunk_pass
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -59,7 +59,7 @@ __all__ = [
     "add_fine_coder",
     "after_fine_epoch",
     "before_fine_training",
-    "check_fine_hug",
+    "check_fine_settings",
     "fine_alignment",
 ]
 
@@ -149,7 +149,7 @@ class FineSettings(Settings):
         return max(1, round(self.fine_start * n_epochs))
 
 
-def check_fine_hug(settings: FineSettings, hug: HugSettings) -> None:
+def check_fine_settings(settings: FineSettings, hug: HugSettings) -> None:
     """Refuse a hug that finer codes can't be learned in.
 
     Raises:
@@ -171,7 +171,7 @@ def check_fine_hug(settings: FineSettings, hug: HugSettings) -> None:
 def add_fine_coder(heads: Heads, settings: FineSettings) -> None:
     """Put a finer coder on the local embeddings of heads that are hugged already."""
     layer = heads.auxiliary["hug"]
-    assert isinstance(layer, Hug)
+    assert isinstance(layer, LocalAlignment)
     assert isinstance(heads.image, TrunkHead)
     assert isinstance(heads.text, TrunkHead)
     vlad = layer.vlad
@@ -239,7 +239,7 @@ def fine_alignment(
         settings: weights and forms.
     """
     hug, coder = heads.auxiliary["hug"], heads.fine
-    assert isinstance(hug, Hug)
+    assert isinstance(hug, LocalAlignment)
     assert isinstance(coder, LocalCoder)
     image, text = (
         replace(one, vectors=coder.parts(content, modality, one.vectors))

@@ -4,10 +4,10 @@ J. Wang, Z. Zeng, B. Chen, Y. Wang, D. Liao, G. Li, Y. Wang, S.-T. Xia: "Hugs br
 unsupervised cross-modal hashing with multi-granularity aligned transformers", International
 Journal of Computer Vision, 2024. https://doi.org/10.1007/s11263-024-02009-7
 
-`Hugged` puts a method's hash heads on trunks and adds the local alignment of `hugging` to its loss;
-the method doesn't know. With weight 0 it is the fair reference, the method on the same trunks: a
-handshake. That other methods gain by hugging is the paper's claim; how they are hugged is our
-reading of its abstract.
+`HuggedMethod` puts a method's hash heads on trunks and adds the local alignment of
+`local_alignment` to its loss; the method itself is unchanged. With weight 0 it is the fair
+reference, the method on the same trunks: a handshake. That other methods gain by hugging is the
+paper's claim; how they are hugged is our reading of its abstract.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from modalhash.errors import SettingError, UnknownNameError
-from modalhash.layers import HashHead, LocalEmbeddings, ModalityFeatures, TrunkHead, TrunkKind
+from modalhash.layers import LocalEmbeddings, TrunkHead, TrunkKind
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -33,25 +33,26 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
-from modalhash.methods.fine_hugging import (
-    FineSettings,
-    add_fine_coder,
-    after_fine_epoch,
-    before_fine_training,
-    check_fine_hug,
-    fine_alignment,
-)
-from modalhash.methods.hugging import (
-    Hug,
+from modalhash.methods.local_alignment import (
     HugSettings,
+    LocalAlignment,
     make_trunk,
     rows_of,
     trunk_pass,
     warn_of_missing_trunk,
 )
+from modalhash.methods.quantized_alignment import (
+    FineSettings,
+    add_fine_coder,
+    after_fine_epoch,
+    before_fine_training,
+    check_fine_settings,
+    fine_alignment,
+)
 from modalhash.methods.settings import configured_method, read_value
+from modalhash.methods.stand_in_heads import ConstantHead, PrecomputedTrunkHead
 
-__all__ = ["HugMode", "Hugged", "HuggedSettings", "hugged_method"]
+__all__ = ["HugMode", "HuggedMethod", "HuggedSettings", "configure_hugged_method"]
 
 
 class HugMode(StrEnum):
@@ -80,7 +81,7 @@ class HuggedSettings:
     """Settings of the finer codes of `plus`."""
 
 
-class Hugged(GradientMethod):
+class HuggedMethod(GradientMethod):
     """A gradient method whose heads stand on trunks, with local alignment added to its loss.
 
     An unsupervised method gets batches of frozen features, from which it makes its targets, and
@@ -110,7 +111,7 @@ class Hugged(GradientMethod):
         check_huggable(base, mode)
         self.fine = (fine or FineSettings()) if mode is HugMode.PLUS else None
         if self.fine is not None:
-            check_fine_hug(self.fine, settings)
+            check_fine_settings(self.fine, settings)
         super().__init__(HuggedSettings(base.settings, settings, mode, self.fine))
         assert isinstance(base, GradientMethod)
         self.base, self.hug_settings, self.mode = base, settings, mode
@@ -143,7 +144,7 @@ class Hugged(GradientMethod):
         )
         if settings.hug_weight:
             width = n_bits if self.mode is HugMode.SAME else None
-            made.auxiliary["hug"] = Hug.on(made, settings, width=width)
+            made.auxiliary["hug"] = LocalAlignment.for_heads(made, settings, width=width)
         if self.fine is not None:
             add_fine_coder(made, self.fine)
         return made
@@ -162,15 +163,15 @@ class Hugged(GradientMethod):
             report = self.base.batch_loss(self.own_heads(heads), seen, moment)
         else:
             once = Heads(
-                Passed(heads.image, batch.image, image),
-                Passed(heads.text, batch.text, text),
+                PrecomputedTrunkHead(heads.image, batch.image, image),
+                PrecomputedTrunkHead(heads.text, batch.text, text),
                 base_auxiliary(heads),
             )
             report = self.base.batch_loss(once, batch, moment)
         if "hug" not in heads.auxiliary:
             return report
         hug = heads.auxiliary["hug"]
-        assert isinstance(hug, Hug)
+        assert isinstance(hug, LocalAlignment)
         local_image, local_text = hug(image, text)
         parts: Mapping[str, Tensor] = {}
         if self.fine is not None:
@@ -191,7 +192,7 @@ class Hugged(GradientMethod):
         self.base.after_epoch(self.base_heads(heads), view, moment)
         if "hug" in heads.auxiliary:
             hug = heads.auxiliary["hug"]
-            assert isinstance(hug, Hug)
+            assert isinstance(hug, LocalAlignment)
             hug.after_epoch(heads, view, moment)
         if self.fine is not None:
             after_fine_epoch(heads, view, moment, self.fine)
@@ -227,71 +228,12 @@ class Hugged(GradientMethod):
         losses = []
         for concept in range(self.hug_settings.hug_concepts):
             stand_ins = Heads(
-                Given(image.vectors[has_content, concept]),
-                Given(text.vectors[has_content, concept]),
+                ConstantHead(image.vectors[has_content, concept]),
+                ConstantHead(text.vectors[has_content, concept]),
                 base_auxiliary(heads),
             )
             losses.append(self.base.batch_loss(stand_ins, seen, moment).total)
         return torch.stack(losses).mean()
-
-
-class Passed(HashHead):
-    """A head on a trunk that has seen this batch already: it reads what the trunk gave.
-
-    Args:
-        head: on its trunk.
-        features: of the batch.
-        seen: what the trunk made of them.
-    """
-
-    reads_tokens = True
-
-    def __init__(self, head: HashHead, features: ModalityFeatures, seen: ModalityFeatures) -> None:
-        super().__init__()
-        self.head, self.features, self.seen = head, features, seen
-        self.training = head.training
-
-    def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return (n, b) relaxed codes; features of other items go through the trunk."""
-        assert isinstance(self.head, TrunkHead)
-        if features is not self.features:
-            return self.head.forward(features)
-        relaxed: Tensor = self.head.head(self.seen)
-        return relaxed
-
-    @property
-    def n_bits(self) -> int:
-        """Number of bits b."""
-        return self.head.n_bits
-
-    def spec(self) -> dict[str, Any]:
-        """Return that of the head."""
-        return self.head.spec()
-
-
-class Given(HashHead):
-    """A stand-in for a head that gives the same vectors whatever it reads.
-
-    Args:
-        vectors: (n, b).
-    """
-
-    def __init__(self, vectors: Tensor) -> None:
-        super().__init__()
-        self.vectors = vectors
-
-    def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return the vectors."""
-        return self.vectors
-
-    @property
-    def n_bits(self) -> int:
-        """Width of the vectors."""
-        return self.vectors.shape[1]
-
-    def spec(self) -> dict[str, Any]:
-        """Return the kind; no model is made of it."""
-        return {"kind": "given"}
 
 
 def base_auxiliary(heads: Heads) -> nn.ModuleDict:
@@ -321,7 +263,7 @@ def check_huggable(base: Method, mode: HugMode) -> None:
         )
     if isinstance(base.settings, HugSettings):
         raise SettingError(f"{base.title} hugs by itself: leave --hug out, and set hug_weight")
-    if isinstance(base, Hugged):
+    if isinstance(base, HuggedMethod):
         raise SettingError(f"{base.title} is hugged already")
     if Needs.TOKENS in base.needs:
         raise SettingError(
@@ -348,13 +290,13 @@ REDUCED: Mapping[str, Any] = {
 """Tokens of frozen features as hugging reads them (ours: 49 x 1280 an item is slow to learn on)."""
 
 
-def hugged_method(
+def configure_hugged_method(
     method: type[Method],
     mode: str,
     *,
     preset: str | None = None,
     changes: Mapping[str, Any] | None = None,
-) -> tuple[Hugged, TrainingSettings]:
+) -> tuple[HuggedMethod, TrainingSettings]:
     """Return a method hugged, with its settings, and how to train it.
 
     Args:
@@ -384,4 +326,4 @@ def hugged_method(
             rest[name] = value
     base, training = configured_method(method, preset=preset, changes={**REDUCED, **rest})
     settings = FineSettings(**fine) if chosen is HugMode.PLUS else None
-    return Hugged(base, HugSettings(**own), chosen, settings), training
+    return HuggedMethod(base, HugSettings(**own), chosen, settings), training

@@ -25,9 +25,9 @@ from modalhash.methods.base import (
 )
 from modalhash.methods.cca_itq import CcaItq
 from modalhash.methods.cfrh import Cfrh
-from modalhash.methods.hugged import Hugged, HugMode, hugged_method
-from modalhash.methods.hugging import Hug, HugSettings
+from modalhash.methods.hugged_method import HuggedMethod, HugMode, configure_hugged_method
 from modalhash.methods.hugging_hash import HuggingHash
+from modalhash.methods.local_alignment import HugSettings, LocalAlignment
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles.paired_features import PlainTable, made_pairs
 from tests.oracles.tiny_methods import TokenMethod, TokenSettings
@@ -105,11 +105,13 @@ class Labelled(Watching):
         return super().batch_loss(heads, batch, moment)
 
 
-def hugged(base: GradientMethod, mode: HugMode = HugMode.CONTRASTIVE, **changes: Any) -> Hugged:
-    return Hugged(base, HugSettings(**(SMALL | changes)), mode)
+def hugged(
+    base: GradientMethod, mode: HugMode = HugMode.CONTRASTIVE, **changes: Any
+) -> HuggedMethod:
+    return HuggedMethod(base, HugSettings(**(SMALL | changes)), mode)
 
 
-def made_heads(of: Hugged) -> Heads:
+def made_heads(of: HuggedMethod) -> Heads:
     torch.manual_seed(0)
     heads = of.build_heads(SHAPES, N_BITS)
     for head in (heads.image, heads.text):
@@ -192,7 +194,7 @@ def test_the_same_criterion_is_the_method_s_loss_of_each_concept() -> None:
     of, batch = hugged(Watching(), HugMode.SAME), made_batch()
     heads = made_heads(of)
     hug = heads.auxiliary["hug"]
-    assert isinstance(hug, Hug)
+    assert isinstance(hug, LocalAlignment)
     report = of.batch_loss(heads, batch, Moment(0, 1))
     assert isinstance(heads.image, TrunkHead)
     assert isinstance(heads.text, TrunkHead)
@@ -253,7 +255,7 @@ def test_names_and_needs() -> None:
 
 
 def test_missing_tokens_stop_before_any_work() -> None:
-    of, training = hugged_method(Cfrh, "contrastive")
+    of, training = configure_hugged_method(Cfrh, "contrastive")
     made = made_pairs(60, 20)
     data = made.data()
     bare = PlainTable(made.image.all_pooled)
@@ -269,7 +271,7 @@ def test_missing_tokens_stop_before_any_work() -> None:
 
 
 def test_settings_of_method_training_and_hug_share_one_list() -> None:
-    of, training = hugged_method(
+    of, training = configure_hugged_method(
         Cfrh,
         "same",
         preset="dense",
@@ -288,16 +290,16 @@ def test_settings_of_method_training_and_hug_share_one_list() -> None:
 
 
 def test_reduced_tokens_are_a_default_that_settings_change() -> None:
-    _, training = hugged_method(Cfrh, "contrastive", changes={"image_token_width": 0})
+    _, training = configure_hugged_method(Cfrh, "contrastive", changes={"image_token_width": 0})
     assert training.image_token_width == 0
     assert training.text_token_width == 128
 
 
 def test_unknown_hug_settings_list_the_known() -> None:
     with pytest.raises(UnknownNameError, match="setting of hugging"):
-        hugged_method(Cfrh, "contrastive", changes={"hug_wait": 1})
+        configure_hugged_method(Cfrh, "contrastive", changes={"hug_wait": 1})
     with pytest.raises(UnknownNameError, match="setting of cfrh"):
-        hugged_method(Cfrh, "contrastive", changes={"hiden_width": 1})
+        configure_hugged_method(Cfrh, "contrastive", changes={"hiden_width": 1})
 
 
 @pytest.mark.parametrize(
@@ -323,7 +325,7 @@ def test_unknown_hug_settings_list_the_known() -> None:
 )
 def test_what_cannot_be_hugged_is_refused(method: Any, mode: str, message: str) -> None:
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
-        hugged_method(method, mode)
+        configure_hugged_method(method, mode)
 
 
 def test_a_hugged_method_is_not_hugged_again() -> None:
@@ -337,7 +339,7 @@ def test_hugging_changes_cfrh_s_codes_and_runs_can_be_repeated(mode: HugMode) ->
     rows = made.unseen
 
     def codes(weight: float) -> Tensor:
-        of, training = hugged_method(
+        of, training = configure_hugged_method(
             Cfrh,
             mode,
             changes={"hidden_width": 16, "epochs": 2, "hug_weight": weight, **SMALL},
@@ -354,7 +356,7 @@ def test_hugging_changes_cfrh_s_codes_and_runs_can_be_repeated(mode: HugMode) ->
 def test_resuming_gives_the_codes_of_an_unbroken_run(tmp_path: Path) -> None:
     made = made_pairs(60, 20)
     changes = {"hidden_width": 16, "epochs": 3, **SMALL}
-    of, training = hugged_method(Cfrh, "contrastive", changes=changes)
+    of, training = configure_hugged_method(Cfrh, "contrastive", changes=changes)
     whole = train_method(TrainingPlan(of, training, 16), made.data()).hasher
     short = TrainingPlan(of, training, 16, run_folder=tmp_path)
 

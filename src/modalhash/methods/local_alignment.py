@@ -45,8 +45,8 @@ from modalhash.methods.ranges import (
 )
 
 __all__ = [
-    "Hug",
     "HugSettings",
+    "LocalAlignment",
     "make_trunk",
     "rows_of",
     "trunk_pass",
@@ -119,7 +119,7 @@ def trunk_pass(heads: Heads, batch: Batch) -> tuple[ModalityFeatures, ModalityFe
     return heads.image.trunk(batch.image), heads.text.trunk(batch.text)
 
 
-class Hug(nn.Module):
+class LocalAlignment(nn.Module):
     """GhostVLAD over what trunks give, and the watch over its clusters.
 
     Args:
@@ -151,8 +151,10 @@ class Hug(nn.Module):
         self.register_buffer("text_masses", torch.zeros(n_clusters))
 
     @classmethod
-    def on(cls, heads: Heads, settings: HugSettings, *, width: int | None = None) -> "Hug":
-        """Return one that fits the trunks of both heads."""
+    def for_heads(
+        cls, heads: Heads, settings: HugSettings, *, width: int | None = None
+    ) -> "LocalAlignment":
+        """Make an alignment that fits the trunks of both heads."""
         assert isinstance(heads.image, TrunkHead)
         assert isinstance(heads.text, TrunkHead)
         widths = (heads.image.trunk.content_width, heads.text.trunk.content_width)

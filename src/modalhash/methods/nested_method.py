@@ -1,8 +1,7 @@
 """What nested codes with and without labels have in common; see `nested`."""
 
-import math
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from modalhash.layers import BitMap, KernelFit, KernelHead, kernel_ridge
-from modalhash.layers.feature_scaling import ScalingRule, unit_rows
+from modalhash.layers.feature_scaling import ScalingRule
 from modalhash.losses import soft_contrast
 from modalhash.methods.base import (
     Batch,
@@ -27,7 +26,8 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
-from modalhash.methods.cca_itq import itq_rotation
+from modalhash.methods.code_lengths import code_lengths, length_shares
+from modalhash.methods.item_blocks import ItemBlock, item_blocks
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -36,28 +36,12 @@ from modalhash.methods.ranges import (
     SHARE_BELOW_ONE,
     Settings,
 )
+from modalhash.methods.shared_space import first_rotation, principal_directions, row_moments
 
-__all__ = [
-    "ItemBlock",
-    "Memory",
-    "NestedSettings",
-    "NestingMethod",
-    "code_lengths",
-    "first_rotation",
-    "item_blocks",
-    "partner_contrast",
-    "pictures_and_texts",
-    "principal_directions",
-    "row_moments",
-]
+__all__ = ["Memory", "NestedMethod", "NestedSettings", "partner_contrast"]
 
 BLOCK = 2048
 """Pairs read at a time before training."""
-MOST_ROTATED = 20_000
-"""Rows that the first rotation is fitted on, at most."""
-ROTATION_ROUNDS = 40
-SPARE = 32
-"""Directions sought beyond those kept, which makes the kept ones precise."""
 
 
 @dataclass(frozen=True)
@@ -99,164 +83,6 @@ class NestedSettings(Settings):
     """Show the bits what an item's own share leaves out; False shows them fitted items only."""
 
 
-@dataclass(frozen=True)
-class ItemBlock:
-    """Some training items, each once.
-
-    Attributes:
-        image: (k, d_v) picture features.
-        text: (k, d_t) features of each item's first text.
-        mean_text: (k, d_t) mean features of all its texts, scaled to length 1.
-        labels: (k, c), or None.
-        n_texts: (k,) int64, pairs that each item has.
-    """
-
-    image: Tensor
-    text: Tensor
-    mean_text: Tensor
-    labels: Tensor | None
-    n_texts: Tensor
-
-
-def item_blocks(batches: Iterable[Batch]) -> Iterator[ItemBlock]:
-    """Yield the items that pairs belong to, in order, each whole.
-
-    Args:
-        batches: all pairs in order, those of one item one after another; without `items` each pair
-            is an item.
-    """
-    left: list[PairRows] = []
-    for batch in batches:
-        rows = PairRows.join([*left, PairRows.of(batch)])
-        # The last item may go on in the next batch.
-        n_whole = int((rows.items != rows.items[-1]).sum())
-        left = [rows.part(n_whole, len(rows.items))]
-        if n_whole:
-            yield rows.part(0, n_whole).block()
-    if left:
-        yield left[0].block()
-
-
-@dataclass(frozen=True)
-class PairRows:
-    """Pooled features (n, d), labels and items (n,) of pairs in order."""
-
-    image: Tensor
-    text: Tensor
-    labels: Tensor | None
-    items: Tensor
-
-    @classmethod
-    def of(cls, batch: Batch) -> "PairRows":
-        """Return a batch's rows."""
-        items = batch.positions if batch.items is None else batch.items
-        return cls(batch.image.pooled, batch.text.pooled, batch.labels, items)
-
-    @classmethod
-    def join(cls, parts: Sequence["PairRows"]) -> "PairRows":
-        """Return rows one after another."""
-        labels = [part.labels for part in parts if part.labels is not None]
-        return cls(
-            torch.cat([part.image for part in parts]),
-            torch.cat([part.text for part in parts]),
-            torch.cat(labels) if labels else None,
-            torch.cat([part.items for part in parts]),
-        )
-
-    def part(self, start: int, end: int) -> "PairRows":
-        """Return some of the rows."""
-        labels = None if self.labels is None else self.labels[start:end]
-        return PairRows(self.image[start:end], self.text[start:end], labels, self.items[start:end])
-
-    def block(self) -> ItemBlock:
-        """Return the rows' items."""
-        _, places, counts = torch.unique_consecutive(
-            self.items, return_inverse=True, return_counts=True
-        )
-        first = counts.cumsum(0) - counts
-        sums = torch.zeros(len(counts), self.text.shape[1]).to(self.text)
-        sums.index_add_(0, places, self.text)
-        labels = None if self.labels is None else self.labels[first]
-        return ItemBlock(self.image[first], self.text[first], unit_rows(sums), labels, counts)
-
-
-def row_moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return mean (d,) and covariance (d, d) of all rows of blocks (k, d), in float64 on the CPU.
-
-    Columns may be zero throughout, as those of pictures with a weight of 0 are.
-    """
-    count, total, products = 0, torch.zeros(()).double(), torch.zeros(()).double()
-    for block in blocks:
-        rows = block.double().cpu()
-        count += len(rows)
-        total = total + rows.sum(dim=0)
-        products = products + rows.T @ rows
-    mean = total / count
-    return mean, products / count - torch.outer(mean, mean)
-
-
-def principal_directions(covariance: Tensor, width: int) -> Tensor:
-    """Return the `width` directions of largest variance, (d, width), largest first.
-
-    Args:
-        covariance: (d, d), symmetric.
-        width: at most d.
-    """
-    n_sought = min(len(covariance), width + SPARE)
-    directions: Tensor = torch.svd_lowrank(covariance, q=n_sought, niter=4)[0]
-    return directions[:, :width]
-
-
-def code_lengths(n_bits: int, shortest: int) -> list[int]:
-    """Return the lengths that are trained: doublings of the shortest below n_bits, and n_bits.
-
-    Example:
-        >>> code_lengths(64, 16), code_lengths(48, 16), code_lengths(8, 16), code_lengths(64, 0)
-        ([16, 32, 64], [16, 32, 48], [8], [64])
-    """
-    lengths = []
-    while 0 < shortest < n_bits:
-        lengths.append(shortest)
-        shortest *= 2
-    return [*lengths, n_bits]
-
-
-def length_shares(n_lengths: int) -> list[float]:
-    """Return what each length counts: the whole code half, its prefixes the rest in equal parts.
-
-    Example:
-        >>> length_shares(3), length_shares(1)
-        ([0.25, 0.25, 0.5], [1.0])
-    """
-    if n_lengths == 1:
-        return [1.0]
-    return [0.5 / (n_lengths - 1)] * (n_lengths - 1) + [0.5]
-
-
-def first_rotation(points: Tensor, n_bits: int, generator: torch.Generator) -> Tensor:
-    """Return an affine map's first weights (k, n_bits), which make mean sizes of 1.
-
-    Principal directions, the first `n_bits` columns of points, rotated by ITQ; with more bits than
-    columns, random directions that keep lengths.
-
-    Args:
-        points: (n, k) of the common space.
-        n_bits: b.
-        generator: draws the rotation that ITQ starts from, or the directions.
-    """
-    width = points.shape[1]
-    points = points[:: -(-len(points) // MOST_ROTATED)].double()
-    if n_bits <= width:
-        rotation = itq_rotation(points[:, :n_bits], ROTATION_ROUNDS, generator)
-        weights = torch.zeros(width, n_bits, dtype=torch.float64)
-        weights[:n_bits] = rotation
-    else:
-        drawn = torch.randn(n_bits, n_bits, generator=generator, dtype=torch.float64)
-        weights = torch.linalg.qr(drawn).Q[:width]
-    size = (points @ weights).abs().mean().clamp_min(torch.finfo(torch.float64).tiny)
-    return (weights / size).float()
-
-
 def partner_contrast(scores: Tensor) -> Tensor:
     """Return InfoNCE of scores (n, n) that are divided by their temperature, both directions' mean.
 
@@ -264,11 +90,6 @@ def partner_contrast(scores: Tensor) -> Tensor:
     """
     own = torch.arange(len(scores), device=scores.device)
     return (cross_entropy(scores, own) + cross_entropy(scores.T, own)) / 2
-
-
-def pictures_and_texts(block: ItemBlock, image_weight: float) -> tuple[Tensor, Tensor]:
-    """Return rows (k, d_v) and (k, d_t) that, side by side, have the fused inner products."""
-    return math.sqrt(image_weight) * block.image, math.sqrt(1 - image_weight) * block.mean_text
 
 
 class Memory(nn.Module):
@@ -304,7 +125,7 @@ class Memory(nn.Module):
         return self.targets[places], self.points[:, places]
 
 
-class NestingMethod(GradientMethod):
+class NestedMethod(GradientMethod):
     """Nested codes up to what makes two items alike; see `nested`."""
 
     settings: NestedSettings

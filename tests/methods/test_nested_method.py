@@ -12,18 +12,12 @@ from modalhash.errors import SettingError
 from modalhash.layers import KernelHead, ModalityFeatures
 from modalhash.losses import info_nce
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.code_lengths import code_lengths
+from modalhash.methods.item_blocks import item_blocks
 from modalhash.methods.nested import Nested
 from modalhash.methods.nested_labelled import NestedLabelled, NestedLabelledSettings
-from modalhash.methods.nesting import (
-    Memory,
-    NestedSettings,
-    code_lengths,
-    first_rotation,
-    item_blocks,
-    partner_contrast,
-    principal_directions,
-    row_moments,
-)
+from modalhash.methods.nested_method import Memory, NestedSettings, partner_contrast
+from modalhash.methods.shared_space import first_rotation, principal_directions, row_moments
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS, N_ITEMS, N_TEXTS = 4, 3, 6, 10, 2
 SMALL: dict[str, Any] = {"hidden_width": 5, "dropout": 0.0, "shortest": 3, "target_width": 5}

@@ -1,0 +1,71 @@
+"""The common space of nested codes: its principal directions, and their first rotation to bits."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from modalhash.methods.cca_itq import itq_rotation
+
+__all__ = ["first_rotation", "principal_directions", "row_moments"]
+
+MOST_ROTATED = 20_000
+"""Rows that the first rotation is fitted on, at most."""
+
+
+ROTATION_ROUNDS = 40
+
+
+SPARE = 32
+"""Directions sought beyond those kept, which makes the kept ones precise."""
+
+
+def row_moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return mean (d,) and covariance (d, d) of all rows of blocks (k, d), in float64 on the CPU.
+
+    Columns may be zero throughout, as those of pictures with a weight of 0 are.
+    """
+    count, total, products = 0, torch.zeros(()).double(), torch.zeros(()).double()
+    for block in blocks:
+        rows = block.double().cpu()
+        count += len(rows)
+        total = total + rows.sum(dim=0)
+        products = products + rows.T @ rows
+    mean = total / count
+    return mean, products / count - torch.outer(mean, mean)
+
+
+def principal_directions(covariance: Tensor, width: int) -> Tensor:
+    """Return the `width` directions of largest variance, (d, width), largest first.
+
+    Args:
+        covariance: (d, d), symmetric.
+        width: at most d.
+    """
+    n_sought = min(len(covariance), width + SPARE)
+    directions: Tensor = torch.svd_lowrank(covariance, q=n_sought, niter=4)[0]
+    return directions[:, :width]
+
+
+def first_rotation(points: Tensor, n_bits: int, generator: torch.Generator) -> Tensor:
+    """Return an affine map's first weights (k, n_bits), which make mean sizes of 1.
+
+    Principal directions, the first `n_bits` columns of points, rotated by ITQ; with more bits than
+    columns, random directions that keep lengths.
+
+    Args:
+        points: (n, k) of the common space.
+        n_bits: b.
+        generator: draws the rotation that ITQ starts from, or the directions.
+    """
+    width = points.shape[1]
+    points = points[:: -(-len(points) // MOST_ROTATED)].double()
+    if n_bits <= width:
+        rotation = itq_rotation(points[:, :n_bits], ROTATION_ROUNDS, generator)
+        weights = torch.zeros(width, n_bits, dtype=torch.float64)
+        weights[:n_bits] = rotation
+    else:
+        drawn = torch.randn(n_bits, n_bits, generator=generator, dtype=torch.float64)
+        weights = torch.linalg.qr(drawn).Q[:width]
+    size = (points @ weights).abs().mean().clamp_min(torch.finfo(torch.float64).tiny)
+    return (weights / size).float()
