@@ -6,10 +6,10 @@
 Hand-written pages hold three kinds of blocks between marks: the help of a command, after
 `<!-- help: modalhash NAME -->`, the fields of a settings dataclass as a table, after
 `<!-- settings: modalhash.ROOM.FILE:CLASS -->`, and measured numbers of benchmarks/results, after
-`<!-- results: FILE; COLLECTION; ROWS -->` (see measured.py); all end at `<!-- end -->`. The pages
-in docs/api/ are written whole: one a room, with the names it exports; of rooms that load their
-files on demand, also what the files hold. So are docs/datasets.md, of the cards and protocols, and
-the figures of the methods' data flows in docs/images/, of flows.py.
+`<!-- results: FILE; COLLECTION; ROWS -->` or `<!-- summary: FILE; COLLECTION; LENGTH -->` (see
+measured.py); all end at `<!-- end -->`. Written whole are the pages in docs/api/ (see
+api_pages.py), docs/datasets.md (cards and protocols) and the figures in docs/images/: the methods'
+data flows (flows.py) and their results (results_figures.py).
 """
 
 import argparse
@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from api_pages import ApiPage  # type: ignore[import-not-found, unused-ignore]
+
     from modalhash.data import DatasetCard, Sizes
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "src" / "modalhash"
 HELP_WIDTH = 88
-LOADED_ON_DEMAND = {"methods"}
-BLOCK = re.compile(r"<!-- (help|settings|results): (.*?) -->\n.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- (help|settings|results|summary): (.*?) -->\n.*?<!-- end -->", re.DOTALL)
 DATASETS_HEAD = (
     "What the public data sets hold, under which terms, and what goes wrong with them; "
     "`modalhash data card NAME` shows the same. What isn't known to us is said to be unknown. "
@@ -85,11 +86,13 @@ def stale_pages() -> dict[Path, str]:
 
 
 def figures() -> dict[Path, str]:
-    """Return the figures of the methods' data flows."""
+    """Draw the methods' data flows and results."""
     from flow_drawing import drawn  # type: ignore[import-not-found, unused-ignore]
     from flows import FLOWS  # type: ignore[import-not-found, unused-ignore]
+    from results_figures import results_figures  # type: ignore[import-not-found, unused-ignore]
 
-    return {DOCS / "images" / f"flow-{name}.svg": drawn(flow) for name, flow in FLOWS.items()}
+    images = {f"flow-{name}": drawn(flow) for name, flow in FLOWS.items()} | results_figures()
+    return {DOCS / "images" / f"{name}.svg": content for name, content in images.items()}
 
 
 def pages_with_blocks() -> dict[Path, str]:
@@ -98,7 +101,7 @@ def pages_with_blocks() -> dict[Path, str]:
     Raises:
         SystemExit: if a mark names a command or class that there isn't.
     """
-    from measured import measured_table  # type: ignore[import-not-found, unused-ignore]
+    from measured import measured_table, summary_table  # type: ignore[import-not-found, unused-ignore]
 
     texts = help_texts()
     pages = {}
@@ -110,6 +113,8 @@ def pages_with_blocks() -> dict[Path, str]:
                 body = settings_table(name.removeprefix("modalhash."))
             elif kind == "results":
                 body = measured_table(name)
+            elif kind == "summary":
+                body = summary_table(name)
             elif name.removeprefix("modalhash").strip() in texts:
                 lines = texts[name.removeprefix("modalhash").strip()]
                 body = "```text\n" + "\n\n".join(lines) + "\n```"
@@ -243,28 +248,27 @@ def card_blocks(card: "DatasetCard") -> Iterator[str]:
 
 
 def api_pages() -> dict[Path, str]:
-    """Return one page a room and one a file of the foundation; commands have pages of their own."""
-    rooms = [path.parent for path in PACKAGE.glob("*/__init__.py") if path.parent.name != "cli"]
-    files = [path for path in PACKAGE.glob("*.py") if path.stem != "__init__"]
-    return {DOCS / "api" / f"{path.stem}.md": api_page(path) for path in sorted([*rooms, *files])}
+    """Write the pages of the Python API; commands have pages of their own."""
+    from api_pages import API_PAGES  # type: ignore[import-not-found, unused-ignore]
+
+    return {DOCS / "api" / f"{name}.md": api_page(page) for name, page in API_PAGES.items()}
 
 
-def api_page(path: Path) -> str:
-    """Return the API page of a room (a folder) or of a file."""
-    module = f"modalhash.{path.stem}"
-    blocks = [f"{NOTE}\n# {path.stem}", f"::: {module}"]
-    if path.is_dir():
-        exported = public_names(path / "__init__.py")
-        for file in sorted(path.glob("[!_]*.py")):
-            names = public_names(file)
-            if path.name in LOADED_ON_DEMAND:
-                shown = [name for name in names if name not in exported]
-            else:  # a function that has its file's name is hidden behind the file
-                shown = [name for name in names if name == file.stem and name in exported]
-            if shown:
-                members = f"      members: [{', '.join(shown)}]"
-                blocks.append(f"::: {module}.{file.stem}\n    options:\n{members}")
+def api_page(page: "ApiPage") -> str:
+    """Write one page of the Python API."""
+    blocks = [f"{NOTE}\n# {page.title}", page.intro]
+    for module, names in page.names.items():
+        chosen = names or public_names(module_file(module))
+        members = f"      members: [{', '.join(chosen)}]"
+        hidden = "      show_root_heading: false\n      show_root_toc_entry: false"
+        blocks.append(f"::: {module}\n    options:\n{hidden}\n{members}")
     return "\n\n".join(blocks) + "\n"
+
+
+def module_file(module: str) -> Path:
+    """Locate the file of a module; of a room, its `__init__.py`."""
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def public_names(file: Path) -> list[str]:

@@ -8,26 +8,36 @@ A block names a file, and what to take of it, parted by semicolons:
     methods.csv costs; flickr8k dev; ; 64         what rows cost
     ablations-cfrh.csv; icons test                what each part of a method is worth
 
+A summary names a file, a collection and a length; it has the best rows of each kind, two numbers a
+direction.
+
 A JSON file of the same name says how the numbers were made.
 """
 
 import csv
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modalhash.benchmarking.grid_table import MARKED, ablation_table, cost_table, grid_table
+from modalhash.benchmarking.grid_table import (
+    MARKED,
+    ablation_table,
+    cost_table,
+    grid_table,
+    markdown,
+)
 from modalhash.benchmarking.marks import marks_from_json
-from modalhash.benchmarking.outcomes import Outcome, read_csv
+from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome, read_csv
 
-__all__ = ["measured_table"]
+__all__ = ["RESULTS", "choose_outcomes", "measured_table", "summary_table"]
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
 
 def measured_table(block: str) -> str:
-    """Return a table as Markdown, and a line on how it was made.
+    """Format a table as Markdown, and a line on how it was made.
 
     Args:
         block: file, collection with split, rows and lengths; what is left out takes all.
@@ -39,7 +49,7 @@ def measured_table(block: str) -> str:
     file, _, sort = first.partition(" ")
     place, rows, lengths = [*asked, "", "", ""][:3]
     outcomes = read_csv((RESULTS / file).read_text(encoding="utf-8"))
-    chosen = chosen_outcomes(outcomes, place, words(rows), words(lengths))
+    chosen = choose_outcomes(outcomes, place, words(rows), words(lengths))
     if not chosen:
         raise SystemExit(f"benchmarks/results/{file} has nothing for {block!r}")
     about = json.loads((RESULTS / file).with_suffix(".json").read_text(encoding="utf-8"))
@@ -57,26 +67,72 @@ def measured_table(block: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Return words parted by commas; a comma may stand within double quotes."""
+    """Split words at commas; a comma may stand within double quotes."""
     return [word for word in next(csv.reader([text], skipinitialspace=True), []) if word]
 
 
-def chosen_outcomes(
+def choose_outcomes(
     outcomes: Sequence[Outcome], place: str, rows: Sequence[str], lengths: Sequence[str]
 ) -> list[Outcome]:
-    """Return the outcomes of a place, of rows in their order, and of lengths."""
-    found = [
-        one
-        for one in outcomes
-        if one.place == (place or one.place)
-        and (not rows or one.row in rows)
-        and (not lengths or str(one.n_bits) in lengths)
+    """Choose the outcomes of a place, of rows in their order, and of lengths."""
+    chosen = [
+        outcome
+        for outcome in outcomes
+        if outcome.place == (place or outcome.place)
+        and (not rows or outcome.row in rows)
+        and (not lengths or str(outcome.n_bits) in lengths)
     ]
-    return sorted(found, key=lambda one: rows.index(one.row)) if rows else found
+    return sorted(chosen, key=lambda outcome: rows.index(outcome.row)) if rows else chosen
+
+
+def summary_table(block: str) -> str:
+    """Format the best rows of a collection at one length as a small table.
+
+    The default methods and the floor `random` are always there; of the others, those with the
+    largest MAP@50 by a shared label, mean of both directions.
+
+    Args:
+        block: file, collection with split, and length.
+    """
+    file, place, length = (part.strip() for part in block.split(";"))
+    outcomes = read_csv((RESULTS / file).read_text(encoding="utf-8"))
+    means = average_rows(choose_outcomes(outcomes, place, [], [length]))
+    ranked = sorted(means, key=lambda row: -sum(means[row][:2]))
+    shown = [row for row in ranked if row in ALWAYS or row in ranked[:N_BEST]]
+    heads = [
+        "method", "MAP@50 image→text", "MAP@50 text→image", "recall@10 image→text",
+        "recall@10 text→image",
+    ]  # fmt: skip
+    rows = [[name_link(row), *(f"{value:.3f}" for value in means[row])] for row in shown]
+    return markdown(heads, rows).rstrip()
+
+
+ALWAYS = ("nested", "nested-labelled", "cca-itq", "random")
+N_BEST = 6
+SUMMARY = ("MAP@50, shared label", "recall@10 by pair")
+
+
+def average_rows(outcomes: Sequence[Outcome]) -> dict[str, list[float]]:
+    """Average the numbers of a summary over seeds, by row; rows that failed are left out."""
+    names = [f"{title} {direction}" for title in SUMMARY for direction in DIRECTIONS]
+    rows: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if all(name in outcome.values for name in names):
+            rows.setdefault(outcome.row, []).append(outcome)
+    return {
+        row: [statistics.mean(outcome.values[name] for outcome in same) for name in names]
+        for row, same in rows.items()
+    }
+
+
+def name_link(row: str) -> str:
+    """Link a row to the page of its method."""
+    method = row.partition(",")[0].partition("+")[0]
+    return f"[{row}](methods/{method}.md)"
 
 
 def made_by(about: Mapping[str, Any], stem: str) -> str:
-    """Return when, on what and by which command the numbers of a file were made."""
+    """Write when, on what and by which command the numbers of a file were made."""
     machine = about["machine"]
     return (
         f"Made on {about['date']} by `{about['command']}`, modalhash "
