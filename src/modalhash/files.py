@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,18 +26,25 @@ __all__ = [
     "check_regular_file",
     "exchange",
     "file_stamp",
+    "is_plain_name",
     "map_array",
     "open_regular_file",
     "read_json",
     "read_regular_text",
+    "remove_file",
     "sealed",
     "sha256_of_file",
+    "sync_folder",
     "write_array",
     "write_bytes",
     "write_json",
     "write_text",
     "write_with",
 ]
+
+LONGEST_NAME: Final = 255
+FORBIDDEN: Final = frozenset('/\\:*?"<>|')
+"""What separates names or stands for many, on any system."""
 
 
 def check_regular_file(path: Path) -> None:
@@ -148,6 +155,30 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             f"can't write {path}: {reason}; free some space or choose another folder, "
             "then run the same command again: what was finished is kept"
         ) from error
+
+
+def is_plain_name(name: object) -> bool:
+    r"""Return whether a name from a file is the name of a file in one folder, and nothing else.
+
+    Example:
+        >>> [is_plain_name(name) for name in ("a.png", "../a.png", "/etc", "", "..", "a\\0")]
+        [True, False, False, False, False, False]
+    """
+    if not isinstance(name, str) or name in {"", ".", ".."} or len(name) > LONGEST_NAME:
+        return False
+    return not any(character in FORBIDDEN or ord(character) < ord(" ") for character in name)
+
+
+def remove_file(folder: Path, name: str) -> None:
+    """Remove a file of ours by its plain name; a file that isn't there is passed over.
+
+    Raises:
+        OSError: if the file system refuses.
+        ValueError: if the name isn't plain.
+    """
+    if not is_plain_name(name):
+        raise ValueError(f"{name!r} is no plain file name")
+    (folder / name).unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -430,7 +430,10 @@ BAD_ADDS: list[tuple[Any, int, Any, str]] = [
         ["d", "a", "e"],
         3,
         None,
-        ("the index already has 'a': nothing was added; delete them first, or leave them out"),
+        (
+            "the index already has 'a': nothing was added; take their place with upsert (on the "
+            "command line --upsert), or leave them out"
+        ),
     ),
     (["d", "e", "d"], 3, None, "ids holds 'd' more than once: nothing was added"),
     ([1, 2], 2, None, "ids are of kind integer, the index has text ids: an index has one kind"),

@@ -1,6 +1,8 @@
 """A search index changes on both sides or on none, also when a kill comes between."""
 
+import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import modalhash as mh
 from modalhash.errors import FilterError, IndexLockedError, InputError, StorageError
 from modalhash.files import exchange, sealed
-from modalhash.index import open_index
+from modalhash.index import ItemChange, open_index
 from modalhash.index.embedded import EmbeddedIndex
 from modalhash.search import Side, SideContent, open_search_index
 from tests.oracles.photo_folder import write_folder
@@ -110,91 +113,217 @@ def test_what_cannot_be_added_changes_neither_side(folder: Path) -> None:
 
 
 KILLED = """
-import os, signal, sys
+import json, os, shutil, signal, sys
 from pathlib import Path
 import numpy as np
-from modalhash.search import pending_changes
-from modalhash.search.pending_changes import SideChange, change_sides, finish_pending, writing
+from PIL import Image
+from modalhash.search import Side, SideContent, changing
+from modalhash.search.pending_changes import finish_pending, writing
 from modalhash.index import open_index
 
-folder, step = Path(sys.argv[1]), int(sys.argv[2])
-sides = {name: open_index(folder / name) for name in ("images", "texts")}
-count = 0
+whole, place, what = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 
-def watched(call):
-    def run(*arguments, **named):
-        global count
-        count += 1
-        if count == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*arguments, **named)
-    return run
+class Parts:
+    folder = place
+    def __init__(self):
+        self.sides = {side: open_index(place / side) for side in Side}
 
-with writing(sides):
-    finish_pending(folder, sides)
-    for name in ("fsync", "fdatasync", "write", "replace", "unlink"):
+def die_at(step):
+    # Every call that changes the folder is a step; the process is killed before or after one.
+    count = 0
+    def watched(call):
+        def run(*arguments, **named):
+            nonlocal count
+            for half in (0, 1):
+                if count == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                count += 1
+                if not half:
+                    result = call(*arguments, **named)
+            return result
+        return run
+    for name in ("fsync", "fdatasync", "write", "replace", "unlink", "ftruncate"):
         setattr(os, name, watched(getattr(os, name)))
     Path.replace, Path.unlink = watched(Path.replace), watched(Path.unlink)
-    codes = np.zeros((2, 2), np.uint8)
-    change_sides(folder, sides, [
-        ("images", SideChange("add", ["x", "y"], codes, [{"n": 1}, {}])),
-        ("texts", SideChange("delete", [sides["texts"].ids[0]])),
-        ("texts", SideChange("upsert", ["x#0", "y#0"], codes, [{"item": "x"}, {"item": "y"}])),
+
+def content(ids, documents):
+    return SideContent(ids, np.ones((len(ids), 2), np.uint8), documents)
+
+def change(parts):
+    if what == "delete":
+        changing.delete_items(parts, ["old"])
+        return
+    changing.add_contents(parts, {
+        Side.IMAGES: content(["old", "y"], [{"image": "pictures/new.png"}, {"n": 1}]),
+        Side.TEXTS: content(["x#0", "y#0"], [{"item": "old"}, {"item": "y"}]),
+    }, pictures=[("new.png", Image.new("RGB", (4, 4), "blue"))], upsert=True)
+
+outcomes, step, finished = [], 0, False
+while not finished:
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(whole, place, ignore=shutil.ignore_patterns("model"))
+    child = os.fork()
+    if child == 0:
+        parts = Parts()
+        die_at(step)
+        change(parts)
+        os._exit(0)
+    finished = os.waitpid(child, 0)[1] == 0
+    parts = Parts()
+    with writing(parts.sides):
+        finish_pending(place, parts.sides)
+    for index in parts.sides.values():
+        index.close()
+    assert not (place / "pending.json").exists(), step
+    parts = Parts()
+    pictures = [path.name for path in (place / "pictures").iterdir()]
+    outcomes.append([
+        parts.sides[Side.IMAGES].ids.tolist(),
+        parts.sides[Side.TEXTS].ids.tolist(),
+        sorted(name for name in pictures if not name.endswith(".part")),
     ])
-print(count)
+    step += 1
+print(json.dumps(outcomes))
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
-def test_killed_at_any_step_the_next_to_open_finishes_the_change(
-    folder: Path, tmp_path: Path
+def state_of(folder: Path) -> list[list[str]]:
+    """Return the ids of both sides, and the pictures that lie there."""
+    return [*ids_of(folder), sorted(path.name for path in (folder / "pictures").iterdir())]
+
+
+def folder_with_picture(folder: Path) -> None:
+    """Add an item whose picture the index keeps."""
+    with open_search_index(folder) as index:
+        image = SideContent(["old"], np.zeros((1, 2), np.uint8), [{"image": "pictures/old.png"}])
+        texts = content(["old#0", "old#1"], ["old", "old"])
+        picture = Image.new("RGB", (4, 4), "red")
+        index.add({Side.IMAGES: image, Side.TEXTS: texts}, pictures=[("old.png", picture)])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked child")
+@pytest.mark.parametrize("what", ["upsert", "delete"])
+def test_killed_at_any_step_a_change_of_both_sides_and_pictures_happens_or_not(
+    what: str, folder: Path, tmp_path: Path
 ) -> None:
-    images, texts = ids_of(folder)
-    after = ([*images, "x", "y"], [*texts[1:], "x#0", "y#0"])
-    outcomes, step = [], 0
-    while True:
-        step += 1
-        shutil.rmtree(tmp_path / "try", ignore_errors=True)
-        shutil.copytree(folder, tmp_path / "try")
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, str(tmp_path / "try"), str(step)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        open_search_index(tmp_path / "try").close()
-        found = ids_of(tmp_path / "try")
-        assert found in ((images, texts), after), step
-        assert not (tmp_path / "try" / "pending.json").exists()
-        outcomes.append(found == after)
-        if done.returncode == 0:
-            break
-        assert done.returncode == -9, done.stderr
-    assert outcomes == sorted(outcomes)
-    assert outcomes.count(False) >= 2
-    assert outcomes.count(True) >= 5
+    images, texts, pictures = state_of(folder)
+    folder_with_picture(folder)
+    before = state_of(folder)
+    assert before == [
+        [*images, "old"],
+        [*texts, "old#0", "old#1"],
+        sorted([*pictures, "old.png"]),
+    ]
+    after = [images, texts, pictures]
+    if what == "upsert":
+        after = [[*images, "old", "y"], [*texts, "x#0", "y#0"], sorted([*pictures, "new.png"])]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder), str(tmp_path / "try"), what],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    outcomes = json.loads(done.stdout)
+    n_before = outcomes.count(before)
+    assert outcomes == [before] * n_before + [after] * (len(outcomes) - n_before)
+    assert n_before >= 10
+    assert len(outcomes) - n_before >= 4
 
 
-def test_a_full_disk_between_the_sides_is_finished_later(
+def test_a_full_disk_between_the_sides_changes_neither(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, texts = ids_of(folder)
-    add = EmbeddedIndex.add
+    apply_changes = EmbeddedIndex.apply_changes
 
-    def full(self: EmbeddedIndex, ids: list[str], *rest: object) -> None:
-        if "#" in ids[0]:
+    def full(self: EmbeddedIndex, changes: Sequence[ItemChange]) -> None:
+        if "#" in changes[0].ids[0]:
             raise StorageError("can't write: No space left on device")
-        add(self, ids, *rest)  # type: ignore[arg-type]
+        apply_changes(self, changes)
 
     new = {Side.IMAGES: content(["x"]), Side.TEXTS: content(["x#0"], ["x"])}
-    monkeypatch.setattr(EmbeddedIndex, "add", full)
-    with open_search_index(folder) as index:
+    with open_search_index(folder) as index, open_search_index(folder) as reader:
+        monkeypatch.setattr(EmbeddedIndex, "apply_changes", full)
         with pytest.raises(StorageError, match=re.escape("No space left on device")):
             index.add(new)
         monkeypatch.undo()
-        assert ids_of(folder) == ([*images, "x"], texts)
+        assert ids_of(folder) == (images, texts)
+        assert len(index) == len(reader) == len(images) + len(texts)
+        assert not (folder / "pending.json").exists()
+        index.add({Side.IMAGES: content(["z"]), Side.TEXTS: content(["z#0"], ["z"])})
+        assert reader.sides[Side.IMAGES].ids.tolist() == [*images, "z"]
         index.delete([images[0]])
-    assert ids_of(folder) == ([*images[1:], "x"], [*texts[5:], "x#0"])
+    assert ids_of(folder) == ([*images[1:], "z"], [*texts[5:], "z#0"])
+
+
+def test_a_pending_change_of_format_1_is_still_finished(folder: Path) -> None:
+    """As the version before wrote it: images are changed already, texts not yet."""
+    images, texts = ids_of(folder)
+    code = base64.b64encode(bytes(2)).decode()
+    with open_index(folder / "images") as side, open_index(folder / "texts") as other:
+        versions = side.version, other.version
+        side.add(["x"], np.zeros((1, 2), np.uint8), [{"n": 1}])
+    add = {"operation": "add", "codes": code}
+    document = {
+        "format": 1,
+        "changes": [
+            {"side": "images", "version": versions[0], **add, "ids": ["x"], "metadata": [{"n": 1}]},
+            {"side": "texts", "version": versions[1], **add, "ids": ["x#0"], "metadata": [{}]},
+            {
+                "side": "texts",
+                "version": (versions[1] or 0) + 1,
+                "operation": "delete",
+                "ids": [texts[0]],
+                "codes": None,
+                "metadata": [],
+            },
+        ],
+    }
+    (folder / "pending.json").write_text(json.dumps(sealed(document)))
+    open_search_index(folder).close()
+    assert ids_of(folder) == ([*images, "x"], [*texts[1:], "x#0"])
+    assert not (folder / "pending.json").exists()
+
+
+def test_a_picture_is_never_overwritten(folder: Path) -> None:
+    folder_with_picture(folder)
+    path = folder / "pictures" / "old.png"
+    before = path.read_bytes()
+    with open_search_index(folder) as index:
+        code = np.zeros((1, 2), np.uint8)
+        images = SideContent(["old"], code, [{"image": "pictures/old.png"}])
+        blue = Image.new("RGB", (4, 4), "blue")
+        with pytest.raises(InputError, match=re.escape("picture 'old.png' has no place")):
+            index.add({Side.IMAGES: images}, pictures=[("old.png", blue)], upsert=True)
+        assert path.read_bytes() == before
+        refused = SideContent(["old"], code, [{"image": "pictures/new.png", "bad": {1}}])
+        with pytest.raises(InputError, match="can't be stored as JSON"):
+            index.add({Side.IMAGES: refused}, pictures=[("new.png", blue)], upsert=True)
+        assert path.read_bytes() == before
+        assert not (folder / "pictures" / "new.png").exists()
+        index.add({Side.IMAGES: images}, upsert=True)  # the same picture again
+        assert path.read_bytes() == before
+        index.add({Side.IMAGES: SideContent(["old"], code, [{}])}, upsert=True)
+        assert not path.exists()
+        (folder / "pictures" / "left.png").write_bytes(b"of an earlier version")
+        index.compact()
+        assert not (folder / "pictures" / "left.png").exists()
+
+
+def test_metadata_never_make_a_delete_remove_another_file(folder: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim.png"
+    names = ["../../victim.png", str(victim), "..", "../images/manifest.json", "a/../../b", "\0"]
+    victim.write_text("precious")
+    with open_search_index(folder) as index:
+        rows = [{"image": f"pictures/{name}"} for name in names]
+        ids = [f"evil {number}" for number in range(len(names))]
+        index.add({Side.IMAGES: SideContent(ids, np.zeros((len(ids), 2), np.uint8), rows)})
+        index.delete(ids)
+        index.compact()
+    assert victim.read_text() == "precious"
+    with open_search_index(folder) as index:
+        assert len(index.sides[Side.IMAGES]) == 60
 
 
 def test_a_change_that_is_under_way_elsewhere_is_left_alone(folder: Path) -> None:

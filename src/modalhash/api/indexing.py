@@ -29,10 +29,9 @@ from modalhash.search import (
     build_search_index,
     open_search_index,
 )
-from modalhash.search.changing import PICTURES
 from modalhash.search.folder import check_target
-from modalhash.search.items import picture_name
 from modalhash.search.kept_features import KeepFeatures, write_features, write_fine_codes
+from modalhash.search.pictures import PICTURES, new_picture_name
 from modalhash.search.shard_contents import shard_contents
 
 __all__ = ["CodeFolder", "add_to_index", "build_index", "encode", "open_index"]
@@ -284,7 +283,7 @@ def add_to_index(
             index.model,
             opened(collection, skip_bad, progress),
             split,
-            names=hashed,
+            names=unused_name,
             keep=keep,
             cache=cache,
             progress=progress,
@@ -314,9 +313,9 @@ def numbered(_: Collection, item: int) -> str:
     return f"{item:07d}.png"
 
 
-def hashed(collection: Collection, item: int) -> str:
-    """Return a name for the file of a picture, by its id."""
-    return picture_name(collection.item_ids[item])
+def unused_name(collection: Collection, item: int) -> str:
+    """Choose a name for the file of a picture that no earlier picture of the item has."""
+    return new_picture_name(collection.item_ids[item])
 
 
 def contents(

@@ -301,8 +301,8 @@ class HashIndex(ABC):
         if change.operation is Operation.ADD and is_there.any():
             known = change.column.take(np.flatnonzero(is_there)).tolist()
             raise InputError(
-                f"the index already has {shown(known)}: nothing was added; "
-                "delete them first, or leave them out"
+                f"the index already has {shown(known)}: nothing was added; take their place "
+                "with upsert (on the command line --upsert), or leave them out"
             )
         return int(is_there.sum())
 
@@ -369,6 +369,30 @@ class HashIndex(ABC):
         """
         return nullcontext()
 
+    def mark(self) -> Mapping[str, Any] | None:
+        """Return JSON values that say where `roll_back` returns to; inside a block `writing`.
+
+        With it a search index changes both its sides or neither. By default None: the index can't
+        go back, and a change that a kill broke off is repeated instead.
+        """
+        return None
+
+    def roll_back(self, mark: Mapping[str, Any]) -> bool:
+        """Undo the changes since a mark, also those of a process that was killed.
+
+        Args:
+            mark: what `mark` returned, perhaps in another process.
+
+        Returns:
+            Whether the index is in the state of the mark. False if it can't get there, because it
+            was changed otherwise meanwhile; nothing is undone then.
+
+        Raises:
+            IndexLockedError: if somebody else changes the index.
+            StorageError: if the file system refuses; repeat the call then.
+        """
+        return False
+
     def checkpoint(self) -> None:  # noqa: B027
         """Tidy up what changes left, as far as that is quick; searches go on meanwhile.
 
@@ -387,7 +411,10 @@ class HashIndex(ABC):
 
     @property
     def version(self) -> int | None:
-        """Number of changes since the index was made; None if the index doesn't count them."""
+        """Number of changes since the index was made; None if the index doesn't count them.
+
+        Each change that `apply_changes` carries out counts one.
+        """
         return None
 
     # --- searching and reading ----------------------------------------------------------------

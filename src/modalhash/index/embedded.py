@@ -60,10 +60,10 @@ from modalhash.index.folder import (
 )
 from modalhash.index.hits import Hits, IdArray, IdKind, Ids, ItemBlock, Metadata, RadiusHits
 from modalhash.index.ids import IdColumn, id_column
-from modalhash.index.item_changes import ItemChange, Operation
+from modalhash.index.item_changes import ItemChange
 from modalhash.index.items import ItemStore
 from modalhash.index.lock import WriterLock
-from modalhash.index.log import Change, WriteLog
+from modalhash.index.log import HEADER_BYTES, Change, WriteLog
 from modalhash.index.rows import RecentRows, Segment, documented
 from modalhash.index.searchers import NO_ROW, Positions, searcher_class
 from modalhash.index.segments import merged_segment, open_segment, write_segment
@@ -126,7 +126,7 @@ class EmbeddedIndex(HashIndex):
         self._manifest: Manifest | None = None
         self._log: WriteLog | None = None
         self._log_end = 0
-        self._n_blocks = 0
+        self._n_blocks, self._has_mark = 0, False
         self._lock: WriterLock | None = None
         self._signature: Signature = ()
         self._is_replaced = self._is_closed = False
@@ -415,9 +415,13 @@ class EmbeddedIndex(HashIndex):
             self._n_blocks += 1
             try:
                 yield
+                if self._n_blocks == 1 and self._has_mark:
+                    self._has_mark = False
+                    self._fold_if_long()
             finally:
                 self._n_blocks -= 1
                 if not self._n_blocks:
+                    self._has_mark = False
                     self._end_writing()
 
     def _end_writing(self) -> None:
@@ -462,32 +466,74 @@ class EmbeddedIndex(HashIndex):
 
     def apply_changes(self, changes: Sequence[ItemChange]) -> None:
         """Carry out checked changes; see `HashIndex.apply_changes`."""
-        for change in changes:
-            if change.operation is not Operation.DELETE and len(change) >= BULK_ROWS:
-                self._put_segment(change)
-            else:
-                version = self._state.version + 1
-                record = Change(
-                    version, change.operation, change.ids, change.codes, change.documents
-                )
-                self._change(record)
+        if len(changes) == 1 and changes[0].n_added >= BULK_ROWS and not self._has_mark:
+            self._put_segment(changes[0])
+            return
+        first = self._state.version + 1
+        self._append([Change.of(change, version) for version, change in enumerate(changes, first)])
+        if not self._has_mark:
+            self._fold_if_long()
 
-    def _change(self, change: Change) -> None:
-        """Make a change: in memory, then in the log, then for all to see."""
-        n_recent = self._state.views[-1].n_rows
+    def _append(self, changes: Sequence[Change]) -> None:
+        """Make changes: in memory, then in the log, then for all to see."""
+        state, n_recent = self._state, self._state.views[-1].n_rows
         try:
-            state = applied(self._state, self._recent, change)
+            for change in changes:
+                state = applied(state, self._recent, change)
             if self._log is not None:
-                self._log.append(change)
+                self._log.append(changes)
         except BaseException:
             self._recent.take_back(n_recent)
             raise
         self._state = state
-        if self._is_long(state):
+
+    def mark(self) -> Mapping[str, Any] | None:
+        """Return the present end of the log, to which `roll_back` cuts it; see `HashIndex.mark`.
+
+        Until the block `writing` ends, changes stay in the log, however many they are.
+        """
+        if self._log is None or self._manifest is None:
+            return None
+        self._has_mark = True
+        return {
+            "uid": self._manifest.uid,
+            "generation": self._manifest.generation,
+            "end": self._log.end,
+            "version": self._state.version,
+        }
+
+    def roll_back(self, mark: Mapping[str, Any]) -> bool:
+        """Cut the log where it ended at a mark; see `HashIndex.roll_back`.
+
+        The manifest gets a new generation, by which other processes notice that the log isn't just
+        a longer one.
+        """
+        with self.changing():
+            manifest, log = self._manifest, self._log
+            if self.folder is None or manifest is None or log is None:
+                return False
+            if not is_mark_of(mark, manifest, log.end):
+                return False
+            log.cut(mark["end"])
             try:
-                self._fold(first_merged(state.views))
-            except StorageError as error:
-                logger.warning("the change is kept, but no checkpoint could be made: %s", error)
+                generation = newest_generation(self.folder) + 1
+                write_manifest(self.folder, replace(manifest, generation=generation))
+            except BaseException:
+                log.is_broken = True
+                raise
+            finally:
+                self._manifest = self._read_own_manifest()
+                self._load()
+        return True
+
+    def _fold_if_long(self) -> None:
+        """Make a checkpoint if one is due; without room on the disk, the log stays as it is."""
+        if not self._is_long(self._state):
+            return
+        try:
+            self._fold(first_merged(self._state.views))
+        except StorageError as error:
+            logger.warning("the change is kept, but no checkpoint could be made: %s", error)
 
     def _is_long(self, state: Snapshot) -> bool:
         """Return whether a checkpoint is due."""
@@ -726,6 +772,14 @@ class ReplacedError(ArtifactError):
 def tree_of(where: str | None) -> Filter | None:
     """Return a filter as a tree."""
     return None if where is None else parsed(where)
+
+
+def is_mark_of(mark: Mapping[str, Any], manifest: Manifest, log_end: int) -> bool:
+    """Return whether a log that belongs to a manifest can be cut at a mark."""
+    end = mark.get("end")
+    if not isinstance(end, int) or not HEADER_BYTES <= end <= log_end:
+        return False
+    return bool((mark.get("uid"), mark.get("generation")) == (manifest.uid, manifest.generation))
 
 
 def segment_name(view: View) -> str:

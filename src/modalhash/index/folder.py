@@ -317,9 +317,12 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def newest_generation(folder: Path) -> int:
-    """Return the highest generation of anything in a folder, also of what a kill left there."""
+    """Return the highest generation of the manifest and of anything that a kill left there."""
     matches = (OURS.fullmatch(name) for name in names_in(folder))
-    return max((int(match[match.lastgroup or 0]) for match in matches if match), default=0)
+    numbers = [int(match[match.lastgroup or 0]) for match in matches if match]
+    with suppress(ModalhashError):
+        numbers.append(read_manifest(folder).generation)
+    return max(numbers, default=0)
 
 
 def names_in(folder: Path) -> list[str]:

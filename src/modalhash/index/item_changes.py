@@ -48,6 +48,11 @@ class ItemChange:
         """What finds an id among those of the change."""
         return IdLookup.of(self.column)
 
+    @property
+    def n_added(self) -> int:
+        """Number of items that are added, be it in the place of others."""
+        return 0 if self.operation is Operation.DELETE else len(self.column)
+
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self.column)

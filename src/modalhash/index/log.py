@@ -17,7 +17,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -25,9 +25,9 @@ from typing import Any, Final, Self
 import numpy as np
 
 from modalhash.codes import Codes, code_width
-from modalhash.errors import DamagedArtifactError, StorageError
+from modalhash.errors import DamagedArtifactError, InputError, StorageError
 from modalhash.files import write_bytes
-from modalhash.index.item_changes import Operation
+from modalhash.index.item_changes import ItemChange, Operation
 
 __all__ = [
     "HEADER_BYTES",
@@ -42,6 +42,7 @@ MAGIC: Final = b"mhlog\x00\x00\x02"
 RECORD: Final = b"mhrc"
 HEAD: Final = struct.Struct("<4sIQ")
 NUMBER: Final = struct.Struct("<I")
+MOST_BYTES: Final = 2**32 - 1
 HEADER_BYTES: Final = len(MAGIC) + 16 + NUMBER.size
 
 
@@ -63,14 +64,28 @@ class Change:
     codes: Codes
     documents: list[str | None] | None = None
 
+    @classmethod
+    def of(cls, change: ItemChange, version: int) -> Self:
+        """Give a checked change its version."""
+        return cls(version, change.operation, change.ids, change.codes, change.documents)
+
 
 def encode_change(change: Change) -> bytes:
-    """Return a change as a record."""
+    """Return a change as a record.
+
+    Raises:
+        InputError: if it is too large for one.
+    """
     description = json.dumps(
         {"op": change.operation, "ids": change.ids, "metadata": change.documents},
         ensure_ascii=False,
         separators=(",", ":"),
     ).encode()
+    n_bytes = NUMBER.size + len(description) + change.codes.nbytes
+    if n_bytes > MOST_BYTES:
+        raise InputError(
+            f"one change has {n_bytes:,} bytes, at most {MOST_BYTES:,} fit: make several of it"
+        )
     body = NUMBER.pack(len(description)) + description + change.codes.tobytes()
     head = HEAD.pack(RECORD, len(body), change.version)
     return b"".join((head, NUMBER.pack(zlib.crc32(head)), body, NUMBER.pack(zlib.crc32(body))))
@@ -214,8 +229,8 @@ class WriteLog:
         write_bytes(path, header(uid))
         return cls(path, HEADER_BYTES)
 
-    def append(self, change: Change) -> None:
-        """Append a change; it is on disk when this returns.
+    def append(self, changes: Sequence[Change]) -> None:
+        """Append changes; they are on disk when this returns.
 
         Raises:
             StorageError: if the file system refuses; the log is then what it was before.
@@ -225,27 +240,32 @@ class WriteLog:
                 f"{self.path} couldn't be mended after a failed write: close the index and open "
                 "it again; what was acknowledged is kept"
             )
-        record = memoryview(encode_change(change))
         try:
             os.lseek(self.file, self.end, os.SEEK_SET)
-            written = 0
-            while written < len(record):
-                written += os.write(self.file, record[written:])
+            n_bytes = sum(self.write(encode_change(change)) for change in changes)
             flush(self.file)
         except BaseException as error:
-            self.take_back()
+            self.cut(self.end)
             if not isinstance(error, OSError):
                 raise
             raise StorageError(
                 f"can't write {self.path}: {error.strerror or error}; nothing was changed: free "
                 "some space and try again"
             ) from error
-        self.end += len(record)
+        self.end += n_bytes
 
-    def take_back(self) -> None:
-        """Cut off what a failed append left."""
+    def write(self, content: bytes) -> int:
+        """Write bytes where the file stands, and return how many."""
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(self.file, rest) :]
+        return len(content)
+
+    def cut(self, end: int) -> None:
+        """Cut off what lies behind a place; where that fails, the log takes no more changes."""
+        self.end = end
         try:
-            os.ftruncate(self.file, self.end)
+            os.ftruncate(self.file, end)
             os.fsync(self.file)
         except OSError:
             self.is_broken = True

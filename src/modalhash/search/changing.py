@@ -1,33 +1,33 @@
 """Changes of a search index: items are added, replaced or removed on both sides, or on none."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from modalhash.errors import InputError
-from modalhash.files import write_with
-from modalhash.index import HashIndex, Ids
+from modalhash.index import HashIndex, Ids, ItemChange, Operation
 from modalhash.index.filters import quoted
 from modalhash.index.ids import shown
 from modalhash.modalities import Side
 from modalhash.search.contents import SideContent
 from modalhash.search.parts import IndexParts
-from modalhash.search.pending_changes import SideChange, change_sides, finish_pending, writing
+from modalhash.search.pending_changes import change_sides, finish_pending, writing
+from modalhash.search.pictures import (
+    add_pictures,
+    check_new_pictures,
+    kept_pictures,
+    remove_unnamed_pictures,
+)
 
 __all__ = [
-    "PICTURES",
     "add_contents",
     "compact_sides",
     "delete_items",
     "delete_items_where",
-    "write_picture",
 ]
 
 IDS_A_FILTER = 200
-PICTURES = "pictures"
 
 
 def add_contents(
@@ -38,21 +38,57 @@ def add_contents(
     upsert: bool = False,
 ) -> None:
     """Add items to both sides, or to none; see `SearchIndex.add`."""
+    operation = Operation.UPSERT if upsert else Operation.ADD
     with writing(index.sides):
         finish_pending(index.folder, index.sides)
-        operation = "upsert" if upsert else "add"
-        changes = [
-            (side, SideChange(operation, list(content.ids), content.codes, content.metadata))
-            for side, content in contents.items()
-            if side in index.sides and len(content.ids)
-        ]
-        for side, change in changes:
-            check_new(index.sides[side], change)
+        changes = check_contents(index, contents, operation)
+        old = outdated_pictures(index, changes) if upsert else []
         if upsert:
-            changes = [*outdated_texts(index, contents), *changes]
-        for name, picture in pictures:
-            write_picture(index.folder / PICTURES / name, picture)
-        change_sides(index.folder, index.sides, changes)
+            add_outdated_texts(index, contents, changes)
+        rows = [row for side in changes if side in contents for row in contents[side].metadata]
+        new = check_new_pictures(index.folder, rows)
+        named = set(kept_pictures(rows))
+        if changes:
+            change_sides(
+                index.folder,
+                index.sides,
+                changes,
+                write_pictures=lambda: add_pictures(index.folder, pictures, new),
+                new_pictures=new,
+                old_pictures=[name for name in old if name not in named],
+            )
+
+
+def check_contents(
+    index: IndexParts, contents: Mapping[Side, SideContent], operation: Operation
+) -> dict[Side, list[ItemChange]]:
+    """Check items of all sides, and return the changes that add them.
+
+    Raises:
+        InputError: if an id comes twice, or is there although it is added, naming it; or if
+            metadata can't be stored.
+        ShapeError: if codes don't fit.
+    """
+    changes: dict[Side, list[ItemChange]] = {}
+    for side, content in contents.items():
+        if side in index.sides:
+            one = index.sides[side]
+            change = one.check_items(
+                content.ids, content.codes, content.metadata, operation=operation
+            )
+            if change is not None:
+                one.check_addition(change)
+                changes[side] = [change]
+    return changes
+
+
+def outdated_pictures(index: IndexParts, changes: Mapping[Side, Sequence[ItemChange]]) -> list[str]:
+    """Return the names of pictures that the index keeps for items which are replaced."""
+    if Side.IMAGES not in changes:
+        return []
+    images = index.sides[Side.IMAGES]
+    replaced = known_ids(images, changes[Side.IMAGES][0].ids)
+    return kept_pictures(images.metadata(replaced))
 
 
 def delete_items(index: IndexParts, ids: Ids, *, missing: str = "error") -> int:
@@ -83,24 +119,19 @@ def delete_items_where(index: IndexParts, where: str) -> int:
 
 
 def delete_with_texts(index: IndexParts, ids_by_side: Mapping[Side, Sequence[Any]]) -> int:
-    """Remove items, and the texts and drawn pictures that belong to them."""
+    """Remove items, and the texts and kept pictures that belong to them."""
     images, texts = (list(ids_by_side.get(side, ())) for side in (Side.IMAGES, Side.TEXTS))
-    drawn: list[str] = []
+    old: list[str] = []
     if images:
-        drawn = [
-            str(metadata["image"])
-            for metadata in index.sides[Side.IMAGES].metadata(images)
-            if str(metadata.get("image")).startswith(f"{PICTURES}/")
-        ]
+        old = kept_pictures(index.sides[Side.IMAGES].metadata(images))
         texts = list(dict.fromkeys([*texts, *texts_of(index, images)]))
-    changes = [
-        (side, SideChange("delete", removed))
-        for side, removed in ((Side.IMAGES, images), (Side.TEXTS, texts))
-        if removed
-    ]
-    change_sides(index.folder, index.sides, changes)
-    for name in drawn:
-        (index.folder / name).unlink(missing_ok=True)
+    changes = {}
+    for side, ids in ((Side.IMAGES, images), (Side.TEXTS, texts)):
+        change = index.sides[side].check_deletion(ids) if ids else None
+        if change is not None:
+            changes[side] = [change]
+    if changes:
+        change_sides(index.folder, index.sides, changes, old_pictures=old)
     return len(images) + len(texts)
 
 
@@ -115,10 +146,12 @@ def texts_of(index: IndexParts, images: Sequence[Any]) -> list[Any]:
     return texts
 
 
-def outdated_texts(
-    index: IndexParts, contents: Mapping[Side, SideContent]
-) -> list[tuple[Side, SideChange]]:
-    """Return the removal of texts of replaced pictures that aren't replaced themselves."""
+def add_outdated_texts(
+    index: IndexParts,
+    contents: Mapping[Side, SideContent],
+    changes: dict[Side, list[ItemChange]],
+) -> None:
+    """Add the removal of texts of replaced pictures that aren't replaced themselves."""
     images, texts = contents.get(Side.IMAGES), contents.get(Side.TEXTS)
     kept = set() if texts is None else set(texts.ids)
     outdated = [
@@ -126,7 +159,10 @@ def outdated_texts(
         for value in texts_of(index, [] if images is None else list(images.ids))
         if value not in kept
     ]
-    return [(Side.TEXTS, SideChange("delete", outdated))] if outdated else []
+    if outdated:
+        removal = index.sides[Side.TEXTS].check_deletion(outdated)
+        assert removal is not None
+        changes[Side.TEXTS] = [removal, *changes.get(Side.TEXTS, [])]
 
 
 def compact_sides(index: IndexParts) -> None:
@@ -135,33 +171,9 @@ def compact_sides(index: IndexParts) -> None:
         finish_pending(index.folder, index.sides)
         for one in index.sides.values():
             one.compact()
+        remove_unnamed_pictures(index.folder, index.sides.get(Side.IMAGES))
 
 
 def known_ids(index: HashIndex, ids: Sequence[Any]) -> list[Any]:
     """Return those of some ids that an index has."""
     return [value for value, is_there in zip(ids, index.contains(ids), strict=True) if is_there]
-
-
-def check_new(index: HashIndex, change: SideChange) -> None:
-    """Refuse what can't be added to a side, before anything is changed.
-
-    Raises:
-        InputError: if an id comes twice, or is there although it is added, naming it; or if codes
-            or metadata don't fit.
-    """
-    assert change.codes is not None
-    index.check_items(change.ids, change.codes, change.metadata)
-    twice = [value for value, count in Counter(change.ids).items() if count > 1]
-    if twice:
-        raise InputError(f"ids holds {shown(twice)} more than once: nothing was added")
-    there = known_ids(index, change.ids) if change.operation == "add" else []
-    if there:
-        raise InputError(
-            f"the index already has {shown(there)}: nothing was added; take their place with "
-            "upsert (on the command line --upsert), or leave them out"
-        )
-
-
-def write_picture(path: Path, picture: Image.Image) -> None:
-    """Write a PNG file."""
-    write_with(path, lambda file: picture.save(file, "PNG"))

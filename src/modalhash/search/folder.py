@@ -42,9 +42,9 @@ from modalhash.files import exchange, read_json, sealed, write_json
 from modalhash.index import build_index, check_kind, open_index
 from modalhash.index.kinds import discard_folders
 from modalhash.modalities import Side
-from modalhash.search.changing import PICTURES, write_picture
 from modalhash.search.contents import SideContent
 from modalhash.search.pending_changes import PENDING, finish_pending, writing
+from modalhash.search.pictures import PICTURES, write_picture
 from modalhash.search.search_index import SearchIndex
 
 __all__ = ["build_search_index", "check_target", "is_search_index", "open_search_index"]

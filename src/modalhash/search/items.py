@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,12 @@ from modalhash.encoders import TowerOutput
 from modalhash.errors import InputError
 from modalhash.index import Ids
 from modalhash.modalities import Modality, Side
-from modalhash.search.changing import PICTURES
 from modalhash.search.contents import SideContent
 from modalhash.search.kept_features import write_features, write_fine_codes
 from modalhash.search.parts import IndexParts
+from modalhash.search.pictures import PICTURES, new_picture_name
 
-__all__ = ["NewItem", "NewText", "contents_of_items", "picture_name"]
+__all__ = ["NewItem", "NewText", "contents_of_items"]
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,9 @@ def contents_of_items(
             raise InputError(f"item {item.id!r} has neither a picture nor texts: give one of them")
         image = None
         if item.picture is not None:
-            image = f"{PICTURES}/{picture_name(item.id)}"
-            drawn.append((picture_name(item.id), item.picture))
+            name = new_picture_name(item.id)
+            image = f"{PICTURES}/{name}"
+            drawn.append((name, item.picture))
         shared = {**item.metadata, "image": image}
         caption = item.texts[0].text if item.texts else None
         if item.code is not None or item.picture is not None:
@@ -149,8 +149,3 @@ class Rows:
         none = np.zeros((0, code_width(self.index.model.n_bits)), np.uint8)
         ids: Ids = self.ids
         return SideContent(ids, np.concatenate([none, *self._codes]), self._documents)
-
-
-def picture_name(identity: str | int) -> str:
-    """Return the name of the file that keeps an item's picture, by its id."""
-    return f"{blake2b(str(identity).encode(), digest_size=16).hexdigest()}.png"

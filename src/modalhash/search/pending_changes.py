@@ -1,88 +1,73 @@
-"""Changes of a search index: both its sides, or neither.
+"""Changes of a search index: both its sides with their pictures, or nothing.
 
-Each side is an index of its own, whose changes happen wholly or not at all. What a change does to
-the two is first written down in `pending.json`, on disk; then the sides are changed, then the file
-is removed. Who finds the file and can get the writer's locks goes on where a kill broke off: a side
-whose version is still the old one hasn't been changed yet. So the sides agree again before anything
-else is written. Only a reader that looks in the very middle sees one side changed and the other not
-yet.
+A side is an index of its own, whose changes happen wholly or not at all. A change of more than that
+is a transaction: `pending.json` is written first. It says where both sides stand, which pictures
+are about to come, and which will be outdated. Then the new pictures are written, then the sides
+are changed, then the outdated pictures are removed, then the file.
+
+Whoever finds the file and can take the writer's locks knows what a kill left: if both sides reached
+their new versions, the change has happened, and the rest is tidied up; if not, both sides are cut
+back to where they stood, and the new pictures are removed. An index that can't be cut back, such as
+one on a server, gets a file that repeats the change instead, and the change is made again.
+
+A reader that looks in the very middle of a change may see one side changed and the other not yet.
 """
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from modalhash.codes import Codes, code_width
 from modalhash.errors import DamagedArtifactError, StorageError
-from modalhash.files import read_json, sealed, sync_folder, write_json
-from modalhash.index import HashIndex
+from modalhash.files import is_plain_name, read_json, remove_file, sealed, write_json
+from modalhash.index import HashIndex, ItemChange, Operation
+from modalhash.search.pictures import remove_pictures
 
-__all__ = ["PENDING", "SideChange", "change_sides", "finish_pending", "writing"]
+__all__ = ["PENDING", "Changes", "change_sides", "finish_pending", "writing"]
 
-FORMAT = 1
+logger = logging.getLogger(__name__)
+
+FORMAT = 2
 PENDING = "pending.json"
+NO_CHANGE: Final[Mapping[str, Any]] = {
+    "marks": {},
+    "versions": {},
+    "repeated": [],
+    "new_pictures": [],
+    "old_pictures": [],
+}
+Changes = Mapping[Any, Sequence[ItemChange]]
+"""Name of a side to its checked changes, in the order in which they are made."""
 
 
 @dataclass(frozen=True)
-class SideChange:
-    """What is done to one side.
+class PendingChange:
+    """What `pending.json` says.
 
     Attributes:
-        operation: "add", "upsert" or "delete".
-        ids: of the items; not empty.
-        codes: (n, p) uint8 of added items.
-        metadata: n mappings of added items.
+        marks: name of a side to where it stood; empty if the change is repeated instead.
+        versions: name of a side to the version that it has after the change.
+        repeated: what was to be done, in order, if the sides can't go back.
+        new_pictures: names of pictures that come with the change.
+        old_pictures: names of pictures that are outdated by it.
     """
 
-    operation: str
-    ids: Sequence[Any]
-    codes: Codes | None = None
-    metadata: Sequence[Mapping[str, Any]] = ()
+    marks: Mapping[str, Mapping[str, Any]]
+    versions: Mapping[str, int]
+    repeated: Sequence[Mapping[str, Any]]
+    new_pictures: Sequence[str]
+    old_pictures: Sequence[str]
 
-    def apply(self, index: HashIndex) -> None:
-        """Change a side."""
-        if self.codes is None:
-            index.delete(self.ids)
-        elif self.operation == "add":
-            index.add(self.ids, self.codes, self.metadata)
-        else:
-            index.upsert(self.ids, self.codes, self.metadata)
-
-    def repeat(self, index: HashIndex) -> None:
-        """Change a side that was perhaps changed already: it comes to the same."""
-        if self.codes is None:
-            index.delete(self.ids, missing="ignore")
-        else:
-            index.upsert(self.ids, self.codes, self.metadata)
-
-    def document(self, version: int | None) -> dict[str, Any]:
-        """Return the change as JSON.
-
-        Args:
-            version: of the side before it; None on a server, which counts no changes.
-        """
-        codes = None if self.codes is None else base64.b64encode(self.codes.tobytes()).decode()
-        return {
-            "version": version,
-            "operation": self.operation,
-            "ids": [value.item() if isinstance(value, np.generic) else value for value in self.ids],
-            "codes": codes,
-            "metadata": [dict(one) for one in self.metadata],
-        }
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any], n_bits: int) -> "SideChange":
-        """Return the change of a JSON document."""
-        codes = None
-        if document["codes"] is not None:
-            content = base64.b64decode(document["codes"])
-            codes = np.frombuffer(content, np.uint8).reshape(-1, code_width(n_bits))
-        return cls(document["operation"], document["ids"], codes, document["metadata"])
+    def write(self, folder: Path) -> None:
+        """Write the file, on disk when this returns."""
+        write_json(folder / PENDING, sealed({"format": FORMAT, **vars(self)}))
 
 
 @contextmanager
@@ -99,40 +84,117 @@ def writing(sides: Mapping[Any, HashIndex]) -> Iterator[None]:
 
 
 def change_sides(
-    folder: Path, sides: Mapping[Any, HashIndex], changes: Sequence[tuple[str, SideChange]]
+    folder: Path,
+    sides: Mapping[Any, HashIndex],
+    changes: Changes,
+    *,
+    write_pictures: Callable[[], None] = lambda: None,
+    new_pictures: Sequence[str] = (),
+    old_pictures: Sequence[str] = (),
 ) -> None:
-    """Make changes of several sides, one after the other; either all happen or none.
+    """Make changes of several sides and their pictures; either all happen or none.
 
     Args:
         folder: of the search index.
         sides: whose locks are held.
-        changes: sides and what is done to them; they were checked, and each changes something.
+        changes: of the sides, at least one each.
+        write_pictures: writes the new pictures.
+        new_pictures: their names.
+        old_pictures: names of pictures to remove once the sides are changed.
 
     Raises:
-        StorageError: if the file system refuses. What was begun is finished by the next writer.
+        StorageError: if the file system refuses; nothing is changed then, or the next writer takes
+            back what is.
     """
-    if len(changes) > 1:
-        versions: dict[str, int | None] = {
-            str(side): index.version for side, index in sides.items()
-        }
-        documents = []
-        for side, change in changes:
-            documents.append({"side": str(side), **change.document(versions[str(side)])})
-            version = versions[str(side)]
-            versions[str(side)] = None if version is None else version + 1
-        write_json(folder / PENDING, sealed({"format": FORMAT, "changes": documents}))
-    done = 0
+    if len(changes) == 1 and not new_pictures and not old_pictures:
+        ((side, change),) = changes.items()
+        sides[side].apply_changes(change)
+        return
+    pending = plan_change(sides, changes, new_pictures, old_pictures)
+    pending.write(folder)
+    n_begun = 0
     try:
-        for side, change in changes:
-            change.apply(sides[side])
-            done += 1
-    finally:
-        if not 0 < done < len(changes):
-            remove_pending(folder)
+        write_pictures()
+        for side, change in changes.items():
+            n_begun += 1
+            sides[side].apply_changes(change)
+    except BaseException:
+        if pending.marks or n_begun == 0:
+            roll_back(folder, sides, pending)
+        raise
+    try:
+        complete(folder, pending)
+    except StorageError as error:
+        logger.warning("the change is made; the next one tidies up after it: %s", error)
+
+
+def plan_change(
+    sides: Mapping[Any, HashIndex],
+    changes: Changes,
+    new_pictures: Sequence[str],
+    old_pictures: Sequence[str],
+) -> PendingChange:
+    """Note where the sides stand, or, if one can't go back, what is to be done."""
+    marks = {str(side): sides[side].mark() for side in changes}
+    versions = {str(side): sides[side].version for side in changes}
+    if None in marks.values() or None in versions.values():
+        return PendingChange({}, {}, documents_of(changes), new_pictures, old_pictures)
+    return PendingChange(
+        {side: mark for side, mark in marks.items() if mark is not None},
+        {side: (versions[str(side)] or 0) + len(changes[side]) for side in changes},
+        (),
+        new_pictures,
+        old_pictures,
+    )
+
+
+def documents_of(changes: Changes) -> list[dict[str, Any]]:
+    """Return changes as JSON, to be repeated."""
+    return [
+        {
+            "side": str(side),
+            "operation": str(change.operation),
+            "ids": change.ids,
+            "codes": base64.b64encode(change.codes.tobytes()).decode(),
+            "metadata": None
+            if change.documents is None
+            else [json.loads(document or "{}") for document in change.documents],
+        }
+        for side, one in changes.items()
+        for change in one
+    ]
+
+
+def roll_back(folder: Path, sides: Mapping[Any, HashIndex], pending: PendingChange) -> None:
+    """Cut the sides back to where they stood, remove the new pictures and the file.
+
+    Raises:
+        StorageError: if the file system refuses; the file stays, and the next writer tries again.
+    """
+    for side, mark in pending.marks.items():
+        if not sides[side].roll_back(mark):
+            logger.warning(
+                "%s was changed by itself while a change of both sides wasn't finished: it is left "
+                "as it is; `modalhash verify %s` says what the sides lack",
+                folder / side,
+                folder,
+            )
+    remove_pictures(folder, pending.new_pictures)
+    remove_pending(folder)
+
+
+def complete(folder: Path, pending: PendingChange) -> None:
+    """Remove what a change that is made leaves outdated, and the file.
+
+    Raises:
+        StorageError: if the file system refuses; the file stays, and the next writer tries again.
+    """
+    remove_pictures(folder, pending.old_pictures)
+    remove_pending(folder)
 
 
 def finish_pending(folder: Path, sides: Mapping[Any, HashIndex]) -> bool:
-    """Finish a change that a kill broke off; the sides' locks are held.
+    """Finish or take back a change that a kill broke off; the sides' locks are held.
 
     Returns:
         Whether there was one.
@@ -141,29 +203,105 @@ def finish_pending(folder: Path, sides: Mapping[Any, HashIndex]) -> bool:
         DamagedArtifactError: if what was written down isn't whole.
         StorageError: if the file system refuses.
     """
-    path = folder / PENDING
-    if not path.exists():
+    pending = read_pending(folder, sides)
+    if pending is None:
         return False
-    document = read_json(path, kind="change of an index", newest_format=FORMAT)
-    try:
-        for change in document["changes"]:
-            index = sides[change["side"]]
-            if change["version"] is None:
-                SideChange.of(change, index.n_bits).repeat(index)
-            elif index.version == change["version"]:
-                SideChange.of(change, index.n_bits).apply(index)
-    except (KeyError, TypeError) as error:
-        raise DamagedArtifactError(
-            f"{path} is damaged: {error} is missing or of another sort"
-        ) from error
-    remove_pending(folder)
+    if pending.marks and not has_happened(sides, pending):
+        roll_back(folder, sides, pending)
+        return True
+    for document in pending.repeated:
+        repeat_change(sides[document["side"]], document)
+    complete(folder, pending)
     return True
 
 
-def remove_pending(folder: Path) -> None:
-    """Say that a change is done, or was never begun."""
+def has_happened(sides: Mapping[Any, HashIndex], pending: PendingChange) -> bool:
+    """Return whether all sides reached the versions that they have after a change."""
+    return all((sides[side].version or 0) >= version for side, version in pending.versions.items())
+
+
+def read_pending(folder: Path, sides: Mapping[Any, HashIndex]) -> PendingChange | None:
+    """Read `pending.json`; None if there is none.
+
+    Format 1 always repeated changes. It noted the version of a side before each change, so those
+    that were made are left out.
+
+    Raises:
+        DamagedArtifactError: if it isn't what was written.
+        StorageError: if it can't be read.
+    """
+    path = folder / PENDING
+    if not path.exists():
+        return None
+    document = read_json(path, kind="change of an index", newest_format=FORMAT)
+    if document["format"] == 1:
+        document = {**NO_CHANGE, "repeated": document.get("changes")}
     try:
-        (folder / PENDING).unlink(missing_ok=True)
-        sync_folder(folder)
+        pending = PendingChange(**{name: document[name] for name in NO_CHANGE})
+        check_pending(pending, sides)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedArtifactError(
+            f"{path} is damaged: {error} is missing or of another sort; run "
+            f"`modalhash repair {folder}`"
+        ) from error
+    return pending
+
+
+def check_pending(pending: PendingChange, sides: Mapping[Any, HashIndex]) -> None:
+    """Refuse what can't be a pending change of some sides.
+
+    Raises:
+        ValueError: naming what is wrong.
+    """
+    for names in (pending.new_pictures, pending.old_pictures):
+        if not isinstance(names, list) or not all(map(is_plain_name, names)):
+            raise ValueError("a picture's name")
+    for side, mark in pending.marks.items():
+        if side not in sides or not isinstance(mark, dict):
+            raise ValueError(f"the side {side!r}")
+        if type(pending.versions[side]) is not int:
+            raise ValueError("a version")
+    if not isinstance(pending.repeated, list):
+        raise TypeError("the list of changes")
+    for document in pending.repeated:
+        checked_change(sides[document["side"]], document)
+
+
+def checked_change(
+    index: HashIndex, document: Mapping[str, Any]
+) -> tuple[Operation, list[Any], Codes, list[Any] | None]:
+    """Return operation, ids, codes and metadata of a change that is written down.
+
+    Raises:
+        KeyError, TypeError, ValueError: if something is missing or of another sort.
+    """
+    ids, metadata = document["ids"], document["metadata"]
+    if not isinstance(ids, list) or not isinstance(metadata, list | None):
+        raise TypeError("the ids or the metadata")
+    content = base64.b64decode(document["codes"] or "", validate=True)
+    codes = np.frombuffer(content, np.uint8).reshape(-1, code_width(index.n_bits))
+    return Operation(document["operation"]), ids, codes, metadata
+
+
+def repeat_change(index: HashIndex, document: Mapping[str, Any]) -> None:
+    """Make a change that was perhaps made already; repeating it is harmless."""
+    operation, ids, codes, metadata = checked_change(index, document)
+    version = document.get("version")
+    if version is not None and index.version != version:
+        return
+    if operation is Operation.DELETE:
+        index.delete(ids, missing="ignore")
+    else:
+        index.upsert(ids, codes, metadata)
+
+
+def remove_pending(folder: Path) -> None:
+    """Delete the record of the pending change.
+
+    Raises:
+        StorageError: if the file system refuses.
+    """
+    try:
+        remove_file(folder, PENDING)
     except OSError as error:
         raise StorageError(f"can't write {folder}: {error.strerror or error}") from error
