@@ -252,6 +252,14 @@ def test_an_answer_that_nobody_reads_is_thrown_away(server: RunningServer) -> No
     assert "answer_not_read" in server.refused
 
 
+def test_a_body_of_very_many_tiny_chunks_is_refused(server: RunningServer) -> None:
+    head = HEAD + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b'{"text": "a red circle"}'
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    assert status_of(server.ask(head + chunks)) == 200
+    assert error_of(server.ask(head + b"1\r\n \r\n" * 20_000)) == (400, "malformed_request")
+
+
 def test_an_upgrade_is_not_made_and_the_connection_closes(server: RunningServer) -> None:
     answer = server.ask(
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"

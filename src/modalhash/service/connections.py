@@ -26,6 +26,10 @@ logger = logging.getLogger("modalhash.service")
 
 PIPELINED: Final = 16
 """Requests of one connection that may wait for the answers of earlier ones."""
+TINY_PART: Final = 64
+MOST_TINY_PARTS: Final = 4096
+"""Chunks of a body with fewer than `TINY_PART` bytes: parsing takes longer than sending them."""
+MOST_DISCARDED: Final = 32 << 20
 LINGER_SECONDS: Final = 2.0
 SLOWEST_READER: Final = 64 << 10
 """Bytes a second at which an answer must be read, beyond the time that every client has."""
@@ -141,7 +145,7 @@ class GuardedConnection(HttpToolsProtocol):
         self.address = self.owner = ""
         self._timer: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
-        self._bytes_without_progress = self._fields = 0
+        self._bytes_without_progress = self._fields = self._tiny_parts = self._discarded = 0
         self._is_in_body = self._is_refused = False
 
     # What uvicorn's event loop calls.
@@ -164,6 +168,7 @@ class GuardedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came, and refuse what is beyond a limit."""
         if self._is_refused:
+            self._discard(len(data))
             return
         self._unset_keepalive_if_required()
         self._bytes_without_progress += len(data)
@@ -199,7 +204,7 @@ class GuardedConnection(HttpToolsProtocol):
             raise RefusedError(
                 HTTPStatus.TOO_MANY_REQUESTS, "rate_limited", "too many requests on one connection"
             )
-        self._fields = 0
+        self._fields = self._tiny_parts = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -221,8 +226,15 @@ class GuardedConnection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take in a part of a body."""
+        """Take in a part of a body; tiny parts cost more than they bring."""
         self._bytes_without_progress = 0
+        self._tiny_parts += len(body) < TINY_PART
+        if self._tiny_parts > MOST_TINY_PARTS:
+            raise RefusedError(
+                HTTPStatus.BAD_REQUEST,
+                "malformed_request",
+                "the body comes in too many tiny chunks",
+            )
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -256,6 +268,12 @@ class GuardedConnection(HttpToolsProtocol):
         self._is_refused = True
         self.guard.count_refusal(code)
         self.transport.abort()
+
+    def _discard(self, size: int) -> None:
+        """Throw away what comes after a refusal; much of it isn't even read."""
+        self._discarded += size
+        if self._discarded > MOST_DISCARDED:
+            self.flow.pause_reading()
 
     def _has_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

@@ -3,7 +3,8 @@
 The event loop does none of it. One thread encodes texts, another decodes and encodes pictures, one
 after another, since an encoder uses all cores by itself; a few search. Texts of several requests
 are encoded together, and their searches made together where they want the same. Searches with a
-filter, which may read all metadata, have a thread of their own, so that others don't wait for them.
+filter, which may read all metadata, and those of many hits have a thread of their own, so that
+others don't wait for them.
 Large bodies are parsed and answers written in one more thread. Clients take turns in every queue,
 and work stops when nobody waits for it any more.
 """
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from PIL import Image
 
@@ -49,6 +50,14 @@ logger = logging.getLogger("modalhash.service")
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+
+HEAVY_BATCH: Final = 4
+"""Searches with filters or of many hits that are made together."""
+LIGHT_COST: Final = 250
+"""Hits of a search that others may wait for."""
+EXPLAINED_COST: Final = 5
+"""Hits that cost as much as one with its explanation."""
 
 
 @dataclass
@@ -119,7 +128,7 @@ class Engine:
         self.settings, self.metrics = settings, metrics
         self._encoding = ThreadPoolExecutor(1, "encode")
         self._searching = ThreadPoolExecutor(settings.search_threads, "search")
-        self._filtering = ThreadPoolExecutor(1, "filter")
+        self._heavy_searching = ThreadPoolExecutor(1, "heavy-search")
         self._pictures, self._thumbnails = Lane("picture"), Lane("thumbnail")
         self._lookups, self._changes = Lane("look-up", settings.search_threads), Lane("change")
         self._conversions, self._counts = Lane("convert"), Lane("count")
@@ -141,10 +150,10 @@ class Engine:
             under_way=under_way,
             at_once=settings.search_threads,
         )
-        self.filtered_searches: Batcher[Search, SideResult] = Batcher(
-            self._search_filtered,
-            self._filtering,
-            most=settings.batch_texts,
+        self.heavy_searches: Batcher[Search, SideResult] = Batcher(
+            self._search_heavily,
+            self._heavy_searching,
+            most=HEAVY_BATCH,
             wait=0.0,
             under_way=under_way,
         )
@@ -259,7 +268,8 @@ class Engine:
     ) -> SideResult:
         """Search one side."""
         self._past_encoding += 1
-        queue = self.searches if plan.where is None else self.filtered_searches
+        is_heavy = plan.where is not None or count_cost(plan) > LIGHT_COST
+        queue = self.heavy_searches if is_heavy else self.searches
         work = current_work.get() or Work()
         try:
             return await queue.do(Search(handle, query, plan, work))
@@ -287,8 +297,8 @@ class Engine:
                 results |= dict.fromkeys(places, error)
         return [results[place] for place in range(len(jobs))]
 
-    def _search_filtered(self, jobs: Sequence[Search]) -> list[SideResult | Exception]:
-        """Search with filters, each in limited time."""
+    def _search_heavily(self, jobs: Sequence[Search]) -> list[SideResult | Exception]:
+        """Search with filters, each in limited time, and for many hits."""
         groups: dict[tuple[int, str | None], list[int]] = defaultdict(list)
         for place, job in enumerate(jobs):
             groups[id(job.handle), job.plan.where].append(place)
@@ -324,14 +334,20 @@ class Engine:
         """Finish what was accepted, then let the threads go."""
         await self.texts.finish()
         await self.searches.finish()
-        await self.filtered_searches.finish()
-        for executor in (self._encoding, self._searching, self._filtering):
+        await self.heavy_searches.finish()
+        for executor in (self._encoding, self._searching, self._heavy_searching):
             executor.shutdown(wait=True)
         for lane in (
             self._pictures, self._thumbnails, self._lookups, self._changes, self._conversions,
             self._counts,
         ):  # fmt: skip
             lane.close()
+
+
+def count_cost(plan: SearchPlan) -> int:
+    """Count what the hits of a search cost, in plain hits."""
+    hits = LIGHT_COST + 1 if plan.k is None else plan.k
+    return (hits + plan.shortlist) * (EXPLAINED_COST if plan.is_explained else 1)
 
 
 def encode_picture(model: HashModel, picture: Image.Image) -> EncodedQuery:
