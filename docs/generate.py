@@ -42,8 +42,10 @@ DATASETS_HEAD = (
 PROTOCOLS_HEAD = (
     "`--protocol NAME` divides a collection into queries (`test`), `train` and `database`, which "
     "is everything but the queries. Sizes of your own stand behind the name: "
-    "`djsrh:queries=200,train=500`. The draws are ours, by seed (`--split-seed`), and the same on "
-    "every machine: those of the papers were not seeded, or not published. The sizes that came out "
+    "`djsrh:queries=200,train=500`. Programs that seed NumPy's legacy generator or take rows as "
+    "they come are followed row for row, if the collection has their rows in their order; draws "
+    "that weren't seeded or published are ours, by seed (`--split-seed`), and the same on every "
+    "machine. The sizes that came out "
     "are saved with every run, and `modalhash data split C --protocol NAME -o FILE` writes the "
     "positions to a file that `--split-file` takes. `official` keeps what came with the data set."
 )
@@ -230,7 +232,10 @@ def card_blocks(card: "DatasetCard") -> Iterator[str]:
             for numbers in (expected.items, expected.texts)
         ]
         labels = " or ".join(map(str, expected.labels)) or "none"
-        splits = ", ".join(f"{name} {count:,}" for name, count in expected.splits.items())
+        splits = ", ".join(
+            f"{name} {' or '.join(f'{count:,}' for count in counts)}"
+            for name, counts in expected.splits.items()
+        )
         lines.append(f"| `{source}` | {' | '.join(counts)} | {labels} | {splits or 'none'} |")
     yield "\n".join(lines)
     layouts = [f"- `{layout}`: {what}" for layout, what in card.layouts.items()]

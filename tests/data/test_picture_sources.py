@@ -16,6 +16,7 @@ from tests.oracles.official_layouts import (
     image_features,
     karpathy_split,
     msvd_name,
+    nuswide_name,
     text_of,
     word_of,
     write_coco,
@@ -147,6 +148,71 @@ def test_mirflickr_numbers_from_one_are_expected(tmp_path: Path) -> None:
     write_lines(file, ["0", "3"])
     [defect] = check_collection(f"mirflickr-all:{tmp_path}").defects
     assert str(defect) == f"{file}:1: holds '0', expected a picture's number, counted from 1"
+
+
+def test_mirflickrs_common_tags_count_all_pictures(tmp_path: Path) -> None:
+    """A tag of 20 pictures counts, though most of them have no label here."""
+    write_mirflickr(tmp_path)
+    tags = tmp_path / "mirflickr" / "meta" / "tags"
+    for file in tags.iterdir():
+        file.write_text("border\n" if file.stem in ("tags1", "tags2") else "own\n")
+    common = tmp_path / "mirflickr" / "doc" / "common_tags.txt"
+    write_lines(common, ["border 20", "own 19"])
+    assert load_collection(f"mirflickr:{tmp_path}").item_ids == ("im1.jpg", "im2.jpg")
+    write_lines(common, ["border twenty"])
+    defects = check_collection(f"mirflickr:{tmp_path}").defects
+    assert str(defects[0]) == (
+        f"{common}:1: holds 'border twenty', expected a tag and the number of its pictures"
+    )
+
+
+def test_tags_of_unlabelled_pictures_are_counted_too(tmp_path: Path) -> None:
+    write_mirflickr(tmp_path)
+    tags = tmp_path / "mirflickr" / "meta" / "tags"
+    for number in range(1, 20):  # 19 of labelled pictures, and one of a picture without a label
+        (tags / f"tags{number}.txt").write_text("border\n")
+    for number in range(20, N_ITEMS + 1):
+        (tags / f"tags{number}.txt").write_text(f"rare{number}\n")
+    (tags / "tags999.txt").write_text("border\n")
+    assert load_collection(f"mirflickr:{tmp_path}").n_items == 19
+
+
+def test_nuswides_texts_are_those_of_all_tags_1k(tmp_path: Path) -> None:
+    write_nuswide(tmp_path)
+    folder = tmp_path / "NUS_WID_Tags"
+    note = "AllTags1k.txt, which programs read, isn't there: the texts come from All_Tags.txt"
+    assert f"{tmp_path}: {note}" in check_collection(f"nuswide-10:{tmp_path}").notes
+    names = (folder / "TagList1k.txt").read_text().split()
+    rows = [
+        "\t".join("01"[place in (item % 3, 3)] for place in range(len(names))) + "\t"
+        for item in range(N_ITEMS)
+    ]
+    write_lines(folder / "AllTags1k.txt", rows)
+    collection = load_collection(f"nuswide-10:{tmp_path}")
+    row_of = {nuswide_name(item).replace("\\", "/"): item for item in range(N_ITEMS)}
+    assert collection.captions is not None
+    for name, text in zip(collection.item_ids, collection.captions, strict=True):
+        assert text == f"{names[row_of[name] % 3]} {names[3]}"
+    write_lines(folder / "AllTags1k.txt", ["0 2"])
+    assert check_collection(f"nuswide-10:{tmp_path}").defects[0].problem == (
+        f"has 2 cells, expected 0 and 1 for each of {len(names)} tags"
+    )
+
+
+def test_names_in_split_lists_that_are_nowhere_are_defects(tmp_path: Path) -> None:
+    write_msvd(tmp_path)
+    listed = (tmp_path / "test_list.txt").read_text().split()
+    write_lines(tmp_path / "test_list.txt", [*listed, "elsewhere"])
+    [defect] = check_collection(f"msvd:{tmp_path}").defects
+    assert str(defect) == (
+        f"{tmp_path}: split test: 1 names are no items of this collection: 'elsewhere'; the list "
+        "and the captions must name items alike"
+    )
+    assert defect.items == ("elsewhere",)
+    write_lines(tmp_path / "test_list.txt", ["vid1", "vid2"])
+    [defect] = check_collection(f"msvd:{tmp_path}").defects
+    assert (defect.items, defect.kind) == ((), "unknown-in-split")
+    assert defect.problem.startswith("none of its 2 names is an item of this collection: 'vid1'")
 
 
 def test_nuswide_keeps_the_most_frequent_concepts(tmp_path: Path) -> None:

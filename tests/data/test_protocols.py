@@ -1,5 +1,8 @@
 """Protocols: sizes as the papers state them, draws that keep their rule, splits that come back."""
 
+# ruff: noqa: NPY002
+# Programs seed NumPy's legacy generator; so do the tests.
+
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -61,14 +64,17 @@ def sizes_of(collection: Collection) -> dict[str, int]:
         ("mirflickr", 20015, 24, "ucch", (2000, 18015, 18015)),
         ("mirflickr", 20015, 24, "dcmh", (2000, 10000, 18015)),
         ("mirflickr", 20015, 24, "vtm-uch", (2000, 5000, 18015)),
-        ("mirflickr-all", 24600, 24, "dchmt", (5000, 10000, 19600)),
+        ("mirflickr-all", 24600, 24, "dchmt", (5120, 10240, 19480)),
+        ("mirflickr-all", 24600, 24, "dchmt-toolkits", (5000, 10000, 19600)),
+        ("mirflickr", 20015, 24, "dcmh-python", (2000, 10000, 18015)),
+        ("mirflickr", 20015, 24, "torchcmh", (2000, 10000, 18015)),
         ("nuswide-10", 30000, 10, "djsrh", (2000, 5000, 28000)),
         ("nuswide-10", 30000, 10, "ucch", (2100, 27900, 27900)),
         ("nuswide-21", 30000, 21, "dcmh", (2100, 10500, 27900)),
         ("coco", 122218, 80, "ucch", (5000, 117218, 117218)),
         ("coco", 122218, 80, "dcmh", (5000, 10000, 117218)),
         ("iapr-tc12", 20000, 255, "ucch", (2000, 18000, 18000)),
-        ("anything", 16000, 5, "dchmt", (5000, 10000, 11000)),
+        ("anything", 16000, 5, "dchmt", (5120, 10240, 10880)),
     ],
 )
 def test_sizes_are_those_of_the_papers(
@@ -119,6 +125,55 @@ def test_seeds_decide_the_draw() -> None:
     assert "seed 1814" in apply_protocol(collection, "dchmt:queries=9,train=9").split_note
 
 
+def permuted_by_numpy(n_items: int, seed: int) -> list[int]:
+    """Draw as the programs do: with the seed of NumPy's global legacy generator."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        return [int(row) for row in np.random.permutation(range(n_items))]
+    finally:
+        np.random.set_state(state)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name", "n_labels", "seed", "n_queries", "n_train"),
+    [
+        ("dchmt", "mirflickr", 24, 1814, 5120, 10240),
+        ("dchmt-toolkits", "mirflickr", 24, 1814, 5000, 10000),
+        ("torchcmh", "mirflickr", 24, 6, 2000, 10000),
+        ("torchcmh", "nuswide-21", 21, 7, 2100, 10500),
+        ("torchcmh", "coco", 80, 8, 5000, 10000),
+        ("torchcmh", "iapr-tc12", 255, 8, 2000, 10000),
+        ("vtm-uch", "mirflickr", 24, 1, 2000, 5000),
+        ("vtm-uch", "nuswide-21", 21, 1, 2000, 5000),
+    ],
+)
+def test_programs_that_seed_numpy_are_followed_row_for_row(
+    protocol: str, name: str, n_labels: int, seed: int, n_queries: int, n_train: int
+) -> None:
+    divided = apply_protocol(collection_of(name, random_labels(20015, n_labels)), protocol)
+    rows = permuted_by_numpy(20015, seed)
+    assert divided.split("test").tolist() == rows[:n_queries]
+    assert divided.split("train").tolist() == rows[n_queries : n_queries + n_train]
+    assert divided.split("database").tolist() == rows[n_queries:]
+    assert f"protocol {protocol}, seed {seed}: " in divided.split_note
+
+
+def test_dcmhs_python_takes_the_first_rows() -> None:
+    collection = collection_of("mirflickr", random_labels(20015, 24))
+    divided = apply_protocol(collection, "dcmh-python")
+    assert divided.split("test").tolist() == list(range(2000))
+    assert divided.split("train").tolist() == list(range(2000, 12000))
+    assert divided.split("database").tolist() == list(range(2000, 20015))
+    assert divided.split_note == ("protocol dcmh-python: 2,000 test, 10,000 train, 18,015 database")
+
+
+def test_the_legacy_generator_takes_no_other_seeds() -> None:
+    collection = collection_of("x", None, n_items=50)
+    with pytest.raises(InputError, match="legacy generator takes 0 to 4294967295"):
+        apply_protocol(collection, "dchmt:queries=10,train=10", seed=-1)
+
+
 def test_ucch_takes_the_last_rows() -> None:
     collection = collection_of("x", None, n_items=50)
     splits = apply_protocol(collection, "ucch:queries=10").splits
@@ -150,8 +205,8 @@ def test_wiki_as_dgcpn_divides_it() -> None:
     )  # fmt: skip
     divided = apply_protocol(wiki, "wiki-dgcpn")
     assert sizes_of(divided) == {"test": 462, "dev": 231, "train": 2173, "database": 2173}
-    both = np.concatenate([divided.split("test"), divided.split("dev")])
-    assert sorted(both.tolist()) == list(range(2173, 2866))
+    assert divided.split("dev").tolist() == list(range(2173, 2173 + 231))
+    assert divided.split("test").tolist() == list(range(2173 + 231, 2866))
     assert sizes_of(apply_protocol(wiki, "djsrh")) == {"test": 693, "train": 2173, "database": 2173}
 
 
@@ -171,7 +226,7 @@ NO_SIZES = (
     "nuswide-21, coco, iapr: state them, as in dcmh:queries=2000,train=5000"
 )
 TOO_MANY = (
-    "protocol 'dchmt' takes 5,000 queries and 10,000 training items at least, but photos has 40 "
+    "protocol 'dchmt' takes 5,120 queries and 10,240 training items at least, but photos has 40 "
     "items: state sizes that fit, as in dchmt:queries=4,train=10"
 )
 UNREADABLE = "'queries=ten' behind protocol 'dcmh' isn't queries=NUMBER or train=NUMBER"

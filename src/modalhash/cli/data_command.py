@@ -52,7 +52,10 @@ def card_command(name: str, *, as_json: bool) -> None:
             for what, numbers in counts.items()
             if numbers or what == "items"
         ]
-        splits = [f"{split} {n:,}" for split, n in expected.splits.items()]
+        splits = [
+            f"{split} {' or '.join(f'{n:,}' for n in counts)}"
+            for split, counts in expected.splits.items()
+        ]
         echo(f"{source}: {', '.join(told)}{'; ' if splits else ''}{', '.join(splits)}")
     sums = [f"{file} {digest}" for file, digest in card.checksums.items()]
     rows = {

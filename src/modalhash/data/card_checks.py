@@ -56,7 +56,7 @@ def compare_with_card(collection: Collection) -> tuple[Deviation, ...]:
     if not collection.split_note.startswith(("made by", "protocol ")):
         for split, count in expected.splits.items():
             found = len(collection.splits.get(split, ()))
-            counts.append((f"items of split {split}", found, (count,)))
+            counts.append((f"items of split {split}", found, count))
     return tuple(
         Deviation(card.name, what, found, allowed)
         for what, found, allowed in counts

@@ -25,13 +25,13 @@ class Expected:
         items: numbers of items in circulation.
         texts: numbers of texts.
         labels: numbers of labels.
-        splits: split name to its number of items, where the data set has official splits.
+        splits: split name to numbers of items in circulation, where there are official splits.
     """
 
     items: tuple[int, ...] = ()
     texts: tuple[int, ...] = ()
     labels: tuple[int, ...] = ()
-    splits: Mapping[str, int] = field(default_factory=dict)
+    splits: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class DatasetCard:
         layouts: how to write it on the command line, each with what it reads.
         terms: licence or terms of use.
         where: where to get it.
-        checksums: file to SHA-256, of those that are published.
+        checksums: file to its checksum and who says so, of those that are published.
         protocols: names of the protocols that papers use on it.
         traps: what goes wrong.
         citation: the paper that introduced it.
@@ -83,7 +83,10 @@ def make_card(name: str, entry: dict[str, Any]) -> DatasetCard:
 
 def make_expected(counts: dict[str, Any]) -> Expected:
     """Make what a collection should hold of its entries."""
-    splits = counts.pop("splits", {})
+    splits = {
+        name: tuple(number) if isinstance(number, list) else (number,)
+        for name, number in counts.pop("splits", {}).items()
+    }
     return Expected(**{key: tuple(numbers) for key, numbers in counts.items()}, splits=splits)
 
 

@@ -4,12 +4,14 @@ PATH holds the two archives as they unpack::
 
     im1.jpg ... im25000.jpg         or in mirflickr/ or images/
     meta/tags/tags1.txt ...         one tag a line; or mirflickr/meta/tags/
+    doc/common_tags.txt             the tags that 20 of all 25,000 pictures have, with their counts
     sky.txt, dog.txt, dog_r1.txt    the annotations: one picture number a line, counted from 1;
                                     in annotations/, mirflickr25k_annotations_v080/ or PATH itself
 
 The 24 "potential" labels are read (`dog.txt`); the stricter "relevant" ones (`dog_r1.txt`) are
 not. `mirflickr` keeps what the cross-modal papers keep: pictures with a label and a tag that at
-least 20 pictures have. `mirflickr-all` keeps every picture with a label and any tag.
+least 20 pictures have, as `doc/common_tags.txt` counts them; without that file, tags are counted
+over all `tags*.txt` that are there. `mirflickr-all` keeps every picture with a label and any tag.
 """
 
 from collections import Counter
@@ -54,10 +56,12 @@ def _read(path: Path, min_pictures: int, split_seed: int) -> Reading:
     pairs = PairList(name, f"{name}:{path.absolute()}", _pictures(root), LABELS)
     labels = _labels(annotations, pairs.defects)
     tags = {number: _tags(tag_folder, number, pairs.defects) for number in sorted(labels)}
-    counts = Counter(tag for own in tags.values() for tag in set(own))
+    frequent_tags = None
+    if min_pictures > 1:
+        frequent_tags = _frequent_tags(root, tag_folder, min_pictures, pairs)
     left_out = 0
     for number, own in tags.items():
-        if not any(counts[tag] >= min_pictures for tag in own):
+        if not (own if frequent_tags is None else frequent_tags.intersection(own)):
             left_out += 1
             continue
         where = str(tag_folder / f"tags{number}.txt")
@@ -66,6 +70,26 @@ def _read(path: Path, min_pictures: int, split_seed: int) -> Reading:
         frequent = f"a tag that {min_pictures} pictures have" if min_pictures > 1 else "any tag"
         pairs.notes.append(f"{path}: {left_out} labelled pictures without {frequent} are left out")
     return pairs.reading(split_seed=split_seed)
+
+
+def _frequent_tags(root: Path, tags: Path, min_pictures: int, pairs: PairList) -> set[str]:
+    """Return the tags that enough of all pictures have, labelled or not."""
+    file = first_existing(root, ("doc/common_tags.txt", "common_tags.txt"))
+    counts: Counter[str] = Counter()
+    if file.exists():
+        for line, text in clean_lines(file, pairs.defects):
+            tag, *number = text.split()
+            if len(number) != 1 or not number[0].isdecimal():
+                problem = f"holds {text!r}, expected a tag and the number of its pictures"
+                pairs.defects.append(Defect("wrong-column", f"{file}:{line}", problem))
+                return set()
+            counts[tag] = int(number[0])
+    else:
+        for path in sorted(tags.glob("tags*.txt")):
+            counts.update({text.strip() for _, text in clean_lines(path, [])} - {""})
+        note = "doc/common_tags.txt isn't there: tags are counted over all files of tags"
+        pairs.notes.append(f"{root}: {note}")
+    return {tag for tag, count in counts.items() if count >= min_pictures}
 
 
 def _annotations(path: Path) -> Path | None:

@@ -12,7 +12,7 @@ from modalhash.data.collection import Collection, Pictures, Value
 from modalhash.data.picture_folders import PictureFolder
 from modalhash.data.pictures import PICTURE_FORMATS, PictureFiles, is_safe_name
 from modalhash.data.reading import Reading
-from modalhash.data.splits import make_splits
+from modalhash.data.splits import make_splits, unknown_members
 from modalhash.data.stored_pictures import FilePicture, StoredPicture, StoredPictures
 from modalhash.data.tables import typed_values
 from modalhash.data.text_lines import ascii_if_broken, shown
@@ -124,6 +124,7 @@ class PairList:
             self.defects.append(Defect("no-image-folder", str(self.pictures), problem))
             return Reading(None, tuple(self.defects), tuple(self.notes))
         pairs = self._find_pictures(pairs)
+        self._note_unknown_members()
         ids = tuple(pair.item for pair in pairs)
         positions = {name: place for place, name in enumerate(ids)}
         splits, note = self._splits(positions)
@@ -191,6 +192,11 @@ class PairList:
         for row, pair in enumerate(pairs):
             labels[row, [column[name] for name in pair.labels]] = 1
         return labels
+
+    def _note_unknown_members(self) -> None:
+        known = self._pairs.keys() | {item for defect in self.defects for item in defect.items}
+        place = self.source.partition(":")[2]
+        self.defects += unknown_members(self.splits, known, place)
 
     def _splits(self, positions: Mapping[str, int]) -> tuple[dict[str, NDArray[np.int64]], str]:
         splits = {

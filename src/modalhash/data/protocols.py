@@ -2,8 +2,11 @@
 
 A protocol gives a collection the splits `test` (the queries), `train` and `database` (what is
 ranked, everything but the queries), and says how results under it are usually measured. Names are
-those of the work that set the habit; the draws are ours, made with the seed and the same on every
-machine: the papers' own draws were not seeded, or not published.
+those of the program or the paper that set the habit. Programs that seed NumPy's legacy generator
+(`torchcmh`, `dchmt`, `dchmt-toolkits`, `vtm-uch`), or that take rows as they come (`ucch`,
+`dcmh-python`, `wiki-dgcpn`), are followed row for row and in their order, provided that the
+collection has their rows in their order. Where a program didn't seed its draw (`djsrh`, `cagan`),
+or only a paper states sizes (`dcmh`), the draw is ours, by seed, and the same on every machine.
 """
 
 import hashlib
@@ -42,13 +45,18 @@ _NAMES: Final = (
 
 
 class Rule(StrEnum):
-    """How items are chosen."""
+    """How items are chosen; `LEGACY_PERMUTATION` is that of `np.random.seed` and its functions."""
 
     BY_LABEL = "by_label"
     PERMUTATION = "permutation"
+    LEGACY_PERMUTATION = "legacy_permutation"
+    FIRST_ROWS = "first_rows"
     LAST_ROWS = "last_rows"
     GIVEN = "given"
-    GIVEN_TEST_HALVED = "given_test_halved"
+    GIVEN_TEST_DIVIDED = "given_test_divided"
+
+
+_WITHOUT_DRAW: Final = (Rule.FIRST_ROWS, Rule.LAST_ROWS, Rule.GIVEN_TEST_DIVIDED)
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,7 @@ class Protocol:
         convention: formula of average precision that goes with it.
         top_k: its cut-offs; None is the whole list.
         seed: of the draw, if none is given.
+        seeds: family of data set to its seed, where a program has one for each.
     """
 
     name: str
@@ -87,26 +96,41 @@ class Protocol:
     convention: str = "truncated"
     top_k: tuple[int | None, ...] = (50,)
     seed: int = 0
+    seeds: Mapping[str, int] = field(default_factory=dict)
 
 
 _UNSUPERVISED: Final = {
     "mirflickr": Sizes(2000, 5000), "nuswide-10": Sizes(2000, 5000), "coco-87k": Sizes(0, 10000),
     "wiki": Sizes(0),
 }  # fmt: skip
+_SUPERVISED: Final = {
+    "mirflickr": Sizes(2000, 10000), "nuswide-10": Sizes(2100, 10500),
+    "nuswide-21": Sizes(2100, 10500), "coco": Sizes(5000, 10000), "iapr": Sizes(2000, 10000),
+}  # fmt: skip
 PROTOCOLS: Final[Mapping[str, Protocol]] = {
     protocol.name: protocol
     for protocol in (
         Protocol(
             "cagan",
-            "CAGAN: DJSRH's draw by label, MAP@5000",
+            "CAGAN: DJSRH's rule (never seeded, so the draw is ours), MAP@5000",
             Rule.BY_LABEL,
             _UNSUPERVISED,
             top_k=(5000,),
         ),
         Protocol(
             "dchmt",
-            "DCHMT and the toolkits after it: 5,000 queries, 10,000 to train, for every data set",
-            Rule.PERMUTATION,
+            "DCHMT's repository: NumPy's legacy permutation, seed 1814, 5,120 queries, 10,240 to "
+            "train",
+            Rule.LEGACY_PERMUTATION,
+            any_sizes=Sizes(5120, 10240),
+            convention="first_k_relevant",
+            top_k=WHOLE_LIST,
+            seed=1814,
+        ),
+        Protocol(
+            "dchmt-toolkits",
+            "the toolkits after DCHMT: the same draw, seed 1814, 5,000 queries, 10,000 to train",
+            Rule.LEGACY_PERMUTATION,
             any_sizes=Sizes(5000, 10000),
             convention="first_k_relevant",
             top_k=WHOLE_LIST,
@@ -114,19 +138,25 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
         ),
         Protocol(
             "dcmh",
-            "DCMH's line, supervised: a random permutation, 10,000 to train (10,500 of NUS-WIDE)",
+            "DCMH's paper, supervised: its sizes, 10,000 to train (10,500 of NUS-WIDE); the random "
+            "draw is ours",
             Rule.PERMUTATION,
-            {
-                "mirflickr": Sizes(2000, 10000), "nuswide-10": Sizes(2100, 10500),
-                "nuswide-21": Sizes(2100, 10500), "coco": Sizes(5000, 10000),
-                "iapr": Sizes(2000, 10000),
-            },
+            _SUPERVISED,
+            convention="first_k_relevant",
+            top_k=WHOLE_LIST,
+        ),
+        Protocol(
+            "dcmh-python",
+            "DCMH's own Python: the first 2,000 rows are the queries, the next 10,000 train",
+            Rule.FIRST_ROWS,
+            {"mirflickr": Sizes(2000, 10000)},
             convention="first_k_relevant",
             top_k=WHOLE_LIST,
         ),
         Protocol(
             "djsrh",
-            "DJSRH, JDSH, DSAH, CCAH, CFRH: drawn label by label, 5,000 to train, MAP@50",
+            "DJSRH, JDSH, DSAH, CCAH, CFRH: drawn label by label (never seeded, so the draw is "
+            "ours), 5,000 to train, MAP@50",
             Rule.BY_LABEL,
             _UNSUPERVISED,
         ),
@@ -136,6 +166,16 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
             Rule.GIVEN,
             any_sizes=Sizes(0),
             top_k=(50, None),
+        ),
+        Protocol(
+            "torchcmh",
+            "torchcmh: NumPy's legacy permutation, seed 6 of MIRFlickr, 7 of NUS-WIDE, 8 of COCO "
+            "and IAPR",
+            Rule.LEGACY_PERMUTATION,
+            {family: sizes for family, sizes in _SUPERVISED.items() if family != "nuswide-10"},
+            convention="first_k_relevant",
+            top_k=WHOLE_LIST,
+            seeds={"mirflickr": 6, "nuswide-21": 7, "coco": 8, "iapr": 8},
         ),
         Protocol(
             "ucch",
@@ -150,16 +190,19 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
         ),
         Protocol(
             "vtm-uch",
-            "VTM-UCH: a random permutation, 2,000 queries and 5,000 to train, whole list",
-            Rule.PERMUTATION,
+            "VTM-UCH: NumPy's legacy permutation, seed 1, 2,000 queries and 5,000 to train, whole "
+            "list",
+            Rule.LEGACY_PERMUTATION,
             {"mirflickr": Sizes(2000, 5000), "nuswide-21": Sizes(2000, 5000)},
             convention="first_k_relevant",
             top_k=(50, None),
+            seed=1,
         ),
         Protocol(
             "wiki-dgcpn",
-            "DGCPN on Wiki: of the official 693 test items 231 are `dev`, 462 the queries",
-            Rule.GIVEN_TEST_HALVED,
+            "DGCPN on Wiki: of the official 693 test items the first 231 are `dev`, the other 462 "
+            "the queries",
+            Rule.GIVEN_TEST_DIVIDED,
             {"wiki": Sizes(462)},
             top_k=(50, 5, None),
         ),
@@ -199,10 +242,10 @@ def apply_protocol(collection: Collection, protocol: str, *, seed: int | None = 
         raise UnknownNameError("protocol", name, PROTOCOLS)
     rule = PROTOCOLS[name]
     sizes = _sizes(rule, collection, options)
-    seed = rule.seed if seed is None else seed
-    random = np.random.default_rng(seed)
-    if rule.rule in (Rule.GIVEN, Rule.GIVEN_TEST_HALVED) or not sizes.queries:
-        splits = _from_given(collection, rule, sizes, random)
+    if seed is None:
+        seed = rule.seeds.get(family_of(collection), rule.seed)
+    if rule.rule in (Rule.GIVEN, Rule.GIVEN_TEST_DIVIDED) or not sizes.queries:
+        splits = _from_given(collection, rule, sizes, np.random.default_rng(seed))
     else:
         if not 0 < sizes.queries + max(sizes.train, 1) <= collection.n_items:
             wanted = f"{sizes.queries:,} queries and {sizes.train or 1:,} training items at least"
@@ -212,11 +255,13 @@ def apply_protocol(collection: Collection, protocol: str, *, seed: int | None = 
                 f"{name}:queries={max(1, collection.n_items // 10)},"
                 f"train={max(1, collection.n_items // 4)}"
             )
-        splits = _draw(collection, rule.rule, sizes, random)
+        splits = _draw(collection, rule.rule, sizes, seed)
     drawn = ", ".join(f"{len(items):,} {split}" for split, items in splits.items())
     note = f"protocol {name}, seed {seed}: {drawn}"
     if rule.rule == Rule.GIVEN:
         note = f"protocol {name}: {drawn} ({collection.split_note})"
+    elif rule.rule in _WITHOUT_DRAW:
+        note = f"protocol {name}: {drawn}"
     return replace(collection, splits=splits, split_note=note)
 
 
@@ -283,16 +328,14 @@ def _from_given(
         )
     splits = dict(collection.splits)
     queries = splits["test"]
-    if protocol.rule == Rule.GIVEN_TEST_HALVED:
+    if protocol.rule == Rule.GIVEN_TEST_DIVIDED:
         if sizes.queries >= len(queries):
             raise InputError(
                 f"protocol {protocol.name!r} leaves {sizes.queries:,} queries of the test split, "
                 f"but that has {len(queries):,} items: state how many, as in "
                 f"{protocol.name}:queries={max(1, 2 * len(queries) // 3)}"
             )
-        shuffled = random.permutation(queries)
-        splits["test"] = np.sort(shuffled[: sizes.queries])
-        splits["dev"] = np.sort(shuffled[sizes.queries :])
+        splits["dev"], splits["test"] = np.split(queries, [len(queries) - sizes.queries])
     outside = [splits[name] for name in ("test", "dev") if name in splits]
     if "database" not in splits:
         rest = np.setdiff1d(np.arange(collection.n_items), np.concatenate(outside))
@@ -310,22 +353,43 @@ def _from_given(
     return {name: splits[name] for name in (*order, *splits) if name in splits}
 
 
-def _draw(
-    collection: Collection, rule: Rule, sizes: Sizes, random: np.random.Generator
-) -> dict[str, Positions]:
-    """Choose queries and training items; the database is everything but the queries."""
+def _draw(collection: Collection, rule: Rule, sizes: Sizes, seed: int) -> dict[str, Positions]:
+    """Choose queries and training items; the database is everything but the queries.
+
+    Programs that are followed row for row have the database behind the queries, in the order of
+    their permutation; other splits are sorted.
+    """
     everything = np.arange(collection.n_items, dtype=np.int64)
     match rule:
+        case Rule.LEGACY_PERMUTATION | Rule.FIRST_ROWS:
+            order = everything
+            if rule == Rule.LEGACY_PERMUTATION:
+                order = legacy_permutation(collection.n_items, seed)
+            queries, database = np.split(order, [sizes.queries])
+            train = database[: sizes.train] if sizes.train else database
+            return {"test": queries, "train": train, "database": database}
         case Rule.BY_LABEL:
-            queries, train = _by_label(collection, sizes, random)
+            queries, train = _by_label(collection, sizes, np.random.default_rng(seed))
         case Rule.PERMUTATION:
-            order = random.permutation(everything)
+            order = np.random.default_rng(seed).permutation(everything)
             queries, train = np.split(order, [sizes.queries])
         case _:
             train, queries = np.split(everything, [collection.n_items - sizes.queries])
     database = np.setdiff1d(everything, queries)
     train = np.sort(train[: sizes.train]) if sizes.train else database
     return {"test": np.sort(queries), "train": train, "database": database}
+
+
+def legacy_permutation(n_items: int, seed: int) -> Positions:
+    """Permute as `np.random.seed(seed)` and `np.random.permutation(n_items)` do.
+
+    Raises:
+        InputError: if that generator doesn't take the seed.
+    """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed is {seed}: NumPy's legacy generator takes 0 to {2**32 - 1}")
+    generator = np.random.RandomState(seed)
+    return generator.permutation(n_items).astype(np.int64)
 
 
 def _by_label(

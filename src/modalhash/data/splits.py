@@ -1,7 +1,7 @@
 """Splits: read them from text files, make missing ones, write them down."""
 
 import hashlib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path, PurePosixPath
@@ -14,7 +14,14 @@ from modalhash.data.text_lines import clean_lines, shown
 from modalhash.errors import Defect
 from modalhash.files import write_text
 
-__all__ = ["SplitReading", "make_splits", "read_splits", "stable_fraction", "write_splits"]
+__all__ = [
+    "SplitReading",
+    "make_splits",
+    "read_splits",
+    "stable_fraction",
+    "unknown_members",
+    "write_splits",
+]
 
 _MAY_OVERLAP: Final = {frozenset({"train", "database"}), frozenset({"dev", "database"})}
 """Pairs of splits that share items by design: most protocols train on a part of the database."""
@@ -74,6 +81,31 @@ def make_splits(item_ids: Sequence[str], *, seed: int) -> tuple[dict[str, Positi
         "test": np.sort(order[:part]),
     }
     return splits, f"made by modalhash: seed {seed}, 80/10/10"
+
+
+def unknown_members(
+    splits: Mapping[str, Sequence[str]], known: Container[str], place: str
+) -> Iterator[Defect]:
+    """Yield a defect for each split that names items which aren't there.
+
+    Args:
+        splits: split to the names in its list.
+        known: the names of all items, those with a defect of their own too.
+        place: where the lists are, for messages.
+    """
+    for split, names in splits.items():
+        unknown = [name for name in dict.fromkeys(names) if name not in known]
+        if not unknown:
+            continue
+        first = ", ".join(map(shown, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
+        is_whole = len(unknown) == len(set(names))
+        count = f"none of its {len(unknown):,} names" if is_whole else f"{len(unknown):,} names"
+        problem = (
+            f"{count} {'is an item' if is_whole else 'are no items'} of this collection: {first}; "
+            "the list and the captions must name items alike"
+        )
+        items = () if is_whole else tuple(unknown)
+        yield Defect("unknown-in-split", f"{place}: split {split}", problem, items)
 
 
 def read_splits(

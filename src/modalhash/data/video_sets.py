@@ -34,9 +34,11 @@ from modalhash.data.frames import FrameFolders, frame_names
 from modalhash.data.json_files import read_json_lists
 from modalhash.data.pair_lists import PairList, first_existing, missing_file
 from modalhash.data.reading import Reading
+from modalhash.data.splits import unknown_members
 from modalhash.data.tables import read_table
 from modalhash.data.text_lines import ascii_if_broken, clean_lines, shown
 from modalhash.errors import CollectionError, Defect
+from modalhash.files import map_array
 
 __all__ = ["read_msrvtt", "read_msrvtt_1ka", "read_msvd"]
 
@@ -242,6 +244,8 @@ def _collect_features(videos: Videos, features: Path, split_seed: int) -> Readin
             kept.append(video)
     if not kept:
         return Reading(None, tuple(defects) or (Defect("no-items", str(features), "has no video"),))
+    known = videos.texts.keys()
+    defects += unknown_members(videos.splits, known, str(videos.path))
     place = {video: number for number, video in enumerate(kept)}
     counts = [len(videos.texts[video]) for video in kept]
     arrays: dict[str, NDArray[Any]] = {
@@ -274,7 +278,7 @@ def _collect_features(videos: Videos, features: Path, split_seed: int) -> Readin
 def _append_frames(file: Path, rows: list[NDArray[np.floating[Any]]]) -> str:
     """Append the features of a video's frames; return what is wrong with the file instead."""
     try:
-        array = np.load(file, allow_pickle=False)
+        array = map_array(file)
     except (OSError, ValueError, EOFError) as error:
         return f"{file} can't be read: {error}"
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiu" or not array.size:
