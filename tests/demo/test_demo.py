@@ -27,7 +27,7 @@ def test_demo_makes_everything_and_reuses_it(tmp_path: Path) -> None:
     shown = f"{report['measures'][0]['value']:.3f}"
     assert (report["measures"][0]["measure"], report["measures"][0]["k"]) == ("map", 50)
     assert f'<td class="number">{shown}</td>' in page
-    assert set(result.reports) == {"cfrh", "random", "cca-sign"}
+    assert set(result.reports) == {"nested-labelled", "random", "cca-sign"}
     assert result.sheet.stat().st_size > 0
 
     index = mh.open_index(result.index)

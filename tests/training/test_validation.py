@@ -6,6 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from modalhash.layers import FeatureScaling, LinearHead, ScalingRule
+from modalhash.methods.base import TrainingSettings
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.training.pairs import TrainingData
 from modalhash.training.validation import constant_bits, pair_recall, warn_of_collapse
@@ -98,9 +99,21 @@ def test_large_sets_are_sampled_and_read_in_parts() -> None:
         assert table.most_rows <= 1_024
 
 
+def test_the_advice_leaves_out_what_is_set_already(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING"):
+        settings = TrainingSettings(image_scaling=ScalingRule.CENTRED_UNIT)
+        warn_of_collapse((5, 0), 16, 2, settings)
+    message = (
+        "after epoch 3, 5 of 16 image bits are the same for every training item: codes are "
+        "collapsing; lower learning_rate, or raise batch_size, choose another --preset, or look "
+        "for image features that are all alike"
+    )
+    assert caplog.messages == [message]
+
+
 def test_a_collapse_is_told_with_the_way_out(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="modalhash"):
-        warn_of_collapse((4, 5), 16, epoch=2)
+        warn_of_collapse((4, 5), 16, 2, TrainingSettings())
     message = (
         "after epoch 3, 5 of 16 text bits are the same for every training item: codes are "
         "collapsing; lower learning_rate, or scale the features (--set text_scaling=centred_unit)"

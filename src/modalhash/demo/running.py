@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from modalhash.api import build_index, evaluate, extract_features, load_collection, train
+from modalhash.api.method_choice import choose_method
 from modalhash.artifacts import HashModel
 from modalhash.codes import code_width, hamming_distances
 from modalhash.data import Collection
@@ -21,7 +22,7 @@ from modalhash.search import SearchIndex, Side
 
 __all__ = ["DemoResult", "run_demo"]
 
-COLLECTION, ENCODER, METHOD = "icons", "offline", "cfrh"
+COLLECTION, ENCODER = "icons", "offline"
 FLOORS = ("random", "cca-sign")
 TEXT_QUERIES = (
     "a hot drink",
@@ -32,6 +33,8 @@ TEXT_QUERIES = (
     "travel by plane",
 )
 HITS = 8
+NO_LOSSES, MOST_LOSSES = ("epoch", "seconds", "recall", "validation"), 5
+"""Entries of a run's log that are no losses, and how many losses are drawn."""
 WANTED = ("plane-departure", "frog")
 """Held-out icons to ask with, the first that is there."""
 
@@ -84,6 +87,7 @@ def run_demo(
     folder = Path(folder)
     shared: dict[str, Any] = {"cache": cache, "device": device, "progress": progress}
     collection = load_collection(COLLECTION)
+    method = choose_method(collection)
     models = {
         name: train(
             collection,
@@ -94,14 +98,14 @@ def run_demo(
             resume=True,
             **shared,
         )
-        for name in (METHOD, *FLOORS)
+        for name in (method, *FLOORS)
     }
     reports = {
         name: evaluate(model, collection, split="test", **shared) for name, model in models.items()
     }
     for name, report in reports.items():
         write_json(folder / "runs" / f"{name}-{n_bits}" / "report.json", report.to_json())
-    model = models[METHOD]
+    model = models[method]
     index = build_index(
         model, collection, output=folder / f"index-{n_bits}", overwrite=True, **shared
     )
@@ -110,13 +114,13 @@ def run_demo(
     result = DemoResult(
         folder / "demo.html",
         folder / "answers.png",
-        folder / "runs" / f"{METHOD}-{n_bits}",
+        folder / "runs" / f"{method}-{n_bits}",
         folder / f"index-{n_bits}",
         reports,
     )
     write_sheet(answers, result.sheet)
     rows = [
-        {"name": models[name].record.title, "is_own": name == METHOD, "cells": cells(report)}
+        {"name": models[name].record.title, "is_own": name == method, "cells": cells(report)}
         for name, report in reports.items()
     ]
     write_page(
@@ -187,9 +191,9 @@ def loss_plot(run: Path) -> str:
     log = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
     figure = new_figure()
     axes = figure.axes[0]
-    for name in ("loss", "intra", "cross", "decode"):
-        values = [entry[name] for entry in log]
-        axes.plot(range(1, len(log) + 1), values, label=name)
+    for name in [name for name in log[0] if name not in NO_LOSSES][:MOST_LOSSES]:
+        values = [entry.get(name, float("nan")) for entry in log]
+        axes.plot(range(1, len(log) + 1), values, label=name.replace("_", " "))
     axes.set_xlabel("epoch", color="#6b7280")
     axes.legend(frameon=False, labelcolor="#6b7280")
     return figure_data(figure)

@@ -248,7 +248,7 @@ class GradientRun:
         data = self.data.present()
         n_constant = constant_bits(hasher, data)
         if epoch + 1 in (self.plan.settings.epochs // 2, self.plan.settings.epochs):
-            warn_of_collapse(n_constant, self.plan.n_bits, epoch)
+            warn_of_collapse(n_constant, self.plan.n_bits, epoch, self.plan.settings)
         entry: dict[str, Any] = {"epoch": epoch, **means}
         if len(self.held):
             value = pair_recall(hasher, data, self.held)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from modalhash.codes import Signs, binarise, pack
 from modalhash.encoders.base import FeatureTable
+from modalhash.layers import ScalingRule
+from modalhash.methods.base import TrainingSettings
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.metrics import evaluate_direction
 from modalhash.training.pairs import TrainingData
@@ -77,17 +79,35 @@ def constant_bits(hasher: Hasher, data: TrainingData) -> tuple[int, int]:
     )
 
 
-def warn_of_collapse(n_constant: tuple[int, int], n_bits: int, epoch: int) -> None:
-    """Log a warning if more than a quarter of either modality's bits carry nothing."""
+def warn_of_collapse(
+    n_constant: tuple[int, int], n_bits: int, epoch: int, settings: TrainingSettings
+) -> None:
+    """Log a warning if more than a quarter of either modality's bits are constant.
+
+    Args:
+        n_constant: constant bits of images and of texts.
+        n_bits: bits of a code.
+        epoch: that ended, from 0.
+        settings: of the training; the advice leaves out what is set already.
+    """
     for name, count in zip(("image", "text"), n_constant, strict=True):
         if count > COLLAPSED_SHARE * n_bits:
             logger.warning(
                 "after epoch %d, %d of %d %s bits are the same for every training item: "
-                "codes are collapsing; lower learning_rate, or scale the features "
-                "(--set %s_scaling=centred_unit)",
+                "codes are collapsing; lower learning_rate, or %s",
                 epoch + 1,
                 count,
                 n_bits,
                 name,
-                name,
+                advise_on_collapse(name, settings),
             )
+
+
+def advise_on_collapse(modality: str, settings: TrainingSettings) -> str:
+    """Name what may keep codes from collapsing, beside a lower learning rate."""
+    if getattr(settings, f"{modality}_scaling") is not ScalingRule.CENTRED_UNIT:
+        return f"scale the features (--set {modality}_scaling=centred_unit)"
+    return (
+        f"raise batch_size, choose another --preset, or look for {modality} features that are all "
+        "alike"
+    )
