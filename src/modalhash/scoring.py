@@ -41,6 +41,7 @@ class ScoredCodes:
         read: the codes.
         labels: (n, c) of 0 and 1, or None.
         items: n ids of the items behind the rows, or None.
+        ids: n ids of the rows themselves, pictures or texts, or None.
         model_fingerprint: of the model that made them, or "".
     """
 
@@ -48,6 +49,7 @@ class ScoredCodes:
     read: ReadCodes
     labels: Array | None = None
     items: tuple[str, ...] | None = None
+    ids: tuple[str, ...] | None = None
     model_fingerprint: str = ""
 
 
@@ -59,6 +61,7 @@ def score(
     database_labels: Source | None = None,
     query_targets: Source | None = None,
     pairs: bool = False,
+    leave_out_self: bool | None = None,
     n_bits: int | None = None,
     bit_order: BitOrder | str = BitOrder.LITTLE,
     direction: Direction | str = Direction.IMAGE_TO_TEXT,
@@ -79,6 +82,10 @@ def score(
         database_labels: the same for the database.
         query_targets: (q,) or (q, t) database rows, from 0, that are the queries' own; -1 fills up.
         pairs: row i of the database is query i's own; of folders, the rows of the same item are.
+        leave_out_self: don't rank a query for itself, as `evaluate` doesn't. By default that is so
+            where the direction is within one modality and both sides hold the same rows: the same
+            codes in the same order, or, of folders, the queries' own pictures or texts. The notes
+            say which it was.
         n_bits: bits of a code; must be given for packed codes, a folder knows its own.
         bit_order: of packed codes, "little" or "big"; of folders it is known.
         direction: what asks and what answers.
@@ -89,7 +96,8 @@ def score(
 
     Raises:
         InputError: if a file can't be read, a value isn't one of the known forms, widths or
-            lengths differ, or nothing says what is relevant.
+            lengths differ, nothing says what is relevant, or queries are to be left out that aren't
+            in the database.
         UnknownNameError: if a choice isn't known.
         DamagedArtifactError, NewerFormatError: if a folder isn't what `modalhash encode` writes.
 
@@ -99,14 +107,19 @@ def score(
         >>> round(report.value("map", "image_to_text", relevance="shared_label"), 4)
         0.8889
     """
-    asked, _, answers = read_choice("direction", Direction, direction).partition("_to_")
+    direction = read_choice("direction", Direction, direction)
     queries = read_scored_codes(
-        query_codes, asked, n_bits=n_bits, bit_order=bit_order, name="query_codes"
+        query_codes, direction.query, n_bits=n_bits, bit_order=bit_order, name="query_codes"
     )
     database = read_scored_codes(
-        database_codes, answers, n_bits=n_bits, bit_order=bit_order, name="database_codes"
+        database_codes,
+        direction.database,
+        n_bits=n_bits,
+        bit_order=bit_order,
+        name="database_codes",
     )
     check_sides(queries, database)
+    itself = rows_of_queries(queries, database, direction, leave_out_self)
     notes = [
         f"{name} ({side.name}): {side.read.form}"
         for name, side in (("query codes", queries), ("database codes", database))
@@ -118,7 +131,8 @@ def score(
             *found, n_queries=n_queries, n_database=n_database
         )
         notes.append(f"labels: {form}")
-        if queries.items is not None and not set(queries.items).isdisjoint(database.items or ()):
+        is_own = queries.items is not None and itself is None
+        if is_own and not set(queries.items or ()).isdisjoint(database.items or ()):
             notes.append("queries' own items are in the database: they count under labels too")
     targets = own_rows(queries, database, query_targets, pairs=pairs)
     if not labels and targets is None:
@@ -126,12 +140,17 @@ def score(
             "nothing says what is relevant: give labels of both sides (--query-labels, "
             "--database-labels), pairs (--pairs) or targets (--targets)"
         )
+    if itself is not None:
+        notes.append("each query itself is left out of the database")
+    elif are_same_codes(queries, database):
+        notes.append("both sides are the same codes: each query finds itself, and that counts")
     report = evaluate_direction(
         queries.read.codes,
         database.read.codes,
         queries.read.n_bits,
         direction=direction,
         query_targets=targets,
+        own_rows=itself,
         **labels,
         **choices,
     )
@@ -151,6 +170,42 @@ def score(
         },
         notes=tuple(notes),
     )
+
+
+def are_same_codes(queries: ScoredCodes, database: ScoredCodes) -> bool:
+    """Return whether both sides hold the same codes in the same order."""
+    return np.array_equal(queries.read.codes, database.read.codes)
+
+
+def rows_of_queries(
+    queries: ScoredCodes, database: ScoredCodes, direction: Direction, leave_out: bool | None
+) -> Array | None:
+    """Find the database row that is each query itself, where it isn't to be ranked.
+
+    Args:
+        queries: one side.
+        database: the other side.
+        direction: within one modality, rows can be the queries themselves.
+        leave_out: None leaves them out where all of them are there.
+
+    Raises:
+        InputError: if they are to be left out, but aren't all there.
+    """
+    if leave_out is False or (leave_out is None and not direction.is_within):
+        return None
+    rows: Array | None = None
+    if queries.ids is not None and database.ids is not None:
+        places = {identity: row for row, identity in enumerate(database.ids)}
+        rows = np.array([places.get(identity, -1) for identity in queries.ids], np.int64)
+        rows = None if (rows < 0).any() else rows
+    elif are_same_codes(queries, database):
+        rows = np.arange(len(queries.read.codes))
+    if rows is None and leave_out:
+        raise InputError(
+            "leave_out_self (--leave-out-self): not every query is a row of the database, so it "
+            "isn't known which to leave out: give both sides the same codes, or leave it out"
+        )
+    return rows
 
 
 def labels_of(
@@ -226,6 +281,7 @@ def read_scored_codes(
     read = read_codes(codes, n_bits=manifest["n_bits"], bit_order=manifest["bit_order"], name=name)
     images, owners = manifest["image_ids"], manifest["text_images"]
     rows = np.arange(len(images)) if modality == "image" else np.asarray(owners, np.int64)
+    ids = images if modality == "image" else manifest.get("text_ids", ())
     if len(rows) != len(codes):
         raise ShapeError(
             f"{folder} has {len(codes)} {modality} codes, its {CODES_MANIFEST} names {len(rows)}: "
@@ -237,6 +293,7 @@ def read_scored_codes(
         read,
         open_array(labels, "labels")[rows] if labels.exists() else None,
         tuple(images[row] for row in rows),
+        tuple(ids) if len(ids) == len(codes) else None,
         manifest["model_fingerprint"],
     )
 

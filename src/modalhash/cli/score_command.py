@@ -26,6 +26,12 @@ from modalhash.metrics import Direction
     metavar="FILE",
     help="Rows of DATABASE, from 0, that are each query's own.",
 )
+@click.option(
+    "--leave-out-self/--count-self",
+    default=None,
+    help="Whether a query is ranked for itself  [default: left out where the direction is within "
+    "one modality and all queries are rows of DATABASE].",
+)
 @packed_codes_options
 @click.option(
     "--direction",

@@ -26,7 +26,7 @@ Row = tuple[str, str, str, str, str]
 class DataConsole(Console):
     """A console whose lines and tables show control characters of data as escapes."""
 
-    def render_str(self, text: str, **settings: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **settings: Any) -> Text:
         """Make a text of a string; see `rich.console.Console.render_str`."""
         return super().render_str(show_controls(text), **settings)
 

@@ -30,7 +30,12 @@ from modalhash.metrics.ranked_measures import (
     recall_at,
     share_of_hits,
 )
-from modalhash.metrics.relevance import LabelRelevance, check_labels, check_targets
+from modalhash.metrics.relevance import (
+    LabelRelevance,
+    check_labels,
+    check_own_rows,
+    check_targets,
+)
 from modalhash.metrics.results import Curve, DirectionReport, Measure
 from modalhash.metrics.tallies import DistanceTally, RankedBlock, ScoreBlocks, ScoreTally, Truth
 from modalhash.metrics.tie_groups import TieGroups
@@ -63,6 +68,7 @@ def evaluate_direction(
     query_labels: ArrayLike | None = None,
     database_labels: ArrayLike | None = None,
     query_targets: ArrayLike | None = None,
+    own_rows: ArrayLike | None = None,
     **choices: Unpack[MeasureChoices],
 ) -> DirectionReport:
     """Measure how well queries find what is relevant to them, by Hamming distance.
@@ -81,6 +87,8 @@ def evaluate_direction(
         query_targets: (q,) or (q, t) database rows that answer each query, -1 to fill up, for
             relevance by pair (see `match_items`). Recall by pair counts a query as found if any of
             its targets is inside the cut-off; its rank is the nearest target's.
+        own_rows: (q,) the database row that is each query itself, and isn't ranked for it; None
+            ranks all rows for all queries.
         **choices: the fields of `MeasureSettings`: `top_k`, `conventions`, `ties`, `relevances`,
             `jaccard_threshold`, `gain`, `recall_at`, `radius`, `n_resamples`, `level`, `seed`,
             `n_threads`.
@@ -119,6 +127,10 @@ def evaluate_direction(
         query_targets,
         settings,
     )
+    own = None
+    if own_rows is not None:
+        own = check_own_rows(own_rows, len(query_codes), len(database_codes))
+        truth = truth.without(own)
     tally = DistanceTally(
         query_codes,
         database_codes,
@@ -126,6 +138,7 @@ def evaluate_direction(
         truth=truth,
         gains=wanted_gains(truth, settings),
         ties=settings.ties,
+        own_rows=own,
     )
     return measure_all(tally, read_choice("direction", Direction, direction), n_bits, settings)
 

@@ -11,7 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from modalhash.errors import InputError, ShapeError
 
-__all__ = ["LabelRelevance", "Labels", "Targets", "check_labels", "check_targets", "match_items"]
+__all__ = [
+    "LabelRelevance",
+    "Labels",
+    "Targets",
+    "check_labels",
+    "check_own_rows",
+    "check_targets",
+    "match_items",
+]
 
 Labels = NDArray[np.uint8]
 """(n, c) uint8 of 0 and 1."""
@@ -82,6 +90,26 @@ def check_targets(targets: ArrayLike, n_queries: int, n_database: int) -> Target
         row = int(np.argwhere(is_twice)[0, 0])
         raise InputError(f"query_targets of query {row} names a database row twice: {values[row]}")
     return values
+
+
+def check_own_rows(own_rows: ArrayLike, n_queries: int, n_database: int) -> NDArray[np.int64]:
+    """Return the database row that is each query itself, (q,) int64.
+
+    Raises:
+        ShapeError: if there isn't one integer a query.
+        InputError: if a row number is out of range, or nothing is left to rank.
+    """
+    rows: NDArray[Any] = np.asarray(own_rows)
+    if rows.shape != (n_queries,) or rows.dtype.kind not in "iu":
+        raise ShapeError(
+            f"own_rows is {rows.dtype} of shape {rows.shape}, expected integers of shape "
+            f"({n_queries},)"
+        )
+    if n_queries and not (int(rows.min()) >= 0 and int(rows.max()) < n_database):
+        raise InputError(f"own_rows holds {rows.min()} to {rows.max()}, expected database rows")
+    if n_database < 2:
+        raise InputError("the database holds nothing but the query itself: give more items")
+    return rows.astype(np.int64)
 
 
 def match_items(query_items: ArrayLike, database_items: ArrayLike) -> Targets:

@@ -6,7 +6,7 @@ taken in tiles that fit the processor's cache.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,13 @@ class Truth:
         }
         return {rule: mask for rule, mask in masks.items() if rule in self.rules}
 
+    def without(self, own_rows: NDArray[np.int64]) -> "Truth":
+        """Return what is relevant where a query's own row, (q,), isn't one of its targets."""
+        if self.targets is None:
+            return self
+        targets = np.where(self.targets == own_rows[:, None], -1, self.targets)
+        return replace(self, targets=targets)
+
     def states(self, queries: slice, items: slice) -> NDArray[np.unsignedinteger]:
         """Return the (rows, columns) label states of a tile."""
         if self.labels is not None:
@@ -112,6 +119,8 @@ class DistanceTally:
         truth: what is relevant.
         gains: (n_states,) what each label state is worth, or None if nDCG isn't wanted.
         ties: the tie rule.
+        own_rows: (q,) the database row that is each query itself, and isn't ranked for it; None
+            ranks all rows for all queries.
     """
 
     def __init__(
@@ -123,13 +132,16 @@ class DistanceTally:
         truth: Truth,
         gains: Floats | None,
         ties: Ties,
+        own_rows: NDArray[np.int64] | None = None,
     ) -> None:
         self.query_words, words = to_words(query_codes, database_codes)
         # One row a word, so that a tile reads neighbours.
         self.database_words = np.ascontiguousarray(words.T)
         self.n_distances = n_bits + 1
         self.truth, self.gains, self.ties = truth, gains, ties
-        self.n_queries, self.n_items = len(self.query_words), len(words)
+        self.own_rows, self.n_rows = own_rows, len(words)
+        self.n_queries = len(self.query_words)
+        self.n_items = len(words) - (own_rows is not None)
 
     def block_rows(self) -> int:
         """Return how many queries a block should have."""
@@ -151,8 +163,8 @@ class DistanceTally:
             )
         ideal = None if self.gains is None else ideal_gains(counts.sum(axis=1), self.gains)
         if self.ties is Ties.DATABASE_ORDER:
-            order = np.argsort(self.distances(queries, slice(0, self.n_items)), kind="stable")
-            groups, gains = in_order(self.truth, self.gains, queries, order)
+            order = self.order_rows(queries)
+            groups, gains = in_order(self.truth, self.gains, queries, order, self.n_rows)
             return RankedBlock(groups, gains, ideal, by_distance)
         gain_groups = None if self.gains is None else gains_of(counts, self.gains, self.ties)
         return RankedBlock(by_distance, gain_groups, ideal, by_distance)
@@ -162,15 +174,15 @@ class DistanceTally:
         n_states, n_rows = self.truth.n_states, queries.stop - queries.start
         n_cells = self.n_distances * n_states
         counts = np.zeros((n_rows, n_cells), np.int64)
-        n_columns = min(self.n_items, TILE_PAIRS)
+        n_columns = min(self.n_rows, TILE_PAIRS)
         tile_rows = max(1, TILE_PAIRS // n_columns)
         dtype = np.uint16 if n_cells <= 0xFFFF else np.uint32
         for row in range(0, n_rows, tile_rows):
             rows = slice(queries.start + row, min(queries.start + row + tile_rows, queries.stop))
             n_here = rows.stop - rows.start
             offsets = np.arange(n_here)[:, None] * n_cells
-            for column in range(0, self.n_items, n_columns):
-                items = slice(column, min(column + n_columns, self.n_items))
+            for column in range(0, self.n_rows, n_columns):
+                items = slice(column, min(column + n_columns, self.n_rows))
                 cells: NDArray[Any] = self.distances(rows, items).astype(dtype)
                 if self.truth.labels is not None:
                     cells *= dtype(n_states)
@@ -178,7 +190,28 @@ class DistanceTally:
                 counts[row : row + n_here] += np.bincount(
                     (cells + offsets).ravel(), minlength=n_here * n_cells
                 ).reshape(n_here, n_cells)
+        if self.own_rows is not None:
+            counts[np.arange(n_rows), self.own_cells(queries)] -= 1
         return counts.reshape(n_rows, self.n_distances, n_states)
+
+    def own_cells(self, queries: slice) -> Counts:
+        """Return (rows,) the cell of each query's own row: by distance, then label state."""
+        assert self.own_rows is not None
+        cells = []
+        for query in range(queries.start, queries.stop):
+            own = int(self.own_rows[query])
+            pair = slice(query, query + 1), slice(own, own + 1)
+            state = int(self.truth.states(*pair)[0, 0])
+            cells.append(int(self.distances(*pair)[0, 0]) * self.truth.n_states + state)
+        return np.array(cells, np.int64)
+
+    def order_rows(self, queries: slice) -> NDArray[np.int64]:
+        """Return (rows, n_items) database rows, nearest first and ties in database order."""
+        order = np.argsort(self.distances(queries, slice(0, self.n_rows)), kind="stable")
+        if self.own_rows is None:
+            return order
+        others: NDArray[np.int64] = order[order != self.own_rows[queries, None]]
+        return others.reshape(len(order), self.n_items)
 
     def distances(self, queries: slice, items: slice) -> NDArray[np.unsignedinteger]:
         """Return (rows, columns) Hamming distances in the smallest dtype that holds n_bits."""
@@ -254,7 +287,7 @@ class ScoreTally:
             )
         keys = -scores
         order = np.argsort(keys, axis=1, kind="stable")
-        groups, gains = in_order(self.truth, self.gains, queries, order)
+        groups, gains = in_order(self.truth, self.gains, queries, order, self.n_items)
         ideal = None
         if gains is not None:
             ideal = GainGroups(gains.sizes, -np.sort(-gains.sums, axis=1))
@@ -295,7 +328,7 @@ class ScoreTally:
 
 
 def in_order(
-    truth: Truth, gains: Floats | None, queries: slice, order: NDArray[np.int64]
+    truth: Truth, gains: Floats | None, queries: slice, order: NDArray[np.int64], n_rows: int
 ) -> tuple[dict[RelevanceRule, TieGroups], GainGroups | None]:
     """Return groups of one item for rankings whose whole order is known.
 
@@ -303,26 +336,27 @@ def in_order(
         truth: what is relevant.
         gains: (n_states,) worth of each label state, or None.
         queries: the block.
-        order: (rows, m) database rows, nearest first.
+        order: (rows, k) database rows, nearest first.
+        n_rows: of the database.
     """
-    states = np.take_along_axis(truth.states(queries, slice(0, order.shape[1])), order, axis=1)
+    states = np.take_along_axis(truth.states(queries, slice(0, n_rows)), order, axis=1)
     groups = {
         rule: TieGroups.from_ranking(mask.astype(np.int64)[states])
         for rule, mask in truth.binary_states().items()
     }
     if RelevanceRule.PAIR in truth.rules:
-        flags = np.take_along_axis(target_flags(truth, queries, order.shape[1]), order, axis=1)
+        flags = np.take_along_axis(target_flags(truth, queries, n_rows), order, axis=1)
         groups[RelevanceRule.PAIR] = TieGroups.from_ranking(flags)
     if gains is None:
         return groups, None
     return groups, GainGroups(np.broadcast_to(np.int64(1), order.shape), gains[states])
 
 
-def target_flags(truth: Truth, queries: slice, n_items: int) -> NDArray[np.bool_]:
+def target_flags(truth: Truth, queries: slice, n_rows: int) -> NDArray[np.bool_]:
     """Return (rows, m) where an item is a query's target."""
     assert truth.targets is not None
     targets = truth.targets[queries]
-    flags = np.zeros((len(targets), n_items), bool)
+    flags = np.zeros((len(targets), n_rows), bool)
     rows, columns = np.nonzero(targets >= 0)
     flags[rows, targets[rows, columns]] = True
     return flags
