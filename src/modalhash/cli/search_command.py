@@ -1,5 +1,7 @@
 """`modalhash search`."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ from modalhash.search_request import RerankBy, SearchRequest
 
 if TYPE_CHECKING:
     from modalhash.search import Explanation
+
+logger = logging.getLogger("modalhash")
 
 
 def search_option(name: str, *, more: str = "", shown: str = "", **settings: Any) -> Option[Any]:
@@ -94,6 +98,7 @@ def command(
         show_explanation(explanation, as_json=as_json)
         return
     (answer,) = searched.answer(request)
+    warn_of_unknown_words(answer.unknown, searched.model.record.encoder["name"])
     if sheet is not None:
         from modalhash.reports.sheet import write_sheet
 
@@ -109,6 +114,17 @@ def command(
         print_explanations(answer.explanations)
     if sheet is not None:
         echo(f"sheet: {sheet}")
+
+
+def warn_of_unknown_words(texts: Sequence[str], encoder: str) -> None:
+    """Say that answers mean nothing for texts of which the encoder knows no word."""
+    for text in texts:
+        logger.warning(
+            "the text encoder of %r knows no word of %r, so the answers say nothing about it: use "
+            "words of the texts or the language that the encoder was trained on",
+            encoder,
+            text,
+        )
 
 
 def show_explanation(explanation: "Explanation", *, as_json: bool) -> None:

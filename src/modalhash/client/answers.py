@@ -318,6 +318,8 @@ class SearchAnswer:
         n_bits: bits of a code.
         results: one a side; two of a search for both.
         timings: milliseconds of each stage on the server.
+        unknown: texts of the query of which the text encoder knows no word; the hits say nothing
+            about them.
     """
 
     index: str
@@ -326,6 +328,7 @@ class SearchAnswer:
     n_bits: int
     results: tuple[SideResult, ...]
     timings: Mapping[str, float]
+    unknown: tuple[str, ...] = ()
 
     @property
     def hits(self) -> tuple[ServedHit, ...]:

@@ -116,6 +116,13 @@ class TextTower(Tower):
         """Return this tower fitted to training texts; most need nothing and return themselves."""
         return self
 
+    def knows(self, text: str) -> bool:
+        """Return whether the tower knows any word of a text; without one its features say nothing.
+
+        A tower that reads every text, down to its bytes, knows all; that is the default.
+        """
+        return True
+
     @abstractmethod
     def encode(self, texts: Sequence[str], *, with_tokens: bool = False) -> TowerOutput:
         """Encode a batch of texts.

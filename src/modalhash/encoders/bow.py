@@ -174,6 +174,10 @@ class BagOfWordsTower(TextTower):
         words = sorted(word for word, _ in frequent[: self.settings.size])
         return BagOfWordsTower(self.settings, words)
 
+    def knows(self, text: str) -> bool:
+        """Return whether a text has a word of the vocabulary."""
+        return any(word in self._places for word in words_of(text))
+
     def encode(self, texts: Sequence[str], *, with_tokens: bool = False) -> TowerOutput:
         """Mark or count the vocabulary's words of each text."""
         require_texts(texts)

@@ -343,6 +343,11 @@ class NetworkTextTower(TextTower, NetworkTower):
         )
         return pooled.cpu().numpy(), None if states is None else states.cpu().numpy()
 
+    def knows(self, text: str) -> bool:
+        """Return whether a text has a word piece that is no mark and isn't unknown."""
+        (pieces,) = self._tokenized([text])["input_ids"]
+        return not set(pieces) <= set(self._tokenizer.all_special_ids)
+
     def _tokenized(self, texts: Sequence[str]) -> Mapping[str, Any]:
         """Return word pieces and which of them are marks, unpadded, cut to the longest length."""
         encodings: Mapping[str, Any] = self._tokenizer(

@@ -26,6 +26,7 @@ __all__ = ["OfflineTextTower"]
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+UNKNOWN_PIECE = "[UNK]"
 LONGEST = 256
 """Word pieces of a text at most, [CLS] and [SEP] included; the rest is cut off."""
 N_LAYERS, N_ATTENTION_HEADS, NORM_EPSILON = 6, 12, 1e-12
@@ -88,6 +89,16 @@ class MiniLM:
         return functional.layer_norm(states, weight.shape, weight, bias, NORM_EPSILON)
 
 
+def is_latin_or_digit(character: str) -> bool:
+    """Return whether a character of a word piece, without its accents, is a Latin letter or digit.
+
+    Example:
+        >>> [is_latin_or_digit(one) for one in ("a", "7", "#", "д")]
+        [True, True, False, False]
+    """
+    return character.isascii() and character.isalnum()
+
+
 class OfflineTextTower(TextTower):
     """MiniLM sentence vectors: pooled 384-d of length 1, and token vectors.
 
@@ -143,6 +154,18 @@ class OfflineTextTower(TextTower):
             "longest": LONGEST,
             "width": self.width,
         }
+
+    def knows(self, text: str) -> bool:
+        """Return whether a text has a word piece of Latin letters or digits.
+
+        The network was trained on English. Of other scripts it knows single letters at most, of
+        most emoji nothing.
+        """
+        encoding = self._tokenizer.encode(text)
+        return any(
+            piece != UNKNOWN_PIECE and not is_mark and any(map(is_latin_or_digit, piece))
+            for piece, is_mark in zip(encoding.tokens, encoding.special_tokens_mask, strict=True)
+        )
 
     def encode(self, texts: Sequence[str], *, with_tokens: bool = False) -> TowerOutput:
         """Encode texts, shorter ones first, and return them in the order given."""

@@ -111,6 +111,8 @@ class Answer:
         reranked_by: what put the hits in order, see `RerankBy`; None if Hamming distance did.
         profile: how far all items are from the query, where an explanation is wanted.
         explanations: one a hit, where they are wanted; empty if a hit was deleted meanwhile.
+        unknown: the texts of the query of which the text encoder knows no word: other scripts,
+            emoji, words outside a vocabulary. The hits say nothing about them.
     """
 
     query: Mapping[str, str]
@@ -121,6 +123,7 @@ class Answer:
     reranked_by: str | None = None
     profile: DistanceProfile | None = None
     explanations: tuple[Explanation, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that `search --json` prints."""
@@ -132,6 +135,8 @@ class Answer:
             "relevance_rule": self.relevance_rule,
             "hits": [asdict(hit) for hit in self.hits],
         }
+        if self.unknown:
+            document["unknown"] = list(self.unknown)
         if self.profile is not None:
             document["explanations"] = [one.to_json() for one in self.explanations]
         return document

@@ -25,6 +25,7 @@ __all__ = [
     "encode_output",
     "encode_part",
     "encode_request",
+    "encode_text",
     "has_item",
     "query_modality",
     "query_of_code",
@@ -44,6 +45,8 @@ class EncodedQuery:
             are at which distance isn't known then.
         output: what the encoder gave for a single text or picture; None for all else.
         item: the side and id of the item that asks, which is no hit of its own; None if none does.
+        unknown: the texts of the query of which the text encoder knows no word; their codes say
+            nothing.
     """
 
     stated: Mapping[str, str]
@@ -52,6 +55,7 @@ class EncodedQuery:
     modality: Modality | None = None
     output: TowerOutput | None = None
     item: tuple[Side, str | int] | None = None
+    unknown: tuple[str, ...] = ()
 
 
 def query_modality(index: IndexParts, request: SearchRequest) -> Modality | None:
@@ -97,7 +101,7 @@ def encode_part(index: IndexParts, request: SearchRequest, part: PartName) -> En
         name, picture = opened_image(request)
         return encode_output(model, model.image_output(picture), "image", {"image": name})
     text = str(getattr(request, part))
-    return encode_output(model, model.text_output(text), "text", {part: text})
+    return encode_text(model, text, model.text_output(text), part)
 
 
 def opened_image(request: SearchRequest) -> tuple[str, Path | str | Image.Image]:
@@ -109,6 +113,14 @@ def opened_image(request: SearchRequest) -> tuple[str, Path | str | Image.Image]
         return "a picture", image
     assert image is not None
     return str(image), str(image)
+
+
+def encode_text(
+    model: HashModel, text: str, output: TowerOutput, part: str = "text"
+) -> EncodedQuery:
+    """Encode what the encoder gave for a text, and note if it knows no word of it."""
+    query = encode_output(model, output, "text", {part: text})
+    return query if model.encoder.text.knows(text) else replace(query, unknown=(text,))
 
 
 def encode_output(
@@ -208,4 +220,5 @@ def combine_queries(parts: Sequence[tuple[EncodedQuery, float]]) -> EncodedQuery
         if length > 0:
             total += np.float32(weight / length) * query.relaxed
     item = next((query.item for query, _ in parts if query.item is not None), None)
-    return EncodedQuery(stated, pack(binarise(total)), total, item=item)
+    unknown = tuple(text for query, _ in parts for text in query.unknown)
+    return EncodedQuery(stated, pack(binarise(total)), total, item=item, unknown=unknown)

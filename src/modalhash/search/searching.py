@@ -225,6 +225,7 @@ def make_answer(
         hits,
         None if curve is None else curve.rule.value,
         plan.rerank_by.value if plan.shortlist else None,
+        unknown=query.unknown,
     )
 
 

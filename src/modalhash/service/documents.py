@@ -22,6 +22,7 @@ def answer_document(
         "query": dict(query.stated),
         "code": code_text(query.code),
         "n_bits": handle.index.model.n_bits,
+        "unknown": list(query.unknown),
         "results": [result_document(handle, one) for one in found],
         "timings": stages.milliseconds(),
     }

@@ -30,6 +30,7 @@ from modalhash.search import (
     SearchPlan,
     encode_output,
     encode_part,
+    encode_text,
     explain_hits,
     find_nearest_of_all,
     make_answer,
@@ -292,7 +293,7 @@ class Engine:
                 else:
                     outputs = model.text_outputs(texts)
                 for place, text, output in zip(places, texts, outputs, strict=True):
-                    results[place] = encode_output(model, output, "text", {"text": text})
+                    results[place] = encode_text(model, text, output)
             except Exception as error:  # noqa: BLE001 - those who wait must hear of it
                 results |= dict.fromkeys(places, error)
         return [results[place] for place in range(len(jobs))]

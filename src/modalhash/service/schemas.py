@@ -479,6 +479,9 @@ class SearchAnswer(BaseModel):
     query: dict[str, str]
     code: str
     n_bits: int
+    unknown: list[str] = Field(
+        description="Texts of the query of which the text encoder knows no word."
+    )
     results: list[SideResult]
     timings: dict[str, float]
 
