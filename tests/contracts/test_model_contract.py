@@ -16,6 +16,7 @@ import modalhash as mh
 from modalhash.artifacts import CollectionCodes, HashModel
 from modalhash.codes import unpack
 from modalhash.data import Collection, Modality
+from modalhash.layers import ModalityFeatures
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import Needs
 
@@ -88,6 +89,17 @@ def test_a_code_depends_on_its_item_alone(model: HashModel, modality: Modality) 
     mates = features.copy()
     mates[1:] = 1e6
     np.testing.assert_array_equal(model.encode_features(mates, modality)[0], codes[0])
+
+
+@pytest.mark.parametrize("modality", [side for side, _ in SIDES])
+def test_heads_use_nothing_but_exact_arithmetic(
+    model: HashModel, modality: Modality, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(features: ModalityFeatures, place: int) -> ModalityFeatures:
+        raise AssertionError(f"row {place} of {len(features)} is computed by itself")
+
+    monkeypatch.setattr(ModalityFeatures, "row", refuse)
+    model.encode_features(features_of(modality, 3), modality)
 
 
 @pytest.mark.parametrize("modality", [side for side, _ in SIDES])

@@ -59,6 +59,32 @@ class TokenHead(HashHead):
         return {"kind": "mean-token"}
 
 
+class WaveHead(HashHead):
+    """Waves of running sums, whose kernels nobody promises anything of."""
+
+    def forward(self, features: ModalityFeatures) -> Tensor:
+        return torch.sin(features.pooled.cumsum(dim=1))[:, :5]
+
+    @property
+    def n_bits(self) -> int:
+        return 5
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "wave"}
+
+
+@pytest.mark.parametrize("rule", list(ScalingRule))
+def test_a_head_of_unknown_operations_is_computed_row_by_row(rule: ScalingRule) -> None:
+    tower, rows = HashTower(FeatureScaling(rule, 12), WaveHead()), made_features(70)
+    with torch.no_grad():
+        expected = tower(ModalityFeatures(torch.from_numpy(rows))).numpy()
+    whole = tower.relaxed(rows)
+    assert_allclose(whole, expected, rtol=0, atol=1e-5)
+    for size in (1, 3, 69):
+        parts = [tower.relaxed(rows[start : start + size]) for start in range(0, 70, size)]
+        assert_array_equal(np.concatenate(parts), whole)
+
+
 def test_codes_by_hand() -> None:
     head = LinearHead(2, 10)
     with torch.no_grad():

@@ -1,10 +1,14 @@
 """Where tensors live: the one place that decides, for encoders and for training."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import torch
+from numpy.typing import NDArray
 
 from modalhash.errors import SettingError
 
-__all__ = ["torch_device"]
+__all__ = ["computed_together", "torch_device"]
 
 
 def torch_device(device: str) -> torch.device:
@@ -25,3 +29,18 @@ def torch_device(device: str) -> torch.device:
         reason = str(error).partition("\n")[0]
         raise SettingError(f"device {device!r} can't be used ({reason}): try 'cpu'") from error
     return found
+
+
+def computed_together(
+    prepared: Sequence[NDArray[Any]], device_type: str
+) -> Iterator[Sequence[NDArray[Any]]]:
+    """Yield the pictures that are computed at once: each by itself on a CPU, else all.
+
+    A core is as quick with one picture as with several; and a picture's features can't depend on
+    the others then, whichever kernels the processor has.
+    """
+    if device_type != "cpu":
+        yield prepared
+        return
+    for picture in prepared:
+        yield [picture]

@@ -25,7 +25,7 @@ from modalhash.encoders.base import (
     TowerOutput,
     require_texts,
 )
-from modalhash.encoders.devices import torch_device
+from modalhash.encoders.devices import computed_together, torch_device
 from modalhash.encoders.frames import FrameTower, frame_tokens
 from modalhash.encoders.picture_preparation import PicturePreparation
 from modalhash.encoders.text_batches import encode_by_length, positions_at_once
@@ -146,7 +146,11 @@ class NetworkImageTower(ImageTower, NetworkTower):
     @torch.inference_mode()
     def encode(self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool = False) -> TowerOutput:
         """Encode prepared pictures; tokens are the patches, row by row."""
-        return arrays_of(self.live_features(prepared, with_tokens=with_tokens))
+        outputs = [
+            arrays_of(self.live_features(pictures, with_tokens=with_tokens))
+            for pictures in computed_together(prepared, self._device.type)
+        ]
+        return joined_outputs(outputs)
 
     def live_features(
         self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool = False
@@ -367,6 +371,16 @@ class NetworkTextTower(TextTower, NetworkTower):
 def contents_of(encodings: Mapping[str, Any]) -> list[list[bool]]:
     """Return which word pieces of each text are no marks."""
     return [[not is_special for is_special in row] for row in encodings["special_tokens_mask"]]
+
+
+def joined_outputs(outputs: Sequence[TowerOutput]) -> TowerOutput:
+    """Return outputs whose items have equally many tokens, or none, as one."""
+    pooled = np.concatenate([output.pooled for output in outputs])
+    tokens = [output.tokens for output in outputs if output.tokens is not None]
+    masks = [output.token_mask for output in outputs if output.token_mask is not None]
+    if not tokens:
+        return TowerOutput(pooled)
+    return TowerOutput(pooled, np.concatenate(tokens), np.concatenate(masks))
 
 
 def arrays_of(features: TensorFeatures) -> TowerOutput:

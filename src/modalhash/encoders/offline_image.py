@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from modalhash.encoders.base import Identity, ImageTower, TowerOutput
-from modalhash.encoders.devices import torch_device
+from modalhash.encoders.devices import computed_together, torch_device
 from modalhash.encoders.weights import checked_package_file
 
 __all__ = ["OfflineImageTower"]
@@ -30,9 +30,6 @@ PICTURE_SIDE = 224
 BLOCK_STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
 """The stride of each inverted residual block; every other size is that of its weights."""
 NORM_EPSILON = 1e-3
-CPU_CHUNK = 6
-"""Pictures computed at once on a CPU. The largest maps then take 29 MB; from 32 MB on, the C
-library's allocator gives memory back after each use, and getting it anew costs up to a third."""
 
 
 @dataclass(frozen=True)
@@ -175,10 +172,9 @@ class OfflineImageTower(ImageTower):
 
     def encode(self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool = False) -> TowerOutput:
         """Encode prepared pictures; tokens are the 49 grid vectors, row by row."""
-        chunk = CPU_CHUNK if self._device.type == "cpu" else len(prepared)
         pooled, tokens = [], []
-        for start in range(0, len(prepared), chunk):
-            grids = self._grids(np.stack(prepared[start : start + chunk]))
+        for pictures in computed_together(prepared, self._device.type):
+            grids = self._grids(np.stack(pictures))
             pooled.append(grids.mean(dim=1).cpu().numpy())
             if with_tokens:
                 tokens.append(grids.cpu().numpy())

@@ -46,6 +46,16 @@ class ModalityFeatures:
             return self
         return replace(self, pooled=dropout(self.pooled, share))
 
+    def row(self, place: int) -> "ModalityFeatures":
+        """Return the features of one item, as a batch of one."""
+
+        def one(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part[place, None]
+
+        return ModalityFeatures(
+            self.pooled[place, None], one(self.tokens), one(self.token_mask), one(self.untuned)
+        )
+
     def __len__(self) -> int:
         """Return n."""
         return len(self.pooled)

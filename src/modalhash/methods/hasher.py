@@ -18,15 +18,17 @@ from modalhash.layers import (
     TokenReduction,
     build_head,
 )
+from modalhash.layers.exact_arithmetic import ExactArithmetic, OperandCache
+from modalhash.layers.exact_operations import UnlistedOperationError
 from modalhash.layers.fine_codes import FineCoder, build_fine_coder, content_of
 
 __all__ = ["HashTower", "Hasher"]
 
 CHUNK = 256
-"""Rows encoded at a time. Each chunk is filled up to this size, so that a row meets the same
-arithmetic alone as among others and its code can't depend on batch mates."""
+"""Rows encoded at a time."""
 TOKEN_STEP = 16
-"""Token places come in multiples of this, decided by each row's own tokens, for the same reason."""
+"""Token places come in multiples of this, decided by each row's own tokens: what fills a row up
+can't depend on the others."""
 
 
 class HashTower(nn.Module):
@@ -43,6 +45,7 @@ class HashTower(nn.Module):
     ) -> None:
         super().__init__()
         self.scaling, self.head, self.reduction = scaling, head, reduction
+        self.operands = OperandCache()
 
     @property
     def width(self) -> int:
@@ -109,8 +112,12 @@ class HashTower(nn.Module):
         pooled: NDArray[np.float32],
         tokens: NDArray[np.float32] | None = None,
         token_mask: NDArray[np.bool_] | None = None,
+        *networks: nn.Module,
     ) -> NDArray[np.float32]:
-        """Return what a function of features gives, so that each row's result is its own.
+        """Compute a function of features so that each row's result depends on that row alone.
+
+        Heads of known kinds are computed in `ExactArithmetic`. Where a head uses an operation that
+        isn't listed there, rows are computed one at a time.
 
         Args:
             function: from unscaled features of n items to (n, `width`), row by row.
@@ -118,17 +125,31 @@ class HashTower(nn.Module):
             pooled: (n, d) float32, unscaled; n may be 0.
             tokens: (n, t, w) float32, or None.
             token_mask: (n, t) bool with them.
+            networks: that the function uses besides this tower.
 
         Returns:
             (n, width) float32.
         """
-        made = np.zeros((len(pooled), width), np.float32)
+        result = np.zeros((len(pooled), width), np.float32)
         device = self.scaling.mean.device
         with torch.inference_mode():
             for rows, length in same_length(len(pooled), token_mask):
                 batch = chunk(rows, length, pooled, tokens, token_mask, device=device)
-                made[rows] = function(batch)[: len(rows)].cpu().numpy()
-        return made
+                result[rows] = self.apply_exactly(function, batch, *networks).cpu().numpy()
+        return result
+
+    def apply_exactly(
+        self,
+        function: Callable[[ModalityFeatures], Tensor],
+        batch: ModalityFeatures,
+        *networks: nn.Module,
+    ) -> Tensor:
+        """Compute a function of a batch in `ExactArithmetic`, or row by row where that can't be."""
+        try:
+            with ExactArithmetic(self.operands, self, *networks):
+                return function(batch)
+        except UnlistedOperationError:
+            return torch.cat([function(batch.row(place)) for place in range(len(batch))])
 
     @property
     def n_bits(self) -> int:
@@ -225,7 +246,7 @@ class Hasher(nn.Module):
             return fine.codes(content_of(tower.head, tower.prepared(features)), modality)
 
         width = len(fine.codewords())
-        return tower.apply_by_rows(codes, width, pooled, tokens, token_mask).astype(np.uint8)
+        return tower.apply_by_rows(codes, width, pooled, tokens, token_mask, fine).astype(np.uint8)
 
     def fine_queries(
         self,
@@ -245,7 +266,7 @@ class Hasher(nn.Module):
             content = content_of(tower.head, tower.prepared(features))
             return fine.queries(content, modality).flatten(1)
 
-        made = tower.apply_by_rows(queries, n_subspaces * width, pooled, tokens, token_mask)
+        made = tower.apply_by_rows(queries, n_subspaces * width, pooled, tokens, token_mask, fine)
         return made.reshape(-1, n_subspaces, width)
 
     def fine_coder(self) -> FineCoder:
@@ -318,19 +339,18 @@ def chunk(
     *,
     device: torch.device,
 ) -> ModalityFeatures:
-    """Return the features of some rows, filled up by zeros to `CHUNK` rows and `length` tokens."""
-    filled = np.zeros((CHUNK, pooled.shape[1]), np.float32)
-    filled[: len(rows)] = pooled[rows]
+    """Return the features of some rows, with tokens filled up by zeros to `length`."""
+    chosen = torch.from_numpy(pooled[rows]).to(device)
     if tokens is None or token_mask is None:
-        return ModalityFeatures(torch.from_numpy(filled).to(device))
+        return ModalityFeatures(chosen)
     length = max(length, TOKEN_STEP)
     used = min(length, tokens.shape[1])
-    filled_tokens = np.zeros((CHUNK, length, tokens.shape[2]), np.float32)
-    filled_tokens[: len(rows), :used] = tokens[rows, :used]
-    mask = np.zeros((CHUNK, length), np.bool_)
-    mask[: len(rows), :used] = token_mask[rows, :used]
+    filled_tokens = np.zeros((len(rows), length, tokens.shape[2]), np.float32)
+    filled_tokens[:, :used] = tokens[rows, :used]
+    mask = np.zeros((len(rows), length), np.bool_)
+    mask[:, :used] = token_mask[rows, :used]
     return ModalityFeatures(
-        torch.from_numpy(filled).to(device),
+        chosen,
         torch.from_numpy(filled_tokens).to(device),
         torch.from_numpy(mask).to(device),
     )
