@@ -161,9 +161,29 @@ def encode_shards(
         there = [shard for shard in found if shard.name not in without]
         settle_ids(there, job)
         heads = heads_of(there, job)
+        if not any(head.n_items for head in heads):
+            raise without_codes(failed, heads, found)
         left_out = [(name, without[name].problem) for name in sorted(without)]
         write_code_folder(folder, heads, left_out=left_out, **stated)
         return summary(there, job, loaded.n_bits, n_encoded=len(missing) - len(failed))
+
+
+def without_codes(
+    failed: Sequence[ShardOutcome], heads: Sequence[CodeHead], found: Sequence[Shard]
+) -> CollectionError:
+    """Return the error of shards of which every row was left out."""
+    defects = [defect for outcome in failed for defect in outcome.defects]
+    defects += [
+        Defect("left-out", head.shard["name"], problem)
+        for head in heads
+        for problem in head.left_out
+    ]
+    nothing = Defect("no-items", found[0].name, "and the other shards have no row")
+    return CollectionError(
+        defects or [nothing],
+        listed="the log names them",
+        advice="; every row was left out, so there are no codes",
+    )
 
 
 @contextmanager

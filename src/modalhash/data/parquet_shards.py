@@ -4,11 +4,16 @@
 |---|---|
 | `id` or `key` | a text or an integer, distinct over all shards |
 | `image` | a picture file's bytes, or `{bytes, path}` as Hugging Face's datasets store pictures |
+| `jpg`, `jpeg`, `png`, `webp` | or so, as img2dataset names it |
 | `image_path` | or where the picture lies, relative to the folder of pictures |
 | `text` or `caption` | a text, or a list of texts |
 | `image_features`, `text_features` | or lists of numbers, for models that were trained on arrays |
+
+A row without picture whose `status` isn't `success` is one that img2dataset couldn't download: it
+is passed over and counted in the log.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -31,9 +36,11 @@ from modalhash.errors import CollectionError, Defect
 
 __all__ = ["ParquetShard"]
 
+logger = logging.getLogger(__name__)
+
 ID_COLUMNS: Final = ("id", "key")
 COLUMNS: Final = {
-    ("image", False): ("image", "image_path"),
+    ("image", False): ("image", "jpg", "jpeg", "png", "webp", "image_path"),
     ("text", False): ("text", "caption"),
     ("image", True): ("image_features",),
     ("text", True): ("text_features",),
@@ -63,6 +70,7 @@ class ParquetShard(ShardReader):
             problem = f"has no column {lacks}; it has {', '.join(names) or 'none'}"
             raise CollectionError([Defect("wrong-column", shard.name, problem)])
         self.columns = {side: name for side, name in found.items() if name is not None}
+        self.has_status = "status" in names and "image" in self.columns
         self.sides = tuple(self.columns)
 
     @staticmethod
@@ -79,8 +87,10 @@ class ParquetShard(ShardReader):
     def rows(self) -> Iterator[ShardRow | BadRow]:
         """Yield every row; see `ShardReader.rows`."""
         wanted = [name for name in (self.id_column, *self.columns.values()) if name is not None]
+        if self.has_status:
+            wanted.append("status")
         wanted = list(dict.fromkeys(wanted))
-        n_read = 0
+        n_read = n_failed = 0
         try:
             with open_parquet(self.shard.path) as rows:
                 for batch in rows.batches(wanted, most_rows=READ_ROWS, is_kept=False):
@@ -89,7 +99,11 @@ class ParquetShard(ShardReader):
                         side: self.cells_of(batch.column(name), name)
                         for side, name in self.columns.items()
                     }
+                    failed = self.failed_rows(batch)
+                    n_failed += len(failed)
                     for row, value in enumerate(ids):
+                        if row in failed:
+                            continue
                         yield self.checked(n_read + row, value, cells, row)
                     n_read += len(ids)
         except CollectionError:
@@ -97,6 +111,18 @@ class ParquetShard(ShardReader):
         except (OSError, ValueError) as error:
             place = f", behind row {n_read - 1}" if n_read else ""
             raise unreadable(self.shard, "Parquet", error, place) from error
+        if n_failed:
+            logger.info(
+                "%s: %d rows have no picture and say so (status)", self.shard.name, n_failed
+            )
+
+    def failed_rows(self, batch: Any) -> set[int]:
+        """Return the rows of a batch that say that their picture couldn't be had."""
+        if not self.has_status:
+            return set()
+        filled = batch.column(self.columns["image"]).is_valid().to_pylist()
+        stated = batch.column("status").to_pylist()
+        return {row for row, one in enumerate(stated) if one != "success" and not filled[row]}
 
     def cells_of(self, column: Any, name: str) -> Callable[[int], Any]:
         """Return what gives the cell of a row."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from modalhash.data.parquet_shards import ParquetShard
 from modalhash.data.shards import Shard, ShardReader, WantedSides
 from modalhash.data.tar_shards import TarShard
+from modalhash.data.tars import is_tar
 
 __all__ = ["open_shard"]
 
@@ -21,6 +22,6 @@ def open_shard(shard: Shard, wanted: WantedSides, *, images: Path | None = None)
         CollectionError: if it can't be read, or holds nothing that is wanted.
         MissingExtraError: if it is a Parquet file and pyarrow isn't installed.
     """
-    if shard.path.suffix.lower() == ".tar":
+    if is_tar(shard.path):
         return TarShard(shard, wanted)
     return ParquetShard(shard, wanted, images or shard.path.parent)

@@ -5,16 +5,19 @@ of either. What is wrong with a row is told beside the others; a shard that can'
 end raises.
 """
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from glob import has_magic
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from modalhash.data.arrow_tables import open_arrow
 from modalhash.data.collection import Modality
+from modalhash.data.path_patterns import expand_pattern
+from modalhash.data.tars import TAR_SUFFIXES
 from modalhash.errors import CollectionError, Defect, InputError, StorageError
 from modalhash.files import sha256_of_file
 
@@ -29,8 +32,10 @@ __all__ = [
     "find_shards",
 ]
 
-SHARD_SUFFIXES: Final = (".parquet", ".tar")
-"""How the names of shards end."""
+logger = logging.getLogger(__name__)
+
+SHARD_SUFFIXES: Final = (".parquet", *TAR_SUFFIXES)
+"""How the names of shards end, in lower case."""
 WantedSides = Mapping[Modality, int | None]
 """Modality to the width of its feature arrays, or None where pictures and texts are read."""
 
@@ -146,39 +151,66 @@ class ShardReader(ABC):
 def find_shards(source: str | Path) -> list[Shard]:
     """Return the shards that a folder, a file or a pattern names, by name.
 
+    A Parquet file that only describes the tar or the folder of the same name, as img2dataset writes
+    it beside them, is passed over.
+
     Args:
         source: a folder, which is searched with all folders below it; a file; or a pattern such as
-            `data/2026-*/*.tar` (`**` for folders of any depth). Hidden names and names that begin
-            with `_`, which writers of tables use for unfinished work, are passed over.
+            `data/2026-*/*.tar` (`**` for folders of any depth) or `{00000..00012}.tar`. Hidden
+            names and names that begin with `_`, which writers of tables use for unfinished work,
+            are passed over.
 
     Raises:
         InputError: if there are none.
     """
-    root, paths = named_files(str(source))
-    shards = []
+    root, paths = expand_pattern(source)
+    shards: list[Shard] = []
+    descriptions: list[Shard] = []
     for path in paths:
         name = path.relative_to(root).as_posix()
         is_hidden = any(part.startswith((".", "_")) for part in PurePosixPath(name).parts)
-        if path.suffix.lower() in SHARD_SUFFIXES and not is_hidden and path.is_file():
-            shards.append(Shard(path, name))
+        if not path.name.lower().endswith(SHARD_SUFFIXES) or is_hidden or not path.is_file():
+            continue
+        (descriptions if describes_another(path) else shards).append(Shard(path, name))
+    if descriptions:
+        logger.info(
+            "%d Parquet files only describe tars or folders of the same names: passed over",
+            len(descriptions),
+        )
     if not shards:
         raise InputError(
             f"{source} names no shards: give a folder, a file or a pattern of files whose names "
-            f"end in {' or '.join(SHARD_SUFFIXES)}"
+            f"end in {' or '.join(SHARD_SUFFIXES)}{no_shards_hint(descriptions)}"
         )
     return sorted(shards, key=lambda shard: shard.name)
 
 
-def named_files(source: str) -> tuple[Path, list[Path]]:
-    """Return the folder that names are relative to, and the files that a source names."""
-    path = Path(source)
-    if path.is_dir():
-        return path, list(path.rglob("*"))
-    if path.exists() or not has_magic(source):
-        return path.parent, [path] if path.exists() else []
-    n_fixed = next(place for place, part in enumerate(path.parts) if has_magic(part))
-    root = Path(*path.parts[:n_fixed])
-    return root, list(root.glob("/".join(path.parts[n_fixed:])))
+def describes_another(path: Path) -> bool:
+    """Tell whether a Parquet file only describes the tar or the folder beside it.
+
+    Its name is theirs, and it has img2dataset's columns but none of pictures.
+    """
+    if path.suffix.lower() != ".parquet":
+        return False
+    if not any(path.with_suffix(suffix).exists() for suffix in (*TAR_SUFFIXES, "")):
+        return False
+    try:
+        file = open_arrow(path, "parquet")
+    except (OSError, ValueError):
+        return False  # it is no Parquet file, which reading it will tell
+    has_pictures = any(file.holds_pictures(column) for column in file.names)
+    return not has_pictures and "key" in file.names and "status" in file.names
+
+
+def no_shards_hint(descriptions: Sequence[Shard]) -> str:
+    """Say what to do about Parquet files that describe folders of pictures."""
+    if not descriptions:
+        return ""
+    folder = descriptions[0].path.parent
+    return (
+        f"; {descriptions[0].name} describes the pictures beside it, which are a collection: "
+        f"text-files:{folder}, without --shards"
+    )
 
 
 def id_problem(value: Any) -> str | None:

@@ -258,6 +258,7 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
         "tars of pictures and texts, as img2dataset writes them",
         "modalhash.data.webdataset:read_webdataset",
         has_argument=True,
+        takes_columns=True,
     ),
     "wiki": Source(
         "wiki:PATH",

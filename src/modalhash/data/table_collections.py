@@ -31,7 +31,7 @@ from modalhash.data.table_columns import (
     find_roles,
 )
 from modalhash.data.table_formats import TableFormat, find_format
-from modalhash.data.table_rows import SPLIT_NAMES, RowReader, TableItems
+from modalhash.data.table_rows import SPLIT_NAMES, RowReader, TableItems, named_split
 from modalhash.data.tables import Table, read_table
 from modalhash.data.text_lines import shown
 from modalhash.errors import CollectionError, Defect, InputError
@@ -109,12 +109,8 @@ def _belong_together(files: Sequence[Path]) -> bool:
     """Tell whether tables are parts of one: binary ones, metadata, or called after splits."""
     suffixes = {file.suffix.lower() for file in files}
     return (len(suffixes) == 1 and suffixes <= set(_BINARY)) or all(
-        file.stem.lower() == "metadata" or _first_word(file.name) in SPLIT_NAMES for file in files
+        file.stem.lower() == "metadata" or named_split([file.name]) for file in files
     )
-
-
-def _first_word(name: str) -> str:
-    return re.split(r"[-_.]", name.lower(), maxsplit=1)[0]
 
 
 def read_tables(
@@ -240,9 +236,7 @@ def _split_of(file: Path, root: Path) -> str:
     """Return the split that a table's file or one of its folders is called after, or ""."""
     if (file.parent.parent / "dataset_dict.json").is_file():  # save_to_disk: a folder a split
         return SPLIT_NAMES.get(file.parent.name.lower(), file.parent.name)
-    folders = [part.lower() for part in file.parent.relative_to(root).parts]
-    words = [_first_word(file.name), *reversed(folders)]
-    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), "")
+    return named_split([file.name, *reversed(file.parent.relative_to(root).parts)])
 
 
 def _folder_of_pictures(

@@ -14,7 +14,7 @@ from modalhash.data.tables import Table
 from modalhash.data.text_lines import ascii_if_broken, shown
 from modalhash.errors import Defect
 
-__all__ = ["SPLIT_NAMES", "Item", "RowReader", "TableItems"]
+__all__ = ["SPLIT_NAMES", "Item", "RowReader", "TableItems", "named_split"]
 
 SPLIT_NAMES: Final = {
     "train": "train", "training": "train", "restval": "train", "val": "dev", "valid": "dev",
@@ -208,6 +208,17 @@ class RowReader:
             yield self.classes[cell]
         elif cell is not None and str(cell).strip():
             yield ascii_if_broken(str(cell).strip())
+
+
+def named_split(names: Iterable[str]) -> str:
+    """Return the split that the first of some names begins with, or "".
+
+    Example:
+        >>> named_split(["train-00000-of-00002.parquet"]), named_split(["photos", "val"])
+        ('train', 'dev')
+    """
+    words = (re.split(r"[-_.]", name.lower(), maxsplit=1)[0] for name in names)
+    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), "")
 
 
 def _may_be_metadata(cells: Sequence[Any]) -> bool:

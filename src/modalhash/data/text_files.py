@@ -57,7 +57,8 @@ def read_text_files(argument: str, *, split_seed: int) -> Reading:
             texts = _read_texts(text_file, pairs.defects, name)
         if texts:
             where = str(text_file or beside[".json"])
-            pairs.add(name, texts, where=where, metadata=scalar_fields(document, field))
+            metadata = scalar_fields({key: document[key] for key in document if key != field})
+            pairs.add(name, texts, where=where, metadata=metadata)
         else:
             n_left_out += 1
     if n_left_out:
@@ -92,11 +93,10 @@ def caption_texts(value: Any) -> list[str]:
     return [text for text in texts if isinstance(text, str) and text.strip()]
 
 
-def scalar_fields(document: Mapping[str, Any], caption: str) -> dict[str, str | int | float | None]:
+def scalar_fields(document: Mapping[str, Any]) -> dict[str, str | int | float | None]:
     """Return the fields of an object that are metadata: texts, numbers, true, false or null."""
     return {
         name: value
         for name, value in document.items()
-        if name not in (caption, *_NO_METADATA)
-        and (value is None or isinstance(value, str | int | float))
+        if name not in _NO_METADATA and (value is None or isinstance(value, str | int | float))
     }

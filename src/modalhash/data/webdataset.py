@@ -1,25 +1,43 @@
 """Tars of pictures and texts, as img2dataset and webdataset write them: `webdataset:PATH`.
 
-PATH is a tar or a folder of tars (`00000.tar`, ...); `data/tars.py` says what a sample is. Tars are
-read in place; samples without picture or text are left out and counted.
+PATH is a tar, a folder with tars in it or in its folders (`00000.tar`, `00001.tar.gz`, ...), or a
+pattern such as `data/{00000..00012}.tar`; `data/tars.py` says what a sample is. Tars are read in
+place; samples without picture or text are left out and counted. What the `.json` of a sample holds
+beside the caption becomes metadata: texts, numbers, true and false.
+
+Other members or fields are named with `--columns image=img.png,caption=prompt,label=cls`: the
+suffix of a member, or a field of the `.json`. Keys of tars in folders begin with the folder, and
+folders or tars that are called after splits divide the samples.
 """
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from modalhash.data.collection import Collection
+from modalhash.data.collection import Collection, Positions, Value
 from modalhash.data.pair_lists import missing_file
+from modalhash.data.path_patterns import expand_pattern
 from modalhash.data.pictures import is_safe_name, read_picture
 from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits
-from modalhash.data.tars import TAR_ERRORS, TarMember, TarSample, read_tar_samples
-from modalhash.errors import Defect
+from modalhash.data.table_columns import divide_source
+from modalhash.data.table_rows import named_split
+from modalhash.data.tables import typed_values
+from modalhash.data.tars import (
+    TAR_ERRORS,
+    SampleKeys,
+    TarMember,
+    TarSample,
+    is_tar,
+    read_tar_samples,
+)
+from modalhash.data.text_files import scalar_fields
+from modalhash.errors import CollectionError, Defect
 from modalhash.files import file_stamp
 
 __all__ = ["read_webdataset"]
@@ -60,6 +78,8 @@ class Samples:
     Attributes:
         pictures: key to picture, of samples that have picture and text.
         captions: key to texts, of the same samples.
+        fields: key to what its `.json` holds that is metadata.
+        splits: split to the keys of its samples, where tars or folders name splits.
         tars: key to the tar it is in, of every sample.
         n_left_out: samples without picture or text.
         n_with_several: samples with several pictures.
@@ -69,14 +89,21 @@ class Samples:
 
     pictures: dict[str, TarMember] = field(default_factory=dict)
     captions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    fields: dict[str, Mapping[str, Value]] = field(default_factory=dict)
+    splits: dict[str, list[str]] = field(default_factory=dict)
     tars: dict[str, Path] = field(default_factory=dict)
     n_left_out: int = 0
     n_with_several: int = 0
     n_with_lines: int = 0
     defects: list[Defect] = field(default_factory=list)
 
-    def add(self, sample: TarSample, tar: Path) -> None:
+    def add(self, sample: TarSample, tar: Path, split: str = "") -> None:
         """Take a sample, or note what is wrong with it.
+
+        Args:
+            sample: the sample.
+            tar: where it is.
+            split: the split that the tar or its folder is called after; "" for none.
 
         Raises:
             CollectionError: if the tar can't be read.
@@ -98,6 +125,13 @@ class Samples:
         self.n_with_several += len(sample.pictures) > 1
         self.n_with_lines += len(captions) > 1
         self.pictures[sample.key], self.captions[sample.key] = sample.pictures[0], captions
+        fields = sample.read_fields([])
+        self.fields[sample.key] = {
+            name: value
+            for name, value in scalar_fields(fields).items()
+            if name not in sample.keys.fields
+        }
+        self.splits.setdefault(split, []).append(sample.key)
 
     def name_problem(self, sample: TarSample, tar: Path) -> str:
         """Say what is wrong with the names of a sample; "" if nothing is."""
@@ -125,29 +159,50 @@ class Samples:
 
 def read_webdataset(argument: str, *, split_seed: int) -> Reading:
     """Read tars; see `SourceReader` and the module's description."""
-    path = Path(argument)
-    tars = [path]
-    if path.is_dir():
-        tars = sorted(file for file in path.iterdir() if file.suffix.lower() == ".tar")
+    source, given = divide_source(argument)
+    path = Path(source)
+    root, files = expand_pattern(source)
+    tars = [file for file in files if is_tar(file)] if path.is_dir() else files
     if not tars or not tars[0].exists():
-        return missing_file(path, "a tar, or a folder of tars")
+        return missing_file(tars[0] if tars else path, "a tar, or a folder of tars")
+    images, captions = (given.columns.get(role, ()) for role in ("image", "caption"))
+    keys = SampleKeys(tuple(name.lower().lstrip(".") for name in images), captions)
     samples = Samples()
     for tar in tars:
-        try:
-            for sample in read_tar_samples(tar).values():
-                samples.add(sample, tar)
-        except TAR_ERRORS as error:
-            problem = f"can't be read as a tar: {error}"
-            samples.defects.append(Defect("unreadable-file", str(tar), problem))
+        _add_tar(tar, root, keys, samples)
     notes = samples.notes(path)
     if not samples.pictures:
         samples.defects.append(Defect("no-items", str(path), "has no picture with a text"))
         return Reading(None, tuple(samples.defects), notes)
+    name = path.absolute().name if path.is_dir() else path.absolute().stem
+    stored_at = f"webdataset:{path.absolute()}{argument[len(source) :]}"
+    collection = _collect(samples, name, stored_at, split_seed)
+    return Reading(collection, tuple(samples.defects), notes)
+
+
+def _add_tar(tar: Path, root: Path, keys: SampleKeys, samples: Samples) -> None:
+    """Add the samples of a tar; those in a folder have its name before their keys."""
+    folders = tar.parent.relative_to(root).parts
+    split = named_split([tar.name, *reversed(folders)])
+    try:
+        for sample in read_tar_samples(tar, keys).values():
+            sample.key = "/".join((*folders, sample.key))
+            samples.add(sample, tar, split)
+    except TAR_ERRORS as error:
+        if isinstance(error, CollectionError):
+            samples.defects += error.defects
+            return
+        problem = f"can't be read as a tar: {error}"
+        samples.defects.append(Defect("unreadable-file", str(tar), problem))
+
+
+def _collect(samples: Samples, name: str, source: str, split_seed: int) -> Collection:
     ids = tuple(samples.pictures)
     counts = [len(samples.captions[key]) for key in ids]
-    splits, note = make_splits(ids, seed=split_seed)
-    collection = Collection(
-        name=path.absolute().stem,
+    splits, note = _splits(samples, ids, split_seed)
+    columns = dict.fromkeys(column for key in ids for column in samples.fields[key])
+    return Collection(
+        name=name,
         item_ids=ids,
         caption_ids=tuple(
             f"{key}#{number}" for key, n in zip(ids, counts, strict=True) for number in range(n)
@@ -155,8 +210,25 @@ def read_webdataset(argument: str, *, split_seed: int) -> Reading:
         caption_items=np.arange(len(ids), dtype=np.int64).repeat(counts),
         captions=tuple(text for key in ids for text in samples.captions[key]),
         pictures=TarPictures(tuple(samples.pictures.values())),
+        metadata={
+            column: typed_values(samples.fields[key].get(column) for key in ids)
+            for column in columns
+        },
         splits=splits,
-        source=f"webdataset:{path.absolute()}",
+        source=source,
         split_note=note,
     )
-    return Reading(collection, tuple(samples.defects), notes)
+
+
+def _splits(
+    samples: Samples, ids: tuple[str, ...], split_seed: int
+) -> tuple[dict[str, Positions], str]:
+    """Return the splits that tars or folders are called after; without any, made ones."""
+    named = {split: keys for split, keys in samples.splits.items() if split}
+    if len(named) < 2:
+        return make_splits(ids, seed=split_seed)
+    positions = {key: place for place, key in enumerate(ids)}
+    splits = {
+        split: np.array([positions[key] for key in keys], np.int64) for split, keys in named.items()
+    }
+    return splits, f"official: {', '.join(splits)}"
