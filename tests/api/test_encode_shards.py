@@ -538,3 +538,33 @@ def test_options_that_do_not_belong_together(
     ended = modalhash("encode", tmp_path, "scenes:60", "-o", tmp_path / "codes", *options)
     assert ended.code == 2
     assert problem in ended.err
+
+
+def test_img2datasets_tars_and_tables(scene_run: Path, tmp_path: Path) -> None:
+    rows = [
+        {**row, "caption": row["text"]} for row in rows_of(load_collection("scenes:60"), [0, 1])
+    ]
+    folder = tmp_path / "tars"
+    write_tar(folder / "00000.tar", [{"id": f"a{row['id']}", **_without_id(row)} for row in rows])
+    described = {"key": "a0", "status": "success", "url": "http://host.example/0", "caption": "x"}
+    write_parquet(folder / "00000.parquet", [described])
+    written = mh.encode_shards(scene_run, folder, tmp_path / "codes")
+    assert (written.n_shards, written.n_items) == (1, 2)
+    lost = {"key": "b9", "jpg": None, "caption": "lost", "status": "failed_to_download"}
+    tables = [
+        {"key": f"b{row['id']}", "jpg": row["image"], "caption": "seen", "status": "success"}
+        for row in rows
+    ]
+    write_parquet(tmp_path / "tables" / "00000.parquet", [tables[0], lost, tables[1]])
+    written = mh.encode_shards(scene_run, tmp_path / "tables", tmp_path / "more")
+    assert (written.n_items, written.n_texts, written.n_left_out) == (2, 2, 0)
+
+
+def test_no_codes_at_all_is_an_error(scene_run: Path, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "x.parquet", [{"id": "a", "text": " "}, {"id": "b", "text": None}])
+    with pytest.raises(CollectionError, match="every row was left out, so there are no codes"):
+        mh.encode_shards(scene_run, tmp_path / "x.parquet", tmp_path / "codes", skip_bad=True)
+
+
+def _without_id(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "id"}

@@ -217,7 +217,8 @@ def write_img2dataset_files(folder: Path) -> str:
         (folder / shard / f"{key}.txt").write_text(text_of(item))
         document = {"caption": text_of(item), "url": f"http://host.example/{item}", "key": key}
         (folder / shard / f"{key}.json").write_text(json.dumps({**document, "width": 32}))
-    rows = [{"key": "000000000", "url": "http://host.example/0", "caption": "x"}]
+    described = {"url": "http://host.example/0", "caption": "x", "status": "success"}
+    rows = [{"key": "000000000", **described}]
     pq.write_table(pa.Table.from_pylist(rows), folder / "00000.parquet")
     (folder / "00000_stats.json").write_text("{}")
     return str(folder)

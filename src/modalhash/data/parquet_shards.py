@@ -39,8 +39,10 @@ __all__ = ["ParquetShard"]
 logger = logging.getLogger(__name__)
 
 ID_COLUMNS: Final = ("id", "key")
+IMG2DATASET_COLUMNS: Final = ("jpg", "jpeg", "png", "webp")
+"""Columns of pictures that are called after their format."""
 COLUMNS: Final = {
-    ("image", False): ("image", "jpg", "jpeg", "png", "webp", "image_path"),
+    ("image", False): ("image", "image_path", *IMG2DATASET_COLUMNS),
     ("text", False): ("text", "caption"),
     ("image", True): ("image_features",),
     ("text", True): ("text_features",),
@@ -81,7 +83,10 @@ class ParquetShard(ShardReader):
     def known_columns(self) -> list[str]:
         """Return the columns that would be read."""
         return [
-            name for side, width in self.wanted.items() for name in COLUMNS[side, width is not None]
+            name
+            for side, width in self.wanted.items()
+            for name in COLUMNS[side, width is not None]
+            if name not in IMG2DATASET_COLUMNS
         ]
 
     def rows(self) -> Iterator[ShardRow | BadRow]:

@@ -13,8 +13,10 @@ the table, as Hugging Face's datasets and img2dataset store them in Parquet. Wha
 - `status` of img2dataset: rows without a picture that aren't a success are left out and counted.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,7 @@ from modalhash.data.arrow_tables import ArrowFile, open_arrow
 from modalhash.data.pair_lists import PairList, missing_file
 from modalhash.data.path_patterns import expand_pattern
 from modalhash.data.picture_folders import find_picture_folder
+from modalhash.data.pictures import PICTURE_SUFFIXES
 from modalhash.data.reading import Reading
 from modalhash.data.table_columns import (
     LIKELY_COLUMNS,
@@ -133,9 +136,10 @@ def read_tables(
         split_lists: split to its items, from files beside the tables.
     """
     root, read = pairs.pictures, TableItems(defects=pairs.defects, notes=pairs.notes)
+    base = Path(os.path.commonpath([file.parent for file in files]))
     try:
         for file in files:
-            _read_file(file, root, given, read)
+            _read_file(file, _Place(root, base), given, read)
     except CollectionError as error:
         return Reading(None, error.defects)
     if read.n_without_picture:
@@ -146,13 +150,26 @@ def read_tables(
     if incurable:
         return Reading(None, incurable, tuple(read.notes))
     pairs.label_names = tuple(read.labels)
-    pairs.pictures = _folder_of_pictures(read, root, given, folders)
+    pairs.pictures = _folder_of_pictures(read, base, root, given, folders)
     _add_items(read, pairs)
     _add_splits(read, pairs, split_lists or {})
     return pairs.reading(split_seed=split_seed)
 
 
-def _read_file(file: Path, root: Path, given: GivenColumns, read: TableItems) -> None:
+@dataclass(frozen=True)
+class _Place:
+    """Where tables are.
+
+    Attributes:
+        root: the folder that was named.
+        base: the folder of all of them; names of pictures are relative to each table's own folder.
+    """
+
+    root: Path
+    base: Path
+
+
+def _read_file(file: Path, place: _Place, given: GivenColumns, read: TableItems) -> None:
     """Add the rows of a table to the items.
 
     Raises:
@@ -181,10 +198,11 @@ def _read_file(file: Path, root: Path, given: GivenColumns, read: TableItems) ->
     read.defects += table.defects
     if not roles or not table.columns:
         return
-    folder = file.parent.relative_to(root).as_posix() if file.parent != root else ""
+    folder = file.parent.relative_to(place.base).as_posix()
     label = roles[0].labels[0] if roles[0].labels else ""
     classes = opened.class_names.get(label, []) if opened else []
-    RowReader(table, roles[0], read, folder, _split_of(file, root), classes).add_rows()
+    split = _split_of(file, place.root)
+    RowReader(table, roles[0], read, "" if folder == "." else folder, split, classes).add_rows()
 
 
 def _open_arrow(file: Path, table_format: TableFormat) -> ArrowFile | None:
@@ -240,14 +258,17 @@ def _split_of(file: Path, root: Path) -> str:
 
 
 def _folder_of_pictures(
-    read: TableItems, root: Path, given: GivenColumns, folders: Sequence[str]
+    read: TableItems, base: Path, root: Path, given: GivenColumns, folders: Sequence[str]
 ) -> Path:
-    """Return the folder of the pictures that are files."""
+    """Return the folder of the pictures that are files: below the tables, else below the root."""
     if given.images:
         below = root / given.images
         return below if below.is_dir() else Path(given.images)
     names = [item.picture for item in read.items.values() if isinstance(item.picture, str)]
-    return find_picture_folder(root, names, folders).path if names else root
+    found = find_picture_folder(base, names, folders)
+    if base != root and not any(found.find(name) for name in names[:100]):
+        found = find_picture_folder(root, names, folders)
+    return found.path
 
 
 def _add_items(read: TableItems, pairs: PairList) -> None:
@@ -289,7 +310,10 @@ def _add_splits(
         pairs.notes.append(f"{len(names)} items are of the split {split}; no other split is named")
         return
     for split, listed in split_lists.items():
-        splits[split] = [name if name in read.items else f"{name}.jpg" for name in listed]
+        splits[split] = [
+            name if name in read.items or name.lower().endswith(PICTURE_SUFFIXES) else f"{name}.jpg"
+            for name in listed
+        ]
         for name in splits[split]:
             if name not in read.items:
                 problem = f"{shown(name)} of split {split} has no caption; correct the list"

@@ -24,6 +24,8 @@ SPLIT_NAMES: Final = {
 _NUMBERED_NAME: Final = re.compile(r"(.+\.\w{2,5})#\d+")
 _ADDRESS: Final = re.compile(r"(https?|s3|gs|ftp)://")
 _TRUE: Final = ("1", "1.0", "true")
+_NO_METADATA: Final = ("column1", "unnamed0", "commentnumber", "captionnumber")
+"""Numbers of rows and of captions."""
 _DISTINCT_IDS: Final = ("id", "key", "itemid", "sampleid")
 """Columns whose values name one row each; those of other columns name one picture each."""
 
@@ -91,10 +93,13 @@ class RowReader:
     def add_rows(self) -> None:
         """Add all rows; what is wrong with one becomes a defect."""
         columns = self.table.columns
+        self.read.labels.update(dict.fromkeys(self.classes))
         metadata = {
             column: cells
             for column, cells in columns.items()
-            if column not in self.roles.used and _may_be_metadata(cells)
+            if column not in self.roles.used
+            and folded_column(column) not in _NO_METADATA
+            and _may_be_metadata(cells)
         }
         status = next((cells for name, cells in columns.items() if name == "status"), None)
         for row, cell in enumerate(columns[self.roles.image]):

@@ -4,7 +4,8 @@
 
     00000/000000000.jpg      a picture, in any folder below PATH
     00000/000000000.txt      its texts, one a line
-    00000/000000000.json     or its text in `caption`, and metadata: what is no list and no object
+    00000/000000000.json     or its text in `caption`, and metadata: what is no list and no object;
+                             a text of several lines is one text if it is the same here
 
 Another field of the JSON holds the texts with `--columns caption=FIELD`, and other text files than
 `.txt` are read with `--columns caption=prompt` (`000000000.prompt`). Pictures without a text are
@@ -37,8 +38,7 @@ def read_text_files(argument: str, *, split_seed: int) -> Reading:
     root, files = expand_pattern(source)
     if not path.exists() or not files:
         return missing_file(path, "a folder of pictures with a text file beside each")
-    [field] = given.columns.get("caption", ("caption",))[:1]
-    suffix = f".{field.lstrip('.').lower()}"
+    named = given.columns.get("caption", ("",))[0]
     by_name = {file.relative_to(root).as_posix(): file for file in files}
     by_stem: dict[str, dict[str, Path]] = {}
     for name, file in by_name.items():
@@ -51,14 +51,15 @@ def read_text_files(argument: str, *, split_seed: int) -> Reading:
             continue
         beside = by_stem[name.removesuffix(file.suffix)]
         document = _read_document(beside.get(".json"), pairs.defects, name)
-        text_file = beside.get(suffix) or (None if field in document else beside.get(".txt"))
-        texts = caption_texts(document.get(field)) if field in document else []
-        if text_file is not None:
-            texts = _read_texts(text_file, pairs.defects, name)
+        text_file = beside.get(f".{(named or 'txt').lstrip('.').lower()}")
+        texts = _read_texts(text_file, pairs.defects, name) if text_file is not None else []
+        stated = caption_texts(document.get(named or "caption"))
+        if not texts or stated == [" ".join(texts)]:  # a text of several lines
+            texts = stated or texts
         if texts:
             where = str(text_file or beside[".json"])
-            metadata = scalar_fields({key: document[key] for key in document if key != field})
-            pairs.add(name, texts, where=where, metadata=metadata)
+            fields = {key: document[key] for key in document if key not in ("caption", named)}
+            pairs.add(name, texts, where=where, metadata=scalar_fields(fields))
         else:
             n_left_out += 1
     if n_left_out:
