@@ -109,7 +109,7 @@ def _from_mat(
 def _read_list(path: Path, defects: list[Defect]) -> Iterator[tuple[int, str, str, int]]:
     """Yield line, text, picture and class number of a list; a line of another form ends it."""
     for line, row in clean_lines(path, defects):
-        columns = row.split()
+        columns = row.strip().split("\t")
         if len(columns) != 3 or not columns[2].isdecimal():
             problem = "isn't text, picture and class number with tabs between"
             defects.append(Defect("wrong-column", f"{path}:{line}", problem))
