@@ -121,9 +121,35 @@ class Page:
         return [hit["id"] for hit in answer["results"][-1]["hits"]]
 
 
+ODD_NAMES = ("constructor", "__proto__", "toString", "hasOwnProperty", "valueOf")
+"""Fields that every object of JavaScript seems to have."""
+
+
+def add_odd_item(folder: Path) -> None:
+    """Add an item whose metadata has fields named like properties of JavaScript's objects."""
+    import modalhash as mh
+    from modalhash.search import Side, SideContent
+
+    document = {"caption": "a red ring", **{name: f"of {name}" for name in ODD_NAMES}}
+    with mh.open_index(folder) as index:
+        codes = index.model.encode_texts([WORDS])
+        index.add({Side.IMAGES: SideContent(["odd"], codes, [document])})
+
+
 @pytest.fixture(scope="module")
-def address(calibrated_index: Path) -> Iterator[str]:
-    """The address of a server of two indexes, in a thread."""
+def odd_index(calibrated_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an index with an odd item."""
+    folder = tmp_path_factory.mktemp("odd") / "odd.index"
+    shutil.copytree(calibrated_index, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        add_tiny_encoder(patch)
+        add_odd_item(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(calibrated_index: Path, odd_index: Path) -> Iterator[str]:
+    """The address of a server of three indexes, in a thread."""
     import uvicorn
 
     from modalhash.service.app import create_app
@@ -132,7 +158,8 @@ def address(calibrated_index: Path) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         add_tiny_encoder(patch)
         settings = ServiceSettings(body_bytes=BODY_BYTES, watch=0.0)
-        app = create_app({"scenes": calibrated_index, "other": calibrated_index}, settings)
+        indexes = {"scenes": calibrated_index, "other": calibrated_index, "odd": odd_index}
+        app = create_app(indexes, settings)
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
@@ -311,6 +338,22 @@ def choosable(page: Page) -> tuple[str, Any]:
         if one["values"] and one["types"] == ["text"] and "`" not in one["name"]
     )
     return chosen["name"], chosen["values"][0]
+
+
+def test_fields_may_have_any_name(page: Page) -> None:
+    page.open(f"?index=odd&q={WORDS}")
+    page.shows(page.found("odd", text=WORDS))
+    page.one("#filters-open").click()
+    assert page.one("#filters-count").get_property("hidden")
+    for name in ("constructor", "toString", "hasOwnProperty", "valueOf"):
+        page.one(f"#filter-{name} option[value='of {name}']").click()
+        page.shows(["odd"])
+        page.one(f"#filter-{name} option[value='']").click()
+        page.shows(page.found("odd", text=WORDS))
+    page.open(f"?index=odd&q={WORDS}&f.__proto__=of+__proto__&f.toString=of+toString")
+    page.shows(["odd"])
+    page.open(f"?index=odd&q={WORDS}&why=images:odd")
+    page.says("#why", "of hasOwnProperty")
 
 
 def test_an_error_in_a_filter_is_marked_where_it_is(page: Page) -> None:

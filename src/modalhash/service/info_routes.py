@@ -30,9 +30,9 @@ SideName = Literal["images", "texts"]
 IdText = Annotated[str, Query(min_length=1, max_length=1024)]
 
 
-def as_number(text: str) -> int | str:
+def as_number(text: object) -> object:
     """Return digits as a number; an address holds only texts."""
-    return int(text) if text.isdecimal() and len(text) < 10 else text
+    return int(text) if isinstance(text, str) and text.isdecimal() and len(text) < 10 else text
 
 
 ThumbnailSize = Annotated[Literal[64, 128, 256, 512, 1024], BeforeValidator(as_number)]

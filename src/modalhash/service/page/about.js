@@ -1,6 +1,6 @@
 // What an index holds and which model made it.
 import { models } from "./api.js";
-import { bytes, counted, el, icon, number } from "./dom.js";
+import { bytes, counted, el, icon, number, own } from "./dom.js";
 import { ruleSays } from "./results.js";
 
 const facts = (rows) => el("dl", { class: "facts" },
@@ -23,7 +23,7 @@ function aboutIndex(index) {
   const sides = Object.entries(index.sides).map(([side, one]) =>
     [side === "texts" ? "texts" : "pictures", `${number(one.count)}; ${one.search}`]);
   const relevance = Object.entries(index.relevance)
-    .map(([direction, rule]) => el("div", {}, `${ARROWS[direction] ?? direction}: ${ruleSays(rule)}`));
+    .map(([direction, rule]) => el("div", {}, `${own(ARROWS, direction) ?? direction}: ${ruleSays(rule)}`));
   return el("section", {}, el("h3", {}, "The index"), facts([
     ["collection", `${index.collection}${index.split ? ` (${index.split})` : ""}`],
     ...sides,

@@ -27,6 +27,9 @@ export function icon(name) {
   return svg("svg", { "aria-hidden": "true" }, svg("use", { href: `#i-${name}` }));
 }
 
+/** Return what an object itself has under a name; a name such as "constructor" finds nothing else. */
+export const own = (object, name) => (Object.hasOwn(object, name) ? object[name] : undefined);
+
 /** Return the element of an id in index.html. */
 export const byId = (id) => document.getElementById(id);
 

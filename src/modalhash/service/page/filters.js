@@ -1,5 +1,5 @@
 // The panel of filters: a control for each field of the collection, and a line for all else.
-import { el } from "./dom.js";
+import { el, own } from "./dom.js";
 import { canCutByRelevance, modalityOf, orders, targetOf, wayOf } from "./state.js";
 
 const LIKELY = ["", "10", "25", "50", "75", "90"];
@@ -41,8 +41,8 @@ function words(name, value, onChange, attributes = {}) {
 }
 
 function fieldControl(field, state, set) {
-  const value = state.fields[field.name] ?? "";
-  const change = (chosen) => set({ fields: { ...state.fields, [field.name]: chosen } });
+  const value = state.fields.get(field.name) ?? "";
+  const change = (chosen) => set({ fields: new Map(state.fields).set(field.name, chosen) });
   const name = shownName(field.name);
   switch (wayOf(field)) {
     case "choice":
@@ -75,7 +75,7 @@ function limits(state, index, set) {
   const ways = orders(state, index);
   if (ways.length) {
     found.push(choice("order of the nearest", [["", "by differing bits"],
-      ...ways.map((way) => [way, `refined by ${ORDERS[way] ?? way}`])],
+      ...ways.map((way) => [way, `refined by ${own(ORDERS, way) ?? way}`])],
     ways.includes(state.rerank) ? state.rerank : "", (rerank) => set({ rerank })));
   }
   return found;
@@ -86,7 +86,7 @@ export function showFilters(panel, state, index, set, clear) {
   const held = panel.contains(document.activeElement) ? document.activeElement.id : "";
   const target = targetOf(state, index);
   const fields = index.fields.filter((field) => wayOf(field) &&
-    (target === "both" || field.sides.includes(target) || state.fields[field.name]));
+    (target === "both" || field.sides.includes(target) || state.fields.get(field.name)));
   const line = words("filter", state.where, (where) => set({ where }), {
     class: "line-input", spellcheck: "false", autocapitalize: "off", "aria-describedby": "filter-error filter-help",
     placeholder: example(index),

@@ -1,7 +1,7 @@
 // The search page: the address is the state, a change of it is a search, an answer is shown.
 import * as api from "./api.js";
 import { inShort, openAbout } from "./about.js";
-import { byId, bytes, el } from "./dom.js";
+import { byId, bytes, el, own } from "./dom.js";
 import { markFilter, showFilters } from "./filters.js";
 import * as pictures from "./pictures.js";
 import { faces, moveTo, nameOf, neighbour, short, showAnswer, summaryOf } from "./results.js";
@@ -57,7 +57,7 @@ function showControls() {
   const target = asking.targetOf(state, index);
   for (const radio of document.querySelectorAll("input[name=target]")) {
     radio.checked = radio.value === target;
-    const isThere = radio.value === "both" ? Object.keys(index.sides).length > 1 : index.sides[radio.value];
+    const isThere = radio.value === "both" ? Object.keys(index.sides).length > 1 : own(index.sides, radio.value);
     radio.disabled = !isThere;
   }
   parts.q.disabled = !index.queries.text;
@@ -74,7 +74,7 @@ function showControls() {
 
 function drawFilters() {
   showFilters(parts.filters, state, current(), (change) => ask(change), () =>
-    ask({ fields: {}, where: "", minus: "", radius: "", relevance: "", rerank: "" }));
+    ask({ fields: new Map(), where: "", minus: "", radius: "", relevance: "", rerank: "" }));
 }
 
 function openFilters(open) {
@@ -222,7 +222,7 @@ function showNone() {
       : "There is nothing else on this side of the index."),
     limited ? el("button", {
       type: "button", class: "main-action",
-      onclick: () => ask({ fields: {}, where: "", minus: "", radius: "", relevance: "", rerank: "" }),
+      onclick: () => ask({ fields: new Map(), where: "", minus: "", radius: "", relevance: "", rerank: "" }),
     }, "Search without them") : null));
 }
 
@@ -363,7 +363,7 @@ function fail(error) {
     markFilter(parts.filters, state, error.message, asking.filterOf(state, current().fields).offset);
     return showProblem("The filter can't be understood", "The place is marked in the filter line.");
   }
-  const title = TITLES[error.code] ?? "That didn't work";
+  const title = own(TITLES, error.code) ?? "That didn't work";
   const waits = error.code === "unreachable" || error.retryAfter !== null;
   const note = error.code === "unreachable" ? "This page goes on by itself when the server is back."
     : error.retryAfter ? "This page tries again by itself." : "";

@@ -1,6 +1,6 @@
 // Answers: pictures in a grid, texts as lines, both with how near they are.
 import { showThumbnail } from "./api.js";
-import { counted, el, icon, number, percent } from "./dom.js";
+import { counted, el, icon, number, own, percent } from "./dom.js";
 
 const RULES = {
   shared_label: "shares a label with the query",
@@ -8,7 +8,7 @@ const RULES = {
 };
 
 /** Say what relevant means. */
-export const ruleSays = (rule) => RULES[rule] ?? "is relevant";
+export const ruleSays = (rule) => own(RULES, rule) ?? "is relevant";
 
 /** Cut a name that is too long for a sentence. */
 export const short = (name) => (name.length > 44 ? `${name.slice(0, 40).trimEnd()}…` : name);

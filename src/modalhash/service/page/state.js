@@ -1,4 +1,6 @@
 // What is asked, as an address: it can be shared, and the back button goes through it.
+import { own } from "./dom.js";
+
 const NAMES = {
   index: "index", text: "q", minus: "not", like: "like", side: "of", picture: "picture",
   target: "find", where: "where", k: "k", radius: "within", relevance: "likely",
@@ -10,7 +12,8 @@ export const USUAL_K = 24;
 /** A search that asks nothing yet. */
 export const nothing = () => ({
   index: "", text: "", minus: "", like: "", side: "", picture: "", target: "", where: "",
-  k: "", radius: "", relevance: "", rerank: "", why: "", fields: {},
+  k: "", radius: "", relevance: "", rerank: "", why: "",
+  fields: new Map(), // names are the collection's own, "constructor" among them
 });
 
 /** Whether anything is searched for. */
@@ -22,7 +25,7 @@ export function parse(query) {
   const state = nothing();
   for (const [name, short] of Object.entries(NAMES)) state[name] = given.get(short) ?? "";
   for (const [name, value] of given) {
-    if (name.startsWith(FIELD)) state.fields[name.slice(FIELD.length)] = value;
+    if (name.startsWith(FIELD)) state.fields.set(name.slice(FIELD.length), value);
   }
   if (!/^(images|texts):./.test(state.why)) state.why = "";  // an address that somebody typed
   return state;
@@ -32,7 +35,7 @@ export function parse(query) {
 export function format(state) {
   const said = new URLSearchParams();
   for (const [name, short] of Object.entries(NAMES)) if (state[name]) said.set(short, state[name]);
-  for (const [name, value] of Object.entries(state.fields)) if (value) said.set(FIELD + name, value);
+  for (const [name, value] of state.fields) if (value) said.set(FIELD + name, value);
   return said.size ? `?${said}` : "";
 }
 
@@ -68,18 +71,18 @@ function testOf(field, value) {
 /** Return the filter of a state: what was written by hand comes first, so that places in it hold. */
 export function filterOf(state, fields) {
   const tests = fields
-    .filter((field) => state.fields[field.name])
-    .map((field) => testOf(field, state.fields[field.name]))
+    .filter((field) => state.fields.get(field.name))
+    .map((field) => testOf(field, state.fields.get(field.name)))
     .filter(Boolean);
-  const own = state.where.trim() ? state.where : "";
-  if (!own) return { filter: tests.join(" and "), offset: 0 };
-  if (!tests.length) return { filter: own, offset: 0 };
-  return { filter: [`(${own})`, ...tests].join(" and "), offset: 1 };
+  const written = state.where.trim() ? state.where : "";
+  if (!written) return { filter: tests.join(" and "), offset: 0 };
+  if (!tests.length) return { filter: written, offset: 0 };
+  return { filter: [`(${written})`, ...tests].join(" and "), offset: 1 };
 }
 
 /** Count the limits that are set. */
 export const limitsSet = (state) =>
-  Object.values(state.fields).filter(Boolean).length +
+  [...state.fields.values()].filter(Boolean).length +
   [state.where, state.minus, state.radius, state.relevance, state.rerank].filter(Boolean).length;
 
 /** What a state asks with: "text", "image", of an item its side; null of several parts. */
@@ -103,7 +106,7 @@ export function targetOf(state, index) {
 
 /** Return an id as the index has it: an address knows only texts. */
 export function idOf(text, side, index) {
-  if (index.sides[side]?.id_kind !== "integer") return text;
+  if (own(index.sides, side)?.id_kind !== "integer") return text;
   return Number.isSafeInteger(Number(text)) ? Number(text) : (JSON.rawJSON?.(text) ?? Number(text));
 }
 
@@ -138,11 +141,11 @@ function directions(state, index) {
 
 /** Whether distances of this search are known as probabilities. */
 export const canCutByRelevance = (state, index) =>
-  modalityOf(state) !== null && directions(state, index).every((one) => index.relevance[one]);
+  modalityOf(state) !== null && directions(state, index).every((one) => own(index.relevance, one));
 
 /** What the nearest can be put in order by. */
 export function orders(state, index) {
   if (modalityOf(state) === null) return ["relaxed"];
-  const [first, ...rest] = directions(state, index).map((one) => index.rerank[one] ?? []);
+  const [first, ...rest] = directions(state, index).map((one) => own(index.rerank, one) ?? []);
   return first.filter((way) => rest.every((other) => other.includes(way)));
 }
