@@ -8,12 +8,14 @@ import ctypes
 import errno
 import hashlib
 import json
+import math
 import os
 import stat
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -28,7 +30,10 @@ __all__ = [
     "file_stamp",
     "is_plain_name",
     "map_array",
+    "open_own_file",
     "open_regular_file",
+    "own_path",
+    "parse_json",
     "read_json",
     "read_regular_text",
     "remove_file",
@@ -45,6 +50,57 @@ __all__ = [
 LONGEST_NAME: Final = 255
 FORBIDDEN: Final = frozenset('/\\:*?"<>|')
 """What separates names or stands for many, on any system."""
+
+
+def own_path(folder: Path, name: object) -> Path:
+    """Return the path of something in a folder of ours, whose name comes out of a file.
+
+    Every name that a file states goes through here before any path is made of it.
+
+    Args:
+        folder: of ours.
+        name: as the file states it.
+
+    Raises:
+        DamagedArtifactError: if it isn't the plain name of something in the folder, or a link lies
+            there.
+    """
+    if not is_plain_name(name):
+        raise DamagedArtifactError(
+            f"{folder} is damaged: it names {str(name)[:LONGEST_NAME]!r}, which is no plain name "
+            "of a file in it"
+        )
+    path = folder / str(name)
+    if path.is_symlink():
+        raise DamagedArtifactError(f"{path} is damaged: it is a link, which no file of ours is")
+    return path
+
+
+def open_own_file(path: Path, flags: int) -> int:
+    """Open a file of ours to write to it; a link or anything but a file is refused.
+
+    Args:
+        path: of the file.
+        flags: as for `os.open`; a new file can be read by all and written by the owner.
+
+    Returns:
+        The handle.
+
+    Raises:
+        OSError: if it can't be opened, or is a link, another name of some file, a FIFO or a device.
+    """
+    for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY", "O_CLOEXEC"):
+        flags |= getattr(os, flag, 0)
+    handle = os.open(path, flags, 0o666)
+    try:
+        status = os.fstat(handle)
+        check_regular_status(status, path)
+        if status.st_nlink > 1:
+            raise OSError(errno.EMLINK, "another file is the same one, so it isn't written to")
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
 
 
 def check_regular_file(path: Path) -> None:
@@ -67,7 +123,7 @@ def check_regular_status(status: os.stat_result, path: Path) -> None:
         raise OSError(errno.EINVAL, problem, str(path))
 
 
-def open_regular_file(path: Path) -> IO[bytes]:
+def open_regular_file(path: Path) -> BufferedReader:
     """Open a regular file to read its bytes; anything that could block the reader is refused.
 
     Raises:
@@ -278,8 +334,9 @@ def read_json(path: Path, *, kind: str, newest_format: int) -> dict[str, Any]:
         StorageError: if it can't be read.
     """
     try:
+        own_path(path.parent, path.name)
         with open_regular_file(path) as file:
-            document = json.loads(file.read().decode("utf-8"))
+            document = parse_json(file.read().decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DamagedArtifactError(
             f"{path.parent} is no {kind} folder: it has no {path.name}"
@@ -291,7 +348,7 @@ def read_json(path: Path, *, kind: str, newest_format: int) -> dict[str, Any]:
             f"{path} is damaged: not valid JSON ({error}); make the {kind} again"
         ) from error
     written = document.get("format") if isinstance(document, dict) else None
-    if not isinstance(written, int):
+    if type(written) is not int:
         raise DamagedArtifactError(f"{path} is damaged: it states no format number")
     if written > newest_format:
         version = document.get("modalhash", "a newer version")
@@ -302,6 +359,42 @@ def read_json(path: Path, *, kind: str, newest_format: int) -> dict[str, Any]:
     if "checksum" in document and sealed(document) != document:
         raise DamagedArtifactError(f"{path} is damaged: it was changed; make the {kind} again")
     return dict(document)
+
+
+def parse_json(text: str) -> Any:
+    """Read JSON as the standard has it: no NaN, no infinity, and no name twice in an object.
+
+    Raises:
+        ValueError: if it isn't.
+        RecursionError: if it is nested too deep.
+    """
+    return json.loads(
+        text,
+        parse_constant=refuse_constant,
+        parse_float=finite_number,
+        object_pairs_hook=distinct_names,
+    )
+
+
+def refuse_constant(text: str) -> float:
+    """Refuse NaN and infinity."""
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def finite_number(text: str) -> float:
+    """Return a number; one beyond all floats is refused."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is beyond all numbers")
+    return number
+
+
+def distinct_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; one with a name twice is refused."""
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise ValueError("an object has a name twice")
+    return document
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.errors import DamagedArtifactError
+from modalhash.errors import DamagedArtifactError, InputError
 from modalhash.index.folder import (
     FileRecord,
     Manifest,
@@ -188,5 +188,27 @@ def replayed(
     for change, place in read_log(
         path, manifest.uid, manifest.n_bits, start=start, version=snapshot.version
     ):
+        check_change(path, snapshot, change)
         snapshot, end = applied(snapshot, recent, change), place
     return snapshot, end
+
+
+def check_change(path: Path, snapshot: Snapshot, change: Change) -> None:
+    """Refuse a change from a log that no writer makes.
+
+    Raises:
+        DamagedArtifactError: if its ids are of no kind or of another one, come twice, or are added
+            although they are there.
+    """
+    try:
+        column = id_column(change.ids)
+    except InputError as error:
+        raise DamagedArtifactError(f"{path} is damaged: {error}") from error
+    if column is None:
+        return
+    is_known_kind = snapshot.id_kind in {None, column.kind}
+    is_added_twice = change.operation is Operation.ADD and (snapshot.find(column) != NO_ROW).any()
+    if not is_known_kind or len(set(column)) < len(column) or is_added_twice:
+        raise DamagedArtifactError(
+            f"{path} is damaged: change {change.version} has ids that no writer gives it"
+        )

@@ -65,7 +65,7 @@ from modalhash.index.items import ItemStore
 from modalhash.index.lock import WriterLock
 from modalhash.index.log import HEADER_BYTES, Change, WriteLog
 from modalhash.index.rows import RecentRows, Segment, documented
-from modalhash.index.searchers import NO_ROW, Positions, searcher_class
+from modalhash.index.searchers import NO_ROW, SEARCHERS, Positions, searcher_class
 from modalhash.index.segments import merged_segment, open_segment, write_segment
 from modalhash.index.snapshot import Snapshot, View
 
@@ -196,6 +196,8 @@ class EmbeddedIndex(HashIndex):
         folder = Path(folder).resolve()
         manifest = read_manifest(folder)
         check_model(folder, manifest.model_fingerprint, expect_model)
+        if manifest.kind not in SEARCHERS:
+            raise DamagedArtifactError(f"{folder} is of kind {manifest.kind!r}, which there isn't")
         index = cls(
             manifest.n_bits,
             kind=manifest.kind,

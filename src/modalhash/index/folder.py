@@ -40,7 +40,18 @@ from modalhash.errors import (
     ModalhashError,
     StorageError,
 )
-from modalhash.files import read_json, sealed, sha256_of_file, sync_folder, write_json, write_with
+from modalhash.files import (
+    check_regular_file,
+    map_array,
+    own_path,
+    read_json,
+    read_regular_text,
+    sealed,
+    sha256_of_file,
+    sync_folder,
+    write_json,
+    write_with,
+)
 
 __all__ = [
     "FileRecord",
@@ -69,6 +80,11 @@ OURS = re.compile(
     r"(?P<segment>\d{6,})|dead\.(?P<dead>\d{6,})\.npy|log\.(?P<log>\d{6,})"
     r"|[a-z_]+\.(?P<old>\d{6,})\.(?:npy|sqlite)"  # of format 1
 )
+SEGMENT_NAME = re.compile(r"[0-9]{6,20}")
+LOG_NAME = re.compile(r"log\.[0-9]{6,20}")
+UID, SHA256 = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{64}")
+ID_KINDS = {"text", "integer"}
+MOST_ITEMS, MOST_BITS = 2**53, 2**20
 UNFINISHED = re.compile(r"\.(?:dead\.\d{6,}\.npy|log\.\d{6,}|manifest\.json)\..+\.part")
 
 
@@ -177,21 +193,76 @@ def read_manifest(folder: Path) -> Manifest:
         raise DamagedArtifactError(f"{path} is damaged: it was changed; make the index again")
     try:
         return manifest_of(document)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DamagedArtifactError(
             f"{path} is damaged: {error} is missing or of another sort; make the index again"
         ) from error
 
 
 def manifest_of(document: Mapping[str, Any]) -> Manifest:
-    """Return a manifest from its JSON."""
+    """Return a manifest from its JSON.
+
+    Raises:
+        KeyError, TypeError, ValueError: if something is missing, unknown, of another type or out of
+            range.
+    """
     names = set(Manifest.__dataclass_fields__) - {"segments", "dead"}
     segments = [
         SegmentRecord(**record | {"files": [FileRecord(**file) for file in record["files"]]})
         for record in document["segments"]
     ]
     dead = None if document["dead"] is None else FileRecord(**document["dead"])
-    return Manifest(**{name: document[name] for name in names}, segments=segments, dead=dead)
+    manifest = Manifest(**{name: document[name] for name in names}, segments=segments, dead=dead)
+    check_manifest(manifest)
+    return manifest
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Refuse values that no writer writes; names are checked where paths are made of them.
+
+    Raises:
+        ValueError: naming what is wrong.
+    """
+    counts = [("generation", manifest.generation), ("version", manifest.version)]
+    counts += [("n_items", manifest.n_items), ("n_bits", manifest.n_bits - 1)]
+    for segment in manifest.segments:
+        counts += [("n_rows", segment.n_rows), ("n_dead", segment.n_dead)]
+        check_files(segment.files)
+        check_plain(segment.name, SEGMENT_NAME, "the name of a segment")
+        check_type(segment.searcher, str, "a searcher")
+        check_type(segment.parameters, dict, "the parameters of a searcher")
+    for name, count in counts:
+        if type(count) is not int or not 0 <= count < MOST_ITEMS:
+            raise ValueError(name)
+    if manifest.n_bits > MOST_BITS or manifest.id_kind not in {None, *ID_KINDS}:
+        raise ValueError("n_bits or id_kind")
+    if manifest.segments and manifest.id_kind is None:
+        raise ValueError("id_kind")
+    check_plain(manifest.log, LOG_NAME, "the name of the log")
+    check_plain(manifest.uid, UID, "uid")
+    check_files([] if manifest.dead is None else [manifest.dead])
+    for name, kind in (("kind", str), ("parameters", dict), ("model_fingerprint", str)):
+        check_type(getattr(manifest, name), kind, name)
+
+
+def check_files(records: Sequence[FileRecord]) -> None:
+    """Refuse descriptions of files that no writer writes."""
+    for record in records:
+        check_plain(record.sha256, SHA256, "a checksum")
+        if type(record.n_bytes) is not int or record.n_bytes < 0:
+            raise ValueError("the size of a file")
+
+
+def check_plain(value: object, pattern: re.Pattern[str], name: str) -> None:
+    """Refuse what isn't a text of a pattern."""
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError(name)
+
+
+def check_type(value: object, kind: type, name: str) -> None:
+    """Refuse what is of another type."""
+    if not isinstance(value, kind):
+        raise TypeError(name)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -227,8 +298,9 @@ def checked_path(folder: Path, record: FileRecord, *, read_all: bool = False) ->
             of another content, naming the file.
         StorageError: if it can't be read.
     """
-    path = folder / record.name
+    path = own_path(folder, record.name)
     try:
+        check_regular_file(path)
         n_bytes = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DamagedArtifactError(f"{path} is missing; make the index again") from error
@@ -262,10 +334,10 @@ def read_array(path: Path) -> NDArray[Any]:
         StorageError: if it can't be read.
     """
     try:
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        return np.asarray(map_array(path))
     except OSError as error:
         raise StorageError(f"can't read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, EOFError, TypeError, OverflowError, SyntaxError, MemoryError) as error:
         raise DamagedArtifactError(f"{path} is damaged: {error}; make the index again") from error
 
 
@@ -306,8 +378,8 @@ def refuse_foreign(folder: Path) -> None:
         InputError: if it does. A manifest that can't be read is no obstacle: saving mends it.
     """
     try:
-        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        document = json.loads(read_regular_text(folder / MANIFEST))
+    except (OSError, ValueError, RecursionError):
         return
     if isinstance(document, dict) and document.get("artifact") != ARTIFACT:
         raise InputError(

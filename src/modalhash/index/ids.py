@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.errors import InputError, ShapeError
+from modalhash.errors import DamagedArtifactError, InputError, ShapeError
 from modalhash.index.hits import IdArray, IdKind, Ids
 from modalhash.index.searchers import NO_ROW, Positions
 
@@ -126,7 +126,12 @@ class TextIds(IdColumn):
         starts = np.where(flat > 0, self.id_ends[flat - 1], 0).tolist()
         text = self.id_text.data
         ids = np.empty(len(flat), np.object_)
-        ids[:] = [str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
+        try:
+            ids[:] = [
+                str(text[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)
+            ]
+        except UnicodeDecodeError as error:
+            raise DamagedArtifactError(f"ids of an index are damaged: {error}") from error
         return ids.reshape(positions.shape)
 
     def keep(self, is_kept: NDArray[np.bool_]) -> Self:
@@ -207,7 +212,12 @@ class IdLookup:
 
     def row_at(self, places: Positions) -> Positions:
         """Return the rows of keys by their places."""
-        return places if self.order is None else np.asarray(self.order[places])
+        if self.order is None:
+            return places
+        rows = np.asarray(self.order[places])
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.order):
+            raise DamagedArtifactError("the lookup of an index's ids is damaged: make it again")
+        return rows
 
     def settle(
         self,

@@ -20,6 +20,7 @@ import numpy as np
 
 from modalhash.errors import DamagedArtifactError, InputError, StorageError
 from modalhash.index.fields import FieldIndex
+from modalhash.index.filter_tests import holds
 from modalhash.index.filters import Compare, Contains, IsIn, IsNull, Leaf, Like, sort_of
 from modalhash.index.interruption import check_interruption, is_interrupted
 from modalhash.index.searchers import Positions
@@ -32,6 +33,8 @@ CACHE_KIB: Final = 16384
 BLOCK: Final = 4096
 SLICE: Final = 32768
 """Rows that a test of a filter reads before others may use the connection."""
+MOST_DEPTH: Final = 500
+"""Levels of metadata; SQLite reads 1000, and Python's own reader not many more."""
 INSTRUCTIONS: Final = 10_000
 """Steps of SQLite's between two looks whether the work should stop."""
 
@@ -69,6 +72,10 @@ VALUES: Final = (
     "WHERE number < :end AND json_type(metadata, :path) IS NOT NULL ORDER BY number"
 )
 NOT_NULL: Final = f"{RANGE}json_type(metadata, :path) <> 'null'"
+WITH_NUL: Final = (
+    "SELECT number, metadata FROM items WHERE number >= :first AND number < :end "
+    "AND instr(metadata, '\\u0000')"
+)
 GLOB: Final = {"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}
 
 
@@ -109,7 +116,9 @@ class ItemStore:
         connection = None
         try:
             connection = connect_read_only(path)
-            connection.execute("SELECT number, id, metadata FROM items LIMIT 1").fetchone()
+            objects = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchmany(2)
+            if objects != [("table", "items", SCHEMA)]:
+                raise sqlite3.DatabaseError("it isn't the one table of metadata")
         except sqlite3.Error as error:
             if connection is not None:
                 connection.close()
@@ -205,10 +214,27 @@ class ItemStore:
         query = "SELECT metadata FROM items WHERE number = ?"
         with self.using() as connection:
             found = [connection.execute(query, (row,)).fetchone() for row in rows]
-        return [{} if one is None else json.loads(one[0]) for one in found]
+        return [{} if one is None else self.parse(one[0]) for one in found]
+
+    def parse(self, document: Any) -> dict[str, Any]:
+        """Read metadata of a row.
+
+        Raises:
+            DamagedArtifactError: if it isn't a JSON object.
+        """
+        try:
+            metadata = json.loads(document)
+            if isinstance(metadata, dict):
+                return metadata
+            problem = f"metadata of type {type(metadata).__name__}"
+        except (TypeError, ValueError, RecursionError) as error:
+            problem = str(error)
+        raise damaged(self.path, problem)
 
     def field(self, field: tuple[str, ...], end: int) -> FieldIndex | None:
         """Return the index of a field over the rows up to `end`; None if it is worth none."""
+        if any("\0" in name for name in field) or self.rows_with_nul({"first": 0, "end": end}):
+            return None
         with self.scanning() as connection:
             values = {"path": json_path(field), "end": end}
             return FieldIndex.of(connection.execute(VALUES, values))
@@ -222,19 +248,33 @@ class ItemStore:
             (r,) int64, ascending.
         """
         found: list[int] = []
-        for statement, value in statements(leaf):
-            values = {"path": json_path(leaf.field), "value": value}
-            for begin in range(first, end, SLICE):
-                part = {"first": begin, "end": min(begin + SLICE, end)}
+        for begin in range(first, end, SLICE):
+            part = {"first": begin, "end": min(begin + SLICE, end)}
+            odd = self.rows_with_nul(part)
+            passing: set[int] = set()
+            for statement, value in statements(leaf):
+                values = {"path": json_path(leaf.field), "value": value}
                 with self.scanning() as connection:
-                    found += [row[0] for row in connection.execute(statement, values | part)]
+                    passing.update(row[0] for row in connection.execute(statement, values | part))
+            is_null = isinstance(leaf, IsNull)
+            passing -= odd.keys()
+            found += passing
+            found += [row for row, metadata in odd.items() if holds(leaf, metadata) != is_null]
         return np.unique(np.array(found, np.int64))
+
+    def rows_with_nul(self, part: Mapping[str, int]) -> dict[int, dict[str, Any]]:
+        """Return the metadata of rows with a NUL character, where SQLite's JSON texts end."""
+        with self.scanning() as connection:
+            rows = connection.execute(WITH_NUL, part).fetchall()
+        return {row: self.parse(document) for row, document in rows}
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
     """Connect to a saved file, which never changes."""
     uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
 
 
 def close_all(connections: list[sqlite3.Connection]) -> None:
@@ -273,18 +313,25 @@ def write_items(path: Path, rows: Iterable[tuple[int, Any, str]]) -> None:
 
 
 def statements(leaf: Leaf) -> Iterator[tuple[str, Any]]:
-    """Yield the statements of a test, each with its value; rows of any match."""
+    """Yield the statements of a test, each with its value; rows of any match.
+
+    They are for rows without NUL characters. No such row has a name, an entry or a whole text with
+    one, and SQLite would read the name or the text only up to it.
+    """
+    if any("\0" in name for name in leaf.field):
+        return
     match leaf:
         case Compare(_, operator, value):
             yield COMPARE[sort_of(value), operator], value
         case IsIn(_, values):
             for sort, statement in IS_IN.items():
                 wanted = [value for value in values if sort_of(value) == sort]
+                wanted = [value for value in wanted if "\0" not in str(value)]
                 if wanted:
                     yield statement, json.dumps(wanted)
         case Contains(_, value):
             yield CONTAINS[sort_of(value)], value
-        case Like(_, pattern):
+        case Like(_, pattern) if "\0" not in pattern:
             yield LIKE, to_glob(pattern)
         case IsNull():
             yield NOT_NULL, None
@@ -311,12 +358,15 @@ def to_json(item_id: object, metadata: object) -> str:
     """Return metadata as a JSON object.
 
     Raises:
-        InputError: if it isn't a mapping of names to JSON values, naming the item.
+        InputError: if it isn't a mapping of names to JSON values, or nested too deep, naming the
+            item.
     """
     if not isinstance(metadata, Mapping):
         problem = f"it is of type {type(metadata).__name__}"
     elif odd := [name for name in metadata if not isinstance(name, str)]:
         problem = f"it has the name {odd[0]!r}"
+    elif is_deeper(metadata, MOST_DEPTH):
+        problem = f"it is nested more than {MOST_DEPTH} deep"
     else:
         try:
             document = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
@@ -331,6 +381,27 @@ def to_json(item_id: object, metadata: object) -> str:
     )
 
 
-def damaged(path: Path, error: sqlite3.Error) -> DamagedArtifactError:
+def damaged(path: Path | None, error: object) -> DamagedArtifactError:
     """Return the error of a file that SQLite can't read."""
-    return DamagedArtifactError(f"{path} is damaged: {error}; make the index again")
+    return DamagedArtifactError(f"{path or 'metadata'} is damaged: {error}; make the index again")
+
+
+def is_deeper(value: object, depth: int) -> bool:
+    """Return whether mappings and lists are nested deeper than a number of levels.
+
+    Example:
+        >>> is_deeper({"a": [1]}, 2), is_deeper({"a": [1]}, 1)
+        (False, True)
+    """
+    level = [value]
+    for _ in range(depth):
+        inner: list[object] = []
+        for one in level:
+            if isinstance(one, Mapping):
+                inner += one.values()
+            elif isinstance(one, list | tuple):
+                inner += one
+        level = [one for one in inner if isinstance(one, Mapping | list | tuple)]
+        if not level:
+            return False
+    return True

@@ -21,7 +21,7 @@ from modalhash.errors import (
     ModalhashError,
     UnknownNameError,
 )
-from modalhash.files import read_json, sealed, write_json
+from modalhash.files import read_json, read_regular_text, sealed, write_json
 from modalhash.index.base import HashIndex
 from modalhash.index.milvus_settings import MILVUS, MILVUS_MANIFEST
 from modalhash.index.searchers import SEARCHERS
@@ -96,7 +96,7 @@ def discard_folders(folders: Sequence[Path]) -> None:
 def stated_kind(folder: Path) -> str | None:
     """Read the kind of an index that isn't an embedded one; None for anything else."""
     try:
-        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        document = json.loads(read_regular_text(folder / MANIFEST))
     except (OSError, ValueError, RecursionError):
         return None
     if isinstance(document, dict) and document.get("artifact") == ARTIFACT:

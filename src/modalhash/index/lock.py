@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modalhash.errors import IndexLockedError, StorageError
+from modalhash.files import open_own_file
 
 __all__ = ["LOCK_FILE", "WriterLock"]
 
@@ -34,9 +35,7 @@ class WriterLock:
     def __init__(self, folder: Path) -> None:
         self.path, self.owner = folder / LOCK_FILE, os.getpid()
         try:
-            self.file = os.open(
-                self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644
-            )
+            self.file = open_own_file(self.path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise StorageError(
                 f"can't write {self.path}: {error.strerror or error}; changing an index needs a "

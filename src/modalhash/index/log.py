@@ -26,7 +26,7 @@ import numpy as np
 
 from modalhash.codes import Codes, code_width
 from modalhash.errors import DamagedArtifactError, InputError, StorageError
-from modalhash.files import write_bytes
+from modalhash.files import open_own_file, open_regular_file, own_path, parse_json, write_bytes
 from modalhash.index.item_changes import ItemChange, Operation
 
 __all__ = [
@@ -109,18 +109,46 @@ def decode_change(content: bytes, start: int, n_bits: int) -> tuple[Change, int]
     body = content[body_start : end - NUMBER.size]
     if NUMBER.unpack_from(content, end - NUMBER.size)[0] != zlib.crc32(body):
         return None
+    return read_body(body, HEAD.unpack_from(content, start)[2], n_bits), end
+
+
+def read_body(body: bytes, version: int, n_bits: int) -> Change:
+    """Read the body of a record, whose checksum matched.
+
+    Raises:
+        ValueError: if it isn't what a writer writes.
+    """
+    if len(body) < NUMBER.size:
+        raise ValueError("its body is too short")
     length = NUMBER.unpack_from(body)[0]
-    description = json.loads(body[NUMBER.size : NUMBER.size + length])
+    if length > len(body) - NUMBER.size:
+        raise ValueError("its description is longer than its body")
+    try:
+        description = parse_json(body[NUMBER.size : NUMBER.size + length].decode())
+        operation = Operation(description["op"])
+        ids, documents = description["ids"], description["metadata"]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{error} is missing or of another sort") from error
     codes = np.frombuffer(body, np.uint8, offset=NUMBER.size + length)
-    version = HEAD.unpack_from(content, start)[2]
-    change = Change(
-        version,
-        Operation(description["op"]),
-        description["ids"],
-        codes.reshape(-1, code_width(n_bits)),
-        description["metadata"],
-    )
-    return change, end
+    n_codes = 0 if operation is Operation.DELETE else len(ids)
+    if not isinstance(ids, list) or codes.size != n_codes * code_width(n_bits):
+        raise ValueError("its ids and its codes don't fit together")
+    check_documents(documents, n_codes)
+    return Change(version, operation, ids, codes.reshape(n_codes, code_width(n_bits)), documents)
+
+
+def check_documents(documents: object, n_items: int) -> None:
+    """Refuse what isn't the metadata of some items, as JSON texts.
+
+    Raises:
+        ValueError: naming what is wrong.
+    """
+    if documents is None:
+        return
+    if not isinstance(documents, list) or len(documents) not in {0, n_items}:
+        raise ValueError("its metadata don't fit its ids")
+    if not all(document is None or isinstance(document, str) for document in documents):
+        raise ValueError("its metadata are of another sort")
 
 
 def record_end(content: bytes, start: int) -> int | None:
@@ -161,7 +189,8 @@ def read_log(
         StorageError: if it can't be read.
     """
     try:
-        with path.open("rb") as file:
+        own_path(path.parent, path.name)
+        with open_regular_file(path) as file:
             file.seek(start)
             content = file.read()
     except FileNotFoundError as error:
@@ -175,7 +204,7 @@ def read_log(
                 f"{path} is damaged: it doesn't begin as this index's log; make the index again"
             )
         place = HEADER_BYTES
-    while (found := decode_change(content, place, n_bits)) is not None:
+    while (found := decode_at(path, content, start, place, n_bits)) is not None:
         change, place = found
         version += 1
         if change.version != version:
@@ -189,6 +218,22 @@ def read_log(
             f"{path} is damaged at byte {start + place}, before its last record: what follows "
             "was acknowledged and can't be told; restore the file from a copy"
         )
+
+
+def decode_at(
+    path: Path, content: bytes, start: int, place: int, n_bits: int
+) -> tuple[Change, int] | None:
+    """Read the record at a place of what was read from `start` on; see `decode_change`.
+
+    Raises:
+        DamagedArtifactError: if a whole record isn't what a writer writes.
+    """
+    try:
+        return decode_change(content, place, n_bits)
+    except ValueError as error:
+        raise DamagedArtifactError(
+            f"{path} is damaged: the record at byte {start + place} can't be used: {error}"
+        ) from error
 
 
 def has_record_after(content: bytes, place: int) -> bool:
@@ -216,7 +261,7 @@ class WriteLog:
         self.path, self.end = path, end
         self.is_broken = False
         try:
-            self.file = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            self.file = open_own_file(path, os.O_RDWR)
             if os.fstat(self.file).st_size > end:
                 os.ftruncate(self.file, end)
                 os.fsync(self.file)

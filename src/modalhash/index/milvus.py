@@ -40,6 +40,7 @@ from modalhash.index.checking import (
     checked_items,
     refuse_twice,
 )
+from modalhash.index.filter_tests import holds
 from modalhash.index.filters import Filter, parse_filter
 from modalhash.index.folder import refuse_foreign
 from modalhash.index.hits import Hits, IdArray, IdKind, Ids, ItemBlock, Metadata, RadiusHits
@@ -47,7 +48,7 @@ from modalhash.index.ids import IdColumn, IdLookup, id_column
 from modalhash.index.item_changes import ItemChange, Operation
 from modalhash.index.lock import WriterLock
 from modalhash.index.milvus_collection import MilvusCollection, Row, check_url
-from modalhash.index.milvus_filters import compiled, holds, id_list
+from modalhash.index.milvus_filters import compiled, id_list
 from modalhash.index.milvus_rows import (
     Item,
     codes_of,

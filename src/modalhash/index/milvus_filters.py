@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from modalhash.index.filter_tests import compares
 from modalhash.index.filters import (
     And,
     Compare,
@@ -30,7 +31,7 @@ from modalhash.index.filters import (
     Value,
 )
 
-__all__ = ["Expression", "compiled", "fields_of", "holds", "id_list", "literal", "partition_of"]
+__all__ = ["Expression", "compiled", "fields_of", "id_list", "literal", "partition_of"]
 
 FIELDS: Final = "fields"
 PARTITION: Final = "partition"
@@ -254,78 +255,3 @@ def seen(value: Any) -> Any:
         case int() if not -(2**63) <= value < 2**63:
             return json.loads(f"{value}.0")
     return value
-
-
-def holds(tree: Filter, metadata: Mapping[str, Any]) -> bool:  # noqa: PLR0911 - as above
-    """Return whether a filter holds for an item's metadata.
-
-    Example:
-        >>> from modalhash.index.filters import parse_filter
-        >>> holds(parse_filter('place like "N%way"'), {"place": "Norway"})
-        True
-    """
-    match tree:
-        case Not(term):
-            return not holds(term, metadata)
-        case And(terms):
-            return all(holds(term, metadata) for term in terms)
-        case Or(terms):
-            return any(holds(term, metadata) for term in terms)
-    value: Any = metadata
-    for name in tree.field:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    match tree:
-        case Compare(_, operator, wanted):
-            return compares(value, operator, wanted)
-        case IsIn(_, values):
-            return any(compares(value, "==", one) for one in values)
-        case Contains(_, wanted):
-            return isinstance(value, list) and any(compares(one, "==", wanted) for one in value)
-        case Like(_, pattern):
-            return isinstance(value, str) and matches(pattern, value)
-    return value is None
-
-
-def compares(value: object, operator: str, wanted: Value) -> bool:
-    """Return whether a comparison holds; between values of two sorts none does."""
-    if sort(value) != sort(wanted):
-        return False
-    left: Any = value
-    match operator:
-        case "==":
-            return bool(left == wanted)
-        case "<":
-            return bool(left < wanted)
-        case "<=":
-            return bool(left <= wanted)
-        case ">":
-            return bool(left > wanted)
-    return bool(left >= wanted)
-
-
-def sort(value: object) -> type | None:
-    """Return the sort of a JSON value as far as it can be compared."""
-    match value:
-        case bool():
-            return bool
-        case str():
-            return str
-        case int() | float():
-            return float
-    return None
-
-
-def matches(pattern: str, text: str) -> bool:
-    """Return whether a text is of a pattern of `like`."""
-    parts, characters = [], iter(pattern)
-    for character in characters:
-        match character:
-            case "%":
-                parts.append(".*")
-            case "_":
-                parts.append(".")
-            case "\\":
-                parts.append(re.escape(next(characters, "\\")))
-            case _:
-                parts.append(re.escape(character))
-    return re.fullmatch("".join(parts), text, re.DOTALL) is not None

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.codes import Codes, code_width
-from modalhash.errors import DamagedArtifactError, StorageError
-from modalhash.files import write_array
+from modalhash.errors import DamagedArtifactError, InputError, StorageError
+from modalhash.files import own_path, write_array
 from modalhash.index.folder import (
     SegmentRecord,
     checked_path,
@@ -23,12 +23,22 @@ from modalhash.index.hits import IdKind
 from modalhash.index.ids import IdColumn, IdLookup, IntegerIds, TextIds, id_column
 from modalhash.index.items import ItemStore, write_items
 from modalhash.index.rows import Segment
-from modalhash.index.searchers import searcher_class
+from modalhash.index.searchers import Searcher, searcher_class
 from modalhash.index.snapshot import View
 
 __all__ = ["ID_PARTS", "merged_segment", "open_segment", "write_segment"]
 
 BLOCK: Final = 1 << 18
+CHECKED_ROWS: Final = 1 << 23
+"""Ids of more rows are checked where they are read, so that opening them stays quick."""
+PART_TYPES: Final[Mapping[str, tuple[type[np.generic], ...]]] = {
+    "codes": (np.uint8,),
+    "ids": (np.int64,),
+    "id_ends": (np.int64,),
+    "id_text": (np.uint8,),
+    "id_order": (np.int64,),
+    "id_keys": (np.uint64, np.int64),
+}
 CODES, ITEMS = "codes.npy", "items.sqlite"
 ID_PARTS: Final[Mapping[IdKind, tuple[type[IdColumn], tuple[str, ...]]]] = {
     IdKind.INTEGER: (IntegerIds, ("ids",)),
@@ -142,26 +152,73 @@ def open_segment(folder: Path, record: SegmentRecord, n_bits: int, id_kind: IdKi
             manifest states.
         StorageError: if it can't be read.
     """
-    place = folder / record.name
+    place = own_path(folder, record.name)
     paths = {file.name: checked_path(place, file) for file in record.files}
 
     def load(part: str) -> NDArray[Any]:
         if f"{part}.npy" not in paths:
             raise DamagedArtifactError(f"{place} is damaged: its manifest lists no {part}.npy")
-        return read_array(paths[f"{part}.npy"])
+        array = read_array(paths[f"{part}.npy"])
+        if array.dtype not in PART_TYPES[part] or not array.flags.c_contiguous:
+            raise DamagedArtifactError(f"{place} is damaged: {part}.npy holds {array.dtype}")
+        return array
 
     codes = load("codes")
     column, parts = ID_PARTS[id_kind]
-    ids: IdColumn = column(*map(load, parts))
+    arrays = [load(part) for part in parts]
     order = load("id_order") if "id_order.npy" in paths else None
+    if any(array.ndim != 1 for array in (*arrays, *(() if order is None else (order,)))):
+        raise DamagedArtifactError(f"{place} is damaged: its arrays don't have the stated shapes")
+    ids: IdColumn = column(*arrays)
+    if len(ids) == record.n_rows:
+        check_ids(place, ids, order)
     keys = load("id_keys") if "id_keys.npy" in paths else ids.keys()
     lengths = {len(ids), len(keys), len(keys if order is None else order)}
-    if codes.shape != (record.n_rows, code_width(n_bits)) or lengths != {record.n_rows}:
+    is_flat = keys.ndim == 1
+    if (
+        codes.shape != (record.n_rows, code_width(n_bits))
+        or lengths != {record.n_rows}
+        or not is_flat
+    ):
         raise DamagedArtifactError(f"{place} is damaged: its arrays don't have the stated shapes")
-    searcher = searcher_class(record.searcher).open(
-        place, codes, n_bits, parameters=record.parameters
-    )
+    searcher = open_searcher(place, record, codes, n_bits)
     if ITEMS not in paths:
         raise DamagedArtifactError(f"{place} is damaged: its manifest lists no {ITEMS}")
     items = ItemStore.open(paths[ITEMS])
     return Segment(codes, ids, IdLookup(keys, order), items, searcher, name=record.name)
+
+
+def open_searcher(place: Path, record: SegmentRecord, codes: Codes, n_bits: int) -> Searcher:
+    """Open the searcher of a segment.
+
+    Raises:
+        DamagedArtifactError: if its files or its parameters aren't what a writer writes.
+    """
+    try:
+        return searcher_class(record.searcher).open(
+            place, codes, n_bits, parameters=record.parameters
+        )
+    except (InputError, LookupError, TypeError, ValueError, OverflowError) as error:
+        raise DamagedArtifactError(
+            f"{place} is damaged: its searcher of kind {record.searcher!r} can't be opened "
+            f"({error}); make the index again"
+        ) from error
+
+
+def check_ids(place: Path, ids: IdColumn, order: NDArray[Any] | None) -> None:
+    """Refuse ids whose arrays don't fit together, as far as that is quick to see.
+
+    Raises:
+        DamagedArtifactError: if ends of texts or rows lie outside of their arrays.
+    """
+    is_good = True
+    n_rows = len(ids)
+    if isinstance(ids, TextIds) and n_rows and n_rows <= CHECKED_ROWS:
+        ends = ids.id_ends
+        is_good = bool(
+            ends[0] >= 0 and ends[-1] == len(ids.id_text) and (ends[1:] >= ends[:-1]).all()
+        )
+    if order is not None and n_rows and n_rows <= CHECKED_ROWS:
+        is_good = is_good and bool(order.min() >= 0 and order.max() < n_rows)
+    if not is_good:
+        raise DamagedArtifactError(f"{place} is damaged: its ids don't fit together")

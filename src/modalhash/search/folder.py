@@ -38,7 +38,7 @@ from modalhash.errors import (
     NewerFormatError,
     StorageError,
 )
-from modalhash.files import exchange, read_json, sealed, write_json
+from modalhash.files import exchange, read_json, read_regular_text, sealed, write_json
 from modalhash.index import build_index, check_kind, open_index
 from modalhash.index.kinds import discard_folders
 from modalhash.modalities import Side
@@ -160,8 +160,8 @@ def check_target(
 def is_search_index(folder: Path) -> bool:
     """Return whether a folder holds a search index, be it damaged or newer."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        manifest = json.loads(read_regular_text(folder / MANIFEST))
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(manifest, dict) and {"model_fingerprint", "sides"} <= manifest.keys()
 
