@@ -20,8 +20,23 @@ from modalhash.index import build_index, open_index, verify_index
 
 CODES = np.random.default_rng(0).integers(0, 256, (200, 2), dtype=np.uint8)
 ODD_VALUES: list[Any] = [
-    None, True, -1, 0, 2**70, 1.5, "", "x", "..", "../x", "/etc/passwd", "a\0b", [], [1], {}, {"a": 1},
-]  # fmt: skip
+    None,
+    True,
+    -1,
+    0,
+    2**70,
+    1.5,
+    "",
+    "x",
+    "..",
+    "../x",
+    "/x/y",
+    "a\0b",
+    [],
+    [1],
+    {},
+    {"a": 1},
+]
 
 
 @pytest.fixture
@@ -167,11 +182,15 @@ def test_a_fifo_in_place_of_a_file_does_not_hang(folder: Path, name: str) -> Non
 @pytest.mark.parametrize(
     "script",
     [
-        ("CREATE VIEW items AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "
-        "SELECT x AS number, x AS id, '{}' AS metadata FROM c"),
+        (
+            "CREATE VIEW items AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) "
+            "SELECT x AS number, x AS id, '{}' AS metadata FROM c"
+        ),
         "CREATE VIEW items AS SELECT 0 AS number, 'i0' AS id, hex(zeroblob(400000000)) AS metadata",
-        ("CREATE TABLE items (number INTEGER PRIMARY KEY, id, metadata TEXT NOT NULL);"
-        "CREATE TRIGGER t AFTER INSERT ON items BEGIN DELETE FROM items; END"),
+        (
+            "CREATE TABLE items (number INTEGER PRIMARY KEY, id, metadata TEXT NOT NULL);"
+            "CREATE TRIGGER t AFTER INSERT ON items BEGIN DELETE FROM items; END"
+        ),
         "CREATE TABLE other (x)",
         "",
     ],
