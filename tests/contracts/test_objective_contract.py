@@ -58,7 +58,7 @@ every_variant = pytest.mark.parametrize(
 )
 
 
-def variant_of(name: str, preset: str | None, ablation: str | None) -> GradientMethod:
+def variant_of(name: str, preset: str | None, ablation: str | None) -> GradientMethod[Any]:
     """A tiny method with a preset, or without what an ablation turns off."""
     changes = METHOD_CLASSES[name].ablations[ablation] if ablation else {}
     return made_method(name, changes, preset=preset)
@@ -123,7 +123,7 @@ class MadeView:
 
 def made_method(
     name: str, changes: Mapping[str, Any] | None = None, *, preset: str | None = None
-) -> GradientMethod:
+) -> GradientMethod[Any]:
     """A tiny method with a preset, by default the one that suits dense features."""
     found = METHOD_CLASSES[name]
     method, _ = configured_method(
@@ -135,14 +135,14 @@ def made_method(
     return method
 
 
-def ready_heads(method: GradientMethod, pairs: Batch | None = None) -> Heads:
+def ready_heads(method: GradientMethod[Any], pairs: Batch | None = None) -> Heads:
     """Fresh heads in float64, prepared for the made pairs; the same parts start the same."""
     pairs = made_pairs() if pairs is None else pairs
     shapes = FeatureShapes(
         IMAGE_WIDTH, TEXT_WIDTH, IMAGE_WIDTH, TEXT_WIDTH, N_CLASSES, len(pairs), N_BATCH, len(pairs)
     )
     torch.manual_seed(3)
-    heads = method.build_heads(shapes, N_BITS)
+    heads: Heads = method.build_heads(shapes, N_BITS)
     heads.modules().eval()
     with torch.no_grad():
         method.before_training(heads, MadeView(single_precision(pairs)))
@@ -165,14 +165,14 @@ def single_precision(pairs: Batch) -> Batch:
     )
 
 
-def evaluate(method: GradientMethod, heads: Heads, batch: Batch) -> tuple[Heads, LossReport]:
+def evaluate(method: GradientMethod[Any], heads: Heads, batch: Batch) -> tuple[Heads, LossReport]:
     """The loss of a batch on a copy of the heads, which keeps what the loss keeps; and the copy."""
     torch.manual_seed(7)
     copied = deepcopy(heads)
     return copied, method.batch_loss(copied, batch, MOMENT)
 
 
-def total_of(method: GradientMethod, heads: Heads, batch: Batch) -> Tensor:
+def total_of(method: GradientMethod[Any], heads: Heads, batch: Batch) -> Tensor:
     return evaluate(method, heads, batch)[1].total
 
 
@@ -180,7 +180,7 @@ def batch_of(n: int = N_BATCH, *, times: float = 1.0) -> Batch:
     return rows(made_pairs(times=times), torch.arange(n))
 
 
-def head_gradient(method: GradientMethod, heads: Heads) -> Tensor:
+def head_gradient(method: GradientMethod[Any], heads: Heads) -> Tensor:
     """The gradient of the loss for all parameters of both hash heads, in one row."""
     copied, report = evaluate(method, heads, batch_of())
     parameters = [*copied.image.parameters(), *copied.text.parameters()]
@@ -237,7 +237,7 @@ def test_the_gradient_equals_finite_differences(
     assert_close(slope, gradient @ direction, rtol=1e-5, atol=1e-7)
 
 
-def assert_finite(method: GradientMethod, heads: Heads, batch: Batch) -> None:
+def assert_finite(method: GradientMethod[Any], heads: Heads, batch: Batch) -> None:
     copied, report = evaluate(method, heads, batch)
     parameters = [one for one in copied.modules().parameters() if one.requires_grad]
     found = torch.autograd.grad(report.total, parameters, allow_unused=True)
@@ -326,7 +326,7 @@ def test_a_removed_part_has_no_say_in_the_gradient(name: str, ablation: str, par
     assert not acts(made_method(name, found.ablations[ablation]), part)
 
 
-def acts(method: GradientMethod, part: str) -> bool:
+def acts(method: GradientMethod[Any], part: str) -> bool:
     """Whether a term has a weight, or random values of an auxiliary part change the gradient."""
     heads = ready_heads(method)
     term = evaluate(method, heads, batch_of())[1].terms.get(part)

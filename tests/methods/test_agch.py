@@ -13,6 +13,7 @@ from modalhash.errors import SettingError
 from modalhash.layers import GraphConvolution, GraphNetwork, MlpHead, ModalityFeatures
 from modalhash.methods.agch import (
     Agch,
+    AgchHeads,
     AgchSettings,
     FuseTo,
     Measures,
@@ -21,7 +22,7 @@ from modalhash.methods.agch import (
     fusion_loss,
     graph_loss,
 )
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.settings import configured_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
@@ -44,7 +45,7 @@ def made_batch(n: int = 5, seed: int = 0, *, times: float = 1.0) -> Batch:
     return Batch(image, text, None, torch.arange(n))
 
 
-def made_heads(method: Agch) -> Heads:
+def made_heads(method: Agch) -> AgchHeads:
     torch.manual_seed(0)
     shapes = FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH)
     heads = method.build_heads(shapes, N_BITS)
@@ -105,7 +106,7 @@ def plain_edges(affinity: plain.Rows) -> plain.Matrix:
     ]
 
 
-def plain_objective(method: Agch, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
+def plain_objective(method: Agch, heads: AgchHeads, batch: Batch, epoch: int) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings = method.settings
     factor = math.sqrt(epoch + 1) if settings.continuation else 1.0
@@ -161,7 +162,7 @@ def share_saturated(rows: plain.Rows) -> float:
     return sum(abs(value) > 0.99 for value in values) / len(values)
 
 
-def values(method: Agch, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
+def values(method: Agch, heads: AgchHeads, batch: Batch, epoch: int) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(epoch, 20))
     return {"total": report.total.item()} | {
         name: term.item() for name, term in report.values.items()
@@ -272,7 +273,7 @@ def test_the_target_passes_no_gradient_to_features() -> None:
     image = batch.image.pooled.requires_grad_()
     report = method.batch_loss(heads, batch, Moment(0, 1))
     (gradient,) = torch.autograd.grad(report.total, [image])
-    # Heads of zeros give codes that don't depend on features; target and edges still could.
+    # AgchHeads of zeros give codes that don't depend on features; target and edges still could.
     assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=0)
 
 
@@ -295,16 +296,16 @@ def test_swapped_modalities_of_equal_weight_change_nothing() -> None:
     with torch.no_grad():
         turned.weight.copy_(layer.weight.roll(N_BITS, dims=1))
         turned.bias.copy_(layer.bias)
-    parts = nn.ModuleDict(
-        {
-            "fusion": turned,
-            "image_graph": heads.auxiliary["text_graph"],
-            "text_graph": heads.auxiliary["image_graph"],
-        }
+    swapped_heads = AgchHeads(
+        heads.text,
+        heads.image,
+        fusion=turned,
+        image_graph=heads.text_graph,
+        text_graph=heads.image_graph,
     )
     swapped = Batch(batch.text, batch.image, None, batch.positions)
     one = values(method, heads, batch, 2)
-    other = values(method, Heads(heads.text, heads.image, parts), swapped, 2)
+    other = values(method, swapped_heads, swapped, 2)
     assert one["total"] == pytest.approx(other["total"], rel=1e-12)
 
 

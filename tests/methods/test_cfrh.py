@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from modalhash.errors import SettingError
 from modalhash.layers import MlpHead, ModalityFeatures
 from modalhash.losses import CrossSimilarity, DecodeFrom, DecodeTarget
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.cfrh import (
     Cfrh,
+    CfrhHeads,
     CfrhSettings,
     DecodeInto,
 )
@@ -33,7 +34,7 @@ def made_batch(n: int = N, seed: int = 0) -> Batch:
     return Batch(image, text, None, torch.arange(n))
 
 
-def made_heads(method: Cfrh, seed: int = 0) -> Heads:
+def made_heads(method: Cfrh, seed: int = 0) -> CfrhHeads:
     torch.manual_seed(seed)
     heads = method.build_heads(
         FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH), N_BITS
@@ -58,7 +59,7 @@ def plain_decode(
     return gap * len(rows[0]) if settings.decode_sum else gap
 
 
-def plain_objective(method: Cfrh, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
+def plain_objective(method: Cfrh, heads: CfrhHeads, batch: Batch, epoch: int) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings = method.settings
     factor = math.sqrt(epoch + 1) if settings.continuation else 1.0
@@ -127,7 +128,7 @@ def share_saturated(rows: plain.Rows) -> float:
     return sum(abs(value) > 0.99 for value in values) / len(values)
 
 
-def values(method: Cfrh, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
+def values(method: Cfrh, heads: CfrhHeads, batch: Batch, epoch: int) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(epoch, 20))
     return {
         "total": report.total.item(),
@@ -237,14 +238,7 @@ def test_the_order_of_the_batch_changes_nothing() -> None:
 def test_swapped_modalities_of_equal_weight_change_nothing() -> None:
     method = Cfrh(CfrhSettings(hidden_width=7, image_weight=0.3, text_weight=0.3))
     heads, batch = made_heads(method), made_batch()
-    decoders = heads.auxiliary
-    swapped_heads = Heads(
-        heads.text,
-        heads.image,
-        nn.ModuleDict(
-            {"image_decoder": decoders["text_decoder"], "text_decoder": decoders["image_decoder"]}
-        ),
-    )
+    swapped_heads = CfrhHeads(heads.text, heads.image, heads.text_decoder, heads.image_decoder)
     swapped = Batch(batch.text, batch.image, None, batch.positions)
     one, other = values(method, heads, batch, 2), values(method, swapped_heads, swapped, 2)
     assert one == pytest.approx(other, rel=1e-12)

@@ -10,9 +10,10 @@ from torch.testing import assert_close
 
 from modalhash.errors import SettingError
 from modalhash.layers import MlpHead
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.cirh import (
     Cirh,
+    CirhHeads,
     CirhSettings,
     Thresholds,
     collaborated_relations,
@@ -41,7 +42,7 @@ def made_view(n_pairs: int = N_PAIRS, times: float = 1.0) -> MadeView:
     return MadeView(n_pairs, IMAGE_WIDTH, TEXT_WIDTH, times=times)
 
 
-def made_heads(method: Cirh, view: MadeView) -> Heads:
+def made_heads(method: Cirh, view: MadeView) -> CirhHeads:
     torch.manual_seed(0)
     shapes = FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH, n_pairs=view.n_pairs)
     heads = method.build_heads(shapes, N_BITS)
@@ -51,7 +52,7 @@ def made_heads(method: Cirh, view: MadeView) -> Heads:
     return heads
 
 
-def network_of(heads: Heads) -> FusionNetwork:
+def network_of(heads: CirhHeads) -> FusionNetwork:
     found = heads.auxiliary["network"]
     assert isinstance(found, FusionNetwork)
     return found
@@ -89,7 +90,7 @@ def plain_mixed(rows: plain.Rows, relations: plain.Rows) -> plain.Matrix:
 
 
 def plain_objective(
-    method: Cirh, heads: Heads, batch: Batch, relations: plain.Rows
+    method: Cirh, heads: CirhHeads, batch: Batch, relations: plain.Rows
 ) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings = method.settings
@@ -131,7 +132,7 @@ def plain_objective(
     return {"total": total, **terms}
 
 
-def values(method: Cirh, heads: Heads, batch: Batch) -> dict[str, float]:
+def values(method: Cirh, heads: CirhHeads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(3, 20))
     return {"total": report.total.item()} | {
         name: term.item() for name, term in report.values.items()

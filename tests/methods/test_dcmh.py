@@ -12,10 +12,11 @@ from torch.testing import assert_close
 
 from modalhash.errors import FeatureError, SettingError
 from modalhash.layers import MlpHead, ModalityFeatures
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment, Needs
+from modalhash.methods.base import Batch, FeatureShapes, Moment, Needs
 from modalhash.methods.dcmh import (
     CodeMemory,
     Dcmh,
+    DcmhHeads,
     DcmhSettings,
     alike,
     balance_loss,
@@ -50,7 +51,7 @@ def made_batch(positions: list[int] = POSITIONS, *, times: float = 1.0) -> Batch
     )
 
 
-def made_heads(method: Dcmh) -> tuple[Heads, CodeMemory]:
+def made_heads(method: Dcmh) -> tuple[DcmhHeads, CodeMemory]:
     """Fresh heads, with a memory that holds something else than what they give."""
     torch.manual_seed(0)
     shapes = FeatureShapes(IMAGE_WIDTH, TEXT_WIDTH, n_classes=3, n_pairs=N_ALL, batch_size=N)
@@ -65,7 +66,7 @@ def made_heads(method: Dcmh) -> tuple[Heads, CodeMemory]:
     return heads, memory
 
 
-def values(method: Dcmh, heads: Heads, batch: Batch) -> dict[str, float]:
+def values(method: Dcmh, heads: DcmhHeads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {"total": report.total.item()} | {
         name: term.item() for name, term in report.values.items()
@@ -113,9 +114,9 @@ def test_every_part_of_the_objective_against_loops(
 def test_one_pair_by_hand() -> None:
     """Codes (2, 0) and (-1, 2) of one labelled pair: both logits are -2 / 2, alike to itself."""
     method = made_method()
-    heads = Heads(GivenHead([[2.0, 0.0]]), GivenHead([[-1.0, 2.0]]))  # type: ignore[arg-type]
     memory = CodeMemory(1, 2, 1)
-    heads.auxiliary["memory"] = memory
+    image, text = GivenHead([[2.0, 0.0]]), GivenHead([[-1.0, 2.0]])
+    heads = DcmhHeads(image, text, memory)  # type: ignore[arg-type]
     memory.keep(torch.tensor([0]), torch.tensor([[2.0, 0.0]]), torch.tensor([[-1.0, 2.0]]))
     memory.solve_signs()
     assert memory.signs.tolist() == [[1, 1]]

@@ -12,9 +12,10 @@ from torch.testing import assert_close
 from modalhash.errors import SettingError
 from modalhash.layers import MlpHead
 from modalhash.losses import diagonal_gap, signs_of
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.dgcpn import (
     Dgcpn,
+    DgcpnHeads,
     DgcpnSettings,
     Neighbours,
     consistency_loss,
@@ -42,7 +43,7 @@ def made_view(n_pairs: int = N_PAIRS, times: float = 1.0) -> MadeView:
     return MadeView(n_pairs, IMAGE_WIDTH, TEXT_WIDTH, times=times)
 
 
-def made_heads(method: Dgcpn, view: MadeView) -> Heads:
+def made_heads(method: Dgcpn, view: MadeView) -> DgcpnHeads:
     torch.manual_seed(0)
     shapes = FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH, n_pairs=view.n_pairs)
     heads = method.build_heads(shapes, N_BITS)
@@ -106,7 +107,7 @@ def plain_target(settings: DgcpnSettings, view: MadeView, n_kept: int) -> plain.
     return [[low + (1 - low) * value for value in line] for line in mixed]
 
 
-def values(method: Dgcpn, heads: Heads, batch: Batch) -> dict[str, float]:
+def values(method: Dgcpn, heads: DgcpnHeads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(3, 20))
     return {"total": report.total.item()} | {
         name: term.item() for name, term in report.values.items()

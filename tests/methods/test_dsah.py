@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from modalhash.errors import SettingError
 from modalhash.layers import MlpHead, ModalityFeatures
 from modalhash.losses import DecodeFrom
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
-from modalhash.methods.dsah import Dsah, DsahSettings, asymmetry, own_gap
+from modalhash.methods.base import Batch, FeatureShapes, Moment
+from modalhash.methods.dsah import Dsah, DsahHeads, DsahSettings, asymmetry, own_gap
 from modalhash.methods.settings import configured_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
@@ -31,7 +31,7 @@ def made_batch(n: int = 5, seed: int = 0, *, times: float = 1.0) -> Batch:
     return Batch(image, text, None, torch.arange(n))
 
 
-def made_heads(method: Dsah) -> Heads:
+def made_heads(method: Dsah) -> DsahHeads:
     torch.manual_seed(0)
     shapes = FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH)
     heads = method.build_heads(shapes, N_BITS)
@@ -39,7 +39,7 @@ def made_heads(method: Dsah) -> Heads:
     return heads
 
 
-def decoder_of(heads: Heads, name: str) -> nn.Linear:
+def decoder_of(heads: DsahHeads, name: str) -> nn.Linear:
     decoder = heads.auxiliary[f"{name}_decoder"]
     assert isinstance(decoder, nn.Linear)
     return decoder
@@ -57,7 +57,7 @@ def plain_head(head: object, rows: Tensor) -> plain.Matrix:
 
 
 def plain_decode(
-    method: Dsah, heads: Heads, batch: Batch, image: plain.Matrix, text: plain.Matrix
+    method: Dsah, heads: DsahHeads, batch: Batch, image: plain.Matrix, text: plain.Matrix
 ) -> float:
     total = 0.0
     for name, relaxed, part in (("image", text, batch.image), ("text", image, batch.text)):
@@ -71,7 +71,7 @@ def plain_decode(
     return total
 
 
-def plain_objective(method: Dsah, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
+def plain_objective(method: Dsah, heads: DsahHeads, batch: Batch, epoch: int) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings = method.settings
     factor = math.sqrt(epoch + 1) if settings.continuation else 1.0
@@ -124,7 +124,7 @@ def share_saturated(rows: plain.Rows) -> float:
     return sum(abs(value) > 0.99 for value in values) / len(values)
 
 
-def values(method: Dsah, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
+def values(method: Dsah, heads: DsahHeads, batch: Batch, epoch: int) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(epoch, 20))
     return {"total": report.total.item()} | {
         name: term.item() for name, term in report.values.items()
@@ -226,7 +226,7 @@ def test_targets_pass_no_gradient_to_features() -> None:
     image = batch.image.pooled.requires_grad_()
     report = method.batch_loss(heads, batch, Moment(0, 1))
     (gradient,) = torch.autograd.grad(report.total, [image])
-    # Heads of zeros give codes that don't depend on features; only targets still could.
+    # DsahHeads of zeros give codes that don't depend on features; only targets still could.
     assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=0)
 
 
@@ -234,14 +234,9 @@ def test_swapped_modalities_of_equal_share_change_nothing() -> None:
     method = Dsah(DsahSettings(image_hidden_width=7, text_hidden_width=7, image_weight=0.5))
     heads, batch = made_heads(method), made_batch()
     swapped = Batch(batch.text, batch.image, None, batch.positions)
-    decoders = nn.ModuleDict(
-        {
-            "image_decoder": heads.auxiliary["text_decoder"],
-            "text_decoder": heads.auxiliary["image_decoder"],
-        }
-    )
+    swapped_heads = DsahHeads(heads.text, heads.image, heads.text_decoder, heads.image_decoder)
     one = values(method, heads, batch, 2)
-    other = values(method, Heads(heads.text, heads.image, decoders), swapped, 2)
+    other = values(method, swapped_heads, swapped, 2)
     assert one["total"] == pytest.approx(other["total"], rel=1e-12)
 
 

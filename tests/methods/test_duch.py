@@ -11,10 +11,11 @@ from torch.testing import assert_close
 
 from modalhash.errors import SettingError
 from modalhash.layers import ModalityFeatures
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.duch import (
     BalanceOver,
     Duch,
+    DuchHeads,
     DuchSettings,
     balance_loss,
     discriminator_loss,
@@ -42,7 +43,7 @@ def made_batch(n: int = 5, seed: int = 0, *, times: float = 1.0) -> Batch:
     return Batch(image, text, None, torch.arange(n))
 
 
-def made_heads(method: Duch) -> Heads:
+def made_heads(method: Duch) -> DuchHeads:
     torch.manual_seed(0)
     shapes = FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH)
     heads = method.build_heads(shapes, N_BITS)
@@ -50,7 +51,7 @@ def made_heads(method: Duch) -> Heads:
     return heads
 
 
-def value(method: Duch, heads: Heads, batch: Batch) -> dict[str, float]:
+def value(method: Duch, heads: DuchHeads, batch: Batch) -> dict[str, float]:
     torch.manual_seed(1)
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {"total": report.total.item()} | {

@@ -12,8 +12,8 @@ from torch.testing import assert_close
 
 from modalhash.errors import FeatureError, SettingError
 from modalhash.layers import GraphConvolution, ModalityFeatures, NormalisedHead
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment, Needs
-from modalhash.methods.gch import Gch, GchSettings, fused_nodes, label_edges, sign_gap_of
+from modalhash.methods.base import Batch, FeatureShapes, Moment, Needs
+from modalhash.methods.gch import Gch, GchHeads, GchSettings, fused_nodes, label_edges, sign_gap_of
 from modalhash.methods.settings import configured_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_label_graphs as graphs
@@ -38,7 +38,7 @@ def made_batch(n: int = 6, *, times: float = 1.0) -> Batch:
     return Batch(image, text, torch.tensor(LABELS[:n]).double(), torch.arange(n))
 
 
-def made_heads(method: Gch) -> Heads:
+def made_heads(method: Gch) -> GchHeads:
     """Fresh parts, normalised by scales and offsets that aren't 1 and 0."""
     torch.manual_seed(0)
     shapes = FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH, n_classes=3)
@@ -88,7 +88,7 @@ def convolved(part: nn.Module, rows: Rows, edges: Rows) -> Matrix:
     ]
 
 
-def plain_terms(method: Gch, heads: Heads, batch: Batch) -> dict[str, float]:
+def plain_terms(method: Gch, heads: GchHeads, batch: Batch) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings, parts = method.settings, heads.auxiliary
     assert batch.labels is not None
@@ -134,7 +134,7 @@ def plain_terms(method: Gch, heads: Heads, batch: Batch) -> dict[str, float]:
     return {"total": sum(weights[name] * term for name, term in terms.items()), **terms}
 
 
-def values(method: Gch, heads: Heads, batch: Batch) -> dict[str, float]:
+def values(method: Gch, heads: GchHeads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {"total": report.total.item()} | {
         name: term.item() for name, term in report.values.items()
@@ -194,7 +194,7 @@ def test_the_gap_from_a_teacher_s_signs_by_hand() -> None:
     assert relaxed.grad.tolist() == [[-0.5, 0.5]]
 
 
-def learners(method: Gch, heads: Heads, term: str) -> set[str]:
+def learners(method: Gch, heads: GchHeads, term: str) -> set[str]:
     """The parts that a term's gradient reaches."""
     heads.modules().zero_grad()
     report = method.batch_loss(heads, made_batch(), Moment(0, 1))

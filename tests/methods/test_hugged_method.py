@@ -1,5 +1,6 @@
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,12 @@ from modalhash.methods.base import (
 )
 from modalhash.methods.cca_itq import CcaItq
 from modalhash.methods.cfrh import Cfrh
-from modalhash.methods.hugged_method import HuggedMethod, HugMode, configure_hugged_method
+from modalhash.methods.hugged_method import (
+    HuggedHeads,
+    HuggedMethod,
+    HugMode,
+    configure_hugged_method,
+)
 from modalhash.methods.hugging_hash import HuggingHash
 from modalhash.methods.local_alignment import HugSettings, LocalAlignment
 from modalhash.training import TrainingPlan, train_method
@@ -53,7 +59,14 @@ OWN_NETWORKS = (
 )
 
 
-class Watching(GradientMethod):
+@dataclass
+class WatchedHeads(Heads):
+    """Hash heads and one more part."""
+
+    extra: nn.Linear
+
+
+class Watching(GradientMethod[WatchedHeads]):
     """A method that pulls codes together and notes what it is given."""
 
     name = "watching"
@@ -63,30 +76,30 @@ class Watching(GradientMethod):
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
-        self.seen: list[tuple[Heads, Batch]] = []
+        self.seen: list[tuple[WatchedHeads, Batch]] = []
         self.events: list[str] = []
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
-        return Heads(
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> WatchedHeads:
+        return WatchedHeads(
             LinearHead(shapes.image_width, n_bits),
             LinearHead(shapes.text_width, n_bits),
-            nn.ModuleDict({"extra": nn.Linear(n_bits, 1)}),
+            extra=nn.Linear(n_bits, 1),
             rate_scales={"text": 2.0, "auxiliary.extra": 0.5, "image.map": 3.0},
         )
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: WatchedHeads, batch: Batch, moment: Moment) -> LossReport:
         self.seen.append((heads, batch))
         image, text = heads.image(batch.image), heads.text(batch.text)
         gap = (image - text).square().mean()
         return LossReport({"gap": Term(gap)})
 
-    def before_training(self, heads: Heads, view: TrainingView) -> None:
+    def before_training(self, heads: WatchedHeads, view: TrainingView) -> None:
         self.note("before_training", heads, view)
 
-    def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
+    def after_epoch(self, heads: WatchedHeads, view: TrainingView, moment: Moment) -> None:
         self.note(f"after_epoch {moment.epoch}", heads, view)
 
-    def note(self, event: str, heads: Heads, view: TrainingView) -> None:
+    def note(self, event: str, heads: WatchedHeads, view: TrainingView) -> None:
         assert set(heads.auxiliary) == {"extra"}
         heads.image(next(view.batches(3)).image)
         self.events.append(event)
@@ -99,19 +112,19 @@ class Labelled(Watching):
     title = "Labelled"
     needs = frozenset({Needs.LABELS})
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: WatchedHeads, batch: Batch, moment: Moment) -> LossReport:
         assert isinstance(heads.image, LinearHead)
         heads.image.map(batch.image.pooled)
         return super().batch_loss(heads, batch, moment)
 
 
 def hugged(
-    base: GradientMethod, mode: HugMode = HugMode.CONTRASTIVE, **changes: Any
+    base: GradientMethod[Any], mode: HugMode = HugMode.CONTRASTIVE, **changes: Any
 ) -> HuggedMethod:
     return HuggedMethod(base, HugSettings(**(SMALL | changes)), mode)
 
 
-def made_heads(of: HuggedMethod) -> Heads:
+def made_heads(of: HuggedMethod) -> HuggedHeads:
     torch.manual_seed(0)
     heads = of.build_heads(SHAPES, N_BITS)
     for head in (heads.image, heads.text):

@@ -13,14 +13,14 @@ from torch.testing import assert_close
 from modalhash.errors import SettingError
 from modalhash.layers import ModalityFeatures, TrunkHead, TrunkKind
 from modalhash.losses import NceForm
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.hugging_hash import (
     HuggingHash,
     HuggingHashSettings,
     Relaxation,
     relaxed_codes,
 )
-from modalhash.methods.local_alignment import HugSettings, LocalAlignment, trunk_pass
+from modalhash.methods.local_alignment import AlignedHeads, HugSettings, LocalAlignment, trunk_pass
 from modalhash.methods.settings import configured_method
 from modalhash.training import TrainingPlan, TrainingResult, train_method
 from tests.oracles import plain_contrast as plain
@@ -44,7 +44,7 @@ def method(**changes: Any) -> HuggingHash:
     return HuggingHash(HuggingHashSettings(**(SMALL | changes)))
 
 
-def made_heads(of: HuggingHash) -> Heads:
+def made_heads(of: HuggingHash) -> AlignedHeads:
     torch.manual_seed(0)
     heads = of.build_heads(SHAPES, N_BITS)
     for name, parameter in heads.modules().named_parameters():
@@ -209,7 +209,7 @@ def test_swapping_the_modalities_changes_nothing() -> None:
     assert isinstance(hug, LocalAlignment)
     projections = hug.vlad.projections
     projections["image"], projections["text"] = projections["text"], projections["image"]
-    swapped = Heads(heads.text, heads.image, heads.auxiliary)
+    swapped = replace(heads, image=heads.text, text=heads.image)
     turned = Batch(batch.text, batch.image, None, batch.positions)
     found = method().batch_loss(swapped, turned, Moment(0, 1)).total
     assert_close(found, expected, rtol=1e-9, atol=0.0)
@@ -300,10 +300,10 @@ def test_local_parts_are_not_in_the_model() -> None:
 
 def test_codes_stay_when_local_parts_are_scrambled() -> None:
     """The heads of a trained run give the same codes whatever becomes of the local parts."""
-    kept: list[Heads] = []
+    kept: list[AlignedHeads] = []
 
     class Keeping(HuggingHash):
-        def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+        def build_heads(self, shapes: FeatureShapes, n_bits: int) -> AlignedHeads:
             kept.append(super().build_heads(shapes, n_bits))
             return kept[-1]
 
@@ -360,7 +360,7 @@ def test_clusters_start_anew_after_the_first_epoch_alone() -> None:
     moved: list[bool] = []
 
     class Watching(HuggingHash):
-        def after_epoch(self, heads: Heads, view: Any, moment: Moment) -> None:
+        def after_epoch(self, heads: AlignedHeads, view: Any, moment: Moment) -> None:
             hug = heads.auxiliary["hug"]
             assert isinstance(hug, LocalAlignment)
             before = hug.vlad.centroids.clone()
@@ -378,7 +378,7 @@ def test_two_captions_of_an_item_are_told_to_the_loss() -> None:
     seen: list[Tensor] = []
 
     class Watching(HuggingHash):
-        def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> Any:
+        def batch_loss(self, heads: AlignedHeads, batch: Batch, moment: Moment) -> Any:
             assert batch.items is not None
             seen.append(batch.items)
             return super().batch_loss(heads, batch, moment)

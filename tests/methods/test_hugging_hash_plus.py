@@ -20,10 +20,10 @@ from modalhash.layers import ModalityFeatures, TrunkHead
 from modalhash.layers.fine_codes import LocalCoder
 from modalhash.layers.product_quantizer import RotationRule
 from modalhash.losses import info_nce
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.methods.hugging_hash_plus import HuggingHashPlus, HuggingHashPlusSettings
-from modalhash.methods.local_alignment import LocalAlignment
+from modalhash.methods.local_alignment import AlignedHeads, LocalAlignment
 from modalhash.methods.quantized_alignment import (
     CodebookUpdate,
     FineSettings,
@@ -53,7 +53,7 @@ SMALL: Mapping[str, Any] = {
 N, N_BITS = 6, 5
 
 
-def made(**changes: Any) -> tuple[HuggingHashPlus, Heads, Batch]:
+def made(**changes: Any) -> tuple[HuggingHashPlus, AlignedHeads, Batch]:
     """A small method, its heads in double precision, and a batch; one item lacks content."""
     method = HuggingHashPlus(HuggingHashPlusSettings(**{**SMALL, **changes}))
     torch.manual_seed(0)
@@ -76,12 +76,12 @@ def made(**changes: Any) -> tuple[HuggingHashPlus, Heads, Batch]:
     return method, heads, Batch(features(7, 5, 4), features(6, 4, 3), None, torch.arange(N))
 
 
-def coder_of(heads: Heads) -> LocalCoder:
+def coder_of(heads: AlignedHeads) -> LocalCoder:
     assert isinstance(heads.fine, LocalCoder)
     return heads.fine
 
 
-def local_vectors(heads: Heads, batch: Batch) -> tuple[Tensor, Tensor]:
+def local_vectors(heads: AlignedHeads, batch: Batch) -> tuple[Tensor, Tensor]:
     hug, image, text = heads.auxiliary["hug"], heads.image, heads.text
     assert isinstance(hug, LocalAlignment)
     assert isinstance(image, TrunkHead)

@@ -1,6 +1,7 @@
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from torch.testing import assert_close
 
 from modalhash.errors import SettingError
 from modalhash.layers import MlpHead, ModalityFeatures
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.jdsh import (
     Bounds,
     BoundsRule,
     Jdsh,
+    JdshHeads,
     JdshSettings,
     SimilarityBounds,
     fitted_bounds,
@@ -38,7 +40,7 @@ def made_batch(n: int = 5, seed: int = 0, *, times: float = 1.0) -> Batch:
     return Batch(image, text, None, torch.arange(n))
 
 
-def made_heads(method: Jdsh) -> Heads:
+def made_heads(method: Jdsh) -> JdshHeads:
     torch.manual_seed(0)
     shapes = FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH, batch_size=4)
     heads = method.build_heads(shapes, N_BITS)
@@ -46,7 +48,7 @@ def made_heads(method: Jdsh) -> Heads:
     return heads
 
 
-def bounds_in(heads: Heads) -> SimilarityBounds:
+def bounds_in(heads: JdshHeads) -> SimilarityBounds:
     bounds = heads.auxiliary["bounds"]
     assert isinstance(bounds, SimilarityBounds)
     return bounds
@@ -71,7 +73,7 @@ def plain_joint(settings: JdshSettings, batch: Batch) -> plain.Matrix:
     )
 
 
-def plain_objective(method: Jdsh, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
+def plain_objective(method: Jdsh, heads: JdshHeads, batch: Batch, epoch: int) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings = method.settings
     factor = math.sqrt(epoch + 1) if settings.continuation else 1.0
@@ -110,7 +112,7 @@ def share_saturated(rows: plain.Rows) -> float:
     return sum(abs(value) > 0.99 for value in values) / len(values)
 
 
-def values(method: Jdsh, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
+def values(method: Jdsh, heads: JdshHeads, batch: Batch, epoch: int) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(epoch, 20))
     return {"total": report.total.item()} | {
         name: term.item() for name, term in report.values.items()
@@ -276,7 +278,7 @@ def test_the_target_passes_no_gradient_to_features() -> None:
     image = batch.image.pooled.requires_grad_()
     report = method.batch_loss(heads, batch, Moment(0, 1))
     (gradient,) = torch.autograd.grad(report.total, [image])
-    # Heads of zeros give codes that don't depend on features; only the target still could.
+    # JdshHeads of zeros give codes that don't depend on features; only the target still could.
     assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=0)
 
 
@@ -286,7 +288,7 @@ def test_swapped_modalities_of_equal_weight_change_nothing() -> None:
     heads, batch = made_heads(method), made_batch()
     swapped = Batch(batch.text, batch.image, None, batch.positions)
     one = values(method, heads, batch, 2)
-    other = values(method, Heads(heads.text, heads.image, heads.auxiliary), swapped, 2)
+    other = values(method, replace(heads, image=heads.text, text=heads.image), swapped, 2)
     assert one["total"] == pytest.approx(other["total"], rel=1e-12)
 
 

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from modalhash.errors import FeatureError, SettingError
 from modalhash.layers import GraphAttention, ModalityFeatures, NormalisedHead
 from modalhash.losses import LabelTarget, label_similarity
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment, Needs
+from modalhash.methods.base import Batch, FeatureShapes, Moment, Needs
 from modalhash.methods.label_networks import (
     Outputs,
     classification_loss,
@@ -24,7 +24,7 @@ from modalhash.methods.label_networks import (
     label_encoder_loss,
     quantization_loss,
 )
-from modalhash.methods.ms2gah import GraphPath, Ms2gah, Ms2gahSettings
+from modalhash.methods.ms2gah import GraphPath, Ms2gah, Ms2gahHeads, Ms2gahSettings
 from modalhash.methods.settings import configured_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_label_graphs as graphs
@@ -50,7 +50,7 @@ def made_batch(n: int = N, seed: int = 0) -> Batch:
     return Batch(image, text, torch.tensor(LABELS[:n]).double(), torch.arange(n))
 
 
-def made_heads(method: Ms2gah, seed: int = 0) -> Heads:
+def made_heads(method: Ms2gah, seed: int = 0) -> Ms2gahHeads:
     """Fresh parts, normalised by scales and offsets that aren't 1 and 0."""
     torch.manual_seed(seed)
     shapes = FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH, n_classes=3)
@@ -96,7 +96,7 @@ def plain_outputs(codes: nn.Module, classes: nn.Module, features: plain.Rows) ->
     }
 
 
-def plain_terms(method: Ms2gah, heads: Heads, batch: Batch) -> dict[str, float]:
+def plain_terms(method: Ms2gah, heads: Ms2gahHeads, batch: Batch) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings, parts = method.settings, heads.auxiliary
     assert batch.labels is not None
@@ -188,7 +188,7 @@ def plain_terms(method: Ms2gah, heads: Heads, batch: Batch) -> dict[str, float]:
     return {"total": sum(weights[name] * term for name, term in terms.items()), **terms}
 
 
-def values(method: Ms2gah, heads: Heads, batch: Batch) -> dict[str, float]:
+def values(method: Ms2gah, heads: Ms2gahHeads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {
         "total": report.total.item(),
@@ -317,7 +317,7 @@ def test_the_gradient_equals_finite_differences(path: GraphPath) -> None:
     assert torch.autograd.gradcheck(loss, tuple(parameters))
 
 
-def gradients(method: Ms2gah, heads: Heads, term: str) -> Mapping[str, bool]:
+def gradients(method: Ms2gah, heads: Ms2gahHeads, term: str) -> Mapping[str, bool]:
     """Whether a term's gradient reaches each part."""
     heads.modules().zero_grad()
     report = method.batch_loss(heads, made_batch(), Moment(0, 1))

@@ -11,12 +11,12 @@ from torch.testing import assert_close
 from modalhash.errors import SettingError
 from modalhash.layers import KernelHead, ModalityFeatures
 from modalhash.losses import info_nce
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.code_lengths import code_lengths
 from modalhash.methods.item_blocks import item_blocks
 from modalhash.methods.nested import Nested
 from modalhash.methods.nested_labelled import NestedLabelled, NestedLabelledSettings
-from modalhash.methods.nested_method import Memory, NestedSettings, partner_contrast
+from modalhash.methods.nested_method import Memory, NestedHeads, NestedSettings, partner_contrast
 from modalhash.methods.shared_space import first_rotation, principal_directions, row_moments
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS, N_ITEMS, N_TEXTS = 4, 3, 6, 10, 2
@@ -54,7 +54,7 @@ class TextsView:
             yield self.batch(torch.arange(start, min(start + self.size, self.n_pairs)))
 
 
-def ready(method: Nested | NestedLabelled, view: TextsView, n_bits: int = N_BITS) -> Heads:
+def ready(method: Nested | NestedLabelled, view: TextsView, n_bits: int = N_BITS) -> NestedHeads:
     torch.manual_seed(0)
     shapes = FeatureShapes(
         IMAGE_WIDTH, TEXT_WIDTH, n_classes=4, n_pairs=view.n_pairs, n_items=view.n_pairs // N_TEXTS
@@ -156,7 +156,9 @@ def dot(one: list[float], other: list[float]) -> float:
     return sum(left * right for left, right in zip(one, other, strict=True))
 
 
-def plain_terms(method: Nested, heads: Heads, items: list[int], done: float) -> dict[str, float]:
+def plain_terms(
+    method: Nested, heads: NestedHeads, items: list[int], done: float
+) -> dict[str, float]:
     """The objective as the module's docstring writes it, pair by pair."""
     settings, memory, head = method.settings, heads.auxiliary["memory"], heads.image
     assert isinstance(memory, Memory)

@@ -40,7 +40,7 @@ class ToySettings:
             raise SettingError(f"depth is {self.depth}, expected at least 1")
 
 
-class Toy(GradientMethod):
+class Toy(GradientMethod[Heads]):
     """A method that is never trained."""
 
     name = "toy"

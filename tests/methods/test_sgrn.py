@@ -15,11 +15,12 @@ from torch.testing import assert_close
 from modalhash.errors import SettingError
 from modalhash.layers import MlpHead, ModalityFeatures
 from modalhash.losses import FilterRule, SimilarityContrast, diagonal_gap
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.settings import configured_method
 from modalhash.methods.sgrn import (
     GraphScope,
     Sgrn,
+    SgrnHeads,
     SgrnSettings,
     consistency_loss,
     intra_loss,
@@ -43,7 +44,7 @@ def made_batch(n: int = N, seed: int = 0) -> Batch:
     return Batch(image, text, None, torch.arange(n))
 
 
-def made_heads(method: Sgrn, *, n_pairs: int = N, seed: int = 0) -> Heads:
+def made_heads(method: Sgrn, *, n_pairs: int = N, seed: int = 0) -> SgrnHeads:
     torch.manual_seed(seed)
     shapes = FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH, n_pairs=n_pairs)
     heads = method.build_heads(shapes, N_BITS)
@@ -98,7 +99,9 @@ def plain_weighted(settings: SgrnSettings, value: float) -> float:
     return (1 + share) * value
 
 
-def plain_objective(method: Sgrn, heads: Heads, batch: Batch, moment: Moment) -> dict[str, float]:
+def plain_objective(
+    method: Sgrn, heads: SgrnHeads, batch: Batch, moment: Moment
+) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings, scale = method.settings, method.settings.similarity_scale
     factor = math.sqrt(moment.epoch + 1) if settings.continuation else 1.0
@@ -145,7 +148,7 @@ def plain_objective(method: Sgrn, heads: Heads, batch: Batch, moment: Moment) ->
     return {"total": sum(weights[name] * value for name, value in terms.items())} | terms
 
 
-def values(method: Sgrn, heads: Heads, batch: Batch, moment: Moment) -> dict[str, float]:
+def values(method: Sgrn, heads: SgrnHeads, batch: Batch, moment: Moment) -> dict[str, float]:
     report = method.batch_loss(heads, batch, moment)
     return {"total": report.total.item()} | {
         name: term.item() for name, term in report.values.items()
@@ -293,7 +296,9 @@ def test_swapped_modalities_of_equal_share_change_nothing() -> None:
     heads, batch = made_heads(method), made_batch()
     swapped = Batch(batch.text, batch.image, None, batch.positions)
     one = values(method, heads, batch, Moment(2, 20))
-    other = values(method, Heads(heads.text, heads.image), swapped, Moment(2, 20))
+    other = values(
+        method, replace(heads, image=heads.text, text=heads.image), swapped, Moment(2, 20)
+    )
     assert one == pytest.approx(other, rel=1e-12)
 
 

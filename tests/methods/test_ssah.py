@@ -13,9 +13,16 @@ from torch.testing import assert_close
 
 from modalhash.errors import FeatureError, SettingError
 from modalhash.layers import ModalityFeatures, NormalisedHead
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment, Needs
+from modalhash.methods.base import Batch, FeatureShapes, Moment, Needs
 from modalhash.methods.settings import configured_method
-from modalhash.methods.ssah import Ssah, SsahSettings, adversary_loss, critic_loss, make_critic
+from modalhash.methods.ssah import (
+    Ssah,
+    SsahHeads,
+    SsahSettings,
+    adversary_loss,
+    critic_loss,
+    make_critic,
+)
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_label_graphs as graphs
 from tests.oracles import plain_label_networks as plain
@@ -38,7 +45,7 @@ def made_batch(n: int = 6, *, times: float = 1.0) -> Batch:
     return Batch(image, text, torch.tensor(LABELS[:n]).double(), torch.arange(n))
 
 
-def made_heads(method: Ssah) -> Heads:
+def made_heads(method: Ssah) -> SsahHeads:
     """Fresh parts, normalised by scales and offsets that aren't 1 and 0."""
     torch.manual_seed(0)
     shapes = FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH, n_classes=3)
@@ -50,7 +57,7 @@ def made_heads(method: Ssah) -> Heads:
     return heads
 
 
-def plain_terms(method: Ssah, heads: Heads, batch: Batch) -> dict[str, float]:
+def plain_terms(method: Ssah, heads: SsahHeads, batch: Batch) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings, parts = method.settings, heads.auxiliary
     assert batch.labels is not None
@@ -100,7 +107,7 @@ def plain_terms(method: Ssah, heads: Heads, batch: Batch) -> dict[str, float]:
     return {"total": sum(weights[name] * term for name, term in terms.items()), **terms}
 
 
-def values(method: Ssah, heads: Heads, batch: Batch) -> dict[str, float]:
+def values(method: Ssah, heads: SsahHeads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {"total": report.total.item()} | {
         name: term.item() for name, term in report.values.items()
@@ -174,7 +181,7 @@ def test_a_critic_has_the_released_layers() -> None:
     assert widths == [512, 256, 1]
 
 
-def learners(method: Ssah, heads: Heads, term: str) -> set[str]:
+def learners(method: Ssah, heads: SsahHeads, term: str) -> set[str]:
     """The parts that a term's gradient reaches."""
     heads.modules().zero_grad()
     report = method.batch_loss(heads, made_batch(), Moment(0, 1))

@@ -13,11 +13,18 @@ from torch.testing import assert_close
 
 from modalhash.errors import SettingError
 from modalhash.layers import ModalityFeatures
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.hugged_method import HuggedMethod, HugMode
 from modalhash.methods.local_alignment import HugSettings
 from modalhash.methods.settings import configured_method
-from modalhash.methods.ucch import CodeBank, Ucch, UcchSettings, bank_contrast, ranking_loss
+from modalhash.methods.ucch import (
+    CodeBank,
+    Ucch,
+    UcchHeads,
+    UcchSettings,
+    bank_contrast,
+    ranking_loss,
+)
 from tests.oracles import plain_losses as plain
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS, N_PAIRS = 4, 6, 5, 9
@@ -36,7 +43,7 @@ def made_batch(
     return Batch(image, text, None, torch.arange(n) + 2, items)
 
 
-def made_heads(method: Ucch) -> Heads:
+def made_heads(method: Ucch) -> UcchHeads:
     torch.manual_seed(0)
     shapes = FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH, n_pairs=N_PAIRS)
     heads = method.build_heads(shapes, N_BITS)
@@ -44,13 +51,13 @@ def made_heads(method: Ucch) -> Heads:
     return heads
 
 
-def bank_of(heads: Heads) -> CodeBank:
+def bank_of(heads: UcchHeads) -> CodeBank:
     bank = heads.auxiliary["bank"]
     assert isinstance(bank, CodeBank)
     return bank
 
 
-def value(method: Ucch, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
+def value(method: Ucch, heads: UcchHeads, batch: Batch, epoch: int) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(epoch, 20))
     return {"total": report.total.item()} | {
         name: term.item() for name, term in report.values.items()

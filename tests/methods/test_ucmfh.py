@@ -11,11 +11,18 @@ from torch.testing import assert_close
 
 from modalhash.errors import SettingError
 from modalhash.layers import FusionHead, ModalityFeatures
-from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
+from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.hugged_method import HuggedMethod, HugMode
 from modalhash.methods.local_alignment import HugSettings
 from modalhash.methods.settings import configured_method
-from modalhash.methods.ucmfh import PairFusion, Ucmfh, UcmfhSettings, teacher_loss, teacher_targets
+from modalhash.methods.ucmfh import (
+    PairFusion,
+    Ucmfh,
+    UcmfhHeads,
+    UcmfhSettings,
+    teacher_loss,
+    teacher_targets,
+)
 from tests.oracles import plain_contrast as contrast
 from tests.oracles import plain_losses as plain
 from tests.oracles.plain_transformer import layer_normalised, transformer_layer
@@ -42,7 +49,7 @@ def made_batch(
     return Batch(image, text, None, torch.arange(n), items)
 
 
-def made_heads(method: Ucmfh) -> Heads:
+def made_heads(method: Ucmfh) -> UcmfhHeads:
     torch.manual_seed(0)
     shapes = FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH)
     heads = method.build_heads(shapes, N_BITS)
@@ -50,7 +57,7 @@ def made_heads(method: Ucmfh) -> Heads:
     return heads
 
 
-def value(method: Ucmfh, heads: Heads, batch: Batch) -> dict[str, float]:
+def value(method: Ucmfh, heads: UcmfhHeads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {"total": report.total.item()} | {
         name: term.item() for name, term in report.values.items()

@@ -67,7 +67,15 @@ class TokenSettings:
     """None."""
 
 
-class TokenMethod(GradientMethod):
+@dataclass
+class TokenMethodHeads(Heads):
+    """Hash heads, a classifier and a memory bank."""
+
+    classifier: nn.Sequential
+    memory: Memory
+
+
+class TokenMethod(GradientMethod[TokenMethodHeads]):
     """Needs tokens and labels, keeps a memory bank and batch statistics, fills in both hooks."""
 
     name = "token"
@@ -81,33 +89,28 @@ class TokenMethod(GradientMethod):
         self.events: list[str] = []
         self.seen: list[Batch] = []
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> TokenMethodHeads:
         assert shapes.image_token_width is not None
         assert shapes.text_token_width is not None
         assert shapes.n_classes is not None
         self.events.append("build_heads")
         classifier = nn.Sequential(nn.BatchNorm1d(n_bits), nn.Linear(n_bits, shapes.n_classes))
-        return Heads(
+        return TokenMethodHeads(
             TokenHead(shapes.image_token_width, n_bits),
             TokenHead(shapes.text_token_width, n_bits),
-            nn.ModuleDict(
-                {
-                    "classifier": classifier,
-                    "memory": Memory(shapes.n_pairs, n_bits, shapes.image_token_width),
-                }
-            ),
+            classifier=classifier,
+            memory=Memory(shapes.n_pairs, n_bits, shapes.image_token_width),
             rate_scales={"auxiliary.classifier": 0.1, "text": 2.0},
         )
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: TokenMethodHeads, batch: Batch, moment: Moment) -> LossReport:
         assert batch.labels is not None
         assert heads.image.training
         self.seen.append(batch)
-        memory = heads.auxiliary["memory"]
-        assert isinstance(memory, Memory)
+        memory = heads.memory
         image, text = torch.tanh(heads.image(batch.image)), torch.tanh(heads.text(batch.text))
         target = cosine_similarities(batch.labels, batch.labels)
-        logits = heads.auxiliary["classifier"](image)
+        logits = heads.classifier(image)
         terms = {
             "pairs": Term(similarity_gap(image, text, target)),
             "classes": Term(binary_cross_entropy_with_logits(logits, batch.labels), 0.1),
@@ -117,10 +120,9 @@ class TokenMethod(GradientMethod):
             memory.bank[batch.positions] = image
         return LossReport(terms)
 
-    def before_training(self, heads: Heads, view: TrainingView) -> None:
+    def before_training(self, heads: TokenMethodHeads, view: TrainingView) -> None:
         self.note("before_training", heads)
-        memory = heads.auxiliary["memory"]
-        assert isinstance(memory, Memory)
+        memory = heads.memory
         total, count = torch.zeros_like(memory.centre), 0
         for batch in view.batches(50):
             assert batch.image.tokens is not None
@@ -129,15 +131,14 @@ class TokenMethod(GradientMethod):
         assert count == view.n_pairs
         memory.centre.copy_(total / count + 0.01 * torch.randn_like(total))
 
-    def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
+    def after_epoch(self, heads: TokenMethodHeads, view: TrainingView, moment: Moment) -> None:
         self.note(f"after_epoch {moment.epoch}", heads)
-        memory = heads.auxiliary["memory"]
-        assert isinstance(memory, Memory)
+        memory = heads.memory
         memory.n_updates += 1
         memory.centre += 0.01 * torch.randn_like(memory.centre)
         memory.bank += 0.1 * torch.randn_like(memory.bank)
 
-    def note(self, event: str, heads: Heads) -> None:
+    def note(self, event: str, heads: TokenMethodHeads) -> None:
         assert not heads.image.training
         assert not torch.is_grad_enabled()
         self.events.append(event)
@@ -164,7 +165,7 @@ class FaultySettings:
     """From the second epoch on, in its third step or in the hook after it."""
 
 
-class FaultyMethod(GradientMethod):
+class FaultyMethod(GradientMethod[Heads]):
     """Linear heads that pull paired codes together, until something goes wrong."""
 
     name = "faulty"

@@ -36,7 +36,7 @@ def cfrh() -> Cfrh:
 
 
 def plan_of(
-    make: Callable[[], GradientMethod], folder: Path | None, **changes: Any
+    make: Callable[[], GradientMethod[Any]], folder: Path | None, **changes: Any
 ) -> TrainingPlan:
     method = make()
     settings = replace(method.training, epochs=4, batch_size=16, **changes)
@@ -71,7 +71,7 @@ def assert_same(one: TrainingResult, other: TrainingResult) -> None:
     ],
 )
 def test_a_stopped_run_ends_like_an_unbroken_one(
-    make: Callable[[], GradientMethod], changes: dict[str, Any], stop: int, tmp_path: Path
+    make: Callable[[], GradientMethod[Any]], changes: dict[str, Any], stop: int, tmp_path: Path
 ) -> None:
     unbroken = train_method(plan_of(make, None, **changes), MADE.data())
     plan = plan_of(make, tmp_path, **changes)

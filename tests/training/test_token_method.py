@@ -13,7 +13,6 @@ from modalhash.methods.base import (
     Batch,
     CaptionChoice,
     FeatureShapes,
-    Heads,
     LossReport,
     Moment,
     Optimiser,
@@ -21,7 +20,7 @@ from modalhash.methods.base import (
 from modalhash.training import TrainingPlan, train_method
 from modalhash.training.checkpoints import Checkpoints
 from tests.oracles.paired_features import made_pairs
-from tests.oracles.tiny_methods import TokenMethod
+from tests.oracles.tiny_methods import TokenMethod, TokenMethodHeads
 
 MADE = made_pairs(120, 40)
 
@@ -87,7 +86,7 @@ def test_each_epoch_draws_random_numbers_of_its_own() -> None:
     draws: list[float] = []
 
     class Drawing(TokenMethod):
-        def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+        def batch_loss(self, heads: TokenMethodHeads, batch: Batch, moment: Moment) -> LossReport:
             draws.append(torch.rand(()).item())
             return super().batch_loss(heads, batch, moment)
 
@@ -116,7 +115,7 @@ def test_shapes_are_told() -> None:
     told: list[FeatureShapes] = []
 
     class Asking(TokenMethod):
-        def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+        def build_heads(self, shapes: FeatureShapes, n_bits: int) -> TokenMethodHeads:
             told.append(shapes)
             return super().build_heads(shapes, n_bits)
 

@@ -72,7 +72,9 @@ def cfrh() -> Cfrh:
     return Cfrh(CfrhSettings(hidden_width=24, dropout=0.3))
 
 
-def plan_of(method: GradientMethod, folder: Path | None = None, **changes: Any) -> TrainingPlan:
+def plan_of(
+    method: GradientMethod[Any], folder: Path | None = None, **changes: Any
+) -> TrainingPlan:
     settings = replace(
         method.training,
         **{"epochs": 3, "batch_size": 8, "tune_encoder": True, "encoder_rate_scale": 20.0}
@@ -173,7 +175,7 @@ def assert_same(one: TrainingResult, other: TrainingResult) -> None:
     ],
 )
 def test_a_stopped_run_ends_like_an_unbroken_one_weights_of_the_encoder_included(
-    make: Callable[[], GradientMethod],
+    make: Callable[[], GradientMethod[Any]],
     stop: int,
     changes: dict[str, Any],
     root: Path,

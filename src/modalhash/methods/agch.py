@@ -264,7 +264,16 @@ near neighbours, so that it is flatter here.
 """
 
 
-class Agch(GradientMethod):
+@dataclass
+class AgchHeads(Heads):
+    """Hash heads, the layer that fuses codes, and the graph network of each modality."""
+
+    fusion: nn.Linear
+    image_graph: GraphNetwork
+    text_graph: GraphNetwork
+
+
+class Agch(GradientMethod[AgchHeads]):
     """Aggregation-based graph convolutional hashing; see the module's docstring."""
 
     name = "agch"
@@ -301,29 +310,25 @@ class Agch(GradientMethod):
         "without the part across modalities": ("cross",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> AgchHeads:
         """Make two hash heads, the fusion layer and two graph networks."""
         settings = self.settings
         widths = (n_bits, settings.graph_width, settings.graph_output_width, n_bits)
         scale = settings.graph_rate_scale
-        return Heads(
+        return AgchHeads(
             image=hash_head(shapes.image_width, settings.image_hidden_width, n_bits),
             text=hash_head(shapes.text_width, settings.text_hidden_width, n_bits),
-            auxiliary=nn.ModuleDict(
-                {
-                    "fusion": nn.Linear(2 * n_bits, n_bits),
-                    "image_graph": GraphNetwork(widths),
-                    "text_graph": GraphNetwork(widths),
-                }
-            ),
+            fusion=nn.Linear(2 * n_bits, n_bits),
+            image_graph=GraphNetwork(widths),
+            text_graph=GraphNetwork(widths),
             rate_scales={"auxiliary.image_graph": scale, "auxiliary.text_graph": scale},
         )
 
-    def fused(self, heads: Heads, image: Tensor, text: Tensor, factor: float) -> Tensor | None:
+    def fused(self, heads: AgchHeads, image: Tensor, text: Tensor, factor: float) -> Tensor | None:
         """Fuse relaxed codes (n, b) of both modalities, unless fused codes are left out."""
         if not self.settings.fusion_weight:
             return None
-        fused: Tensor = heads.auxiliary["fusion"](torch.cat((image, text), dim=1))
+        fused: Tensor = heads.fusion(torch.cat((image, text), dim=1))
         return torch.tanh(factor * fused)
 
     def affinity(self, batch: Batch) -> Tensor:
@@ -340,7 +345,7 @@ class Agch(GradientMethod):
                 measures=settings.measures,
             )
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: AgchHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the four parts of the objective."""
         settings = self.settings
         factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
@@ -352,8 +357,8 @@ class Agch(GradientMethod):
         target = settings.similarity_scale * ((1 - low) * affinity + low)
         edges = degree_normalised(affinity)
         graph = [
-            graph_loss(torch.tanh(factor * heads.auxiliary[name](relaxed, edges)), relaxed, target)
-            for name, relaxed in (("image_graph", image), ("text_graph", text))
+            graph_loss(torch.tanh(factor * network(relaxed, edges)), relaxed, target)
+            for network, relaxed in ((heads.image_graph, image), (heads.text_graph, text))
         ]
         intra, cross = intra_gap(image, text, target), similarity_gap(image, text, target)
         terms = {"cross": Term(cross, settings.cross_weight)}

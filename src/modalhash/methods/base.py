@@ -6,7 +6,7 @@ prints; everything it learns lives in the `Heads` it builds, so that a checkpoin
 Two kinds cover the literature:
 
 - `GradientMethod`: `build_heads`, `batch_loss`; `before_training` and `after_epoch` do nothing
-  unless filled in (codebooks, memory banks, whole-set graphs: buffers of `Heads.auxiliary`).
+  unless filled in (codebooks, memory banks, whole-set graphs: buffers of auxiliary parts).
 - `ClosedFormMethod`: `solve`.
 
 Whatever is learned ends as two hash heads, one a modality. Only these are saved, served and
@@ -15,10 +15,10 @@ evaluated, so a code can't depend on the other modality, on batch mates or on la
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property, reduce
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -226,11 +226,13 @@ class Moment:
 class Heads:
     """Everything a method learns.
 
+    A method whose training needs more parts (decoders, graph networks, banks as buffers) adds them
+    as fields of a subclass. These auxiliary parts act in training only; checkpoints keep them, a
+    model never does. A field that is None is left out.
+
     Attributes:
         image: hash head of pictures; saved with the model.
         text: hash head of texts; saved with the model.
-        auxiliary: parts that act in training only (decoders, graph nets, banks as buffers); kept in
-            checkpoints, never in the model.
         rate_scales: name of a part or parameter ("auxiliary.rotation", "image") to a factor on the
             learning rate; of several that fit, the first counts.
         fine: what makes finer codes beside the hash codes, to rerank by; saved with the model, and
@@ -239,12 +241,24 @@ class Heads:
 
     image: HashHead
     text: HashHead
-    auxiliary: nn.ModuleDict = field(default_factory=nn.ModuleDict)
-    rate_scales: Mapping[str, float] = field(default_factory=dict)
-    fine: FineCoder | None = None
+    rate_scales: Mapping[str, float] = field(default_factory=dict, kw_only=True)
+    fine: FineCoder | None = field(default=None, kw_only=True)
+
+    @property
+    def auxiliary(self) -> nn.ModuleDict:
+        """The parts that a subclass adds, by their names."""
+        shared = {one.name for one in fields(Heads)}
+        parts = {one.name: getattr(self, one.name) for one in fields(self)}
+        return nn.ModuleDict(
+            {
+                name: part
+                for name, part in parts.items()
+                if name not in shared and isinstance(part, nn.Module)
+            }
+        )
 
     def modules(self) -> nn.ModuleDict:
-        """Return all parts under the names `image`, `text`, `auxiliary` and, if there, `fine`."""
+        """Collect all parts under the names `image`, `text`, `auxiliary` and, if there, `fine`."""
         parts = {"image": self.image, "text": self.text, "auxiliary": self.auxiliary}
         return nn.ModuleDict(parts if self.fine is None else {**parts, "fine": self.fine})
 
@@ -372,24 +386,28 @@ class Method(ABC):
         return Needs.LABELS in self.needs
 
 
-class GradientMethod(Method):
+H = TypeVar("H", bound=Heads)
+"""The heads of a method: `Heads`, or a subclass with its auxiliary parts."""
+
+
+class GradientMethod(Method, Generic[H]):
     """A method that minimises a loss over batches of pairs."""
 
     @abstractmethod
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> H:
         """Make fresh parts; random numbers come from torch's generator, which training seeds."""
 
     @abstractmethod
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: H, batch: Batch, moment: Moment) -> LossReport:
         """Compute the loss of one batch."""
 
-    def before_training(self, heads: Heads, view: TrainingView) -> None:
+    def before_training(self, heads: H, view: TrainingView) -> None:
         """Prepare what needs the whole training set; called once, before the first epoch.
 
         Parts are in evaluation mode and no gradient is kept, as in `after_epoch`.
         """
 
-    def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
+    def after_epoch(self, heads: H, view: TrainingView, moment: Moment) -> None:
         """Update what isn't learned by gradient (codebooks, rotations); called after each epoch."""
 
 

@@ -299,7 +299,15 @@ them: codes of partners meet in training, and unseen ones are found less often.
 """
 
 
-class Cagan(GradientMethod):
+@dataclass
+class CaganHeads(Heads):
+    """Hash heads and, unless left out, the graph branch of each modality."""
+
+    image_graph: GraphBranch | None = None
+    text_graph: GraphBranch | None = None
+
+
+class Cagan(GradientMethod[CaganHeads]):
     """CLIP-based adaptive graph attention network; see the module's docstring."""
 
     name = "cagan"
@@ -340,24 +348,25 @@ class Cagan(GradientMethod):
         "without the intra-modal part": ("intra",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> CaganHeads:
         """Make two hash heads of one hidden layer and, unless left out, two graph branches.
 
         Heads come first: they start the same with and without a graph, so that an ablation compares
         what the graph does.
         """
         settings = self.settings
-        heads = Heads(
+        heads = CaganHeads(
             image=MlpHead((shapes.image_width, settings.hidden_width, n_bits)),
             text=MlpHead((shapes.text_width, settings.hidden_width, n_bits)),
         )
         if settings.graph:
-            for name, width in (("image", shapes.image_width), ("text", shapes.text_width)):
-                branch = GraphBranch(settings, width, n_bits, shapes.batch_size)
-                heads.auxiliary[f"{name}_graph"] = branch
+            heads.image_graph, heads.text_graph = (
+                GraphBranch(settings, width, n_bits, shapes.batch_size)
+                for width in (shapes.image_width, shapes.text_width)
+            )
         return heads
 
-    def before_training(self, heads: Heads, view: TrainingView) -> None:
+    def before_training(self, heads: CaganHeads, view: TrainingView) -> None:
         """Warn where binary text similarities can't tell texts apart."""
         if self.settings.text_similarity is TextSimilarity.LINEAR:
             return
@@ -402,7 +411,7 @@ class Cagan(GradientMethod):
                     )
             return settings.similarity_scale * enhanced
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: CaganHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the four weighted parts of the objective."""
         settings, target = self.settings, self.target(batch)
         factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
@@ -415,10 +424,13 @@ class Cagan(GradientMethod):
             "cross": Term(cross, settings.cross_weight),
         }
         watched = target_range(target) | code_statistics(image, text)
-        if settings.graph:
+        if heads.image_graph is not None and heads.text_graph is not None:
             image_graph, text_graph = (
-                torch.tanh(factor * heads.auxiliary[f"{name}_graph"](part.reference, target))
-                for name, part in (("image", batch.image), ("text", batch.text))
+                torch.tanh(factor * branch(part.reference, target))
+                for branch, part in (
+                    (heads.image_graph, batch.image),
+                    (heads.text_graph, batch.text),
+                )
             )
             graph = similarity_gap(image_graph, text_graph, target)
             distillation = distillation_loss(

@@ -155,7 +155,15 @@ WIKI: Mapping[str, Any] = {
 """JAGH's fusion on Wiki, whose texts say more than its pictures."""
 
 
-class Cfrh(GradientMethod):
+@dataclass
+class CfrhHeads(Heads):
+    """Hash heads and the decoder of each modality's features."""
+
+    image_decoder: nn.Linear
+    text_decoder: nn.Linear
+
+
+class Cfrh(GradientMethod[CfrhHeads]):
     """CLIP-based fusion-modal reconstructing hashing; see the module's docstring."""
 
     name = "cfrh"
@@ -194,22 +202,19 @@ class Cfrh(GradientMethod):
         "without the part across modalities": ("cross",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> CfrhHeads:
         """Make two hash heads of one hidden layer and two linear decoders."""
         hidden, dropout = self.settings.hidden_width, self.settings.dropout
-        decoders = nn.ModuleDict(
-            {
-                "image_decoder": nn.Linear(n_bits, shapes.image_width),
-                "text_decoder": nn.Linear(n_bits, shapes.text_width),
-            }
-        )
-        return Heads(
+        image_decoder = nn.Linear(n_bits, shapes.image_width)
+        text_decoder = nn.Linear(n_bits, shapes.text_width)
+        return CfrhHeads(
             image=MlpHead((shapes.image_width, hidden, n_bits), dropout=dropout),
             text=MlpHead((shapes.text_width, hidden, n_bits), dropout=dropout),
-            auxiliary=decoders,
+            image_decoder=image_decoder,
+            text_decoder=text_decoder,
         )
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: CfrhHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the three weighted parts of the objective."""
         settings = self.settings
         factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
@@ -244,20 +249,19 @@ class Cfrh(GradientMethod):
         return LossReport(terms, watched)
 
     def decode(
-        self, heads: Heads, batch: Batch, image_relaxed: Tensor, text_relaxed: Tensor
+        self, heads: CfrhHeads, batch: Batch, image_relaxed: Tensor, text_relaxed: Tensor
     ) -> Tensor:
         """Return the autoencoders' term: each modality decodes to its own input, or the other's."""
         settings = self.settings
-        sources = {"image": image_relaxed, "text": text_relaxed}
+        sources = (image_relaxed, text_relaxed)
         if settings.decode_into is DecodeInto.OTHER:
-            sources = {"image": text_relaxed, "text": image_relaxed}
+            sources = (text_relaxed, image_relaxed)
         total = image_relaxed.new_zeros(())
-        for name, part, squashes in (
-            ("image", batch.image, settings.sigmoid_image_decoder),
-            ("text", batch.text, settings.sigmoid_text_decoder),
+        for source, decoder, part, squashes in (
+            (sources[0], heads.image_decoder, batch.image, settings.sigmoid_image_decoder),
+            (sources[1], heads.text_decoder, batch.text, settings.sigmoid_text_decoder),
         ):
-            codes = decoder_input(sources[name], settings.decode_from)
-            decoded = heads.auxiliary[f"{name}_decoder"](codes)
+            decoded = decoder(decoder_input(source, settings.decode_from))
             total = total + decoding_loss(
                 torch.sigmoid(decoded) if squashes else decoded,
                 part.reference,

@@ -182,7 +182,15 @@ DENSE: Mapping[str, Any] = {
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 
 
-class Cirh(GradientMethod):
+@dataclass
+class CirhHeads(Heads):
+    """Hash heads, the network that teaches them, and the weakest relation each pair keeps."""
+
+    network: FusionNetwork
+    thresholds: Thresholds
+
+
+class Cirh(GradientMethod[CirhHeads]):
     """Correlation-identity reconstruction hashing; see the module's docstring."""
 
     name = "cirh"
@@ -216,41 +224,38 @@ class Cirh(GradientMethod):
         "without the heads' relations": ("head_relation",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> CirhHeads:
         """Make two hash heads of one hidden layer, the network and room for thresholds."""
         settings = self.settings
-        heads = Heads(
+        return CirhHeads(
             image=wide_head((shapes.image_width, settings.hidden_width, n_bits), settings.dropout),
             text=wide_head(
                 (shapes.text_width, settings.text_hidden_width or shapes.text_width, n_bits),
                 settings.dropout,
             ),
+            network=FusionNetwork(
+                shapes.image_width, shapes.text_width, width=settings.fusion_width, n_bits=n_bits
+            ),
+            thresholds=Thresholds(shapes.n_pairs),
             rate_scales={"image": settings.head_rate_scale, "text": settings.head_rate_scale},
         )
-        heads.auxiliary["network"] = FusionNetwork(
-            shapes.image_width, shapes.text_width, width=settings.fusion_width, n_bits=n_bits
-        )
-        heads.auxiliary["thresholds"] = Thresholds(shapes.n_pairs)
-        return heads
 
-    def before_training(self, heads: Heads, view: TrainingView) -> None:
+    def before_training(self, heads: CirhHeads, view: TrainingView) -> None:
         """Find how strong a relation each pair must have to be kept, by first captions."""
         settings = self.settings
         _, nodes = read_nodes(view, settings.image_weight, settings.graph_nodes)
         n_kept = max(1, round(settings.keep_share * len(nodes)))
-        kept = thresholds_of(heads)
+        kept = heads.thresholds.values
         for positions, rows in fused_batches(view, settings.image_weight):
             kept[positions] = keep_thresholds(rows, nodes, n_kept).to(kept)
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: CirhHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the loss of the network and that of the heads, which learn its signs."""
         settings = self.settings
         with torch.no_grad():
             relations = self.relations(heads, batch)
             inputs = self.inputs(batch, relations)
-        network = heads.auxiliary["network"]
-        assert isinstance(network, FusionNetwork)
-        fused = network(*inputs, relations)
+        fused = heads.network(*inputs, relations)
         teacher = self.teacher_terms(fused, inputs, relations)
         image = torch.tanh(heads.image(batch.image))
         text = torch.tanh(heads.text(batch.text))
@@ -265,13 +270,13 @@ class Cirh(GradientMethod):
         watched = target_range(relations) | code_statistics(image, text)
         return LossReport({**teacher, **pupils}, watched)
 
-    def relations(self, heads: Heads, batch: Batch) -> Tensor:
+    def relations(self, heads: CirhHeads, batch: Batch) -> Tensor:
         """Return how the pairs of a batch are related, (n, n)."""
         settings = self.settings
         rows = fused_rows(
             batch.image.reference, batch.text.reference, image_weight=settings.image_weight
         )
-        thresholds = thresholds_of(heads)[batch.positions].to(rows)
+        thresholds = heads.thresholds.values[batch.positions].to(rows)
         return collaborated_relations(rows @ rows.T, thresholds, direct_share=settings.direct_share)
 
     def inputs(self, batch: Batch, relations: Tensor) -> tuple[Tensor, Tensor]:
@@ -309,10 +314,3 @@ def wide_head(widths: tuple[int, int, int], dropout: float) -> MlpHead:
     assert isinstance(last, nn.Linear)
     nn.init.normal_(last.weight)
     return head
-
-
-def thresholds_of(heads: Heads) -> Tensor:
-    """Return the weakest relation (N,) that each training pair keeps."""
-    found = heads.auxiliary["thresholds"]
-    assert isinstance(found, Thresholds)
-    return found.values

@@ -155,7 +155,7 @@ DENSE: Mapping[str, Any] = {
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 
 
-class Dchmt(GradientMethod):
+class Dchmt(GradientMethod[Heads]):
     """Differentiable cross-modal hashing; see the module's docstring."""
 
     name = "dchmt"

@@ -186,7 +186,14 @@ DENSE: Mapping[str, Any] = {
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 
 
-class Dcmh(GradientMethod):
+@dataclass
+class DcmhHeads(Heads):
+    """Hash heads and the codes that were last seen."""
+
+    memory: CodeMemory
+
+
+class Dcmh(GradientMethod[DcmhHeads]):
     """Deep cross-modal hashing; see the module's docstring."""
 
     name = "dcmh"
@@ -215,7 +222,7 @@ class Dcmh(GradientMethod):
         "without balance": ("balance",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> DcmhHeads:
         """Make two hash heads and the memory of codes."""
         settings, n_classes = self.settings, shapes.n_classes
         assert n_classes is not None
@@ -231,20 +238,20 @@ class Dcmh(GradientMethod):
             )
         )
         memory = CodeMemory(shapes.n_pairs, n_bits, n_classes)
-        return Heads(image, text, nn.ModuleDict({"memory": memory}))
+        return DcmhHeads(image, text, memory)
 
-    def before_training(self, heads: Heads, view: TrainingView) -> None:
+    def before_training(self, heads: DcmhHeads, view: TrainingView) -> None:
         """Fill the memory with the pairs' labels and with what fresh heads give."""
-        memory = memory_of(heads)
+        memory = heads.memory
         for batch in view.batches(PASS):
             assert batch.labels is not None
             memory.labels[batch.positions] = batch.labels.to(torch.uint8)
             memory.keep(batch.positions, heads.image(batch.image), heads.text(batch.text))
         memory.solve_signs()
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: DcmhHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the three parts of the objective, and keep the batch's codes."""
-        settings, memory, labels = self.settings, memory_of(heads), batch.labels
+        settings, memory, labels = self.settings, heads.memory, batch.labels
         assert labels is not None
         is_training = heads.image.training
         image = heads.image(batch.image.dropped(settings.input_dropout, is_training=is_training))
@@ -280,13 +287,6 @@ class Dcmh(GradientMethod):
         drawn = torch.randperm(n_pairs, device=positions.device)[:n_drawn]
         return torch.cat([positions, drawn])
 
-    def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
+    def after_epoch(self, heads: DcmhHeads, view: TrainingView, moment: Moment) -> None:
         """Solve for the common signs."""
-        memory_of(heads).solve_signs()
-
-
-def memory_of(heads: Heads) -> CodeMemory:
-    """Return the memory that `build_heads` made."""
-    memory = heads.auxiliary["memory"]
-    assert isinstance(memory, CodeMemory)
-    return memory
+        heads.memory.solve_signs()

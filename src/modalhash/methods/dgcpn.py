@@ -183,7 +183,14 @@ DENSE: Mapping[str, Any] = {
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 
 
-class Dgcpn(GradientMethod):
+@dataclass
+class DgcpnHeads(Heads):
+    """Hash heads and the neighbours of all training pairs."""
+
+    neighbours: Neighbours
+
+
+class Dgcpn(GradientMethod[DgcpnHeads]):
     """Deep graph-neighbour coherence preserving network; see the module's docstring."""
 
     name = "dgcpn"
@@ -208,7 +215,7 @@ class Dgcpn(GradientMethod):
         "without half-binary parts": ("half_binary",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> DgcpnHeads:
         """Make two hash heads of one hidden layer, and room for the neighbours of all pairs.
 
         Raises:
@@ -225,17 +232,15 @@ class Dgcpn(GradientMethod):
                 f"{LARGEST_GRAPH_BYTES // 2**20} are allowed: lower most_neighbours or keep_share"
             )
         widths = (settings.hidden_width, n_bits)
-        return Heads(
+        return DgcpnHeads(
             image=MlpHead((shapes.image_width, *widths), dropout=settings.dropout),
             text=MlpHead((shapes.text_width, *widths), dropout=settings.dropout),
-            auxiliary=nn.ModuleDict(
-                {"neighbours": Neighbours(shapes.n_pairs, n_nodes, n_neighbours)}
-            ),
+            neighbours=Neighbours(shapes.n_pairs, n_nodes, n_neighbours),
         )
 
-    def before_training(self, heads: Heads, view: TrainingView) -> None:
+    def before_training(self, heads: DgcpnHeads, view: TrainingView) -> None:
         """Find the neighbours of all pairs, by first captions."""
-        weight, kept = self.settings.image_weight, neighbours_of(heads)
+        weight, kept = self.settings.image_weight, heads.neighbours
         places, nodes = read_nodes(view, weight, kept.n_nodes)
         for positions, rows in fused_batches(view, weight):
             own = torch.searchsorted(places, positions).clamp_max(len(places) - 1)
@@ -244,7 +249,7 @@ class Dgcpn(GradientMethod):
             kept.places[positions] = found.int()
             kept.weights[positions] = row_normalised(similarities.clamp_min(0))
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: DgcpnHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the loss of relaxed codes and, with signs, of either modality against them."""
         image = torch.tanh(heads.image(batch.image))
         text = torch.tanh(heads.text(batch.text))
@@ -259,13 +264,13 @@ class Dgcpn(GradientMethod):
             terms["half_binary"] = Term(half)
         return LossReport(terms, target_range(target) | code_statistics(image, text))
 
-    def target(self, heads: Heads, batch: Batch) -> Tensor:
+    def target(self, heads: DgcpnHeads, batch: Batch) -> Tensor:
         """Return what the cosines of codes should be, (n, n); the diagonal isn't used."""
         settings = self.settings
         rows = fused_rows(
             batch.image.reference, batch.text.reference, image_weight=settings.image_weight
         )
-        coherence = settings.coherence_scale * neighbours_of(heads).coherence(batch.positions)
+        coherence = settings.coherence_scale * heads.neighbours.coherence(batch.positions)
         similarity = torch.lerp(rows @ rows.T, coherence.to(rows), settings.coherence_share)
         low = settings.unrelated_similarity
         return low + (1 - low) * similarity
@@ -288,10 +293,3 @@ class Dgcpn(GradientMethod):
             "similarity": Term(similarity, settings.similarity_weight),
             "consistency": Term(consistency, settings.consistency_weight),
         }
-
-
-def neighbours_of(heads: Heads) -> Neighbours:
-    """Return the neighbours of all training pairs."""
-    found = heads.auxiliary["neighbours"]
-    assert isinstance(found, Neighbours)
-    return found

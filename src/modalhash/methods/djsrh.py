@@ -124,7 +124,7 @@ DENSE: Mapping[str, Any] = {
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 
 
-class Djsrh(GradientMethod):
+class Djsrh(GradientMethod[Heads]):
     """Deep joint-semantics reconstructing hashing; see the module's docstring."""
 
     name = "djsrh"

@@ -138,7 +138,15 @@ cosine of 0 asks of codes is moved towards 0.
 """
 
 
-class Dsah(GradientMethod):
+@dataclass
+class DsahHeads(Heads):
+    """Hash heads and the decoder of each modality's features."""
+
+    image_decoder: nn.Linear
+    text_decoder: nn.Linear
+
+
+class Dsah(GradientMethod[DsahHeads]):
     """Deep semantic-alignment hashing; see the module's docstring."""
 
     name = "dsah"
@@ -173,21 +181,17 @@ class Dsah(GradientMethod):
         "without the own-modality part": ("own",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> DsahHeads:
         """Make two hash heads and two linear decoders, each from the other modality's codes."""
         settings = self.settings
-        return Heads(
+        return DsahHeads(
             image=hash_head(shapes.image_width, settings.image_hidden_width, n_bits),
             text=hash_head(shapes.text_width, settings.text_hidden_width, n_bits),
-            auxiliary=nn.ModuleDict(
-                {
-                    "image_decoder": nn.Linear(n_bits, shapes.image_width),
-                    "text_decoder": nn.Linear(n_bits, shapes.text_width),
-                }
-            ),
+            image_decoder=nn.Linear(n_bits, shapes.image_width),
+            text_decoder=nn.Linear(n_bits, shapes.text_width),
         )
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: DsahHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the five parts of the objective."""
         settings = self.settings
         factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
@@ -211,19 +215,19 @@ class Dsah(GradientMethod):
         }
         return LossReport(terms, target_range(target) | code_statistics(image, text))
 
-    def decode(self, heads: Heads, batch: Batch, image: Tensor, text: Tensor) -> Tensor:
+    def decode(self, heads: DsahHeads, batch: Batch, image: Tensor, text: Tensor) -> Tensor:
         """Return how far features are from what codes of the other modality decode to."""
         settings = self.settings
         gaps = [
             decoding_loss(
-                heads.auxiliary[name](decoder_input(relaxed, settings.decode_from)),
+                decoder(decoder_input(relaxed, settings.decode_from)),
                 part.reference,
                 target=DecodeTarget.UNIT,
                 sum_rows=settings.decode_sum,
             )
-            for name, relaxed, part in (
-                ("image_decoder", text, batch.image),
-                ("text_decoder", image, batch.text),
+            for decoder, relaxed, part in (
+                (heads.image_decoder, text, batch.image),
+                (heads.text_decoder, image, batch.text),
             )
         ]
         return torch.stack(gaps).sum()

@@ -195,7 +195,14 @@ DENSE: Mapping[str, Any] = {
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 
 
-class Duch(GradientMethod):
+@dataclass
+class DuchHeads(Heads):
+    """Hash heads and, where it takes part, the discriminator of modalities."""
+
+    discriminator: nn.Sequential | None = None
+
+
+class Duch(GradientMethod[DuchHeads]):
     """Deep unsupervised cross-modal contrastive hashing; see the module's docstring."""
 
     name = "duch"
@@ -226,20 +233,20 @@ class Duch(GradientMethod):
         "without balance": ("balance",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> DuchHeads:
         """Make two hash heads and, where it has a weight, the discriminator."""
         settings = self.settings
-        heads = Heads(
+        heads = DuchHeads(
             image=MlpHead((shapes.image_width, settings.hidden_width, n_bits)),
             text=MlpHead((shapes.text_width, settings.hidden_width, n_bits)),
         )
         if settings.adversarial_weight:
-            heads.auxiliary["discriminator"] = nn.Sequential(
+            heads.discriminator = nn.Sequential(
                 nn.Linear(n_bits, 2 * n_bits), nn.ReLU(), nn.Linear(2 * n_bits, 1)
             )
         return heads
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: DuchHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute every term of the objective."""
         settings = self.settings
         view = partial(other_view, dropout=settings.view_dropout, noise=settings.view_noise)
@@ -264,8 +271,8 @@ class Duch(GradientMethod):
             "quantization": Term(quantization_loss(codes), settings.quantization_weight),
             "balance": Term(balance_loss(codes, settings.balance_over), settings.balance_weight),
         }
-        if "discriminator" in heads.auxiliary:
-            discriminator = heads.auxiliary["discriminator"]
+        discriminator = heads.discriminator
+        if discriminator is not None:
             images, texts = codes[:2].flatten(0, 1), codes[2:].flatten(0, 1)
             terms["adversarial"] = Term(
                 fooling_loss(discriminator, images), settings.adversarial_weight

@@ -51,7 +51,6 @@ from modalhash.methods.base import (
     Batch,
     FeatureShapes,
     GradientMethod,
-    Heads,
     LossReport,
     Moment,
     Needs,
@@ -61,6 +60,7 @@ from modalhash.methods.base import (
     TrainingSettings,
 )
 from modalhash.methods.label_networks import (
+    LabelGuidedHeads,
     classification_loss,
     feedback_loss,
     label_outputs,
@@ -161,7 +161,16 @@ DENSE: Mapping[str, Any] = {
 """For dense text features and small collections (ours, after MS2GAH's)."""
 
 
-class Gch(GradientMethod):
+@dataclass
+class GchHeads(LabelGuidedHeads):
+    """Networks that labels guide and, unless left out, the graph network."""
+
+    graph: GraphConvolution | None = None
+    graph_codes: GraphConvolution | None = None
+    graph_classes: nn.Linear | None = None
+
+
+class Gch(GradientMethod[GchHeads]):
     """Graph convolutional network hashing; see the module's docstring."""
 
     name = "gch"
@@ -195,7 +204,7 @@ class Gch(GradientMethod):
         "without classification": ("classes",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> GchHeads:
         """Make the networks of pictures, texts and labels, their classifiers, and the graph."""
         settings, n_classes = self.settings, shapes.n_classes
         assert n_classes is not None
@@ -208,16 +217,18 @@ class Gch(GradientMethod):
         text = NormalisedHead(
             (shapes.text_width, width, width, width, n_bits), dropout=settings.text_dropout
         )
-        auxiliary = nn.ModuleDict({"label": NormalisedHead((n_classes, width, width, n_bits))})
-        for name in ("image", "text", "label"):
-            auxiliary[f"{name}_classes"] = nn.Linear(width, n_classes)
+        label = NormalisedHead((n_classes, width, width, n_bits))
+        image_classes, text_classes, label_classes = (nn.Linear(width, n_classes) for _ in range(3))
+        heads = GchHeads(
+            image, text, image_classes, text_classes, label=label, label_classes=label_classes
+        )
         if settings.graph_weight:
-            auxiliary["graph"] = GraphConvolution(width, width)
-            auxiliary["graph_codes"] = GraphConvolution(width, n_bits)
-            auxiliary["graph_classes"] = nn.Linear(n_bits, n_classes)
-        return Heads(image, text, auxiliary)
+            heads.graph = GraphConvolution(width, width)
+            heads.graph_codes = GraphConvolution(width, n_bits)
+            heads.graph_classes = nn.Linear(n_bits, n_classes)
+        return heads
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: GchHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the weighted parts of the objective."""
         settings, labels = self.settings, batch.labels
         assert labels is not None
@@ -228,6 +239,7 @@ class Gch(GradientMethod):
         )
         image, text = students = student_outputs(heads, trunk_outputs(heads, batch))
         label = label_outputs(heads, labels)
+        assert label is not None
         teacher = label.relaxed.detach()
         label_loss = target.code_loss(label.relaxed, label.relaxed)
         guide = torch.stack([sign_gap_of(one.relaxed, teacher) for one in students]).sum()
@@ -240,10 +252,11 @@ class Gch(GradientMethod):
                 classification_loss([image, text, label], labels), settings.class_weight
             ),
         }
-        if settings.graph_weight:
-            nodes = fused_nodes(image.features, text.features)
-            codes = graph_codes(heads, nodes, label_edges(labels))
-            classes = heads.auxiliary["graph_classes"](codes)
+        if heads.graph is not None and heads.graph_codes is not None and heads.graph_classes:
+            nodes, edges = fused_nodes(image.features, text.features), label_edges(labels)
+            hidden = torch.relu(heads.graph(nodes, edges))
+            codes = torch.tanh(heads.graph_codes(hidden, edges))
+            classes = heads.graph_classes(codes)
             graph = target.code_loss(codes, codes) + binary_cross_entropy_with_logits(
                 classes, labels
             )
@@ -251,10 +264,3 @@ class Gch(GradientMethod):
             terms["graph"] = Term(graph, settings.graph_weight)
             terms["feedback"] = Term(feedback, settings.graph_weight)
         return LossReport(terms)
-
-
-def graph_codes(heads: Heads, nodes: Tensor, edges: Tensor) -> Tensor:
-    """Return the (n, b) codes that the graph makes of (n, d) nodes along (n, n) edges."""
-    hidden = torch.relu(heads.auxiliary["graph"](nodes, edges))
-    codes: Tensor = torch.tanh(heads.auxiliary["graph_codes"](hidden, edges))
-    return codes

@@ -11,7 +11,7 @@ paper's claim; how they are hugged is our reading of its abstract.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, get_type_hints
 
@@ -34,6 +34,7 @@ from modalhash.methods.base import (
     TrainingView,
 )
 from modalhash.methods.local_alignment import (
+    AlignedHeads,
     HugSettings,
     LocalAlignment,
     make_trunk,
@@ -81,7 +82,20 @@ class HuggedSettings:
     """Settings of the finer codes of `plus`."""
 
 
-class HuggedMethod(GradientMethod):
+@dataclass
+class HuggedHeads(AlignedHeads):
+    """A method's heads on trunks; its own auxiliary parts stay with them."""
+
+    base: Heads = field(kw_only=True)
+
+    @property
+    def auxiliary(self) -> nn.ModuleDict:
+        """The method's own auxiliary parts under the name `base`, and the alignment."""
+        base = nn.ModuleDict({"base": self.base.auxiliary})
+        return base if self.hug is None else nn.ModuleDict({**base, "hug": self.hug})
+
+
+class HuggedMethod(GradientMethod[HuggedHeads]):
     """A gradient method whose heads stand on trunks, with local alignment added to its loss.
 
     An unsupervised method gets batches of frozen features, from which it makes its targets, and
@@ -130,48 +144,47 @@ class HuggedMethod(GradientMethod):
             **({} if self.fine is None else asdict(self.fine)),
         }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> HuggedHeads:
         """Make the method's heads, put them on trunks and add what aligns content tokens."""
         base = self.base.build_heads(shapes, n_bits)
         settings = self.hug_settings
         image = make_trunk(settings, shapes.image_width, shapes.image_token_width)
         text = make_trunk(settings, shapes.text_width, shapes.text_token_width)
-        made = Heads(
+        heads = HuggedHeads(
             TrunkHead(image, base.image),
             TrunkHead(text, base.text),
-            nn.ModuleDict({"base": base.auxiliary}),
+            base=base,
             rate_scales={moved_name(name): scale for name, scale in base.rate_scales.items()},
         )
         if settings.hug_weight:
             width = n_bits if self.mode is HugMode.SAME else None
-            made.auxiliary["hug"] = LocalAlignment.for_heads(made, settings, width=width)
+            heads.hug = LocalAlignment.for_heads(heads, settings, width=width)
         if self.fine is not None:
-            add_fine_coder(made, self.fine)
-        return made
+            add_fine_coder(heads, self.fine)
+        return heads
 
-    def before_training(self, heads: Heads, view: TrainingView) -> None:
+    def before_training(self, heads: HuggedHeads, view: TrainingView) -> None:
         """Let the method prepare, on heads that run through the trunks."""
         self.base.before_training(self.base_heads(heads), view)
         if self.fine is not None:
             before_fine_training(heads, view, self.fine)
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: HuggedHeads, batch: Batch, moment: Moment) -> LossReport:
         """Add the weighted local alignment to the method's loss."""
         image, text = trunk_pass(heads, batch)
         if self.base.is_supervised:
             seen = replace(batch, image=image, text=text)
-            report = self.base.batch_loss(self.own_heads(heads), seen, moment)
+            report = self.base.batch_loss(heads.base, seen, moment)
         else:
-            once = Heads(
-                PrecomputedTrunkHead(heads.image, batch.image, image),
-                PrecomputedTrunkHead(heads.text, batch.text, text),
-                base_auxiliary(heads),
+            on_trunks = replace(
+                heads.base,
+                image=PrecomputedTrunkHead(heads.image, batch.image, image),
+                text=PrecomputedTrunkHead(heads.text, batch.text, text),
             )
-            report = self.base.batch_loss(once, batch, moment)
-        if "hug" not in heads.auxiliary:
+            report = self.base.batch_loss(on_trunks, batch, moment)
+        hug = heads.hug
+        if hug is None:
             return report
-        hug = heads.auxiliary["hug"]
-        assert isinstance(hug, LocalAlignment)
         local_image, local_text = hug(image, text)
         parts: Mapping[str, Tensor] = {}
         if self.fine is not None:
@@ -187,31 +200,23 @@ class HuggedMethod(GradientMethod):
         hug_term = Term(local, self.hug_settings.hug_weight)
         return LossReport({**report.terms, name: hug_term}, watched)
 
-    def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
+    def after_epoch(self, heads: HuggedHeads, view: TrainingView, moment: Moment) -> None:
         """Let the method update what it keeps, and the hug its clusters."""
         self.base.after_epoch(self.base_heads(heads), view, moment)
-        if "hug" in heads.auxiliary:
-            hug = heads.auxiliary["hug"]
-            assert isinstance(hug, LocalAlignment)
-            hug.after_epoch(heads, view, moment)
+        if heads.hug is not None:
+            heads.hug.after_epoch(heads, view, moment)
         if self.fine is not None:
             after_fine_epoch(heads, view, moment, self.fine)
 
-    def base_heads(self, heads: Heads) -> Heads:
-        """Return the heads that the method sees outside of batches."""
+    def base_heads(self, heads: HuggedHeads) -> Heads:
+        """The heads that the method sees outside of batches: its own where it reads labels."""
         if self.base.is_supervised:
-            return self.own_heads(heads)
-        return Heads(heads.image, heads.text, base_auxiliary(heads))
-
-    def own_heads(self, heads: Heads) -> Heads:
-        """Return the method's own heads, which read class vectors."""
-        assert isinstance(heads.image, TrunkHead)
-        assert isinstance(heads.text, TrunkHead)
-        return Heads(heads.image.head, heads.text.head, base_auxiliary(heads))
+            return heads.base
+        return replace(heads.base, image=heads.image, text=heads.text)
 
     def own_criterion(
         self,
-        heads: Heads,
+        heads: HuggedHeads,
         batch: Batch,
         moment: Moment,
         local: tuple[LocalEmbeddings, LocalEmbeddings],
@@ -227,20 +232,13 @@ class HuggedMethod(GradientMethod):
         seen = rows_of(batch, has_content)
         losses = []
         for concept in range(self.hug_settings.hug_concepts):
-            stand_ins = Heads(
-                ConstantHead(image.vectors[has_content, concept]),
-                ConstantHead(text.vectors[has_content, concept]),
-                base_auxiliary(heads),
+            stand_ins = replace(
+                heads.base,
+                image=ConstantHead(image.vectors[has_content, concept]),
+                text=ConstantHead(text.vectors[has_content, concept]),
             )
             losses.append(self.base.batch_loss(stand_ins, seen, moment).total)
         return torch.stack(losses).mean()
-
-
-def base_auxiliary(heads: Heads) -> nn.ModuleDict:
-    """Return the method's own auxiliary parts."""
-    auxiliary = heads.auxiliary["base"]
-    assert isinstance(auxiliary, nn.ModuleDict)
-    return auxiliary
 
 
 def moved_name(name: str) -> str:

@@ -44,7 +44,6 @@ from modalhash.methods.base import (
     Batch,
     FeatureShapes,
     GradientMethod,
-    Heads,
     LossReport,
     Moment,
     Needs,
@@ -55,6 +54,7 @@ from modalhash.methods.base import (
     TrainingView,
 )
 from modalhash.methods.local_alignment import (
+    AlignedHeads,
     HugSettings,
     LocalAlignment,
     make_trunk,
@@ -120,7 +120,7 @@ def relaxed_codes(outputs: Tensor, rule: Relaxation, sharpness: float) -> Tensor
     return clipped + (signs - clipped).detach()
 
 
-def make_heads(settings: HuggingHashSettings, shapes: FeatureShapes, n_bits: int) -> Heads:
+def make_heads(settings: HuggingHashSettings, shapes: FeatureShapes, n_bits: int) -> AlignedHeads:
     """Return two hash heads on trunks, and the hug unless its weight is 0."""
 
     def head(pooled_width: int, token_width: int | None) -> TrunkHead:
@@ -133,12 +133,12 @@ def make_heads(settings: HuggingHashSettings, shapes: FeatureShapes, n_bits: int
             ),
         )
 
-    heads = Heads(
+    heads = AlignedHeads(
         head(shapes.image_width, shapes.image_token_width),
         head(shapes.text_width, shapes.text_token_width),
     )
     if settings.hug_weight:
-        heads.auxiliary["hug"] = LocalAlignment.for_heads(heads, settings)
+        heads.hug = LocalAlignment.for_heads(heads, settings)
     if settings.hug_weight and settings.hug_trunk is TrunkKind.NONE:
         warn_of_missing_trunk()
     return heads
@@ -224,7 +224,7 @@ TRAINING = TrainingSettings(
 """How class and content tokens of frozen backbones are trained on."""
 
 
-class HuggingHash(GradientMethod):
+class HuggingHash(GradientMethod[AlignedHeads]):
     """Multi-granularity aligned hashing; see the module's docstring."""
 
     name = "hugging-hash"
@@ -251,31 +251,25 @@ class HuggingHash(GradientMethod):
         "without the hug and the trunk": ("hug",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> AlignedHeads:
         """Make two hash heads on trunks, and the hug that acts in training."""
         return make_heads(self.settings, shapes, n_bits)
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: AlignedHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the contrast of codes and the weighted local alignment."""
         image, text = trunk_pass(heads, batch)
-        assert isinstance(heads.image, TrunkHead)
-        assert isinstance(heads.text, TrunkHead)
         terms = code_terms(
             self.settings, heads.image.head(image), heads.text.head(text), batch.items
         )
         watched: dict[str, Tensor] = {}
-        if "hug" in heads.auxiliary:
-            hug = heads.auxiliary["hug"]
-            assert isinstance(hug, LocalAlignment)
-            local_image, local_text = hug(image, text)
-            alignment = hug.alignment(local_image, local_text, batch.items)
+        if heads.hug is not None:
+            local_image, local_text = heads.hug(image, text)
+            alignment = heads.hug.alignment(local_image, local_text, batch.items)
             terms["hug"] = Term(alignment, self.settings.hug_weight)
-            watched = hug.ghost_shares(local_image, local_text)
+            watched = heads.hug.ghost_shares(local_image, local_text)
         return LossReport(terms, watched)
 
-    def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
+    def after_epoch(self, heads: AlignedHeads, view: TrainingView, moment: Moment) -> None:
         """Start the clusters anew after the first epoch; watch over them."""
-        if "hug" in heads.auxiliary:
-            hug = heads.auxiliary["hug"]
-            assert isinstance(hug, LocalAlignment)
-            hug.after_epoch(heads, view, moment)
+        if heads.hug is not None:
+            heads.hug.after_epoch(heads, view, moment)

@@ -37,12 +37,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from modalhash.layers import TrunkHead
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
     GradientMethod,
-    Heads,
     LossReport,
     Moment,
     Needs,
@@ -57,7 +55,7 @@ from modalhash.methods.hugging_hash import (
     code_terms,
     make_heads,
 )
-from modalhash.methods.local_alignment import LocalAlignment, trunk_pass
+from modalhash.methods.local_alignment import AlignedHeads, trunk_pass
 from modalhash.methods.quantized_alignment import (
     FineSettings,
     add_fine_coder,
@@ -112,7 +110,7 @@ FINETUNED: Mapping[str, Any] = {
 }
 
 
-class HuggingHashPlus(GradientMethod):
+class HuggingHashPlus(GradientMethod[AlignedHeads]):
     """Multi-granularity aligned hashing with codes to rerank by; see the module's docstring."""
 
     name = "hugging-hash-plus"
@@ -139,26 +137,24 @@ class HuggingHashPlus(GradientMethod):
         "finer codes alone": {"fine_code_share": 0.0},
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> AlignedHeads:
         """Make hash heads on trunks, the hug, and the finer coder on its local embeddings."""
         heads = make_heads(self.settings, shapes, n_bits)
         add_fine_coder(heads, self.settings)
         return heads
 
-    def before_training(self, heads: Heads, view: TrainingView) -> None:
+    def before_training(self, heads: AlignedHeads, view: TrainingView) -> None:
         """Start the quantizer if it takes part from the first epoch on."""
         before_fine_training(heads, view, self.settings)
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: AlignedHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the contrast of codes and the weighted local alignment with quantization."""
         image, text = trunk_pass(heads, batch)
-        assert isinstance(heads.image, TrunkHead)
-        assert isinstance(heads.text, TrunkHead)
         terms = code_terms(
             self.settings, heads.image.head(image), heads.text.head(text), batch.items
         )
-        hug = heads.auxiliary["hug"]
-        assert isinstance(hug, LocalAlignment)
+        hug = heads.hug
+        assert hug is not None
         local = hug(image, text)
         alignment, parts = fine_alignment(
             heads, batch, moment, (image, text), local, settings=self.settings
@@ -166,9 +162,9 @@ class HuggingHashPlus(GradientMethod):
         terms["local"] = Term(alignment, self.settings.hug_weight)
         return LossReport(terms, {**parts, **hug.ghost_shares(*local)})
 
-    def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
+    def after_epoch(self, heads: AlignedHeads, view: TrainingView, moment: Moment) -> None:
         """Look after clusters, rotations and codebooks."""
-        hug = heads.auxiliary["hug"]
-        assert isinstance(hug, LocalAlignment)
+        hug = heads.hug
+        assert hug is not None
         hug.after_epoch(heads, view, moment)
         after_fine_epoch(heads, view, moment, self.settings)

@@ -70,7 +70,7 @@ __all__ = ["Bounds", "BoundsRule", "Jdsh", "JdshSettings", "SimilarityBounds", "
 
 SAMPLE = 50_000
 """Similarities from which bounds are fitted, at least, where there are as many."""
-OFTEN = 32
+RELEASED_BATCH_SIZE = 32
 """Batch size of the released code, for the fit where a caller names none."""
 
 
@@ -237,7 +237,14 @@ DENSE: Mapping[str, Any] = {
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 
 
-class Jdsh(GradientMethod):
+@dataclass
+class JdshHeads(Heads):
+    """Hash heads and the bounds of near and far pairs."""
+
+    bounds: SimilarityBounds
+
+
+class Jdsh(GradientMethod[JdshHeads]):
     """Joint-modal distribution-based similarity hashing; see the module's docstring."""
 
     name = "jdsh"
@@ -266,21 +273,19 @@ class Jdsh(GradientMethod):
         "without the intra-modal part": ("intra",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> JdshHeads:
         """Make two hash heads, and room for the bounds."""
         settings = self.settings
         given = Bounds(settings.left, settings.right, settings.minimum, settings.maximum)
-        return Heads(
+        return JdshHeads(
             image=hash_head(shapes.image_width, settings.image_hidden_width, n_bits),
             text=hash_head(shapes.text_width, settings.text_hidden_width, n_bits),
-            auxiliary=nn.ModuleDict(
-                {"bounds": SimilarityBounds(given, shapes.batch_size or OFTEN)}
-            ),
+            bounds=SimilarityBounds(given, shapes.batch_size or RELEASED_BATCH_SIZE),
         )
 
-    def before_training(self, heads: Heads, view: TrainingView) -> None:
+    def before_training(self, heads: JdshHeads, view: TrainingView) -> None:
         """Fit the bounds, unless they are given."""
-        bounds = bounds_of(heads)
+        bounds = heads.bounds
         if self.settings.bounds is BoundsRule.GIVEN:
             return
         sample = self.sampled(view.batches(bounds.batch_size))
@@ -332,9 +337,9 @@ class Jdsh(GradientMethod):
                 right_weight=settings.right_weight,
             )
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: JdshHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the two parts of the objective."""
-        settings, bounds = self.settings, bounds_of(heads).get()
+        settings, bounds = self.settings, heads.bounds.get()
         factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
         image = torch.tanh(factor * heads.image(batch.image))
         text = torch.tanh(factor * heads.text(batch.text))
@@ -343,10 +348,3 @@ class Jdsh(GradientMethod):
         cross = cross_gap(image, text, target, pair_weight=settings.pair_weight)
         terms = {"intra": Term(intra, settings.intra_weight), "cross": Term(cross)}
         return LossReport(terms, target_range(target) | code_statistics(image, text))
-
-
-def bounds_of(heads: Heads) -> SimilarityBounds:
-    """Return the bounds among the auxiliary parts."""
-    bounds = heads.auxiliary["bounds"]
-    assert isinstance(bounds, SimilarityBounds)
-    return bounds

@@ -1,7 +1,7 @@
 """Networks that labels guide: what they make of a batch, and the terms they are taught by."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,10 @@ from modalhash.losses import LabelTarget, signs_of
 from modalhash.methods.base import Batch, Heads
 
 __all__ = [
+    "LabelGuidedHeads",
     "Outputs",
     "classification_loss",
     "feedback_loss",
-    "graph_outputs",
     "guidance_loss",
     "label_encoder_loss",
     "label_outputs",
@@ -24,6 +24,18 @@ __all__ = [
     "student_outputs",
     "trunk_outputs",
 ]
+
+
+@dataclass
+class LabelGuidedHeads(Heads):
+    """Networks of pictures and texts with classifiers, and the label encoder unless left out."""
+
+    image: NormalisedHead
+    text: NormalisedHead
+    image_classes: nn.Linear
+    text_classes: nn.Linear
+    label: NormalisedHead | None = field(default=None, kw_only=True)
+    label_classes: nn.Linear | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -41,16 +53,11 @@ class Outputs:
     classes: Tensor
 
 
-def label_outputs(heads: Heads, labels: Tensor) -> Outputs:
-    """Return what the label encoder makes of (n, c) labels."""
-    encoder = network(heads.auxiliary["label"])
-    return network_outputs(encoder, heads.auxiliary["label_classes"], encoder.trunk(labels))
-
-
-def network(part: nn.Module) -> NormalisedHead:
-    """Return a part as what `build_heads` made it."""
-    assert isinstance(part, NormalisedHead)
-    return part
+def label_outputs(heads: LabelGuidedHeads, labels: Tensor) -> Outputs | None:
+    """Compute what the label encoder makes of (n, c) labels; None where it is left out."""
+    if heads.label is None or heads.label_classes is None:
+        return None
+    return network_outputs(heads.label, heads.label_classes, heads.label.trunk(labels))
 
 
 def network_outputs(
@@ -61,29 +68,18 @@ def network_outputs(
     return Outputs(features, torch.tanh(head.last(features)), classifier(features))
 
 
-def trunk_outputs(heads: Heads, batch: Batch) -> tuple[Tensor, Tensor]:
+def trunk_outputs(heads: LabelGuidedHeads, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return what the trunks make of the pictures and of the texts of a batch, (n, d) each."""
-    image, text = network(heads.image), network(heads.text)
-    return image.trunk(batch.image.pooled), text.trunk(batch.text.pooled)
+    return heads.image.trunk(batch.image.pooled), heads.text.trunk(batch.text.pooled)
 
 
 def student_outputs(
-    heads: Heads, hidden: tuple[Tensor, Tensor], links: Tensor | None = None
+    heads: LabelGuidedHeads, hidden: tuple[Tensor, Tensor], links: Tensor | None = None
 ) -> tuple[Outputs, Outputs]:
     """Return what the networks of pictures and of texts make of their trunks' outputs."""
-    parts = heads.auxiliary
     return (
-        network_outputs(network(heads.image), parts["image_classes"], hidden[0], links),
-        network_outputs(network(heads.text), parts["text_classes"], hidden[1], links),
-    )
-
-
-def graph_outputs(heads: Heads, hidden: tuple[Tensor, Tensor], links: Tensor) -> Outputs:
-    """Return what the graph makes of a batch, whose nodes are the means of both modalities."""
-    parts = heads.auxiliary
-    features = parts["graph"]((hidden[0] + hidden[1]) / 2, links)
-    return Outputs(
-        features, torch.tanh(parts["graph_codes"](features)), parts["graph_classes"](features)
+        network_outputs(heads.image, heads.image_classes, hidden[0], links),
+        network_outputs(heads.text, heads.text_classes, hidden[1], links),
     )
 
 

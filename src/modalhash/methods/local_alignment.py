@@ -45,6 +45,7 @@ from modalhash.methods.ranges import (
 )
 
 __all__ = [
+    "AlignedHeads",
     "HugSettings",
     "LocalAlignment",
     "make_trunk",
@@ -112,13 +113,6 @@ def make_trunk(settings: HugSettings, pooled_width: int, token_width: int | None
     )
 
 
-def trunk_pass(heads: Heads, batch: Batch) -> tuple[ModalityFeatures, ModalityFeatures]:
-    """Return what the trunks of both heads make of a batch's pictures and texts."""
-    assert isinstance(heads.image, TrunkHead)
-    assert isinstance(heads.text, TrunkHead)
-    return heads.image.trunk(batch.image), heads.text.trunk(batch.text)
-
-
 class LocalAlignment(nn.Module):
     """GhostVLAD over what trunks give, and the watch over its clusters.
 
@@ -152,11 +146,9 @@ class LocalAlignment(nn.Module):
 
     @classmethod
     def for_heads(
-        cls, heads: Heads, settings: HugSettings, *, width: int | None = None
+        cls, heads: "AlignedHeads", settings: HugSettings, *, width: int | None = None
     ) -> "LocalAlignment":
         """Make an alignment that fits the trunks of both heads."""
-        assert isinstance(heads.image, TrunkHead)
-        assert isinstance(heads.text, TrunkHead)
         widths = (heads.image.trunk.content_width, heads.text.trunk.content_width)
         return cls(settings, *widths, width=width)
 
@@ -193,7 +185,7 @@ class LocalAlignment(nn.Module):
             for name, found in (("image", image), ("text", text))
         }
 
-    def after_epoch(self, heads: Heads, view: TrainingView, moment: Moment) -> None:
+    def after_epoch(self, heads: "AlignedHeads", view: TrainingView, moment: Moment) -> None:
         """Start the clusters anew after the first epoch; warn of empty ones; forget the masses."""
         if moment.epoch == 0 and moment.n_epochs > 1 and self.settings.hug_restart:
             samples = self.sampled_tokens(heads, view)
@@ -204,7 +196,7 @@ class LocalAlignment(nn.Module):
         self.image_masses.zero_()
         self.text_masses.zero_()
 
-    def sampled_tokens(self, heads: Heads, view: TrainingView) -> Tensor:
+    def sampled_tokens(self, heads: "AlignedHeads", view: TrainingView) -> Tensor:
         """Return projected tokens of both modalities, drawn from all over the training pairs."""
         stride = max(1, -(-view.n_pairs // (RESTART_BATCH * RESTART_BATCHES)))
         found = []
@@ -234,6 +226,20 @@ class LocalAlignment(nn.Module):
                     100 * text[cluster],
                     self.settings.hug_concepts,
                 )
+
+
+@dataclass
+class AlignedHeads(Heads):
+    """Hash heads on trunks and, unless its weight is 0, the alignment of local embeddings."""
+
+    image: TrunkHead
+    text: TrunkHead
+    hug: LocalAlignment | None = None
+
+
+def trunk_pass(heads: AlignedHeads, batch: Batch) -> tuple[ModalityFeatures, ModalityFeatures]:
+    """Compute what the trunks of both heads make of a batch's pictures and texts."""
+    return heads.image.trunk(batch.image), heads.text.trunk(batch.text)
 
 
 def shares(masses: Tensor) -> Tensor:

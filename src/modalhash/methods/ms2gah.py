@@ -45,6 +45,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from modalhash.errors import SettingError
@@ -54,7 +55,6 @@ from modalhash.methods.base import (
     Batch,
     FeatureShapes,
     GradientMethod,
-    Heads,
     LossReport,
     Moment,
     Needs,
@@ -64,10 +64,10 @@ from modalhash.methods.base import (
     TrainingSettings,
 )
 from modalhash.methods.label_networks import (
+    LabelGuidedHeads,
     Outputs,
     classification_loss,
     feedback_loss,
-    graph_outputs,
     guidance_loss,
     label_encoder_loss,
     label_outputs,
@@ -182,7 +182,16 @@ label links a third of the pairs, the graph blurs codes less over links of like 
 """
 
 
-class Ms2gah(GradientMethod):
+@dataclass
+class Ms2gahHeads(LabelGuidedHeads):
+    """Networks that labels guide and, where it stands beside them, the graph network."""
+
+    graph: ResidualGraphAttention | None = None
+    graph_codes: nn.Linear | None = None
+    graph_classes: nn.Linear | None = None
+
+
+class Ms2gah(GradientMethod[Ms2gahHeads]):
     """Multi-label semantic supervised graph attention hashing; see the module's docstring."""
 
     name = "ms2gah"
@@ -217,7 +226,6 @@ class Ms2gah(GradientMethod):
         "without the label encoder": (
             "label",
             "guide",
-            "label_classes",
         ),
         "without the graph": (
             "graph",
@@ -229,11 +237,11 @@ class Ms2gah(GradientMethod):
         "without the cross-modal term": ("cross",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Ms2gahHeads:
         """Make the networks of pictures, texts and labels, their classifiers, and the graph."""
         settings, n_classes = self.settings, shapes.n_classes
         assert n_classes is not None
-        width, auxiliary = settings.feature_width, nn.ModuleDict()
+        width = settings.feature_width
         inside: dict[str, Any] = {}
         if settings.graph_weight and settings.graph_path is GraphPath.IN_PATH:
             inside["n_attention_heads"] = settings.n_attention_heads
@@ -247,20 +255,20 @@ class Ms2gah(GradientMethod):
         text = NormalisedHead(
             (shapes.text_width, width, width, n_bits), dropout=settings.text_dropout, **inside
         )
-        for name in ("image", "text"):
-            auxiliary[f"{name}_classes"] = nn.Linear(width, n_classes)
+        image_classes, text_classes = nn.Linear(width, n_classes), nn.Linear(width, n_classes)
+        heads = Ms2gahHeads(image, text, image_classes, text_classes)
         if settings.guide_weight:
-            auxiliary["label"] = NormalisedHead((n_classes, width, width, n_bits))
-            auxiliary["label_classes"] = nn.Linear(width, n_classes)
+            heads.label = NormalisedHead((n_classes, width, width, n_bits))
+            heads.label_classes = nn.Linear(width, n_classes)
         if settings.graph_weight and not inside:
-            auxiliary["graph"] = ResidualGraphAttention(
+            heads.graph = ResidualGraphAttention(
                 width, settings.n_attention_heads, dropout=settings.graph_dropout
             )
-            auxiliary["graph_codes"] = nn.Linear(width, n_bits)
-            auxiliary["graph_classes"] = nn.Linear(width, n_classes)
-        return Heads(image, text, auxiliary)
+            heads.graph_codes = nn.Linear(width, n_bits)
+            heads.graph_classes = nn.Linear(width, n_classes)
+        return heads
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: Ms2gahHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the weighted parts of the objective."""
         settings, labels = self.settings, batch.labels
         assert labels is not None
@@ -271,7 +279,7 @@ class Ms2gah(GradientMethod):
         )
         hidden = trunk_outputs(heads, batch)
         students = student_outputs(heads, hidden)
-        label = label_outputs(heads, labels) if settings.guide_weight else None
+        label = label_outputs(heads, labels)
         losses = student_losses(students, label, labels, target)
         relaxed, voters = [one.relaxed for one in students], list[Tensor]()
         if settings.graph_weight:
@@ -282,7 +290,7 @@ class Ms2gah(GradientMethod):
                 graph_losses = student_losses(linked, label, labels, target)
                 losses["graph"] = LossReport(self.weighted(graph_losses)).total
             else:
-                graph = graph_outputs(heads, hidden, links)
+                graph = self.graph_outputs(heads, hidden, links)
                 teachers = [graph.relaxed, graph.relaxed]
                 losses["graph"] = target.code_loss(
                     graph.relaxed, graph.relaxed
@@ -295,6 +303,17 @@ class Ms2gah(GradientMethod):
             relaxed = [*relaxed, label.relaxed]
         losses["quantization"] = quantization_loss(relaxed, voters)
         return LossReport(self.weighted(losses))
+
+    def graph_outputs(
+        self, heads: Ms2gahHeads, hidden: tuple[Tensor, Tensor], links: Tensor
+    ) -> Outputs:
+        """Compute what the graph makes of a batch; its nodes are the means of both modalities."""
+        assert heads.graph is not None
+        assert heads.graph_codes is not None
+        assert heads.graph_classes is not None
+        features = heads.graph((hidden[0] + hidden[1]) / 2, links)
+        relaxed = torch.tanh(heads.graph_codes(features))
+        return Outputs(features, relaxed, heads.graph_classes(features))
 
     def weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Term]:
         """Give each of some losses its weight."""

@@ -125,7 +125,16 @@ class Memory(nn.Module):
         return self.targets[places], self.points[:, places]
 
 
-class NestedMethod(GradientMethod):
+@dataclass
+class NestedHeads(Heads):
+    """Two regressions that share the map to bits, and what they found for training items."""
+
+    image: KernelHead
+    text: KernelHead
+    memory: Memory
+
+
+class NestedMethod(GradientMethod[NestedHeads]):
     """Nested codes up to what makes two items alike; see `nested`."""
 
     settings: NestedSettings
@@ -172,25 +181,22 @@ class NestedMethod(GradientMethod):
     def likeness_width(self, shapes: FeatureShapes) -> int:
         """Return the columns of what `likeness` gives."""
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> NestedHeads:
         """Make both regressions, the bits that they share, and the memory of training items."""
         settings = self.settings
         n_items = shapes.n_items or shapes.n_pairs
         width = min(settings.target_width, self.likeness_width(shapes))
         n_landmarks = min(settings.n_landmarks, n_items)
         bits = BitMap(width, settings.hidden_width, n_bits, dropout=settings.dropout)
-        return Heads(
+        return NestedHeads(
             image=KernelHead(shapes.image_width, n_landmarks, settings.sharpness, bits),
             text=KernelHead(shapes.text_width, n_landmarks, settings.sharpness, bits),
-            auxiliary=nn.ModuleDict({"memory": Memory(shapes.n_pairs, n_items, width)}),
+            memory=Memory(shapes.n_pairs, n_items, width),
         )
 
-    def before_training(self, heads: Heads, view: TrainingView) -> None:
+    def before_training(self, heads: NestedHeads, view: TrainingView) -> None:
         """Make targets, solve both regressions, and rotate the first directions to bits."""
-        memory, image, text = heads.auxiliary["memory"], heads.image, heads.text
-        assert isinstance(memory, Memory)
-        assert isinstance(image, KernelHead)
-        assert isinstance(text, KernelHead)
+        memory, image, text = heads.memory, heads.image, heads.text
         self.set_targets(memory, view)
         for head, name, places in ((image, "image", (0, 2)), (text, "text", (1, 3))):
             fit = self.regression(head, name, memory, view)
@@ -238,10 +244,9 @@ class NestedMethod(GradientMethod):
             ridge=settings.ridge,
         )
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: NestedHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the objective over all lengths."""
-        settings, memory, head = self.settings, heads.auxiliary["memory"], heads.image
-        assert isinstance(head, KernelHead)
+        settings, memory, head = self.settings, heads.memory, heads.image
         targets, points = memory(batch.positions)
         done = (moment.epoch + moment.step / moment.n_steps) / moment.n_epochs
         relaxed = torch.tanh((1 + settings.sharpening * done) * head.bits(points))

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from modalhash.errors import SettingError
-from modalhash.layers import GeluHead, HashHead, LocalEmbeddings, ModalityFeatures, TrunkHead
+from modalhash.layers import GeluHead, HashHead, LocalEmbeddings, ModalityFeatures
 from modalhash.layers.fine_codes import LocalCoder
 from modalhash.layers.ghost_vlad import MODALITIES
 from modalhash.layers.product_quantizer import (
@@ -40,8 +40,13 @@ from modalhash.losses.quantization import (
     float_share,
     reconstruction_error,
 )
-from modalhash.methods.base import Batch, Heads, Moment, TrainingView
-from modalhash.methods.local_alignment import HugSettings, LocalAlignment, rows_of, trunk_pass
+from modalhash.methods.base import Batch, Moment, TrainingView
+from modalhash.methods.local_alignment import (
+    AlignedHeads,
+    HugSettings,
+    rows_of,
+    trunk_pass,
+)
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -168,13 +173,10 @@ def check_fine_settings(settings: FineSettings, hug: HugSettings) -> None:
         )
 
 
-def add_fine_coder(heads: Heads, settings: FineSettings) -> None:
+def add_fine_coder(heads: AlignedHeads, settings: FineSettings) -> None:
     """Put a finer coder on the local embeddings of heads that are hugged already."""
-    layer = heads.auxiliary["hug"]
-    assert isinstance(layer, LocalAlignment)
-    assert isinstance(heads.image, TrunkHead)
-    assert isinstance(heads.text, TrunkHead)
-    vlad = layer.vlad
+    assert heads.hug is not None
+    vlad = heads.hug.vlad
     quantizer = ProductQuantizer(
         vlad.n_concepts + settings.fine_class,
         vlad.width,
@@ -204,11 +206,9 @@ def add_fine_coder(heads: Heads, settings: FineSettings) -> None:
 
 
 def make_class_maps(
-    heads: Heads, settings: FineSettings, width: int
+    heads: AlignedHeads, settings: FineSettings, width: int
 ) -> dict[Literal["image", "text"], HashHead]:
     """Return fresh maps from the class vectors of both modalities to embeddings."""
-    assert isinstance(heads.image, TrunkHead)
-    assert isinstance(heads.text, TrunkHead)
     return {
         modality: GeluHead(
             (trunk.pooled_width, settings.fine_class_hidden, width),
@@ -220,7 +220,7 @@ def make_class_maps(
 
 
 def fine_alignment(
-    heads: Heads,
+    heads: AlignedHeads,
     batch: Batch,
     moment: Moment,
     contents: tuple[ModalityFeatures, ModalityFeatures],
@@ -238,8 +238,8 @@ def fine_alignment(
         local: local embeddings of these.
         settings: weights and forms.
     """
-    hug, coder = heads.auxiliary["hug"], heads.fine
-    assert isinstance(hug, LocalAlignment)
+    hug, coder = heads.hug, heads.fine
+    assert hug is not None
     assert isinstance(coder, LocalCoder)
     image, text = (
         replace(one, vectors=coder.parts(content, modality, one.vectors))
@@ -371,14 +371,14 @@ def mean_of(values: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(values)).mean()
 
 
-def before_fine_training(heads: Heads, view: TrainingView, settings: FineSettings) -> None:
+def before_fine_training(heads: AlignedHeads, view: TrainingView, settings: FineSettings) -> None:
     """Start the quantizer if it takes part from the first epoch on."""
     if not settings.fine_start:
         start(heads, view, settings)
 
 
 def after_fine_epoch(
-    heads: Heads, view: TrainingView, moment: Moment, settings: FineSettings
+    heads: AlignedHeads, view: TrainingView, moment: Moment, settings: FineSettings
 ) -> None:
     """Start the quantizer when its time has come; later on, look after it.
 
@@ -409,7 +409,7 @@ def after_fine_epoch(
     quantizer.use.zero_()
 
 
-def start(heads: Heads, view: TrainingView, settings: FineSettings) -> None:
+def start(heads: AlignedHeads, view: TrainingView, settings: FineSettings) -> None:
     """Set rotations and codewords from a sample of the training pairs."""
     coder = heads.fine
     assert isinstance(coder, LocalCoder)
@@ -418,7 +418,7 @@ def start(heads: Heads, view: TrainingView, settings: FineSettings) -> None:
         coder.quantizer.start(rows)
 
 
-def sampled_embeddings(heads: Heads, view: TrainingView, most: int) -> Tensor:
+def sampled_embeddings(heads: AlignedHeads, view: TrainingView, most: int) -> Tensor:
     """Return embeddings of both modalities, (n, l, w), of up to `most` training pairs.
 
     They are taken evenly from all pairs; items without content are left out.

@@ -105,7 +105,6 @@ logger = logging.getLogger(__name__)
 LARGEST_GRAPH_BYTES = 2**29
 """Most memory of the two graphs of a training set; while they are made, some four times that."""
 READ_BATCH = 1024
-MODALITIES = ("image", "text")
 Graphs = tuple[Tensor, Tensor, Tensor]
 
 
@@ -278,7 +277,15 @@ target of unrelated nodes is moved towards 0.
 """
 
 
-class Sgrn(GradientMethod):
+@dataclass
+class SgrnHeads(Heads):
+    """Hash heads and, where that is the scope, the graphs of all training pairs."""
+
+    image_graph: GraphBuffers | None = None
+    text_graph: GraphBuffers | None = None
+
+
+class Sgrn(GradientMethod[SgrnHeads]):
     """Similarity graph-correlation reconstruction network; see the module's docstring."""
 
     name = "sgrn"
@@ -310,13 +317,13 @@ class Sgrn(GradientMethod):
         "without consistency": ("consistency",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> SgrnHeads:
         """Make two hash heads of one hidden layer, and room for the training set's graphs.
 
         Raises:
             SettingError: if these graphs would take more than 512 MiB.
         """
-        settings, auxiliary = self.settings, nn.ModuleDict()
+        settings, image_graph, text_graph = self.settings, None, None
         if settings.graph_scope is GraphScope.TRAIN_SET:
             n_edges = largest_edge_count(shapes.n_pairs, self.n_neighbours(shapes.n_pairs))
             n_bytes = 2 * (8 * n_edges + 8 * shapes.n_pairs)
@@ -327,13 +334,13 @@ class Sgrn(GradientMethod):
                     f"{LARGEST_GRAPH_BYTES // 2**20} are allowed: lower graph_neighbours, or set "
                     "graph_scope=batch"
                 )
-            for modality in MODALITIES:
-                auxiliary[modality] = GraphBuffers(shapes.n_pairs, n_edges)
+            image_graph, text_graph = (GraphBuffers(shapes.n_pairs, n_edges) for _ in range(2))
         width = settings.hidden_width
-        return Heads(
+        return SgrnHeads(
             image=MlpHead((shapes.image_width, width, n_bits), dropout=settings.image_dropout),
             text=MlpHead((shapes.text_width, width, n_bits), dropout=settings.text_dropout),
-            auxiliary=auxiliary,
+            image_graph=image_graph,
+            text_graph=text_graph,
         )
 
     def n_neighbours(self, n_pairs: int) -> int:
@@ -343,7 +350,7 @@ class Sgrn(GradientMethod):
             share = 1.0
         return min(self.settings.graph_neighbours, kept_neighbours(n_pairs, share))
 
-    def before_training(self, heads: Heads, view: TrainingView) -> None:
+    def before_training(self, heads: SgrnHeads, view: TrainingView) -> None:
         """Make the graphs of all pairs, where that is the scope, from first captions."""
         settings, n_neighbours = self.settings, self.n_neighbours(view.n_pairs)
         if settings.graph_scope is GraphScope.BATCH:
@@ -352,8 +359,8 @@ class Sgrn(GradientMethod):
         batches = [
             (batch.image.reference, batch.text.reference) for batch in view.batches(READ_BATCH)
         ]  # fmt: skip
-        for modality, features in zip(MODALITIES, zip(*batches, strict=True), strict=True):
-            buffers_of(heads, modality).fill(
+        for buffers, features in zip(graph_buffers(heads), zip(*batches, strict=True), strict=True):
+            buffers.fill(
                 neighbour_graph(
                     torch.cat(features),
                     n_neighbours,
@@ -363,7 +370,7 @@ class Sgrn(GradientMethod):
                 )
             )
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: SgrnHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the four weighted terms of the objective."""
         settings = self.settings
         factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
@@ -390,7 +397,7 @@ class Sgrn(GradientMethod):
         }
         return LossReport(terms)
 
-    def graphs(self, heads: Heads, batch: Batch) -> Graphs:
+    def graphs(self, heads: SgrnHeads, batch: Batch) -> Graphs:
         """Return the rebased image graph, text graph and the reconstructed joint one, (n, n).
 
         Correlation, cross part and reconstruction compare rows: in a batch, rows of the graph made
@@ -403,7 +410,7 @@ class Sgrn(GradientMethod):
             image, text = self.filtered(batch.image.reference), self.filtered(batch.text.reference)
             image_rows, text_rows = image, text
         else:
-            kept = [buffers_of(heads, modality).graph for modality in MODALITIES]
+            kept = [buffers.graph for buffers in graph_buffers(heads)]
             (image_rows, text_rows), own = neighbourhoods(kept, batch.positions)
             image, text = image_rows[:, own], text_rows[:, own]
         share = settings.correlation_share
@@ -457,8 +464,8 @@ class Sgrn(GradientMethod):
         return scale * image, scale * text, scale * joint
 
 
-def buffers_of(heads: Heads, modality: str) -> GraphBuffers:
-    """Return the buffers of a modality's graph of all pairs."""
-    buffers = heads.auxiliary[modality]
-    assert isinstance(buffers, GraphBuffers)
-    return buffers
+def graph_buffers(heads: SgrnHeads) -> tuple[GraphBuffers, GraphBuffers]:
+    """The graphs of all pairs, of pictures and of texts, which the scope `train_set` makes."""
+    assert heads.image_graph is not None
+    assert heads.text_graph is not None
+    return heads.image_graph, heads.text_graph

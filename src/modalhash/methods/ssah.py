@@ -50,7 +50,6 @@ from modalhash.methods.base import (
     Batch,
     FeatureShapes,
     GradientMethod,
-    Heads,
     LossReport,
     Moment,
     Needs,
@@ -60,6 +59,7 @@ from modalhash.methods.base import (
     TrainingSettings,
 )
 from modalhash.methods.label_networks import (
+    LabelGuidedHeads,
     Outputs,
     classification_loss,
     guidance_loss,
@@ -165,7 +165,15 @@ networks then learn to please them rather than the labels.
 """
 
 
-class Ssah(GradientMethod):
+@dataclass
+class SsahHeads(LabelGuidedHeads):
+    """Networks that labels guide and, unless left out, the critic of each modality."""
+
+    image_critic: nn.Sequential | None = None
+    text_critic: nn.Sequential | None = None
+
+
+class Ssah(GradientMethod[SsahHeads]):
     """Self-supervised adversarial hashing networks; see the module's docstring."""
 
     name = "ssah"
@@ -207,7 +215,7 @@ class Ssah(GradientMethod):
         "without quantization": ("quantization",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> SsahHeads:
         """Make the networks of pictures, texts and labels, their classifiers, and the critics."""
         settings, n_classes = self.settings, shapes.n_classes
         assert n_classes is not None
@@ -221,17 +229,18 @@ class Ssah(GradientMethod):
             (shapes.text_width, settings.hidden_width, width, n_bits),
             dropout=settings.text_dropout,
         )
-        auxiliary = nn.ModuleDict()
+        label = None
         if settings.guide_weight:
-            auxiliary["label"] = NormalisedHead((n_classes, settings.hidden_width, width, n_bits))
-        for name in ("image", "text", "label") if settings.guide_weight else ("image", "text"):
-            auxiliary[f"{name}_classes"] = nn.Linear(width, n_classes)
-        if settings.guide_weight and settings.adversary_weight:
-            for name in ("image", "text"):
-                auxiliary[f"{name}_critic"] = make_critic(width)
-        return Heads(image, text, auxiliary)
+            label = NormalisedHead((n_classes, settings.hidden_width, width, n_bits))
+        image_classes, text_classes = nn.Linear(width, n_classes), nn.Linear(width, n_classes)
+        heads = SsahHeads(image, text, image_classes, text_classes, label=label)
+        if label is not None:
+            heads.label_classes = nn.Linear(width, n_classes)
+        if label is not None and settings.adversary_weight:
+            heads.image_critic, heads.text_critic = make_critic(width), make_critic(width)
+        return heads
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: SsahHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the weighted parts of the objective."""
         settings, labels = self.settings, batch.labels
         assert labels is not None
@@ -241,15 +250,16 @@ class Ssah(GradientMethod):
             settings.logit_offset,
         )
         students = student_outputs(heads, trunk_outputs(heads, batch))
-        label = label_outputs(heads, labels) if settings.guide_weight else None
+        label = label_outputs(heads, labels)
         networks = [*students] if label is None else [*students, label]
         terms = {} if label is None else self.guide_terms(students, label, target)
         classes = classification_loss(networks, labels)
         quantization = quantization_loss([one.relaxed for one in networks])
         terms["classes"] = Term(classes, settings.class_weight)
         terms["quantization"] = Term(quantization, settings.quantization_weight)
-        if label is not None and settings.adversary_weight:
-            terms |= self.critic_terms(heads, students, label)
+        if label is not None and heads.image_critic is not None and heads.text_critic is not None:
+            critics = heads.image_critic, heads.text_critic
+            terms |= self.critic_terms(critics, students, label)
         return LossReport(terms)
 
     def guide_terms(
@@ -262,10 +272,12 @@ class Ssah(GradientMethod):
         return {"label": Term(label_loss, weight), "guide": Term(guide, weight)}
 
     def critic_terms(
-        self, heads: Heads, students: tuple[Outputs, Outputs], label: Outputs
+        self,
+        critics: tuple[nn.Module, nn.Module],
+        students: tuple[Outputs, Outputs],
+        label: Outputs,
     ) -> dict[str, Term]:
         """Compute what the critics learn, and how far the students are from deceiving them."""
-        critics = (heads.auxiliary["image_critic"], heads.auxiliary["text_critic"])
         judged = [(critic, one.features) for critic, one in zip(critics, students, strict=True)]
         adversary = torch.stack([adversary_loss(*one) for one in judged]).sum()
         loss = torch.stack([critic_loss(*one, label.features) for one in judged]).sum() / 4

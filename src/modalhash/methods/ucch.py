@@ -198,7 +198,14 @@ DENSE: Mapping[str, Any] = {
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 
 
-class Ucch(GradientMethod):
+@dataclass
+class UcchHeads(Heads):
+    """Hash heads and the bank of codes."""
+
+    bank: CodeBank
+
+
+class Ucch(GradientMethod[UcchHeads]):
     """Unsupervised contrastive cross-modal hashing; see the module's docstring."""
 
     name = "ucch"
@@ -233,22 +240,21 @@ class Ucch(GradientMethod):
         "without the contrast with the bank": ("contrast",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> UcchHeads:
         """Make two hash heads and the bank."""
         settings = self.settings
         image_hidden = [settings.hidden_width] * settings.image_hidden_layers
         text_hidden = [settings.hidden_width] * settings.text_hidden_layers
-        return Heads(
+        return UcchHeads(
             image=MlpHead((shapes.image_width, *image_hidden, n_bits)),
             text=MlpHead((shapes.text_width, *text_hidden, n_bits)),
-            auxiliary=nn.ModuleDict({"bank": CodeBank(shapes.n_pairs, n_bits)}),
+            bank=CodeBank(shapes.n_pairs, n_bits),
         )
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: UcchHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute both parts of the objective, then renew the bank's rows of these pairs."""
         settings = self.settings
-        bank = heads.auxiliary["bank"]
-        assert isinstance(bank, CodeBank)
+        bank = heads.bank
         image = normalize(torch.tanh(heads.image(batch.image)), dim=1)
         text = normalize(torch.tanh(heads.text(batch.text)), dim=1)
         items = batch.positions if batch.items is None else batch.items

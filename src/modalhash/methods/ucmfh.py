@@ -184,7 +184,16 @@ DENSE: Mapping[str, Any] = {
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 
 
-class Ucmfh(GradientMethod):
+@dataclass
+class UcmfhHeads(Heads):
+    """Two heads on one transformer, and the teacher of the same parts."""
+
+    image: FusionHead
+    text: FusionHead
+    teacher: PairFusion
+
+
+class Ucmfh(GradientMethod[UcmfhHeads]):
     """UCMFH in a one-modality form; see the module's docstring."""
 
     name = "ucmfh"
@@ -211,7 +220,7 @@ class Ucmfh(GradientMethod):
         "without the contrast of fused tokens": ("fusion",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> UcmfhHeads:
         """Make two heads on one transformer, and the teacher of the same parts."""
         settings = self.settings
         transformer = FusionTransformer(
@@ -233,23 +242,21 @@ class Ucmfh(GradientMethod):
         )
         teacher = PairFusion(image.token_map, text.token_map, transformer)
         scale = settings.fusion_rate_scale
-        return Heads(
+        return UcmfhHeads(
             image=image,
             text=text,
-            auxiliary=nn.ModuleDict({"teacher": teacher}),
+            teacher=teacher,
             rate_scales={
                 "image.transformer": scale, "image.token_map": scale, "text.token_map": scale,
             },
         )  # fmt: skip
 
-    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: UcmfhHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the contrasts of fused tokens and of codes, and what the teacher asks."""
         settings = self.settings
         image = torch.tanh(heads.image(batch.image))
         text = torch.tanh(heads.text(batch.text))
-        image_tokens, text_tokens = heads.auxiliary["teacher"](
-            batch.image.pooled, batch.text.pooled
-        )
+        image_tokens, text_tokens = heads.teacher(batch.image.pooled, batch.text.pooled)
         targets = teacher_targets(image_tokens, text_tokens, settings.teacher_temperature)
         nce = partial(
             info_nce, temperature=settings.temperature, form=NceForm.FULL, items=batch.items

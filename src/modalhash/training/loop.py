@@ -160,7 +160,7 @@ class GradientRun:
     def __init__(
         self,
         plan: TrainingPlan,
-        method: GradientMethod,
+        method: GradientMethod[Any],
         data: TrainingData,
         held: Rows,
         *,
