@@ -144,7 +144,7 @@ API_PAGES: Mapping[str, ApiPage] = {
         {
             "modalhash.methods.base": [
                 "Method", "GradientMethod", "ClosedFormMethod", "Batch", "FeatureShapes", "Heads",
-                "LossReport", "Needs", "TrainingSettings",
+                "LossReport", "Needs", "Term", "TrainingSettings",
             ],
         },
     ),
