@@ -6,7 +6,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.grid_options import grid_options, print_comparison_table, typed_command
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 
 
 @click.command(
@@ -22,7 +22,7 @@ def command(method: str, collections: tuple[str, ...], **options: Any) -> None:
     The first row is the whole method on COLLECTIONS, the others are differences from it, paired by
     seed. Results are kept run by run, as `modalhash bench` keeps them.
     """
-    with watched() as progress:
+    with show_progress() as progress:
         result = mh.ablate(
             method, collections, progress=progress, command=typed_command(), **options
         )

@@ -12,7 +12,7 @@ from modalhash.cli.options import (
     skip_bad_option,
 )
 from modalhash.cli.terminal import echo
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 
 
 @click.command("add", epilog="Example: modalhash add photos.index new-photos")
@@ -29,6 +29,6 @@ def command(index: str, collection: str, **options: Any) -> None:
 
     They are on disk when the command ends. Searches in other processes see them at once.
     """
-    with watched() as progress:
+    with show_progress() as progress:
         images, texts = mh.add_to_index(index, collection, progress=progress, **options)
     echo(f"{images} images and {texts} texts added to {index}")

@@ -8,7 +8,7 @@ import modalhash as mh
 from modalhash.cli.bench_export_command import command as export_command
 from modalhash.cli.bench_import_command import command as import_command
 from modalhash.cli.grid_options import grid_options, print_comparison_table, typed_command
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 
 
 class BenchGroup(click.Group):
@@ -75,7 +75,7 @@ def command(collections: tuple[str, ...], **options: Any) -> None:
     ends, so that the same command after a kill goes on, and a larger one reuses what is there. A
     method that can't be run somewhere (labels or tokens missing) is in the table with its reason.
     """
-    with watched() as progress:
+    with show_progress() as progress:
         result = mh.bench(collections, progress=progress, command=typed_command(), **options)
     print_comparison_table(result)
 

@@ -6,7 +6,7 @@ import click
 
 from modalhash.cli.options import cache_option, overwrite_option, split_options
 from modalhash.cli.terminal import echo
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 
 
 @click.command(
@@ -51,10 +51,10 @@ def command(program: str, collection: Any, *, output: str, **options: Any) -> No
     """
     from modalhash.benchmarking.public_programs import export_inputs
 
-    with watched() as progress:
-        made = export_inputs(program, collection, output, progress=progress, **options)
-    counts = ", ".join(f"{count:,} {name}" for name, count in made.counts.items())
-    echo(f"{made.program}: {counts} items in {made.folder}")
-    for note in made.notes:
+    with show_progress() as progress:
+        exported = export_inputs(program, collection, output, progress=progress, **options)
+    counts = ", ".join(f"{count:,} {name}" for name, count in exported.counts.items())
+    echo(f"{exported.program}: {counts} items in {exported.folder}")
+    for note in exported.notes:
         echo(f"note: {note}")
-    echo(f"run, in its checkout: {made.command}")
+    echo(f"run, in its checkout: {exported.command}")

@@ -6,7 +6,10 @@ from typing import Any
 import click
 
 from modalhash.cli.measure_options import deliver, measure_options, output_options
-from modalhash.cli.options import overwrite_option, packed_codes_options
+from modalhash.cli.options import (
+    overwrite_option,
+    packed_codes_options,
+)
 
 
 @click.command(

@@ -13,7 +13,7 @@ from modalhash.cli.options import (
     split_options,
 )
 from modalhash.cli.terminal import echo, echo_json
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 
 
 @click.command("calibrate", epilog="Example: modalhash calibrate photos.index --split dev")
@@ -41,12 +41,12 @@ def command(run: str, collection: str | None, *, as_json: bool, **options: Any) 
     RUN may also be an index folder. Without COLLECTION, the one that the model was trained on is
     used: what it held out. The result is kept beside the model; hits then carry `relevance`.
     """
-    with watched() as progress:
-        found = mh.calibrate(run, collection, progress=progress, **options)
+    with show_progress() as progress:
+        calibration = mh.calibrate(run, collection, progress=progress, **options)
     if as_json:
-        echo_json(found.to_json())
+        echo_json(calibration.to_json())
         return
     from modalhash.cli.tables import print_calibration
 
-    print_calibration(found)
+    print_calibration(calibration)
     echo(f"kept in {run}")

@@ -6,7 +6,7 @@ import click
 
 from modalhash.cli.options import columns_option, json_option
 from modalhash.cli.terminal import echo, echo_json
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 from modalhash.data import check_collection
 
 
@@ -24,7 +24,7 @@ def command(context: click.Context, collection: str, *, strict: bool, as_json: b
     Counts are compared with the card of the data set, if it is a known one; ranges, label sums and
     what comes twice are counted.
     """
-    with watched() as progress:
+    with show_progress() as progress:
         report = check_collection(collection, progress=progress)
     if as_json:
         document = {
@@ -51,9 +51,9 @@ def command(context: click.Context, collection: str, *, strict: bool, as_json: b
         for line in report.values:
             echo(line)
         count = len(report.defects)
-        found = "no defect" if not count else "1 defect" if count == 1 else f"{count} defects"
+        verdict = "no defect" if not count else "1 defect" if count == 1 else f"{count} defects"
         echo(
             f"{report.n_items:,} items, {report.n_captions:,} texts, "
-            f"{report.n_pictures:,} pictures decoded: {found}"
+            f"{report.n_pictures:,} pictures decoded: {verdict}"
         )
     context.exit(0 if report.is_sound and not (strict and report.deviations) else 1)

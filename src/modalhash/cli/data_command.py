@@ -47,16 +47,16 @@ def card_command(name: str, *, as_json: bool) -> None:
     echo(f"{card.title}\n\n{card.about}\n")
     for source, expected in card.expected.items():
         counts = {"items": expected.items, "texts": expected.texts, "labels": expected.labels}
-        told = [
-            f"{' or '.join(f'{n:,}' for n in numbers) or 'unknown number of'} {what}"
-            for what, numbers in counts.items()
-            if numbers or what == "items"
+        counts_text = [
+            f"{' or '.join(f'{n:,}' for n in numbers) or 'unknown number of'} {noun}"
+            for noun, numbers in counts.items()
+            if numbers or noun == "items"
         ]
         splits = [
             f"{split} {' or '.join(f'{n:,}' for n in counts)}"
             for split, counts in expected.splits.items()
         ]
-        echo(f"{source}: {', '.join(told)}{'; ' if splits else ''}{', '.join(splits)}")
+        echo(f"{source}: {', '.join(counts_text)}{'; ' if splits else ''}{', '.join(splits)}")
     sums = [f"{file} {digest}" for file, digest in card.checksums.items()]
     rows = {
         "terms": card.terms,
@@ -69,8 +69,8 @@ def card_command(name: str, *, as_json: bool) -> None:
     for key, value in rows.items():
         echo(f"{key:<11}{value}")
     echo("\nhow to load it")
-    for layout, what in card.layouts.items():
-        echo(f"  {layout}: {what}")
+    for layout, content in card.layouts.items():
+        echo(f"  {layout}: {content}")
     echo("\ntraps")
     for trap in card.traps:
         echo(f"  - {trap}")

@@ -4,7 +4,7 @@ import click
 
 from modalhash.cli.options import skip_bad_option, split_options
 from modalhash.cli.terminal import echo
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 from modalhash.data import Collection, convert_collection, load_collection
 
 
@@ -21,12 +21,12 @@ def command(collection: str | Collection, *, output: str, skip_bad: bool) -> Non
     Pictures are copied, or written as PNG files if they aren't JPEG, PNG or WebP files; splits and
     labels go along. Features become .npy files with ids and splits beside them.
     """
-    with watched() as progress:
+    with show_progress() as progress:
         if not isinstance(collection, Collection):
             collection = load_collection(collection, skip_bad=skip_bad, progress=progress)
-        made = convert_collection(collection, output, progress=progress)
-    pictures = f" ({made.n_copied:,} pictures copied, {made.n_drawn:,} written as PNG)"
+        conversion = convert_collection(collection, output, progress=progress)
+    pictures = f" ({conversion.n_copied:,} pictures copied, {conversion.n_drawn:,} written as PNG)"
     echo(
-        f"{made.n_items:,} items{pictures if collection.pictures is not None else ''}; "
-        f"try: modalhash data info {made.source}"
+        f"{conversion.n_items:,} items{pictures if collection.pictures is not None else ''}; "
+        f"try: modalhash data info {conversion.source}"
     )

@@ -17,25 +17,29 @@ def command(file: str, *, as_json: bool) -> None:
 
     Takes .mat of any version, .h5, .npy, .npz, .pkl (looked at, never run), .tar, .json, .parquet.
     """
-    found = inspect_file(file)
+    result = inspect_file(file)
     if as_json:
-        document = {**asdict(found), "path": str(found.path), "commands": list(found.commands)}
+        document = {
+            **asdict(result),
+            "path": str(result.path),
+            "commands": list(result.commands),
+        }
         echo_json({"format": 1, **document})
         return
-    echo(f"{found.path}: {found.kind}")
-    width = max((len(entry.name) for entry in found.entries), default=0)
-    for entry in found.entries:
-        echo(f"  {entry.name:<{width}}  {described(entry)}")
-    for note in found.notes:
+    echo(f"{result.path}: {result.kind}")
+    width = max((len(entry.name) for entry in result.entries), default=0)
+    for entry in result.entries:
+        echo(f"  {entry.name:<{width}}  {format_entry(entry)}")
+    for note in result.notes:
         echo(f"  {note}")
-    if not found.layouts:
+    if not result.layouts:
         echo("no layout that is known here; `modalhash data list` names those that are")
-    for (source, reason), shown in zip(found.layouts.items(), found.commands, strict=True):
+    for (source, reason), shown in zip(result.layouts.items(), result.commands, strict=True):
         echo(f"likely {source.partition(':')[0] if ':' in source else 'a folder'}: {reason}")
         echo(f"  {shown}")
 
 
-def described(entry: Entry) -> str:
+def format_entry(entry: Entry) -> str:
     """Return an entry's shape, kind, range and note as one line."""
     shape = " x ".join(f"{length:,}" for length in entry.shape)
     words = [f"{shape} {entry.dtype}".strip()]

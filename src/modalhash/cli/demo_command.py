@@ -4,7 +4,7 @@ import click
 
 from modalhash.cli.options import cache_option, device_option
 from modalhash.cli.terminal import echo
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 
 
 @click.command("demo", epilog="Example: modalhash demo -o my-demo")
@@ -29,7 +29,7 @@ def command(output: str, *, bits: int, open_page: bool, cache: str | None, devic
     """
     from modalhash.demo import run_demo
 
-    with watched() as progress:
+    with show_progress() as progress:
         result = run_demo(output, n_bits=bits, cache=cache, device=device, progress=progress)
     echo(f"model    {result.run}")
     echo(f"index    {result.index}")

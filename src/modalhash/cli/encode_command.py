@@ -14,7 +14,7 @@ from modalhash.cli.options import (
     split_options,
 )
 from modalhash.cli.terminal import echo
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 
 OF_COLLECTIONS: Final = ("split", "protocol", "split_file", "split_seed", "cache")
 OF_RAY: Final = ("workers", "gpus")
@@ -35,8 +35,8 @@ def refuse_others(context: click.Context, *, shards: bool, ray: str | None) -> N
     if ray is None:
         refused |= dict.fromkeys(OF_RAY, "is for Ray: add --ray")
     for name, why in refused.items():
-        given = context.get_parameter_source(name)
-        if given is not None and given is not ParameterSource.DEFAULT:
+        source = context.get_parameter_source(name)
+        if source is not None and source is not ParameterSource.DEFAULT:
             raise click.UsageError(f"--{name.replace('_', '-')} {why}")
 
 
@@ -111,7 +111,7 @@ def command(
         return
     for name in OF_SHARDS:
         del options[name]
-    with watched() as progress:
+    with show_progress() as progress:
         codes = mh.encode(run, collection, output, progress=progress, **options)
     echo(
         f"{codes.n_images} pictures and {codes.n_texts} texts, {codes.n_bits} bits each, "
@@ -124,7 +124,7 @@ def encode_shards(
 ) -> None:
     """Encode shards and say what came of it."""
     chosen = {name: value for name, value in options.items() if name not in OF_COLLECTIONS}
-    with watched() as progress:
+    with show_progress() as progress:
         codes = mh.encode_shards(run, shards, output, ray=ray, progress=progress, **chosen)
     echo(
         f"{codes.n_items} items and {codes.n_texts} texts of {codes.n_shards} shards, "

@@ -14,7 +14,7 @@ from modalhash.cli.options import (
     split_options,
 )
 from modalhash.cli.terminal import echo, echo_json
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 from modalhash.metrics import Direction
 
 
@@ -36,7 +36,7 @@ from modalhash.metrics import Direction
     multiple=True,
     default=(Direction.IMAGE_TO_TEXT.value, Direction.TEXT_TO_IMAGE.value),
     show_default=True,
-    type=click.Choice([one.value for one in Direction]),
+    type=click.Choice([direction.value for direction in Direction]),
     help="Modality of the queries and of the results; may be repeated.",
 )
 @measure_options
@@ -98,7 +98,7 @@ def command(
         return
     from modalhash.reports import evaluate_runs
 
-    with watched() as progress:
+    with show_progress() as progress:
         runs = evaluate_runs([run, *against], collection, page=page, progress=progress, **options)
     deliver(
         runs.reports,
@@ -130,7 +130,7 @@ def run_sweep(
     from modalhash.files import write_text
 
     chosen = {name: options[name] for name in SWEEP_OPTIONS}
-    with watched() as progress:
+    with show_progress() as progress:
         sweep = rerank_sweep(run, collection, progress=progress, **chosen)
     document = json.dumps(sweep.to_json(), indent=2)
     if json_file == "-":

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from modalhash.cli.tables import shown_probability
+from modalhash.cli.tables import format_probability
 from modalhash.cli.terminal import echo, show_line
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ def print_explanations(explanations: Sequence["Explanation"]) -> None:
     """Print the distances of a query, then why each item is where it is."""
     for line in profile_lines(explanations[0].profile):
         echo(line)
-    for one in explanations:
-        for line in item_lines(one):
+    for item in explanations:
+        for line in explain_item(item):
             echo(line)
 
 
@@ -42,19 +42,19 @@ def profile_lines(profile: "DistanceProfile") -> Iterator[str]:
             yield f"  {first:>4}{f' - {last}' if last > first else '':<7} {bar} {count:,}"
 
 
-def item_lines(one: "Explanation") -> Iterator[str]:
+def explain_item(item: "Explanation") -> Iterator[str]:
     """Yield why an item is where it is."""
-    first, last = one.ranks
+    first, last = item.ranks
     rank = f"rank {first:,}" if first == last else f"shares ranks {first:,} to {last:,}"
-    differing = ", ".join(map(str, one.bits.differing)) or "none"
-    yield show_line(str(one.id))
-    yield f"  {one.distance} of {one.profile.n_bits} bits differ: {differing}"
+    differing = ", ".join(map(str, item.bits.differing)) or "none"
+    yield show_line(str(item.id))
+    yield f"  {item.distance} of {item.profile.n_bits} bits differ: {differing}"
     yield (
-        f"  {rank} of {one.profile.n_items:,}, nearer than {one.percentile:.1f} % of the items; "
-        f"two random codes are as near with probability {one.chance:.2g}"
+        f"  {rank} of {item.profile.n_items:,}, nearer than {item.percentile:.1f} % of the items; "
+        f"two random codes are as near with probability {item.chance:.2g}"
     )
-    if one.relevance is not None:
-        means = "shares a label" if one.relevance_rule == "shared_label" else "is the query's own"
-        yield f"  relevant ({means}) with probability {shown_probability(one.relevance)}"
-    if one.local_score is not None:
-        yield f"  score by finer codes: {one.local_score:.3f}"
+    if item.relevance is not None:
+        means = "shares a label" if item.relevance_rule == "shared_label" else "is the query's own"
+        yield f"  relevant ({means}) with probability {format_probability(item.relevance)}"
+    if item.local_score is not None:
+        yield f"  score by finer codes: {item.local_score:.3f}"

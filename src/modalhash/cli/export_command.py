@@ -7,7 +7,7 @@ import click
 import modalhash as mh
 from modalhash.cli.options import overwrite_option
 from modalhash.cli.terminal import echo
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 
 
 @click.command("export", epilog="Example: modalhash export photos.index pgvector -o photos.sql")
@@ -36,9 +36,9 @@ def command(source: str, target: str, *, output: str, **options: Any) -> None:
     with the commands that load and ask them, and export.json with the number of bits, the bit order
     and what the target's distances mean. Ids and metadata go along; deleted items don't.
     """
-    with watched() as progress:
-        made = mh.export_codes(source, target, output, progress=progress, **options)
+    with show_progress() as progress:
+        result = mh.export_codes(source, target, output, progress=progress, **options)
     echo(
-        f"{made.n_items:,} codes of {made.n_bits} bits for {made.target} in {made.folder}; "
+        f"{result.n_items:,} codes of {result.n_bits} bits for {result.target} in {result.folder}; "
         "README.md there says how to load them"
     )

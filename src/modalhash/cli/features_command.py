@@ -13,7 +13,7 @@ from modalhash.cli.options import (
     split_options,
 )
 from modalhash.cli.terminal import echo
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 
 
 @click.command("features", epilog="Example: modalhash features photos/ --encoder offline")
@@ -52,7 +52,7 @@ def command(
     Other commands do this by themselves; this one does it ahead of time, on another machine, say.
     What a killed run finished is not made again.
     """
-    with watched() as progress:
+    with show_progress() as progress:
         features = mh.extract_features(
             collection,
             encoder,
@@ -68,5 +68,5 @@ def command(
         )
     for name, table in (("image", features.image), ("text", features.text)):
         shape = table.token_shape
-        kept = "" if shape is None else f", tokens up to {shape[0]} x {shape[1]}"
-        echo(f"{name}: {len(table)} x {table.width} {table.dtype}{kept}")
+        token_text = "" if shape is None else f", tokens up to {shape[0]} x {shape[1]}"
+        echo(f"{name}: {len(table)} x {table.width} {table.dtype}{token_text}")

@@ -5,7 +5,10 @@ from typing import Any
 import click
 
 import modalhash as mh
-from modalhash.cli.options import overwrite_option, packed_codes_options
+from modalhash.cli.options import (
+    overwrite_option,
+    packed_codes_options,
+)
 from modalhash.cli.terminal import echo
 
 

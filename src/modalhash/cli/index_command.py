@@ -13,7 +13,7 @@ from modalhash.cli.options import (
     split_options,
 )
 from modalhash.cli.terminal import echo
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 
 
 @click.command("index", epilog="Example: modalhash index runs/photos -o photos.index")
@@ -62,7 +62,7 @@ def command(
     Without COLLECTION, what the model was trained on is indexed. It may also be a folder that
     `encode --shards` wrote. The index folder holds all that queries need, the model included.
     """
-    with watched() as progress:
+    with show_progress() as progress:
         index = mh.build_index(run, collection, output=output, progress=progress, **options)
     counts = " and ".join(f"{len(side)} {name}" for name, side in index.sides.items())
     echo(f"{counts}, {index.model.n_bits} bits each, in {output}")

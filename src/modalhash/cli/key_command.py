@@ -42,7 +42,7 @@ def new(name: str, *, role: str, keys: str) -> None:
 
 @command.command("list", epilog="Example: modalhash key list --keys keys.json")
 @keys_option
-def listed(keys: str) -> None:
+def list_keys(keys: str) -> None:
     """List the keys: name, role, when it was made."""
     from modalhash.service import KeyFile
 

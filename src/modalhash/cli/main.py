@@ -106,12 +106,12 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if "--debug" in arguments:
             raise
-        echo(f"modalhash: {message_of(error)}", err=True)
+        echo(f"modalhash: {format_error(error)}", err=True)
         sys.exit(1)
     sys.exit(outcome if isinstance(outcome, int) else 0)
 
 
-def message_of(error: Exception) -> str:
+def format_error(error: Exception) -> str:
     """Return what went wrong in one line; of an error that isn't ours, also what it is.
 
     What can't be understood in a filter is marked in a second and third line.

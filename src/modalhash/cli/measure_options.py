@@ -35,14 +35,14 @@ def measure_options(command: Command) -> Command:
             multiple=True,
             default=(Convention.TRUNCATED.value,),
             show_default=True,
-            type=click.Choice([one.value for one in Convention]),
+            type=click.Choice([convention.value for convention in Convention]),
             help="Formula of average precision; may be repeated.",
         ),
         click.option(
             "--ties",
             default=Ties.EXPECTED.value,
             show_default=True,
-            type=click.Choice([one.value for one in Ties]),
+            type=click.Choice([rule.value for rule in Ties]),
             help="Order of items at equal distance.",
         ),
         click.option(
@@ -113,7 +113,7 @@ def deliver(
     from modalhash.files import write_text
     from modalhash.metrics import csv_text
 
-    document = json.dumps(json_document(reports, comparisons), indent=2, ensure_ascii=False)
+    document = json.dumps(make_document(reports, comparisons), indent=2, ensure_ascii=False)
     if csv_file is not None:
         write_text(Path(csv_file), csv_text(reports))
     if json_file == "-":
@@ -132,14 +132,14 @@ def deliver(
             echo(f"{kind}: {file}")
 
 
-def json_document(
+def make_document(
     reports: Sequence[Report], comparisons: Sequence[Sequence[MeasureComparison]]
 ) -> dict[str, Any]:
     """Return the first report as JSON, with the others and the differences under `against`."""
     document = reports[0].to_json()
     if comparisons:
         document["against"] = [
-            {**other.to_json(), "differences": [one.to_json() for one in compared]}
+            {**other.to_json(), "differences": [comparison.to_json() for comparison in compared]}
             for other, compared in zip(reports[1:], comparisons, strict=True)
         ]
     return document

@@ -145,7 +145,7 @@ def columns_option(command: Command) -> Command:
         if columns is not None:
             if options["collection"] is None:
                 raise click.UsageError("--columns names columns of COLLECTION: name it too")
-            options["collection"] = f"{options['collection']}#{_checked_columns(columns)}"
+            options["collection"] = f"{options['collection']}#{_check_columns(columns)}"
         return command(**options)
 
     return click.option(
@@ -156,7 +156,7 @@ def columns_option(command: Command) -> Command:
     )(with_columns)  # type: ignore[return-value]
 
 
-def _checked_columns(columns: str) -> str:
+def _check_columns(columns: str) -> str:
     from modalhash.data.table_columns import read_columns
 
     read_columns(columns)
@@ -171,10 +171,10 @@ def split_options(command: Command) -> Command:
     """
 
     @wraps(command)
-    def divided(**options: Any) -> Any:
-        given = {key: options.pop(key) for key in ("protocol", "split_file", "split_seed")}
-        if any(value is not None for value in given.values()):
-            _divide(options, **given)
+    def wrapper(**options: Any) -> Any:
+        choices = {key: options.pop(key) for key in ("protocol", "split_file", "split_seed")}
+        if any(value is not None for value in choices.values()):
+            _divide(options, **choices)
         return command(**options)
 
     for option in (
@@ -192,15 +192,15 @@ def split_options(command: Command) -> Command:
             help="Divide COLLECTION as a paper does, see `modalhash data protocols`.",
         ),
     ):
-        divided = option(divided)
-    return columns_option(divided)  # type: ignore[return-value]
+        wrapper = option(wrapper)
+    return columns_option(wrapper)  # type: ignore[return-value]
 
 
 def _divide(
     options: dict[str, Any], *, protocol: str | None, split_file: str | None, split_seed: int | None
 ) -> None:
-    """Load the collection divided as asked for, and set the defaults that go with it."""
-    from modalhash.cli.watching import watched
+    """Load the collection wrapper as asked for, and set the defaults that go with it."""
+    from modalhash.cli.watching import show_progress
     from modalhash.data import PROTOCOLS, load_collection
 
     if options["collection"] is None:
@@ -208,7 +208,7 @@ def _divide(
             "--protocol, --split-file and --split-seed divide COLLECTION: name it. Without it, "
             "the run's own splits are used."
         )
-    with watched() as progress:
+    with show_progress() as progress:
         collection = load_collection(
             options["collection"],
             skip_bad=options.get("skip_bad", False),

@@ -9,7 +9,7 @@ import click
 import modalhash as mh
 from modalhash.cli.grid_options import grid_options, typed_command
 from modalhash.cli.terminal import echo
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 
 
 @click.command(
@@ -53,7 +53,7 @@ def command(method: str, *, dataset: str, output: str, **options: Any) -> None:
     """
     from modalhash.benchmarking.reproducing import reproduction_text
 
-    with watched() as progress:
+    with show_progress() as progress:
         result = mh.reproduce(
             method,
             dataset,

@@ -10,7 +10,7 @@ import modalhash as mh
 from modalhash.cli.grid_options import whole_numbers
 from modalhash.cli.options import preset_option, run_options, settings_option, split_options
 from modalhash.cli.terminal import echo, echo_json
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 from modalhash.options import LabelNoiseOptions
 
 
@@ -97,7 +97,7 @@ def command(
     """
     from modalhash.files import write_text
 
-    with watched() as progress:
+    with show_progress() as progress:
         study = mh.robustness(collection, progress=progress, without=without or None, **options)
     document = json.dumps(study.to_json(), indent=2, ensure_ascii=False)
     if json_file == "-":

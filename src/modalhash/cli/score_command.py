@@ -37,7 +37,7 @@ from modalhash.metrics import Direction
     "--direction",
     default=Direction.IMAGE_TO_TEXT.value,
     show_default=True,
-    type=click.Choice([one.value for one in Direction]),
+    type=click.Choice([direction.value for direction in Direction]),
     help="What asks and what answers; of folders it says which codes are taken.",
 )
 @measure_options

@@ -33,9 +33,9 @@ class DataConsole(Console):
 
 def console() -> Console:
     """Return the console of stdout; pipes get lines that aren't cut."""
-    found = DataConsole(highlight=False, markup=False)
-    if found.is_terminal:
-        return found
+    data_console = DataConsole(highlight=False, markup=False)
+    if data_console.is_terminal:
+        return data_console
     return DataConsole(highlight=False, markup=False, width=max(NARROWEST, 120))
 
 
@@ -55,7 +55,7 @@ def print_answer(answer: "Answer") -> None:
     for hit in answer.hits:
         numbers = [f"{hit.score:.3f}"] if with_scores else []
         if is_calibrated:
-            numbers.append(shown_probability(hit.relevance))
+            numbers.append(format_probability(hit.relevance))
         table.add_row(
             f"{hit.distance}/{answer.n_bits}",
             *numbers,
@@ -65,7 +65,7 @@ def print_answer(answer: "Answer") -> None:
     console().print(table)
 
 
-def shown_probability(probability: float | None) -> str:
+def format_probability(probability: float | None) -> str:
     """Return a probability as text; tiny ones aren't shown as 0, nor large ones as 1."""
     if probability is None:
         return "-"
@@ -84,18 +84,18 @@ def print_calibration(calibration: "ModelCalibration") -> None:
         "error", "error of 10 nearest",
     ):  # fmt: skip
         table.add_column(name, justify="left" if name == "direction" else "right")
-    for direction, found in calibration.directions.items():
-        curve, all_pairs = found.curve, found.all_pairs
+    for direction, direction_calibration in calibration.directions.items():
+        curve, all_pairs = direction_calibration.curve, direction_calibration.all_pairs
         half = curve.radius(0.5)
         table.add_row(
             direction.value,
             f"{curve.n_queries:,}",
             f"{curve.base_rate:.4f}",
-            shown_probability(float(curve.probabilities[0])),
+            format_probability(float(curve.probabilities[0])),
             "-" if half is None else f"{half} bits",
             f"{all_pairs.brier:.4f} ({all_pairs.brier_of_base_rate:.4f})",
             f"{all_pairs.calibration_error:.4f}",
-            f"{found.nearest.calibration_error:.4f}",
+            f"{direction_calibration.nearest.calibration_error:.4f}",
         )
     out.print(table)
 
@@ -108,14 +108,15 @@ def print_report(report: Report, *, full: bool = False) -> None:
         full: every number, not only MAP, nDCG, and recall and median rank by pair.
     """
     out = console()
-    out.print(heading(report))
-    whole_lists = {one.measure for one in report.measures if one.k is None}
+    out.print(write_heading(report))
+    whole_lists = {measure.measure for measure in report.measures if measure.k is None}
     shown = [
-        one
-        for one in report.measures
-        if full or (is_usual(one) and not (one.measure in whole_lists and is_beyond(one)))
+        measure
+        for measure in report.measures
+        if full
+        or (is_usual(measure) and not (measure.measure in whole_lists and is_beyond(measure)))
     ]
-    print_rows(out, shown, [shown_value(one) for one in shown])
+    print_rows(out, shown, [format_value(measure) for measure in shown])
     if len(shown) < len(report.measures):
         out.print(f"{len(report.measures) - len(shown)} more numbers with --full, --json or --csv")
     for note in report.notes:
@@ -127,16 +128,22 @@ def print_comparison(
 ) -> None:
     """Print the differences of two runs with their intervals and what they mean."""
     out = console()
-    shown = [one for one in compared if full or is_usual(one.first) or is_mean_rank(one.first)]
+    shown = [
+        entry for entry in compared if full or is_usual(entry.first) or is_mean_rank(entry.first)
+    ]
     level = f" with its {compared[0].paired.level:.0%} interval" if compared else ""
     out.print(
-        f"\n{title(other)} against {title(first)}: difference of each number{level}, by paired "
-        "bootstrap of the queries"
+        f"\n{name_run(other)} against {name_run(first)}: difference of each number{level}, by "
+        "paired bootstrap of the queries"
     )
-    print_rows(out, [one.first for one in shown], [shown_difference(one) for one in shown])
+    print_rows(
+        out,
+        [comparison.first for comparison in shown],
+        [format_difference(comparison) for comparison in shown],
+    )
 
 
-def heading(report: Report) -> str:
+def write_heading(report: Report) -> str:
     """Return what was measured, on what, in a line."""
     about = report.about
     counts = ", ".join(
@@ -147,10 +154,10 @@ def heading(report: Report) -> str:
     else:
         where = f"{about.get('collection', '')}: queries of {report.split}"
         where += "" if report.database is None else f", database {report.database}"
-    return f"{title(report)}, {where} ({counts}){stages(about)}"
+    return f"{name_run(report)}, {where} ({counts}){describe_stages(about)}"
 
 
-def stages(about: Mapping[str, Any]) -> str:
+def describe_stages(about: Mapping[str, Any]) -> str:
     """Return what a second stage reranked, and what an item takes; "" for plain hashing."""
     text = ""
     if "rerank" in about:
@@ -177,16 +184,16 @@ def print_sweep(sweep: "RerankSweep") -> None:
         table.add_column(direction, justify="right")
         table.add_column("ms a query", justify="right")
     for length in dict.fromkeys(row.shortlist for row in sweep.rows):
-        found = {row.direction: row for row in sweep.rows if row.shortlist == length}
+        rows_of_length = {row.direction: row for row in sweep.rows if row.shortlist == length}
         cells = [f"{length:,}" if length < sweep.n_database else f"all ({length:,})"]
         for direction in directions:
-            row = found.get(direction)
+            row = rows_of_length.get(direction)
             cells += ["", ""] if row is None else [f"{row.map:.4f}", f"{row.milliseconds:.2f}"]
         table.add_row(*cells)
     out.print(table)
 
 
-def title(report: Report) -> str:
+def name_run(report: Report) -> str:
     """Return a short name of what was measured."""
     seed = report.about.get("seed")
     of_seed = "" if seed is None else f", seed {seed}"
@@ -210,7 +217,7 @@ def is_mean_rank(measure: Measure) -> bool:
     return measure.measure == "mean_rank"
 
 
-def shown_value(measure: Measure) -> str:
+def format_value(measure: Measure) -> str:
     """Return a number as text, with its interval if it has one."""
     digits = 1 if measure.measure.endswith("rank") else 4
     if math.isnan(measure.value):
@@ -222,7 +229,7 @@ def shown_value(measure: Measure) -> str:
     return f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def shown_difference(compared: MeasureComparison) -> str:
+def format_difference(compared: MeasureComparison) -> str:
     """Return a difference as text, with its interval and what it means."""
     digits = 1 if compared.first.measure.endswith("rank") else 4
     low, high = compared.paired.interval
@@ -242,24 +249,24 @@ def print_rows(out: Console, measures: Sequence[Measure], cells: Iterable[str]) 
         table.add_column(direction, justify="right")
     rows: dict[Row, dict[str, str]] = {}
     for measure, cell in zip(measures, cells, strict=True):
-        rows.setdefault(row_of(measure), {})[measure.direction] = cell
-    for row, found in rows.items():
-        table.add_row(*row, *(found.get(one, "") for one in directions))
+        rows.setdefault(describe_row(measure), {})[measure.direction] = cell
+    for row, cells_of_row in rows.items():
+        table.add_row(*row, *(cells_of_row.get(direction, "") for direction in directions))
     out.print(table)
 
 
-def row_of(measure: Measure) -> Row:
+def describe_row(measure: Measure) -> Row:
     """Return what a number is, in words."""
     return (
         measure.measure.replace("_", " "),
-        cutoff(measure),
+        format_cutoff(measure),
         measure.relevance.replace("_", " "),
         measure.convention or "",
         measure.ties,
     )
 
 
-def cutoff(measure: Measure) -> str:
+def format_cutoff(measure: Measure) -> str:
     """Return a cut-off as text; one beyond the database says that it is the whole list."""
     if measure.measure.endswith("rank") or measure.measure.startswith("lookup"):
         return ""

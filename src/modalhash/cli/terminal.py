@@ -29,8 +29,8 @@ def show_controls(text: str, *, kept: str = "\n\t") -> str:
     if text.isprintable():
         return text
     return "".join(
-        one.encode("unicode_escape").decode() if is_control(one) and one not in kept else one
-        for one in text
+        char.encode("unicode_escape").decode() if is_control(char) and char not in kept else char
+        for char in text
     )
 
 
@@ -44,9 +44,9 @@ def show_line(text: str) -> str:
     return show_controls(text, kept="")
 
 
-def is_control(character: str) -> bool:
+def is_control(char: str) -> bool:
     """Return whether a terminal may act on a character instead of showing it."""
-    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in BIDI_CONTROLS
+    return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in BIDI_CONTROLS
 
 
 def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
@@ -59,6 +59,6 @@ def echo_json(document: Mapping[str, Any] | str) -> None:
     text = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False)
     if not text.isprintable():
         text = "".join(
-            json.dumps(one)[1:-1] if is_control(one) and one != "\n" else one for one in text
+            json.dumps(char)[1:-1] if is_control(char) and char != "\n" else char for char in text
         )
     click.echo(text)

@@ -19,7 +19,7 @@ from modalhash.cli.options import (
     split_options,
 )
 from modalhash.cli.terminal import echo
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 from modalhash.methods import METHODS
 
 SEARCHED: Final = ("split", "seed", "encoder", "preset", "settings", "skip_bad", "cache", "device")
@@ -63,7 +63,7 @@ def search_settings(
     for name in NOT_SEARCHED:
         if is_typed(name):
             raise click.UsageError(f"--{name.replace('_', '-')} isn't searched: leave --tune out")
-    with watched() as progress:
+    with show_progress() as progress:
         result = mh.tune(
             options["method"],
             collection,
@@ -144,7 +144,7 @@ def command(
         options |= read_settings_file(settings_file, options)
     if n_trials is not None:
         options |= search_settings(collection, n_trials, bits, options)
-    with watched() as progress:
+    with show_progress() as progress:
         model = mh.train(collection, n_bits=bits, progress=progress, **options)
     echo(
         f"{model.record.title}, {model.n_bits} bits: model in {options['output']} "

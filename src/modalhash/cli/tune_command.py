@@ -13,7 +13,7 @@ from modalhash.cli.options import (
     split_options,
 )
 from modalhash.cli.terminal import echo
-from modalhash.cli.watching import watched
+from modalhash.cli.watching import show_progress
 from modalhash.options import TuningOptions
 
 
@@ -92,7 +92,7 @@ def command(method: str, collection: Any, *, output: str, **options: Any) -> Non
     """
     from modalhash.tuning import trials_table
 
-    with watched() as progress:
+    with show_progress() as progress:
         result = mh.tune(method, collection, output, progress=progress, **options)
     echo(trials_table(result))
     echo(

@@ -20,7 +20,7 @@ from rich.table import Column
 from modalhash.progress import Progress as Watcher
 from modalhash.progress import silent
 
-__all__ = ["watched"]
+__all__ = ["show_progress"]
 
 SHOWN_VALUES = 5
 LINE_SECONDS = 5.0
@@ -29,7 +29,7 @@ BAR_WIDTH, LONGEST_STAGE = 20, 20
 
 
 @contextmanager
-def watched(*, quiet: bool | None = None) -> Iterator[Watcher]:
+def show_progress(*, quiet: bool | None = None) -> Iterator[Watcher]:
     """Yield a watcher that shows progress on stderr; quiet shows nothing."""
     if quiet is None:
         context = click.get_current_context(silent=True)

@@ -25,9 +25,9 @@ __all__ = ["DemoResult", "run_demo"]
 COLLECTION, ENCODER = "icons", "offline"
 FLOORS = ("random", "cca-sign")
 TEXT_QUERIES = (
-    "a hot drink",
+    "a glass of wine",
     "rain and storm",
-    "listening to songs",
+    "listening to music",
     "wild animal",
     "pay with money",
     "travel by plane",
