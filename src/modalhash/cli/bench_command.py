@@ -33,7 +33,7 @@ class BenchGroup(click.Group):
         return own.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the arguments and options; a command below has none of them before its name."""
+        """List the arguments and options; a command below has none of them before its name."""
         return super().get_params(ctx) if ctx.command is self else []
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

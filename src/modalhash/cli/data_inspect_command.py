@@ -40,7 +40,7 @@ def command(file: str, *, as_json: bool) -> None:
 
 
 def format_entry(entry: Entry) -> str:
-    """Return an entry's shape, kind, range and note as one line."""
+    """Format an entry's shape, kind, range and note as one line."""
     shape = " x ".join(f"{length:,}" for length in entry.shape)
     words = [f"{shape} {entry.dtype}".strip()]
     if entry.low is not None and entry.high is not None:

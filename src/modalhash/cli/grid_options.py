@@ -81,7 +81,7 @@ def grid_options(
 
 
 def typed_command() -> str:
-    """Return the command line as it was typed, for files that say how they were made."""
+    """Quote the command line as it was typed, for files that say how they were made."""
     return shlex.join(["modalhash", *sys.argv[1:]])
 
 

@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when one is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order of a user's way."""
+        """List the commands in the order in which a user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def format_error(error: Exception) -> str:
-    """Return what went wrong in one line; of an error that isn't ours, also what it is.
+    """Format an error in one line; of an error that isn't ours, also its type.
 
     What can't be understood in a filter is marked in a second and third line.
     """

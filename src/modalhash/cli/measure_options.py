@@ -135,7 +135,7 @@ def deliver(
 def make_document(
     reports: Sequence[Report], comparisons: Sequence[Sequence[MeasureComparison]]
 ) -> dict[str, Any]:
-    """Return the first report as JSON, with the others and the differences under `against`."""
+    """Describe the first report as JSON, with the others and the differences under `against`."""
     document = reports[0].to_json()
     if comparisons:
         document["against"] = [

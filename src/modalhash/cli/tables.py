@@ -32,7 +32,7 @@ class DataConsole(Console):
 
 
 def console() -> Console:
-    """Return the console of stdout; pipes get lines that aren't cut."""
+    """Make the console of stdout; pipes get lines that aren't cut."""
     data_console = DataConsole(highlight=False, markup=False)
     if data_console.is_terminal:
         return data_console
@@ -66,7 +66,7 @@ def print_answer(answer: "Answer") -> None:
 
 
 def format_probability(probability: float | None) -> str:
-    """Return a probability as text; tiny ones aren't shown as 0, nor large ones as 1."""
+    """Format a probability; tiny ones aren't shown as 0, nor large ones as 1."""
     if probability is None:
         return "-"
     if probability < 0.001:
@@ -144,7 +144,7 @@ def print_comparison(
 
 
 def write_heading(report: Report) -> str:
-    """Return what was measured, on what, in a line."""
+    """Write what was measured, on what, in a line."""
     about = report.about
     counts = ", ".join(
         f"{count:,} {name.replace('_', ' ')}" for name, count in report.counts.items()
@@ -158,7 +158,7 @@ def write_heading(report: Report) -> str:
 
 
 def describe_stages(about: Mapping[str, Any]) -> str:
-    """Return what a second stage reranked, and what an item takes; "" for plain hashing."""
+    """Describe the reranking and what an item takes; "" for plain hashing."""
     text = ""
     if "rerank" in about:
         shortlist, score = about["rerank"]["shortlist"], about["rerank"]["score"]
@@ -194,7 +194,7 @@ def print_sweep(sweep: "RerankSweep") -> None:
 
 
 def name_run(report: Report) -> str:
-    """Return a short name of what was measured."""
+    """Name briefly what was measured."""
     seed = report.about.get("seed")
     of_seed = "" if seed is None else f", seed {seed}"
     return f"{report.about.get('method', 'codes')}, {report.n_bits} bits{of_seed}"
@@ -218,7 +218,7 @@ def is_mean_rank(measure: Measure) -> bool:
 
 
 def format_value(measure: Measure) -> str:
-    """Return a number as text, with its interval if it has one."""
+    """Format a number, with its interval if it has one."""
     digits = 1 if measure.measure.endswith("rank") else 4
     if math.isnan(measure.value):
         return "-"
@@ -230,7 +230,7 @@ def format_value(measure: Measure) -> str:
 
 
 def format_difference(compared: MeasureComparison) -> str:
-    """Return a difference as text, with its interval and what it means."""
+    """Format a difference, with its interval and what it means."""
     digits = 1 if compared.first.measure.endswith("rank") else 4
     low, high = compared.paired.interval
     return (
@@ -256,7 +256,7 @@ def print_rows(out: Console, measures: Sequence[Measure], cells: Iterable[str]) 
 
 
 def describe_row(measure: Measure) -> Row:
-    """Return what a number is, in words."""
+    """Describe in words what a number is."""
     return (
         measure.measure.replace("_", " "),
         format_cutoff(measure),
@@ -267,7 +267,7 @@ def describe_row(measure: Measure) -> Row:
 
 
 def format_cutoff(measure: Measure) -> str:
-    """Return a cut-off as text; one beyond the database says that it is the whole list."""
+    """Format a cut-off; one beyond the database says that it is the whole list."""
     if measure.measure.endswith("rank") or measure.measure.startswith("lookup"):
         return ""
     if measure.k is None:

@@ -45,7 +45,7 @@ def show_line(text: str) -> str:
 
 
 def is_control(char: str) -> bool:
-    """Return whether a terminal may act on a character instead of showing it."""
+    """Tell whether a terminal may act on a character instead of showing it."""
     return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in BIDI_CONTROLS
 
 
