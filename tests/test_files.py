@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import re
+import stat
 from pathlib import Path
 from typing import IO
 
@@ -10,9 +11,11 @@ import pytest
 
 from modalhash.errors import DamagedArtifactError, NewerFormatError, StorageError
 from modalhash.files import (
+    create_part_folder,
     read_json,
     sha256_of_file,
     write_array,
+    write_bytes,
     write_json,
     write_text,
     write_with,
@@ -125,3 +128,20 @@ def test_checksum_of_a_missing_file(tmp_path: Path) -> None:
     message = f"can't read {tmp_path / 'x'}: No such file or directory"
     with pytest.raises(StorageError, match=f"^{re.escape(message)}$"):
         sha256_of_file(tmp_path / "x")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize(
+    ("mask", "file_mode", "folder_mode"), [(0o077, 0o600, 0o700), (0o022, 0o644, 0o755)]
+)
+def test_the_umask_says_who_may_read(
+    tmp_path: Path, mask: int, file_mode: int, folder_mode: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        write_bytes(tmp_path / "folder" / "file", b"content")
+        part = create_part_folder(tmp_path / "index")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "folder" / "file").stat().st_mode) == file_mode
+    assert stat.S_IMODE(part.stat().st_mode) == folder_mode

@@ -10,9 +10,9 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from io import BufferedReader
@@ -26,6 +26,7 @@ from modalhash.errors import DamagedArtifactError, NewerFormatError, StorageErro
 
 __all__ = [
     "check_regular_file",
+    "create_part_folder",
     "exchange",
     "file_stamp",
     "is_plain_name",
@@ -190,17 +191,16 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        handle, part = create_part_file(path)
         try:
             with os.fdopen(handle, "wb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
+            part.replace(path)
         except BaseException:
             with suppress(OSError):
-                Path(name).unlink()
+                part.unlink()
             raise
         sync_folder(path.parent)
     except StorageError:
@@ -211,6 +211,35 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             f"can't write {path}: {reason}; free some space or choose another folder, "
             "then run the same command again: what was finished is kept"
         ) from error
+
+
+def create_part_file(path: Path) -> tuple[int, Path]:
+    """Create an empty file beside `path`, under a name that nothing has, as the umask allows.
+
+    Returns:
+        The open file, and its path.
+
+    Raises:
+        OSError: if the file system refuses.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    while True:
+        part = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
+        with suppress(FileExistsError):
+            return os.open(part, flags, 0o666), part
+
+
+def create_part_folder(path: Path, *, suffix: str = "") -> Path:
+    """Create an empty folder beside `path`, under a name that nothing has, as the umask allows.
+
+    Raises:
+        OSError: if the file system refuses.
+    """
+    while True:
+        part = path.parent / f".{path.name}.{secrets.token_hex(4)}{suffix}"
+        with suppress(FileExistsError):
+            part.mkdir()
+            return part
 
 
 def is_plain_name(name: object) -> bool:

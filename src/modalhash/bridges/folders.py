@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from modalhash.errors import InputError, StorageError
-from modalhash.files import exchange, write_with
+from modalhash.files import create_part_folder, exchange, write_with
 
 __all__ = ["as_json", "check_output", "new_folder", "write_lines", "write_parts"]
 
@@ -44,8 +43,7 @@ def new_folder(output: Path) -> Iterator[Path]:
     """
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-        part.chmod(0o755)
+        part = create_part_folder(output)
         try:
             yield part
             if output.exists():

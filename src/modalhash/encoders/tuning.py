@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from modalhash.encoders.frames import FrameTower
 from modalhash.encoders.network_towers import NetworkTower
 from modalhash.encoders.transformer_models import quiet
 from modalhash.errors import SettingError, StorageError
-from modalhash.files import sync_folder
+from modalhash.files import create_part_folder, sync_folder
 
 __all__ = ["save_tuned", "tunable_towers", "tuned_folders"]
 
@@ -66,7 +65,7 @@ def save_tuned(encoder: Encoder, folders: Mapping[Modality, str], root: Path) ->
     towers = tunable_towers(encoder)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{FOLDER}.", suffix=".part", dir=root))
+        part = create_part_folder(root / FOLDER, suffix=".part")
         try:
             for modality, name in folders.items():
                 folder = part / name

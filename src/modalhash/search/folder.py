@@ -13,7 +13,6 @@
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -38,7 +37,14 @@ from modalhash.errors import (
     NewerFormatError,
     StorageError,
 )
-from modalhash.files import exchange, read_json, read_regular_text, sealed, write_json
+from modalhash.files import (
+    create_part_folder,
+    exchange,
+    read_json,
+    read_regular_text,
+    sealed,
+    write_json,
+)
 from modalhash.index import build_index, check_kind, open_index
 from modalhash.index.kinds import discard_folders
 from modalhash.modalities import Side
@@ -89,8 +95,7 @@ def build_search_index(
     check_target(folder, kind=kind, parameters=parameters, overwrite=overwrite)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        part.chmod(0o755)
+        part = create_part_folder(folder)
         try:
             save_model(model, part / "model")
             if calibration is not None:

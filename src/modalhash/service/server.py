@@ -87,15 +87,21 @@ def run(uvicorn: Any, app: Any, settings: ServiceSettings, bound: socket.socket)
     bound.listen(config.backlog)  # who comes from now on waits, and isn't turned away
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
+    warn_of_missing_keys(settings)
+    logger.info("listening on http://%s:%d", shown, port, extra={"service": {"port": port}})
+    with stopped_quietly():
+        uvicorn.Server(config).run(sockets=[bound])
+
+
+def warn_of_missing_keys(settings: ServiceSettings) -> None:
+    """Warn where others than this machine may reach a server that asks for no key."""
     if settings.is_public and not settings.keys:
         logger.warning(
             "anybody who reaches %s can search%s: make keys with `modalhash key new NAME`, and "
             "name their file with --keys",
-            shown, " and change the indexes" if settings.writable else "",
-        )  # fmt: skip
-    logger.info("listening on http://%s:%d", shown, port, extra={"service": {"port": port}})
-    with stopped_quietly():
-        uvicorn.Server(config).run(sockets=[bound])
+            settings.host,
+            " and change the indexes" if settings.writable else "",
+        )
 
 
 def listen(host: str, port: int) -> socket.socket:
