@@ -19,7 +19,7 @@ from modalhash.errors import FilterError, IndexLockedError, InputError, StorageE
 from modalhash.files import exchange, sealed
 from modalhash.index import ItemChange, open_index
 from modalhash.index.embedded import EmbeddedIndex
-from modalhash.search import Side, SideContent, open_search_index
+from modalhash.search import ItemCounts, Side, SideContent, open_search_index
 from tests.oracles.photo_folder import write_folder
 
 pytestmark = pytest.mark.usefixtures("tiny_encoder", "own_cache")
@@ -61,15 +61,15 @@ def test_items_are_added_replaced_and_deleted_on_both_sides(folder: Path) -> Non
             upsert=True,
         )
         assert ids_of(folder) == ([*images, "y", "x"], [*texts, "y#0", "x#0", "x#2"])
-        assert index.delete(["x", "y#0"]) == 4
+        assert index.delete(["x", "y#0"]) == ItemCounts(images=1, texts=3)
         assert ids_of(folder) == ([*images, "y"], texts)
-        assert index.delete_where('caption == "y"') == 1
+        assert index.delete_where('caption == "y"') == ItemCounts(images=1, texts=0)
         assert ids_of(folder) == (images, texts)
-        assert index.delete([images[0]]) == 6
+        assert index.delete([images[0]]) == ItemCounts(images=1, texts=5)
         assert ids_of(folder) == (images[1:], texts[5:])
         with pytest.raises(InputError, match=re.escape(f"the index has no item {images[0]!r}: no")):
             index.delete([images[1], images[0]])
-        assert index.delete([images[1], images[0]], missing="ignore") == 6
+        assert index.delete([images[1], images[0]], missing="ignore") == ItemCounts(1, 5)
         index.compact()
         assert ids_of(folder) == (images[2:], texts[10:])
     assert not (folder / "pending.json").exists()
@@ -354,12 +354,12 @@ def test_filters_are_checked_before_a_query_is_encoded(folder: Path) -> None:
 def test_a_collection_is_added_by_the_verb(folder: Path, tmp_path: Path) -> None:
     photos = write_folder(tmp_path / "photos")
     images, _ = ids_of(folder)
-    assert mh.add_to_index(folder, photos) == (2, 3)
+    assert mh.add_to_index(folder, photos) == ItemCounts(images=2, texts=3)
     assert ids_of(folder)[0] == [*images, "a.jpg", "b.jpg"]
     with pytest.raises(InputError, match=re.escape("the index already has 'a.jpg', 'b.jpg'")):
         mh.add_to_index(folder, photos)
     with mh.open_index(folder) as index:
-        assert mh.add_to_index(index, photos, upsert=True) == (2, 3)
+        assert mh.add_to_index(index, photos, upsert=True) == ItemCounts(2, 3)
         assert len(index) == 365
         hit = index.search(text="a circle", k=62, where='image like "%a.jpg"').hits[0]
         assert hit.image == str(photos / "images" / "a.jpg")

@@ -23,6 +23,7 @@ from modalhash.index.milvus_settings import MILVUS
 from modalhash.progress import Progress, silent
 from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
 from modalhash.search import (
+    ItemCounts,
     SearchIndex,
     Side,
     SideContent,
@@ -236,7 +237,7 @@ def add_to_index(
     cache: Path | str | None = None,
     device: str = "auto",
     progress: Progress = silent,
-) -> tuple[int, int]:
+) -> ItemCounts:
     """Encode a collection and add it to an index: its pictures and its texts, or nothing.
 
     Args:
@@ -290,7 +291,7 @@ def add_to_index(
         )
     index.add(sides, pictures=drawn, upsert=upsert)
     images, texts = (len(sides[side].ids) if side in index.sides else 0 for side in Side)
-    return images, texts
+    return ItemCounts(images, texts)
 
 
 def require_whole(split: str, keep: KeepFeatures) -> None:

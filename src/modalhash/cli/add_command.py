@@ -30,5 +30,5 @@ def command(index: str, collection: str, **options: Any) -> None:
     They are on disk when the command ends. Searches in other processes see them at once.
     """
     with show_progress() as progress:
-        images, texts = mh.add_to_index(index, collection, progress=progress, **options)
-    echo(f"{images} images and {texts} texts added to {index}")
+        added = mh.add_to_index(index, collection, progress=progress, **options)
+    echo(f"{added.images} images and {added.texts} texts added to {index}")

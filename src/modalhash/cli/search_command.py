@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import modalhash as mh
+from modalhash.cli.delete_command import read_ids
 from modalhash.cli.options import Option, device_option, json_option
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.modalities import Side
@@ -94,7 +95,7 @@ def command(
     request = SearchRequest(explain=explain is not None, **given)
     searched = mh.open_index(index, device=device)
     if explain:
-        (explanation,) = searched.explain_items([explain], request)
+        (explanation,) = searched.explain_items(read_ids(searched, (explain,)), request)
         show_explanation(explanation, as_json=as_json)
         return
     (answer,) = searched.answer(request)

@@ -1,7 +1,7 @@
 """What answers texts and pictures: queries, plans, answers, changes, and the folder of an index."""
 
 from modalhash.modalities import Side
-from modalhash.search.answers import Answer, Explanation, Hit
+from modalhash.search.answers import Answer, Explanation, Hit, ItemCounts
 from modalhash.search.contents import SideContent
 from modalhash.search.explaining import explain_items
 from modalhash.search.folder import (
@@ -42,6 +42,7 @@ __all__ = [
     "Explanation",
     "Hit",
     "IndexParts",
+    "ItemCounts",
     "NewItem",
     "NewText",
     "SearchIndex",

@@ -7,7 +7,40 @@ from typing import Any
 from modalhash.index.explanation import BitComparison, DistanceProfile, chance_within
 from modalhash.modalities import Side
 
-__all__ = ["Answer", "Explanation", "Hit", "plain_id"]
+__all__ = ["Answer", "Explanation", "Hit", "ItemCounts", "plain_id"]
+
+
+@dataclass(frozen=True)
+class ItemCounts:
+    """How many pictures and texts a change adds or removes.
+
+    Attributes:
+        images: pictures, or codes of them.
+        texts: texts.
+
+    Example:
+        >>> str(ItemCounts(1, 5)), str(ItemCounts(0, 2)), ItemCounts(1, 5).n_codes
+        ('1 item (1 picture, 5 texts)', '2 texts', 6)
+    """
+
+    images: int
+    texts: int
+
+    @property
+    def n_codes(self) -> int:
+        """Pictures and texts together."""
+        return self.images + self.texts
+
+    def __str__(self) -> str:
+        texts = counted(self.texts, "text")
+        if not self.images:
+            return texts
+        return f"{counted(self.images, 'item')} ({counted(self.images, 'picture')}, {texts})"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
 """Changes of a search index: items are added, replaced or removed on both sides, or on none."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from PIL import Image
 
 from modalhash.errors import InputError
 from modalhash.index import HashIndex, Ids, ItemChange, Operation
-from modalhash.index.filters import quoted
+from modalhash.index.filters import parse_filter, quoted
 from modalhash.index.ids import shown
 from modalhash.modalities import Side
+from modalhash.search.answers import ItemCounts
 from modalhash.search.contents import SideContent
+from modalhash.search.filter_fields import check_filter_fields
 from modalhash.search.parts import IndexParts
 from modalhash.search.pending_changes import change_sides, finish_pending, writing
 from modalhash.search.pictures import (
@@ -91,10 +94,11 @@ def outdated_pictures(index: IndexParts, changes: Mapping[Side, Sequence[ItemCha
     return kept_pictures(images.metadata(replaced))
 
 
-def delete_items(index: IndexParts, ids: Ids, *, missing: str = "error") -> int:
+def delete_items(
+    index: IndexParts, ids: Ids, *, missing: str = "error", dry_run: bool = False
+) -> ItemCounts:
     """Remove items with their texts, or single texts; see `SearchIndex.delete`."""
-    with writing(index.sides):
-        finish_pending(index.folder, index.sides)
+    with deleting(index, dry_run=dry_run):
         left = list(dict.fromkeys(ids))
         ids_by_side: dict[Side, list[Any]] = {}
         for side, one in index.sides.items():
@@ -107,19 +111,39 @@ def delete_items(index: IndexParts, ids: Ids, *, missing: str = "error") -> int:
                 f"the index has no item {shown(left)}: nothing was deleted; ids are those of "
                 "pictures or of texts"
             )
-        return delete_with_texts(index, ids_by_side)
+        return delete_with_texts(index, ids_by_side, dry_run=dry_run)
 
 
-def delete_items_where(index: IndexParts, where: str) -> int:
+def delete_items_where(index: IndexParts, where: str, *, dry_run: bool = False) -> ItemCounts:
     """Remove the items that pass a filter; see `SearchIndex.delete_where`."""
+    parse_filter(where)
+    with deleting(index, dry_run=dry_run):
+        side = index.side_of_items
+        ids = index.sides[side].select(where).tolist()
+        if ids:  # a filter that selects nothing is harmless, and may be sent again
+            check_filter_fields(index.sides[side], where)
+        return delete_with_texts(index, {side: ids}, dry_run=dry_run)
+
+
+@contextmanager
+def deleting(index: IndexParts, *, dry_run: bool) -> Iterator[None]:
+    """Hold the right to change the index; a dry run changes nothing and needs no right.
+
+    Raises:
+        IndexLockedError: if somebody else changes the index.
+    """
+    if dry_run:
+        yield
+        return
     with writing(index.sides):
         finish_pending(index.folder, index.sides)
-        side = Side.IMAGES if Side.IMAGES in index.sides else Side.TEXTS
-        return delete_with_texts(index, {side: index.sides[side].select(where).tolist()})
+        yield
 
 
-def delete_with_texts(index: IndexParts, ids_by_side: Mapping[Side, Sequence[Any]]) -> int:
-    """Remove items, and the texts and kept pictures that belong to them."""
+def delete_with_texts(
+    index: IndexParts, ids_by_side: Mapping[Side, Sequence[Any]], *, dry_run: bool
+) -> ItemCounts:
+    """Remove items, and the texts and kept pictures that belong to them, or only count them."""
     images, texts = (list(ids_by_side.get(side, ())) for side in (Side.IMAGES, Side.TEXTS))
     old: list[str] = []
     if images:
@@ -130,9 +154,9 @@ def delete_with_texts(index: IndexParts, ids_by_side: Mapping[Side, Sequence[Any
         change = index.sides[side].check_deletion(ids) if ids else None
         if change is not None:
             changes[side] = [change]
-    if changes:
+    if changes and not dry_run:
         change_sides(index.folder, index.sides, changes, old_pictures=old)
-    return len(images) + len(texts)
+    return ItemCounts(len(images), len(texts))
 
 
 def texts_of(index: IndexParts, images: Sequence[Any]) -> list[Any]:

@@ -6,9 +6,10 @@ from typing import Any
 
 from modalhash.artifacts import HashModel, ModelCalibration
 from modalhash.errors import InputError, UnavailableError
-from modalhash.index import HashIndex, stated_choice
+from modalhash.index import HashIndex, IdKind, stated_choice
 from modalhash.metrics import RelevanceCurve
 from modalhash.modalities import Direction, Modality, Side
+from modalhash.search.filter_fields import check_filter_fields
 from modalhash.search.kept_features import KeepFeatures
 from modalhash.search_request import SearchRequest, Target
 
@@ -60,7 +61,7 @@ class IndexParts:
         """
         if request.id_side is not None:
             return self.side(request.id_side)
-        return Side.IMAGES if Side.IMAGES in self.sides else Side.TEXTS
+        return self.side_of_items
 
     def sides_to_search(self, request: SearchRequest) -> tuple[Side, ...]:
         """Return the sides that a request is for.
@@ -71,6 +72,24 @@ class IndexParts:
         if request.target == Target.BOTH:
             return tuple(self.sides)
         return (self.side(request.target or request.usual_target),)
+
+    @property
+    def side_of_items(self) -> Side:
+        """The side whose ids are those of items: images, if there are any."""
+        return Side.IMAGES if Side.IMAGES in self.sides else Side.TEXTS
+
+    def check_filter(self, where: str) -> None:
+        """Refuse a filter of items that names a field which no item has.
+
+        Raises:
+            FilterError: if it does, or can't be understood.
+        """
+        check_filter_fields(self.sides[self.side_of_items], where)
+
+    @property
+    def has_integer_ids(self) -> bool:
+        """Whether ids of items are integers; they are texts otherwise."""
+        return any(index.id_kind is IdKind.INTEGER for index in self.sides.values())
 
     @property
     def keeps_features(self) -> bool:

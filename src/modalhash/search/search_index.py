@@ -10,7 +10,7 @@ from PIL import Image
 from modalhash.errors import InputError
 from modalhash.index import Ids
 from modalhash.modalities import Side
-from modalhash.search.answers import Answer, Explanation
+from modalhash.search.answers import Answer, Explanation, ItemCounts
 from modalhash.search.changing import (
     add_contents,
     compact_sides,
@@ -53,7 +53,8 @@ class SearchIndex(IndexParts):
 
         Raises:
             FeatureError: if the model can't encode the query.
-            FilterError: if the filter can't be understood, marking the place.
+            FilterError: if the filter can't be understood, or names a field that no item has,
+                marking the place.
             InputError: if there isn't exactly one text or image, and no id or code; if the picture
                 is unreadable or a value is out of its range.
             UnavailableError: if the index lacks what is wanted: a side, the relevance of distances,
@@ -146,37 +147,43 @@ class SearchIndex(IndexParts):
         """
         add_contents(self, sides, pictures=pictures, upsert=upsert)
 
-    def delete(self, ids: Ids, *, missing: str = "error") -> int:
+    def delete(self, ids: Ids, *, missing: str = "error", dry_run: bool = False) -> ItemCounts:
         """Remove items with their texts, or single texts; both sides or none.
 
         Args:
             ids: of pictures, which go with all their texts, or of texts.
             missing: "error", or "ignore" to pass over ids that aren't there.
+            dry_run: only count what would be removed.
 
         Returns:
-            How many codes were removed from both sides.
+            How many pictures and texts were removed.
 
         Raises:
             IndexLockedError: if somebody else changes the index.
             InputError: if an id isn't there, naming it. Nothing is deleted then.
             StorageError: if the file system refuses.
         """
-        return delete_items(self, ids, missing=missing)
+        return delete_items(self, ids, missing=missing, dry_run=dry_run)
 
-    def delete_where(self, where: str) -> int:
+    def delete_where(self, where: str, *, dry_run: bool = False) -> ItemCounts:
         """Remove the items that pass a filter, with all their texts; both sides or none.
 
         An index without pictures loses the texts that pass.
 
+        Args:
+            where: the filter.
+            dry_run: only count what would be removed.
+
         Returns:
-            How many codes were removed from both sides.
+            How many pictures and texts were removed.
 
         Raises:
-            FilterError: if the filter can't be understood, marking the place.
+            FilterError: if the filter can't be understood, or names a field that no item has and
+                selects items all the same, marking the place.
             IndexLockedError: if somebody else changes the index.
             StorageError: if the file system refuses.
         """
-        return delete_items_where(self, where)
+        return delete_items_where(self, where, dry_run=dry_run)
 
     def compact(self) -> None:
         """Write both sides anew: what was deleted is gone from the disk, searchers are rebuilt.

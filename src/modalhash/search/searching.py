@@ -16,6 +16,7 @@ from modalhash.index.rerank import rerank, shortlist_length
 from modalhash.modalities import Side
 from modalhash.search.answers import Answer, Hit, plain_id
 from modalhash.search.explaining import explain_items, measure_profile
+from modalhash.search.filter_fields import check_filter_fields
 from modalhash.search.kept_features import KEPT_NAMES
 from modalhash.search.parts import IndexParts
 from modalhash.search.queries import EncodedQuery, query_modality
@@ -190,10 +191,13 @@ def make_answer(
         nearest: what `find_nearest` found.
 
     Raises:
+        FilterError: if the filter names a field that no item has.
         InputError: if an item keeps nothing to rerank by.
         DamagedArtifactError: if what it keeps isn't what was written.
     """
     assert nearest.metadata is not None
+    if plan.where is not None:
+        check_filter_fields(index.sides[plan.side], plan.where, nearest.metadata)
     curve = None if query.modality is None else index.curve(query.modality, plan.side)
     probabilities = index.probabilities(curve, plan.side)
     order, scores = np.arange(len(nearest)), None

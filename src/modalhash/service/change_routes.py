@@ -239,7 +239,7 @@ def delete_items(handle: IndexHandle, wanted: schemas.DeleteItems) -> int:
         IndexLockedError: if somebody else changes the index.
     """
     if wanted.filter is not None:
-        return handle.index.delete_where(wanted.filter)
+        return handle.index.delete_where(wanted.filter).n_codes
     assert wanted.ids is not None
     known: list[Any] = []
     for identity in wanted.ids:
@@ -252,6 +252,6 @@ def delete_items(handle: IndexHandle, wanted: schemas.DeleteItems) -> int:
                 f"there is no item {identity!r}: nothing was deleted",
             )
     try:
-        return handle.index.delete(known, missing=wanted.missing) if known else 0
+        return handle.index.delete(known, missing=wanted.missing).n_codes if known else 0
     except InputError as error:
         raise RefusedError(HTTPStatus.NOT_FOUND, "unknown_item", str(error)) from error

@@ -1,0 +1,79 @@
+"""Fields that a filter names: one that no item has is a mistake, and not a filter of nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any, Final
+
+from modalhash.errors import FilterError
+from modalhash.index import HashIndex
+from modalhash.index.filters import leaves, parse_filter
+from modalhash.search.kept_features import KEPT_NAMES
+
+__all__ = ["check_filter_fields"]
+
+OWN_FIELDS: Final = ("caption", "image", "item")
+"""Fields that every search index has, also where they are null in all items."""
+BLOCK_ITEMS, SAMPLED_BLOCKS = 500, 10
+DEEPEST: Final = 3
+
+
+def check_filter_fields(
+    index: HashIndex, where: str, documents: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Refuse a filter that names a field which no item of an index has.
+
+    Args:
+        index: one side.
+        where: the filter; it was parsed before.
+        documents: metadata of items that are at hand; a field that one of them has is known
+            without a look at the others.
+
+    Raises:
+        FilterError: naming the field and the one that is spelt most like it.
+    """
+    if not len(index):
+        return
+    for path in dict.fromkeys(leaf.field for leaf in leaves(parse_filter(where))):
+        if path[0] in OWN_FIELDS or any(has_field(one, path) for one in documents):
+            continue
+        if len(index.select(f"{as_field(path)} is not null")):
+            continue
+        name = ".".join(path)
+        known = known_fields(index)
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known[:20])}"
+        place = max(where.find(path[0]), 0)
+        raise FilterError(where, place, f"no item has a field {name!r}: {hint}")
+
+
+def has_field(document: Mapping[str, Any], path: Sequence[str]) -> bool:
+    """Return whether a document has a value, which isn't null, at a field."""
+    value: Any = document
+    for name in path:
+        if not isinstance(value, Mapping) or value.get(name) is None:
+            return False
+        value = value[name]
+    return True
+
+
+def as_field(path: Sequence[str]) -> str:
+    """Write a field as a filter takes it."""
+    return ".".join(f"`{name}`" for name in path)
+
+
+def known_fields(index: HashIndex) -> list[str]:
+    """List the fields of the first items, those of mappings behind dots, and the common ones."""
+    names = set(OWN_FIELDS)
+    for block in islice(index.blocks(BLOCK_ITEMS), SAMPLED_BLOCKS):
+        for document in block.metadata:
+            names.update(iterate_names(document))
+    return sorted(names - set(KEPT_NAMES))
+
+
+def iterate_names(document: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[str]:
+    """Yield the names of a document's fields, those of mappings too."""
+    for name, value in document.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping) and depth < DEEPEST:
+            yield from iterate_names(value, f"{prefix}{name}.", depth + 1)
