@@ -1,9 +1,10 @@
 """Who a client is: the network that its address belongs to."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-__all__ = ["client_of"]
+__all__ = ["client_of", "is_listed"]
 
 IPV6_PREFIX = 64
 """One customer of a provider has at least so much of IPv6 to choose addresses from."""
@@ -26,3 +27,19 @@ def client_of(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(ip_network((parsed, IPV6_PREFIX), strict=False))
+
+
+def is_listed(address: str, entries: Sequence[str]) -> bool:
+    """Return whether an address is among addresses and networks; "*" stands for all.
+
+    Example:
+        >>> is_listed("10.1.2.3", ["10.0.0.0/8"]), is_listed("10.1.2.3", ["10.1.2.4"])
+        (True, False)
+    """
+    if "*" in entries or address in entries:
+        return True
+    try:
+        parsed = ip_address(address.partition("%")[0])
+        return any(parsed in ip_network(entry, strict=False) for entry in entries if "/" in entry)
+    except ValueError:
+        return False

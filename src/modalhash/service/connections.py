@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,7 +17,7 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from modalhash.service.clients import client_of
+from modalhash.service.clients import client_of, is_listed
 from modalhash.service.refusals import RefusedError
 
 __all__ = ["ConnectionGuard", "ConnectionLimits", "GuardedConnection"]
@@ -63,7 +63,7 @@ class ConnectionGuard:
 
     Args:
         limits: of connections.
-        trusted: addresses of proxies: they connect for many clients, so only the limit of all
+        trusted: addresses and networks of proxies: they connect for many clients, so only the limit of all
             connections holds for them.
         count_refusal: is told the code of each refusal.
     """
@@ -72,7 +72,7 @@ class ConnectionGuard:
         self,
         limits: ConnectionLimits,
         *,
-        trusted: Container[str] = (),
+        trusted: Sequence[str] = (),
         count_refusal: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.limits, self.trusted, self.count_refusal = limits, trusted, count_refusal
@@ -88,7 +88,7 @@ class ConnectionGuard:
         siblings = self.by_client.setdefault(connection.owner, {})
         siblings[connection] = None
         self.total += 1
-        if connection.address not in self.trusted:
+        if not is_listed(connection.address, self.trusted):
             self._make_room(siblings, len(siblings) > self.limits.client_connections, connection)
         largest = max(self.by_client.values(), key=len)
         self._make_room(largest, self.total > self.limits.connections, connection)
