@@ -63,8 +63,8 @@ class ConnectionGuard:
 
     Args:
         limits: of connections.
-        trusted: addresses and networks of proxies: they connect for many clients, so only the limit of all
-            connections holds for them.
+        trusted: addresses and networks of proxies: they connect for many clients, so only the
+            limit of all connections holds for them.
         count_refusal: is told the code of each refusal.
     """
 
