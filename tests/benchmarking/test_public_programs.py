@@ -13,7 +13,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 import modalhash as mh
-from modalhash.benchmarking.public_programs import (
+from modalhash.benchmarking import (
     MANIFEST,
     export_inputs,
     import_public_codes,

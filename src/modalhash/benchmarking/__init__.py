@@ -3,12 +3,8 @@
 from modalhash.benchmarking.comparing import Comparison, ablate, bench
 from modalhash.benchmarking.label_noise import RobustnessRun, RobustnessStudy, robustness
 from modalhash.benchmarking.outcomes import Outcome
-from modalhash.benchmarking.public_programs import (
-    ExportedInputs,
-    export_inputs,
-    import_public_codes,
-    score_public_codes,
-)
+from modalhash.benchmarking.public_codes import import_public_codes, score_public_codes
+from modalhash.benchmarking.public_programs import ExportedInputs, export_inputs
 from modalhash.benchmarking.reproducing import Line, Reproduction, reproduce
 
 __all__ = [

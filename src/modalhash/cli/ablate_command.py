@@ -6,11 +6,13 @@ import click
 
 import modalhash as mh
 from modalhash.cli.grid_options import grid_options, print_comparison_table, typed_command
+from modalhash.cli.sections import SectionedCommand
 from modalhash.cli.watching import show_progress
 
 
 @click.command(
     "ablate",
+    cls=SectionedCommand,
     epilog="Example: modalhash ablate cfrh photos/ --bits 64 --seeds 0,1,2 -o ablations/cfrh",
 )
 @click.argument("method")

@@ -41,7 +41,7 @@ def command(
     re_BT, as these programs call them (or query_imgs, query_txts, retrieval_imgs and
     retrieval_txts). The output holds both parts as `modalhash encode` writes codes.
     """
-    from modalhash.benchmarking.public_programs import import_public_codes
+    from modalhash.benchmarking import import_public_codes
 
     report = import_public_codes(inputs, codes, **options)
     if page is not None:

@@ -13,13 +13,16 @@ from modalhash.cli.options import (
     run_options,
     split_options,
 )
+from modalhash.cli.sections import SectionedCommand
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.cli.watching import show_progress
 from modalhash.metrics import Direction
 
 
 @click.command(
-    "evaluate", epilog="Example: modalhash evaluate runs/photos --split test --report report.html"
+    "evaluate",
+    cls=SectionedCommand,
+    epilog="Example: modalhash evaluate runs/photos --split test --report report.html",
 )
 @click.argument("run", type=click.Path(file_okay=False))
 @click.argument("collection", required=False)

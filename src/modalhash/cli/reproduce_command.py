@@ -8,12 +8,14 @@ import click
 
 import modalhash as mh
 from modalhash.cli.grid_options import grid_options, typed_command
+from modalhash.cli.sections import SectionedCommand
 from modalhash.cli.terminal import echo
 from modalhash.cli.watching import show_progress
 
 
 @click.command(
     "reproduce",
+    cls=SectionedCommand,
     epilog="Example: modalhash reproduce djsrh --dataset wiki:data/wiki -o reproduced/djsrh-wiki",
 )
 @click.argument("method")

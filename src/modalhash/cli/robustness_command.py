@@ -9,6 +9,7 @@ import click
 import modalhash as mh
 from modalhash.cli.grid_options import whole_numbers
 from modalhash.cli.options import preset_option, run_options, settings_option, split_options
+from modalhash.cli.sections import SectionedCommand
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.cli.watching import show_progress
 from modalhash.options import LabelNoiseOptions
@@ -29,6 +30,7 @@ def shares(context: click.Context, parameter: click.Parameter, text: str) -> tup
 
 @click.command(
     "robustness",
+    cls=SectionedCommand,
     epilog="Example: modalhash robustness photos/ --method ms2gah --flip 0,0.03,0.1 --split dev",
 )
 @click.argument("collection")

@@ -7,11 +7,13 @@ import click
 import modalhash as mh
 from modalhash.cli.measure_options import deliver, measure_options, output_options
 from modalhash.cli.options import packed_codes_options
+from modalhash.cli.sections import SectionedCommand
 from modalhash.metrics import Direction
 
 
 @click.command(
     "score",
+    cls=SectionedCommand,
     epilog="Example: modalhash score query.npy database.npy --bits 64 --query-labels ql.npy "
     "--database-labels dl.npy",
 )

@@ -18,6 +18,7 @@ from modalhash.cli.options import (
     settings_option,
     split_options,
 )
+from modalhash.cli.sections import SectionedCommand
 from modalhash.cli.terminal import echo
 from modalhash.cli.watching import show_progress
 from modalhash.methods import METHODS
@@ -82,6 +83,7 @@ def search_settings(
 
 @click.command(
     "train",
+    cls=SectionedCommand,
     epilog="Example: modalhash train photos/ --bits 64 -o runs/photos",
 )
 @click.argument("collection")
@@ -98,7 +100,7 @@ def search_settings(
 @click.option(
     "--tune-encoder",
     is_flag=True,
-    help="Learn the encoder's weights too (clip, vit, bert); takes an accelerator.",
+    help="Also learn the encoder's weights (clip, vit, bert); needs an accelerator.",
 )
 @frames_option
 @frame_grid_option
@@ -138,7 +140,7 @@ def command(
     COLLECTION is a built-in name (see `modalhash data list`), a folder of pictures with captions,
     or NAME:PATH. Features are made first and kept for the next run. The run folder receives the
     model, its card, the log, the splits and checkpoints; after a kill, the same command with
-    --resume gives the same codes as an unbroken run.
+    --resume gives the same codes as an uninterrupted run.
     """
     if settings_file is not None:
         options |= read_settings_file(settings_file, options)

@@ -12,13 +12,16 @@ from modalhash.cli.options import (
     settings_option,
     split_options,
 )
+from modalhash.cli.sections import SectionedCommand
 from modalhash.cli.terminal import echo
 from modalhash.cli.watching import show_progress
 from modalhash.options import TuningOptions
 
 
 @click.command(
-    "tune", epilog="Example: modalhash tune djsrh photos/ --trials 30 --bits 64 -o tuning/djsrh"
+    "tune",
+    cls=SectionedCommand,
+    epilog="Example: modalhash tune djsrh photos/ --trials 30 --bits 64 -o tuning/djsrh",
 )
 @click.argument("method")
 @click.argument("collection")
