@@ -17,6 +17,7 @@ from modalhash.data.feature_parts import FeatureParts, Part, positions_from_zero
 from modalhash.data.features import collect_arrays
 from modalhash.data.pickled_files import holds_objects, read_object_npy, read_pickled_file
 from modalhash.data.pixel_pictures import PixelPictures, open_pixels
+from modalhash.data.read_limits import ReadBudget
 from modalhash.data.reading import Reading
 from modalhash.errors import CollectionError, Defect
 
@@ -91,7 +92,7 @@ def choose_layout(layouts: tuple[ArrayLayout, ...], path: Path) -> tuple[ArrayLa
         CollectionError: if there is none, naming what the last of them lacks; or if there are
             files of several data sets.
     """
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         names = {} if is_without_keys(path) else stored_shapes(path)
         for layout in layouts:
             if layout is layouts[-1] or any(
@@ -234,7 +235,27 @@ def read_named(file: Path, keys: list[str]) -> Arrays:
     if not isinstance(document, dict):
         problem = f"holds a {type(document).__name__}, expected a dict of {', '.join(keys)}"
         raise CollectionError([Defect("missing-array", str(file), problem)])
-    return Arrays({str(key): np.asarray(value) for key, value in document.items()})
+    budget = ReadBudget(file)
+    arrays = {}
+    for key, value in document.items():
+        if not isinstance(value, np.ndarray):
+            budget.spend(8 * count_leaves(value, {}), str(key))
+        arrays[str(key)] = np.asarray(value)
+    return Arrays(arrays)
+
+
+def count_leaves(value: Any, counted: dict[int, int]) -> int:
+    """Count the values in lists of lists; a pickle can name one list many times.
+
+    Args:
+        value: a list, a tuple, or anything else, which counts as its length in bytes or as 1.
+        counted: what was counted before, by identity.
+    """
+    if not isinstance(value, list | tuple):
+        return int(getattr(value, "nbytes", 8)) // 8
+    if id(value) not in counted:
+        counted[id(value)] = sum(count_leaves(member, counted) for member in value)
+    return counted[id(value)]
 
 
 def check_owners(owners: Mapping[tuple[str, str], list[Path]], path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
-from modalhash.data.parquet_files import open_parquet
+from modalhash.data.parquet_files import column_values, open_parquet
 from modalhash.errors import CollectionError, Defect
 from modalhash.extras import import_optional
 from modalhash.files import check_regular_file, file_stamp
@@ -133,7 +133,7 @@ class ArrowFile:
             return list(self._pictures(column))
         values: list[Any] = []
         for batch in range(len(self.lengths)):
-            values.extend(self._read_batch(batch, column).to_pylist())
+            values.extend(column_values(self._read_batch(batch, column)))
         return values
 
     def _pictures(self, column: str) -> Iterator["ArrowPicture | str | None"]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from modalhash.data.collection import Value
 from modalhash.data.features import collect_arrays
 from modalhash.data.pair_lists import missing_file
-from modalhash.data.parquet_files import open_parquet
+from modalhash.data.parquet_files import column_values, open_parquet
 from modalhash.data.reading import Reading
 from modalhash.errors import CollectionError, Defect
 from modalhash.files import map_array
@@ -141,7 +141,7 @@ def _read_columns(files: dict[int, Path]) -> dict[str, list[Any]]:
             with open_parquet(file) as rows:
                 for batch in rows.batches(rows.names):
                     for name in rows.names:
-                        columns.setdefault(name, []).extend(batch.column(name).to_pylist())
+                        columns.setdefault(name, []).extend(column_values(batch.column(name)))
         except CollectionError:
             raise
         except (OSError, ValueError) as error:

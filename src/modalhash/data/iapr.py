@@ -37,7 +37,12 @@ def read_iapr(argument: str, *, split_seed: int) -> Reading:
     labels = _labels(path, pairs)
     undescribed = unlabelled = 0
     for file in sorted(texts.rglob("*.eng")):
-        elements = dict(_ELEMENT.findall(read_regular_text(file, "latin-1")))
+        try:
+            elements = dict(_ELEMENT.findall(read_regular_text(file, "latin-1")))
+        except OSError as error:
+            problem = f"can't be read: {error.strerror or error}"
+            pairs.defects.append(Defect("unreadable-file", str(file), problem))
+            continue
         number = file.stem
         picture = file.relative_to(texts).with_suffix(".jpg").as_posix()
         description = unescape(elements.get("DESCRIPTION", "")).strip()

@@ -20,7 +20,7 @@ from modalhash.data.table_columns import LIKELY_COLUMNS
 from modalhash.data.table_formats import SEPARATORS, find_format
 from modalhash.data.tables import read_table
 from modalhash.errors import CollectionError, Defect, MissingExtraError
-from modalhash.files import map_array, read_regular_text
+from modalhash.files import check_regular_file, map_array, read_regular_text
 
 __all__ = ["Entry", "Inspection", "inspect_file"]
 
@@ -103,6 +103,7 @@ def inspect_file(path: Path | str) -> Inspection:
             known = ", ".join(_READERS)
             raise _fault(path, f"isn't a folder or one of {known}: its kind isn't known")
         try:
+            check_regular_file(path)
             kind, entries = reader(path)
         except MissingExtraError:
             raise

@@ -13,11 +13,20 @@ from modalhash.data.read_limits import ReadBudget
 from modalhash.extras import import_optional
 from modalhash.files import check_regular_file
 
-__all__ = ["ParquetRows", "open_parquet"]
+__all__ = ["ParquetRows", "column_values", "open_parquet"]
 
 MOST_ROWS: Final = 1024
 CELL_BYTES: Final = 8
 """A cell takes at least so much memory, even if nothing is in it."""
+
+
+def column_values(column: Any) -> list[Any]:
+    """Return the values of a column; a value that a dictionary repeats is one object."""
+    if hasattr(column, "dictionary"):
+        values = column.dictionary.to_pylist()
+        return [None if place is None else values[place] for place in column.indices.to_pylist()]
+    found: list[Any] = column.to_pylist()
+    return found
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.data.parquet_files import open_parquet
+from modalhash.data.parquet_files import column_values, open_parquet
 from modalhash.data.pictures import is_safe_name
 from modalhash.data.shards import (
     BadRow,
@@ -132,7 +132,7 @@ class ParquetShard(ShardReader):
     def cells_of(self, column: Any, name: str) -> Callable[[int], Any]:
         """Return what gives the cell of a row."""
         if not name.endswith("_features"):
-            values = column.to_pylist()
+            values = column_values(column)
             return lambda row: values[row]
         return vectors_of(column)
 

@@ -24,7 +24,7 @@ from modalhash.data.text_lines import (
     dirt_of,
     open_text,
 )
-from modalhash.errors import Defect, InputError
+from modalhash.errors import CollectionError, Defect, InputError
 from modalhash.files import open_regular_file
 
 __all__ = [
@@ -380,9 +380,12 @@ def _read_arrow(table: Table, required: Sequence[str] | ColumnChoice) -> None:
         if not _is_header_usable(table, header, required, None):
             return
         table.columns = {column: list(map(_plain, file.read_column(column))) for column in header}
+    except InputError:
+        raise
+    except CollectionError as error:
+        table.defects += error.defects
+        return
     except ValueError as error:
-        if isinstance(error, InputError):
-            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         table.add_defect("unreadable-file", None, f"can't be read as Parquet: {reason}")
         return
