@@ -32,7 +32,8 @@ def test_a_sound_folder_has_no_defects(tmp_path: Path) -> None:
 
 
 def test_no_captions_file(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "photos", captions=None)
+    folder = tmp_path / "photos"
+    (folder / "images").mkdir(parents=True)
     problem = (
         f"{folder}: has no captions file: write captions.tsv (or .csv, .jsonl, .parquet) with the "
         "columns image and caption"

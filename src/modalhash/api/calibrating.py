@@ -117,6 +117,9 @@ def calibration_for(
     known = None
     if model.folder is not None:
         known = read_calibration(model.folder, model.fingerprint)
+    if not collection.has_texts:
+        stated = f"not calibrated: {collection.name} has no texts to match its pictures with"
+        return known, stated if known is None else known.stated
     if known is not None and known.collection_fingerprint == collection.fingerprint():
         return known, known.stated
     try:

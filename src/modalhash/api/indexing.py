@@ -211,7 +211,7 @@ def build_index(
         logger.info("relevance: %s", stated)
     return build_search_index(
         model,
-        sides,
+        {side: content for side, content in sides.items() if content.ids},
         Path(output),
         collection={
             "name": collection.name,
@@ -346,7 +346,7 @@ def contents(
     def entry(item: int, row: int) -> dict[str, Any]:
         return {
             **{name: values[item] for name, values in collection.metadata.items()},
-            "caption": None if captions is None else captions[row],
+            "caption": captions[row] if captions else None,
             "image": files[item],
         }
 

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import torch
 
 from modalhash.api.method_choice import AUTO, choose_method, choose_preset, configure_method
-from modalhash.api.opening import fitted_encoder, opened
+from modalhash.api.opening import fitted_encoder, opened, require_texts
 from modalhash.api.run_records import (
     describe_encoder,
     describe_items,
@@ -186,6 +186,7 @@ def check_items(collection: Collection, split: str, method: Method) -> None:
         UnknownNameError: if there is no such split.
     """
     items = collection.split(split)
+    require_texts(collection, f"{method.title} learns from pictures with texts")
     if len(items) < 2:
         raise InputError(
             f"split {split!r} of {collection.name} has {len(items)} items: at least 2 are needed"

@@ -16,10 +16,17 @@ from modalhash.data import Collection, Frames, load_collection, read_split_file
 from modalhash.encoders import Encoder, load_encoder
 from modalhash.encoders.frames import DEFAULT_FRAMES, FrameTower
 from modalhash.encoders.precomputed import PrecomputedImageTower, PrecomputedTextTower
-from modalhash.errors import InputError
+from modalhash.errors import FeatureError, InputError
 from modalhash.progress import Progress
 
-__all__ = ["cache_folder", "fitted_encoder", "opened", "opened_for", "opened_model"]
+__all__ = [
+    "cache_folder",
+    "fitted_encoder",
+    "opened",
+    "opened_for",
+    "opened_model",
+    "require_texts",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +36,23 @@ def opened(collection: Collection | str | Path, skip_bad: bool, progress: Progre
     if isinstance(collection, Collection):
         return collection
     return load_collection(collection, skip_bad=skip_bad, progress=progress)
+
+
+def require_texts(collection: Collection, purpose: str) -> None:
+    """Refuse a collection of pictures without texts.
+
+    Args:
+        collection: what was given.
+        purpose: what needs texts ("LSH learns from pairs of pictures and texts").
+
+    Raises:
+        FeatureError: naming the way out.
+    """
+    if not collection.has_texts:
+        raise FeatureError(
+            f"{purpose}, and {collection.name} has pictures only: write captions.tsv with the "
+            "columns image and caption, or encode and index the pictures with a trained model"
+        )
 
 
 def opened_model(model: HashModel | Path | str, device: str) -> HashModel:
@@ -118,7 +142,7 @@ def fitted_encoder(
         image = FrameTower(image, frames, frame_grid)
     if isinstance(text, PrecomputedTextTower) and "text" in brought:
         text = PrecomputedTextTower(brought["text"].shape[1])
-    if collection.captions is not None:
+    if collection.captions:
         is_wanted = np.isin(collection.caption_items, collection.split(split))
         text = text.fit([collection.captions[row] for row in np.flatnonzero(is_wanted)])
     return Encoder(encoder.name, image, text)

@@ -121,7 +121,7 @@ class CollectionCodes:
         """Return the rows of the texts of some items that take part, item by item."""
         starts = self.collection.caption_starts
         if self.captions == "first":
-            return starts[items]
+            return starts[items][starts[items] < starts[items + 1]]
         ranges = [np.arange(starts[item], starts[item + 1]) for item in items]
         return np.concatenate([np.zeros(0, np.int64), *ranges])
 
@@ -144,6 +144,8 @@ def check_input(model: HashModel, collection: Collection) -> None:
         ("texts", isinstance(encoder.text, PrecomputedTextTower), collection.captions),
     )
     for (what, reads_arrays, raw), modality in zip(sides, ("image", "text"), strict=True):
+        if modality == "text" and not collection.has_texts:
+            continue  # pictures without texts have no text codes
         if reads_arrays and modality not in collection.features:
             raise FeatureError(
                 f"the model was trained on {modality} features that came as arrays, but collection "

@@ -110,7 +110,7 @@ def _labels(collection: Collection) -> Iterator[str]:
 
 
 def _texts(collection: Collection) -> Iterator[str]:
-    if collection.captions is not None:
+    if collection.captions:
         different = len(set(collection.captions))
         yield f"texts: {collection.n_captions:,}, {different:,} different"
 

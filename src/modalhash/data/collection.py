@@ -175,14 +175,15 @@ class TokenArrays:
 class Collection:
     """Items with a picture and one or more texts each, their labels, metadata and splits.
 
-    Either the raw side (`pictures`, `captions`) or `features` may be missing, never both.
+    Or pictures without any text: then `caption_ids` and `captions` are empty, not None. Either the
+    raw side (`pictures`, `captions`) or `features` may be missing, never both.
 
     Attributes:
         name: what messages and artifacts call it.
         item_ids: n distinct ids, in the order of every per-item array.
         caption_ids: t distinct ids of texts.
-        caption_items: (t,) int64, the item of each text; every item has at least one, and the
-            texts of one item stand together, items in order (the array is sorted).
+        caption_items: (t,) int64, the item of each text; every item has at least one unless none
+            has, and the texts of one item stand together, items in order (the array is sorted).
         captions: t texts; None in a collection of features only.
         pictures: the n pictures; None in a collection of features only.
         labels: (n, c) uint8 of 0 and 1, or None.
@@ -221,9 +222,9 @@ class Collection:
             raise InputError(f"collection {self.name!r} has duplicate ids")
         if self.caption_items.shape != (n_captions,):
             raise ShapeError(f"caption_items has shape {self.caption_items.shape}, expected (t,)")
-        if not np.array_equal(np.unique(self.caption_items), np.arange(n_items)) or np.any(
-            np.diff(self.caption_items) < 0
-        ):
+        owners = np.unique(self.caption_items)
+        is_complete = np.array_equal(owners, np.arange(n_items)) or self.captions == ()
+        if not is_complete or np.any(np.diff(self.caption_items) < 0):
             raise InputError("caption_items must be sorted and give every item a text")
         if self.captions is not None and len(self.captions) != n_captions:
             raise ShapeError(f"{len(self.captions)} captions for {n_captions} caption ids")
@@ -241,6 +242,11 @@ class Collection:
     def n_captions(self) -> int:
         """Number of texts."""
         return len(self.caption_ids)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether there are texts, or features of them; else there are pictures only."""
+        return self.n_captions > 0
 
     @property
     def caption_starts(self) -> Positions:

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from modalhash.data.collection import Collection, Frames, Value
+from modalhash.data.picture_collections import UNFINISHED
 from modalhash.data.pictures import PICTURE_SUFFIXES, is_safe_name
 from modalhash.data.splits import write_splits
 from modalhash.errors import InputError, StorageError
@@ -97,6 +98,7 @@ def _write_features(collection: Collection, folder: Path) -> Conversion:
 def _write_pictures(collection: Collection, folder: Path, progress: Progress) -> Conversion:
     pictures = collection.pictures
     assert pictures is not None
+    write_text(folder / UNFINISHED, "a conversion into this folder hasn't ended\n")
     names: list[str] = []
     taken: set[str] = set()
     copied = 0
@@ -132,6 +134,16 @@ def _write_pictures(collection: Collection, folder: Path, progress: Progress) ->
         rows = ([name, *map(str, row)] for name, row in zip(names, collection.labels, strict=True))
         _write_table(folder / "labels.tsv", [item_column, *labels], rows)
     columns = [name for name in collection.metadata if name not in (item_column, *_RESERVED)]
+    if collection.captions:
+        _write_captions(collection, names, item_column, columns, folder)
+    (folder / UNFINISHED).unlink()
+    drawn = collection.n_items - copied
+    return Conversion(folder, str(folder), collection.n_items, copied, drawn)
+
+
+def _write_captions(
+    collection: Collection, names: list[str], item_column: str, columns: list[str], folder: Path
+) -> None:
     assert collection.captions is not None
     captions = (
         [
@@ -145,8 +157,6 @@ def _write_pictures(collection: Collection, folder: Path, progress: Progress) ->
         )
     )
     _write_table(folder / "captions.tsv", [item_column, *_RESERVED, *columns], captions)
-    drawn = collection.n_items - copied
-    return Conversion(folder, str(folder), collection.n_items, copied, drawn)
 
 
 def _picture_name(item: str, position: int, suffix: str, taken: set[str]) -> str:

@@ -84,7 +84,7 @@ def describe(collection: Collection) -> CollectionSummary:
         n_captions=collection.n_captions,
         captions_per_item=(int(counts.min()), float(counts.mean()), int(counts.max())),
         has_pictures=collection.pictures is not None,
-        has_texts=collection.captions is not None,
+        has_texts=bool(collection.captions),
         labels=tuple(
             LabelCount(name, total, total / collection.n_items)
             for name, total in zip(collection.label_names, totals, strict=True)

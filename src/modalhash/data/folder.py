@@ -12,6 +12,9 @@
 
 Image names are relative to `images/`. The order of the items is that of their first caption.
 
+Without captions.tsv, all pictures in `images/`, or in any folder below if there is none, are a
+collection without texts (`picture_collections`).
+
 Videos are folders of frames, in the order of their names; the column and the folder are called
 after them, and everything else is the same::
 
@@ -27,7 +30,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -45,6 +48,8 @@ from modalhash.data.folder_tables import (
     with_plain_names,
 )
 from modalhash.data.frames import FrameFolders, frame_names
+from modalhash.data.path_patterns import is_left_out
+from modalhash.data.picture_collections import read_pictures
 from modalhash.data.pictures import PICTURE_SUFFIXES, PictureFiles, is_safe_name
 from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits, read_splits
@@ -77,6 +82,10 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
     holds_videos = (folder / "videos").is_dir() and not (folder / "images").is_dir()
     kind = VIDEOS if holds_videos else PICTURES
     table = _find_captions(folder, kind, defects)
+    if table is None and defects[0].kind == "no-caption-file":
+        pictures_only = read_pictures(folder, kind, split_seed=split_seed)
+        if pictures_only is not None:
+            return pictures_only
     if table is None or not table.is_usable:
         return Reading(None, tuple(defects) + tuple(table.defects if table else ()))
     captions = _read_captions(table, kind)
@@ -238,12 +247,14 @@ def _is_sound_text(table: Table, row: int, name: str, text: Any) -> bool:
 
 
 def _list_files(folder: Path) -> set[str]:
-    """Return the names of the files below a folder, hidden ones not counted."""
+    """Return the names of the files below a folder; hidden ones, thumbnails and trash aren't."""
     names: set[str] = set()
     for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_left_out(PurePosixPath(name))]
         relative = Path(root).relative_to(folder)
-        names.update((relative / name).as_posix() for name in files if not name.startswith("."))
+        names.update(
+            (relative / name).as_posix() for name in files if not is_left_out(PurePosixPath(name))
+        )
     return names
 
 

@@ -55,6 +55,7 @@ class PairList:
         defects: everything wrong so far.
         notes: what is no defect and yet worth knowing.
         formats: what Pillow may take the pictures for.
+        has_texts: whether pictures have texts; otherwise they are a collection without.
     """
 
     name: str
@@ -65,6 +66,7 @@ class PairList:
     defects: list[Defect] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     formats: tuple[str, ...] = PICTURE_FORMATS
+    has_texts: bool = True
     _pairs: dict[str, Pair] = field(default_factory=dict)
 
     def add(
@@ -104,7 +106,11 @@ class PairList:
                 self.defects.append(Defect("empty-text", where, problem, (name,)))
             else:
                 sound.append(ascii_if_broken(" ".join(text.split())))
-        if not sound and not any(name in defect.items for defect in self.defects[-1:]):
+        if (
+            self.has_texts
+            and not sound
+            and not any(name in defect.items for defect in self.defects[-1:])
+        ):
             problem = f"{shown(name)} has no caption, expected at least one"
             self.defects.append(Defect("picture-without-caption", where, problem, (name,)))
         self._pairs[name] = Pair(
@@ -113,7 +119,7 @@ class PairList:
 
     def reading(self, *, split_seed: int) -> Reading:
         """Look for the pictures and make the collection of the items that have a text."""
-        pairs = [pair for pair in self._pairs.values() if pair.texts]
+        pairs = [pair for pair in self._pairs.values() if pair.texts or not self.has_texts]
         if not pairs:
             self.defects = self.defects or [
                 Defect("no-items", str(self.pictures), "has no item that can be used")

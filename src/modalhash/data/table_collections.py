@@ -149,7 +149,9 @@ def read_tables(
     incurable = tuple(defect for defect in read.defects if not defect.items)
     if incurable:
         return Reading(None, incurable, tuple(read.notes))
-    pairs.label_names = tuple(read.labels)
+    pairs.label_names, pairs.has_texts = tuple(read.labels), read.has_texts
+    if not read.has_texts:
+        pairs.notes.append(f"{root}: no column of texts is recognised, so there are no texts")
     pairs.pictures = _folder_of_pictures(read, base, root, given, folders)
     _add_items(read, pairs)
     _add_splits(read, pairs, split_lists or {})

@@ -61,6 +61,7 @@ class TableItems:
         notes: what is no defect and yet worth knowing.
         labels: classes in the order of their first mention.
         n_without_picture: rows that the table itself says have no picture.
+        has_texts: whether any table has a column of texts.
     """
 
     items: dict[str, Item] = field(default_factory=dict)
@@ -68,6 +69,7 @@ class TableItems:
     notes: list[str] = field(default_factory=list)
     labels: dict[str, None] = field(default_factory=dict)
     n_without_picture: int = 0
+    has_texts: bool = False
 
 
 @dataclass
@@ -94,6 +96,7 @@ class RowReader:
         """Add all rows; what is wrong with one becomes a defect."""
         columns = self.table.columns
         self.read.labels.update(dict.fromkeys(self.classes))
+        self.read.has_texts |= bool(self.roles.captions)
         metadata = {
             column: cells
             for column, cells in columns.items()

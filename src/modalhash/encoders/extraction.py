@@ -178,6 +178,9 @@ def text_table(
     collection: Collection, tower: TextTower, settings: Settings
 ) -> tuple[FeatureTable, TextTower]:
     """Return the text features of a collection, and the tower they belong to."""
+    if not collection.has_texts:  # no rows, of whatever width the tower has
+        nothing = np.zeros((0, tower.width), np.float32)
+        return ArrayTable(nothing, "the text features"), tower
     if isinstance(tower, PrecomputedTextTower):
         array = brought_array(collection, "text", tower.width, collection.n_captions)
         return ArrayTable(array, "the text features"), PrecomputedTextTower(array.shape[1])

@@ -71,6 +71,8 @@ class IndexParts:
         """
         if request.target == Target.BOTH:
             return tuple(self.sides)
+        if request.target is None and request.usual_target not in self.sides:
+            return (next(iter(self.sides)),)
         return (self.side(request.target or request.usual_target),)
 
     @property

@@ -1,0 +1,99 @@
+"""Pictures without texts as a collection: a folder of pictures, nested as people nest them."""
+
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import numpy as np
+
+from modalhash.data.collection import Collection, Pictures
+from modalhash.data.folder_labels import read_labels
+from modalhash.data.folder_tables import PICTURES, VIDEOS, ItemKind
+from modalhash.data.frames import FrameFolders, frame_names
+from modalhash.data.path_patterns import expand_pattern
+from modalhash.data.pictures import PICTURE_SUFFIXES, PictureFiles, is_safe_name
+from modalhash.data.reading import Reading
+from modalhash.data.splits import make_splits, read_splits
+from modalhash.data.text_lines import ascii_if_broken, shown
+from modalhash.errors import Defect
+
+__all__ = ["UNFINISHED", "read_pictures"]
+
+UNFINISHED: Final = ".unfinished"
+"""The file of a folder that a conversion is still writing, or left."""
+
+
+def read_pictures(folder: Path, kind: ItemKind, *, split_seed: int) -> Reading | None:
+    """Read pictures that no captions file lists, or None if there are none.
+
+    They are the pictures in `images/`, or else in any folder below; hidden files, thumbnails and
+    trash are passed over. Labels and splits are read as beside captions.
+
+    Args:
+        folder: the folder.
+        kind: whether its items are pictures or videos.
+        split_seed: seed of the splits, if none are given.
+    """
+    root = folder / kind.folder if (folder / kind.folder).is_dir() else folder
+    defects: list[Defect] = []
+    if kind is VIDEOS:
+        videos = _list_videos(root)
+        names: tuple[str, ...] = tuple(videos)
+    else:
+        names = _list_pictures(root, defects)
+    if not names or (folder / UNFINISHED).exists():
+        return None
+    pictures: Pictures
+    if kind is PICTURES:
+        pictures = PictureFiles(root, names)
+    else:
+        pictures = FrameFolders(root, tuple(videos.values()))
+    positions = {name: place for place, name in enumerate(names)}
+    labels, label_names = read_labels(folder, kind, positions, set(names), defects)
+    splits = read_splits(folder / "splits", positions, known=())
+    defects += splits.defects
+    if not splits.splits:
+        splits.splits, splits.note = make_splits(names, seed=split_seed)
+    collection = Collection(
+        name=folder.absolute().name,
+        item_ids=names,
+        caption_ids=(),
+        caption_items=np.zeros(0, np.int64),
+        captions=(),
+        pictures=pictures,
+        labels=labels,
+        label_names=label_names,
+        splits=splits.splits,
+        source=str(folder.absolute()),
+        split_note=splits.note,
+    )
+    note = f"{folder} has {len(names):,} {kind.noun}s and no captions file: there are no texts"
+    return Reading(collection, tuple(defects), (note,))
+
+
+def _list_pictures(root: Path, defects: list[Defect]) -> tuple[str, ...]:
+    """Return the names of the pictures below a folder; a name that isn't safe is a defect."""
+    _, files = expand_pattern(root)
+    names = []
+    for file in files:
+        name = file.relative_to(root).as_posix()
+        if not name.lower().endswith(PICTURE_SUFFIXES):
+            continue
+        if is_safe_name(name):
+            names.append(name)
+        else:
+            problem = f"the picture {shown(name)} has a name with control characters; rename it"
+            items = (ascii_if_broken(name),)
+            defects.append(Defect("unsafe-name", str(root), problem, items))
+    return tuple(names)
+
+
+def _list_videos(root: Path) -> dict[str, tuple[str, ...]]:
+    """Return each folder of frames below a folder, with the names of its frames."""
+    _, files = expand_pattern(root)
+    folders = dict.fromkeys(PurePosixPath(file.parent.relative_to(root)) for file in files)
+    videos = {}
+    for folder in folders:
+        frames = frame_names(root / folder) if folder.parts else []
+        if frames:
+            videos[str(folder)] = tuple(f"{folder}/{frame}" for frame in frames)
+    return videos
