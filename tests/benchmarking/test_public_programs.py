@@ -13,12 +13,8 @@ import scipy.io
 from numpy.typing import NDArray
 
 import modalhash as mh
-from modalhash.benchmarking import (
-    MANIFEST,
-    export_inputs,
-    import_public_codes,
-    score_public_codes,
-)
+from modalhash.benchmarking import export_inputs, import_public_codes, score_public_codes
+from modalhash.benchmarking.public_programs import MANIFEST
 from modalhash.bridges.public_inputs import LAYOUTS
 from modalhash.codes import unpack
 from modalhash.data import Collection
