@@ -58,6 +58,7 @@ from modalhash.index.folder import (
     remove_unlisted,
     write_manifest,
 )
+from modalhash.index.forking import renew_in_children
 from modalhash.index.hits import Hits, IdArray, IdKind, Ids, ItemBlock, Metadata, RadiusHits
 from modalhash.index.ids import IdColumn, id_column
 from modalhash.index.item_changes import ItemChange
@@ -129,7 +130,8 @@ class EmbeddedIndex(HashIndex):
         self._n_blocks, self._has_mark = 0, False
         self._lock: WriterLock | None = None
         self._signature: Signature = ()
-        self._is_replaced = self._is_closed = False
+        self._is_replaced = self._is_closed = self._is_forked = False
+        renew_in_children(self)
 
     def _view(self, source: RecentRows | Segment, n_rows: int) -> View:
         """Return the view of a source's first rows, none of them deleted."""
@@ -361,6 +363,8 @@ class EmbeddedIndex(HashIndex):
         """Return the newest snapshot there is."""
         if self._is_closed:
             raise InputError("the index is closed: open it again")
+        if self._is_forked:
+            self._renew()
         if self.folder is None or self._is_writer or self._is_replaced:
             return self._state
         signature = self._signed()
@@ -402,6 +406,32 @@ class EmbeddedIndex(HashIndex):
             self._signature = signature
             return
 
+    def after_fork(self) -> None:
+        """Leave to the parent what it has open: its locks and its log; see `_renew`."""
+        self._writing, self._refreshing = threading.RLock(), threading.Lock()
+        if self._log is not None:
+            self._log.close()
+        self._log = self._lock = None
+        self._n_blocks, self._has_mark = 0, False
+        self._is_forked = True
+
+    def _renew(self) -> None:
+        """Open in a forked child what can't be used on both sides, once it is asked for."""
+        with self._refreshing:
+            if not self._is_forked:
+                return
+            if self.folder is None:
+                for view in self._state.views:
+                    view.source.renew()
+            else:
+                self._signature = ()
+                try:
+                    self._manifest = self._read_own_manifest()
+                    self._load()
+                except (ReplacedError, FileNotFoundError):
+                    self._is_replaced = True
+            self._is_forked = False
+
     # --- changing -----------------------------------------------------------------------------
 
     @property
@@ -440,13 +470,10 @@ class EmbeddedIndex(HashIndex):
         """Become the folder's writer, unless it is, and return the newest snapshot."""
         if self._is_closed:
             raise InputError("the index is closed: open it again")
+        if self._is_forked:
+            self._renew()
         if self.folder is None or self._is_writer:
             return self._state
-        if self._lock is not None:
-            raise InputError(
-                f"{self.folder} was opened for writing in the process this one was forked from: "
-                "open the index again in this process"
-            )
         lock = WriterLock(self.folder)
         try:
             with self._refreshing:

@@ -125,6 +125,17 @@ class ItemStore:
             raise damaged(path, error) from error
         return cls(connection, path)
 
+    def renew(self) -> None:
+        """Replace the connections in a forked child; the parent's are only read to copy rows."""
+        if self.path is None:
+            connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+            self.connection.backup(connection)
+        else:
+            connection = connect_read_only(self.path)
+        self.connection, self.lock = connection, threading.RLock()
+        self._connections[:] = [connection]
+        self._scan_lock = self.lock if self.path is None else threading.RLock()
+
     def close(self) -> None:
         """Close the database."""
         self.closing()

@@ -10,6 +10,7 @@ from typing import Any
 
 from modalhash.errors import IndexLockedError, StorageError
 from modalhash.files import open_own_file
+from modalhash.index.forking import renew_in_children
 
 __all__ = ["LOCK_FILE", "WriterLock"]
 
@@ -51,6 +52,7 @@ class WriterLock:
                 "wait until it is done, or close it there"
             ) from error
         self.sign()
+        renew_in_children(self)
 
     def sign(self) -> None:
         """Write who holds the lock; what can't be written is left out."""
@@ -82,6 +84,10 @@ class WriterLock:
     def is_mine(self) -> bool:
         """Whether this is the process that took it, and not one forked from it."""
         return self.file >= 0 and self.owner == os.getpid()
+
+    def after_fork(self) -> None:
+        """Let go of the lock in a forked child: it is the parent's, and ends with the parent."""
+        self.release()
 
     def release(self) -> None:
         """Let another writer in."""

@@ -44,6 +44,11 @@ class RowSource(ABC):
         self._tests: OrderedDict[str, tuple[int, Positions]] = OrderedDict()
         self._testing = threading.Lock()
 
+    def renew(self) -> None:
+        """Replace in a forked child what belongs to the parent."""
+        self._testing = threading.Lock()
+        self.items.renew()
+
     @abstractmethod
     def codes(self, n: int) -> Codes:
         """Return the codes of the first `n` rows, (n, p) uint8, contiguous."""
