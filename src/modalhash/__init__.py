@@ -27,11 +27,13 @@ if TYPE_CHECKING:
         load_collection,
         load_model,
         open_index,
+        repair_index,
         rerank_sweep,
         score,
         shorten,
         shorten_codes,
         train,
+        verify_index,
     )
     from modalhash.benchmarking import ablate, bench, reproduce, robustness
     from modalhash.client import AsyncClient, Client, NewItem, Query
@@ -74,6 +76,7 @@ __all__ = [
     "load_collection",
     "load_model",
     "open_index",
+    "repair_index",
     "reproduce",
     "rerank_sweep",
     "robustness",
@@ -82,6 +85,7 @@ __all__ = [
     "shorten_codes",
     "train",
     "tune",
+    "verify_index",
 ]
 
 ROOMS = {

@@ -15,9 +15,14 @@ from modalhash.artifacts import load_model
 from modalhash.bridges import export_codes, import_codes
 from modalhash.data import load_collection
 from modalhash.scoring import score
+from modalhash.search import IndexRepair, IndexReport
+from modalhash.search import repair_search_index as repair_index
+from modalhash.search import verify_search_index as verify_index
 
 __all__ = [
     "CodeFolder",
+    "IndexRepair",
+    "IndexReport",
     "RerankSweep",
     "ShardCodes",
     "SweepRow",
@@ -33,9 +38,11 @@ __all__ = [
     "load_collection",
     "load_model",
     "open_index",
+    "repair_index",
     "rerank_sweep",
     "score",
     "shorten",
     "shorten_codes",
     "train",
+    "verify_index",
 ]

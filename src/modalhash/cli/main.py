@@ -34,6 +34,8 @@ COMMANDS = {
     "add": "Add a collection to an index.",
     "delete": "Remove items from an index.",
     "compact": "Write an index anew, without what was deleted.",
+    "verify": "Read every byte of an index, and say what is damaged.",
+    "repair": "Keep what is whole of a damaged index.",
     "serve": "Answer over HTTP: an API and a search page.",
     "key": "Make, list and revoke API keys of a server.",
     "export": "Write codes as files that another system loads.",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modalhash.codes import Codes
 from modalhash.index.base import HashIndex, check_radius, check_top_k
@@ -43,6 +43,9 @@ from modalhash.index.rerank import (
 from modalhash.index.searchers import SEARCHERS as KINDS
 from modalhash.index.searchers import stated_choice
 
+if TYPE_CHECKING:
+    from modalhash.index.repairing import Repair
+
 __all__ = [
     "INDEX_CLASSES",
     "KINDS",
@@ -71,10 +74,12 @@ __all__ = [
     "check_radius",
     "check_top_k",
     "default_shortlist",
+    "find_damage",
     "index_class",
     "open_index",
     "parse_filter",
     "read_index_manifest",
+    "repair_index",
     "shortlist_length",
     "stated_choice",
     "verify_index",
@@ -184,3 +189,21 @@ def verify_index(folder: str | Path) -> None:
         folder / manifest.log, manifest.uid, manifest.n_bits, version=manifest.version
     ):
         pass
+
+
+def find_damage(folder: str | Path) -> list[str]:
+    """Read every byte of a saved index and return all that is damaged, one sentence each.
+
+    Raises:
+        StorageError: if the folder can't be read.
+    """
+    from modalhash.index.repairing import find_damage as find
+
+    return find(folder)
+
+
+def repair_index(folder: str | Path) -> "Repair":
+    """Keep what is whole of a damaged index; see `modalhash.index.repairing.repair_index`."""
+    from modalhash.index.repairing import repair_index as repair
+
+    return repair(folder)

@@ -27,7 +27,9 @@ from modalhash.index.snapshot import DeadRows, Snapshot, View
 
 __all__ = [
     "applied",
+    "check_change",
     "first_merged",
+    "load_dead",
     "load_snapshot",
     "packed_dead",
     "replayed",

@@ -239,11 +239,11 @@ class EmbeddedIndex(HashIndex):
             raise StorageError(f"can't write {folder}: {error.strerror or error}") from error
         lock = WriterLock(folder)
         try:
-            self._write_generation(folder, state, 0, uid=secrets.token_hex(16), records={}).close()
+            self.write_generation(folder, state, 0, uid=secrets.token_hex(16), records={}).close()
         finally:
             lock.release()
 
-    def _write_generation(
+    def write_generation(
         self,
         folder: Path,
         state: Snapshot,
@@ -605,7 +605,7 @@ class EmbeddedIndex(HashIndex):
         assert self._log is not None
         old = self._manifest
         try:
-            log = self._write_generation(
+            log = self.write_generation(
                 self.folder,
                 state,
                 first,

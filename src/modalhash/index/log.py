@@ -31,11 +31,14 @@ from modalhash.index.item_changes import ItemChange, Operation
 
 __all__ = [
     "HEADER_BYTES",
+    "RECORD",
     "Change",
     "WriteLog",
     "decode_change",
     "encode_change",
+    "has_header_of",
     "read_log",
+    "record_end",
 ]
 
 MAGIC: Final = b"mhlog\x00\x00\x02"
@@ -199,7 +202,7 @@ def read_log(
         raise StorageError(f"can't read {path}: {error.strerror or error}") from error
     place = 0
     if not start:
-        if content[:HEADER_BYTES] != header(uid):
+        if not has_header_of(content, uid):
             raise DamagedArtifactError(
                 f"{path} is damaged: it doesn't begin as this index's log; make the index again"
             )
@@ -237,13 +240,23 @@ def decode_at(
 
 
 def has_record_after(content: bytes, place: int) -> bool:
-    """Return whether the head of another record follows a place where none can be read."""
-    found = content.find(RECORD, place + 1)
+    """Return whether the head of another record follows a place where none can be read.
+
+    Behind a whole head, the next record is looked for behind its record only: a text in a record
+    that was cut off may look like a head.
+    """
+    end = record_end(content, place)
+    found = content.find(RECORD, place + 1 if end is None else end)
     while found >= 0:
         if record_end(content, found) is not None:
             return True
         found = content.find(RECORD, found + 1)
     return False
+
+
+def has_header_of(content: bytes, uid: str) -> bool:
+    """Return whether the content of a log begins as the log of an index."""
+    return content[:HEADER_BYTES] == header(uid)
 
 
 class WriteLog:

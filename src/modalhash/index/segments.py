@@ -26,7 +26,7 @@ from modalhash.index.rows import Segment
 from modalhash.index.searchers import Searcher, searcher_class
 from modalhash.index.snapshot import View
 
-__all__ = ["ID_PARTS", "merged_segment", "open_segment", "write_segment"]
+__all__ = ["ID_PARTS", "ITEMS", "check_ids", "merged_segment", "open_segment", "write_segment"]
 
 BLOCK: Final = 1 << 18
 CHECKED_ROWS: Final = 1 << 23

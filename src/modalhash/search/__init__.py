@@ -24,6 +24,12 @@ from modalhash.search.queries import (
     query_of_code,
     read_code,
 )
+from modalhash.search.repairing import (
+    IndexRepair,
+    IndexReport,
+    repair_search_index,
+    verify_search_index,
+)
 from modalhash.search.search_index import SearchIndex
 from modalhash.search.searching import (
     SearchPlan,
@@ -42,6 +48,8 @@ __all__ = [
     "Explanation",
     "Hit",
     "IndexParts",
+    "IndexRepair",
+    "IndexReport",
     "ItemCounts",
     "NewItem",
     "NewText",
@@ -71,4 +79,6 @@ __all__ = [
     "query_modality",
     "query_of_code",
     "read_code",
+    "repair_search_index",
+    "verify_search_index",
 ]
