@@ -218,6 +218,44 @@ def test_several_data_sets_in_a_folder_must_be_chosen(tmp_path: Path) -> None:
     assert load_collection(f"iall-yall-lall:{tmp_path}/mirflickr25k").n_items == N_UCCH
 
 
+@pytest.mark.parametrize("other", ["nus_query.mat", "nus_cnn.mat"])
+def test_arrays_of_two_data_sets_are_not_mixed(other: str, tmp_path: Path) -> None:
+    """CIRH's folder with the files of two data sets, whole or in part."""
+    arrays = nine_arrays()
+    for short, name in (("tr", "train"), ("te", "query"), ("db", "database")):
+        part = {key: array for key, array in arrays.items() if key.endswith(short)}
+        scipy.io.savemat(tmp_path / f"mir_{name}.mat", part)
+    assert load_collection(f"nine-array:{tmp_path}").n_items == N_ITEMS
+    own = arrays if "cnn" in other else {k: a for k, a in arrays.items() if k.endswith("te")}
+    scipy.io.savemat(tmp_path / other, own)
+    [defect] = check_collection(f"nine-array:{tmp_path}").defects
+    second = "nus_cnn" if "cnn" in other else "nus"
+    problem = f"holds files of mir and {second}: add one of these names to the path"
+    assert str(defect) == f"{tmp_path}: {problem}"
+    assert load_collection(f"nine-array:{tmp_path}/mir").n_items == N_ITEMS
+
+
+def test_a_file_of_another_data_set_in_place_of_ones_own_is_found(tmp_path: Path) -> None:
+    arrays = nine_arrays()
+    for short, name in (("tr", "mir_train"), ("te", "nus_query"), ("db", "mir_database")):
+        part = {key: array for key, array in arrays.items() if key.endswith(short)}
+        scipy.io.savemat(tmp_path / f"{name}.mat", part)
+    [defect] = check_collection(f"nine-array:{tmp_path}").defects
+    assert (defect.kind, defect.problem) == (
+        "two-sets", "holds files of mir and nus: add one of these names to the path"
+    )  # fmt: skip
+
+
+def test_two_files_of_features_are_not_chosen_among(tmp_path: Path) -> None:
+    write_ucch(tmp_path)
+    scipy.io.savemat(tmp_path / "mirflickr25k-iall-clip.mat", {"XAll": image_features(N_UCCH)})
+    [defect] = check_collection(f"iall-yall-lall:{tmp_path}").defects
+    assert str(defect) == (
+        f"{tmp_path}: mirflickr25k-iall-clip.mat and mirflickr25k-iall-vgg.mat hold the same "
+        "array; keep one of them"
+    )
+
+
 def test_turned_matrices_are_turned_back_and_said(tmp_path: Path) -> None:
     arrays = nine_arrays()
     arrays["I_db"] = arrays["I_db"].T

@@ -11,7 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from modalhash.data import describe, load_collection, write_splits
+from modalhash.data import (
+    check_collection,
+    convert_collection,
+    describe,
+    load_collection,
+    read_split_file,
+    write_splits,
+)
 from tests.oracles.photo_folder import write_folder
 
 ROWS = [("b.jpg", "blue"), ("sub/a.jpg", "red"), ("b.jpg", 'sky, "so" blue'), ("sub/a.jpg", "né")]
@@ -272,3 +279,119 @@ def test_describe_counts(tmp_path: Path) -> None:
     assert summary.splits == {"train": 1}
     assert summary.metadata == {"year": "int"}
     assert (summary.has_pictures, summary.has_texts, summary.features) == (True, True, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.csv", b"image,sky,sea\nb.jpg,1,0\nsub/a.jpg,0,1\n"),
+        ("labels.csv", b"image;sky;sea\nb.jpg;1.0;0.0\nsub/a.jpg;0.0;1.0\n"),
+        ("labels.TSV", b"image\tsky\tsea\nb.jpg\tTrue\tFalse\nsub/a.jpg\tfalse\ttrue\n"),
+        ("labels.tsv", b"\xef\xbb\xbfimage\tsky\tsea\nb.jpg\t1\t0\nsub/a.jpg\t0\t1\n"),
+        (
+            "labels.jsonl",
+            b'{"image":"b.jpg","sky":true,"sea":0}\n{"image":"sub/a.jpg","sky":0.0,"sea":1}',
+        ),
+    ],
+)
+def test_labels_may_be_in_any_table_in_any_words(name: str, content: bytes, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", captions=as_tsv(), pictures=PICTURES)
+    (folder / name).write_bytes(content)
+    collection = load_collection(folder)
+    assert collection.label_names == ("sky", "sea")
+    assert collection.labels is not None
+    assert collection.labels.tolist() == [[1, 0], [0, 1]]
+
+
+def test_labels_in_parquet_are_numbers_or_truth_values(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", captions=as_tsv(), pictures=PICTURES)
+    table = {"image": ["b.jpg", "sub/a.jpg"], "sky": [True, False], "sea": [0.0, 1.0]}
+    pq.write_table(pa.table(table), folder / "labels.parquet")
+    labels = load_collection(folder).labels
+    assert labels is not None
+    assert labels.tolist() == [[1, 0], [0, 1]]
+
+
+def test_one_label_is_one_column(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", captions=as_tsv(), pictures=PICTURES)
+    (folder / "labels.csv").write_text("image,dog\nb.jpg,1\nsub/a.jpg,0\n")
+    collection = load_collection(folder)
+    assert collection.labels is not None
+    assert collection.labels.tolist() == [[1], [0]]
+
+
+def test_two_tables_of_labels_are_a_defect(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", captions=as_tsv(), pictures=PICTURES)
+    for name in ("labels.csv", "labels.tsv"):
+        (folder / name).write_text("image\tdog\nb.jpg\t1\nsub/a.jpg\t0\n")
+    [defect] = check_collection(folder).defects
+    problem = "has labels.tsv and labels.csv: it isn't clear which one counts; keep one"
+    assert (defect.kind, defect.where, defect.problem) == (
+        "two-label-files", str(folder), problem
+    )  # fmt: skip
+
+
+def test_names_may_hold_any_kind_of_space_and_emoji(tmp_path: Path) -> None:
+    names = (
+        "Screenshot at 9.41.00\u202fAM.jpg",
+        "\u5199\u771f\u3000\u4e00.jpg",
+        "\u0645\u06cc\u200c\u062e.jpg",
+        "v\u00a013.jpg",
+        "\U0001f468\u200d\U0001f469.jpg",
+    )
+    captions = "image\tcaption\n" + "".join(f"{name}\ta picture\n" for name in names)
+    folder = write_folder(tmp_path / "photos", captions=captions, pictures=names)
+    assert check_collection(folder).defects == ()
+    assert load_collection(folder).item_ids == names
+    convert_collection(load_collection(folder), tmp_path / "copy")
+    assert check_collection(tmp_path / "copy").defects == ()
+
+
+def test_a_backslash_in_a_name_is_pointed_at(tmp_path: Path) -> None:
+    captions = "image\tcaption\nsub\\a.jpg\tred\nb.jpg\tblue\n"
+    folder = write_folder(tmp_path / "photos", captions=captions, pictures=PICTURES)
+    missing = check_collection(folder).defects[0]
+    assert missing.problem == (
+        f"picture 'sub\\\\a.jpg' isn't in {folder / 'images'}; there is 'sub/a.jpg': write that, "
+        "or delete the row"
+    )
+
+
+@pytest.mark.parametrize("n_items", [1, 2])
+def test_a_tiny_collection_has_no_empty_split_files(n_items: int, tmp_path: Path) -> None:
+    names = PICTURES[:n_items]
+    captions = "image\tcaption\n" + "".join(f"{name}\tred\n" for name in names)
+    folder = write_folder(tmp_path / "photos", captions=captions, pictures=names)
+    collection = load_collection(folder)
+    assert [path.name for path in write_splits(collection, tmp_path / "run")] == ["train.txt"]
+    again = read_split_file(collection, tmp_path / "run")
+    assert again.split("train").tolist() == list(range(n_items))
+    convert_collection(collection, tmp_path / "copy")
+    assert check_collection(tmp_path / "copy").defects == ()
+    (tmp_path / "run" / "test.txt").write_text("")  # as older versions wrote it
+    assert read_split_file(collection, tmp_path / "run").splits.keys() == {"train"}
+
+
+def test_split_files_may_end_in_upper_case(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", captions=as_tsv(), pictures=PICTURES)
+    (folder / "splits").mkdir()
+    (folder / "splits" / "TRAIN.TXT").write_text("b.jpg\n")
+    assert load_collection(folder).split("TRAIN").tolist() == [0]
+
+
+def test_infinite_metadata_is_none(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", captions=None, pictures=PICTURES)
+    table = {"image": list(PICTURES), "caption": ["a", "b"], "similarity": [float("inf"), 0.5]}
+    pq.write_table(pa.table(table), folder / "captions.parquet")
+    assert load_collection(folder).metadata["similarity"] == (None, 0.5)
+
+
+def test_a_relative_folder_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "photos", captions=as_tsv(), pictures=PICTURES)
+    monkeypatch.chdir(tmp_path)
+    pictures = load_collection("photos").pictures
+    monkeypatch.chdir("/")
+    assert pictures is not None
+    assert pictures.open(0).size == (8, 8)

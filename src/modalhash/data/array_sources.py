@@ -170,7 +170,7 @@ def load_slots(layout: ArrayLayout, files: SlotFiles, path: Path) -> LoadedArray
     for file in dict.fromkeys(file for _, file, _ in files):
         slots = [slot for slot, own, _ in files if own == file]
         load_file(file, slots, loaded, owners, unread)
-    check_owners(owners, path)
+    check_owners(owners, {file: set_name for _, file, set_name in files if set_name}, path)
     if not loaded.parts:
         keys = ", ".join(slot.keys[0] for slot in layout.slots[:4])
         problem = f"has none of the arrays {keys}, ...; it has {', '.join(unread) or 'nothing'}"
@@ -258,8 +258,15 @@ def count_leaves(value: Any, counted: dict[int, int]) -> int:
     return counted[id(value)]
 
 
-def check_owners(owners: Mapping[tuple[str, str], list[Path]], path: Path) -> None:
+def check_owners(
+    owners: Mapping[tuple[str, str], list[Path]], set_names: Mapping[Path, str], path: Path
+) -> None:
     """Refuse arrays that two files hold, or files whose names are of different data sets.
+
+    Args:
+        owners: array to the files that hold it.
+        set_names: file to the data set in its name, where the layout says where that stands.
+        path: what was asked for.
 
     Raises:
         CollectionError: if it is so.
@@ -269,7 +276,7 @@ def check_owners(owners: Mapping[tuple[str, str], list[Path]], path: Path) -> No
     sets = {file: match["set"] for file, match in words.items() if match}
     if any(len(own) > 1 for own in owners.values()):
         own = next(own for own in owners.values() if len(own) > 1)
-        names = {sets.get(file, file.stem) for file in own}
+        names = {set_names.get(file) or sets.get(file, file.stem) for file in own}
         if len(names) > 1:
             raise several_sets(path, names)
         problem = f"{' and '.join(file.name for file in own)} hold the same array; keep one of them"

@@ -1,6 +1,7 @@
 """Write any collection in one of our two forms: a folder of pictures, or a folder of features."""
 
 import io
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from modalhash.progress import Progress, silent
 
 __all__ = ["Conversion", "convert_collection"]
 
+_BREAKS: Final = re.compile(r"[\t\r\n]+")
 _RESERVED: Final = ("caption", "caption_id")
 
 
@@ -190,9 +192,14 @@ def _cell(value: Value) -> str:
 
 
 def _write_table(path: Path, header: list[str], rows: Iterable[list[str]]) -> None:
-    clean = ("\t".join(" ".join(cell.split()) for cell in row) for row in (header, *rows))
+    clean = ("\t".join(map(_in_one_line, row)) for row in (header, *rows))
     write_text(path, "".join(f"{line}\n" for line in clean))
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    write_text(path, "".join(f"{' '.join(line.split())}\n" for line in lines))
+    write_text(path, "".join(f"{_in_one_line(line)}\n" for line in lines))
+
+
+def _in_one_line(text: str) -> str:
+    """Return a text without tabs and line breaks; other blanks, as in names of files, stay."""
+    return _BREAKS.sub(" ", text)

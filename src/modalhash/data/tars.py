@@ -22,7 +22,7 @@ from modalhash.data.collection import Modality
 from modalhash.data.pictures import PICTURE_SUFFIXES
 from modalhash.data.read_limits import ReadBudget
 from modalhash.errors import CollectionError, Defect
-from modalhash.files import open_regular_file
+from modalhash.files import file_stamp, open_regular_file
 
 __all__ = [
     "TAR_ERRORS",
@@ -42,7 +42,7 @@ TAR_ERRORS: Final = (OSError, tarfile.TarError, EOFError, ValueError)
 ENCODING_PROBLEM: Final = "isn't UTF-8 text; save it as UTF-8"
 
 
-_UNPACKED: "OrderedDict[tuple[Path, int, int], Any]" = OrderedDict()
+_UNPACKED: "OrderedDict[tuple[Path, str], Any]" = OrderedDict()
 _LOCK: Final = Lock()
 _KEPT_TARS: Final = 2
 """Compressed tars that stay unpacked at a time."""
@@ -90,8 +90,7 @@ def open_tar(path: Path) -> IO[bytes]:
     """
     if path.suffix.lower() == ".tar":
         return open_regular_file(path)
-    status = path.stat()
-    key = (path.absolute(), status.st_size, status.st_mtime_ns)
+    key = (path.absolute(), file_stamp(path))
     with _LOCK:
         if key not in _UNPACKED:
             while len(_UNPACKED) >= _KEPT_TARS:
