@@ -1,6 +1,8 @@
 """Routes that say what there is: the server, indexes, models, items, pictures."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +22,7 @@ from modalhash.service.hosting import IndexHandle
 from modalhash.service.queries import check_items, side_named
 from modalhash.service.schemas import IndexFacts, IndexList, Item, ModelList, ServiceFacts
 from modalhash.service.state import Service
-from modalhash.service.thumbnails import no_picture, picture_file, picture_version
+from modalhash.service.thumbnails import no_picture, picture_file, picture_version, write_anew
 
 __all__ = ["info_routes", "request_facts"]
 
@@ -118,25 +120,69 @@ def info_routes(service: Service) -> APIRouter:
         v: Annotated[str | None, Query(max_length=64)] = None,
     ) -> Response:
         """Give an item's picture, made small."""
-        with service.hold_index(name) as handle:
-            side_found = side_named(handle, side)
-            path, version = await engine.look_up(find_picture, handle, side_found, identity)
-            if path is None or version is None:
-                raise no_picture("this item has no picture here")
-            tag = f'"{version}-{size}"'
-            whose = "public" if service.keys is None else "private"
-            kept = f"max-age={FOR_EVER}, immutable" if v == version else f"max-age={A_MINUTE}"
-            headers = {"ETag": tag, "Cache-Control": f"{whose}, {kept}"}
-            if tag in request.headers.get("if-none-match", ""):
+        kept, engine = service.thumbnails, service.engine
+        async with find_shown_picture(service, name, side, identity) as (path, version):
+            headers = picture_headers(service, f"{version}-{size}", is_of_version=v == version)
+            if headers["ETag"] in request.headers.get("if-none-match", ""):
                 return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-            content = service.thumbnails.find(version, size)
+            content = kept.find(version, size)
             if content is None:
-                pixels = await engine.make_small(service.thumbnails.count_pixels, path)
-                async with engine.pixels.hold(pixels):
-                    content = await engine.make_small(service.thumbnails.make, path, version, size)
+                async with engine.pixels.hold(await engine.make_small(kept.count_pixels, path)):
+                    content = await engine.make_small(kept.make, path, version, size)
             return Response(content, media_type="image/webp", headers=headers)
 
+    @routes.get(
+        "/indexes/{name}/picture",
+        response_class=Response,
+        responses={
+            200: {"content": {"image/jpeg": {}, "image/png": {}}},
+            304: {"description": "As it was."},
+        },
+    )
+    async def picture(
+        name: str,
+        request: Request,
+        *,
+        identity: Annotated[IdText, Query(alias="id")],
+        side: SideName = "images",
+        v: Annotated[str | None, Query(max_length=64)] = None,
+    ) -> Response:
+        """Give an item's picture at its full size, written anew."""
+        engine = service.engine
+        async with find_shown_picture(service, name, side, identity) as (path, version):
+            headers = picture_headers(service, f"{version}-full", is_of_version=v == version)
+            if headers["ETag"] in request.headers.get("if-none-match", ""):
+                return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+            pixels = await engine.make_small(service.thumbnails.count_pixels, path)
+            async with engine.pixels.hold(pixels):
+                content, kind = await engine.make_small(write_anew, path)
+            return Response(content, media_type=kind, headers=headers)
+
     return routes
+
+
+@asynccontextmanager
+async def find_shown_picture(
+    service: Service, name: str, side: str, identity: str
+) -> AsyncIterator[tuple[Path, str]]:
+    """Find the picture of an item that may be shown, and its version; the index is held meanwhile.
+
+    Raises:
+        RefusedError: if there is no such item, or it has no picture here.
+    """
+    with service.hold_index(name) as handle:
+        found = side_named(handle, side)
+        path, version = await service.engine.look_up(find_picture, handle, found, identity)
+        if path is None or version is None:
+            raise no_picture("this item has no picture here")
+        yield path, version
+
+
+def picture_headers(service: Service, tag: str, *, is_of_version: bool) -> dict[str, str]:
+    """Return the headers of a picture: how long it may be kept, and by whom."""
+    whose = "public" if service.keys is None else "private"
+    kept = f"max-age={FOR_EVER}, immutable" if is_of_version else f"max-age={A_MINUTE}"
+    return {"ETag": f'"{tag}"', "Cache-Control": f"{whose}, {kept}"}
 
 
 async def request_facts(service: Service, name: str) -> dict[str, Any]:

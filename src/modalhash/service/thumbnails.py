@@ -21,12 +21,13 @@ from modalhash.data.pictures import read_picture
 from modalhash.errors import CollectionError
 from modalhash.service.refusals import RefusedError
 
-__all__ = ["SIZES", "Thumbnails", "picture_file", "picture_of", "picture_version"]
+__all__ = ["SIZES", "Thumbnails", "picture_file", "picture_of", "picture_version", "write_anew"]
 
 SIZES: Final = (64, 128, 256, 512, 1024)
 """Longer sides that can be asked for; few, so that each is made once."""
 KEPT_BYTES: Final = 64 << 20
 QUALITY: Final = 80
+FULL_QUALITY: Final = 95
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 UNREADABLE: Final = (
     CollectionError, OSError, ValueError, SyntaxError, Image.DecompressionBombError,
@@ -137,6 +138,29 @@ class Thumbnails:
             self._kept[key] = content
             while self._bytes > KEPT_BYTES:
                 self._bytes -= len(self._kept.popitem(last=False)[1])
+
+
+def write_anew(path: Path) -> tuple[bytes, str]:
+    """Write a picture anew at its full size, without anything else that its file holds.
+
+    Returns:
+        A JPEG file of a JPEG, a PNG file of others; and its media type.
+
+    Raises:
+        RefusedError: if the file is gone or no picture any more.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            is_jpeg = opened.format == "JPEG"
+        picture = read_picture(path)
+    except UNREADABLE:
+        raise no_picture("the item's picture is gone, or damaged") from None
+    written = io.BytesIO()
+    if is_jpeg:
+        picture.save(written, "JPEG", quality=FULL_QUALITY)
+        return written.getvalue(), "image/jpeg"
+    picture.save(written, "PNG", compress_level=3)
+    return written.getvalue(), "image/png"
 
 
 def no_picture(message: str) -> RefusedError:

@@ -99,6 +99,22 @@ export function search(index, query, picture, signal) {
   return json(`${of(index)}/search/picture`, { method: "POST", body: form, signal });
 }
 
+/** Whether an API key is used: then links and images can't be followed by themselves. */
+export const hasKey = () => Boolean(key);
+
+/** Return the path of the whole picture that a thumbnail is of. */
+export const wholePicture = (thumbnail) => thumbnail.replace("/thumbnail?", "/picture?");
+
+/** Fetch a file, and open it or save it under a name. */
+export async function openBlob(path, name) {
+  const local = URL.createObjectURL(await (await call(path)).blob());
+  const link = document.createElement("a");
+  Object.assign(link, { href: local, target: "_blank", rel: "noopener" });
+  if (name) link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(local), TIMEOUT);
+}
+
 /** Show a thumbnail in an `<img>`; with a key it has to be fetched, as an `<img>` sends none. */
 export async function showThumbnail(image, thumbnail, size) {
   const address = `${addressOf(thumbnail)}&size=${size}`;

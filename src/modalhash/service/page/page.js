@@ -7,7 +7,8 @@ import * as pictures from "./pictures.js";
 import { faces, moveTo, nameOf, neighbour, short, showAnswer, summaryOf } from "./results.js";
 import { showStart } from "./start.js";
 import * as asking from "./state.js";
-import { fillSheet, openSheet } from "./why.js";
+import { openViewer, showCaptions, showTab } from "./viewer.js";
+import { fillExplanation } from "./why.js";
 
 const TYPING = 160; // ms without a key before a search
 const PATIENCE = 150; // ms before a search shows that it is under way
@@ -15,7 +16,7 @@ const AGAIN = 2000; // ms between looks whether the server is back
 const ROUND = asking.USUAL_K;
 
 const parts = Object.fromEntries(
-  ["q", "ask", "chip", "answers", "summary", "legend", "problem", "filters", "why", "about"].map((id) => [id, byId(id)]),
+  ["q", "ask", "chip", "answers", "summary", "legend", "warning", "problem", "filters", "why", "about"].map((id) => [id, byId(id)]),
 );
 let service, indexes;
 let state = asking.parse(location.search);
@@ -27,7 +28,8 @@ let typingTimer, patienceTimer, againTimer;
 let focusOn = null; // where the focus goes once the answer is there
 
 const current = () => indexes.find((index) => index.name === state.index) ?? indexes[0];
-const searchOf = (one) => asking.format({ ...one, why: "" });
+const searchOf = (one) => asking.format({ ...one, item: "", why: "" });
+const shownItem = () => state.why || state.item; // "side:id" of the hit that is shown large
 
 // State ------------------------------------------------------------------------------------------
 
@@ -41,13 +43,13 @@ function go(change, { replace = false, opened = false } = {}) {
 /** Change what is searched for; its pages begin anew. */
 function ask(change, options) {
   typing = typing && Boolean(options?.replace);
-  go({ k: "", why: "", ...change }, options);
+  go({ k: "", item: "", why: "", ...change }, options);
 }
 
 function follow() {
   showControls();
   if (searchOf(state) !== answered) run();
-  else showWhy();
+  else showItem();
 }
 
 function showControls() {
@@ -142,7 +144,7 @@ async function run() {
     if (!isCurrent()) return;
     answered = wanted;
     parts.problem.hidden = true;
-    showWhy();
+    showItem();
   } catch (error) {
     if (isCurrent() && !mine.signal.aborted) fail(error);
   } finally {
@@ -160,10 +162,23 @@ function setBusy(busy) {
   if (busy) document.body.append(el("div", { class: "loading", "aria-hidden": "true" }));
 }
 
-async function start(isCurrent) {
-  answer = null;
+function clearSummary() {
   parts.summary.replaceChildren();
   parts.legend.replaceChildren();
+  warn([]);
+}
+
+/** Say that the encoder knows no word of a text: what is found then has little to do with it. */
+function warn(unknown) {
+  parts.warning.hidden = !unknown.length;
+  const texts = unknown.map((text) => `“${short(text)}”`).join(" and ");
+  parts.warning.textContent = unknown.length
+    ? `This index's model knows no word of ${texts}, so these answers have little to do with it. Try other words.` : "";
+}
+
+async function start(isCurrent) {
+  answer = null;
+  clearSummary();
   document.title = `${current().name} · modalhash`;
   await showStart(parts.answers, current(), service.limits, {
     text: (text) => ask({ text }),
@@ -191,8 +206,9 @@ async function find(signal, isCurrent) {
   const [counts, legend] = summaryOf(found, asked);
   parts.summary.replaceChildren(counts);
   parts.legend.replaceChildren(legend);
+  warn(found.unknown ?? []);
   if (!found.results.some((result) => result.hits.length)) return showNone();
-  showAnswer(parts.answers, found, { why: openWhy, like });
+  showAnswer(parts.answers, found, { addressOf, open: openItem, why: openWhy, like });
   offerMore(found, request.k, index);
   settleFocus();
 }
@@ -234,7 +250,7 @@ function offerMore(found, k, index) {
     type: "button", class: "outlined",
     onclick: () => {
       focusOn = found.results[0].hits.length;
-      go({ k: String(k + ROUND), why: "" }, { replace: true });
+      go({ k: String(k + ROUND), item: "", why: "" }, { replace: true });
     },
   }, "Show more")));
 }
@@ -257,36 +273,48 @@ async function searchPicture(file) {
   try {
     check(file);
   } catch (error) {
-    return fail(error);
+    return fail(error, { keepsAnswers: true });
   }
   const picture = await pictures.keep(file);
   ask({ picture, like: "", side: "", target: "" });
 }
 
-// Why a hit --------------------------------------------------------------------------------------
+// A hit large ------------------------------------------------------------------------------------
 
 let explaining = null;
-let shownWhy = "";
+let shown = "";
 
-const whyOf = (hit, side) => `${side}:${hit.id}`;
+const keyOf = (hit, side) => `${side}:${hit.id}`;
+const addressOf = (hit, side) => asking.format({ ...state, item: keyOf(hit, side), why: "" });
 
-function openWhy(hit, side) {
-  go({ why: whyOf(hit, side) }, { opened: true });
+function openItem(hit, side) {
+  go({ item: keyOf(hit, side), why: "" }, { opened: true });
 }
 
-async function showWhy() {
-  if (!state.why || !answer) {
-    shownWhy = "";
+function openWhy(hit, side) {
+  go({ item: "", why: keyOf(hit, side) }, { opened: true });
+}
+
+function chooseTab(tab) {
+  const key = shownItem();
+  go(tab === "why" ? { item: "", why: key } : { item: key, why: "" }, { replace: true, opened: history.state?.opened });
+}
+
+async function showItem() {
+  const key = shownItem();
+  if (!key || !answer) {
+    shown = "";
     explaining?.abort();
     if (parts.why.open) parts.why.close();
     return;
   }
-  const wanted = `${answered} ${state.why}`;
-  if (wanted === shownWhy && parts.why.open) return;
-  shownWhy = wanted;
+  const tab = state.why ? "why" : "details";
+  const wanted = `${answered} ${key}`;
+  if (wanted === shown && parts.why.open) return showTab(parts.why, tab);
+  shown = wanted;
   explaining?.abort();
   const mine = (explaining = new AbortController());
-  const [side, id] = [state.why.split(":", 1)[0], state.why.slice(state.why.indexOf(":") + 1)];
+  const [side, id] = [key.split(":", 1)[0], key.slice(key.indexOf(":") + 1)];
   const hits = answer.results.find((result) => result.target === side)?.hits ?? [];
   const at = hits.findIndex((hit) => String(hit.id) === id);
   const index = current();
@@ -295,34 +323,46 @@ async function showWhy() {
     const hit = hits[at] ?? (await itemOf(side, id));
     if (mine.signal.aborted) return;
     const isStep = parts.why.open;
-    const step = (by) => go({ why: whyOf(hits[at + by], side) }, { replace: true, opened: history.state?.opened });
-    body = openSheet(parts.why, hit, side, {
-      at, count: at < 0 ? 1 : hits.length, onStep: step, onLike: () => like(hit, side),
+    const name = state.why ? "why" : "item";
+    const step = (by) => go({ [name]: keyOf(hits[at + by], side) }, { replace: true, opened: history.state?.opened });
+    body = openViewer(parts.why, hit, side, {
+      at, count: at < 0 ? 1 : hits.length, tab, onStep: step, onLike: () => like(hit, side), onTab: chooseTab,
     });
     if (isStep) markFace(false);
+    addCaptions(hit, side, index, mine.signal);
     const modality = asking.modalityOf(state);
     const code = { hex: answer.code, ...(modality ? { modality } : {}) };
     const ids = [asking.idOf(id, side, index)];
-    fillSheet(body, await api.explain(index.name, { code, target: side, ids }, mine.signal));
+    fillExplanation(body, await api.explain(index.name, { code, target: side, ids }, mine.signal));
   } catch (error) {
     if (mine.signal.aborted) return;
     if (body) body.replaceChildren(el("p", { class: "problem", role: "alert" }, error.message));
-    else fail(error);
+    else fail(error, { keepsAnswers: true });
   }
 }
 
+/** A picture has several captions, a hit tells one: ask for the others. */
+async function addCaptions(hit, side, index, signal) {
+  if (side !== "images" || !index.sides.texts) return;
+  const request = asking.captionsOf(hit, index);
+  const found = await api.search(index.name, request, null, signal).catch(() => null);
+  if (!found || signal.aborted) return;
+  showCaptions(parts.why, [...new Set(found.results[0].hits.map((text) => text.caption).filter(Boolean))]);
+}
+
 function markFace(focus = true) {
-  const [side, id] = [state.why.split(":", 1)[0], state.why.slice(state.why.indexOf(":") + 1)];
+  const key = shownItem();
+  const [side, id] = [key.split(":", 1)[0], key.slice(key.indexOf(":") + 1)];
   const face = faces(parts.answers).find((one) => one.dataset.id === id && one.dataset.side === side);
   if (face) moveTo(parts.answers, face, { focus });
 }
 
 parts.why.addEventListener("close", () => {
   explaining?.abort();
-  if (!state.why) return;
+  if (!shownItem()) return;
   markFace();
   if (history.state?.opened) history.back();
-  else go({ why: "" }, { replace: true });
+  else go({ item: "", why: "" }, { replace: true });
 });
 
 for (const sheet of [parts.why, parts.about]) {
@@ -350,13 +390,15 @@ const TITLES = {
   shutting_down: "The server is stopping",
 };
 
-function fail(error) {
+/** Say what went wrong. Answers to an older question don't stay under an error. */
+function fail(error, { keepsAnswers = false } = {}) {
   focusOn = null;
-  answered = null;
   setBusy(false);
-  parts.answers.classList.toggle("is-stale", parts.answers.childElementCount > 0);
-  parts.summary.replaceChildren();
-  parts.legend.replaceChildren();
+  if (!keepsAnswers) {
+    answer = answered = null;
+    parts.answers.replaceChildren();
+    clearSummary();
+  }
   if (!(error instanceof api.ApiError)) console.error(error);
   if (error.code === "invalid_filter" && state.where) {
     openFilters(true);
@@ -446,7 +488,7 @@ pictures.listen({
     if (indexes && current().queries.picture) searchPicture(file);
   },
   onOther: (file) => fail(new api.ApiError("unsupported_media_type",
-    `${file.name || "The file"} isn't a picture: drop a JPEG, PNG or WebP file.`)),
+    `${file.name || "The file"} isn't a picture: drop a JPEG, PNG or WebP file.`), { keepsAnswers: true }),
 });
 
 addEventListener("popstate", () => {

@@ -38,9 +38,13 @@ function figures(hit, nBits) {
 
 function hitCard(hit, side, nBits, act) {
   const name = nameOf(hit);
-  const face = el("button", {
-    type: "button", class: "face", tabindex: "-1", "aria-haspopup": "dialog",
-    "data-id": hit.id, "data-side": side, onclick: () => act.why(hit, side),
+  const face = el("a", {
+    class: "face", tabindex: "-1", href: act.addressOf(hit, side), "data-id": hit.id, "data-side": side,
+    onclick: (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return; // the browser opens it elsewhere
+      event.preventDefault();
+      act.open(hit, side);
+    },
   }, frame(hit.picture, 256), el("span", { class: "caption" }, name));
   const acts = el("div", { class: "acts-of-hit" },
     el("button", {
@@ -61,7 +65,7 @@ function group(result, nBits, act, isOneOfTwo) {
     el("ol", { class: isText ? "list" : "grid" }, cards));
 }
 
-/** Show an answer's hits; `act` has `why(hit, side)` and `like(hit, side)`. */
+/** Show an answer's hits; `act` has `addressOf`, `open`, `why` and `like`, each of (hit, side). */
 export function showAnswer(place, answer, act) {
   const found = answer.results.filter((result) => result.hits.length);
   const groups = found.map((result) => group(result, answer.n_bits, act, answer.results.length > 1));
@@ -82,12 +86,12 @@ export function summaryOf(answer, asked) {
   return [`${counts.join(" and ")} for ${asked}`, nearness + chance + order + time];
 }
 
-/** The buttons that stand for the hits, in order. */
+/** The links that stand for the hits, in order. */
 export const faces = (place) => [...place.querySelectorAll(".face")];
 
 function reach(face, can) {
-  const buttons = face.closest(".hit").querySelectorAll("button");
-  for (const button of buttons) button.tabIndex = can ? 0 : -1;
+  const reachable = face.closest(".hit").querySelectorAll("a, button");
+  for (const one of reachable) one.tabIndex = can ? 0 : -1;
 }
 
 /** Move the one place in the answers that the tab key reaches. */

@@ -4,7 +4,7 @@ import { own } from "./dom.js";
 const NAMES = {
   index: "index", text: "q", minus: "not", like: "like", side: "of", picture: "picture",
   target: "find", where: "where", k: "k", radius: "within", relevance: "likely",
-  rerank: "order", why: "why",
+  rerank: "order", item: "item", why: "why",
 };
 const FIELD = "f.";
 export const USUAL_K = 24;
@@ -12,7 +12,7 @@ export const USUAL_K = 24;
 /** A search that asks nothing yet. */
 export const nothing = () => ({
   index: "", text: "", minus: "", like: "", side: "", picture: "", target: "", where: "",
-  k: "", radius: "", relevance: "", rerank: "", why: "",
+  k: "", radius: "", relevance: "", rerank: "", item: "", why: "",
   fields: new Map(), // names are the collection's own, "constructor" among them
 });
 
@@ -27,7 +27,9 @@ export function parse(query) {
   for (const [name, value] of given) {
     if (name.startsWith(FIELD)) state.fields.set(name.slice(FIELD.length), value);
   }
-  if (!/^(images|texts):./.test(state.why)) state.why = "";  // an address that somebody typed
+  for (const name of ["item", "why"]) {
+    if (!/^(images|texts):./.test(state[name])) state[name] = ""; // an address that somebody typed
+  }
   return state;
 }
 
@@ -108,6 +110,12 @@ export function targetOf(state, index) {
 export function idOf(text, side, index) {
   if (own(index.sides, side)?.id_kind !== "integer") return text;
   return Number.isSafeInteger(Number(text)) ? Number(text) : (JSON.rawJSON?.(text) ?? Number(text));
+}
+
+/** Return the request of all texts of a picture. */
+export function captionsOf(hit, index) {
+  const id = typeof hit.id === "string" ? quoted(hit.id) : (hit.id.rawJSON ?? String(hit.id));
+  return { id: hit.id, id_side: "images", target: "texts", filter: `item == ${id}`, k: Math.min(20, index.sides.texts.count || 1) };
 }
 
 /** Return the request of a state. */

@@ -1,7 +1,9 @@
 // Why a hit is where it is: its bits beside the query's, and its place among all items.
-import { counted, el, icon, number, percent } from "./dom.js";
+import { counted, el, number, percent } from "./dom.js";
 import { histogram } from "./histogram.js";
-import { frame, nameOf, ruleSays } from "./results.js";
+import { ruleSays } from "./results.js";
+
+const PADDING = 48; // px beside what the panel holds
 
 /** The grid of bits, filled where both codes agree. */
 export function bitGrid(differing, nBits) {
@@ -37,51 +39,14 @@ function place(one, profile, answer) {
   ];
 }
 
-function written(value) {
-  if (Array.isArray(value)) return value.map(written).join(", ");
-  return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
-}
-
-/** Show the sheet of a hit before its explanation has come; returns the place for that. */
-export function openSheet(sheet, hit, side, { at, count, onStep, onLike }) {
-  const body = el("div", { class: "explained" }, el("p", { class: "busy", role: "status" }, "Comparing bits …"));
-  const title = el("h2", { id: "why-title", tabindex: "-1" }, `Why “${nameOf(hit)}”`);
-  const step = (by, name, key) => el("button", {
-    type: "button", class: "quiet", disabled: at + by < 0 || at + by >= count, title: `${name} (${key})`,
-    onclick: () => onStep(by),
-  }, icon(by < 0 ? "left" : "right"), el("span", { class: "unseen" }, name));
-  const details = Object.entries(hit.metadata ?? {});
-  sheet.replaceChildren(
-    el("div", { class: "sheet-top" }, title,
-      count > 1 ? [step(-1, "The hit before", "←"), step(1, "The next hit", "→")] : null,
-      el("button", { type: "button", class: "quiet", onclick: () => sheet.close() },
-        icon("close"), el("span", { class: "unseen" }, "Close"))),
-    el("div", { class: "sheet-body" },
-      el("div", { class: "subject" },
-        frame(hit.picture, 512, { lazy: false, alt: hit.caption ? "" : `Picture ${hit.id}` }),
-        el("div", {},
-          hit.caption ? el("p", {}, hit.caption) : null,
-          el("p", { class: "note" }, side === "texts" ? "text " : "picture ", el("code", {}, hit.id)),
-          el("div", { class: "acts" },
-            el("button", { type: "button", class: "main-action", id: "why-like", onclick: onLike },
-              icon("similar"), "More like this")))),
-      body,
-      details.length ? el("section", {}, el("h3", {}, "What the collection says of it"),
-        el("dl", { class: "facts" }, details.map(([name, value]) => [el("dt", {}, name), el("dd", {}, written(value))]))) : null));
-  if (!sheet.open) sheet.showModal();
-  sheet.scrollTop = 0;
-  title.focus();
-  return body;
-}
-
 /** Fill in the explanation. */
-export function fillSheet(body, answer) {
+export function fillExplanation(body, answer) {
   const one = answer.items[0];
   const profile = answer.explanation;
   body.replaceChildren(
     el("section", {}, el("h3", {}, "How near it is"), place(one, profile, answer)),
     el("section", {}, el("h3", {}, "How far everything is from this query"),
-      histogram(profile.distances, one.distance, profile.expected_distance, body.clientWidth)),
+      histogram(profile.distances, one.distance, profile.expected_distance, body.parentElement.clientWidth - PADDING)),
     el("section", {}, el("h3", {}, `Its ${answer.n_bits} bits beside the query's`),
       bitGrid(one.differing_bits, answer.n_bits),
       el("p", { class: "key" },
