@@ -343,9 +343,9 @@ def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
 
 
 def test_pictures_and_captions_that_miss_each_other(tmp_path: Path) -> None:
-    captions = HEAD + SOUND + "c.jpg\tx\nd.jpg\ty\nA.PNG\tz\nd.jpg\ty2\nfilm.gif\tw\n"
+    captions = HEAD + SOUND + "c.jpg\tx\nd.jpg\ty\nA.PNG\tz\nd.jpg\ty2\nfilm.tga\tw\n"
     folder = write_folder(
-        tmp_path, captions=captions, pictures=("a.jpg", "b.jpg", "sub/d.jpg", "a.png", "film.gif")
+        tmp_path, captions=captions, pictures=("a.jpg", "b.jpg", "sub/d.jpg", "a.png", "film.tga")
     )
     images = folder / "images"
     assert found_in(folder) == [
@@ -373,8 +373,8 @@ def test_pictures_and_captions_that_miss_each_other(tmp_path: Path) -> None:
         (
             "unsupported-picture",
             "captions.tsv:8",
-            "picture 'film.gif' is no jpg, png or webp; convert it",
-            ("film.gif",),
+            "picture 'film.tga' is no jpg, png or webp; convert it",
+            ("film.tga",),
         ),
         (
             "picture-without-caption",

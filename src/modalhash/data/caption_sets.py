@@ -24,7 +24,6 @@ from typing import Any, Final
 from modalhash.data.json_files import read_json_lists
 from modalhash.data.pair_lists import PairList, first_existing, missing_file
 from modalhash.data.picture_folders import find_picture_folder
-from modalhash.data.pictures import PICTURE_FORMATS
 from modalhash.data.reading import Reading
 from modalhash.data.table_collections import read_tables
 from modalhash.data.table_columns import GivenColumns
@@ -53,7 +52,6 @@ class CaptionSet:
         token_files: the authors' caption file.
         tables: the table of pictures and captions that others pass on.
         lists: split to the files that may list its pictures.
-        formats: what Pillow may take the pictures for.
     """
 
     name: str
@@ -61,7 +59,6 @@ class CaptionSet:
     token_files: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     lists: Mapping[str, tuple[str, ...]] | None = None
-    formats: tuple[str, ...] = PICTURE_FORMATS
 
 
 _PLAIN_LISTS: Final = {
@@ -87,10 +84,9 @@ FLICKR30K: Final = CaptionSet(
     _PLAIN_LISTS,
 )
 RSICD: Final = CaptionSet("rsicd", ("RSICD_images", "images", "imgs"))
-_TIFF: Final = (*PICTURE_FORMATS, "TIFF")
-UCM: Final = CaptionSet("ucm", ("imgs", "images", "UCM_images", "Images"), formats=_TIFF)
-RSITMD: Final = CaptionSet("rsitmd", ("images", "RSITMD_images", "imgs"), formats=_TIFF)
-SYDNEY: Final = CaptionSet("sydney", ("imgs", "images", "Sydney_images"), formats=_TIFF)
+UCM: Final = CaptionSet("ucm", ("imgs", "images", "UCM_images", "Images"))
+RSITMD: Final = CaptionSet("rsitmd", ("images", "RSITMD_images", "imgs"))
+SYDNEY: Final = CaptionSet("sydney", ("imgs", "images", "Sydney_images"))
 COCO: Final = CaptionSet("coco-karpathy", ("images", "."))
 _JSON_NAMES: Final = {"coco-karpathy": "coco"}
 """What a data set is called in the names of its JSON files, where that isn't its source's name."""
@@ -139,7 +135,7 @@ def _read(layout: CaptionSet, path: Path, split_seed: int) -> Reading:
     table = first_existing(root, layout.tables or ("captions.csv",))
     if path.is_file() and document is None:
         tokens, table = (path, table) if "token" in path.name else (root / "no.token", path)
-    pairs = PairList(layout.name, source, root, formats=layout.formats)
+    pairs = PairList(layout.name, source, root)
     try:
         if document is not None:
             _read_karpathy(document, layout, root, pairs)

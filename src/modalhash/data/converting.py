@@ -12,7 +12,7 @@ import numpy as np
 
 from modalhash.data.collection import Collection, Frames, Value
 from modalhash.data.picture_collections import UNFINISHED
-from modalhash.data.pictures import PICTURE_SUFFIXES, is_safe_name
+from modalhash.data.pictures import WEB_SUFFIXES, is_safe_name
 from modalhash.data.splits import write_splits
 from modalhash.errors import InputError, StorageError
 from modalhash.files import write_array, write_bytes, write_text
@@ -115,7 +115,7 @@ def _write_pictures(collection: Collection, folder: Path, progress: Progress) ->
             progress("write pictures", position + 1, collection.n_items)
             continue
         path = pictures.path(position)
-        is_copied = path is not None and path.suffix.lower() in PICTURE_SUFFIXES
+        is_copied = path is not None and path.suffix.lower() in WEB_SUFFIXES
         name = _picture_name(item, position, path.suffix if is_copied and path else ".png", taken)
         target = folder / "images" / name
         if is_copied and path is not None:

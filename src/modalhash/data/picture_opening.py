@@ -11,10 +11,13 @@ from typing import IO, Final
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from modalhash.errors import CollectionError, Defect, SettingError
+from modalhash.errors import CollectionError, Defect, MissingExtraError, SettingError
+from modalhash.extras import import_optional
 
 __all__ = ["PIXELS_VARIABLE", "open_header"]
 
+AVIF_BRANDS: Final = (b"avif", b"avis")
+"""What the first box of an AVIF picture says; other brands may be HEIC."""
 PIXELS_VARIABLE: Final = "MODALHASH_MAX_MEGAPIXELS"
 """Environment variable that sets how many million pixels a picture may have."""
 
@@ -36,7 +39,11 @@ def open_header(file: IO[bytes], path: Path, formats: tuple[str, ...]) -> ImageF
     if not set(formats) <= set(Image.OPEN):
         Image.init()
     start = file.read(16)
+    if start[4:8] == b"ftyp" and start[8:12] not in AVIF_BRANDS and "HEIF" in formats:
+        register_heif(path)
     for name in formats:
+        if name not in Image.OPEN:
+            continue
         factory, accepts = Image.OPEN[name]
         if accepts is not None and accepts(start) is not True:
             continue
@@ -48,6 +55,22 @@ def open_header(file: IO[bytes], path: Path, formats: tuple[str, ...]) -> ImageF
         check_pixels(path, picture)
         return picture
     raise UnidentifiedImageError(f"{path} is none of {', '.join(formats)}")
+
+
+def register_heif(path: Path) -> None:
+    """Let Pillow read HEIC pictures, as telephones write them.
+
+    Raises:
+        CollectionError: if the package for it isn't installed.
+    """
+    if "HEIF" in Image.OPEN:
+        return
+    try:
+        pillow_heif = import_optional("pillow_heif", extra="heif", feature="reading HEIC pictures")
+    except MissingExtraError as error:
+        defect = Defect("unreadable-picture", str(path), f"is a HEIC picture: {error}")
+        raise CollectionError([defect]) from error
+    pillow_heif.register_heif_opener()
 
 
 def check_pixels(path: Path, picture: ImageFile.ImageFile) -> None:

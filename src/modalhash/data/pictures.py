@@ -24,6 +24,8 @@ from modalhash.progress import Progress, silent
 __all__ = [
     "PICTURE_FORMATS",
     "PICTURE_SUFFIXES",
+    "WEB_FORMATS",
+    "WEB_SUFFIXES",
     "PictureFiles",
     "find_picture_defects",
     "is_safe_name",
@@ -31,10 +33,18 @@ __all__ = [
     "upright_rgb",
 ]
 
-PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
+WEB_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
+"""How the name of a picture ends that any browser shows, in lower case."""
+
+PICTURE_SUFFIXES: Final = (
+    *WEB_SUFFIXES, ".gif", ".bmp", ".tif", ".tiff", ".jfif", ".avif", ".heic", ".heif"
+)  # fmt: skip
 """How a picture file's name ends, in lower case."""
 
-PICTURE_FORMATS: Final = ("JPEG", "PNG", "WEBP")
+WEB_FORMATS: Final = ("JPEG", "PNG", "WEBP")
+"""What Pillow may take a picture for that a client sends."""
+
+PICTURE_FORMATS: Final = (*WEB_FORMATS, "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 """What Pillow may take a picture file for."""
 _SPELT: Final = {"WEBP": "WebP"}
 
@@ -70,8 +80,8 @@ def read_picture(
     """Open a picture file as RGB: turned upright by its EXIF, transparency laid on white.
 
     Args:
-        path: a JPEG, PNG or WebP file; the content decides, not the name.
-        formats: others that Pillow may take it for ("TIFF").
+        path: a picture file; the content decides, not the name.
+        formats: what Pillow may take it for.
         content: read the picture from here; `path` only names it in messages.
 
     Returns:
@@ -132,7 +142,8 @@ def upright_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _either(formats: tuple[str, ...]) -> str:
-    *first, last = (_SPELT.get(name, name) for name in formats)
+    names = WEB_FORMATS if formats == PICTURE_FORMATS else formats
+    *first, last = (_SPELT.get(name, name) for name in names)
     return f"{', '.join(first)} or {last}" if first else last
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from PIL import Image
 
-from modalhash.data.pictures import PICTURE_FORMATS, read_picture
+from modalhash.data.pictures import WEB_FORMATS, read_picture
 from modalhash.errors import CollectionError
 from modalhash.service.refusals import RefusedError
 
@@ -33,7 +33,7 @@ def count_pixels(content: bytes, most_pixels: int, *, name: str = "image") -> in
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as picture:
+            with Image.open(io.BytesIO(content), formats=WEB_FORMATS) as picture:
                 pixels = picture.width * picture.height
     except Image.DecompressionBombError:
         raise too_large(name, f"has far more than {most_pixels} pixels") from None
