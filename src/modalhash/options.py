@@ -278,8 +278,12 @@ def change_options(
         raise InputError(
             f"options is a {type(options).__name__}, expected {kind.__name__} or keywords"
         )
-    known = {one.name for one in fields(kind)}  # type: ignore[arg-type]
-    measures = {one.name for one in fields(MeasureSettings)} if "measures" in known else set()
+    known = {field_of_class.name for field_of_class in fields(kind)}  # type: ignore[arg-type]
+    measures = (
+        {field_of_class.name for field_of_class in fields(MeasureSettings)}
+        if "measures" in known
+        else set()
+    )
     for name in choices:
         if name not in known | measures:
             raise UnknownNameError("option", name, sorted(known | measures))
@@ -287,6 +291,6 @@ def change_options(
     chosen = {name: value for name, value in choices.items() if name in measures - known}
     base = kind() if options is None else options
     if chosen:
-        given = changed["measures"] if "measures" in changed else getattr(base, "measures")  # noqa: B009
-        changed["measures"] = {**given, **chosen}
+        base_measures = changed["measures"] if "measures" in changed else getattr(base, "measures")  # noqa: B009
+        changed["measures"] = {**base_measures, **chosen}
     return replace(base, **changed)  # type: ignore[type-var]

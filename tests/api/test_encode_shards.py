@@ -21,6 +21,7 @@ from modalhash.errors import (
 )
 from modalhash.index.code_files import code_files
 from modalhash.index.lock import WriterLock
+from modalhash.search.answers import ItemCounts
 from tests.oracles.command_line import CommandLine
 from tests.oracles.shard_files import png, rows_of, write_parquet, write_shards, write_tar
 
@@ -487,7 +488,7 @@ def test_codes_of_shards_become_an_index(
         assert [hit.metadata for hit in words] == [{"item": str(hit.id)[:-2]} for hit in words]
         index.delete([words[0].metadata["item"]])
         assert {side: len(one) for side, one in index.sides.items()} == {"images": 59, "texts": 295}
-        assert mh.add_to_index(index, output, upsert=True) == (60, 300)
+        assert mh.add_to_index(index, output, upsert=True) == ItemCounts(60, 300)
         assert {side: len(one) for side, one in index.sides.items()} == {"images": 60, "texts": 300}
         with pytest.raises(InputError, match="codes of shards have no splits: leave it out"):
             mh.add_to_index(index, output, split="test")

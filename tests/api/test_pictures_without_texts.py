@@ -11,6 +11,7 @@ import modalhash as mh
 from modalhash.data import check_collection, convert_collection, load_collection
 from modalhash.errors import CollectionError, FeatureError
 from modalhash.search import Side
+from modalhash.search.answers import ItemCounts
 from tests.oracles.command_line import CommandLine
 from tests.oracles.official_layouts import draw, write_lines
 
@@ -92,8 +93,7 @@ def test_pictures_are_encoded_indexed_added_and_found(
 
 def test_pictures_are_added_to_an_index_of_pairs(photos: Path, run: Path, tmp_path: Path) -> None:
     mh.build_index(run, "scenes:40", output=tmp_path / "index", calibrate=False)
-    images, texts = mh.add_to_index(tmp_path / "index", photos)
-    assert (images, texts) == (3, 0)
+    assert mh.add_to_index(tmp_path / "index", photos) == ItemCounts(3, 0)
 
 
 def test_what_needs_texts_says_so_before_any_work(photos: Path, run: Path, tmp_path: Path) -> None:

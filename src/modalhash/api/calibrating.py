@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from modalhash.api.measured_directions import encode_rows
-from modalhash.api.opening import cache_folder, opened_for, opened_model
+from modalhash.api.opening import cache_folder, open_evaluated_collection, open_model
 from modalhash.artifacts import (
     CollectionCodes,
     HashModel,
@@ -26,7 +26,7 @@ from modalhash.metrics.options import read_choice
 from modalhash.progress import Progress, silent
 from modalhash.search import is_search_index
 
-__all__ = ["calibrate", "calibration_for"]
+__all__ = ["calibrate", "find_calibration"]
 
 logger = logging.getLogger(__name__)
 
@@ -84,31 +84,31 @@ def calibrate(
     """
     if relevance is not None:
         check_rule(relevance)
-    wanted = [read_choice("direction", Direction, one) for one in dict.fromkeys(directions)]
-    if not wanted:
+    chosen = [read_choice("direction", Direction, name) for name in dict.fromkeys(directions)]
+    if not chosen:
         raise InputError("directions is empty: name at least one")
     if not isinstance(model, HashModel) and is_search_index(Path(model)):
         model = Path(model) / "model"
-    run, model = model, opened_model(model, device)
-    collection = opened_for(run, model, collection, skip_bad, progress)
-    rule = rule_for(collection, relevance)
-    held_out = held_out_items(model, collection, split)
-    calibration = calibrated(
-        model, collection, held_out, rule, wanted, seed=seed, cache=cache, progress=progress
+    run, model = model, open_model(model, device)
+    collection = open_evaluated_collection(run, model, collection, skip_bad, progress)
+    rule = choose_rule(collection, relevance)
+    held_out = find_held_out_items(model, collection, split)
+    calibration = calibrate_model(
+        model, collection, held_out, rule, chosen, seed=seed, cache=cache, progress=progress
     )
     if model.folder is not None:
         write_calibration(calibration, model.folder)
     return calibration
 
 
-def calibration_for(
+def find_calibration(
     model: HashModel,
     collection: Collection,
     *,
     cache: Path | str | None = None,
     progress: Progress = silent,
 ) -> tuple[ModelCalibration | None, str]:
-    """Return the calibration for an index of a collection, made now if there is none.
+    """Find the calibration for an index of a collection, or make it now.
 
     Returns:
         What the model has if it is of this collection, else one made on what the collection holds
@@ -123,18 +123,18 @@ def calibration_for(
     if known is not None and known.collection_fingerprint == collection.fingerprint():
         return known, known.stated
     try:
-        held_out = held_out_items(model, collection, None)
-        rule = rule_for(collection, None)
-        made = calibrated(
+        held_out = find_held_out_items(model, collection, None)
+        rule = choose_rule(collection, None)
+        calibration = calibrate_model(
             model, collection, held_out, rule, tuple(Direction), cache=cache, progress=progress
         )
     except InputError as error:
         return known, f"not calibrated: {error}" if known is None else known.stated
-    return made, made.stated
+    return calibration, calibration.stated
 
 
 def check_rule(relevance: str) -> RelevanceRule:
-    """Return a rule that says yes or no, and that curves are made by.
+    """Check that a rule tells relevant from not, and that curves can be made by it.
 
     Raises:
         UnknownNameError: if there is none of that name.
@@ -146,8 +146,8 @@ def check_rule(relevance: str) -> RelevanceRule:
     return rule
 
 
-def rule_for(collection: Collection, relevance: str | None) -> RelevanceRule:
-    """Return what counts as relevant in a collection.
+def choose_rule(collection: Collection, relevance: str | None) -> RelevanceRule:
+    """Choose the rule of relevance in a collection.
 
     Raises:
         InputError: if relevance by label is asked for and there are no labels.
@@ -174,15 +174,15 @@ class HeldOut:
     items: Positions
 
 
-def held_out_items(model: HashModel, collection: Collection, split: str | None) -> HeldOut:
-    """Return the items to calibrate on.
+def find_held_out_items(model: HashModel, collection: Collection, split: str | None) -> HeldOut:
+    """Find the items to calibrate on.
 
     Raises:
         InputError: if there are too few, or the model was trained on some of the split, or it
             isn't known which it was trained on.
         UnknownNameError: if there is no such split.
     """
-    seen = seen_items(model, collection)
+    seen = find_seen_items(model, collection)
     if split is not None:
         items = collection.split(split)
         if n_seen := len(np.intersect1d(items, seen)):
@@ -214,8 +214,8 @@ def check_enough(items: Positions, what: str) -> None:
         )
 
 
-def seen_items(model: HashModel, collection: Collection) -> Positions:
-    """Return the items of a collection that a model was trained on; none of another collection.
+def find_seen_items(model: HashModel, collection: Collection) -> Positions:
+    """Find the items of a collection that a model was trained on; none of another collection.
 
     Raises:
         InputError: if it was trained on this collection, but on a division that isn't this one.
@@ -237,7 +237,7 @@ def seen_items(model: HashModel, collection: Collection) -> Positions:
     return items
 
 
-def calibrated(
+def calibrate_model(
     model: HashModel,
     collection: Collection,
     held_out: HeldOut,
@@ -261,12 +261,12 @@ def calibrated(
     first_half[generator.permutation(items)[: len(items) // 2]] = True
     codes = CollectionCodes(model, collection, cache_folder=cache_folder(cache), progress=progress)
     rows = {name: encode_rows(codes, name, items) for name in ("image", "text")}
-    found: dict[Direction, DirectionCalibration] = {}
+    curves: dict[Direction, DirectionCalibration] = {}
     for direction in directions:
-        asked, answers = direction.query, direction.database
-        query_codes, query_items = rows[asked]
+        query_modality, answers = direction.query, direction.database
+        query_codes, query_items = rows[query_modality]
         database_codes, database_items = rows[answers]
-        is_within = asked == answers
+        is_within = query_modality == answers
         if rule is RelevanceRule.PAIR and is_within and len(query_items) == len(items):
             continue  # an item's only row has no partner but itself
         chosen = np.arange(len(query_items))
@@ -286,10 +286,10 @@ def calibrated(
             labels=labels,
             is_within=is_within,
         )
-        found[direction] = calibrate_direction(
+        curves[direction] = calibrate_direction(
             direction, counts, rule, halves=first_half[query_items]
         )
-    if not found:
+    if not curves:
         raise InputError(
             f"nothing can be calibrated of {', '.join(directions)} by pair: pairs are of two "
             "modalities, or of several texts of an item"
@@ -302,5 +302,5 @@ def calibrated(
         split=held_out.name,
         n_items=len(items),
         seed=seed,
-        directions=found,
+        directions=curves,
     )

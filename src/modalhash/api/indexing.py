@@ -10,8 +10,13 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL import Image
 
-from modalhash.api.calibrating import calibration_for
-from modalhash.api.opening import cache_folder, opened, opened_for, opened_model
+from modalhash.api.calibrating import find_calibration
+from modalhash.api.opening import (
+    cache_folder,
+    open_collection,
+    open_evaluated_collection,
+    open_model,
+)
 from modalhash.artifacts import CollectionCodes, HashModel, read_calibration
 from modalhash.choices import read_choice
 from modalhash.data import Collection, Modality
@@ -86,8 +91,8 @@ def encode(
         FeatureError: if the collection doesn't have what the model reads.
         StorageError: if the file system refuses.
     """
-    model = opened_model(model, device)
-    collection = opened(collection, skip_bad, progress)
+    model = open_model(model, device)
+    collection = open_collection(collection, skip_bad, progress)
     items = collection.split(split)
     codes = CollectionCodes(model, collection, cache_folder=cache_folder(cache), progress=progress)
     texts, folder = codes.texts_of(items), Path(output)
@@ -181,7 +186,7 @@ def build_index(
         kind = "auto" if url is None else MILVUS
     check_target(Path(output), kind=kind, parameters=parameters, overwrite=overwrite)
     keep = read_choice("keep_features", KeepFeatures, keep_features)
-    run, model = model, opened_model(model, device)
+    run, model = model, open_model(model, device)
     if isinstance(collection, Path | str) and is_code_folder(collection):
         require_whole(split, keep)
         return build_search_index(
@@ -201,13 +206,13 @@ def build_index(
             else read_calibration(model.folder, model.fingerprint),
             overwrite=overwrite,
         )
-    collection = opened_for(run, model, collection, skip_bad, progress)
-    sides, drawn = contents(
-        model, collection, split, names=numbered, keep=keep, cache=cache, progress=progress
+    collection = open_evaluated_collection(run, model, collection, skip_bad, progress)
+    sides, drawn = collect_contents(
+        model, collection, split, names=number_file, keep=keep, cache=cache, progress=progress
     )
     calibration = None
     if calibrate:
-        calibration, stated = calibration_for(model, collection, cache=cache, progress=progress)
+        calibration, stated = find_calibration(model, collection, cache=cache, progress=progress)
         logger.info("relevance: %s", stated)
     return build_search_index(
         model,
@@ -280,9 +285,9 @@ def add_to_index(
             for side, content in shard_contents(index.model, collection).items()
         }
     else:
-        sides, drawn = contents(
+        sides, drawn = collect_contents(
             index.model,
-            opened(collection, skip_bad, progress),
+            open_collection(collection, skip_bad, progress),
             split,
             names=unused_name,
             keep=keep,
@@ -309,8 +314,8 @@ def require_whole(split: str, keep: KeepFeatures) -> None:
         )
 
 
-def numbered(_: Collection, item: int) -> str:
-    """Return a name for the file of a picture, by its place in the collection."""
+def number_file(_: Collection, item: int) -> str:
+    """Name the file of a picture by its place in the collection."""
     return f"{item:07d}.png"
 
 
@@ -319,7 +324,7 @@ def unused_name(collection: Collection, item: int) -> str:
     return new_picture_name(collection.item_ids[item])
 
 
-def contents(
+def collect_contents(
     model: HashModel,
     collection: Collection,
     split: str,
@@ -329,7 +334,7 @@ def contents(
     cache: Path | str | None,
     progress: Progress,
 ) -> tuple[dict[Side, SideContent], Iterator[tuple[str, Image.Image]]]:
-    """Return what a collection's split puts into both sides of an index, and drawn pictures.
+    """Collect what a collection's split puts into both sides of an index, and drawn pictures.
 
     Raises:
         InputError: if the split is empty.
@@ -339,7 +344,7 @@ def contents(
         raise InputError(f"split {split!r} of {collection.name} has no items to index")
     codes = CollectionCodes(model, collection, cache_folder=cache_folder(cache), progress=progress)
     texts = codes.texts_of(items)
-    files, drawn = picture_files(collection, items, names)
+    files, drawn = locate_pictures(collection, items, names)
     captions, starts = collection.captions, collection.caption_starts
     owner = collection.caption_items
 
@@ -355,27 +360,33 @@ def contents(
             [collection.item_ids[item] for item in items],
             codes.image(items),
             [
-                entry(int(item), int(starts[item])) | kept
-                for item, kept in zip(items, kept_beside(codes, items, "image", keep), strict=True)
+                entry(int(item), int(starts[item])) | stored
+                for item, stored in zip(
+                    items, make_rerank_metadata(codes, items, "image", keep), strict=True
+                )
             ],
         ),
         Side.TEXTS: SideContent(
             [collection.caption_ids[row] for row in texts],
             codes.text(texts),
             [
-                entry(int(owner[row]), int(row)) | {"item": collection.item_ids[owner[row]]} | kept
-                for row, kept in zip(texts, kept_beside(codes, texts, "text", keep), strict=True)
+                entry(int(owner[row]), int(row))
+                | {"item": collection.item_ids[owner[row]]}
+                | stored
+                for row, stored in zip(
+                    texts, make_rerank_metadata(codes, texts, "text", keep), strict=True
+                )
             ],
         ),
     }
     return sides, drawn
 
 
-def kept_beside(
+def make_rerank_metadata(
     codes: CollectionCodes, rows: Positions, modality: Modality, keep: KeepFeatures
 ) -> list[dict[str, str]]:
-    """Return what rows of features keep beside their hash codes, to rerank by: metadata to add."""
-    kept: list[dict[str, str]] = [{} for _ in rows]
+    """Make the metadata that rows of features keep beside their hash codes, to rerank by."""
+    stored: list[dict[str, str]] = [{} for _ in rows]
     added = []
     if codes.model.has_fine_codes:
         added.append(write_fine_codes(codes.fine_codes(rows, modality)))
@@ -383,17 +394,17 @@ def kept_beside(
         features = codes.model.rounded(codes.table(modality).pooled(rows), modality)
         added.append(write_features(features))
     for documents in added:
-        for document, more in zip(kept, documents, strict=True):
+        for document, more in zip(stored, documents, strict=True):
             document.update(more)
-    return kept
+    return stored
 
 
-def picture_files(
+def locate_pictures(
     collection: Collection,
     items: Positions,
     names_of: Callable[[Collection, int], str],
 ) -> tuple[dict[int, str | None], Iterator[tuple[str, Image.Image]]]:
-    """Return where the pictures of some items lie, and those that must be written there.
+    """Locate the pictures of some items, and collect those that must be written there.
 
     Returns:
         Item to file: an absolute path, a path inside the index folder for a picture without a file

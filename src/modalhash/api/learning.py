@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import torch
 
 from modalhash.api.method_choice import AUTO, choose_method, choose_preset, configure_method
-from modalhash.api.opening import fitted_encoder, opened, require_texts
+from modalhash.api.opening import fit_encoder, open_collection, require_texts
 from modalhash.api.run_records import (
     describe_encoder,
     describe_items,
@@ -79,7 +79,7 @@ def extract_features(
         FeatureError: if a feature isn't finite, naming the item.
     """
     options = change_options(FeatureOptions, options, choices)
-    collection = opened(collection, options.skip_bad, options.progress)
+    collection = open_collection(collection, options.skip_bad, options.progress)
     if isinstance(encoder, str):
         encoder = load_fitted_encoder(collection, encoder, split, options)
     return extract_with(
@@ -137,14 +137,14 @@ def train(
     tuning = {"tune_encoder": True} if options.tune_encoder else {}
     changes = dict(settings or {}) | tuning
     if method == AUTO:
-        collection = opened(collection, options.skip_bad, options.progress)
+        collection = open_collection(collection, options.skip_bad, options.progress)
         method = choose_method(collection, split, hug=options.hug, settings=changes)
     named_preset = None if preset == "auto" else preset
     the_method, training = configure_method(method, options.hug, named_preset, changes)
     folder = None if output is None else Path(output)
     plan = TrainingPlan(the_method, training, n_bits, seed, torch_device(options.device), folder)
     warn_of_short_codes(n_bits)
-    collection = opened(collection, options.skip_bad, options.progress)
+    collection = open_collection(collection, options.skip_bad, options.progress)
     check_items(collection, split, the_method)
     loaded = load_fitted_encoder(collection, encoder, split, options)
     if preset == "auto":
@@ -201,8 +201,8 @@ def check_items(collection: Collection, split: str, method: Method) -> None:
 def load_fitted_encoder(
     collection: Collection, name: str, split: str, options: FeatureOptions
 ) -> Encoder:
-    """Load an encoder and fit it to a collection, as `fitted_encoder` does."""
-    return fitted_encoder(
+    """Load an encoder and fit it to a collection, as `fit_encoder` does."""
+    return fit_encoder(
         collection,
         name,
         split=split,

@@ -138,8 +138,8 @@ class DirectionMeasurer:
         if labels is None or not len(ranked):
             return
         rules = self.choices.get("relevances")
-        kept = None if rules is None else [rule for rule in rules if rule != "pair"]
-        choices: MeasureChoices = {**self.choices, "relevances": kept}
+        label_rules = None if rules is None else [rule for rule in rules if rule != "pair"]
+        choices: MeasureChoices = {**self.choices, "relevances": label_rules}
         for direction in self.directions:
             truth = {
                 "query_labels": labels[find_owners(self.codes, direction.query, queries)],

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from modalhash.api.measured_directions import DirectionMeasurer, Reranker
-from modalhash.api.opening import opened_for, opened_model, require_texts
+from modalhash.api.opening import open_evaluated_collection, open_model, require_texts
 from modalhash.artifacts import CollectionCodes, HashModel
 from modalhash.data import Collection
 from modalhash.data.collection import Positions
@@ -63,9 +63,11 @@ def evaluate(
         read_choice("direction", Direction, name) for name in dict.fromkeys(options.directions)
     ]
     reranker = Reranker.from_options(options)
-    run, model = model, opened_model(model, options.device)
+    run, model = model, open_model(model, options.device)
     storage = describe_storage(model, reranker)
-    collection = opened_for(run, model, collection, options.skip_bad, options.progress)
+    collection = open_evaluated_collection(
+        run, model, collection, options.skip_bad, options.progress
+    )
     if any("text" in (direction.query, direction.database) for direction in directions):
         require_texts(collection, "these directions match pictures with texts")
     database = options.database or default_database(collection)

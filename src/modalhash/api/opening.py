@@ -21,18 +21,20 @@ from modalhash.progress import Progress
 
 __all__ = [
     "cache_folder",
-    "fitted_encoder",
-    "opened",
-    "opened_for",
-    "opened_model",
+    "fit_encoder",
+    "open_collection",
+    "open_evaluated_collection",
+    "open_model",
     "require_texts",
 ]
 
 logger = logging.getLogger(__name__)
 
 
-def opened(collection: Collection | str | Path, skip_bad: bool, progress: Progress) -> Collection:
-    """Return a collection from itself or its name."""
+def open_collection(
+    collection: Collection | str | Path, skip_bad: bool, progress: Progress
+) -> Collection:
+    """Open a collection by its name; a collection is returned as it is."""
     if isinstance(collection, Collection):
         return collection
     return load_collection(collection, skip_bad=skip_bad, progress=progress)
@@ -55,24 +57,24 @@ def require_texts(collection: Collection, purpose: str) -> None:
         )
 
 
-def opened_model(model: HashModel | Path | str, device: str) -> HashModel:
-    """Return a model from itself or its folder."""
+def open_model(model: HashModel | Path | str, device: str) -> HashModel:
+    """Load a model from its folder; a model is returned as it is."""
     return model if isinstance(model, HashModel) else load_model(model, device=device)
 
 
 def cache_folder(cache: Path | str | None) -> Path | None:
-    """Return where features are kept; None is the user's cache folder."""
+    """Name the folder that keeps features; None is the user's cache folder."""
     return None if cache is None else Path(cache)
 
 
-def opened_for(
+def open_evaluated_collection(
     run: HashModel | Path | str,
     model: HashModel,
     collection: Collection | str | Path | None,
     skip_bad: bool,
     progress: Progress,
 ) -> Collection:
-    """Return the collection that is named, or else the one a model was trained on, divided as then.
+    """Open the named collection, or else the one a model was trained on, divided as then.
 
     Args:
         run: the model or its folder, as it was given.
@@ -86,28 +88,32 @@ def opened_for(
             which holds the splits, isn't given.
     """
     if collection is not None:
-        return opened(collection, skip_bad, progress)
-    found = opened(source_of(model), skip_bad, progress)
+        return open_collection(collection, skip_bad, progress)
+    collection_of_model = open_collection(find_source(model), skip_bad, progress)
     trained_on = model.record.trained_on
-    if trained_on["fingerprint"] != found.fingerprint():
-        logger.warning("%s has changed since the model was trained on it", found.name)
-        return found
+    if trained_on["fingerprint"] != collection_of_model.fingerprint():
+        logger.warning("%s has changed since the model was trained on it", collection_of_model.name)
+        return collection_of_model
     if not isinstance(run, HashModel) and RunFolder(Path(run), {}).splits.is_dir():
-        divided = read_split_file(found, RunFolder(Path(run), {}).splits)
+        divided = read_split_file(collection_of_model, RunFolder(Path(run), {}).splits)
         return replace(divided, split_note=str(trained_on["split_note"]))
     split = str(trained_on["split"])
-    items = found.splits.get(split) if split != "all" else found.split(split)
+    items = (
+        collection_of_model.splits.get(split)
+        if split != "all"
+        else collection_of_model.split(split)
+    )
     if items is None or hashlib.sha256(items.tobytes()).hexdigest() != trained_on["items_sha256"]:
         raise InputError(
-            f"{found.name} was divided otherwise when the model was trained "
+            f"{collection_of_model.name} was divided otherwise when the model was trained "
             f"({trained_on['split_note']}): give the run folder, which holds the splits, or the "
             "collection divided as it was"
         )
-    return found
+    return collection_of_model
 
 
-def source_of(model: HashModel) -> str:
-    """Return where the collection a model was trained on is found.
+def find_source(model: HashModel) -> str:
+    """Find the source of the collection that a model was trained on.
 
     Raises:
         InputError: if the model doesn't know.
@@ -118,7 +124,7 @@ def source_of(model: HashModel) -> str:
     return source
 
 
-def fitted_encoder(
+def fit_encoder(
     collection: Collection,
     name: str,
     *,
@@ -127,7 +133,7 @@ def fitted_encoder(
     frames: int = DEFAULT_FRAMES,
     frame_grid: int = 0,
 ) -> Encoder:
-    """Return an encoder as a collection needs it.
+    """Load an encoder and fit it to a collection.
 
     Its text tower is fitted on the texts of a split if it must be; towers of `precomputed` know
     the width of the collection's arrays; where the collection holds videos, the image tower reads

@@ -22,7 +22,7 @@ from modalhash.data.shards import Shard
 from modalhash.errors import Defect, InputError, ModalhashError, SettingError
 from modalhash.extras import import_optional
 
-__all__ = ["ray_outcomes"]
+__all__ = ["encode_on_ray"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class RayShardWorker:
         return {name: [value] for name, value in report.items()}
 
 
-def ray_outcomes(
+def encode_on_ray(
     job: ShardJob,
     shards: Sequence[Shard],
     *,
@@ -82,10 +82,10 @@ def ray_outcomes(
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = import_optional("ray", extra="ray", feature="encoding on a Ray cluster")
     data = import_optional("ray.data", extra="ray", feature="encoding on a Ray cluster")
-    with cluster(ray, address):
+    with connect_cluster(ray, address):
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
-        size = min(workers or usual_workers(ray, gpus), len(shards))
+        size = min(workers or count_workers(ray, gpus), len(shards))
         logger.info("%d shards on %d workers of Ray", len(shards), size)
         rows = [{"path": str(shard.path.absolute()), "name": shard.name} for shard in shards]
         outcomes = data.from_items(
@@ -100,16 +100,16 @@ def ray_outcomes(
         )
         for report in outcomes.iter_rows():
             if report["error"]:
-                raise error_of(report)
+                raise read_error(report)
             defects = [
-                Defect(one["kind"], one["where"], one["problem"], tuple(one["items"]))
-                for one in report["defects"]
+                Defect(job["kind"], job["where"], job["problem"], tuple(job["items"]))
+                for job in report["defects"]
             ]
             yield ShardOutcome(report["name"], tuple(defects), report["is_written"])
 
 
 @contextmanager
-def cluster(ray: Any, address: str) -> Iterator[None]:
+def connect_cluster(ray: Any, address: str) -> Iterator[None]:
     """Connect to a Ray cluster, or start one; one that this process is connected to is taken.
 
     Raises:
@@ -136,17 +136,17 @@ def cluster(ray: Any, address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def usual_workers(ray: Any, gpus: float) -> int:
-    """Return how many workers a cluster has room for."""
-    there = ray.cluster_resources()
-    n_workers = int(there.get("CPU", 1))
+def count_workers(ray: Any, gpus: float) -> int:
+    """Count the workers that a cluster has room for."""
+    resources = ray.cluster_resources()
+    n_workers = int(resources.get("CPU", 1))
     if gpus:
-        n_workers = min(n_workers, int(there.get("GPU", 0) / gpus))
+        n_workers = min(n_workers, int(resources.get("GPU", 0) / gpus))
     return max(1, n_workers)
 
 
-def error_of(report: dict[str, Any]) -> ModalhashError:
-    """Return the error that a worker reported."""
+def read_error(report: dict[str, Any]) -> ModalhashError:
+    """Read the error that a worker reported."""
     message = f"{report['name']}: {report['message']}"
     kind = getattr(errors, report["error"], ModalhashError)
     try:

@@ -10,7 +10,7 @@ import numpy as np
 
 from modalhash.api.measured_directions import find_owners, rank_in_two_stages
 from modalhash.api.measuring import select_evaluation_items
-from modalhash.api.opening import cache_folder, opened_for, opened_model
+from modalhash.api.opening import cache_folder, open_evaluated_collection, open_model
 from modalhash.artifacts import CaptionUse, CollectionCodes, HashModel
 from modalhash.data import Collection
 from modalhash.errors import InputError
@@ -66,7 +66,7 @@ class RerankSweep:
     score: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that `evaluate --rerank-sweep --json` gives."""
+        """Describe the sweep as the document that `evaluate --rerank-sweep --json` gives."""
         return {"format": 1, **asdict(self)}
 
 
@@ -114,10 +114,12 @@ def rerank_sweep(
         UnknownNameError: if a name isn't known.
     """
     score = read_choice("rerank score", RerankScore, rerank_score)
-    wanted = [read_choice("direction", Direction, one) for one in dict.fromkeys(directions)]
-    run, model = model, opened_model(model, device)
+    chosen_directions = [
+        read_choice("direction", Direction, name) for name in dict.fromkeys(directions)
+    ]
+    run, model = model, open_model(model, device)
     books = model.fine_books
-    collection = opened_for(run, model, collection, skip_bad, progress)
+    collection = open_evaluated_collection(run, model, collection, skip_bad, progress)
     labels = collection.labels
     if labels is None:
         raise InputError(f"a sweep needs labels, but {collection.name} has none")
@@ -128,14 +130,14 @@ def rerank_sweep(
         model, collection, captions=captions, cache_folder=cache_folder(cache), progress=progress
     )
     choices: MeasureChoices = {"relevances": (relevance,), "top_k": (top_k,), "n_threads": 1}
-    found: list[SweepRow] = []
+    rows: list[SweepRow] = []
     n_items = 0
-    for direction in wanted:
-        asked, answers = direction.query, direction.database
-        ranking = rank_in_two_stages(codes, (asked, queries), (answers, ranked), score)
+    for direction in chosen_directions:
+        query_modality, answers = direction.query, direction.database
+        ranking = rank_in_two_stages(codes, (query_modality, queries), (answers, ranked), score)
         n_items = max(n_items, len(ranking.database_codes))
         lengths = dict.fromkeys(
-            shortlist_length(one, len(ranking.database_codes)) for one in shortlists
+            shortlist_length(shortlist, len(ranking.database_codes)) for shortlist in shortlists
         )
         for length in lengths:
             report = evaluate_scores(
@@ -143,20 +145,20 @@ def rerank_sweep(
                 ranking.n_queries,
                 len(ranking.database_codes),
                 direction=direction,
-                query_labels=labels[find_owners(codes, asked, queries)],
+                query_labels=labels[find_owners(codes, query_modality, queries)],
                 database_labels=labels[find_owners(codes, answers, ranked)],
                 **choices,
             )
             value = report.find("map", k=top_k, relevance=relevance).value
-            seconds = timed(ranking, length)
-            found.append(SweepRow(direction.value, length, value, round(1000 * seconds, 3)))
+            seconds = measure_query_time(ranking, length)
+            rows.append(SweepRow(direction.value, length, value, round(1000 * seconds, 3)))
     return RerankSweep(
-        tuple(found), top_k, relevance, model.n_bits, books.n_bits, n_items, score.value
+        tuple(rows), top_k, relevance, model.n_bits, books.n_bits, n_items, score.value
     )
 
 
-def timed(ranking: TwoStageRanking, length: int) -> float:
-    """Return the seconds that a query takes, the median of some."""
+def measure_query_time(ranking: TwoStageRanking, length: int) -> float:
+    """Measure the seconds that a query takes, the median of some."""
     seconds = []
     for query in range(min(TIMED_QUERIES, ranking.n_queries)):
         started = time.perf_counter()

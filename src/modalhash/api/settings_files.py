@@ -55,7 +55,9 @@ def read_settings(path: Path | str) -> SettingsFile:
     Raises:
         DamagedArtifactError, NewerFormatError: if it isn't a file of settings.
     """
-    said = read_json(Path(path), kind=KIND, newest_format=FORMAT)
-    if said.get("artifact") != KIND or not isinstance(said.get("settings"), dict):
+    document = read_json(Path(path), kind=KIND, newest_format=FORMAT)
+    if document.get("artifact") != KIND or not isinstance(document.get("settings"), dict):
         raise DamagedArtifactError(f"{path} is no file of settings, which `modalhash tune` writes")
-    return SettingsFile(said["method"], said["preset"], said["settings"], said.get("about", {}))
+    return SettingsFile(
+        document["method"], document["preset"], document["settings"], document.get("about", {})
+    )

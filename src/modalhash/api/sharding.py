@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from modalhash.api.opening import opened_model
-from modalhash.api.ray_jobs import ray_outcomes
+from modalhash.api.opening import open_model
+from modalhash.api.ray_jobs import encode_on_ray
 from modalhash.api.shard_jobs import ShardJob, ShardOutcome, is_done
 from modalhash.artifacts import HashModel
 from modalhash.artifacts.shard_encoding import wanted_sides
@@ -126,9 +126,9 @@ def encode_shards(
         MissingExtraError: if Ray, or pyarrow for Parquet, isn't installed.
         StorageError: if the file system refuses; finished shards stay.
     """
-    loaded = opened_model(model, device)
+    loaded = open_model(model, device)
     wanted_sides(loaded)
-    found = find_shards(shards)
+    listed = find_shards(shards)
     folder = Path(output).absolute()
     run = None if loaded.folder is None else loaded.folder.absolute()
     if ray is not None and run is None:
@@ -142,9 +142,9 @@ def encode_shards(
         device,
     )
     with sole_writer(folder):
-        missing = shards_to_encode(found, job, overwrite=overwrite)
-        if not missing and is_settled(found, job):
-            return summary(found, job, loaded.n_bits, n_encoded=0)
+        missing = list_missing_shards(listed, job, overwrite=overwrite)
+        if not missing and is_settled(listed, job):
+            return summarize_folder(listed, job, loaded.n_bits, n_encoded=0)
         stated: dict[str, Any] = {
             "n_bits": loaded.n_bits,
             "model_fingerprint": loaded.fingerprint,
@@ -153,32 +153,32 @@ def encode_shards(
         if ray is None or not missing:
             outcomes: Iterator[ShardOutcome] = map(job.worker(loaded).encode, missing)
         else:
-            outcomes = ray_outcomes(job, missing, address=ray, workers=workers, gpus=gpus)
-        failed = run_all(outcomes, len(found) - len(missing), len(found), progress)
+            outcomes = encode_on_ray(job, missing, address=ray, workers=workers, gpus=gpus)
+        failed = collect_failures(outcomes, len(listed) - len(missing), len(listed), progress)
         if failed and not skip_bad:
-            raise refused(failed, len(found))
+            raise make_refusal(failed, len(listed))
         without = {outcome.name: outcome.defects[0] for outcome in failed}
-        there = [shard for shard in found if shard.name not in without]
-        settle_ids(there, job)
-        heads = heads_of(there, job)
+        encoded = [shard for shard in listed if shard.name not in without]
+        settle_ids(encoded, job)
+        heads = read_heads(encoded, job)
         if not any(head.n_items for head in heads):
-            raise without_codes(failed, heads, found)
+            raise make_no_codes_error(failed, heads, listed)
         left_out = [(name, without[name].problem) for name in sorted(without)]
         write_code_folder(folder, heads, left_out=left_out, **stated)
-        return summary(there, job, loaded.n_bits, n_encoded=len(missing) - len(failed))
+        return summarize_folder(encoded, job, loaded.n_bits, n_encoded=len(missing) - len(failed))
 
 
-def without_codes(
-    failed: Sequence[ShardOutcome], heads: Sequence[CodeHead], found: Sequence[Shard]
+def make_no_codes_error(
+    failed: Sequence[ShardOutcome], heads: Sequence[CodeHead], shards: Sequence[Shard]
 ) -> CollectionError:
-    """Return the error of shards of which every row was left out."""
+    """Make the error of shards of which every row was left out."""
     defects = [defect for outcome in failed for defect in outcome.defects]
     defects += [
         Defect("left-out", head.shard["name"], problem)
         for head in heads
         for problem in head.left_out
     ]
-    nothing = Defect("no-items", found[0].name, "and the other shards have no row")
+    nothing = Defect("no-items", shards[0].name, "and the other shards have no row")
     return CollectionError(
         defects or [nothing],
         listed="the log names them",
@@ -213,8 +213,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def shards_to_encode(found: Sequence[Shard], job: ShardJob, *, overwrite: bool) -> list[Shard]:
-    """Return the shards without codes, by name; refuse codes that would be mixed with others.
+def list_missing_shards(shards: Sequence[Shard], job: ShardJob, *, overwrite: bool) -> list[Shard]:
+    """List the shards without codes, by name; refuse codes that would be mixed with others.
 
     Raises:
         ArtifactError: if there are codes of another model.
@@ -223,7 +223,7 @@ def shards_to_encode(found: Sequence[Shard], job: ShardJob, *, overwrite: bool) 
     missing: list[Shard] = []
     changed: list[str] = []
     foreign: list[str] = []
-    for shard in found:
+    for shard in shards:
         path = code_file_path(job.output, shard.name)
         try:
             head = read_code_head(path)
@@ -237,7 +237,7 @@ def shards_to_encode(found: Sequence[Shard], job: ShardJob, *, overwrite: bool) 
         if head is not None:
             other = head.model_fingerprint != job.model_fingerprint
             (foreign if other else changed).append(shard.name)
-    known = {code_file_path(job.output, shard.name) for shard in found}
+    known = {code_file_path(job.output, shard.name) for shard in shards}
     gone = [path for path in sorted(job.output.rglob("*.safetensors")) if path not in known]
     gone = [path for path in gone if is_code_file(path)]
     advice = "with --overwrite, or choose another folder"
@@ -267,15 +267,15 @@ def shards_to_encode(found: Sequence[Shard], job: ShardJob, *, overwrite: bool) 
 
 
 def is_code_file(path: Path) -> bool:
-    """Return whether a file is one of ours, be it damaged."""
+    """Tell whether a file is one of ours, be it damaged."""
     try:
         return read_code_head(path) is not None
     except DamagedArtifactError:
         return False
 
 
-def is_settled(found: Sequence[Shard], job: ShardJob) -> bool:
-    """Return whether `shards.json` names just the code files that are there."""
+def is_settled(shards: Sequence[Shard], job: ShardJob) -> bool:
+    """Tell whether `shards.json` names just the code files that are there."""
     if not is_code_folder(job.output):
         return False
     try:
@@ -284,16 +284,16 @@ def is_settled(found: Sequence[Shard], job: ShardJob) -> bool:
         return False
     return not document["left_out"] and [
         (entry["shard"], entry["data_sha256"]) for entry in document["files"]
-    ] == [(head.shard["name"], head.data_sha256) for head in heads_of(found, job)]
+    ] == [(head.shard["name"], head.data_sha256) for head in read_heads(shards, job)]
 
 
-def heads_of(shards: Sequence[Shard], job: ShardJob) -> list[CodeHead]:
-    """Return what the code files of some shards say of themselves."""
+def read_heads(shards: Sequence[Shard], job: ShardJob) -> list[CodeHead]:
+    """Read what the code files of some shards say of themselves."""
     heads = [read_code_head(code_file_path(job.output, shard.name)) for shard in shards]
     return [head for head in heads if head is not None]
 
 
-def run_all(
+def collect_failures(
     outcomes: Iterator[ShardOutcome], n_done: int, n_shards: int, progress: Progress
 ) -> list[ShardOutcome]:
     """Wait for all shards; return those without a code file, by name."""
@@ -305,15 +305,15 @@ def run_all(
         if not outcome.is_written:
             failed.append(outcome)
         for defect in outcome.defects[:LOGGED_DEFECTS]:
-            said = defect if not outcome.is_written else f"left out: {defect.problem}"
-            logger.warning("%s", said)
+            message = defect if not outcome.is_written else f"left out: {defect.problem}"
+            logger.warning("%s", message)
         if len(outcome.defects) > LOGGED_DEFECTS:
             logger.warning("%s: and %d more", outcome.name, len(outcome.defects) - LOGGED_DEFECTS)
     return sorted(failed, key=lambda outcome: outcome.name)
 
 
-def refused(failed: Sequence[ShardOutcome], n_shards: int) -> CollectionError:
-    """Return the error of shards that couldn't be encoded."""
+def make_refusal(failed: Sequence[ShardOutcome], n_shards: int) -> CollectionError:
+    """Make the error of shards that couldn't be encoded."""
     return CollectionError(
         [defect for outcome in failed for defect in outcome.defects],
         listed="the log names them",
@@ -331,7 +331,7 @@ def settle_ids(shards: Sequence[Shard], job: ShardJob) -> None:
         CollectionError: if ids come more than once, naming the places.
         InputError: if ids are of two kinds.
     """
-    heads = heads_of(shards, job)
+    heads = read_heads(shards, job)
     check_one_kind(heads)
     paths = [code_file_path(job.output, shard.name) for shard in shards]
     later: dict[int, dict[int, str]] = defaultdict(dict)
@@ -360,15 +360,17 @@ def settle_ids(shards: Sequence[Shard], job: ShardJob) -> None:
             advice="; give every row its own id, or leave out all but the first with --skip-bad",
         )
     logger.warning("%d ids come more than once: all but the first row are left out", n_twice)
-    for owner, told in later.items():
-        items = sorted(told)
-        file = read_code_file(paths[owner]).without(items, [told[item] for item in items])
+    for owner, dropped in later.items():
+        items = sorted(dropped)
+        file = read_code_file(paths[owner]).without(items, [dropped[item] for item in items])
         write_code_file(paths[owner], file)
 
 
-def summary(shards: Sequence[Shard], job: ShardJob, n_bits: int, *, n_encoded: int) -> ShardCodes:
-    """Return what a folder holds."""
-    heads = heads_of(shards, job)
+def summarize_folder(
+    shards: Sequence[Shard], job: ShardJob, n_bits: int, *, n_encoded: int
+) -> ShardCodes:
+    """Summarize the content of a folder."""
+    heads = read_heads(shards, job)
     document = read_code_folder(job.output)
     return ShardCodes(
         job.output,

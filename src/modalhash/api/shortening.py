@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from modalhash.api.indexing import CodeFolder
-from modalhash.api.opening import opened_model
+from modalhash.api.opening import open_model
 from modalhash.artifacts import HashModel, RunFolder, load_model, save_model
 from modalhash.artifacts.model import check_shorter, prefix_fingerprint
 from modalhash.bridges.folders import new_folder
@@ -43,8 +43,8 @@ def shorten(
             taken.
         StorageError: if the file system refuses; nothing is left behind.
     """
-    model = opened_model(model, device)
-    short, folder = model.shortened(n_bits), free_place(output)
+    model = open_model(model, device)
+    short, folder = model.shortened(n_bits), check_output_folder(output)
     with new_folder(folder) as part:
         save_model(short, part)
         if model.folder is not None and RunFolder(model.folder, {}).splits.is_dir():
@@ -68,28 +68,28 @@ def shorten_codes(codes: Path | str, output: Path | str, *, n_bits: int) -> Code
             taken; if the codes are of shards, or were written before lengths were.
         StorageError: if the file system refuses; nothing is left behind.
     """
-    source, folder = Path(codes), free_place(output)
+    source, folder = Path(codes), check_output_folder(output)
     if is_code_folder(source):
         raise InputError(
             f"{source} holds codes of shards, which aren't cut: shorten the model, and encode the "
             "shards with it"
         )
-    said = read_json(source / CODES_MANIFEST, kind="codes", newest_format=CODES_FORMAT)
-    if "code_lengths" not in said:
+    manifest = read_json(source / CODES_MANIFEST, kind="codes", newest_format=CODES_FORMAT)
+    if "code_lengths" not in manifest:
         raise InputError(
             f"{source / CODES_MANIFEST} doesn't say which first bits are codes of their own: "
             "encode the collection again"
         )
-    check_shorter(n_bits, said["code_lengths"], f"codes in {source}, {said['n_bits']} bits")
+    check_shorter(n_bits, manifest["code_lengths"], f"codes in {source}, {manifest['n_bits']} bits")
     sides = {
-        name: read_side(source / f"{name}.npy", said["n_bits"])
+        name: read_side(source / f"{name}.npy", manifest["n_bits"])
         for name in ("image_codes", "text_codes")
     }
-    document: dict[str, Any] = said | {
+    document: dict[str, Any] = manifest | {
         "modalhash": version("modalhash"),
         "n_bits": n_bits,
-        "model_fingerprint": prefix_fingerprint(said["origin"]["fingerprint"], n_bits),
-        "code_lengths": [length for length in said["code_lengths"] if length <= n_bits],
+        "model_fingerprint": prefix_fingerprint(manifest["origin"]["fingerprint"], n_bits),
+        "code_lengths": [length for length in manifest["code_lengths"] if length <= n_bits],
     }
     with new_folder(folder) as part:
         for name, side in sides.items():
@@ -101,12 +101,12 @@ def shorten_codes(codes: Path | str, output: Path | str, *, n_bits: int) -> Code
 
 
 def holds_codes(folder: Path | str) -> bool:
-    """Return whether a folder is one that `encode` or `encode_shards` wrote."""
+    """Tell whether a folder is one that `encode` or `encode_shards` wrote."""
     return (Path(folder) / CODES_MANIFEST).is_file() or is_code_folder(folder)
 
 
-def free_place(output: Path | str) -> Path:
-    """Return where a folder is to be made.
+def check_output_folder(output: Path | str) -> Path:
+    """Check that a new folder can be made at a place.
 
     Raises:
         InputError: if something is there already; an empty folder is nothing.
@@ -118,7 +118,7 @@ def free_place(output: Path | str) -> Path:
 
 
 def read_side(path: Path, n_bits: int) -> Codes:
-    """Return the codes of one side, mapped.
+    """Map the codes of one side.
 
     Raises:
         DamagedArtifactError: if they aren't what was written.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from modalhash.api.learning import extract_features, train
 from modalhash.api.measuring import evaluate, select_queries
-from modalhash.api.opening import opened
+from modalhash.api.opening import open_collection
 from modalhash.benchmarking.grid_table import COLUMNS, cells, markdown
 from modalhash.benchmarking.measuring_tasks import list_values
 from modalhash.benchmarking.outcomes import Outcome
@@ -199,7 +199,7 @@ def robustness(
         raise InputError("shares and seeds: at least 1 of each is needed")
     for share in options.shares:
         check_share(share)
-    collection = opened(collection, options.skip_bad, options.progress)
+    collection = open_collection(collection, options.skip_bad, options.progress)
     if collection.labels is None:
         raise InputError(
             f"{collection.name} has no labels to flip: add labels.tsv, or name another collection"

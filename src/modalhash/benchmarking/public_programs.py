@@ -15,7 +15,7 @@ import numpy as np
 
 from modalhash.api.learning import extract_features
 from modalhash.api.measuring import default_database, select_evaluation_items
-from modalhash.api.opening import opened
+from modalhash.api.opening import open_collection
 from modalhash.benchmarking.tasks import usual_encoder, usual_split
 from modalhash.bridges.folders import check_output, new_folder
 from modalhash.bridges.public_inputs import (
@@ -96,7 +96,7 @@ def export_inputs(
     """
     folder = Path(output)
     check_output(folder, is_ours=lambda path: (path / MANIFEST).is_file(), overwrite=overwrite)
-    collection = opened(collection, False, progress)
+    collection = open_collection(collection, False, progress)
     if collection.labels is None:
         raise InputError(
             f"{collection.name} has no labels: the public programs measure themselves by labels, "

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Unpack
 
 from modalhash.api.measuring import evaluate
-from modalhash.api.opening import opened_for, opened_model
+from modalhash.api.opening import open_evaluated_collection, open_model
 from modalhash.artifacts import HashModel
 from modalhash.data import Collection
 from modalhash.metrics import MeasureChoices, MeasureComparison, Report, compare_reports
@@ -60,8 +60,10 @@ def evaluate_runs(
         StorageError: if the file system refuses.
     """
     options = change_options(EvaluationOptions, options, choices)
-    models = [opened_model(run, options.device) for run in runs]
-    collection = opened_for(runs[0], models[0], collection, options.skip_bad, options.progress)
+    models = [open_model(run, options.device) for run in runs]
+    collection = open_evaluated_collection(
+        runs[0], models[0], collection, options.skip_bad, options.progress
+    )
     plain = replace(options, rerank=None)
     reports = [
         evaluate(

@@ -19,7 +19,7 @@ import numpy as np
 from modalhash.api.learning import train
 from modalhash.api.measuring import evaluate
 from modalhash.api.method_choice import AUTO, choose_method, choose_preset
-from modalhash.api.opening import fitted_encoder, opened
+from modalhash.api.opening import fit_encoder, open_collection
 from modalhash.api.settings_files import SettingsFile, write_settings
 from modalhash.benchmarking.tasks import usual_encoder
 from modalhash.data import Collection
@@ -109,7 +109,7 @@ def tune(
         if count < 1:
             raise InputError(f"{name} is {count}: at least 1 is needed")
     import_optuna()
-    collection = opened(collection, options.skip_bad, options.progress)
+    collection = open_collection(collection, options.skip_bad, options.progress)
     if method == AUTO:
         method = choose_method(collection, split, settings=settings)
     objective = choose_objective(method_class(method), options.objective)
@@ -120,7 +120,7 @@ def tune(
     check_labels(collection, method_class(method), objective)
     encoder = usual_encoder(collection, encoder)
     if preset == "auto":
-        fitted = fitted_encoder(parts[0], encoder, split="train", device=options.device)
+        fitted = fit_encoder(parts[0], encoder, split="train", device=options.device)
         preset = choose_preset(method_class(method), parts[0], fitted)
     changes = read_changes(method_class(method), preset, settings)
     search = Search(
