@@ -24,6 +24,7 @@ FOUNDATION = {
     "progress",
     "machine",
     "choices",
+    "folder_hints",
     "modalities",
     "search_request",
 }
@@ -34,6 +35,7 @@ TORCH_FREE = (
     "progress",
     "machine",
     "choices",
+    "folder_hints",
     "modalities",
     "search_request",
     "codes",

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.errors import DamagedArtifactError, NewerFormatError, StorageError
+from modalhash.folder_hints import explain_wrong_folder
 
 __all__ = [
     "check_regular_file",
@@ -367,9 +368,7 @@ def read_json(path: Path, *, kind: str, newest_format: int) -> dict[str, Any]:
         with open_regular_file(path) as file:
             document = parse_json(file.read().decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DamagedArtifactError(
-            f"{path.parent} is no {kind} folder: it has no {path.name}"
-        ) from error
+        raise DamagedArtifactError(explain_wrong_folder(path.parent, kind, path.name)) from error
     except OSError as error:
         raise StorageError(f"can't read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

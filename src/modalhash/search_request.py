@@ -5,6 +5,7 @@ line, the HTTP service, the clients and `SearchIndex` all build a `SearchRequest
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -33,6 +34,7 @@ __all__ = [
     "SearchRequest",
     "Target",
     "code_hex",
+    "refuse_address",
 ]
 
 Code = str | bytes | NDArray[np.uint8]
@@ -42,6 +44,7 @@ PART_NAMES: Final[tuple[PartName, ...]] = ("id", "code", "text", "image", "minus
 """The parts of a query, in the order in which they are put together."""
 USUAL_HITS: Final = 10
 LARGEST_WEIGHT: Final = 1000.0
+ADDRESS: Final = re.compile(r"(?i)(https?|ftps?|s3|gs|file|data):")
 
 
 class Target(StrEnum):
@@ -182,6 +185,8 @@ class SearchRequest:
             raise InputError("minus_text is empty: give at least one word, or leave it out")
         if not set(self.parts) - {"minus_text"}:
             raise InputError("give a text, an id, a code or a picture to search for")
+        if isinstance(self.image, str | PathLike):
+            refuse_address(self.image)
         if self.code is not None:
             self._set("code", code_hex(self.code))
         for name in ("k", "radius"):
@@ -238,6 +243,19 @@ class SearchRequest:
         if "weights" in document:
             document["weights"] = dict(self.weights)
         return document
+
+
+def refuse_address(path: "str | PathLike[str]") -> None:
+    """Refuse an address of the web in the place of a file's path.
+
+    Raises:
+        InputError: if it is one.
+    """
+    if ADDRESS.match(str(path)):
+        raise InputError(
+            f"{path} is an address, and addresses aren't read: download the picture first, and "
+            "give its file"
+        )
 
 
 def check_whole(name: str, value: Any) -> int | None:

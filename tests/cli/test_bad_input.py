@@ -223,7 +223,7 @@ def test_an_index_that_cant_be_used(
     modalhash: CommandLine, scene_index: Path, tmp_path: Path
 ) -> None:
     assert line_of(modalhash("search", tmp_path / "nothing", "--text", "a")) == (
-        f"{tmp_path / 'nothing'} is no index folder: it has no manifest.json"
+        f"there is no folder {tmp_path / 'nothing'}: check the path"
     )
     index = tmp_path / "index"
     shutil.copytree(scene_index, index)

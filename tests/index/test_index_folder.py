@@ -139,7 +139,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 def test_no_folder_is_no_index(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
-    message = f"{missing} is no index folder: it has no manifest.json"
+    message = f"there is no folder {missing}: check the path"
     with pytest.raises(DamagedArtifactError, match=f"^{re.escape(message)}$"):
         open_index(missing)
 

@@ -45,6 +45,10 @@ def index(tiny_encoder: None, scene_index: Path) -> Iterator[SearchIndex]:
             {"text": "a", "minus_text": ""},
             "minus_text is empty: give at least one word, or leave it out",
         ),
+        (
+            {"image": "https://example.org/a.jpg"},
+            "https://example.org/a.jpg is an address, and addresses aren't read: download the",
+        ),
         ({"text": "a", "k": 0}, "k is 0, expected at least 1"),
         ({"text": "a", "k": 2.5}, "k is 2.5, expected at least 1"),
         ({"text": "a", "k": True}, "k is True, expected at least 1"),

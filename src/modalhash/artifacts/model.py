@@ -25,6 +25,7 @@ from modalhash.files import read_json, sealed, write_bytes, write_json, write_te
 from modalhash.index.rerank import FineBooks, FineCodes
 from modalhash.layers import KernelHead
 from modalhash.methods.hasher import Hasher, HashTower
+from modalhash.search_request import refuse_address
 
 __all__ = [
     "HashModel",
@@ -469,6 +470,7 @@ def open_picture(image: Path | str | Image.Image) -> Image.Image:
     """
     if isinstance(image, Image.Image):
         return upright_rgb(image)
+    refuse_address(image)
     try:
         return read_picture(Path(image))
     except CollectionError as error:
