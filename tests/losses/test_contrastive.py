@@ -8,7 +8,6 @@ from torch.testing import assert_close
 
 from modalhash.losses import (
     NceForm,
-    bit_balance,
     contrast,
     info_nce,
     local_alignment,
@@ -176,12 +175,6 @@ def test_the_local_gradient_equals_finite_differences() -> None:
 
     image, text = (rows(seed, 6).reshape(3, 2, WIDTH).requires_grad_() for seed in (0, 1))
     assert torch.autograd.gradcheck(loss, (image, text))
-
-
-def test_sign_gap_and_bit_balance_by_hand() -> None:
-    relaxed = torch.tensor([[0.5, -1.0], [0.0, -0.5]], dtype=torch.float64)
-    assert_close(sign_gap(relaxed), value((0.25 + 0 + 1 + 0.25) / 4), rtol=1e-12, atol=0.0)
-    assert_close(bit_balance(relaxed), value((0.25**2 + 0.75**2) / 2), rtol=1e-12, atol=0.0)
 
 
 def test_signs_pass_no_gradient() -> None:

@@ -12,7 +12,6 @@ from modalhash.losses import (
     binary_similarities,
     distribution_weighted,
     fused_affinity,
-    mean_stretched,
     rescaled_cosines,
     saturated_share,
     target_range,
@@ -56,40 +55,6 @@ def test_a_text_without_words_is_like_itself_alone() -> None:
 
 def test_dense_texts_are_all_alike() -> None:
     assert bool((binary_similarities(random_square(4) + 1.5) == 1).all())
-
-
-def test_mean_stretch_of_the_worked_example() -> None:
-    assert_allclose(
-        mean_stretched(fused()),
-        [[2.6996, 1.6766, -0.6024], [1.3338, 2.2017, -0.2469], [-0.5747, -0.2563, 2.2719]],
-        atol=PUBLISHED,
-        rtol=0,
-    )
-    values = fused()
-    found = [float(one) for one in (values.mean(), values.max(), values.min())]
-    assert_allclose(found, [0.1978, 0.9931, -0.9931], atol=PUBLISHED, rtol=0)
-
-
-@pytest.mark.parametrize("n", [2, 7])
-def test_mean_stretch_against_loops(n: int) -> None:
-    matrix = random_square(n)
-    expected = graphs.stretched(matrix.tolist())
-    assert_allclose(mean_stretched(matrix).clamp(-1, 1), expected, rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize("value", [0.0, 0.3, -100.0])
-def test_mean_stretch_of_equal_entries_changes_nothing(value: float) -> None:
-    for n in (1, 3):
-        matrix = torch.full((n, n), value)
-        assert_close(mean_stretched(matrix), matrix, rtol=0, atol=0)
-
-
-def test_mean_stretch_keeps_signs_and_order_above_the_mean() -> None:
-    matrix = random_square(6)
-    found = mean_stretched(matrix)
-    assert torch.equal(found.sign(), matrix.sign())
-    above = matrix[matrix > matrix.mean()].sort()[1]
-    assert torch.equal(found[matrix > matrix.mean()].sort()[1], above)
 
 
 def test_distribution_weighting_by_hand() -> None:

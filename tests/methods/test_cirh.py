@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from torch import Tensor, nn
+from torch import nn
 from torch.testing import assert_close
 
 from modalhash.errors import SettingError
@@ -228,46 +228,6 @@ def test_the_network_learns_from_its_own_terms_and_the_heads_from_theirs() -> No
         of_heads[0] + of_heads[1], list(heads.auxiliary.parameters()), allow_unused=True
     )
     assert set(reached) == {None}
-
-
-@pytest.mark.parametrize("n", [4, 6])
-def test_zero_features_give_a_finite_loss_and_gradient(n: int) -> None:
-    method, view = Cirh(CirhSettings(**SMALL)), made_view(times=0.0)
-    heads = made_heads(method, view)
-    report = method.batch_loss(heads, view.batch(torch.arange(n)), Moment(0, 1))
-    gradients = torch.autograd.grad(report.total, list(heads.modules().parameters()))
-    assert all(bool(torch.isfinite(one).all()) for one in (report.total, *gradients))
-
-
-def test_the_gradient_equals_finite_differences() -> None:
-    method, view = Cirh(CirhSettings(**SMALL | {"hidden_width": 3})), made_view()
-    heads, batch = made_heads(method, view), view.batch(torch.arange(6))
-
-    def loss(*_: Tensor) -> Tensor:
-        return method.batch_loss(heads, batch, Moment(1, 2)).total
-
-    assert torch.autograd.gradcheck(loss, tuple(heads.modules().parameters()))
-
-
-def test_a_permuted_batch_changes_nothing() -> None:
-    method, view = Cirh(CirhSettings(**SMALL, keep_share=1.0)), made_view()
-    heads = made_heads(method, view)
-    one = values(method, heads, view.batch(torch.tensor([0, 1, 2, 3, 4])))
-    other = values(method, heads, view.batch(torch.tensor([2, 0, 4, 3, 1])))
-    assert one == pytest.approx(other, rel=1e-9)
-
-
-@pytest.mark.parametrize("name", Cirh.ablations)
-def test_each_ablation_changes_the_loss(name: str) -> None:
-    found = []
-    for ablation in ({}, Cirh.ablations[name]):
-        method, _ = configured_method(Cirh, changes=SMALL | dict(ablation))
-        assert isinstance(method, Cirh)
-        view = made_view()
-        batch = view.batch(torch.arange(6))
-        found.append(values(method, made_heads(method, view), batch)["total"])
-    assert math.isfinite(found[1])
-    assert found[0] != found[1]
 
 
 def test_the_defaults_are_the_released_constants() -> None:

@@ -344,16 +344,6 @@ def test_only_the_heads_are_learned() -> None:
         assert isinstance(head, MlpHead)
 
 
-@pytest.mark.parametrize("name", Dcmh.ablations)
-def test_an_ablation_turns_off_what_it_names(name: str) -> None:
-    method, _ = configured_method(Dcmh, changes=Dcmh.ablations[name])
-    default = DcmhSettings()
-    changed = {
-        key for key, value in vars(method.settings).items() if value != getattr(default, key)
-    }
-    assert changed == set(Dcmh.ablations[name])
-
-
 def test_labels_are_needed_and_said_so() -> None:
     assert Dcmh.needs == {Needs.LABELS}
     method, training = configured_method(Dcmh)

@@ -204,35 +204,6 @@ def test_neighbours_among_some_nodes_are_those_of_all_that_are_nodes() -> None:
         assert_array_equal(kept.places[i], others[:2])
 
 
-@pytest.mark.parametrize("n", [2, 5])
-def test_zero_features_give_a_finite_loss_and_gradient(n: int) -> None:
-    method, view = Dgcpn(DgcpnSettings(**SMALL)), made_view(times=0.0)
-    heads = made_heads(method, view)
-    report = method.batch_loss(heads, view.batch(torch.arange(n)), Moment(0, 1))
-    gradients = torch.autograd.grad(report.total, list(heads.modules().parameters()))
-    assert all(bool(torch.isfinite(one).all()) for one in (report.total, *gradients))
-
-
-@pytest.mark.parametrize("half_binary", [False, True])
-def test_the_gradient_equals_finite_differences(half_binary: bool) -> None:
-    settings = DgcpnSettings(hidden_width=3, dropout=0.0, half_binary=half_binary)
-    method, view = Dgcpn(settings), made_view()
-    heads, batch = made_heads(method, view), view.batch(torch.arange(3))
-
-    def loss(*_: Tensor) -> Tensor:
-        return method.batch_loss(heads, batch, Moment(1, 2)).total
-
-    assert torch.autograd.gradcheck(loss, tuple(heads.modules().parameters()))
-
-
-def test_a_permuted_batch_changes_nothing() -> None:
-    method, view = Dgcpn(DgcpnSettings(**SMALL)), made_view()
-    heads = made_heads(method, view)
-    one = values(method, heads, view.batch(torch.tensor([0, 1, 2, 3])))
-    other = values(method, heads, view.batch(torch.tensor([2, 0, 3, 1])))
-    assert one == pytest.approx(other, rel=1e-10)
-
-
 def test_the_target_passes_no_gradient_to_features() -> None:
     method, view = Dgcpn(DgcpnSettings(**SMALL)), made_view()
     heads = made_heads(method, view)
@@ -243,19 +214,6 @@ def test_the_target_passes_no_gradient_to_features() -> None:
     report = method.batch_loss(heads, view.batch(torch.arange(4)), Moment(0, 1))
     (gradient,) = torch.autograd.grad(report.total, [view.image])
     assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("name", Dgcpn.ablations)
-def test_each_ablation_changes_the_loss(name: str) -> None:
-    found = []
-    for ablation in ({}, Dgcpn.ablations[name]):
-        method, _ = configured_method(Dgcpn, changes=SMALL | dict(ablation))
-        assert isinstance(method, Dgcpn)
-        view = made_view()
-        batch = view.batch(torch.arange(4))
-        found.append(values(method, made_heads(method, view), batch)["total"])
-    assert math.isfinite(found[1])
-    assert found[0] != found[1]
 
 
 def test_the_defaults_are_the_released_constants() -> None:

@@ -250,25 +250,6 @@ def test_bounds_are_part_of_a_checkpoint() -> None:
     assert bounds_in(one).get() == bounds_in(other).get()
 
 
-def test_zero_features_give_a_finite_loss_and_gradient() -> None:
-    method = Jdsh(JdshSettings(**SMALL))
-    heads, batch = made_heads(method), made_batch(3, times=0.0)
-    method.before_training(heads, View(batch))
-    report = method.batch_loss(heads, batch, Moment(0, 1))
-    gradients = torch.autograd.grad(report.total, list(heads.modules().parameters()))
-    assert all(bool(torch.isfinite(one).all()) for one in (report.total, *gradients))
-
-
-def test_the_gradient_equals_finite_differences() -> None:
-    method = Jdsh(JdshSettings(image_hidden_width=3, text_hidden_width=0))
-    heads, batch = made_heads(method), made_batch(3)
-
-    def loss(*_: Tensor) -> Tensor:
-        return method.batch_loss(heads, batch, Moment(1, 2)).total
-
-    assert torch.autograd.gradcheck(loss, tuple(heads.modules().parameters()))
-
-
 def test_the_target_passes_no_gradient_to_features() -> None:
     method = Jdsh(JdshSettings(**SMALL))
     heads, batch = made_heads(method), made_batch()
@@ -290,19 +271,6 @@ def test_swapped_modalities_of_equal_weight_change_nothing() -> None:
     one = values(method, heads, batch, 2)
     other = values(method, replace(heads, image=heads.text, text=heads.image), swapped, 2)
     assert one["total"] == pytest.approx(other["total"], rel=1e-12)
-
-
-def test_a_permuted_batch_changes_nothing() -> None:
-    method = Jdsh(JdshSettings(**SMALL))
-    heads, batch, order = made_heads(method), made_batch(), torch.tensor([4, 2, 0, 1, 3])
-    permuted = Batch(
-        ModalityFeatures(batch.image.pooled[order]),
-        ModalityFeatures(batch.text.pooled[order]),
-        None,
-        batch.positions[order],
-    )
-    one, other = values(method, heads, batch, 2), values(method, heads, permuted, 2)
-    assert one == pytest.approx(other, rel=1e-12)
 
 
 def test_presets_hold_the_released_constants() -> None:
@@ -329,18 +297,6 @@ def test_presets_hold_the_released_constants() -> None:
         assert (settings.intra_weight, settings.pair_weight) == (0.1, 1.0)
         assert (training.epochs, training.batch_size, training.learning_rate) == (300, 32, 0.01)
         assert (training.momentum, training.weight_decay) == (0.9, 5e-4)
-
-
-@pytest.mark.parametrize("name", Jdsh.ablations)
-def test_each_ablation_changes_the_loss(name: str) -> None:
-    wide: dict[str, Any] = {**SMALL, "left": -0.2, "right": 0.2}
-    found = []
-    for ablation in ({}, Jdsh.ablations[name]):
-        method, _ = configured_method(Jdsh, changes=wide | dict(ablation))
-        assert isinstance(method, Jdsh)
-        found.append(values(method, made_heads(method), made_batch(), 4)["total"])
-    assert math.isfinite(found[1])
-    assert found[0] != found[1]
 
 
 def test_the_suiting_preset() -> None:

@@ -1,6 +1,5 @@
 import math
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,11 @@ from torch.testing import assert_close
 
 from modalhash.errors import SettingError
 from modalhash.layers import MlpHead, ModalityFeatures
-from modalhash.losses import FilterRule, SimilarityContrast, diagonal_gap
-from modalhash.methods.base import Batch, FeatureShapes, Moment
+from modalhash.losses import FilterRule, diagonal_gap
+from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
 from modalhash.methods.settings import configured_method
 from modalhash.methods.sgrn import (
-    GraphScope,
     Sgrn,
-    SgrnHeads,
     SgrnSettings,
     consistency_loss,
     intra_loss,
@@ -44,28 +41,12 @@ def made_batch(n: int = N, seed: int = 0) -> Batch:
     return Batch(image, text, None, torch.arange(n))
 
 
-def made_heads(method: Sgrn, *, n_pairs: int = N, seed: int = 0) -> SgrnHeads:
+def made_heads(method: Sgrn, *, n_pairs: int = N, seed: int = 0) -> Heads:
     torch.manual_seed(seed)
     shapes = FeatureShapes(image_width=IMAGE_WIDTH, text_width=TEXT_WIDTH, n_pairs=n_pairs)
     heads = method.build_heads(shapes, N_BITS)
     heads.modules().double().eval()
     return heads
-
-
-class WholeBatch:
-    """A view of a training set that is one batch, read in parts."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-
-    @property
-    def n_pairs(self) -> int:
-        return len(self.batch)
-
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        size = min(batch_size, 4)
-        for start in range(0, len(self.batch), size):
-            yield rows_of(self.batch, torch.arange(start, min(start + size, len(self.batch))))
 
 
 def rows_of(batch: Batch, rows: Tensor) -> Batch:
@@ -86,22 +67,7 @@ def plain_relaxed(head: object, rows: Tensor, factor: float) -> plain.Matrix:
     return [[math.tanh(factor * value) for value in row] for row in outputs]
 
 
-def plain_weighted(settings: SgrnSettings, value: float) -> float:
-    """JDSH's rule for one similarity in [-1, 1], where it is on."""
-    if not settings.distribution_weighting:
-        share = 0.0
-    elif value < settings.weighting_left:
-        share = settings.weighting_left_share * math.exp(settings.weighting_minimum - value)
-    elif value > settings.weighting_right:
-        share = settings.weighting_right_share * math.exp(value - settings.weighting_maximum)
-    else:
-        share = 0.0
-    return (1 + share) * value
-
-
-def plain_objective(
-    method: Sgrn, heads: SgrnHeads, batch: Batch, moment: Moment
-) -> dict[str, float]:
+def plain_objective(method: Sgrn, heads: Heads, batch: Batch, moment: Moment) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings, scale = method.settings, method.settings.similarity_scale
     factor = math.sqrt(moment.epoch + 1) if settings.continuation else 1.0
@@ -110,8 +76,6 @@ def plain_objective(
     rebased = []
     for features in (batch.image, batch.text):
         graph = graphs.relations(features.pooled.tolist())
-        if settings.similarity_contrast is SimilarityContrast.CENTRED:
-            graph = graphs.centred(graph)
         graph = graphs.filtered(
             graph, settings.filter_rule, settings.keep_share, settings.deviation_factor
         )
@@ -120,15 +84,9 @@ def plain_objective(
     joint = graphs.reconstructed(joint, settings.reconstruction_share)
     among_images, among_texts = plain.cosines(image, image), plain.cosines(text, text)
     across = plain.cosines(image, text)
-    ramp = settings.hash_mixing * min(1.0, moment.epoch / (moment.n_epochs / 2))
     size = range(len(joint))
     low = settings.unrelated_similarity
-    codes = [[(across[i][j] + across[j][i]) / 2 for j in size] for i in size]
-    asked = [[low + (1 - low) * value for value in line] for line in joint]
-    target = [
-        [scale * plain_weighted(settings, value) for value in line]
-        for line in graphs.mixed(ramp, asked, codes)
-    ]
+    target = graphs.target(joint, scale, low)
     gap = plain.mean_square_gap
     intra = gap(among_images, graphs.target(rebased[0], scale, low))
     intra += gap(among_texts, graphs.target(rebased[1], scale, low))
@@ -148,7 +106,7 @@ def plain_objective(
     return {"total": sum(weights[name] * value for name, value in terms.items())} | terms
 
 
-def values(method: Sgrn, heads: SgrnHeads, batch: Batch, moment: Moment) -> dict[str, float]:
+def values(method: Sgrn, heads: Heads, batch: Batch, moment: Moment) -> dict[str, float]:
     report = method.batch_loss(heads, batch, moment)
     return {"total": report.total.item()} | {
         name: term.item() for name, term in report.values.items()
@@ -162,14 +120,13 @@ def values(method: Sgrn, heads: SgrnHeads, batch: Batch, moment: Moment) -> dict
         {},
         {"filter_rule": FilterRule.ROW_MEAN, "image_share": 0.9},
         {"filter_rule": FilterRule.DEVIATION, "deviation_factor": 0.5, "similarity_scale": 1.0},
-        {"similarity_contrast": SimilarityContrast.CENTRED, "keep_share": 0.2},
+        {"keep_share": 0.2},
         {"keep_share": 1.0, "correlation_share": 0.0, "cross_share": 0.0},
-        {"distribution_weighting": True, "weighting_left": -0.2, "weighting_right": 0.1},
-        {"hash_mixing": 0.2, "reconstruction_share": 0.0, "own_share": 2.0},
+        {"reconstruction_share": 0.0, "own_share": 2.0},
         {"continuation": False, "intra_weight": 0.1, "joint_weight": 0.5, "pair_weight": 2.0},
         {"consistency_weight": 1.0, "pair_weight": 0.0},
-        {"unrelated_similarity": -0.4, "hash_mixing": 0.3},
-        {"unrelated_similarity": 0.0, "distribution_weighting": True},
+        {"unrelated_similarity": -0.4},
+        {"unrelated_similarity": 0.0},
     ],
 )
 def test_every_term_of_the_objective_against_loops(changes: dict[str, Any], epoch: int) -> None:
@@ -195,25 +152,6 @@ def test_small_batches_and_large_features(n: int, hundred: float) -> None:
     expected = plain_objective(method, heads, batch, Moment(3, 20))
     for name, value in values(method, heads, batch, Moment(3, 20)).items():
         assert_allclose(value, expected[name], rtol=1e-10, atol=1e-12, err_msg=name)
-
-
-@pytest.mark.parametrize("scope", GraphScope)
-@pytest.mark.parametrize("n", [1, 4])
-def test_zero_features_and_a_lone_pair_give_a_finite_loss_and_gradient(
-    n: int, scope: GraphScope
-) -> None:
-    method = Sgrn(SgrnSettings(hidden_width=7, graph_scope=scope))
-    heads = made_heads(method, n_pairs=n)
-    zeros = Batch(
-        ModalityFeatures(torch.zeros(n, IMAGE_WIDTH, dtype=torch.float64)),
-        ModalityFeatures(torch.zeros(n, TEXT_WIDTH, dtype=torch.float64)),
-        None,
-        torch.arange(n),
-    )
-    method.before_training(heads, WholeBatch(zeros))
-    report = method.batch_loss(heads, zeros, Moment(0, 1))
-    gradients = torch.autograd.grad(report.total, list(heads.modules().parameters()))
-    assert all(bool(torch.isfinite(one).all()) for one in (report.total, *gradients))
 
 
 def test_the_terms_by_hand() -> None:
@@ -261,36 +199,6 @@ def test_the_gradient_of_each_term_equals_finite_differences(term: str) -> None:
     assert torch.autograd.gradcheck(loss, tuple(parameters))
 
 
-def test_codes_mixed_into_the_target_carry_no_gradient() -> None:
-    heads, batch = made_heads(Sgrn()), made_batch()
-    mixing = Sgrn(SgrnSettings(hash_mixing=1.0, joint_weight=1.0, intra_weight=0.0, pair_weight=0))
-    _, _, target = mixing.targets(
-        mixing.graphs(heads, batch), torch.zeros(N, N, dtype=torch.float64), Moment(10, 20)
-    )
-    assert_close(target, torch.zeros(N, N, dtype=torch.float64), rtol=0, atol=1e-12)
-    report = mixing.batch_loss(heads, batch, Moment(10, 20))
-    image = torch.tanh(math.sqrt(11) * heads.image(batch.image))
-    text = torch.tanh(math.sqrt(11) * heads.text(batch.text))
-    across = nn.functional.normalize(image) @ nn.functional.normalize(text).T
-    fixed = 1.5 * (across + across.T).detach() / 2
-    expected = torch.autograd.grad(
-        nn.functional.mse_loss(across, fixed), list(heads.image.parameters())
-    )
-    mixing_alone = replace(mixing.settings, own_share=0.0, consistency_weight=0.0)
-    report = Sgrn(mixing_alone).batch_loss(heads, batch, Moment(10, 20))
-    found = torch.autograd.grad(report.total, list(heads.image.parameters()))
-    for one, other in zip(found, expected, strict=True):
-        assert_close(one, other, rtol=1e-9, atol=1e-12)
-
-
-def test_the_order_of_the_batch_changes_nothing() -> None:
-    method = Sgrn(SgrnSettings(hidden_width=7))
-    heads, batch = made_heads(method), made_batch()
-    permuted = rows_of(batch, torch.tensor([4, 2, 0, 1, 5, 3]))
-    one, other = (values(method, heads, each, Moment(2, 20)) for each in (batch, permuted))
-    assert one == pytest.approx(other, rel=1e-12)
-
-
 def test_swapped_modalities_of_equal_share_change_nothing() -> None:
     method = Sgrn(SgrnSettings(hidden_width=7, image_share=0.5))
     heads, batch = made_heads(method), made_batch()
@@ -328,115 +236,15 @@ def test_targets_carry_no_gradient_and_codes_do() -> None:
             parameter.fill_(1.0 if name.endswith("bias") else 0.0)
     for features in (batch.image.pooled, batch.text.pooled):
         features.requires_grad_()
-    assert method.graphs(heads, batch)[2].requires_grad
+    assert method.graphs(batch)[2].requires_grad
     report = method.batch_loss(heads, batch, Moment(0, 1))  # of codes that no feature changes
     for gradient in torch.autograd.grad(report.total, [batch.image.pooled, batch.text.pooled]):
         assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"correlation_share": 0.0, "reconstruction_share": 0.0},
-        {"correlation_share": 0.0, "cross_share": 0.0},
-        {"cross_share": 0.0, "reconstruction_share": 0.0},
-        {
-            "correlation_share": 0.0,
-            "cross_share": 0.0,
-            "filter_rule": FilterRule.ROW_MEAN,
-            "keep_share": 0.1,
-        },
-        {
-            "correlation_share": 0.0,
-            "cross_share": 0.0,
-            "filter_rule": FilterRule.DEVIATION,
-            "similarity_contrast": SimilarityContrast.CENTRED,
-        },
-    ],
-)
-def test_both_scopes_agree_on_a_batch_of_all_pairs(changes: dict[str, Any]) -> None:
-    """Where rows that are compared are those of filtered graphs, they are the same in both."""
-    batch, made = made_batch(12), {}
-    for scope in GraphScope:
-        method = Sgrn(SgrnSettings(hidden_width=7, graph_scope=scope, **changes))
-        heads = made_heads(method, n_pairs=12)
-        method.before_training(heads, WholeBatch(batch))
-        made[scope] = method.graphs(heads, batch)
-    for one, other in zip(made[GraphScope.BATCH], made[GraphScope.TRAIN_SET], strict=True):
-        assert_close(one, other, rtol=0, atol=1e-12)
-
-
-def test_graphs_of_all_pairs_against_loops() -> None:
-    settings = SgrnSettings(hidden_width=7, graph_scope=GraphScope.TRAIN_SET, keep_share=0.2)
-    method, whole = Sgrn(settings), made_batch(14)
-    heads = made_heads(method, n_pairs=14)
-    method.before_training(heads, WholeBatch(whole))
-    places = [11, 3, 5, 0]
-    found = method.graphs(heads, rows_of(whole, torch.tensor(places)))
-    image, text = (
-        graphs.filtered(graphs.relations(part.pooled.tolist()), "top_share", 0.2)
-        for part in (whole.image, whole.text)
-    )
-    rows = [[graph[place] for place in places] for graph in (image, text)]
-    block = [[[row[place] for place in places] for row in some] for some in rows]
-    rebased = [
-        graphs.mixed(0.3, own, plain.cosines(some, some))
-        for own, some in zip(block, rows, strict=True)
-    ]
-    joint = graphs.mixed(
-        0.3, graphs.mixed(0.6, rebased[1], rebased[0]), graphs.crossed(rows[0], rows[1])
-    )
-    joint_rows = graphs.mixed(0.6, rows[1], rows[0])
-    joint = graphs.mixed(0.4, joint, plain.cosines(joint_rows, joint_rows))
-    for one, other in zip(found, [*rebased, joint], strict=True):
-        assert_allclose(one, other, rtol=1e-12, atol=1e-12)
-
-
 def quick_plan(folder: Path | None = None, **changes: Any) -> TrainingPlan:
-    method, training = configured_method(
-        Sgrn, changes={"hidden_width": 16, "epochs": 3, "graph_scope": "train_set"} | changes
-    )
+    method, training = configured_method(Sgrn, changes={"hidden_width": 16, "epochs": 3} | changes)
     return TrainingPlan(method, training, N_BITS, seed=3, run_folder=folder)
-
-
-class StoppedError(Exception):
-    """The run was stopped from outside."""
-
-
-def test_a_stopped_run_with_graphs_of_all_pairs_ends_like_an_unbroken_one(tmp_path: Path) -> None:
-    data = made_pairs(100, 0).data()
-
-    def watch(stage: str, done: int, total: int, values: Mapping[str, float] | None = None) -> None:
-        if done == 5:  # of 3 an epoch
-            raise StoppedError
-
-    unbroken = train_method(quick_plan(), data)
-    with pytest.raises(StoppedError):
-        train_method(quick_plan(tmp_path), data, progress=watch)
-    resumed = train_method(quick_plan(tmp_path), data, resume=True)
-    for name, value in unbroken.hasher.state_dict().items():
-        assert torch.equal(value, resumed.hasher.state_dict()[name]), name
-
-
-@pytest.mark.parametrize("captions", ["random", "all"])
-def test_graphs_of_all_pairs_never_grow_with_their_square(captions: str) -> None:
-    made = made_pairs(2_500, 0)
-    plan = quick_plan(epochs=1, graph_neighbours=30, captions=captions, validation_share=0.2)
-    with LargestTensor() as largest:
-        train_method(plan, made.data())
-    n_pairs = len(made.text) if captions == "all" else len(made.items)
-    assert largest.numbers <= max(64 * n_pairs, 2**17) < n_pairs**2 / 20
-
-
-def test_graphs_too_large_are_refused_before_any_work() -> None:
-    shapes = FeatureShapes(image_width=4, text_width=4, n_pairs=1_000_000)
-    message = (
-        "graph_neighbours is 256: the graphs of 1000000 pairs would take 7843 MiB, at most 512 are "
-        "allowed: lower graph_neighbours, or set graph_scope=batch"
-    )
-    with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
-        Sgrn(SgrnSettings(graph_scope=GraphScope.TRAIN_SET)).build_heads(shapes, 16)
-    Sgrn().build_heads(shapes, 16)
 
 
 def test_a_batch_too_small_for_a_graph_is_refused_before_any_work() -> None:
@@ -455,21 +263,10 @@ def test_heads_have_the_family_s_layers() -> None:
     assert (training.batch_size, training.epochs, training.drop_last) == (32, 100, True)
 
 
-@pytest.mark.parametrize("name", Sgrn.ablations)
-def test_each_ablation_changes_the_loss(name: str) -> None:
-    batch, losses = made_batch(), []
-    for ablation in ({}, Sgrn.ablations[name]):
-        method, _ = configured_method(Sgrn, changes={"hidden_width": 7, **ablation})
-        assert isinstance(method, Sgrn)
-        losses.append(values(method, made_heads(method), batch, Moment(3, 20))["total"])
-    assert abs(losses[0] - losses[1]) > 1e-3
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"hidden_width": 0}, "hidden_width is 0, expected at least 1"),
-        ({"graph_neighbours": 0}, "graph_neighbours is 0, expected at least 1"),
         ({"image_dropout": 1.0}, "image_dropout is 1.0, expected in [0, 1)"),
         ({"text_dropout": -0.5}, "text_dropout is -0.5, expected in [0, 1)"),
         ({"keep_share": 0.0}, "keep_share is 0.0, expected in (0, 1]"),
@@ -478,7 +275,6 @@ def test_each_ablation_changes_the_loss(name: str) -> None:
         ({"image_share": -0.1}, "image_share is -0.1, expected in [0, 1]"),
         ({"cross_share": math.nan}, "cross_share is nan, expected in [0, 1]"),
         ({"reconstruction_share": 2.0}, "reconstruction_share is 2.0, expected in [0, 1]"),
-        ({"hash_mixing": -1.0}, "hash_mixing is -1.0, expected in [0, 1]"),
         (
             {"unrelated_similarity": 1.0},
             "unrelated_similarity is 1.0, expected in [-1, 1)",
@@ -493,12 +289,6 @@ def test_each_ablation_changes_the_loss(name: str) -> None:
         ({"own_share": -1.0}, "own_share is -1.0, expected 0 or more"),
         ({"pair_weight": -1.0}, "pair_weight is -1.0, expected 0 or more"),
         ({"consistency_weight": -1.0}, "consistency_weight is -1.0, expected 0 or more"),
-        ({"weighting_left_share": -1.0}, "weighting_left_share is -1.0, expected 0 or more"),
-        ({"weighting_right_share": -1.0}, "weighting_right_share is -1.0, expected 0 or more"),
-        (
-            {"weighting_left": 0.6},
-            "weighting_left is 0.6, expected at most weighting_right, 0.5",
-        ),
     ],
 )
 def test_settings_out_of_range(changes: dict[str, Any], message: str) -> None:

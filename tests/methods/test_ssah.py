@@ -209,45 +209,6 @@ def test_who_learns_from_whom() -> None:
     }  # fmt: skip
 
 
-def test_the_gradient_equals_finite_differences() -> None:
-    """Of the networks of pictures and texts, whose every term is a function of them."""
-    method = made_method(feature_width=2, hidden_width=2, quantization_weight=0.5)
-    heads, batch = made_heads(method), made_batch()
-    parameters = (*heads.image.parameters(), *heads.text.parameters())
-
-    def loss(*_: Tensor) -> Tensor:
-        report = method.batch_loss(heads, batch, Moment(1, 2))
-        return report.total - report.values["critics"]
-
-    assert torch.autograd.gradcheck(loss, parameters)
-
-
-@pytest.mark.parametrize("labels", ["none", "one class", "all apart"])
-@pytest.mark.parametrize("times", [0.0, 1.0, 100.0])
-def test_odd_batches_give_finite_losses_and_gradients(labels: str, times: float) -> None:
-    method = made_method()
-    heads = made_heads(method)
-    rows = {"none": torch.zeros(3, 3), "one class": torch.ones(3, 3), "all apart": torch.eye(3)}
-    batch = replace(made_batch(3, times=times), labels=rows[labels].double())
-    total = method.batch_loss(heads, batch, Moment(0, 1)).total
-    gradients = torch.autograd.grad(total, list(heads.modules().parameters()))
-    assert all(bool(torch.isfinite(one).all()) for one in (total, *gradients))
-
-
-def test_a_permuted_batch_changes_nothing() -> None:
-    method = made_method()
-    heads, batch, order = made_heads(method), made_batch(), torch.tensor([4, 2, 0, 5, 1, 3])
-    assert batch.labels is not None
-    permuted = Batch(
-        ModalityFeatures(batch.image.pooled[order]),
-        ModalityFeatures(batch.text.pooled[order]),
-        batch.labels[order],
-        batch.positions[order],
-    )
-    expected = values(method, heads, batch)
-    assert values(method, heads, permuted) == pytest.approx(expected, rel=1e-9)
-
-
 def test_networks_have_the_released_layers() -> None:
     heads = Ssah().build_heads(FeatureShapes(image_width=4096, text_width=1386, n_classes=24), 64)
     assert heads.image.spec()["widths"] == [4096, 512, 64]
@@ -280,16 +241,6 @@ def test_presets() -> None:
         assert (settings.label_grading, settings.logit_scale, settings.logit_offset) == (0, 0, 0)
     assert Ssah.preset_for(has_sparse_texts=True) == "paper"
     assert Ssah.preset_for(has_sparse_texts=False) == "dense"
-
-
-@pytest.mark.parametrize("name", Ssah.ablations)
-def test_an_ablation_turns_off_what_it_names(name: str) -> None:
-    method, _ = configured_method(Ssah, changes=Ssah.ablations[name])
-    default = SsahSettings()
-    changed = {
-        key for key, value in vars(method.settings).items() if value != getattr(default, key)
-    }
-    assert changed == set(Ssah.ablations[name])
 
 
 def test_labels_are_needed_and_said_so() -> None:

@@ -210,50 +210,6 @@ def test_the_bank_follows_and_is_not_read_while_warm() -> None:
     assert value(method, heads, batch, 1)["bank_agreement"] == 1.0
 
 
-@pytest.mark.parametrize("epoch", [0, 1])
-@pytest.mark.parametrize("n", [1, 2])
-def test_zeros_and_small_batches_give_a_finite_loss_and_gradient(n: int, epoch: int) -> None:
-    method = Ucch(UcchSettings(**SMALL))
-    heads = made_heads(method)
-    for part in (heads.image, heads.text):
-        for name, parameter in part.named_parameters():
-            if name.endswith("bias"):
-                torch.nn.init.zeros_(parameter)
-    report = method.batch_loss(heads, made_batch(n, times=0.0), Moment(epoch, 2))
-    gradients = torch.autograd.grad(report.total, list(heads.modules().parameters()))
-    assert all(bool(torch.isfinite(one).all()) for one in (report.total, *gradients))
-    assert torch.isfinite(bank_of(heads).rows).all()
-
-
-@pytest.mark.parametrize("epoch", [0, 2])
-def test_the_gradient_equals_finite_differences(epoch: int) -> None:
-    method = Ucch(UcchSettings(hidden_width=3, n_negatives=100, image_hidden_layers=1))
-    heads, batch = made_heads(method), made_batch(3)
-    state = {name: one.clone() for name, one in bank_of(heads).state_dict().items()}
-
-    def loss(*_: Tensor) -> Tensor:
-        bank_of(heads).load_state_dict(state)
-        return method.batch_loss(heads, batch, Moment(epoch, 3)).total
-
-    assert torch.autograd.gradcheck(loss, tuple(heads.modules().parameters()))
-
-
-@pytest.mark.parametrize("epoch", [0, 2])
-def test_a_permuted_batch_changes_nothing(epoch: int) -> None:
-    method = Ucch(UcchSettings(**SMALL))
-    heads, batch, order = made_heads(method), made_batch(), torch.tensor([4, 2, 0, 1, 3])
-    permuted = Batch(
-        ModalityFeatures(batch.image.pooled[order]),
-        ModalityFeatures(batch.text.pooled[order]),
-        None,
-        batch.positions[order],
-    )
-    other = deepcopy(heads)
-    one = value(method, heads, batch, epoch)
-    assert one == pytest.approx(value(method, other, permuted, epoch), rel=1e-12)
-    assert_close(bank_of(heads).rows, bank_of(other).rows, rtol=1e-12, atol=1e-12)
-
-
 @pytest.mark.parametrize("name", Ucch.ablations)
 def test_each_ablation_changes_the_training(name: str) -> None:
     found = []

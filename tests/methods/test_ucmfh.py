@@ -216,52 +216,6 @@ def test_the_teacher_s_targets_pass_no_gradient() -> None:
     )
 
 
-@pytest.mark.parametrize("times", [0.0, 100.0])
-@pytest.mark.parametrize("n", [1, 2])
-def test_zeros_and_small_batches_give_a_finite_loss_and_gradient(n: int, times: float) -> None:
-    method = Ucmfh(UcmfhSettings(**SMALL))
-    heads = made_heads(method)
-    report = method.batch_loss(heads, made_batch(n, times=times), Moment(0, 2))
-    gradients = torch.autograd.grad(report.total, list(heads.modules().parameters()))
-    assert all(bool(torch.isfinite(one).all()) for one in (report.total, *gradients))
-
-
-def test_the_gradient_equals_finite_differences() -> None:
-    # Without the teacher: its targets are constants to the gradient, not to differences.
-    small = SMALL | {"token_width": 2, "n_layers": 1, "n_attention_heads": 1, "hidden_width": 3}
-    method = Ucmfh(UcmfhSettings(**small, teacher_weight=0.0))
-    heads, batch = made_heads(method), made_batch(3)
-
-    def loss(*_: Tensor) -> Tensor:
-        return method.batch_loss(heads, batch, Moment(1, 2)).total
-
-    assert torch.autograd.gradcheck(loss, tuple(heads.modules().parameters()))
-
-
-def test_a_permuted_batch_changes_nothing() -> None:
-    method = Ucmfh(UcmfhSettings(**SMALL))
-    heads, batch, order = made_heads(method), made_batch(), torch.tensor([4, 2, 0, 1, 3])
-    permuted = Batch(
-        ModalityFeatures(batch.image.pooled[order]),
-        ModalityFeatures(batch.text.pooled[order]),
-        None,
-        batch.positions[order],
-    )
-    one, other = value(method, heads, batch), value(method, heads, permuted)
-    assert one == pytest.approx(other, rel=1e-10)
-
-
-@pytest.mark.parametrize("name", Ucmfh.ablations)
-def test_each_ablation_changes_the_loss(name: str) -> None:
-    found = []
-    for ablation in ({}, Ucmfh.ablations[name]):
-        method, _ = configured_method(Ucmfh, changes=SMALL | dict(ablation))
-        assert isinstance(method, Ucmfh)
-        found.append(value(method, made_heads(method), made_batch())["total"])
-    assert math.isfinite(found[1])
-    assert found[0] != found[1]
-
-
 def test_presets() -> None:
     assert Ucmfh.preset_for(has_sparse_texts=True) == "paper"
     assert Ucmfh.preset_for(has_sparse_texts=False) == "dense"

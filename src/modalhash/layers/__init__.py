@@ -1,11 +1,9 @@
 """Network parts that two methods or more share."""
 
 from modalhash.layers.adapted_edges import (
-    Attention,
     AttentionMatrix,
     PairMatrix,
     PositionMatrix,
-    adapted_edges,
 )
 from modalhash.layers.anchor_graph import AnchorGraph
 from modalhash.layers.canonical_correlation import (
@@ -46,7 +44,6 @@ from modalhash.layers.token_trunk import TokenTrunk, TrunkHead, TrunkKind, trunk
 __all__ = [
     "AnchorGraph",
     "AssignNorm",
-    "Attention",
     "AttentionMatrix",
     "BitMap",
     "CanonicalMaps",
@@ -82,7 +79,6 @@ __all__ = [
     "TokenTrunk",
     "TrunkHead",
     "TrunkKind",
-    "adapted_edges",
     "build_fine_coder",
     "build_head",
     "canonical_maps",

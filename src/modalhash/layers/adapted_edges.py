@@ -8,15 +8,11 @@ from torch.nn.functional import normalize
 
 from modalhash.errors import SettingError
 
-__all__ = ["Attention", "AttentionMatrix", "PairMatrix", "PositionMatrix", "adapted_edges"]
-
-
-class Attention(StrEnum):
-    """How the learned matrix meets the target: added to it (code), or times it first (figure)."""
-
-    ADDITIVE = "additive"
-    HADAMARD = "hadamard"
-    MATMUL = "matmul"
+__all__ = [
+    "AttentionMatrix",
+    "PairMatrix",
+    "PositionMatrix",
+]
 
 
 class AttentionMatrix(StrEnum):
@@ -24,17 +20,6 @@ class AttentionMatrix(StrEnum):
 
     PAIRS = "pairs"
     POSITIONS = "positions"
-
-
-def adapted_edges(target: Tensor, learned: Tensor, rule: Attention, weight: float) -> Tensor:
-    """Return (n, n) edges: the target plus a weighted learned matrix, times the target or not."""
-    match rule:
-        case Attention.ADDITIVE:
-            return target + weight * learned
-        case Attention.HADAMARD:
-            return target + weight * (learned * target)
-        case Attention.MATMUL:
-            return target + weight * (learned @ target)
 
 
 class PairMatrix(nn.Module):

@@ -11,7 +11,6 @@ from modalhash.losses.affinity import (
 from modalhash.losses.continuation import continuation_factor
 from modalhash.losses.contrastive import (
     NceForm,
-    bit_balance,
     contrast,
     info_nce,
     local_alignment,
@@ -19,7 +18,7 @@ from modalhash.losses.contrastive import (
 )
 from modalhash.losses.decoding import DecodeFrom, DecodeTarget, decoder_input, decoding_loss
 from modalhash.losses.diagnostics import code_statistics, saturated_share, target_range
-from modalhash.losses.enhancement import Enhancement, distribution_weighted, mean_stretched
+from modalhash.losses.enhancement import distribution_weighted
 from modalhash.losses.fused_neighbours import (
     evenly_spaced,
     fused_rows,
@@ -33,16 +32,8 @@ from modalhash.losses.label_pairs import (
     pairwise_logistic,
 )
 from modalhash.losses.neighbour_contrast import neighbour_targets, others_contrast, soft_contrast
-from modalhash.losses.neighbour_graphs import (
-    NeighbourGraph,
-    largest_edge_count,
-    neighbour_graph,
-    neighbourhoods,
-)
 from modalhash.losses.quantization import (
-    assignment_entropy,
     asymmetric_alignment,
-    codeword_overlap,
     float_share,
     reconstruction_error,
 )
@@ -55,9 +46,7 @@ from modalhash.losses.reconstruction import (
 )
 from modalhash.losses.relation_graphs import (
     FilterRule,
-    SimilarityContrast,
     associated_graph,
-    contrasted_graph,
     filtered_graph,
     joint_graph,
     kept_neighbours,
@@ -72,22 +61,15 @@ __all__ = [
     "CrossSimilarity",
     "DecodeFrom",
     "DecodeTarget",
-    "Enhancement",
     "FilterRule",
     "LabelTarget",
     "NceForm",
-    "NeighbourGraph",
-    "SimilarityContrast",
-    "assignment_entropy",
     "associated_graph",
     "asymmetric_alignment",
     "binary_similarities",
-    "bit_balance",
     "code_statistics",
-    "codeword_overlap",
     "continuation_factor",
     "contrast",
-    "contrasted_graph",
     "cosine_similarities",
     "cross_gap",
     "cross_similarity",
@@ -107,12 +89,8 @@ __all__ = [
     "kept_neighbours",
     "label_links",
     "label_similarity",
-    "largest_edge_count",
     "local_alignment",
-    "mean_stretched",
-    "neighbour_graph",
     "neighbour_targets",
-    "neighbourhoods",
     "others_contrast",
     "paired_cosine",
     "pairwise_logistic",

@@ -20,12 +20,10 @@ class CrossSimilarity(StrEnum):
 
     - `row_cosine`: cosine between row i of the one and row j of the other (CAGAN's code).
     - `symmetric_row_cosine`: the same, averaged with its transpose (JDSH).
-    - `product`: their matrix product, rows scaled to length 1 (JAGH).
     """
 
     ROW_COSINE = "row_cosine"
     SYMMETRIC_ROW_COSINE = "symmetric_row_cosine"
-    PRODUCT = "product"
 
 
 def cosine_similarities(rows: Tensor, other_rows: Tensor) -> Tensor:
@@ -72,8 +70,6 @@ def cross_similarity(
     Two items count as similar when they see the rest of the batch alike, one through pictures and
     the other through texts.
     """
-    if rule is CrossSimilarity.PRODUCT:
-        return normalize(image_similarity @ text_similarity, dim=1)
     rows = cosine_similarities(image_similarity, text_similarity)
     if rule is CrossSimilarity.ROW_COSINE:
         return rows

@@ -14,7 +14,6 @@ from modalhash.losses.signs import signs_of
 
 __all__ = [
     "NceForm",
-    "bit_balance",
     "contrast",
     "info_nce",
     "local_alignment",
@@ -179,8 +178,3 @@ def own_items(items: Tensor | None, n: int, device: torch.device) -> Tensor:
 def sign_gap(relaxed: Tensor) -> Tensor:
     """Return the mean squared difference between relaxed codes (n, b) and their signs; a scalar."""
     return (relaxed - signs_of(relaxed)).square().mean()
-
-
-def bit_balance(relaxed: Tensor) -> Tensor:
-    """Return the mean over bits of the squared batch mean of relaxed codes (n, b); a scalar."""
-    return relaxed.mean(dim=0).square().mean()

@@ -9,9 +9,7 @@ from torch.nn.functional import normalize
 from modalhash.losses.contrastive import contrast
 
 __all__ = [
-    "assignment_entropy",
     "asymmetric_alignment",
-    "codeword_overlap",
     "float_share",
     "reconstruction_error",
 ]
@@ -77,31 +75,6 @@ def reconstruction_error(rotated: Tensor, decoded: Tensor) -> Tensor:
     if not len(rotated):
         return (rotated.sum() + decoded.sum()) * 0.0
     return (rotated - decoded).square().sum(dim=2).mean()
-
-
-def codeword_overlap(codewords: Tensor) -> Tensor:
-    """Return the mean inner product of all pairs of codewords of a codebook, over all codebooks.
-
-    Args:
-        codewords: (..., k, w); each codeword also pairs with itself.
-
-    Returns:
-        Scalar: the mean squared length of the codebooks' mean codewords.
-    """
-    return codewords.mean(dim=-2).square().sum(dim=-1).mean()
-
-
-def assignment_entropy(assignment: Tensor) -> Tensor:
-    """Return the mean entropy of soft assignments (..., k), in nats: 0 if all are hard.
-
-    Example:
-        >>> assignment_entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]]))  # log(2) / 2
-        tensor(0.3466)
-    """
-    if not assignment.numel():
-        return assignment.sum()
-    entropy: Tensor = torch.special.entr(assignment).sum(dim=-1).mean()
-    return entropy
 
 
 def float_share(epoch: int, n_epochs: int, first_epoch: int) -> float:

@@ -14,9 +14,7 @@ from modalhash.losses.affinity import CrossSimilarity, cosine_similarities, cros
 
 __all__ = [
     "FilterRule",
-    "SimilarityContrast",
     "associated_graph",
-    "contrasted_graph",
     "filtered_graph",
     "joint_graph",
     "kept_neighbours",
@@ -45,13 +43,6 @@ class FilterRule(StrEnum):
     DEVIATION = "deviation"
 
 
-class SimilarityContrast(StrEnum):
-    """Whether similarities are taken as they are, or above their mean and stretched to [0, 1]."""
-
-    RAW = "raw"
-    CENTRED = "centred"
-
-
 def relation_graph(features: Tensor) -> Tensor:
     """Return cosines of the rows of (n, d), negative ones as 0, each node related to itself by 1.
 
@@ -59,29 +50,6 @@ def relation_graph(features: Tensor) -> Tensor:
         (n, n), symmetric, in [0, 1]; a zero row has no relation but to itself.
     """
     return with_unit_diagonal(cosine_similarities(features, features).clamp(0, 1))
-
-
-def contrasted_graph(graph: Tensor, contrast: SimilarityContrast) -> Tensor:
-    """Return the graph as it is, or with the mean relation at 0.
-
-    Args:
-        graph: (n, n) in [0, 1] with a unit diagonal.
-        contrast: `centred` gives `max(0, (graph - mean) / (1 - mean))` with the mean over pairs of
-            different nodes, for features whose similarities are all high. A graph whose mean is 1,
-            or that has one node, stays as it is.
-    """
-    n = len(graph)
-    if contrast is SimilarityContrast.RAW or n < 2:
-        return graph
-    mean = (graph.sum() - n) / (n * (n - 1))
-    if 1 - mean < TINY:
-        return graph
-    return with_unit_diagonal(stretched(graph, mean))
-
-
-def stretched(similarities: Tensor, mean: Tensor) -> Tensor:
-    """Return `max(0, (similarities - mean) / (1 - mean))`."""
-    return ((similarities - mean) / (1 - mean)).clamp_min(0)
 
 
 def strong_relations(

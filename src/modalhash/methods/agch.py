@@ -21,7 +21,7 @@ factor = sqrt(c + 1) with continuation, else 1::
     G_m     = tanh(factor N_m(H_m, E))             N_m: two graph convolutions and an affine map
     intra   = MSE(cos(H_x, H_x), S), summed over x = v, t, h
     cross   = MSE(cos(H_v, H_t), S)
-    fusion  = mse(H_v, B) + mse(H_t, B)            B: H_h, or its signs where fuse_to is signs
+    fusion  = mse(H_v, H_h) + mse(H_t, H_h)
     graph   = MSE(cos(G_m, G_m), S) + mse(G_m, H_m), summed over m = v, t
     L       = intra_weight intra + cross_weight cross + fusion_weight fusion + graph_weight graph
 
@@ -49,7 +49,6 @@ from modalhash.losses import (
     code_statistics,
     continuation_factor,
     intra_gap,
-    signs_of,
     similarity_gap,
     target_range,
 )
@@ -74,7 +73,6 @@ from modalhash.methods.ranges import (
 __all__ = [
     "Agch",
     "AgchSettings",
-    "FuseTo",
     "Measures",
     "aggregated_similarity",
     "degree_normalised",
@@ -83,13 +81,6 @@ __all__ = [
 ]
 
 TINY = 1e-12
-
-
-class FuseTo(StrEnum):
-    """What codes are to agree with: signs of fused codes, or fused codes as they are."""
-
-    SIGNS = "signs"
-    RELAXED = "relaxed"
 
 
 class Measures(StrEnum):
@@ -135,8 +126,6 @@ class AgchSettings(Settings):
     fusion_weight: Annotated[float, NOT_NEGATIVE] = 10.0
     """Weight of agreement with fused codes (inferred from lambda; 5 on Wiki and NUS-WIDE); 0 leaves
     them out."""
-    fuse_to: FuseTo = FuseTo.RELAXED
-    """What codes are to agree with (inferred; signs at this weight hold codes where they start)."""
     graph_weight: Annotated[float, NOT_NEGATIVE] = 0.01
     """Weight of the graph networks' term (delta)."""
     continuation: bool = False
@@ -198,15 +187,8 @@ def degree_normalised(similarities: Tensor) -> Tensor:
     return scales[:, None] * edges * scales
 
 
-def fusion_loss(
-    image_relaxed: Tensor, text_relaxed: Tensor, fused: Tensor, *, fuse_to: FuseTo
-) -> Tensor:
-    """Return how far codes of both modalities are from the fused ones, all (n, b); a scalar.
-
-    Signs of fused codes pass no gradient to them; the sign of 0 is 1.
-    """
-    if fuse_to is FuseTo.SIGNS:
-        fused = signs_of(fused)
+def fusion_loss(image_relaxed: Tensor, text_relaxed: Tensor, fused: Tensor) -> Tensor:
+    """Measure how far codes of both modalities are from the fused ones, all (n, b); a scalar."""
     return mse_loss(image_relaxed, fused) + mse_loss(text_relaxed, fused)
 
 
@@ -364,7 +346,7 @@ class Agch(GradientMethod[AgchHeads]):
         terms = {"cross": Term(cross, settings.cross_weight)}
         if fused is not None:
             intra = intra + similarity_gap(fused, fused, target)
-            fusion = fusion_loss(image, text, fused, fuse_to=settings.fuse_to)
+            fusion = fusion_loss(image, text, fused)
             terms["fusion"] = Term(fusion, settings.fusion_weight)
         terms["intra"] = Term(intra, settings.intra_weight)
         terms["graph"] = Term(torch.stack(graph).sum(), settings.graph_weight)

@@ -16,8 +16,8 @@ Objective, for n pairs with features F_v, F_t and c = epoch (from 0)::
     S_v   = 2 cos(F_v, F_v) - 1
     S_t   = 1 where two texts share a word, else -1                  (or 2 cos(F_t, F_t) - 1)
     C     = cos(rows of S_v, rows of S_t)
-    S     = scale enhance(image_weight S_v + text_weight S_t + fusion_weight C)
-    A_m   = S + attention_weight W_m               W_m: learned; or W_m o S, or W_m S, for W_m
+    S     = scale (image_weight S_v + text_weight S_t + fusion_weight C)
+    A_m   = S + attention_weight W_m               W_m: learned
     G_m   = tanh(sqrt(c + 1) Lin(relu(A_m relu(A_m F_m T_1 + b_1) T_2 + b_2)))
     intra = MSE(cos(H_v, H_v), S) + MSE(cos(H_t, H_t), S)
     cross = MSE(cos(H_v, H_t), S) + MSE(cos(H_t, H_v), S) - mean_i cos(H_v[i], H_t[i])
@@ -32,9 +32,9 @@ which a shuffle makes meaningless, and ties training to one batch size: setting
 `attention_matrix=positions`, where smaller batches use its leading block. By default
 (`pairs`, ours) W_m[i, j] is the cosine of two learned projections, of rank 16, of the features of
 i and j: it follows the items, fits any batch and starts with the same spread. The paper's figure
-multiplies W_m into S where the code adds it: `attention=hadamard`, `matmul`. Ours: an item is like
-itself (1 on the diagonal) even if its text has no words; features are cached, so pictures are not
-flipped or cropped anew each epoch.
+multiplies W_m into S where the code adds it; here it is added. Ours: an item is like itself (1 on
+the diagonal) even if its text has no words; features are cached, so pictures are not flipped or
+cropped anew each epoch.
 """
 
 import logging
@@ -45,29 +45,23 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from modalhash.layers import (
-    Attention,
     AttentionMatrix,
     GraphNetwork,
     MlpHead,
     PairMatrix,
     PositionMatrix,
-    adapted_edges,
     row_normalised,
 )
 from modalhash.losses import (
     CrossSimilarity,
-    Enhancement,
     binary_similarities,
     code_statistics,
     continuation_factor,
     cross_gap,
-    distribution_weighted,
     fused_affinity,
     intra_gap,
-    mean_stretched,
     rescaled_cosines,
     saturated_share,
     similarity_gap,
@@ -84,12 +78,11 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
-from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, Settings, check_order
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, Settings
 
 __all__ = [
     "Cagan",
     "CaganSettings",
-    "Distillation",
     "GraphBranch",
     "TextSimilarity",
     "distillation_loss",
@@ -108,19 +101,6 @@ class TextSimilarity(StrEnum):
     LINEAR = "linear"
 
 
-class Distillation(StrEnum):
-    """Which graph codes teach which hash codes.
-
-    - `image_graph`: those of pictures teach both modalities (code).
-    - `own`: each modality's teach its own.
-    - `all`: both teach both.
-    """
-
-    IMAGE_GRAPH = "image_graph"
-    OWN = "own"
-    ALL = "all"
-
-
 @dataclass(frozen=True)
 class CaganSettings(Settings):
     """Settings of CAGAN; values of the released code unless the line says otherwise."""
@@ -135,24 +115,8 @@ class CaganSettings(Settings):
     """Weight of the similarity seen through both modalities."""
     text_similarity: TextSimilarity = TextSimilarity.BINARY
     """How texts compare; binary is for bags of words and says nothing of dense vectors."""
-    cross_similarity: CrossSimilarity = CrossSimilarity.ROW_COSINE
-    """Form of the similarity seen through both; not symmetric as released."""
-    enhancement: Enhancement = Enhancement.SCALE
-    """What is done to the fused similarity before the scale."""
     similarity_scale: Annotated[float, NOT_NEGATIVE] = 1.4
     """Scale of the target; beyond 1 it pushes codes towards signs."""
-    jdsh_left: float = -0.528
-    """Threshold of far pairs under `enhancement=jdsh` (JDSH on MIRFlickr with AlexNet)."""
-    jdsh_right: float = -0.138
-    """Threshold of near pairs (the same)."""
-    jdsh_minimum: float = -0.52
-    """About the smallest fused similarity (the same)."""
-    jdsh_maximum: float = 0.68
-    """About the largest fused similarity (the same)."""
-    jdsh_left_weight: Annotated[float, NOT_NEGATIVE] = 0.1
-    """Share by which far pairs are enlarged (the same)."""
-    jdsh_right_weight: Annotated[float, NOT_NEGATIVE] = 0.2
-    """Share by which near pairs are enlarged (the same)."""
     continuation: bool = True
     """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
     graph: bool = True
@@ -161,16 +125,12 @@ class CaganSettings(Settings):
     """Units of the first graph convolution."""
     graph_output_width: Annotated[int, AT_LEAST_ONE] = 1024
     """Units of the second graph convolution."""
-    attention: Attention = Attention.ADDITIVE
-    """How the learned matrix meets the target."""
     attention_matrix: AttentionMatrix = AttentionMatrix.PAIRS
     """What the learned matrix is indexed by (pairs is ours; released: positions)."""
     attention_rank: Annotated[int, AT_LEAST_ONE] = 16
     """Width of the projections whose cosines make the matrix of pairs (ours)."""
     attention_weight: Annotated[float, NOT_NEGATIVE] = 0.45
     """Weight of the learned matrix in the edges; 0.5 on NUS-WIDE."""
-    normalise_graph_input: bool = False
-    """Give graph networks feature rows of length 1 (ours, against saturation)."""
     normalise_adjacency: bool = False
     """Scale each row of the edges to a sum of 1 in size (ours, against saturation)."""
     intra_weight: Annotated[float, NOT_NEGATIVE] = 0.1
@@ -181,14 +141,8 @@ class CaganSettings(Settings):
     """Weight of the partners' cosine inside the part across modalities."""
     graph_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of reconstruction between the two graph codes."""
-    distillation: Distillation = Distillation.IMAGE_GRAPH
-    """Which graph codes teach which hash codes."""
     distillation_weight: Annotated[float, NOT_NEGATIVE] = 0.15
     """Weight of reconstruction between graph codes and hash codes; 0.25 on NUS-WIDE."""
-
-    def check_together(self) -> None:
-        """Check that thresholds are in order."""
-        check_order(self, "jdsh_left", "jdsh_right")
 
 
 def text_similarities(features: Tensor, rule: TextSimilarity) -> Tensor:
@@ -199,39 +153,22 @@ def text_similarities(features: Tensor, rule: TextSimilarity) -> Tensor:
 
 
 def distillation_loss(
-    image_graph: Tensor,
-    text_graph: Tensor,
-    image_relaxed: Tensor,
-    text_relaxed: Tensor,
-    target: Tensor,
-    *,
-    rule: Distillation,
+    image_graph: Tensor, image_relaxed: Tensor, text_relaxed: Tensor, target: Tensor
 ) -> Tensor:
-    """Return how far similarities between graph codes and hash codes are from the target.
+    """Measure how far graph codes of pictures and hash codes are from reproducing a target.
 
     Args:
-        image_graph: (n, b) codes of the graph network of pictures.
-        text_graph: (n, b) codes of that of texts.
+        image_graph: (n, b) codes of the graph network of pictures, which teaches both modalities.
         image_relaxed: (n, b) codes of pictures.
         text_relaxed: (n, b) codes of texts.
         target: (n, n).
-        rule: which of them are compared.
 
     Returns:
-        Scalar, a sum of two mean squared gaps, or of four.
+        Scalar, a sum of two mean squared gaps.
     """
-    pairs = {
-        Distillation.IMAGE_GRAPH: ((image_graph, image_relaxed), (image_graph, text_relaxed)),
-        Distillation.OWN: ((image_graph, image_relaxed), (text_graph, text_relaxed)),
-        Distillation.ALL: (
-            (image_graph, image_relaxed),
-            (image_graph, text_relaxed),
-            (text_graph, image_relaxed),
-            (text_graph, text_relaxed),
-        ),
-    }[rule]
-    gaps = [similarity_gap(teacher, pupil, target) for teacher, pupil in pairs]
-    return torch.stack(gaps).sum()
+    return similarity_gap(image_graph, image_relaxed, target) + similarity_gap(
+        image_graph, text_relaxed, target
+    )
 
 
 class GraphBranch(nn.Module):
@@ -251,11 +188,7 @@ class GraphBranch(nn.Module):
     def forward(self, features: Tensor, target: Tensor) -> Tensor:
         """Return (n, b) graph codes before the tanh, of (n, d) features under an (n, n) target."""
         settings, features = self.settings, features.detach()
-        if settings.normalise_graph_input:
-            features = normalize(features, dim=1)
-        edges = adapted_edges(
-            target, self.matrix(features), settings.attention, settings.attention_weight
-        )
+        edges: Tensor = target + settings.attention_weight * self.matrix(features)
         if settings.normalise_adjacency:
             edges = row_normalised(edges)
         codes: Tensor = self.network(features, edges)
@@ -329,7 +262,7 @@ class Cagan(GradientMethod[CaganHeads]):
         },
         "text similarity only": {"image_weight": 0.0, "text_weight": 1.0, "fusion_weight": 0.0},
         "without the fused part": {"fusion_weight": 0.0},
-        "without enhancement": {"enhancement": "scale", "similarity_scale": 1.0},
+        "without enhancement": {"similarity_scale": 1.0},
         "without the graph module": {"graph": False},
         "without the learned matrix": {"attention_weight": 0.0},
         "without distillation": {"distillation_weight": 0.0},
@@ -385,31 +318,15 @@ class Cagan(GradientMethod[CaganHeads]):
         """Return the (n, n) fused and enhanced similarities of a batch, without gradient."""
         settings = self.settings
         with torch.no_grad():
-            fused = fused_affinity(
+            return fused_affinity(
                 rescaled_cosines(batch.image.reference),
                 text_similarities(batch.text.reference, settings.text_similarity),
                 image_weight=settings.image_weight,
                 text_weight=settings.text_weight,
                 cross_weight=settings.fusion_weight,
-                scale=1.0,
-                rule=settings.cross_similarity,
+                scale=settings.similarity_scale,
+                rule=CrossSimilarity.ROW_COSINE,
             )
-            match settings.enhancement:
-                case Enhancement.SCALE:
-                    enhanced = fused
-                case Enhancement.MEAN_STRETCH:
-                    enhanced = mean_stretched(fused).clamp(-1, 1)
-                case Enhancement.JDSH:
-                    enhanced = distribution_weighted(
-                        fused,
-                        left=settings.jdsh_left,
-                        right=settings.jdsh_right,
-                        minimum=settings.jdsh_minimum,
-                        maximum=settings.jdsh_maximum,
-                        left_weight=settings.jdsh_left_weight,
-                        right_weight=settings.jdsh_right_weight,
-                    )
-            return settings.similarity_scale * enhanced
 
     def batch_loss(self, heads: CaganHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the four weighted parts of the objective."""
@@ -433,9 +350,7 @@ class Cagan(GradientMethod[CaganHeads]):
                 )
             )
             graph = similarity_gap(image_graph, text_graph, target)
-            distillation = distillation_loss(
-                image_graph, text_graph, image, text, target, rule=settings.distillation
-            )
+            distillation = distillation_loss(image_graph, image, text, target)
             terms["graph"] = Term(graph, settings.graph_weight)
             terms["distillation"] = Term(distillation, settings.distillation_weight)
             watched["image_graph_saturated"] = saturated_share(image_graph)

@@ -32,7 +32,6 @@ pictures are not flipped or cropped anew each epoch.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -41,12 +40,10 @@ from torch import Tensor, nn
 from modalhash.layers import MlpHead
 from modalhash.losses import (
     CrossSimilarity,
-    DecodeFrom,
     DecodeTarget,
     code_statistics,
     continuation_factor,
     cross_gap,
-    decoder_input,
     decoding_loss,
     fused_affinity,
     intra_gap,
@@ -63,16 +60,9 @@ from modalhash.methods.base import (
     Term,
     TrainingSettings,
 )
-from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, SHARE_BELOW_ONE, Settings
+from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, Settings
 
-__all__ = ["Cfrh", "CfrhSettings", "DecodeInto"]
-
-
-class DecodeInto(StrEnum):
-    """Whose features codes decode to: their modality's (figure), or the other's (DSAH, CCAH)."""
-
-    OWN = "own"
-    OTHER = "other"
+__all__ = ["Cfrh", "CfrhSettings"]
 
 
 @dataclass(frozen=True)
@@ -81,8 +71,6 @@ class CfrhSettings(Settings):
 
     hidden_width: Annotated[int, AT_LEAST_ONE] = 4096
     """Units of the hidden layer of each hash head (CAGAN, JDSH)."""
-    dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
-    """Share of hidden units dropped in training; 0 in all siblings."""
     image_weight: Annotated[float, NOT_NEGATIVE] = 0.5
     """Weight of the image similarity in the fused affinity (CAGAN, MOED)."""
     text_weight: Annotated[float, NOT_NEGATIVE] = 0.2
@@ -91,8 +79,6 @@ class CfrhSettings(Settings):
     """Weight of the complementary part (CAGAN, MOED); the authors' script also tries 2, 3, 4."""
     similarity_scale: Annotated[float, NOT_NEGATIVE] = 1.4
     """Scale of the fused affinity (CAGAN, MOED, JDSH; 1.5 for Wiki in JAGH)."""
-    cross_similarity: CrossSimilarity = CrossSimilarity.SYMMETRIC_ROW_COSINE
-    """Form of the complementary part (JDSH, as a published reading of CFRH says)."""
     intra_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of reconstruction within a modality (JDSH, CAGAN)."""
     cross_weight: Annotated[float, NOT_NEGATIVE] = 1.0
@@ -103,18 +89,10 @@ class CfrhSettings(Settings):
     """Weight of the partners' cosine inside the part across modalities (JDSH, CAGAN)."""
     decode_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of the autoencoders' term (MOED; DSAH and CCAH use 1). Low confidence."""
-    decode_into: DecodeInto = DecodeInto.OWN
-    """Whose features codes decode to (figure: own)."""
-    decode_from: DecodeFrom = DecodeFrom.RELAXED
-    """What decoders read (CCAH: relaxed; signs pass no gradient to the heads)."""
     decode_target: DecodeTarget = DecodeTarget.RAW
     """Form of the features that decoders reproduce (ours)."""
     decode_sum: bool = False
     """Sum the squared errors of a row instead of averaging them (ours)."""
-    sigmoid_text_decoder: bool = False
-    """Squash decoded text features, which suits bags of words (CCAH)."""
-    sigmoid_image_decoder: bool = False
-    """Squash decoded image features (CCAH); they must lie in [0, 1]."""
     continuation: bool = True
     """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
 
@@ -204,12 +182,12 @@ class Cfrh(GradientMethod[CfrhHeads]):
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> CfrhHeads:
         """Make two hash heads of one hidden layer and two linear decoders."""
-        hidden, dropout = self.settings.hidden_width, self.settings.dropout
+        hidden = self.settings.hidden_width
         image_decoder = nn.Linear(n_bits, shapes.image_width)
         text_decoder = nn.Linear(n_bits, shapes.text_width)
         return CfrhHeads(
-            image=MlpHead((shapes.image_width, hidden, n_bits), dropout=dropout),
-            text=MlpHead((shapes.text_width, hidden, n_bits), dropout=dropout),
+            image=MlpHead((shapes.image_width, hidden, n_bits)),
+            text=MlpHead((shapes.text_width, hidden, n_bits)),
             image_decoder=image_decoder,
             text_decoder=text_decoder,
         )
@@ -228,7 +206,7 @@ class Cfrh(GradientMethod[CfrhHeads]):
                 text_weight=settings.text_weight,
                 cross_weight=settings.fusion_weight,
                 scale=settings.similarity_scale,
-                rule=settings.cross_similarity,
+                rule=CrossSimilarity.SYMMETRIC_ROW_COSINE,
             )
         intra = intra_gap(image_relaxed, text_relaxed, affinity)
         cross = cross_gap(
@@ -251,19 +229,15 @@ class Cfrh(GradientMethod[CfrhHeads]):
     def decode(
         self, heads: CfrhHeads, batch: Batch, image_relaxed: Tensor, text_relaxed: Tensor
     ) -> Tensor:
-        """Return the autoencoders' term: each modality decodes to its own input, or the other's."""
+        """Compute the autoencoders' term: each modality decodes to its own input."""
         settings = self.settings
-        sources = (image_relaxed, text_relaxed)
-        if settings.decode_into is DecodeInto.OTHER:
-            sources = (text_relaxed, image_relaxed)
         total = image_relaxed.new_zeros(())
-        for source, decoder, part, squashes in (
-            (sources[0], heads.image_decoder, batch.image, settings.sigmoid_image_decoder),
-            (sources[1], heads.text_decoder, batch.text, settings.sigmoid_text_decoder),
+        for relaxed, decoder, part in (
+            (image_relaxed, heads.image_decoder, batch.image),
+            (text_relaxed, heads.text_decoder, batch.text),
         ):
-            decoded = decoder(decoder_input(source, settings.decode_from))
             total = total + decoding_loss(
-                torch.sigmoid(decoded) if squashes else decoded,
+                decoder(relaxed),
                 part.reference,
                 target=settings.decode_target,
                 sum_rows=settings.decode_sum,

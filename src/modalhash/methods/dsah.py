@@ -93,8 +93,6 @@ class DsahSettings(Settings):
     """Weight of the decoders' term."""
     decode_from: DecodeFrom = DecodeFrom.SIGNS
     """What decoders read; signs pass no gradient to the heads."""
-    decode_sum: bool = False
-    """Sum the squared errors of a row instead of averaging them (ours)."""
     own_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of alignment with each modality's own similarity."""
     continuation: bool = True
@@ -223,7 +221,7 @@ class Dsah(GradientMethod[DsahHeads]):
                 decoder(decoder_input(relaxed, settings.decode_from)),
                 part.reference,
                 target=DecodeTarget.UNIT,
-                sum_rows=settings.decode_sum,
+                sum_rows=False,
             )
             for decoder, relaxed, part in (
                 (heads.image_decoder, text, batch.image),

@@ -32,13 +32,12 @@ beyond its abstract: terms and weights are those of the authors' later code for 
 of notes on their code. There B comes from the last epoch's codes, here from the batch's; the
 discriminator has an optimiser of its own and batch normalisation, here one optimiser takes both
 steps at once on codes and weights that the other step doesn't reach, without normalisation, under
-which a gradient penalty for single codes has no meaning; balance sums over the bits of a code there
-(`balance_over=code`). Temperature, depth and width are inferred.
+which a gradient penalty for single codes has no meaning; balance sums over the bits of a code
+there. Temperature, depth and width are inferred.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
@@ -64,7 +63,6 @@ from modalhash.methods.base import (
 from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE_BELOW_ONE, Settings
 
 __all__ = [
-    "BalanceOver",
     "Duch",
     "DuchSettings",
     "balance_loss",
@@ -73,13 +71,6 @@ __all__ = [
     "other_view",
     "quantization_loss",
 ]
-
-
-class BalanceOver(StrEnum):
-    """What is balanced: each bit over the pairs of a batch, or each code over its bits."""
-
-    BATCH = "batch"
-    CODE = "code"
 
 
 @dataclass(frozen=True)
@@ -102,8 +93,6 @@ class DuchSettings(Settings):
     """Weight of the squared gaps between codes and common signs, summed."""
     balance_weight: Annotated[float, NOT_NEGATIVE] = 0.01
     """Weight of the squared sums that balance bits."""
-    balance_over: BalanceOver = BalanceOver.BATCH
-    """What is balanced: bits over a batch, or codes over their bits (the authors' later code)."""
     adversarial_weight: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of deceiving the discriminator (paper 0.01); 0 is without one (ours)."""
     gradient_penalty: Annotated[float, NOT_NEGATIVE] = 10.0
@@ -137,9 +126,9 @@ def quantization_loss(codes: Tensor) -> Tensor:
     return (common - codes).square().sum()
 
 
-def balance_loss(codes: Tensor, over: BalanceOver) -> Tensor:
-    """Return the squared sums of (k, n, b) codes over the pairs, or over the bits; their sum."""
-    return codes.sum(dim=1 if over is BalanceOver.BATCH else 2).square().sum()
+def balance_loss(codes: Tensor) -> Tensor:
+    """Add up the squared sums of each bit of (k, n, b) codes over the pairs."""
+    return codes.sum(dim=1).square().sum()
 
 
 def fooling_loss(discriminator: nn.Module, image_codes: Tensor) -> Tensor:
@@ -269,7 +258,7 @@ class Duch(GradientMethod[DuchHeads]):
             "image_intra": Term(nce(image, other_image), settings.image_intra_weight),
             "text_intra": Term(nce(text, other_text), settings.text_intra_weight),
             "quantization": Term(quantization_loss(codes), settings.quantization_weight),
-            "balance": Term(balance_loss(codes, settings.balance_over), settings.balance_weight),
+            "balance": Term(balance_loss(codes), settings.balance_weight),
         }
         discriminator = heads.discriminator
         if discriminator is not None:

@@ -12,13 +12,13 @@ class token, hash head and sign are used for a code. No labels are used.
 
 Objective, for n pairs; c_m, x_m: class vector and content tokens that trunk m gives::
 
-    h_m   = tanh(sharpness z_m),  z_m = W2 GELU(LN(W1 c_m + a1)) + a2
+    h_m   = tanh(z_m),  z_m = W2 GELU(LN(W1 c_m + a1)) + a2
     L_g   = InfoNCE(cos(h_v, h_t) / temperature), the mean of both directions
     y_mi  = LN(P_m x_mi)                              content token i in the common space
     alpha = softmax over k + g clusters of BN(w y)    ghosts count in the softmax only
     e_mk  = u / |u|,  u = sum_i alpha_ik (y_mi - c_k)
     L_l   = mean over concepts k of InfoNCE(e_vk . e_tk / hug_temperature)
-    L     = L_g + hug_weight L_l + sign_weight mean (h - sgn h)^2 + balance_weight balance
+    L     = L_g + hug_weight L_l
 
 Differs from the paper: we had its abstract, keywords and the opening of its introduction, and found
 no code of its authors. Certain: class tokens give codes, content tokens are aggregated by a VLAD
@@ -32,14 +32,13 @@ layers; the paper presumably trains its transformers whole. Results are not a re
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from modalhash.layers import GeluHead, TrunkHead, TrunkKind
-from modalhash.losses import NceForm, bit_balance, info_nce, sign_gap, signs_of
+from modalhash.losses import NceForm, info_nce
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -61,20 +60,9 @@ from modalhash.methods.local_alignment import (
     trunk_pass,
     warn_of_missing_trunk,
 )
-from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE_BELOW_ONE
+from modalhash.methods.ranges import AT_LEAST_ONE, POSITIVE, SHARE_BELOW_ONE
 
-__all__ = ["HuggingHash", "HuggingHashSettings", "Relaxation", "code_terms", "make_heads"]
-
-
-class Relaxation(StrEnum):
-    """What stands for the sign in training.
-
-    - `tanh`: a smooth stand-in.
-    - `straight_through`: the sign itself; the gradient passes straight through between -1 and 1.
-    """
-
-    TANH = "tanh"
-    STRAIGHT_THROUGH = "straight_through"
+__all__ = ["HuggingHash", "HuggingHashSettings", "code_terms", "make_heads"]
 
 
 @dataclass(frozen=True)
@@ -94,30 +82,6 @@ class HuggingHashSettings(HugSettings):
     """Temperature of the contrast of codes (ours, of 0.2 to 0.5 in CIBHash, MeCoQ and ConMH)."""
     positive_prior: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """Share of negatives thought to be positives (HCQ 0; MeCoQ 0.1 to 0.15)."""
-    nce_form: NceForm = NceForm.CROSS
-    """Which items of a batch are negatives (HCQ; DUCH and UCMFH use both modalities)."""
-    relaxation: Relaxation = Relaxation.TANH
-    """What stands for the sign in training (DJSRH, UCCH)."""
-    sharpness: Annotated[float, POSITIVE] = 1.0
-    """Factor inside the tanh (DJSRH, UCCH)."""
-    sign_weight: Annotated[float, NOT_NEGATIVE] = 0.0
-    """Weight of the squared error from relaxed codes to their signs (off; 0.01 to 0.1)."""
-    balance_weight: Annotated[float, NOT_NEGATIVE] = 0.0
-    """Weight of the squared batch mean of each bit (off; 0.01)."""
-
-
-def relaxed_codes(outputs: Tensor, rule: Relaxation, sharpness: float) -> Tensor:
-    """Return what stands for the signs of hash head outputs (n, b), in [-1, 1].
-
-    Example:
-        >>> relaxed_codes(torch.tensor([[-0.5, 0.0, 3.0]]), Relaxation.STRAIGHT_THROUGH, 1.0)
-        tensor([[-1.,  1.,  1.]])
-    """
-    if rule is Relaxation.TANH:
-        return torch.tanh(sharpness * outputs)
-    clipped = (sharpness * outputs).clamp(-1, 1)
-    signs = signs_of(outputs)
-    return clipped + (signs - clipped).detach()
 
 
 def make_heads(settings: HuggingHashSettings, shapes: FeatureShapes, n_bits: int) -> AlignedHeads:
@@ -155,25 +119,15 @@ def code_terms(
         text: (n, b) of the text head.
         items: (n,) what pairs belong to, or None.
     """
-    image, text = (
-        relaxed_codes(outputs, settings.relaxation, settings.sharpness) for outputs in (image, text)
-    )
     contrast = info_nce(
-        image,
-        text,
+        torch.tanh(image),
+        torch.tanh(text),
         temperature=settings.temperature,
-        form=settings.nce_form,
+        form=NceForm.CROSS,
         positive_prior=settings.positive_prior,
         items=items,
     )
-    terms = {"contrast": Term(contrast)}
-    for name, weight, term in (
-        ("sign", settings.sign_weight, sign_gap),
-        ("balance", settings.balance_weight, bit_balance),
-    ):
-        if weight:
-            terms[name] = Term(term(image) + term(text), weight)
-    return terms
+    return {"contrast": Term(contrast)}
 
 
 FINETUNED: Mapping[str, Any] = {

@@ -69,18 +69,12 @@ class HugSettings(Settings):
     """Weight of the local alignment; 0 is a handshake (ours for frozen features; 1 fine-tuned)."""
     hug_temperature: Annotated[float, POSITIVE] = 0.1
     """Temperature of the local alignment (ours for frozen features; HCQ 0.05)."""
-    hug_prior: Annotated[float, SHARE_BELOW_ONE] = 0.0
-    """Share of local negatives thought to be positives (HCQ 0)."""
     hug_concepts: Annotated[int, AT_LEAST_ONE] = 7
     """Local embeddings an item (HCQ; its results hardly depended on it)."""
     hug_ghosts: Annotated[int, NOT_NEGATIVE] = 1
     """Ghost clusters, for tokens that say little (HCQ)."""
     hug_width: Annotated[int, AT_LEAST_ONE] = 128
     """Width of local embeddings (ours for frozen features; HCQ 512)."""
-    hug_assignment: AssignNorm = AssignNorm.BATCH
-    """Whether assignments are batch-normalised, by each modality's own statistics (HCQ does)."""
-    hug_projection: ProjectionNorm = ProjectionNorm.AFTER
-    """Where tokens are normalised: before or after their projection (ours)."""
     hug_restart: bool = True
     """Start the clusters anew from tokens after the first epoch (ours; HCQ keeps random ones)."""
     hug_trunk: TrunkKind = TrunkKind.TRANSFORMER
@@ -137,8 +131,8 @@ class LocalAlignment(nn.Module):
             width=width or settings.hug_width,
             n_concepts=settings.hug_concepts,
             n_ghosts=settings.hug_ghosts,
-            assign_norm=settings.hug_assignment,
-            projection_norm=settings.hug_projection,
+            assign_norm=AssignNorm.BATCH,
+            projection_norm=ProjectionNorm.AFTER,
         )
         n_clusters = settings.hug_concepts + settings.hug_ghosts
         self.register_buffer("image_masses", torch.zeros(n_clusters))
@@ -174,7 +168,6 @@ class LocalAlignment(nn.Module):
             text.vectors,
             temperature=self.settings.hug_temperature,
             has_content=image.has_content & text.has_content,
-            positive_prior=self.settings.hug_prior,
             items=items,
         )
 

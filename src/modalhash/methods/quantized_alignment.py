@@ -21,7 +21,6 @@ from modalhash.layers import GeluHead, HashHead, LocalEmbeddings, ModalityFeatur
 from modalhash.layers.fine_codes import LocalCoder
 from modalhash.layers.ghost_vlad import MODALITIES
 from modalhash.layers.product_quantizer import (
-    LLOYD_ROUNDS,
     MOST_CODEWORDS,
     ProductQuantizer,
     Quantized,
@@ -34,9 +33,7 @@ from modalhash.losses.neighbour_contrast import (
     soft_contrast,
 )
 from modalhash.losses.quantization import (
-    assignment_entropy,
     asymmetric_alignment,
-    codeword_overlap,
     float_share,
     reconstruction_error,
 )
@@ -58,7 +55,6 @@ from modalhash.methods.ranges import (
 )
 
 __all__ = [
-    "CodebookUpdate",
     "FineSettings",
     "QuantizedForward",
     "add_fine_coder",
@@ -86,14 +82,6 @@ class QuantizedForward(StrEnum):
     LATE = "late"
 
 
-class CodebookUpdate(StrEnum):
-    """What moves codewords: the gradient, k-means after each epoch, or both."""
-
-    GRAD = "grad"
-    KMEANS = "kmeans"
-    BOTH = "both"
-
-
 @dataclass(frozen=True)
 class FineSettings(Settings):
     """Settings of finer codes; MeCoQ and HCQ are the same first author's quantization methods."""
@@ -106,24 +94,16 @@ class FineSettings(Settings):
     """How each concept's rotation is learned; `none` is plain product quantization (ours)."""
     fine_rotation_rate: Annotated[float, NOT_NEGATIVE] = 0.1
     """Factor on the learning rate of rotations (ours: faster ones leave codewords behind)."""
-    fine_similarity: SubspaceSimilarity = SubspaceSimilarity.L2
-    """What makes a codeword near (ours, as in OPQ; HCQ and MeCoQ cosine)."""
     fine_sharpness: Annotated[float, POSITIVE] = 10.0
     """Factor on similarities before the softmax over codewords (MeCoQ; HCQ 1)."""
     fine_forward: QuantizedForward = QuantizedForward.LATE
     """What the quantizer gives out in training (ours)."""
-    fine_update: CodebookUpdate = CodebookUpdate.GRAD
-    """What moves codewords (the paper's title word is differentiable; HCQ k-means)."""
     fine_start: Annotated[float, SHARE_BELOW_ONE] = 0.2
     """Share of the epochs before the quantizer starts (ours)."""
     fine_sample: Annotated[int, AT_LEAST_ONE] = 10_000
     """Pairs that codebooks start from, at most (ours)."""
     fine_reconstruction_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of the squared error of quantization in the local loss (ours; HCQ 0)."""
-    fine_overlap_weight: Annotated[float, NOT_NEGATIVE] = 0.0
-    """Weight of the mean inner product of codewords, against equal ones (off; MeCoQ 0.5)."""
-    fine_entropy_weight: Annotated[float, NOT_NEGATIVE] = 0.0
-    """Weight of the entropy of assignments, for harder ones (off; MeCoQ 0.01 to 2)."""
     fine_orthogonality_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the gap to orthogonality, for the rotation `penalty` (ours)."""
     fine_neighbour_share: Annotated[float, SHARE] = 0.0
@@ -183,11 +163,9 @@ def add_fine_coder(heads: AlignedHeads, settings: FineSettings) -> None:
         n_subspaces=settings.fine_subspaces,
         n_codewords=settings.fine_codewords,
         rotation=settings.fine_rotation,
-        similarity=settings.fine_similarity,
+        similarity=SubspaceSimilarity.L2,
         sharpness=settings.fine_sharpness,
     )
-    if settings.fine_update is CodebookUpdate.KMEANS:
-        quantizer.codebooks.requires_grad_(False)
     heads.fine = LocalCoder(
         vlad,
         heads.image.trunk.content_width,
@@ -297,15 +275,6 @@ def fine_alignment(
         for rows, one, found in zip(rotated, local, quantized, strict=True)
     )
     total = total + settings.fine_reconstruction_weight * terms["reconstruction"]
-    if settings.fine_overlap_weight:
-        terms["overlap"] = codeword_overlap(coder.quantizer.codewords())
-        total = total + settings.fine_overlap_weight * terms["overlap"]
-    if settings.fine_entropy_weight:
-        terms["entropy"] = mean_of(
-            assignment_entropy(found.assignment[one.has_content])
-            for one, found in zip(local, quantized, strict=True)
-        )
-        total = total + settings.fine_entropy_weight * terms["entropy"]
     if settings.fine_rotation is RotationRule.PENALTY:
         terms["orthogonality"] = coder.quantizer.rotation.penalty()
         total = total + settings.fine_orthogonality_weight * terms["orthogonality"]
@@ -356,7 +325,6 @@ def quantized_alignment(
             quantized,
             temperature=settings.hug_temperature,
             has_content=has_content,
-            positive_prior=settings.hug_prior,
             items=items,
         )
     if not len(targets):
@@ -396,9 +364,6 @@ def after_fine_epoch(
     quantizer.rotation.project()
     if settings.fine_rotation is RotationRule.PROCRUSTES:
         quantizer.align(sampled_embeddings(heads, view, settings.fine_sample))
-    if settings.fine_update is not CodebookUpdate.GRAD:
-        rows = sampled_embeddings(heads, view, settings.fine_sample)
-        quantizer.improve(quantizer.rotate(rows), n_rounds=LLOYD_ROUNDS)
     is_last = moment.epoch + 1 == moment.n_epochs
     n_dead, n_all = int((quantizer.use == 0).sum()), quantizer.use.numel()
     logger.info(

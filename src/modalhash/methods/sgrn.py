@@ -34,38 +34,28 @@ weak and connects strong relations; a joint graph of the rebased ones, which is 
 intra- and inter-modal similarities of features and of codes in training. Inferred: every formula,
 constant and layer size, from the closest methods with released code (named at each setting). Ours,
 where those disagree or are silent: the union of both ends' choices, the share of correlation, the
-weights of `intra` and `consistency`, the scope `train_set`. Nothing here reproduces the paper's
+weights of `intra` and `consistency`. Nothing here reproduces the paper's
 results.
 """
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from modalhash.errors import SettingError
 from modalhash.layers import MlpHead
 from modalhash.losses import (
     FilterRule,
-    NeighbourGraph,
-    SimilarityContrast,
     associated_graph,
     continuation_factor,
-    contrasted_graph,
     cosine_similarities,
     diagonal_gap,
-    distribution_weighted,
     filtered_graph,
     joint_graph,
-    kept_neighbours,
-    largest_edge_count,
-    neighbour_graph,
-    neighbourhoods,
     reconstructed_graph,
     relation_graph,
     strong_relations,
@@ -79,7 +69,6 @@ from modalhash.methods.base import (
     Moment,
     Term,
     TrainingSettings,
-    TrainingView,
 )
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
@@ -89,11 +78,9 @@ from modalhash.methods.ranges import (
     SHARE_ABOVE_ZERO,
     SHARE_BELOW_ONE,
     Settings,
-    check_order,
 )
 
 __all__ = [
-    "GraphScope",
     "Sgrn",
     "SgrnSettings",
     "consistency_loss",
@@ -108,13 +95,6 @@ READ_BATCH = 1024
 Graphs = tuple[Tensor, Tensor, Tensor]
 
 
-class GraphScope(StrEnum):
-    """Over which nodes relations are filtered and correlated: those of a batch, or of all pairs."""
-
-    BATCH = "batch"
-    TRAIN_SET = "train_set"
-
-
 @dataclass(frozen=True)
 class SgrnSettings(Settings):
     """Settings of SGRN; the paper's values are unknown, each line says where ours come from."""
@@ -125,8 +105,6 @@ class SgrnSettings(Settings):
     """Share of hidden units of the image head dropped in training (DGCPN, on cached features)."""
     text_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.0
     """The same of the text head (none in DJSRH, JDSH, DSAH)."""
-    similarity_contrast: SimilarityContrast = SimilarityContrast.RAW
-    """`centred` puts the mean relation at 0, for features whose cosines are all high (ours)."""
     filter_rule: FilterRule = FilterRule.TOP_SHARE
     """Which relations are strong (a share in DGCPN and CIRH; thresholds are as plausible)."""
     keep_share: Annotated[float, SHARE_ABOVE_ZERO] = 0.4
@@ -141,22 +119,6 @@ class SgrnSettings(Settings):
     """Weight of the cross part in the joint graph (.4 and .3 in JDSH); lambda."""
     reconstruction_share: Annotated[float, SHARE] = 0.4
     """Weight of second-order similarity in the reconstructed graph (DJSRH); eta."""
-    distribution_weighting: bool = False
-    """Enlarge joint similarities beyond two thresholds (JDSH)."""
-    weighting_left: float = -0.5
-    """Similarity in [-1, 1] below which pairs count as far (ours; JDSH's suit AlexNet alone)."""
-    weighting_right: float = 0.5
-    """Similarity above which pairs count as near (ours)."""
-    weighting_minimum: float = -1.0
-    """Similarity at which far pairs are enlarged by the full share (ours)."""
-    weighting_maximum: float = 1.0
-    """Similarity at which near pairs are enlarged by the full share (ours)."""
-    weighting_left_share: Annotated[float, NOT_NEGATIVE] = 0.1
-    """Share by which far pairs are enlarged (.1 and .2 in JDSH)."""
-    weighting_right_share: Annotated[float, NOT_NEGATIVE] = 0.2
-    """Share by which near pairs are enlarged (JDSH)."""
-    hash_mixing: Annotated[float, SHARE] = 0.0
-    """Share of the codes' own similarity in the joint target, reached at half time (ours)."""
     unrelated_similarity: Annotated[float, COSINE_BELOW_ONE] = -1.0
     """What a relation of 0 asks of codes, before the scale (-1 in DJSRH's family); phi."""
     similarity_scale: Annotated[float, NOT_NEGATIVE] = 1.5
@@ -173,14 +135,6 @@ class SgrnSettings(Settings):
     """Weight of the paired codes' term (DSAH, DGCPN)."""
     consistency_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of the codes' agreement across modalities (ours; 1 in DGCPN)."""
-    graph_scope: GraphScope = GraphScope.BATCH
-    """Nodes that graphs are made of (a batch in DJSRH, JDSH, DSAH; all pairs in DGCPN, CIRH)."""
-    graph_neighbours: Annotated[int, AT_LEAST_ONE] = 256
-    """Most neighbours a node keeps in a graph of all pairs (ours)."""
-
-    def check_together(self) -> None:
-        """Check that thresholds are in order."""
-        check_order(self, "weighting_left", "weighting_right")
 
 
 def intra_loss(
@@ -222,37 +176,6 @@ def consistency_loss(
     )
 
 
-class GraphBuffers(nn.Module):
-    """A training set's graph as buffers of fixed size, which checkpoints keep.
-
-    Args:
-        n_nodes: N.
-        n_edges: the most there can be.
-    """
-
-    starts: Tensor
-    columns: Tensor
-    weights: Tensor
-
-    def __init__(self, n_nodes: int, n_edges: int) -> None:
-        super().__init__()
-        self.register_buffer("starts", torch.zeros(n_nodes + 1, dtype=torch.int64))
-        self.register_buffer("columns", torch.zeros(n_edges, dtype=torch.int32))
-        self.register_buffer("weights", torch.zeros(n_edges))
-
-    def fill(self, graph: NeighbourGraph) -> None:
-        """Keep a graph."""
-        n_edges = len(graph.columns)
-        self.starts.copy_(graph.starts)
-        self.columns[:n_edges] = graph.columns
-        self.weights[:n_edges] = graph.weights
-
-    @property
-    def graph(self) -> NeighbourGraph:
-        """The graph."""
-        return NeighbourGraph(self.starts, self.columns, self.weights)
-
-
 DENSE: Mapping[str, Any] = {
     "hidden_width": 1024,
     "image_dropout": 0.0,
@@ -277,15 +200,7 @@ target of unrelated nodes is moved towards 0.
 """
 
 
-@dataclass
-class SgrnHeads(Heads):
-    """Hash heads and, where that is the scope, the graphs of all training pairs."""
-
-    image_graph: GraphBuffers | None = None
-    text_graph: GraphBuffers | None = None
-
-
-class Sgrn(GradientMethod[SgrnHeads]):
+class Sgrn(GradientMethod[Heads]):
     """Similarity graph-correlation reconstruction network; see the module's docstring."""
 
     name = "sgrn"
@@ -317,60 +232,15 @@ class Sgrn(GradientMethod[SgrnHeads]):
         "without consistency": ("consistency",),
     }
 
-    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> SgrnHeads:
-        """Make two hash heads of one hidden layer, and room for the training set's graphs.
-
-        Raises:
-            SettingError: if these graphs would take more than 512 MiB.
-        """
-        settings, image_graph, text_graph = self.settings, None, None
-        if settings.graph_scope is GraphScope.TRAIN_SET:
-            n_edges = largest_edge_count(shapes.n_pairs, self.n_neighbours(shapes.n_pairs))
-            n_bytes = 2 * (8 * n_edges + 8 * shapes.n_pairs)
-            if n_bytes > LARGEST_GRAPH_BYTES:
-                raise SettingError(
-                    f"graph_neighbours is {settings.graph_neighbours}: the graphs of "
-                    f"{shapes.n_pairs} pairs would take {n_bytes / 2**20:.0f} MiB, at most "
-                    f"{LARGEST_GRAPH_BYTES // 2**20} are allowed: lower graph_neighbours, or set "
-                    "graph_scope=batch"
-                )
-            image_graph, text_graph = (GraphBuffers(shapes.n_pairs, n_edges) for _ in range(2))
-        width = settings.hidden_width
-        return SgrnHeads(
+    def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:
+        """Make two hash heads of one hidden layer."""
+        settings, width = self.settings, self.settings.hidden_width
+        return Heads(
             image=MlpHead((shapes.image_width, width, n_bits), dropout=settings.image_dropout),
             text=MlpHead((shapes.text_width, width, n_bits), dropout=settings.text_dropout),
-            image_graph=image_graph,
-            text_graph=text_graph,
         )
 
-    def n_neighbours(self, n_pairs: int) -> int:
-        """Return the neighbours of a node in the graph of all pairs."""
-        share = self.settings.keep_share
-        if self.settings.filter_rule is not FilterRule.TOP_SHARE:
-            share = 1.0
-        return min(self.settings.graph_neighbours, kept_neighbours(n_pairs, share))
-
-    def before_training(self, heads: SgrnHeads, view: TrainingView) -> None:
-        """Make the graphs of all pairs, where that is the scope, from first captions."""
-        settings, n_neighbours = self.settings, self.n_neighbours(view.n_pairs)
-        if settings.graph_scope is GraphScope.BATCH:
-            return
-        logger.info("relating %d pairs to %d neighbours each", view.n_pairs, n_neighbours)
-        batches = [
-            (batch.image.reference, batch.text.reference) for batch in view.batches(READ_BATCH)
-        ]  # fmt: skip
-        for buffers, features in zip(graph_buffers(heads), zip(*batches, strict=True), strict=True):
-            buffers.fill(
-                neighbour_graph(
-                    torch.cat(features),
-                    n_neighbours,
-                    rule=settings.filter_rule,
-                    contrast=settings.similarity_contrast,
-                    deviation_factor=settings.deviation_factor,
-                )
-            )
-
-    def batch_loss(self, heads: SgrnHeads, batch: Batch, moment: Moment) -> LossReport:
+    def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the four weighted terms of the objective."""
         settings = self.settings
         factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
@@ -380,9 +250,7 @@ class Sgrn(GradientMethod[SgrnHeads]):
         among_texts = cosine_similarities(text_relaxed, text_relaxed)
         across = cosine_similarities(image_relaxed, text_relaxed)
         with torch.no_grad():
-            image_target, text_target, joint_target = self.targets(
-                self.graphs(heads, batch), across, moment
-            )
+            image_target, text_target, joint_target = self.targets(self.graphs(batch))
         intra = intra_loss(among_images, among_texts, image_target, text_target)
         joint = joint_loss(
             among_images, among_texts, across, joint_target, own_share=settings.own_share
@@ -397,44 +265,32 @@ class Sgrn(GradientMethod[SgrnHeads]):
         }
         return LossReport(terms)
 
-    def graphs(self, heads: SgrnHeads, batch: Batch) -> Graphs:
-        """Return the rebased image graph, text graph and the reconstructed joint one, (n, n).
+    def graphs(self, batch: Batch) -> Graphs:
+        """Make the rebased image graph, text graph and the reconstructed joint one, (n, n).
 
-        Correlation, cross part and reconstruction compare rows: in a batch, rows of the graph made
-        in the step before. In the training set these rows would be dense, so nodes are compared by
-        their strong relations to all others instead.
+        Correlation, cross part and reconstruction compare rows of the graph of the step before.
         """
         settings = self.settings
-        is_batch = settings.graph_scope is GraphScope.BATCH
-        if is_batch:
-            image, text = self.filtered(batch.image.reference), self.filtered(batch.text.reference)
-            image_rows, text_rows = image, text
-        else:
-            kept = [buffers.graph for buffers in graph_buffers(heads)]
-            (image_rows, text_rows), own = neighbourhoods(kept, batch.positions)
-            image, text = image_rows[:, own], text_rows[:, own]
+        image, text = self.filtered(batch.image.reference), self.filtered(batch.text.reference)
         share = settings.correlation_share
-        image = associated_graph(image, image_rows, correlation_share=share)
-        text = associated_graph(text, text_rows, correlation_share=share)
+        image = associated_graph(image, image, correlation_share=share)
+        text = associated_graph(text, text, correlation_share=share)
         joint = joint_graph(
             image,
             text,
-            (image, text) if is_batch else (image_rows, text_rows),
+            (image, text),
             image_share=settings.image_share,
             cross_share=settings.cross_share,
         )
-        joint_rows = settings.image_share * image_rows + (1 - settings.image_share) * text_rows
         joint = reconstructed_graph(
-            joint,
-            joint if is_batch else joint_rows,
-            reconstruction_share=settings.reconstruction_share,
+            joint, joint, reconstruction_share=settings.reconstruction_share
         )
         return image, text, joint
 
     def filtered(self, features: Tensor) -> Tensor:
         """Return the filtered graph (n, n) of one modality's features (n, d)."""
         settings = self.settings
-        graph = contrasted_graph(relation_graph(features), settings.similarity_contrast)
+        graph = relation_graph(features)
         strong = strong_relations(
             graph,
             settings.filter_rule,
@@ -443,29 +299,8 @@ class Sgrn(GradientMethod[SgrnHeads]):
         )
         return filtered_graph(graph, strong)
 
-    def targets(self, graphs: Graphs, across: Tensor, moment: Moment) -> Graphs:
-        """Return what the codes' similarities should be, from graphs in [0, 1]."""
-        settings = self.settings
-        progress = min(2 * moment.epoch / moment.n_epochs, 1.0)
-        low = settings.unrelated_similarity
-        image, text, joint = (low + (1 - low) * graph for graph in graphs)
-        joint = torch.lerp(joint, (across + across.T) / 2, settings.hash_mixing * progress)
-        if settings.distribution_weighting:
-            joint = distribution_weighted(
-                joint,
-                left=settings.weighting_left,
-                right=settings.weighting_right,
-                minimum=settings.weighting_minimum,
-                maximum=settings.weighting_maximum,
-                left_weight=settings.weighting_left_share,
-                right_weight=settings.weighting_right_share,
-            )
-        scale = settings.similarity_scale
-        return scale * image, scale * text, scale * joint
-
-
-def graph_buffers(heads: SgrnHeads) -> tuple[GraphBuffers, GraphBuffers]:
-    """The graphs of all pairs, of pictures and of texts, which the scope `train_set` makes."""
-    assert heads.image_graph is not None
-    assert heads.text_graph is not None
-    return heads.image_graph, heads.text_graph
+    def targets(self, graphs: Graphs) -> Graphs:
+        """Compute what the codes' similarities should be, from graphs in [0, 1]."""
+        low, scale = self.settings.unrelated_similarity, self.settings.similarity_scale
+        image, text, joint = (scale * (low + (1 - low) * graph) for graph in graphs)
+        return image, text, joint
