@@ -1,6 +1,7 @@
 """The folder that people write by hand: every defect, with its file, line and text."""
 
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -602,3 +603,36 @@ def test_a_folder_may_have_the_name_of_a_source(
     monkeypatch.chdir(tmp_path)
     assert load_collection(Path("icons")).n_items == 2
     assert load_collection("./icons").source == str(tmp_path / "icons")
+
+
+def test_a_misspelt_folder_is_pointed_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    message = (
+        "there is no folder and no collection 'phots': did you mean ./photos? `modalhash data "
+        "list` names the collections"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        load_collection("phots")
+    message = f"there is no folder {tmp_path / 'phots'}: did you mean {tmp_path / 'photos'}?"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        load_collection(tmp_path / "phots")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_a_folder_whose_name_is_not_utf_8_is_refused_by_name(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    write_folder(folder)
+    with pytest.raises(InputError, match=r"caf\\udce9 isn't valid UTF-8"):
+        load_collection(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_a_picture_whose_name_is_not_utf_8_is_a_defect(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    (folder / "images" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(
+        (folder / "images" / "a.jpg").read_bytes()
+    )
+    [(kind, where, _, items)] = found_in(folder)
+    assert (kind, items) == ("picture-without-caption", ("caf\\udce9.jpg",))
+    assert where.encode()

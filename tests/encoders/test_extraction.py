@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from modalhash.data import load_collection
 from modalhash.data.collection import Collection
 from modalhash.encoders import (
     Encoder,
@@ -23,7 +24,7 @@ from modalhash.encoders import (
 )
 from modalhash.encoders import extraction as extraction_module
 from modalhash.encoders.bow import BagOfWordsTower
-from modalhash.errors import CollectionError, Defect, FeatureError, SettingError
+from modalhash.errors import CollectionError, Defect, FeatureError, SettingError, StorageError
 from tests.oracles.fake_encoder import (
     GreyPictures,
     GreyTower,
@@ -453,3 +454,12 @@ def test_stores_can_be_opened_on_their_own(tmp_path: Path) -> None:
     again = FeatureStore(features.image.folder)
     again.verify()
     assert again.spec.tower == {"name": "grey", "version": 1, "width": 2}
+
+
+def test_a_cache_that_cannot_be_written_says_how_to_name_another(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    collection = load_collection("scenes:3")
+    with pytest.raises(StorageError, match="name a folder that can be written with --cache"):
+        extract_features(
+            collection, load_encoder("offline"), cache_folder=tmp_path / "file" / "cache"
+        )

@@ -304,7 +304,8 @@ def _match_pictures(
         defects.append(Defect(defect, captions.table.where(row), problem, (name,)))
     for name in sorted(pictures - captions.named):
         problem = f"has no caption in {captions.table.path.name}; write one, or move it away"
-        defects.append(Defect(f"{kind.noun}-without-caption", str(images / name), problem, (name,)))
+        where, item = ascii_if_broken(str(images / name)), ascii_if_broken(name)
+        defects.append(Defect(f"{kind.noun}-without-caption", where, problem, (item,)))
     return defects
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,14 @@ from modalhash.data.split_files import read_split_file
 from modalhash.data.table_collections import TABLE_FILES
 from modalhash.data.table_columns import GivenColumns, divide_source
 from modalhash.data.tables import TABLE_SUFFIXES
-from modalhash.errors import CollectionError, Defect, InputError, UnknownNameError
+from modalhash.data.text_lines import ascii_if_broken
+from modalhash.errors import (
+    CollectionError,
+    Defect,
+    InputError,
+    UnknownNameError,
+    nearest_names,
+)
 from modalhash.progress import Progress, silent
 
 __all__ = ["CheckReport", "check_collection", "load_collection"]
@@ -186,6 +194,7 @@ def _items_without_picture(defects: list[Defect]) -> set[str]:
 
 
 def _read(source: str | Path, split_seed: int) -> Reading:
+    require_unicode(source)
     name, _, argument = str(source).partition(":")
     if isinstance(source, str) and name in COLLECTIONS:
         return _read_named(name, argument, source, split_seed)
@@ -198,9 +207,41 @@ def _read(source: str | Path, split_seed: int) -> Reading:
         return _read_folder(folder, str(source), split_seed)
     if folder.is_file():
         return _read_file(folder, split_seed)
+    raise no_such_source(source, name)
+
+
+def no_such_source(source: str | Path, name: str) -> InputError:
+    """Return the error of a source that is neither a folder nor a known name."""
+    folder = Path(source)
+    parent = folder.parent
+    names = []
+    with suppress(OSError):
+        names = [path.name for path in parent.iterdir() if path.is_dir()]
+    near = [parent / other for other in nearest_names(folder.name, names)]
+    shown = " or ".join(f"./{path}" if len(path.parts) == 1 else str(path) for path in near)
     if isinstance(source, Path) or len(folder.parts) > 1:
-        raise InputError(f"there is no folder {folder}: check the path")
-    raise UnknownNameError("collection (and no folder is called so)", name, COLLECTIONS)
+        hint = f"did you mean {shown}?" if near else "check the path"
+        return InputError(f"there is no folder {folder}: {hint}")
+    if near:
+        return InputError(
+            f"there is no folder and no collection {name!r}: did you mean {shown}? "
+            "`modalhash data list` names the collections"
+        )
+    return UnknownNameError("collection (and no folder is called so)", name, COLLECTIONS)
+
+
+def require_unicode(source: str | Path) -> None:
+    """Refuse a path that isn't valid Unicode, which no file of ours could hold.
+
+    Raises:
+        InputError: naming it.
+    """
+    whole = str(Path(source).absolute())
+    if any("\ud800" <= letter <= "\udfff" for letter in whole):
+        raise InputError(
+            f"the path {ascii_if_broken(whole)} isn't valid UTF-8, which names in files of ours "
+            "must be: rename the folder"
+        )
 
 
 def _read_named(name: str, argument: str, source: str, split_seed: int) -> Reading:

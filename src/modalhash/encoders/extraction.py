@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from modalhash.encoders.shard_making import ShardMaking, outdated_shards
 from modalhash.encoders.store import FeatureStore
 from modalhash.encoders.store_manifest import FeatureDtype, StoreSpec
 from modalhash.encoders.store_writer import StoreWriter
-from modalhash.errors import FeatureError, SettingError
+from modalhash.errors import FeatureError, SettingError, StorageError
 from modalhash.progress import Progress, silent
 
 __all__ = ["Features", "default_cache_folder", "extract_features"]
@@ -152,7 +153,9 @@ def collection_key(collection: Collection) -> str:
     place = collection.source
     if place and Path(place).exists():
         place = str(Path(place).resolve())
-    digest = hashlib.sha256("\n".join([place] if place else collection.item_ids).encode())
+    digest = hashlib.sha256(
+        "\n".join([place] if place else collection.item_ids).encode("utf-8", "surrogateescape")
+    )
     readable = re.sub(r"[^A-Za-z0-9_.]+", "-", collection.name).strip("-.") or "collection"
     return f"{readable[:40]}-{digest.hexdigest()[:12]}"
 
@@ -249,7 +252,29 @@ def stored_table(rows: Rows, settings: Settings) -> FeatureStore:
     if settings.with_tokens or tokens_folder.exists():
         writer = StoreWriter(tokens_folder, spec)
         missing = outdated_shards(rows, writer)
+        if settings.with_tokens and missing:
+            require_writable(settings.folder)
         if settings.with_tokens or not missing:
             return making.run(writer, missing)
     writer = StoreWriter(settings.folder / name, replace(spec, token_width=None))
-    return making.run(writer, outdated_shards(rows, writer))
+    missing = outdated_shards(rows, writer)
+    if missing:
+        require_writable(settings.folder)
+    return making.run(writer, missing)
+
+
+def require_writable(folder: Path) -> None:
+    """Check that features can be written, before any is computed.
+
+    Raises:
+        StorageError: if the folder can't be made or written; it says how to name another one.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f"can't write features into {folder}: {error.strerror or error}; name a folder that "
+            "can be written with --cache (cache_folder in Python) or MODALHASH_CACHE"
+        ) from error
