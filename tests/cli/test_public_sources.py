@@ -97,6 +97,18 @@ def test_read_checked_divided_trained_and_measured(
     checked = modalhash("-q", "data", "check", collection)
     assert checked.code == 0, checked
     assert "no defect" in checked.out
+    described = modalhash("-q", "data", "info", collection, "--json")
+    assert described.code == 0, described
+    converted = modalhash("-q", "data", "convert", collection, "-o", tmp_path / "ours")
+    if case.encoder == "tiny+precomputed":  # neither form holds pictures with features of texts
+        assert converted.code == 1, converted
+    else:
+        assert converted.code == 0, converted
+        is_features = (tmp_path / "ours" / "item_ids.txt").exists()
+        again = f"features:{tmp_path / 'ours'}" if is_features else tmp_path / "ours"
+        counted = modalhash("-q", "data", "info", again, "--json")
+        for count in ("n_items", "n_captions"):
+            assert json.loads(counted.out)[count] == json.loads(described.out)[count]
     run = tmp_path / "run"
     trained = modalhash(
         "-q", "train", collection, "-o", run, "--protocol", case.protocol, "--encoder",

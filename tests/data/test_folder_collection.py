@@ -4,7 +4,9 @@ import datetime as dt
 import decimal
 import json
 import logging
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -395,3 +397,27 @@ def test_a_relative_folder_stays_where_it_was(
     monkeypatch.chdir("/")
     assert pictures is not None
     assert pictures.open(0).size == (8, 8)
+
+
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+def test_names_in_another_unicode_form_are_the_same(
+    written: Literal["NFC", "NFD"], tmp_path: Path
+) -> None:
+    stored: Literal["NFC", "NFD"] = "NFD" if written == "NFC" else "NFC"
+    name, file = (unicodedata.normalize(form, "caf\u00e9.jpg") for form in (written, stored))
+    folder = write_folder(tmp_path / "photos", pictures=(file,), captions=None)
+    (folder / "captions.tsv").write_text(f"image\tcaption\n{name}\tred\n")
+    assert check_collection(folder).is_sound
+    collection = load_collection(folder)
+    assert collection.item_ids == (name,)
+    assert collection.pictures is not None
+    assert collection.pictures.path(0) == folder / "images" / file
+
+
+def test_thumbnails_trash_and_system_folders_are_passed_over(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", pictures=("a.jpg",), captions=None)
+    (folder / "captions.tsv").write_text("image\tcaption\na.jpg\tred\n")
+    for name in ("@eaDir/a.jpg", ".trash/b.jpg", "__MACOSX/a.jpg"):
+        (folder / "images" / name).parent.mkdir()
+        (folder / "images" / name).write_bytes(b"no picture")
+    assert check_collection(folder).is_sound

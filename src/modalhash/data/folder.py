@@ -28,7 +28,7 @@ after them, and everything else is the same::
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -99,7 +99,9 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
     else:
         files, frames = _list_files(folder / kind.folder), {}
         pictures = {name for name in files if name.lower().endswith(PICTURE_SUFFIXES)}
-    defects += _match_pictures(folder, captions, files, pictures)
+    stored = _other_forms(captions.rows, pictures)
+    captions.named |= set(stored.values())
+    defects += _match_pictures(folder, captions, files, pictures | set(stored))
     if others := sorted(files - pictures - captions.named):
         what = "jpg, png or webp" if kind is PICTURES else "folders of frames"
         notes.append(
@@ -129,7 +131,9 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
             [len(own) for own in captions.rows.values()],
         ),
         captions=tuple(texts[row] for row in rows),
-        pictures=_pictures(folder, kind, tuple(positions), frames),
+        pictures=_pictures(
+            folder, kind, tuple(stored.get(name, name) for name in positions), frames
+        ),
         labels=labels,
         label_names=label_names,
         metadata=metadata,
@@ -151,6 +155,19 @@ def _pictures(
     return FrameFolders(
         folder / kind.folder, tuple(tuple(f"{name}/{one}" for one in all_) for name, all_ in named)
     )
+
+
+def _other_forms(names: Iterable[str], there: set[str]) -> dict[str, str]:
+    """Return names that are there in another Unicode form only, with the name that is there.
+
+    Some systems store "é" as one letter, others as "e" and an accent: it is the same name.
+    """
+    missing = [name for name in names if name not in there and not name.isascii()]
+    if not missing:
+        return {}
+    composed = {unicodedata.normalize("NFC", name): name for name in sorted(there)}
+    forms = ((name, composed.get(unicodedata.normalize("NFC", name))) for name in missing)
+    return {name: form for name, form in forms if form is not None}
 
 
 def _members(positions: Mapping[str, int], splits: Mapping[str, NDArray[np.int64]]) -> set[str]:
