@@ -23,9 +23,9 @@ from modalhash.layers.hash_heads import (
     HashHead,
     LinearHead,
     MlpHead,
-    build_head,
     hash_head,
 )
+from modalhash.layers.head_kinds import build_head
 from modalhash.layers.kernel_head import BitMap, KernelHead
 from modalhash.layers.kernel_regression import KernelFit, gaussian_kernel, kernel_ridge
 from modalhash.layers.modality_features import ModalityFeatures

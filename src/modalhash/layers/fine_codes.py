@@ -16,7 +16,8 @@ from torch.nn.functional import normalize
 
 from modalhash.errors import ArtifactError
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
-from modalhash.layers.hash_heads import HashHead, are_sizes, build_head
+from modalhash.layers.hash_heads import HashHead, are_sizes
+from modalhash.layers.head_kinds import build_head
 from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.layers.product_quantizer import ProductQuantizer, RotationRule, SubspaceSimilarity
 from modalhash.layers.token_trunk import TrunkHead

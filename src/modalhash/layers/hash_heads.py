@@ -5,16 +5,16 @@ evaluation mode an item's output depends on nothing but the item: heads take no 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
 
-from modalhash.errors import ArtifactError, SettingError
+from modalhash.errors import SettingError
 from modalhash.layers.modality_features import ModalityFeatures
 
-__all__ = ["GeluHead", "HashHead", "LinearHead", "MlpHead", "build_head", "hash_head"]
+__all__ = ["GeluHead", "HashHead", "LinearHead", "MlpHead", "are_sizes", "hash_head"]
 
 
 class HashHead(nn.Module, ABC):
@@ -158,80 +158,6 @@ class GeluHead(LayeredHead):
 def hash_head(width: int, hidden_width: int, n_bits: int) -> MlpHead:
     """Return a head with one hidden layer, or none where its width is 0."""
     return MlpHead((width, hidden_width, n_bits) if hidden_width else (width, n_bits))
-
-
-def build_head(spec: Mapping[str, Any]) -> HashHead:
-    """Make a head of the shape that `spec` describes; its weights are fresh.
-
-    Raises:
-        ArtifactError: if the kind is unknown, or a size is missing or out of range.
-    """
-    match spec:
-        case {"kind": "linear", "in_width": in_width, "n_bits": n_bits} if are_sizes(
-            in_width, n_bits
-        ):
-            return LinearHead(in_width, n_bits)
-        case {
-            "kind": "mlp",
-            "widths": [_, _, *_] as widths,
-            "dropout": float() | int() as dropout,
-        } if are_sizes(*widths) and 0 <= dropout < 1:
-            return MlpHead(widths, dropout=dropout)
-        case {
-            "kind": "gelu",
-            "widths": [_, _, _] as widths,
-            "dropout": float() | int() as dropout,
-            "input_dropout": float() | int() as input_dropout,
-        } if (
-            are_sizes(*widths)
-            and 0 <= min(dropout, input_dropout) <= max(dropout, input_dropout) < 1
-        ):
-            return GeluHead(widths, dropout=dropout, input_dropout=input_dropout)
-    found = build_composed_head(spec)
-    if found is None:
-        raise ArtifactError(
-            f"the model describes a hash head this version can't build: {dict(spec)}"
-        )
-    return found
-
-
-def build_composed_head(spec: Mapping[str, Any]) -> HashHead | None:
-    """Make a head that is made of others, from files that import this one; None: it isn't one."""
-    match spec:
-        case {
-            "kind": "normalised",
-            "widths": [_, _, _, *_] as widths,
-            "n_attention_heads": int(n_heads),
-        } if are_sizes(*widths) and (n_heads == 0 or (n_heads > 0 and widths[-2] % n_heads == 0)):
-            from modalhash.layers.normalised_head import NormalisedHead
-
-            return NormalisedHead(widths, n_attention_heads=n_heads)
-        case {
-            "kind": "fusion",
-            "in_width": in_width,
-            "transformer": dict(transformer),
-            "head": dict(head),
-        } if are_sizes(in_width):
-            from modalhash.layers.fusion_transformer import fusion_head_from_spec
-
-            return fusion_head_from_spec(in_width, transformer, head)
-        case {
-            "kind": "kernel",
-            "in_width": in_width,
-            "n_landmarks": n_landmarks,
-            "sharpness": float() | int() as sharpness,
-            "width": width,
-            "hidden_width": int(hidden_width),
-            "n_bits": n_bits,
-        } if are_sizes(in_width, n_landmarks, width, n_bits) and sharpness > 0 <= hidden_width:
-            from modalhash.layers.kernel_head import kernel_head_from_spec
-
-            return kernel_head_from_spec(spec)
-        case {"kind": "token", "trunk": dict(trunk), "head": dict(head)}:
-            from modalhash.layers.token_trunk import trunk_head_from_spec
-
-            return trunk_head_from_spec(trunk, head)
-    return None
 
 
 def are_sizes(*values: object) -> bool:

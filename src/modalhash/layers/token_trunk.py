@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from modalhash.errors import ArtifactError, SettingError
-from modalhash.layers.hash_heads import HashHead, are_sizes, build_head
+from modalhash.layers.hash_heads import HashHead, are_sizes
 from modalhash.layers.modality_features import ModalityFeatures
 
 __all__ = ["TokenTrunk", "TrunkHead", "TrunkKind", "trunk_from_spec"]
@@ -271,12 +271,3 @@ def trunk_from_spec(spec: Mapping[str, Any]) -> TokenTrunk:
                 dropout=dropout,
             )
     raise ArtifactError(f"the model describes a token trunk this version can't build: {dict(spec)}")
-
-
-def trunk_head_from_spec(trunk: Mapping[str, Any], head: Mapping[str, Any]) -> TrunkHead:
-    """Make a trunk and its head; their weights are fresh.
-
-    Raises:
-        ArtifactError: if a description is of no known form.
-    """
-    return TrunkHead(trunk_from_spec(trunk), build_head(head))

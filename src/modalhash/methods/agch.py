@@ -53,6 +53,7 @@ from modalhash.losses import (
     target_range,
 )
 from modalhash.methods.base import (
+    DENSE_TRAINING,
     Batch,
     FeatureShapes,
     GradientMethod,
@@ -214,6 +215,7 @@ WIKI: Mapping[str, Any] = {
 """Digests give 50 to 150 epochs on Wiki, about 40 on MIRFlickr."""
 
 DENSE: Mapping[str, Any] = {
+    **DENSE_TRAINING,
     "image_hidden_width": 1024,
     "text_hidden_width": 1024,
     "image_weight": 0.8,
@@ -228,15 +230,8 @@ DENSE: Mapping[str, Any] = {
     "intra_weight": 0.1,
     "fusion_weight": 3.0,
     "continuation": True,
-    "image_scaling": "centred_unit",
-    "text_scaling": "centred_unit",
-    "optimiser": "adamw",
-    "learning_rate": 3e-3,
-    "weight_decay": 1e-4,
-    "schedule": "one_cycle",
     "batch_size": 128,
     "epochs": 20,
-    "least_steps": 500,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev).
 

@@ -68,6 +68,7 @@ from modalhash.losses import (
     target_range,
 )
 from modalhash.methods.base import (
+    DENSE_TRAINING,
     Batch,
     FeatureShapes,
     GradientMethod,
@@ -202,6 +203,7 @@ NUSWIDE: Mapping[str, Any] = {**PAPER, "attention_weight": 0.5, "distillation_we
 """The constants released for NUS-WIDE."""
 
 DENSE: Mapping[str, Any] = {
+    **DENSE_TRAINING,
     "hidden_width": 1024,
     "image_weight": 0.25,
     "text_weight": 0.35,
@@ -213,15 +215,6 @@ DENSE: Mapping[str, Any] = {
     "normalise_adjacency": True,
     "pair_weight": 0.2,
     "distillation_weight": 0.05,
-    "image_scaling": "centred_unit",
-    "text_scaling": "centred_unit",
-    "optimiser": "adamw",
-    "learning_rate": 3e-3,
-    "weight_decay": 1e-4,
-    "schedule": "one_cycle",
-    "batch_size": 64,
-    "epochs": 40,
-    "least_steps": 500,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev).
 

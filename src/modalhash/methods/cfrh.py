@@ -51,6 +51,7 @@ from modalhash.losses import (
     target_range,
 )
 from modalhash.methods.base import (
+    DENSE_TRAINING,
     Batch,
     FeatureShapes,
     GradientMethod,
@@ -98,21 +99,13 @@ class CfrhSettings(Settings):
 
 
 DENSE: Mapping[str, Any] = {
+    **DENSE_TRAINING,
     "hidden_width": 1024,
     "image_weight": 0.25,
     "text_weight": 0.35,
     "fusion_weight": 0.4,
     "similarity_scale": 1.5,
     "pair_weight": 0.2,
-    "image_scaling": "centred_unit",
-    "text_scaling": "centred_unit",
-    "optimiser": "adamw",
-    "learning_rate": 3e-3,
-    "weight_decay": 1e-4,
-    "schedule": "one_cycle",
-    "batch_size": 64,
-    "epochs": 40,
-    "least_steps": 500,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev).
 

@@ -58,6 +58,7 @@ from modalhash.losses import (
     target_range,
 )
 from modalhash.methods.base import (
+    DENSE_TRAINING,
     Batch,
     FeatureShapes,
     GradientMethod,
@@ -163,21 +164,15 @@ class Thresholds(nn.Module):
 
 
 DENSE: Mapping[str, Any] = {
+    **DENSE_TRAINING,
     "hidden_width": 1024,
     "text_hidden_width": 1024,
     "fusion_width": 256,
     "image_weight": 0.5,
     "graph_nodes": 4096,
     "head_rate_scale": 1.0,
-    "image_scaling": "centred_unit",
-    "text_scaling": "centred_unit",
-    "optimiser": "adamw",
-    "learning_rate": 3e-3,
-    "weight_decay": 1e-4,
-    "schedule": "one_cycle",
     "batch_size": 128,
     "epochs": 12,
-    "least_steps": 500,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 

@@ -53,6 +53,7 @@ from modalhash.losses import (
     target_range,
 )
 from modalhash.methods.base import (
+    DENSE_TRAINING,
     Batch,
     FeatureShapes,
     GradientMethod,
@@ -161,6 +162,7 @@ class Neighbours(nn.Module):
 
 
 DENSE: Mapping[str, Any] = {
+    **DENSE_TRAINING,
     "hidden_width": 1024,
     "dropout": 0.0,
     "image_weight": 0.5,
@@ -170,15 +172,7 @@ DENSE: Mapping[str, Any] = {
     "coherence_share": 0.2,
     "unrelated_similarity": 0.0,
     "pair_weight": 0.2,
-    "image_scaling": "centred_unit",
-    "text_scaling": "centred_unit",
-    "optimiser": "adamw",
-    "learning_rate": 3e-3,
-    "weight_decay": 1e-4,
-    "schedule": "one_cycle",
-    "batch_size": 64,
     "epochs": 12,
-    "least_steps": 500,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 

@@ -43,6 +43,7 @@ from modalhash.losses import (
     target_range,
 )
 from modalhash.methods.base import (
+    DENSE_TRAINING,
     Batch,
     FeatureShapes,
     GradientMethod,
@@ -108,18 +109,10 @@ NUSWIDE: Mapping[str, Any] = {**RELEASED, "image_weight": 0.6}
 WIKI: Mapping[str, Any] = {"image_weight": 0.3, "intra_weight": 0.3, "epochs": 200}
 
 DENSE: Mapping[str, Any] = {
+    **DENSE_TRAINING,
     "image_hidden_width": 1024,
     "text_hidden_width": 1024,
     "image_weight": 0.5,
-    "image_scaling": "centred_unit",
-    "text_scaling": "centred_unit",
-    "optimiser": "adamw",
-    "learning_rate": 3e-3,
-    "weight_decay": 1e-4,
-    "schedule": "one_cycle",
-    "batch_size": 64,
-    "epochs": 40,
-    "least_steps": 500,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 

@@ -57,6 +57,7 @@ from modalhash.losses import (
     target_range,
 )
 from modalhash.methods.base import (
+    DENSE_TRAINING,
     Batch,
     FeatureShapes,
     GradientMethod,
@@ -114,20 +115,14 @@ def asymmetry(paired_similarity: Tensor) -> Tensor:
 
 
 DENSE: Mapping[str, Any] = {
+    **DENSE_TRAINING,
     "image_hidden_width": 1024,
     "text_hidden_width": 1024,
     "image_weight": 0.4,
     "unrelated_similarity": -0.2,
     "decode_from": "relaxed",
-    "image_scaling": "centred_unit",
-    "text_scaling": "centred_unit",
-    "optimiser": "adamw",
-    "learning_rate": 3e-3,
-    "weight_decay": 1e-4,
-    "schedule": "one_cycle",
     "batch_size": 128,
     "epochs": 20,
-    "least_steps": 500,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev).
 

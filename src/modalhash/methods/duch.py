@@ -50,6 +50,7 @@ from torch.nn.functional import softplus
 from modalhash.layers import MlpHead, ModalityFeatures
 from modalhash.losses import NceForm, code_statistics, info_nce, signs_of
 from modalhash.methods.base import (
+    DENSE_TRAINING,
     Batch,
     FeatureShapes,
     GradientMethod,
@@ -167,19 +168,14 @@ def discriminator_loss(
 RELEASED: Mapping[str, Any] = {"adversarial_weight": 0.01, "epochs": 100}
 
 DENSE: Mapping[str, Any] = {
+    **DENSE_TRAINING,
     "hidden_width": 1024,
     "temperature": 0.3,
     "quantization_weight": 3e-5,
     "balance_weight": 3e-5,
-    "image_scaling": "centred_unit",
-    "text_scaling": "centred_unit",
-    "optimiser": "adamw",
     "learning_rate": 1e-3,
-    "weight_decay": 1e-4,
-    "schedule": "one_cycle",
     "batch_size": 128,
     "epochs": 12,
-    "least_steps": 500,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 

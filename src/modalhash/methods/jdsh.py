@@ -54,6 +54,7 @@ from modalhash.losses import (
     target_range,
 )
 from modalhash.methods.base import (
+    DENSE_TRAINING,
     Batch,
     FeatureShapes,
     GradientMethod,
@@ -217,6 +218,7 @@ NUSWIDE: Mapping[str, Any] = {
 """The constants released for NUS-WIDE; the middle of its right threshold is that of its left."""
 
 DENSE: Mapping[str, Any] = {
+    **DENSE_TRAINING,
     "image_hidden_width": 1024,
     "text_hidden_width": 1024,
     "image_weight": 0.25,
@@ -224,15 +226,8 @@ DENSE: Mapping[str, Any] = {
     "fusion_weight": 0.4,
     "similarity_scale": 1.5,
     "pair_weight": 0.2,
-    "image_scaling": "centred_unit",
-    "text_scaling": "centred_unit",
-    "optimiser": "adamw",
-    "learning_rate": 3e-3,
-    "weight_decay": 1e-4,
-    "schedule": "one_cycle",
     "batch_size": 128,
     "epochs": 20,
-    "least_steps": 500,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 

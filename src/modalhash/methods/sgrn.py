@@ -61,6 +61,7 @@ from modalhash.losses import (
     strong_relations,
 )
 from modalhash.methods.base import (
+    DENSE_TRAINING,
     Batch,
     FeatureShapes,
     GradientMethod,
@@ -177,21 +178,13 @@ def consistency_loss(
 
 
 DENSE: Mapping[str, Any] = {
+    **DENSE_TRAINING,
     "hidden_width": 1024,
     "image_dropout": 0.0,
     "keep_share": 0.6,
     "image_share": 0.4,
     "unrelated_similarity": -0.4,
     "pair_weight": 0.3,
-    "image_scaling": "centred_unit",
-    "text_scaling": "centred_unit",
-    "optimiser": "adamw",
-    "learning_rate": 3e-3,
-    "weight_decay": 1e-4,
-    "schedule": "one_cycle",
-    "batch_size": 64,
-    "epochs": 40,
-    "least_steps": 500,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev).
 

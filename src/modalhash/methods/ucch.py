@@ -41,6 +41,7 @@ from torch.nn.functional import normalize
 from modalhash.layers import MlpHead
 from modalhash.losses import signs_of
 from modalhash.methods.base import (
+    DENSE_TRAINING,
     Batch,
     FeatureShapes,
     GradientMethod,
@@ -181,19 +182,14 @@ def ranking_loss(
 RELEASED: Mapping[str, Any] = {"contrast_share": 0.7, "shift": 0.1, "epochs": 20}
 
 DENSE: Mapping[str, Any] = {
+    **DENSE_TRAINING,
     "hidden_width": 1024,
     "image_hidden_layers": 1,
     "contrast_share": 0.3,
     "temperature": 2.0,
-    "image_scaling": "centred_unit",
-    "text_scaling": "centred_unit",
-    "optimiser": "adamw",
     "learning_rate": 1e-3,
-    "weight_decay": 1e-4,
-    "schedule": "one_cycle",
     "batch_size": 128,
     "epochs": 10,
-    "least_steps": 500,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 

@@ -52,6 +52,7 @@ from modalhash.losses import (
     soft_contrast,
 )
 from modalhash.methods.base import (
+    DENSE_TRAINING,
     Batch,
     FeatureShapes,
     GradientMethod,
@@ -161,6 +162,7 @@ def teacher_loss(image: Tensor, text: Tensor, targets: Tensor, temperature: floa
 RELEASED: Mapping[str, Any] = {"epochs": 100}
 
 DENSE: Mapping[str, Any] = {
+    **DENSE_TRAINING,
     "token_width": 128,
     "n_layers": 1,
     "hidden_width": 1024,
@@ -171,15 +173,9 @@ DENSE: Mapping[str, Any] = {
     "hash_weight": 1.0,
     "teacher_temperature": 0.1,
     "fusion_rate_scale": 1.0,
-    "image_scaling": "centred_unit",
-    "text_scaling": "centred_unit",
-    "optimiser": "adamw",
     "learning_rate": 2e-3,
-    "weight_decay": 1e-4,
-    "schedule": "one_cycle",
     "batch_size": 128,
     "epochs": 12,
-    "least_steps": 500,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 
