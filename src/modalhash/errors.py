@@ -111,9 +111,9 @@ def nearest_names(name: str, known: Iterable[str], *, most: int = 3) -> list[str
         ['cfrh', 'cmfh']
     """
     close = get_close_matches(name, known, n=most)
-    ratios = {one: SequenceMatcher(None, one, name).ratio() for one in close}
+    ratios = {known_name: SequenceMatcher(None, known_name, name).ratio() for known_name in close}
     best = max(ratios.values(), default=0.0)
-    return sorted(one for one, ratio in ratios.items() if ratio >= best - 1e-9)
+    return sorted(known_name for known_name, ratio in ratios.items() if ratio >= best - 1e-9)
 
 
 class FilterError(InputError):

@@ -21,7 +21,7 @@ def outcome(
 
 
 def page_of(outcomes: list[Outcome], folder: Path) -> str:
-    write_grid_page(outcomes, {}, folder / "page.html", made="today")
+    write_grid_page(outcomes, {}, folder / "page.html", origin="today")
     return (folder / "page.html").read_text()
 
 

@@ -201,7 +201,7 @@ def find_held_out_items(model: HashModel, collection: Collection, split: str | N
     return HeldOut("what training didn't see" if len(seen) else "all items", rest)
 
 
-def check_enough(items: Positions, what: str) -> None:
+def check_enough(items: Positions, source: str) -> None:
     """Refuse to calibrate on next to nothing.
 
     Raises:
@@ -209,7 +209,7 @@ def check_enough(items: Positions, what: str) -> None:
     """
     if len(items) < FEWEST_ITEMS:
         raise InputError(
-            f"{what} has {len(items)} items, at least {FEWEST_ITEMS} held-out ones are needed to "
+            f"{source} has {len(items)} items, at least {FEWEST_ITEMS} held-out ones are needed to "
             "calibrate: name a larger split, or a collection that the model hasn't seen"
         )
 

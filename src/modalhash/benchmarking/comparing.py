@@ -221,6 +221,6 @@ def write_comparison(result: Comparison, variants: Sequence[Variant], command: s
     write_json(result.folder / "about.json", about)
     origin = f"{about['date']}, {command}, modalhash {version('modalhash')}"
     try:
-        write_grid_page(result.outcomes, result.marks, result.folder / "bench.html", made=origin)
+        write_grid_page(result.outcomes, result.marks, result.folder / "bench.html", origin=origin)
     except MissingExtraError as error:
         logger.warning("no page with plots: %s", error)

@@ -45,7 +45,7 @@ USUAL_BITS = 64
 
 
 def write_grid_page(
-    outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks], path: Path, *, made: str
+    outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks], path: Path, *, origin: str
 ) -> None:
     """Write tables and plots of all runs to one HTML file that asks nothing of the network.
 
@@ -53,7 +53,7 @@ def write_grid_page(
         outcomes: of all runs; failed ones give their reasons.
         marks: of their differences.
         path: where the page goes.
-        made: a line on how the numbers came about.
+        origin: a line on how the numbers came about.
 
     Raises:
         MissingExtraError: if jinja2 or matplotlib isn't installed.
@@ -75,7 +75,7 @@ def write_grid_page(
         for place, of_place in group_by_place(outcomes).items()
     ]
     n_rows = len({outcome.row for outcome in outcomes})
-    write_page("bench.html", {"places": places, "n_rows": n_rows, "made": made}, path)
+    write_page("bench.html", {"places": places, "n_rows": n_rows, "made": origin}, path)
 
 
 def table_row(

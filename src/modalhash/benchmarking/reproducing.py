@@ -173,7 +173,13 @@ def reproduction_text(result: Reproduction) -> str:
     title = method_class(plan.variant.method).title
     heads = ["method", "bits", "direction", "measure", "ours", "printed", "difference"]
     rows = [
-        [line.row, str(line.n_bits), ARROWS[line.direction], line.measure, *shown(line, result)]
+        [
+            line.row,
+            str(line.n_bits),
+            ARROWS[line.direction],
+            line.measure,
+            *format_line(line, result),
+        ]
         for line in result.lines
     ]
     settings_line = f"Preset {plan.variant.preset}{changes(plan.variant.settings)}"
@@ -199,7 +205,7 @@ def reproduction_text(result: Reproduction) -> str:
     return "\n".join(parts)
 
 
-def shown(line: Line, result: Reproduction) -> list[str]:
+def format_line(line: Line, result: Reproduction) -> list[str]:
     """Format our number, the printed ones with the numbers of their sources, the differences."""
     ours = format_spread(line.ours) if line.ours else "failed"
     if not line.printed:

@@ -67,7 +67,7 @@ def command(
 
 
 def read_ids(index: "SearchIndex", ids: tuple[str, ...]) -> list[str] | list[int]:
-    """Return ids as an index has them: integers, where its ids are integers.
+    """Read ids as an index has them: integers, where its ids are integers.
 
     Raises:
         InputError: if one is no integer, though they should be.
@@ -89,9 +89,9 @@ def confirm_deletion(counts: "ItemCounts", n_codes: int) -> None:
     """
     if counts.n_codes <= MOST_UNASKED * n_codes:
         return
-    told = f"{counts} are {counts.n_codes / n_codes:.0%} of the index"
+    counts_text = f"{counts} are {counts.n_codes / n_codes:.0%} of the index"
     if not sys.stdin.isatty():
         raise InputError(
-            f"{told}: nothing was removed; add --yes to remove them, or look with --dry-run"
+            f"{counts_text}: nothing was removed; add --yes to remove them, or look with --dry-run"
         )
-    click.confirm(f"{told}. Remove them?", abort=True, err=True)
+    click.confirm(f"{counts_text}. Remove them?", abort=True, err=True)

@@ -18,5 +18,5 @@ def command(index: str) -> None:
     repair = mh.repair_index(index)
     for loss in repair.losses:
         echo(loss)
-    kept = f"{count_items(repair.n_items)} in {index}"
-    echo(f"kept {kept}" if repair.losses else f"no damage: {kept}")
+    whole_items = f"{count_items(repair.n_items)} in {index}"
+    echo(f"kept {whole_items}" if repair.losses else f"no damage: {whole_items}")

@@ -91,8 +91,8 @@ def command(
     """Find what is nearest in INDEX to words or to a picture, by Hamming distance."""
     if (fields["text"] is None) == (fields["image"] is None):
         raise click.UsageError("Give either --text or --image.")
-    given = {name: value for name, value in fields.items() if value is not None}
-    request = SearchRequest(explain=explain is not None, **given)
+    values = {name: value for name, value in fields.items() if value is not None}
+    request = SearchRequest(explain=explain is not None, **values)
     searched = mh.open_index(index, device=device)
     if explain:
         (explanation,) = searched.explain_items(read_ids(searched, (explain,)), request)

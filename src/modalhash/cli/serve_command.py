@@ -101,8 +101,8 @@ def command(
     if context.get_parameter_source("device") is not click.core.ParameterSource.DEFAULT:
         flags["device"] = device
     settings, named = read_settings(flags, file=config)
-    given = list(indexes) or [f"{name}={folder}" for name, folder in named.items()]
-    if not given:
+    names = list(indexes) or [f"{name}={folder}" for name, folder in named.items()]
+    if not names:
         raise click.UsageError("Name at least one index, or a file with a table [indexes].")
     log_to_stderr(settings.log)
-    serve(parse_index_arguments(given), settings)
+    serve(parse_index_arguments(names), settings)

@@ -15,12 +15,12 @@ BIDI_CONTROLS = frozenset(
 """Format characters that turn the direction of what follows; others join letters or emoji."""
 
 
-def show_controls(text: str, *, kept: str = "\n\t") -> str:
+def show_controls(text: str, *, allowed: str = "\n\t") -> str:
     r"""Write control characters as escapes that can be seen.
 
     Args:
         text: of any origin: a caption, an id, a path, an error.
-        kept: control characters that stay as they are.
+        allowed: control characters that stay as they are.
 
     Example:
         >>> print(show_controls("a\x1b[2Jb\u202ec"))
@@ -29,7 +29,7 @@ def show_controls(text: str, *, kept: str = "\n\t") -> str:
     if text.isprintable():
         return text
     return "".join(
-        char.encode("unicode_escape").decode() if is_control(char) and char not in kept else char
+        char.encode("unicode_escape").decode() if is_control(char) and char not in allowed else char
         for char in text
     )
 
@@ -41,7 +41,7 @@ def show_line(text: str) -> str:
         >>> print(show_line("two\nlines"))
         two\nlines
     """
-    return show_controls(text, kept="")
+    return show_controls(text, allowed="")
 
 
 def is_control(char: str) -> bool:

@@ -59,7 +59,7 @@ class Examples:
         side = Ranked(
             query_side, ranked_side, query_codes, query_owners, ranked_codes, ranked_owners
         )
-        chosen = list(self.chosen(values, self.answerable(query_owners, is_pair)))
+        chosen = list(self.choose_queries(values, self.answerable(query_owners, is_pair)))
         return {
             "direction": report.direction,
             "measure": measure,
@@ -76,10 +76,10 @@ class Examples:
         candidates = labels[self.ranked].any(axis=0)
         return np.flatnonzero((labels[owners] & candidates).any(axis=1))
 
-    def chosen(
+    def choose_queries(
         self, values: NDArray[np.float64], rows: NDArray[np.int64]
     ) -> Iterator[tuple[int, str]]:
-        """Yield rows of queries and why they are shown; equals are chosen among by seed."""
+        """Yield rows of queries and why they are shown; the seed decides between equals."""
         order = np.random.default_rng(self.seed).permutation(rows)
         if not len(order):
             return
