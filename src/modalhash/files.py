@@ -55,7 +55,7 @@ FORBIDDEN: Final = frozenset('/\\:*?"<>|')
 
 
 def own_path(folder: Path, name: object) -> Path:
-    """Return the path of something in a folder of ours, whose name comes out of a file.
+    """Make the path of something in a folder of ours, whose name comes out of a file.
 
     Every name that a file states goes through here before any path is made of it.
 
@@ -167,7 +167,7 @@ def map_array(path: Path) -> NDArray[Any]:
 
 
 def file_stamp(path: Path) -> str:
-    """Return a text that changes when a file may have changed: of its size and times.
+    """Make a text that changes when a file may have changed: of its size and times.
 
     The time of the last change of its status counts too, which programs that copy files can't set:
     a file that was replaced by one of the same size and time has another stamp.
@@ -246,7 +246,7 @@ def create_part_folder(path: Path, *, suffix: str = "") -> Path:
 
 
 def is_plain_name(name: object) -> bool:
-    r"""Return whether a name from a file is the name of a file in one folder, and nothing else.
+    r"""Tell whether a name from a file is the name of a file in one folder, and nothing else.
 
     Example:
         >>> [is_plain_name(name) for name in ("a.png", "../a.png", "/etc", "", "..", "a\\0")]
@@ -307,8 +307,8 @@ def swap(path: Path, other: Path) -> bool:
     rename = getattr(library, "renameat2", None)
     if rename is None:
         return False
-    here, exchanged = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    done: int = rename(here, os.fsencode(path), here, os.fsencode(other), exchanged)
+    cwd, exchanged = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    done: int = rename(cwd, os.fsencode(path), cwd, os.fsencode(other), exchanged)
     return done == 0
 
 
@@ -412,7 +412,7 @@ def refuse_constant(text: str) -> float:
 
 
 def finite_number(text: str) -> float:
-    """Return a number; one beyond all floats is refused."""
+    """Read a number; one beyond all floats is refused."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text[:40]} is beyond all numbers")
@@ -420,7 +420,7 @@ def finite_number(text: str) -> float:
 
 
 def distinct_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON; one with a name twice is refused."""
+    """Read an object of JSON; one with a name twice is refused."""
     document = dict(pairs)
     if len(document) < len(pairs):
         raise ValueError("an object has a name twice")
@@ -428,7 +428,7 @@ def distinct_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a JSON document with a checksum of its content, which `read_json` compares.
+    """Add a checksum of its content to a JSON document, which `read_json` compares.
 
     The checksum is the entry `checksum`, a SHA-256 that doesn't depend on the file's layout.
 
@@ -442,7 +442,7 @@ def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file's content in hexadecimal.
+    """Compute the SHA-256 of a file's content in hexadecimal.
 
     Raises:
         StorageError: if the file can't be read.

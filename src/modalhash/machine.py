@@ -113,7 +113,7 @@ def forget_peak() -> None:
 
 
 def peak_mib() -> float:
-    """Return the largest resident memory since `forget_peak`, in MiB; 0 where it isn't known."""
+    """Measure the largest resident memory since `forget_peak`, in MiB; 0 where it isn't known."""
     with suppress(OSError):
         for line in (PROC / "status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):

@@ -23,7 +23,7 @@ class Side(StrEnum):
 
     @classmethod
     def of(cls, modality: Modality) -> "Side":
-        """Return the side that holds items of a modality.
+        """Find the side that holds items of a modality.
 
         Example:
             >>> Side.of("text").value, Side.IMAGES.modality
@@ -57,10 +57,14 @@ class Direction(StrEnum):
 
     @classmethod
     def between(cls, query: Modality, database: Modality) -> "Direction":
-        """Return the direction from queries of one modality to a database of another.
+        """Find the direction from queries of one modality to a database of another.
 
         Example:
             >>> Direction.between("text", "image").value
             'text_to_image'
         """
-        return next(one for one in cls if (one.query, one.database) == (query, database))
+        return next(
+            direction
+            for direction in cls
+            if (direction.query, direction.database) == (query, database)
+        )

@@ -44,15 +44,15 @@ def write_bulk(
         for block in content.source.blocks():
             ids: list[Any] = block.ids.tolist()
             for value, code, metadata in zip(ids, spell(block.codes), block.metadata, strict=True):
-                action = as_json({"index": {"_id": checked_id(value)}})
+                action = as_json({"index": {"_id": check_id(value)}})
                 document = as_json({"code": code, "metadata": metadata})
                 yield action + b"\n" + document + b"\n"
 
     return write_parts(folder, "bulk-{:05d}.ndjson", records(), n_bytes=PART_BYTES)
 
 
-def checked_id(value: str | int) -> str:
-    """Return an id as the text that `_id` is.
+def check_id(value: str | int) -> str:
+    """Check an id and write it as the text that `_id` takes.
 
     Raises:
         InputError: if it is empty or too long.

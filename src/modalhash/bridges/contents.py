@@ -17,7 +17,7 @@ from modalhash.index.ids import id_column
 from modalhash.index.milvus_settings import MILVUS_MANIFEST
 from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
 
-__all__ = ["CodeRows", "Content", "Keys", "Source", "Written", "keys_of", "open_source"]
+__all__ = ["CodeRows", "Content", "Keys", "Source", "Written", "list_keys", "open_source"]
 
 MANIFEST: Final = "manifest.json"
 BLOCK_ROWS: Final = 4096
@@ -167,8 +167,8 @@ class Written:
     guide: str
 
 
-def keys_of(source: Source, keys: str | None) -> Keys:
-    """Return what identifies items, by default their ids where these are integers.
+def list_keys(source: Source, keys: str | None) -> Keys:
+    """List the keys of items, by default their ids where these are integers.
 
     Raises:
         InputError: if the ids are wanted but are texts, or there is no such choice.
@@ -203,12 +203,12 @@ def open_source(source: HashIndex | Path | str, side: str | None = None) -> Sour
         return Source(f"an index of kind {source.kind}", source, is_own=False)
     folder = Path(source)
     if (folder / CODES_MANIFEST).is_file():
-        chosen = checked_side(side, list(SIDES), folder)
+        chosen = check_side(side, list(SIDES), folder)
         return Source(f"{chosen} of {folder.name}", read_code_rows(folder, chosen), is_own=True)
     if (folder / MANIFEST).is_file():
         manifest = read_json(folder / MANIFEST, kind="index", newest_format=NEWEST_INDEX)
         if isinstance(manifest.get("sides"), list):
-            chosen = checked_side(side, manifest["sides"], folder)
+            chosen = check_side(side, manifest["sides"], folder)
             index = open_index(folder / chosen)
             return Source(f"{chosen} of {folder.name}", index, is_own=True)
     if (folder / MANIFEST).is_file() or (folder / MILVUS_MANIFEST).is_file():
@@ -225,8 +225,8 @@ def open_source(source: HashIndex | Path | str, side: str | None = None) -> Sour
     )
 
 
-def checked_side(side: str | None, known: list[str], folder: Path) -> str:
-    """Return the side that is asked for, pictures by default.
+def check_side(side: str | None, known: list[str], folder: Path) -> str:
+    """Check the requested side; pictures by default.
 
     Raises:
         InputError: if there is none of that name.
@@ -237,14 +237,14 @@ def checked_side(side: str | None, known: list[str], folder: Path) -> str:
     return chosen
 
 
-def refuse_side(side: str | None, what: str) -> None:
+def refuse_side(side: str | None, content_name: str) -> None:
     """Refuse a side of what has only one.
 
     Raises:
         InputError: if one is named.
     """
     if side is not None:
-        raise InputError(f"side is {side!r}, but the codes are from {what}: leave it out")
+        raise InputError(f"side is {side!r}, but the codes are from {content_name}: leave it out")
 
 
 def read_code_rows(folder: Path, side: str) -> CodeRows:

@@ -62,7 +62,7 @@ def write(folder: Path, content: Content) -> Written:
 
 
 def index_body(n_padded: int) -> dict[str, Any]:
-    """Return the body of the request that makes the index."""
+    """Make the body of the request that makes the index."""
     code = {
         "type": "dense_vector",
         "element_type": "bit",

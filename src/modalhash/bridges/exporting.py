@@ -8,9 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from modalhash.bridges.contents import Content, Source, Written, keys_of, open_source
+from modalhash.bridges.contents import Content, Source, Written, list_keys, open_source
 from modalhash.bridges.folders import check_output, new_folder
-from modalhash.bridges.targets import writer_of
+from modalhash.bridges.targets import find_writer
 from modalhash.errors import InputError
 from modalhash.files import sealed, sha256_of_file, write_json, write_text
 from modalhash.index import HashIndex, ItemBlock
@@ -107,7 +107,7 @@ def export_codes(
         StorageError: if the file system refuses; what was there is kept.
         UnknownNameError: if there is no such target.
     """
-    write, folder = writer_of(target), Path(output)
+    write, folder = find_writer(target), Path(output)
     if not NAME.fullmatch(name):
         raise InputError(
             f"name is {name!r}, expected a lower-case letter, then up to 47 letters a to z, "
@@ -118,7 +118,7 @@ def export_codes(
     try:
         if not counted.n_items:
             raise InputError(f"{counted.name} has no items to export")
-        content = Content(counted, name, keys_of(counted, keys))
+        content = Content(counted, name, list_keys(counted, keys))
         with new_folder(folder) as part:
             written = write(part, content)
             describe(part, target, content, written, counted.n_taken)
@@ -170,7 +170,7 @@ def describe(folder: Path, target: str, content: Content, written: Written, n_it
 
 
 def is_export(folder: Path) -> bool:
-    """Return whether a folder holds an export, be it damaged or newer."""
+    """Tell whether a folder holds an export, be it damaged or newer."""
     try:
         document = json.loads((folder / EXPORT_MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):

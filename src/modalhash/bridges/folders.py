@@ -59,7 +59,7 @@ def new_folder(output: Path) -> Iterator[Path]:
 
 
 def as_json(value: Any) -> bytes:
-    """Return a value as JSON in one line of UTF-8."""
+    """Format a value as JSON in one line of UTF-8."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 

@@ -87,20 +87,20 @@ def import_codes(
     check_kind(kind)
     check_output(folder, is_ours=is_code_index, overwrite=overwrite)
     if isinstance(source, Path | str) and Path(source).is_dir():
-        given = {
+        arrays = {
             name: value
             for name, value in (("ids", ids), ("metadata", metadata), ("n_bits", n_bits))
             if value is not None
         }
-        if given:
+        if arrays:
             raise InputError(
-                f"{next(iter(given))} is given, but {source} is a folder: it has its own"
+                f"{next(iter(arrays))} is given, but {source} is a folder: it has its own"
             )
         items = items_of_folder(Path(source), side)
     else:
         if side is not None:
             raise InputError(f"side is {side!r}, but the codes aren't from a folder that has sides")
-        read = read_codes(opened_codes(source), n_bits=n_bits, bit_order=bit_order)
+        read = read_codes(open_codes(source), n_bits=n_bits, bit_order=bit_order)
         items = ImportedItems(
             read.codes,
             read.n_bits,
@@ -121,7 +121,7 @@ def import_codes(
 
 
 def is_code_index(folder: Path) -> bool:
-    """Return whether a folder holds an index of codes, without a model, be it damaged or newer."""
+    """Tell whether a folder holds an index of codes, without a model, be it damaged or newer."""
     try:
         document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -129,18 +129,18 @@ def is_code_index(folder: Path) -> bool:
     return isinstance(document, dict) and document.get("artifact") == INDEX_ARTIFACT
 
 
-def opened_codes(source: ArrayLike | Path | str) -> Any:
-    """Return an array from itself or its file; .npy is mapped.
+def open_codes(source: ArrayLike | Path | str) -> Any:
+    """Open an array or its file; .npy is mapped.
 
     Raises:
         InputError: if it can't be read.
     """
     if isinstance(source, Path | str) and Path(source).suffix.lower() == ".npy":
-        return mapped(Path(source), "codes")
+        return map_array(Path(source), "codes")
     return open_array(source, "codes")
 
 
-def mapped(path: Path, name: str) -> Any:
+def map_array(path: Path, name: str) -> Any:
     """Map an array file.
 
     Raises:
@@ -180,29 +180,29 @@ def items_of_export(folder: Path) -> ImportedItems:
         ArtifactError: if it is one to another target.
         DamagedArtifactError: if its files don't fit each other.
     """
-    said = read_json(folder / EXPORT_MANIFEST, kind="export", newest_format=EXPORT_FORMAT)
-    if said.get("artifact") != ARTIFACT or said.get("target") != "npy":
+    manifest = read_json(folder / EXPORT_MANIFEST, kind="export", newest_format=EXPORT_FORMAT)
+    if manifest.get("artifact") != ARTIFACT or manifest.get("target") != "npy":
         raise ArtifactError(
-            f"{folder} is an export to {said.get('target')}: only those to npy are read again"
+            f"{folder} is an export to {manifest.get('target')}: only those to npy are read again"
         )
-    codes = mapped(folder / "codes.npy", "codes")
+    codes = map_array(folder / "codes.npy", "codes")
     lines = read_json_lines(folder / ITEMS)
     if len(lines) != len(codes):
         raise DamagedArtifactError(
             f"{folder} has {len(codes)} codes and {len(lines)} items in {ITEMS}: export again"
         )
-    read = read_codes(codes, n_bits=said["n_bits"], bit_order=said["bit_order"])
+    read = read_codes(codes, n_bits=manifest["n_bits"], bit_order=manifest["bit_order"])
     return ImportedItems(
         read.codes,
         read.n_bits,
         [line["id"] for line in lines],
         [line["metadata"] for line in lines],
-        said["model_fingerprint"],
+        manifest["model_fingerprint"],
     )
 
 
 def read_ids(ids: Ids | Path | str) -> Ids:
-    """Return ids from themselves or from their file.
+    """Read ids from a sequence or from a file.
 
     Raises:
         InputError: if the file can't be read.
@@ -211,7 +211,7 @@ def read_ids(ids: Ids | Path | str) -> Ids:
         return ids
     path = Path(ids)
     if path.suffix.lower() == ".npy":
-        array = mapped(path, "ids")
+        array = map_array(path, "ids")
         texts: Ids = array.tolist() if array.dtype.kind == "U" else np.asarray(array)
         return texts
     lines = read_text(path, "ids").split("\n")
@@ -219,7 +219,7 @@ def read_ids(ids: Ids | Path | str) -> Ids:
 
 
 def read_metadata(path: Path | str) -> list[dict[str, Any]]:
-    """Return metadata from a file of one JSON object a line.
+    """Read metadata from a file of one JSON object a line.
 
     Raises:
         InputError: if it can't be read, naming the line.
@@ -233,7 +233,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: if it can't be read, or a line isn't an object, naming it.
     """
-    found = []
+    objects = []
     for number, line in enumerate(read_text(path, "metadata").split("\n"), 1):
         if not line.strip():
             continue
@@ -243,12 +243,12 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
             raise InputError(f"{path}:{number}: expected a JSON object: {error}") from error
         if not isinstance(value, dict):
             raise InputError(f"{path}:{number}: expected a JSON object, got {line[:40]}")
-        found.append(value)
-    return found
+        objects.append(value)
+    return objects
 
 
 def read_text(path: Path, name: str) -> str:
-    """Return a text file.
+    """Read a text file.
 
     Raises:
         InputError: if there is no such file, or it isn't UTF-8.

@@ -69,7 +69,7 @@ def write(folder: Path, content: Content) -> Written:
                 check_length(value, metadata)
                 yield record
 
-    write_json(folder / SCHEMA, schema_of(content))
+    write_json(folder / SCHEMA, make_schema(content))
     names = write_parts(
         folder, "rows-{:05d}.json", records(),
         n_bytes=PART_BYTES, head=b'{"rows":[\n', separator=b",\n", tail=b"\n]}\n",
@@ -84,8 +84,8 @@ def write(folder: Path, content: Content) -> Written:
     return Written((SCHEMA, *names), about, guide)
 
 
-def schema_of(content: Content) -> dict[str, Any]:
-    """Return the collection's schema as Milvus's REST API takes it."""
+def make_schema(content: Content) -> dict[str, Any]:
+    """Make the collection's schema as Milvus's REST API takes it."""
     identity: dict[str, Any] = {"fieldName": "id", "dataType": "Int64", "isPrimary": True}
     if content.has_text_ids:
         identity |= {"dataType": "VarChar", "elementTypeParams": {"max_length": LONGEST_TEXT}}
@@ -118,9 +118,9 @@ def check_length(value: str | int, metadata: Any) -> None:
     Raises:
         InputError: if one is too long, naming the item.
     """
-    for what, text in (("id", str(value).encode()), ("metadata", as_json(metadata))):
+    for name, text in (("id", str(value).encode()), ("metadata", as_json(metadata))):
         if len(text) > LONGEST_TEXT:
             raise InputError(
-                f"{what} of item {str(value)[:40]!r} has {len(text)} bytes, Milvus stores up to "
+                f"{name} of item {str(value)[:40]!r} has {len(text)} bytes, Milvus stores up to "
                 f"{LONGEST_TEXT}: upsert it with less"
             )

@@ -59,7 +59,7 @@ def write(folder: Path, content: Content) -> Written:
 
 
 def index_body(n_padded: int) -> dict[str, Any]:
-    """Return the body of the request that makes the index."""
+    """Make the body of the request that makes the index."""
     code = {
         "type": "knn_vector",
         "dimension": n_padded,

@@ -102,7 +102,7 @@ def write(folder: Path, content: Content) -> Written:
 
 
 def copy_row(value: str | int, code: str, metadata: Any) -> bytes:
-    r"""Return a line of COPY's text format.
+    r"""Format a line of COPY's text format.
 
     Raises:
         InputError: if a text has a NUL character, naming the item.
@@ -122,7 +122,7 @@ def copy_row(value: str | int, code: str, metadata: Any) -> bytes:
 
 
 def holds_nul(value: Any) -> bool:
-    """Return whether a text in a JSON value has a NUL character."""
+    """Tell whether a text in a JSON value has a NUL character."""
     if isinstance(value, str):
         return "\0" in value
     if isinstance(value, dict):

@@ -45,7 +45,7 @@ def write_pickled_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None
     def write(file: IO[bytes]) -> None:
         file.write(PROTOCOL + EMPTY_DICT + MARK)
         for name, array in arrays.items():
-            file.write(text(name))
+            file.write(push_text(name))
             write_one(file, array)
         file.write(SET_ITEMS + STOP)
 
@@ -56,13 +56,21 @@ def write_one(file: IO[bytes], array: NDArray[Any]) -> None:
     """Write what builds one array: an empty one, then its version, shape, dtype, order, content."""
     little = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
     code = f"{little.dtype.kind}{little.dtype.itemsize}"
-    file.write(imported("numpy.core.multiarray", "_reconstruct"))
-    file.write(imported("numpy", "ndarray") + number(0) + TUPLE_OF_1 + b"C\x01b")
+    file.write(push_import("numpy.core.multiarray", "_reconstruct"))
+    file.write(push_import("numpy", "ndarray") + push_number(0) + TUPLE_OF_1 + b"C\x01b")
     file.write(TUPLE_OF_3 + REDUCE)
-    shape = MARK + b"".join(number(size) for size in little.shape) + TUPLE
-    dtype = imported("numpy", "dtype") + text(code) + FALSE + TRUE + TUPLE_OF_3 + REDUCE
-    order = MARK + number(3) + text("<") + NONE * 3 + number(-1) * 2 + number(0) + TUPLE
-    file.write(MARK + number(1) + shape + dtype + order + BUILD + FALSE)
+    shape = MARK + b"".join(push_number(size) for size in little.shape) + TUPLE
+    dtype = push_import("numpy", "dtype") + push_text(code) + FALSE + TRUE + TUPLE_OF_3 + REDUCE
+    order = (
+        MARK
+        + push_number(3)
+        + push_text("<")
+        + NONE * 3
+        + push_number(-1) * 2
+        + push_number(0)
+        + TUPLE
+    )
+    file.write(MARK + push_number(1) + shape + dtype + order + BUILD + FALSE)
     file.write(b"\x8e" + struct.pack("<Q", little.nbytes))
     content = little.reshape(-1).view(np.uint8)
     for start in range(0, len(content), BLOCK):
@@ -70,19 +78,19 @@ def write_one(file: IO[bytes], array: NDArray[Any]) -> None:
     file.write(TUPLE + BUILD)
 
 
-def imported(module: str, name: str) -> bytes:
-    """Return the instruction that names something to import."""
+def push_import(module: str, name: str) -> bytes:
+    """Make the instruction that names something to import."""
     return b"c" + f"{module}\n{name}\n".encode("ascii")
 
 
-def text(value: str) -> bytes:
-    """Return the instruction for a text."""
+def push_text(value: str) -> bytes:
+    """Make the instruction for a text."""
     encoded = value.encode("utf-8")
     return b"X" + struct.pack("<I", len(encoded)) + encoded
 
 
-def number(value: int) -> bytes:
-    """Return the instruction for a whole number of at most eight bytes."""
+def push_number(value: int) -> bytes:
+    """Make the instruction for a whole number of at most eight bytes."""
     if -(1 << 31) <= value < 1 << 31:
         return b"J" + struct.pack("<i", value)
     return b"\x8a\x08" + struct.pack("<q", value)

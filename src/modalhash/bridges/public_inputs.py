@@ -57,7 +57,7 @@ class PublicInputs:
     validation: Rows
 
     def part(self, rows: Rows) -> Part:
-        """Return the arrays of some items."""
+        """Select the arrays of some items."""
         return {
             "image": self.image[rows],
             "text": self.text[rows],
@@ -128,25 +128,25 @@ def write_public_inputs(
 def write_cirh(folder: Path, inputs: PublicInputs) -> WrittenInputs:
     """Write `datasets/MIRFlickr/mir_{train,query,database}.mat`, one row an item."""
     place = folder / "datasets" / "MIRFlickr"
-    for name, short, rows in cirh_parts(inputs):
-        write_old_mat(place / f"mir_{name}.mat", nine_arrays(inputs, short, rows))
-    return cirh_written(inputs, "main_mir.py")
+    for name, short, rows in list_cirh_parts(inputs):
+        write_old_mat(place / f"mir_{name}.mat", make_nine_arrays(inputs, short, rows))
+    return describe_cirh_files(inputs, "main_mir.py")
 
 
 def write_cirh_coco(folder: Path, inputs: PublicInputs) -> WrittenInputs:
     """Write `datasets/MSCOCO/COCO_*.mat`: the database is HDF5, one column an item."""
     place = folder / "datasets" / "MSCOCO"
-    for name, short, rows in cirh_parts(inputs):
-        arrays = nine_arrays(inputs, short, rows)
+    for name, short, rows in list_cirh_parts(inputs):
+        arrays = make_nine_arrays(inputs, short, rows)
         if name == "database":
-            write_hdf5(place / f"COCO_{name}.mat", {key: one.T for key, one in arrays.items()})
+            write_hdf5(place / f"COCO_{name}.mat", {key: array.T for key, array in arrays.items()})
         else:
             write_old_mat(place / f"COCO_{name}.mat", arrays)
-    return cirh_written(inputs, "main_coco.py")
+    return describe_cirh_files(inputs, "main_coco.py")
 
 
-def cirh_parts(inputs: PublicInputs) -> tuple[tuple[str, str, Rows], ...]:
-    """Return the name of each part's file, the end of its keys, and its rows."""
+def list_cirh_parts(inputs: PublicInputs) -> tuple[tuple[str, str, Rows], ...]:
+    """List the name of each part's file, the end of its keys, and its rows."""
     return (
         ("train", "tr", inputs.train),
         ("query", "te", inputs.query),
@@ -154,15 +154,15 @@ def cirh_parts(inputs: PublicInputs) -> tuple[tuple[str, str, Rows], ...]:
     )
 
 
-def nine_arrays(inputs: PublicInputs, short: str, rows: Rows) -> Part:
-    """Return the three arrays of a part under CIRH's keys."""
+def make_nine_arrays(inputs: PublicInputs, short: str, rows: Rows) -> Part:
+    """Make the three arrays of a part under CIRH's keys."""
     part = inputs.part(rows)
     keys = {"I": "image", "T": "text", "L": "labels"}
     return {f"{letter}_{short}": part[side] for letter, side in keys.items()}
 
 
-def cirh_written(inputs: PublicInputs, script: str) -> WrittenInputs:
-    """Return what is to be known of CIRH's files; its sizes must fit its batches.
+def describe_cirh_files(inputs: PublicInputs, script: str) -> WrittenInputs:
+    """Describe CIRH's files; its sizes must fit its batches.
 
     Raises:
         InputError: if there are too few training items for any batch.
@@ -199,21 +199,21 @@ def cirh_written(inputs: PublicInputs, script: str) -> WrittenInputs:
 
 def write_ucch(folder: Path, inputs: PublicInputs) -> WrittenInputs:
     """Write `data/MIRFLICKR25K/mirflickr25k-{iall-vgg,yall,lall}.mat`: database, then queries."""
-    place, (arrays, order) = folder / "data" / "MIRFLICKR25K", ucch_arrays(inputs)
+    place, (arrays, order) = folder / "data" / "MIRFLICKR25K", make_ucch_arrays(inputs)
     for key, name in (("XAll", "iall-vgg"), ("YAll", "yall"), ("LAll", "lall")):
         write_old_mat(place / f"mirflickr25k-{name}.mat", {key: arrays[key]})
-    return ucch_written(inputs, order, "mirflickr")
+    return describe_ucch_files(inputs, order, "mirflickr")
 
 
 def write_ucch_coco(folder: Path, inputs: PublicInputs) -> WrittenInputs:
     """Write `data/MSCOCO/MSCOCO_deep_doc2vec_data_rand.h5py`: database, then queries."""
-    arrays, order = ucch_arrays(inputs)
+    arrays, order = make_ucch_arrays(inputs)
     write_hdf5(folder / "data" / "MSCOCO" / "MSCOCO_deep_doc2vec_data_rand.h5py", arrays)
-    return ucch_written(inputs, order, "coco")
+    return describe_ucch_files(inputs, order, "coco")
 
 
-def ucch_arrays(inputs: PublicInputs) -> tuple[Part, Rows]:
-    """Return UCCH's arrays, and the order of the database in them: training items first.
+def make_ucch_arrays(inputs: PublicInputs) -> tuple[Part, Rows]:
+    """Make UCCH's arrays, and the order of the database in them: training items first.
 
     Images must be float32, as its network is: it converts texts only.
     """
@@ -223,8 +223,8 @@ def ucch_arrays(inputs: PublicInputs) -> tuple[Part, Rows]:
     return {"XAll": part["image"], "YAll": part["text"], "LAll": part["labels"]}, order
 
 
-def ucch_written(inputs: PublicInputs, order: Rows, layout: str) -> WrittenInputs:
-    """Return what is to be known of UCCH's files."""
+def describe_ucch_files(inputs: PublicInputs, order: Rows, layout: str) -> WrittenInputs:
+    """Describe UCCH's files."""
     n_queries, n_database, notes = len(inputs.query), len(inputs.database), []
     name, function = {
         "mirflickr": ("mirflickr25k_fea", "MIRFlickr25K_fea"),
@@ -315,10 +315,10 @@ def write_pickles(folder: Path, inputs: PublicInputs, *, is_blank: bool) -> Writ
     ):
         part = inputs.part(items)
         for side in ("image", "text"):
-            part[side] = widened(part[side], width)
+            part[side] = widen_array(part[side], width)
         part["label"] = part.pop("labels")
         if name != "train":
-            part, rows[name] = in_batches(part, len(items), is_blank=is_blank)
+            part, rows[name] = fill_batches(part, len(items), is_blank=is_blank)
             if (n_added := rows[name].n_rows - (1 + is_blank) * len(items)) and not is_blank:
                 notes.append(
                     f"{name}.pkl has {n_added} rows more, the first once again, as UCMFH drops a "
@@ -336,13 +336,13 @@ def write_pickles(folder: Path, inputs: PublicInputs, *, is_blank: bool) -> Writ
     )
 
 
-def widened(array: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """Return an array filled up with columns of zeros."""
+def widen_array(array: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Widen an array with columns of zeros."""
     return np.pad(array, ((0, 0), (0, width - array.shape[1])))
 
 
-def in_batches(part: Part, n_items: int, *, is_blank: bool) -> tuple[Part, GivenRows]:
-    """Return a part in whole batches, its first rows once again at the end where some are missing.
+def fill_batches(part: Part, n_items: int, *, is_blank: bool) -> tuple[Part, GivenRows]:
+    """Fill whole batches with a part, its first rows once again at the end where some are missing.
 
     Args:
         part: image, text and label of the items.
@@ -350,8 +350,8 @@ def in_batches(part: Part, n_items: int, *, is_blank: bool) -> tuple[Part, Given
         is_blank: give all items without texts, then all without pictures.
     """
     n_rows = -(-n_items // UCMFH_BATCH) * UCMFH_BATCH
-    taken = np.resize(np.arange(n_items), n_rows)
-    filled = {name: array[taken] for name, array in part.items()}
+    item_rows = np.resize(np.arange(n_items), n_rows)
+    filled = {name: array[item_rows] for name, array in part.items()}
     if not is_blank:
         return filled, GivenRows(n_rows, n_items)
     nothing = {side: np.zeros_like(filled[side]) for side in ("image", "text")}

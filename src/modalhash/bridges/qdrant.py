@@ -86,7 +86,7 @@ def write(folder: Path, content: Content) -> Written:
 
 
 def collection_body(n_bits: int) -> dict[str, Any]:
-    """Return the body of the request that makes the collection."""
+    """Make the body of the request that makes the collection."""
     vectors = {"size": n_bits, "distance": "Dot", "datatype": "float16", "on_disk": True}
     return {
         "vectors": vectors,

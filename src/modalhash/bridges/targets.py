@@ -8,7 +8,7 @@ from typing import Final
 from modalhash.bridges.contents import Content, Written
 from modalhash.errors import UnknownNameError
 
-__all__ = ["TARGETS", "writer_of"]
+__all__ = ["TARGETS", "find_writer"]
 
 TARGETS: Final[Mapping[str, str]] = {
     "elasticsearch": "modalhash.bridges.elasticsearch",
@@ -23,8 +23,8 @@ TARGETS: Final[Mapping[str, str]] = {
 """Name of a target to the module whose `write` serves it, loaded on use."""
 
 
-def writer_of(target: str) -> Callable[[Path, Content], Written]:
-    """Return what writes for a target.
+def find_writer(target: str) -> Callable[[Path, Content], Written]:
+    """Find the function that writes for a target.
 
     Raises:
         UnknownNameError: if there is no such target, listing those there are.

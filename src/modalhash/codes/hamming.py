@@ -74,7 +74,7 @@ def pairwise_distances(codes: Codes, other_codes: Codes) -> Distances:
 def to_words(
     query_codes: Codes, database_codes: Codes
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Return both codes as rows of 64-bit words, zero-padded to whole words."""
+    """View both codes as rows of 64-bit words, zero-padded to whole words."""
     for name, codes in (("query_codes", query_codes), ("database_codes", database_codes)):
         if codes.ndim != 2 or codes.dtype != np.uint8:
             raise ShapeError(

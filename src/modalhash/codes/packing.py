@@ -13,7 +13,7 @@ Codes = NDArray[np.uint8]
 
 
 def code_width(n_bits: int) -> int:
-    """Return the bytes a packed code of `n_bits` takes.
+    """Count the bytes that a packed code of `n_bits` takes.
 
     Raises:
         InputError: if `n_bits` is not positive.
@@ -76,7 +76,7 @@ def unpack(codes: Codes, n_bits: int) -> Signs:
 
 
 def first_bits(codes: Codes, n_bits: int) -> Codes:
-    """Return the first bits of each code, packed; padding bits are zero.
+    """Cut each code to its first bits, packed; padding bits are zero.
 
     Args:
         codes: (n, p) uint8 of `n_bits` or more.

@@ -111,7 +111,7 @@ def is_packed(array: NDArray[np.uint8], n_bits: int | None, name: str) -> bool:
 
 
 def read_packed(array: NDArray[np.uint8], n_bits: int, bit_order: BitOrder, name: str) -> ReadCodes:
-    """Return packed bytes in our bit order."""
+    """Read packed bytes in our bit order."""
     width = code_width(n_bits)
     if array.shape[1] != width:
         raise ShapeError(
@@ -133,7 +133,7 @@ def read_packed(array: NDArray[np.uint8], n_bits: int, bit_order: BitOrder, name
 
 
 def read_columns(array: NDArray[Any], name: str) -> ReadCodes:
-    """Return codes of one column a bit, packed."""
+    """Read codes of one column a bit, packed."""
     is_one, is_zero, is_minus = array == 1, array == 0, array == -1
     is_other = ~(is_one | is_zero | is_minus)
     if is_other.any():
