@@ -546,3 +546,149 @@ def test_nothing_is_wider_than_the_window(page: Page, width: int) -> None:
             assert wide == 0, query
     finally:
         page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_hit_opens_large_with_all_that_is_known_of_it(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    first, second = page.found(text=WORDS)[:2]
+    page.one(FACES).click()
+    image = page.one("#why .stage img")
+    page.until(lambda: int(image.get_property("naturalWidth") or 0) > 0, "no picture is shown")  # type: ignore[arg-type, call-overload]
+    assert page.query == f"?q=a+red+ring&item=images%3A{first}"
+    assert page.one("#tab-details").get_attribute("aria-selected") == "true"
+    assert not page.one(".explained").is_displayed()
+    texts = page.ask("scenes/search", {
+        "id": first, "id_side": "images", "target": "texts", "filter": f'item == "{first}"',
+    })["results"][0]["hits"]  # fmt: skip
+    captions = {hit["caption"] for hit in texts}
+    page.until(lambda: {one.text for one in page.all(".all-captions li")} == captions, "captions")
+    page.one("#tab-why").click()
+    page.until(lambda: page.one(".histogram").is_displayed(), "why isn't shown")
+    assert not page.one(".captions").is_displayed()
+    assert page.query.endswith(f"&why=images%3A{first}")
+    page.press(Keys.ARROW_LEFT)  # on the tabs an arrow goes to the other tab
+    page.until(lambda: page.one(".captions").is_displayed(), "details aren't shown")
+    page.one("#why-title").click()
+    page.browser.execute_script("document.querySelector('#why-title').focus()")
+    page.press(Keys.ARROW_RIGHT)
+    page.until(lambda: page.query.endswith(f"item=images%3A{second}"), "no step to the next")
+    page.press(Keys.ESCAPE)
+    page.until(lambda: not page.all("#why[open]"), "it stays open")
+    page.until(lambda: "item" not in page.query and "why" not in page.query, "the address stays")
+
+
+def test_a_picture_can_be_had_whole(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    page.one(FACES).click()
+    links = {one.text: one for one in page.all("#why a.action")}
+    assert set(links) == {"Original", "Download"}
+    file = page.ask("scenes/search", {"text": WORDS})["results"][0]["hits"][0]["picture"][
+        "file_name"
+    ]
+    assert links["Download"].get_attribute("download") == file
+    address = str(links["Original"].get_attribute("href"))
+    with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
+        assert answer.headers["Content-Type"] == "image/png"
+        assert answer.read()[:8] == b"\x89PNG\r\n\x1a\n"
+    page.one("#copy-link").click()
+    page.until(
+        lambda: page.one("#copy-link").text in {"Copied", "Copy it from the address bar"},
+        "nothing is said",
+    )
+
+
+SWIPE = """
+const stage = document.querySelector(".stage");
+const touch = (x) => new Touch({ identifier: 1, target: stage, clientX: x, clientY: 200 });
+const send = (kind, x) => stage.dispatchEvent(new TouchEvent(kind, {
+  touches: kind === "touchend" ? [] : [touch(x)], changedTouches: [touch(x)], bubbles: true }));
+send("touchstart", arguments[0]);
+send("touchend", arguments[1]);
+"""
+
+
+def test_a_swipe_leads_to_the_next_hit(page: Page) -> None:
+    ids = page.found(text=WORDS)
+    page.open(f"?q={WORDS}")
+    page.one(FACES).click()
+    for start, end, expected in ((300, 100, ids[1]), (300, 280, ids[1]), (300, 100, ids[2]),
+                                 (100, 300, ids[1])):  # fmt: skip
+        page.one("#why .stage img")
+        page.browser.execute_script(SWIPE, start, end)
+        page.until(lambda: page.query.endswith(f"images%3A{expected}"), "another hit is shown")  # noqa: B023
+
+
+def test_hits_are_links(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    page.shows(page.found(text=WORDS))
+    face = page.one(FACES)
+    assert face.tag_name == "a"
+    address = str(face.get_attribute("href"))
+    page.browser.get(address)
+    page.says(
+        "#why-title", page.ask("scenes/search", {"text": WORDS})["results"][0]["hits"][0]["caption"]
+    )
+
+
+def test_old_answers_do_not_stay_under_an_error(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    page.shows(page.found(text=WORDS))
+    page.one("#filters-open").click()
+    page.one(".line-input").send_keys("year >> 1", Keys.ENTER)
+    page.says("#problem", "The filter can't be understood")
+    assert page.all(FACES) == []
+    assert page.one("#summary").text == ""
+    page.browser.back()
+    page.shows(page.found(text=WORDS))
+    assert not page.one("#problem").is_displayed()
+
+
+@pytest.mark.parametrize("query", ["", f"?q={WORDS}", f"?q={WORDS}&find=both"])
+def test_on_a_phone_the_first_picture_stands_in_the_first_screen(page: Page, query: str) -> None:
+    size = {"width": 360, "height": 640, "deviceScaleFactor": 1, "mobile": True}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.open(query)
+        page.one("#answers .frame img")
+        top, bottom = page.browser.execute_script(
+            "const box = document.querySelector('#answers .frame').getBoundingClientRect();"
+            "return [box.top, box.bottom];"
+        )
+        assert 0 < top < bottom <= 640
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_words_that_the_encoder_does_not_know_are_warned_about(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    page.shows(page.found(text=WORDS))
+    assert not page.one("#warning").is_displayed()
+    page.browser.execute_script(
+        "const real = window.fetch; window.fetch = async (address, options) => {"
+        "  const answer = await real(address, options);"
+        "  if (!String(address).endsWith('/search')) return answer;"
+        "  return new Response(JSON.stringify({ ...await answer.json(), unknown: ['\u732b'] }));"
+        "};"
+    )
+    page.one("#q").send_keys(" s")
+    page.says("#warning", "knows no word of “\u732b”")
+    assert page.one("#warning").is_displayed()
+    page.one("#q").send_keys(Keys.ESCAPE)
+    page.until(lambda: not page.one("#warning").is_displayed(), "the warning stays")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_chosen_side_stands_out(page: Page, theme: str) -> None:
+    page.open()
+    page.one(".start")
+    page.browser.execute_script(f"document.documentElement.dataset.theme = '{theme}'")
+    chosen, bar = page.browser.execute_script(
+        "const seen = (css) => getComputedStyle(document.querySelector(css));"
+        "return [seen('.segments input:checked + span').backgroundColor,"
+        "        seen('.segments input:checked + span').boxShadow];"
+    )
+    red, green, blue = (int(part) for part in chosen.removeprefix("rgb(").rstrip(")").split(","))
+    paper = (251, 250, 248) if theme == "light" else (19, 19, 21)
+    distance = sum(abs(one - other) for one, other in zip((red, green, blue), paper, strict=True))
+    assert distance >= (10 if theme == "light" else 90)
+    assert "0px 0px 0px 1px" in bar  # a line around it, in both themes

@@ -22,6 +22,7 @@ from tests.service.conftest import Serve
 
 SEARCH = "/v1/indexes/scenes/search"
 THUMBNAIL = "/v1/indexes/scenes/thumbnail"
+PICTURE_PATH = "/v1/indexes/scenes/picture"
 QUERY = {"text": "a red circle"}
 
 
@@ -331,6 +332,29 @@ def test_a_thumbnail_is_small_and_kept(client: TestClient, scene_index: Path) ->
     assert refusal(client.get(f"{where}&size=63")) == (422, "invalid_request")
 
 
+def test_a_whole_picture_is_written_anew(serve: Serve, own_index: Path) -> None:
+    client = serve({"scenes": own_index})
+    hit = client.post(SEARCH, json=QUERY).json()["results"][0]["hits"][0]
+    where = hit["picture"]["thumbnail"].replace("/thumbnail?", "/picture?")
+    file = own_index / "pictures" / hit["picture"]["file_name"]
+    answer = client.get(where)
+    with Image.open(file) as kept, Image.open(io.BytesIO(answer.content)) as shown:
+        assert (shown.format, shown.size) == ("PNG", kept.size)
+        assert shown.convert("RGB").tobytes() == kept.convert("RGB").tobytes()
+    assert answer.headers["Content-Type"] == "image/png"
+    assert "immutable" in answer.headers["Cache-Control"]
+    again = client.get(where, headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    secret = b"where it was taken"
+    exif = Image.Exif()
+    exif[0x010E] = secret.decode()
+    PICTURE.save(file, "JPEG", exif=exif)
+    jpeg = client.get(PICTURE_PATH, params={"id": hit["id"]})
+    assert jpeg.headers["Content-Type"] == "image/jpeg"
+    assert secret in file.read_bytes()
+    assert secret not in jpeg.content
+
+
 def test_only_pictures_of_items_are_shown(client: TestClient) -> None:
     for identity in (
         "../manifest.json", "/etc/passwd", "pictures/0000003.png", "..%2fmanifest.json", "\0",
@@ -380,8 +404,9 @@ def test_links_and_paths_that_lead_elsewhere_are_not_followed(serve: Serve, plan
     for identity in (
         "up", "out", "link", "folder link", "no picture", "gone", "device", "folder", "null",
     ):  # fmt: skip
-        answer = client.get(THUMBNAIL, params={"id": identity})
-        assert refusal(answer) == (404, "no_picture"), identity
+        for address in (THUMBNAIL, PICTURE_PATH):
+            answer = client.get(address, params={"id": identity})
+            assert refusal(answer) == (404, "no_picture"), identity
         item = client.get("/v1/indexes/scenes/items", params={"id": identity})
         assert item.status_code == 200
         assert "secret" not in item.json()["metadata"]
