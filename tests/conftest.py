@@ -1,6 +1,7 @@
 """What tests of the verbs share: a quick encoder, a cache of their own, a trained model."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,24 @@ def add_tiny_encoder(patch: pytest.MonkeyPatch) -> None:
 def tiny_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the encoder `tiny` be known."""
     add_tiny_encoder(monkeypatch)
+
+
+@pytest.fixture
+def package_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of packages that are installed for one test."""
+    from modalhash.registries import installed
+
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    installed.cache_clear()
+    before = set(sys.modules)
+    yield folder
+    installed.cache_clear()
+    for name in set(sys.modules) - before:
+        origin = getattr(sys.modules[name], "__file__", None)
+        if origin is not None and Path(origin).is_relative_to(folder):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

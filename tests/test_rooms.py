@@ -26,6 +26,7 @@ FOUNDATION = {
     "choices",
     "folder_hints",
     "modalities",
+    "registries",
     "search_request",
 }
 TORCH_FREE = (
@@ -37,6 +38,7 @@ TORCH_FREE = (
     "choices",
     "folder_hints",
     "modalities",
+    "registries",
     "search_request",
     "codes",
     "data",

@@ -19,6 +19,7 @@ from modalhash.data import Collection, Modality
 from modalhash.layers import ModalityFeatures
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import Needs
+from tests.oracles.method_cases import PACKAGE
 
 N_ITEMS, N_BITS = 80, 10
 SIDES: tuple[tuple[Modality, int], ...] = (("image", 11), ("text", 13))
@@ -53,7 +54,11 @@ ON_POOLED = sorted(
 contract of methods."""
 
 
-@pytest.fixture(scope="module", params=ON_POOLED)
+THIRD_PARTY = f"{PACKAGE}.partial_least_squares:PartialLeastSquares"
+"""A method of another package, named as one that nobody registered."""
+
+
+@pytest.fixture(scope="module", params=[*ON_POOLED, THIRD_PARTY])
 def model(request: pytest.FixtureRequest) -> HashModel:
     """A model of each method that works on pooled features."""
     return mh.train(

@@ -6,10 +6,13 @@ from typing import Any
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import Method
 
+PACKAGE = "tests.oracles.third_party_package.acme_hashing"
+
 
 def all_method_classes() -> dict[str, type[Method]]:
     """The class of every method under contract by its name; a package's own join them here."""
-    return {name: method_class(name) for name in METHODS}
+    third_party = f"{PACKAGE}.partial_least_squares:PartialLeastSquares"
+    return {name: method_class(name) for name in METHODS} | {"pls": method_class(third_party)}
 
 
 QUICK: dict[str, dict[str, Any]] = {

@@ -25,14 +25,14 @@ from modalhash.artifacts import (
     save_model,
 )
 from modalhash.data import Collection, Modality, write_splits
-from modalhash.encoders import Encoder, Features
+from modalhash.encoders import Encoder, EncoderFactory, Features
 from modalhash.encoders import extract_features as extract_with
 from modalhash.encoders.devices import torch_device
 from modalhash.encoders.frames import FrameTower
 from modalhash.encoders.network_towers import NetworkImageTower, NetworkTextTower
 from modalhash.encoders.tuning import tunable_towers
 from modalhash.errors import FeatureError, InputError
-from modalhash.methods import method_class
+from modalhash.methods import REGISTRY, method_class, method_name
 from modalhash.methods.base import Method, Needs, TrainingSettings
 from modalhash.options import (
     FeatureChoices,
@@ -52,7 +52,7 @@ FEWEST_BITS = 8
 
 def extract_features(
     collection: Collection | str | Path,
-    encoder: str | Encoder = "offline",
+    encoder: str | type[EncoderFactory] | Encoder = "offline",
     *,
     split: str = "train",
     with_tokens: bool = False,
@@ -64,7 +64,7 @@ def extract_features(
 
     Args:
         collection: or what `load_collection` takes.
-        encoder: a name (`modalhash.encoders.ENCODERS`), or an encoder that is loaded.
+        encoder: as `train` takes it.
         split: whose texts an encoder that must be fitted (bag of words) is fitted on.
         with_tokens: also keep content tokens, which some methods need.
         batch_size: items at once; by default what fits.
@@ -80,7 +80,7 @@ def extract_features(
     """
     options = change_options(FeatureOptions, options, choices)
     collection = open_collection(collection, options.skip_bad, options.progress)
-    if isinstance(encoder, str):
+    if not isinstance(encoder, Encoder):
         encoder = load_fitted_encoder(collection, encoder, split, options)
     return extract_with(
         collection,
@@ -96,9 +96,9 @@ def train(
     collection: Collection | str | Path,
     *,
     output: Path | str | None = None,
-    method: str = AUTO,
+    method: str | type[Method] | Method = AUTO,
     n_bits: int = 64,
-    encoder: str = "offline",
+    encoder: str | type[EncoderFactory] | Encoder = "offline",
     split: str = "train",
     seed: int = 0,
     preset: str | None = "auto",
@@ -111,10 +111,13 @@ def train(
     Args:
         collection: or what `load_collection` takes.
         output: the run folder: model, card, log, checkpoints, splits. None keeps nothing on disk.
-        method: a name in `modalhash.methods.METHODS`; "auto" chooses `nested-labelled` where the
-            items to learn from have labels, else `nested`, and logs its choice.
+        method: a name in `modalhash.methods.METHODS` or one that an installed package registers,
+            `MODULE:CLASS`, a class, or a method object, whose settings `settings` changes; "auto"
+            chooses `nested-labelled` where the items to learn from have labels, else `nested`, and
+            logs its choice.
         n_bits: bits of a code, 16 to 256 as a rule.
-        encoder: a name in `modalhash.encoders.ENCODERS`.
+        encoder: a name in `modalhash.encoders.ENCODERS` or one that an installed package registers,
+            `MODULE:CLASS`, a class, or an encoder that is loaded.
         split: which items to learn from.
         seed: decides everything random.
         preset: named settings of the method; "auto" takes what suits the features and logs it, None
@@ -139,6 +142,8 @@ def train(
     if method == AUTO:
         collection = open_collection(collection, options.skip_bad, options.progress)
         method = choose_method(collection, split, hug=options.hug, settings=changes)
+    if isinstance(method, Method) and preset == "auto":
+        preset = None
     named_preset = None if preset == "auto" else preset
     the_method, training = configure_method(method, options.hug, named_preset, changes)
     folder = None if output is None else Path(output)
@@ -153,7 +158,7 @@ def train(
         plan = replace(plan, method=the_method, settings=training)
     document: dict[str, Any] = {
         "modalhash": version("modalhash"),
-        "method": method,
+        "method": method_name(method),
         "preset": preset or "",
         "settings": the_method.record(),
         "training": asdict(training),
@@ -162,7 +167,8 @@ def train(
         "encoder": describe_encoder(loaded),
         "trained_on": describe_items(collection, split),
     }
-    return TrainingJob(plan, collection, split, loaded, document, options).run()
+    is_given = isinstance(encoder, Encoder)
+    return TrainingJob(plan, collection, split, loaded, document, options, is_given).run()
 
 
 def warn_of_short_codes(n_bits: int) -> None:
@@ -199,12 +205,15 @@ def check_items(collection: Collection, split: str, method: Method) -> None:
 
 
 def load_fitted_encoder(
-    collection: Collection, name: str, split: str, options: FeatureOptions
+    collection: Collection,
+    encoder: str | type[EncoderFactory] | Encoder,
+    split: str,
+    options: FeatureOptions,
 ) -> Encoder:
     """Load an encoder and fit it to a collection, as `fit_encoder` does."""
     return fit_encoder(
         collection,
-        name,
+        encoder,
         split=split,
         device=options.device,
         frames=options.frames,
@@ -223,6 +232,7 @@ class TrainingJob:
         encoder: makes the features.
         document: what the run's record says of all that.
         options: of the verb.
+        is_encoder_given: whether the encoder came as an object, which no name loads again.
     """
 
     plan: TrainingPlan
@@ -231,6 +241,7 @@ class TrainingJob:
     encoder: Encoder
     document: Mapping[str, Any]
     options: TrainingOptions
+    is_encoder_given: bool = False
 
     @property
     def settings(self) -> TrainingSettings:
@@ -261,9 +272,10 @@ class TrainingJob:
             feature_dtype={"image": features.image.dtype, "text": features.text.dtype},
             towers=result.hasher.spec(),
             results=summarize_training(result),
+            method_package=REGISTRY.package_of_name(document["method"]),
             **document,
         )
-        encoder = self.encoder if live else None
+        encoder = self.encoder if live or self.is_encoder_given else None
         model = HashModel(result.hasher, record, device=options.device, encoder=encoder)
         return model if folder is None else save_model(model, folder)
 

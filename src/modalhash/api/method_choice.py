@@ -77,9 +77,18 @@ def has_sparse_texts(collection: Collection, encoder: Encoder) -> bool:
 
 
 def configure_method(
-    name: str, hug: str | None, preset: str | None, settings: Mapping[str, Any]
+    method: str | type[Method] | Method,
+    hug: str | None,
+    preset: str | None,
+    settings: Mapping[str, Any],
 ) -> tuple[Method, TrainingSettings]:
-    """Build a method with its settings, hugged if requested, and the settings of its training."""
+    """Build a method with its settings, hugged if requested, and the settings of its training.
+
+    The settings of a method object are what `settings` changes; it takes no preset.
+    """
+    the_class = method_class(method)
+    if isinstance(method, Method):
+        settings = method.record() | dict(settings)
     if hug is None:
-        return configured_method(method_class(name), preset=preset, changes=settings)
-    return configure_hugged_method(method_class(name), hug, preset=preset, changes=settings)
+        return configured_method(the_class, preset=preset, changes=settings)
+    return configure_hugged_method(the_class, hug, preset=preset, changes=settings)

@@ -13,7 +13,7 @@ from modalhash.artifacts import (
     load_model,
 )
 from modalhash.data import Collection, Frames, load_collection, read_split_file
-from modalhash.encoders import Encoder, load_encoder
+from modalhash.encoders import Encoder, EncoderFactory, encoder_name, load_encoder
 from modalhash.encoders.frames import DEFAULT_FRAMES, FrameTower
 from modalhash.encoders.precomputed import PrecomputedImageTower, PrecomputedTextTower
 from modalhash.errors import FeatureError, InputError
@@ -126,7 +126,7 @@ def find_source(model: HashModel) -> str:
 
 def fit_encoder(
     collection: Collection,
-    name: str,
+    encoder: str | type[EncoderFactory] | Encoder,
     *,
     split: str,
     device: str,
@@ -139,7 +139,8 @@ def fit_encoder(
     the width of the collection's arrays; where the collection holds videos, the image tower reads
     `frames` of each, and `frame_grid` squared patches of each frame.
     """
-    encoder = load_encoder(name, device=device)
+    if not isinstance(encoder, Encoder):
+        encoder = load_encoder(encoder_name(encoder), device=device)
     image, text, brought = encoder.image, encoder.text, collection.features
     if isinstance(image, PrecomputedImageTower) and "image" in brought:
         has_tokens = "image" in collection.tokens

@@ -1,7 +1,7 @@
 """A trained model: hasher, encoder and where it came from; safetensors and JSON, no pickle."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -23,7 +23,8 @@ from modalhash.encoders import Encoder, TowerOutput, load_encoder
 from modalhash.errors import ArtifactError, CollectionError, DamagedArtifactError, InputError
 from modalhash.files import read_json, sealed, write_bytes, write_json, write_text
 from modalhash.index.rerank import FineBooks, FineCodes
-from modalhash.layers import KernelHead
+from modalhash.layers import HashHead, KernelHead, build_head
+from modalhash.methods import REGISTRY as METHOD_REGISTRY
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.search_request import refuse_address
 
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 FORMAT = 1
+OPTIONAL = frozenset({"method_package", "shortened_from"})
+"""Entries of the record that are left out where they are empty."""
 WEIGHTS, RECORD, CARD = "model.safetensors", "model.json", "README.md"
 
 
@@ -64,6 +67,8 @@ class ModelRecord:
         weights_sha256: of the weights file; also the fingerprint of a model that was trained.
         shortened_from: where the codes are the first bits of another model's, that model's `n_bits`
             and `fingerprint`; else empty, and left out of the file.
+        method_package: package and version that registered the method, where it isn't one of this
+            library; else "", and left out of the file.
     """
 
     method: str
@@ -81,6 +86,7 @@ class ModelRecord:
     modalhash: str = field(default_factory=lambda: version("modalhash"))
     weights_sha256: str = ""
     shortened_from: Mapping[str, Any] = field(default_factory=dict)
+    method_package: str = ""
 
 
 class HashModel:
@@ -142,6 +148,7 @@ class HashModel:
             image_folder=folders.get("image"),
             text_folder=folders.get("text"),
             device=self.device,
+            from_file=True,
         )
         if dict(encoder.identity()) != stated["identity"]:
             raise ArtifactError(
@@ -150,6 +157,11 @@ class HashModel:
                 "version, or train again"
             )
         return encoder
+
+    @property
+    def loaded_encoder(self) -> Encoder | None:
+        """The encoder, if it is loaded already."""
+        return self.__dict__.get("encoder", self._loaded)
 
     @property
     def tuned_folders(self) -> Mapping[Modality, str]:
@@ -491,6 +503,31 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def head_builder(record: ModelRecord) -> Callable[[Mapping[str, Any]], HashHead]:
+    """Return what builds a model's heads: the known kinds, then those of the method's package.
+
+    A method's package is needed for kinds of heads that this version doesn't know, and not else.
+    """
+
+    def build(spec: Mapping[str, Any]) -> HashHead:
+        try:
+            return build_head(spec)
+        except ArtifactError:
+            if not record.method_package:
+                raise
+            try:
+                method = METHOD_REGISTRY.load(record.method, from_file=True)
+            except InputError as unknown:
+                raise ArtifactError(
+                    f"the model's hash head is of the method {record.method!r} of the package "
+                    f"{record.method_package}: install that package"
+                ) from unknown
+            head: HashHead = method.build_head(spec)
+            return head
+
+    return build
+
+
 def save_model(model: HashModel, folder: Path) -> HashModel:
     """Save a model: weights first, then the card, then the record that makes them a model.
 
@@ -513,13 +550,15 @@ def save_model(model: HashModel, folder: Path) -> HashModel:
     weights = weights_of(model.hasher)
     document = asdict(model.record) | {"weights_sha256": sha256_of(weights)}
     record = ModelRecord(**document)
-    if not record.shortened_from:
-        del document["shortened_from"]
+    for name in OPTIONAL:
+        if not document[name]:
+            del document[name]
     write_bytes(folder / WEIGHTS, weights)
     write_text(folder / CARD, model_card(document))
     write_json(folder / RECORD, sealed({"format": FORMAT, **document}))
-    encoder = model.encoder if model.tuned_folders else None
-    return HashModel(model.hasher, record, device=model.device, folder=folder, encoder=encoder)
+    return HashModel(
+        model.hasher, record, device=model.device, folder=folder, encoder=model.loaded_encoder
+    )
 
 
 def load_model(folder: Path | str, *, device: str = "auto") -> HashModel:
@@ -544,7 +583,7 @@ def load_model(folder: Path | str, *, device: str = "auto") -> HashModel:
     for name in ("format", "checksum"):
         document.pop(name, None)
     known = {one.name for one in fields(ModelRecord)}
-    odd = (known ^ document.keys()) - {"shortened_from"}
+    odd = (known ^ document.keys()) - OPTIONAL
     if odd:
         raise DamagedArtifactError(
             f"{folder / RECORD} is damaged: missing or unknown entries: {', '.join(sorted(odd))}"
@@ -562,7 +601,7 @@ def load_model(folder: Path | str, *, device: str = "auto") -> HashModel:
             f"{folder / WEIGHTS} is damaged: its checksum isn't the one in {RECORD}; "
             "take it from a backup, or train again"
         )
-    hasher = Hasher.from_spec(record.towers)
+    hasher = Hasher.from_spec(record.towers, head_builder(record))
     try:
         hasher.load_state_dict(load_tensors(weights))
     except (SafetensorError, RuntimeError) as error:

@@ -19,7 +19,7 @@ from modalhash.data import (
 from modalhash.data.cards import card_of
 from modalhash.data.protocols import Rule, family_of
 from modalhash.errors import FeatureError, InputError, UnknownNameError
-from modalhash.methods import METHODS, method_class
+from modalhash.methods import method_class
 from modalhash.methods.base import Needs
 
 __all__ = ["ReproductionPlan", "plan_reproduction"]
@@ -242,7 +242,7 @@ def describe_draw(protocol: Protocol, family: str) -> str:
 
 def list_own_differences(method: str) -> list[str]:
     """List what a method's file says about its differences from the paper."""
-    text = import_module(METHODS[method].partition(":")[0]).__doc__ or ""
+    text = import_module(method_class(method).__module__).__doc__ or ""
     start = "Differs from the paper: "
     return [
         f"Method: {' '.join(paragraph.removeprefix(start).split())}"

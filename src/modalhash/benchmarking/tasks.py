@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from modalhash.data import Collection, load_collection
-from modalhash.errors import ModalhashError
-from modalhash.methods import METHODS, method_class
+from modalhash.errors import ModalhashError, UnknownNameError
+from modalhash.methods import method_class
 from modalhash.methods.base import ClosedFormMethod
 
 __all__ = [
@@ -91,9 +91,10 @@ class Task:
 
 def describe_method(method: str) -> list[Any]:
     """Describe a method's defaults and presets as they are now; empty for an unknown method."""
-    if method not in METHODS:
+    try:
+        the_class = method_class(method)
+    except UnknownNameError:
         return []
-    the_class = method_class(method)
     training = None if issubclass(the_class, ClosedFormMethod) else asdict(the_class.training)
     return [asdict(the_class.settings_class()), training, {**the_class.presets}]
 

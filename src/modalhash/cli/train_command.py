@@ -93,7 +93,8 @@ def search_settings(
     default="auto",
     show_default=True,
     help="auto is nested-labelled where the items to learn from have labels, else nested; with "
-    f"--hug or --tune-encoder, cfrh. Others: {', '.join(METHODS)}.",
+    f"--hug or --tune-encoder, cfrh. Others: {', '.join(METHODS)}; what an installed package "
+    "registers; or MODULE:CLASS.",
 )
 @click.option("--bits", default=64, show_default=True, help="Bits of a code.")
 @encoder_option

@@ -5,16 +5,18 @@ Towers that need torch or a model load on demand; importing this room loads neit
 
 from modalhash.encoders.base import (
     Encoder,
+    EncoderFactory,
     FeatureTable,
     Identity,
     ImageTower,
     TextTower,
     Tower,
     TowerOutput,
+    TowerRequest,
 )
 from modalhash.encoders.extraction import Features, default_cache_folder, extract_features
 from modalhash.encoders.feature_tables import ArrayTable
-from modalhash.encoders.loading import ENCODERS, load_encoder
+from modalhash.encoders.loading import ENCODERS, encoder_name, load_encoder
 from modalhash.encoders.store import FeatureStore
 from modalhash.encoders.store_manifest import FeatureDtype
 
@@ -22,6 +24,7 @@ __all__ = [
     "ENCODERS",
     "ArrayTable",
     "Encoder",
+    "EncoderFactory",
     "FeatureDtype",
     "FeatureStore",
     "FeatureTable",
@@ -31,7 +34,9 @@ __all__ = [
     "TextTower",
     "Tower",
     "TowerOutput",
+    "TowerRequest",
     "default_cache_folder",
+    "encoder_name",
     "extract_features",
     "load_encoder",
 ]

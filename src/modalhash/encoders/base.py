@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,12 +15,14 @@ from modalhash.errors import InputError, ShapeError
 
 __all__ = [
     "Encoder",
+    "EncoderFactory",
     "FeatureTable",
     "Identity",
     "ImageTower",
     "TextTower",
     "Tower",
     "TowerOutput",
+    "TowerRequest",
     "require_texts",
 ]
 
@@ -181,6 +183,38 @@ class Encoder:
             "image": dict(self.image.identity()),
             "text": dict(self.text.identity()),
         }
+
+
+@dataclass(frozen=True)
+class TowerRequest:
+    """What a tower is built from.
+
+    Attributes:
+        options: what stands behind the colon of the encoder's name.
+        state: what was fitted to data, from the model artifact; empty for a new one.
+        device: where it computes.
+        models: models that towers of the same encoder share, by their source; filled as they load.
+    """
+
+    options: str = ""
+    state: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    models: dict[str, Any] = field(default_factory=dict)
+
+
+class EncoderFactory(ABC):
+    """Builds the towers of an encoder of another package; made without arguments.
+
+    A package registers its subclass under the entry point group `modalhash.encoders`.
+    """
+
+    @abstractmethod
+    def image_tower(self, request: TowerRequest) -> ImageTower | None:
+        """Build the image tower; None if the encoder has none."""
+
+    @abstractmethod
+    def text_tower(self, request: TowerRequest) -> TextTower | None:
+        """Build the text tower; None if the encoder has none."""
 
 
 class FeatureTable(Protocol):

@@ -1,11 +1,18 @@
 """The table of encoders, loaded on demand: importing this imports no torch."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modalhash.encoders.base import Encoder, ImageTower, TextTower
+from modalhash.data import Modality
+from modalhash.encoders.base import (
+    Encoder,
+    EncoderFactory,
+    ImageTower,
+    TextTower,
+    Tower,
+    TowerRequest,
+)
 from modalhash.encoders.bow import BagOfWordsTower, BowSettings
 from modalhash.encoders.frames import FrameTower
 from modalhash.encoders.precomputed import (
@@ -15,8 +22,9 @@ from modalhash.encoders.precomputed import (
 )
 from modalhash.errors import DamagedArtifactError, InputError, SettingError, UnknownNameError
 from modalhash.extras import import_optional
+from modalhash.registries import Registry, is_class_path
 
-__all__ = ["ENCODERS", "load_encoder"]
+__all__ = ["ENCODERS", "REGISTRY", "encoder_name", "load_encoder"]
 
 ENCODERS: Mapping[str, str] = {
     "bert": "BERT, DistilBERT or RoBERTa through transformers, text only; bert:NAME or bert:FOLDER",
@@ -29,21 +37,13 @@ ENCODERS: Mapping[str, str] = {
 """What `load_encoder` knows, with a line on each; A+B takes pictures from A and texts from B."""
 
 
-@dataclass(frozen=True)
-class TowerRequest:
-    """What a tower is built from.
+def load_bases() -> tuple[type, ...]:
+    """Load the class that encoders of other packages are subclasses of."""
+    return (EncoderFactory,)
 
-    Attributes:
-        options: what stands behind the colon of the encoder's name.
-        state: what was fitted to data, from the model artifact; empty for a new one.
-        device: where it computes.
-        models: models that towers of the same encoder share, by their source; filled as they load.
-    """
 
-    options: str = ""
-    state: Mapping[str, Any] = field(default_factory=dict)
-    device: str = "cpu"
-    models: dict[str, Any] = field(default_factory=dict)
+REGISTRY = Registry("encoder", "encoders", {}, load_bases)
+"""Encoders of installed packages."""
 
 
 def load_encoder(
@@ -54,19 +54,21 @@ def load_encoder(
     image_folder: Path | None = None,
     text_folder: Path | None = None,
     device: str = "cpu",
+    from_file: bool = False,
 ) -> Encoder:
-    """Return the encoder of a name.
+    """Load the encoder of a name.
 
     Args:
-        name: a key of `ENCODERS`, with options behind a colon where it takes some
-            ("clip:FOLDER"), or a pair such as "clip+bow": pictures from the first, texts from
-            the second.
+        name: a key of `ENCODERS`, or what an installed package registers, or `MODULE:CLASS`, with
+            options behind a colon where it takes some ("clip:FOLDER"), or a pair such as
+            "clip+bow": pictures from the first, texts from the second.
         image_state: what `encoder.image.state()` gave when a model was saved.
         text_state: what `encoder.text.state()` gave when a model was saved.
         image_folder: where the model of the image tower lies instead of where its name says: tuned
             weights, which `save_tuned` wrote.
         text_folder: the same for the text tower.
         device: where towers compute, as torch names it.
+        from_file: whether a file chose the name; see `Registry.load`.
 
     Raises:
         UnknownNameError: if there is no encoder of that name, listing those there are.
@@ -83,26 +85,64 @@ def load_encoder(
     image_name, text_name = split_pair(name)
     image_kind, image_options = kind_and_options(image_name)
     text_kind, text_options = kind_and_options(text_name)
-    if text_kind not in TEXT_TOWERS:
-        raise InputError(
-            f"encoder {text_kind!r} has no text tower: pair it, as in '{text_kind}+bert'"
-        )
-    if image_kind not in IMAGE_TOWERS:
-        raise InputError(
-            f"encoder {image_kind!r} has no image tower: pair it, as in 'offline+{image_kind}'"
-        )
     image = TowerRequest(str(image_folder or image_options), image_state or {}, device)
     text = TowerRequest(str(text_folder or text_options), text_state or {}, device, image.models)
-    return Encoder(name, image_tower(image_kind, image), TEXT_TOWERS[text_kind](text))
+    make_text = find_maker(text_kind, "text", from_file=from_file)
+    make_image = find_maker(image_kind, "image", from_file=from_file)
+    return Encoder(name, framed(make_image(image), image), make_text(text))
 
 
-def image_tower(kind: str, request: TowerRequest) -> ImageTower:
+def encoder_name(encoder: str | type[EncoderFactory]) -> str:
+    """Name an encoder by the name of its class, or by what it is called already.
+
+    Raises:
+        InputError: if a class isn't a whole encoder.
+    """
+    if isinstance(encoder, str):
+        return encoder
+    return REGISTRY.name_of(REGISTRY.checked(encoder, f"encoder {encoder!r}"))
+
+
+def find_maker(kind: str, side: Modality, *, from_file: bool) -> Callable[[TowerRequest], Any]:
+    """Find what builds the tower of one side of an encoder.
+
+    Raises:
+        InputError: if the encoder has no tower for that side.
+    """
+    towers = IMAGE_TOWERS if side == "image" else TEXT_TOWERS
+    if kind in towers:
+        return towers[kind]
+    if kind in ENCODERS:
+        raise no_tower(kind, side)
+    factory = REGISTRY.load(kind, from_file=from_file)()
+
+    def build(request: TowerRequest) -> Tower:
+        tower = factory.image_tower(request) if side == "image" else factory.text_tower(request)
+        expected = ImageTower if side == "image" else TextTower
+        if tower is None:
+            raise no_tower(kind, side)
+        if not isinstance(tower, expected):
+            raise InputError(
+                f"encoder {kind!r} makes a {type(tower).__name__} for its {side} side, expected "
+                f"a modalhash.encoders.{expected.__name__}"
+            )
+        return tower
+
+    return build
+
+
+def no_tower(kind: str, side: Modality) -> InputError:
+    """Make the error of an encoder that lacks a side; it names a pair that has both."""
+    example = f"offline+{kind}" if side == "image" else f"{kind}+bert"
+    return InputError(f"encoder {kind!r} has no {side} tower: pair it, as in '{example}'")
+
+
+def framed(tower: ImageTower, request: TowerRequest) -> ImageTower:
     """Return an image tower; if its state says so, one of videos' frames.
 
     Raises:
         DamagedArtifactError: if the state isn't one of these towers.
     """
-    tower = IMAGE_TOWERS[kind](request)
     if "frames" not in request.state or isinstance(tower, PrecomputedImageTower):
         return tower
     match request.state:
@@ -127,26 +167,42 @@ def split_pair(name: str) -> tuple[str, str]:
         ('offline', 'offline')
     """
     kind, _, options = name.partition(":")
-    if kind in ENCODERS and options and Path(options).expanduser().is_dir():
+    if options and is_known(kind) and Path(options).expanduser().is_dir():
         return name, name
     for place, sign in enumerate(name):
-        if sign == "+" and name[place + 1 :].partition(":")[0].partition("+")[0] in ENCODERS:
+        if sign == "+" and is_known(name[place + 1 :].partition(":")[0].partition("+")[0]):
+            return name[:place], name[place + 1 :]
+        if sign == "+" and is_class_path(name[place + 1 :]):
             return name[:place], name[place + 1 :]
     if "+" in name and ":" not in name:
         kind_and_options(name.partition("+")[2])
     return name, name
 
 
+def is_known(kind: str) -> bool:
+    """Tell whether an encoder of that name is the library's own or registered."""
+    return kind in ENCODERS or kind in REGISTRY
+
+
 def kind_and_options(name: str) -> tuple[str, str]:
-    """Return what stands before and behind the colon.
+    """Divide an encoder's name into what it is and its options, which stand behind a colon.
 
     Raises:
         UnknownNameError: if there is no encoder of that name.
+
+    Example:
+        >>> kind_and_options("clip:models/b32")
+        ('clip', 'models/b32')
+        >>> kind_and_options("acme.towers:Wave:small")
+        ('acme.towers:Wave', 'small')
     """
     kind, _, options = name.partition(":")
-    if kind not in ENCODERS:
-        raise UnknownNameError("encoder", kind, ENCODERS)
-    return kind, options
+    if is_known(kind):
+        return kind, options
+    path, _, options = options.partition(":")
+    if is_class_path(f"{kind}:{path}"):
+        return f"{kind}:{path}", options
+    raise UnknownNameError("encoder", kind, [*ENCODERS, *REGISTRY.names()])
 
 
 def require_no_options(kind: str, request: TowerRequest) -> None:

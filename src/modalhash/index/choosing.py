@@ -98,7 +98,7 @@ class AutoSearcher(Searcher):
     ) -> Self:
         """Open what was chosen; see `Searcher.open`."""
         chosen = parameters["chosen"]
-        searcher = searcher_class(chosen["kind"]).open(
+        searcher = searcher_class(chosen["kind"], from_file=True).open(
             folder, codes, n_bits, parameters=chosen["parameters"]
         )
         return cls(searcher, parameters)

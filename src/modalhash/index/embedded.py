@@ -66,7 +66,7 @@ from modalhash.index.items import ItemStore
 from modalhash.index.lock import WriterLock
 from modalhash.index.log import HEADER_BYTES, Change, WriteLog
 from modalhash.index.rows import RecentRows, Segment, documented
-from modalhash.index.searchers import NO_ROW, SEARCHERS, Positions, searcher_class
+from modalhash.index.searchers import NO_ROW, Positions, check_stated_kind, searcher_class
 from modalhash.index.segments import merged_segment, open_segment, write_segment
 from modalhash.index.snapshot import Snapshot, View
 
@@ -198,8 +198,7 @@ class EmbeddedIndex(HashIndex):
         folder = Path(folder).resolve()
         manifest = read_manifest(folder)
         check_model(folder, manifest.model_fingerprint, expect_model)
-        if manifest.kind not in SEARCHERS:
-            raise DamagedArtifactError(f"{folder} is of kind {manifest.kind!r}, which there isn't")
+        check_stated_kind(folder, manifest.kind)
         index = cls(
             manifest.n_bits,
             kind=manifest.kind,

@@ -4,8 +4,9 @@ Two tables say what a name means. `SEARCHERS` names what searches inside one pro
 those kinds are all an `EmbeddedIndex`. `INDEX_CLASSES` names whole indexes: classes that fill in
 `HashIndex`. A class is loaded when it is first asked for.
 
-A folder says in its manifest of which kind it is, and only names in these tables are looked up:
-a manifest never makes the library import a module that it names itself.
+Installed packages add to both through the entry point group `modalhash.indexes`. A folder says in
+its manifest of which kind it is; a manifest never makes the library import a module that it names
+itself.
 """
 
 import json
@@ -18,13 +19,15 @@ from typing import Any, Final
 from modalhash.errors import (
     ArtifactError,
     DamagedArtifactError,
+    InputError,
     ModalhashError,
     UnknownNameError,
 )
 from modalhash.files import read_json, read_regular_text, sealed, write_json
 from modalhash.index.base import HashIndex
 from modalhash.index.milvus_settings import MILVUS, MILVUS_MANIFEST
-from modalhash.index.searchers import SEARCHERS
+from modalhash.index.searchers import REGISTRY, SEARCHERS
+from modalhash.registries import is_class_path
 
 __all__ = [
     "INDEX_CLASSES",
@@ -45,15 +48,31 @@ ARTIFACT: Final = "modalhash index of another class"
 FORMAT: Final = 1
 
 
-def index_class(kind: str) -> type[HashIndex]:
+def index_class(kind: str, *, from_file: bool = False) -> type[HashIndex]:
     """Load the class of a kind of index.
 
+    Args:
+        kind: a name in `SEARCHERS` or `INDEX_CLASSES`, one that an installed package registers, or
+            `MODULE:CLASS`.
+        from_file: whether a file chose the name; see `Registry.load`.
+
     Raises:
+        InputError: if a class can't be loaded or isn't whole; the message names the package.
         UnknownNameError: if there is no such kind, listing those there are.
     """
-    if kind not in SEARCHERS and kind not in INDEX_CLASSES:
-        raise UnknownNameError("kind of index", kind, [*SEARCHERS, *INDEX_CLASSES])
-    module, _, name = INDEX_CLASSES.get(kind, EMBEDDED).partition(":")
+    if kind in INDEX_CLASSES:
+        return load_class(INDEX_CLASSES[kind])
+    if kind in SEARCHERS:
+        return load_class(EMBEDDED)
+    if kind not in REGISTRY and not is_class_path(kind):
+        raise UnknownNameError("kind of index", kind, [*INDEX_CLASSES, *REGISTRY.names()])
+    loaded = REGISTRY.load(kind, from_file=from_file)
+    return loaded if issubclass(loaded, HashIndex) else load_class(EMBEDDED)
+
+
+def load_class(path: str) -> type[HashIndex]:
+    """Load one of this library's own classes of `MODULE:CLASS`."""
+    module, _, name = path.partition(":")
     loaded: type[HashIndex] = getattr(import_module(module), name)
     return loaded
 
@@ -71,12 +90,13 @@ def class_of_folder(folder: Path) -> type[HashIndex]:
     kind = stated_kind(folder)
     if kind is None:
         return index_class("exact")  # the embedded index says what is wrong with the folder
-    if kind not in INDEX_CLASSES:
+    try:
+        return index_class(kind, from_file=True)
+    except InputError as error:
         raise ArtifactError(
-            f"{folder} is an index of kind {kind!r}, which isn't installed here: install the "
-            "package that provides it"
-        )
-    return index_class(kind)
+            f"{folder} is an index of kind {kind!r}, which can't be loaded here: install the "
+            f"package that provides it ({error})"
+        ) from error
 
 
 def discard_folders(folders: Sequence[Path]) -> None:

@@ -9,7 +9,6 @@ recent rows, leaves out deleted ones and merges segments.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,17 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.codes import Codes, Distances
-from modalhash.errors import UnknownNameError
+from modalhash.errors import ArtifactError, InputError
 from modalhash.index.searcher_settings import SearcherSettings
+from modalhash.registries import Registry
 
 __all__ = [
     "NO_ROW",
+    "REGISTRY",
     "SEARCHERS",
     "Allowed",
     "Neighbours",
     "Positions",
     "RaggedNeighbours",
     "Searcher",
+    "check_stated_kind",
     "searcher_class",
     "stated_choice",
 ]
@@ -184,14 +186,44 @@ def stated_choice(kind: str, parameters: Mapping[str, Any]) -> str:
     return f"{chosen['kind']} ({'; '.join(notes)})" if notes else str(chosen["kind"])
 
 
-def searcher_class(kind: str) -> type[Searcher]:
-    """Return the class of a kind of searcher.
+def load_bases() -> tuple[type, ...]:
+    """Load the classes of which a registered kind of index is a subclass."""
+    from modalhash.index.base import HashIndex
+
+    return Searcher, HashIndex
+
+
+REGISTRY = Registry("kind of index", "indexes", SEARCHERS, load_bases)
+"""Kinds of index of this library that search in one process, and those of installed packages."""
+
+
+def searcher_class(kind: str, *, from_file: bool = False) -> type[Searcher]:
+    """Load the class of a kind of searcher.
+
+    Args:
+        kind: a name in `SEARCHERS`, one that an installed package registers, or `MODULE:CLASS`.
+        from_file: whether a file chose the name; see `Registry.load`.
 
     Raises:
+        InputError: if a class can't be loaded, or is no searcher; the message names the package.
         UnknownNameError: if there is no such kind, listing those there are.
     """
-    if kind not in SEARCHERS:
-        raise UnknownNameError("kind of index", kind, SEARCHERS)
-    module, _, name = SEARCHERS[kind].partition(":")
-    found: type[Searcher] = getattr(import_module(module), name)
-    return found
+    loaded: type[Searcher] = REGISTRY.load(kind, from_file=from_file)
+    if not issubclass(loaded, Searcher):
+        raise InputError(f"the index of kind {kind!r} isn't searched in this process")
+    return loaded
+
+
+def check_stated_kind(folder: Path, kind: str) -> None:
+    """Check that an index folder is of a kind whose searchers can be loaded here.
+
+    Raises:
+        ArtifactError: if it isn't; with the way out.
+    """
+    try:
+        searcher_class(kind, from_file=True)
+    except InputError as error:
+        raise ArtifactError(
+            f"{folder} is an index of kind {kind!r}, which can't be loaded here: install the "
+            f"package that provides it ({error})"
+        ) from error

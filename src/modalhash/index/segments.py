@@ -195,7 +195,7 @@ def open_searcher(place: Path, record: SegmentRecord, codes: Codes, n_bits: int)
         DamagedArtifactError: if its files or its parameters aren't what a writer writes.
     """
     try:
-        return searcher_class(record.searcher).open(
+        return searcher_class(record.searcher, from_file=True).open(
             place, codes, n_bits, parameters=record.parameters
         )
     except (InputError, LookupError, TypeError, ValueError, OverflowError) as error:

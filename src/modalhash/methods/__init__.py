@@ -1,14 +1,13 @@
 """One file per published method, and the table that finds them without importing torch."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from modalhash.errors import UnknownNameError
+from modalhash.registries import Registry
 
 if TYPE_CHECKING:
     from modalhash.methods.base import Method
 
-__all__ = ["METHODS", "method_class"]
+__all__ = ["METHODS", "REGISTRY", "method_class", "method_name"]
 
 METHODS = {
     "random": "modalhash.methods.random_projection:RandomProjection",
@@ -48,14 +47,39 @@ METHODS = {
 learn from labels."""
 
 
-def method_class(name: str) -> "type[Method]":
-    """Return the class of a method.
+def load_bases() -> tuple[type, ...]:
+    """Load the classes that every method is a subclass of."""
+    from modalhash.methods.base import ClosedFormMethod, GradientMethod
+
+    return ClosedFormMethod, GradientMethod
+
+
+REGISTRY = Registry("method", "methods", METHODS, load_bases)
+"""Methods of this library and of installed packages."""
+
+
+def method_class(method: "str | type[Method] | Method") -> "type[Method]":
+    """Load the class of a method.
+
+    Args:
+        method: a name in `METHODS`, one that an installed package registers, `MODULE:CLASS`, the
+            class itself, or an object of it.
 
     Raises:
+        InputError: if a class isn't a whole method, can't be loaded, or two packages register the
+            name; the message names the package.
         UnknownNameError: if no method has that name, listing those there are.
     """
-    if name not in METHODS:
-        raise UnknownNameError("method", name, METHODS)
-    module, _, attribute = METHODS[name].partition(":")
-    found: type[Method] = getattr(import_module(module), attribute)
-    return found
+    if isinstance(method, str):
+        loaded: type[Method] = REGISTRY.load(method)
+        return loaded
+    the_class = method if isinstance(method, type) else type(method)
+    checked: type[Method] = REGISTRY.checked(the_class, f"method {the_class.__name__}")
+    return checked
+
+
+def method_name(method: "str | type[Method] | Method") -> str:
+    """Name a method as records do: by its name, or as `MODULE:CLASS` where it has none."""
+    if isinstance(method, str):
+        return method
+    return REGISTRY.name_of(method if isinstance(method, type) else type(method))

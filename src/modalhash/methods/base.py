@@ -23,7 +23,7 @@ from typing import Annotated, Any, ClassVar, Final, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from modalhash.errors import SettingError
+from modalhash.errors import ArtifactError, SettingError
 from modalhash.layers import HashHead, ModalityFeatures, ScalingRule
 from modalhash.layers.fine_codes import FineCoder
 from modalhash.methods.ranges import (
@@ -393,6 +393,19 @@ class Method(ABC):
         """
         suited = ("paper", "dense") if has_sparse_texts else ("dense",)
         return next((name for name in suited if name in cls.presets), None)
+
+    @classmethod
+    def build_head(cls, spec: Mapping[str, Any]) -> HashHead:
+        """Make a head of a kind of the method's own from what its `spec` returned.
+
+        Called for a saved model whose head is of no kind that the library knows.
+
+        Raises:
+            ArtifactError: if the method has no such head; by default always.
+        """
+        raise ArtifactError(
+            f"the model describes a hash head that {cls.__name__} doesn't build: {dict(spec)}"
+        )
 
     def record(self) -> dict[str, Any]:
         """Return all settings by name, as a model's record keeps them."""

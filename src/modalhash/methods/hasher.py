@@ -26,6 +26,7 @@ __all__ = ["HashTower", "Hasher"]
 
 CHUNK = 256
 """Rows encoded at a time."""
+BuildHead = Callable[[Mapping[str, Any]], HashHead]
 TOKEN_STEP = 16
 """Token places come in multiples of this, decided by each row's own tokens: what fills a row up
 can't depend on the others."""
@@ -175,8 +176,12 @@ class HashTower(nn.Module):
         return spec | ({"tokens": self.reduction.spec()} if self.reduction else {})
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> "HashTower":
+    def from_spec(cls, spec: Mapping[str, Any], build: BuildHead = build_head) -> "HashTower":
         """Make a tower of the shape that `spec` describes; its weights are fresh.
+
+        Args:
+            spec: what `spec` returned.
+            build: makes the head of its description.
 
         Raises:
             ArtifactError: if the description is of no known form.
@@ -187,7 +192,7 @@ class HashTower(nn.Module):
                     raise ArtifactError(f"the model describes an unknown scaling {rule!r}")
                 tokens = spec.get("tokens")
                 reduction = TokenReduction.from_spec(tokens) if tokens is not None else None
-                return cls(FeatureScaling(ScalingRule(rule), width), build_head(head), reduction)
+                return cls(FeatureScaling(ScalingRule(rule), width), build(head), reduction)
         raise ArtifactError(f"the model describes a tower this version can't build: {dict(spec)}")
 
 
@@ -292,8 +297,12 @@ class Hasher(nn.Module):
         return towers if self.fine is None else {**towers, "fine": self.fine.spec()}
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> "Hasher":
+    def from_spec(cls, spec: Mapping[str, Any], build: BuildHead = build_head) -> "Hasher":
         """Make a hasher of the shape that `spec` describes; its weights are fresh.
+
+        Args:
+            spec: what `spec` returned.
+            build: makes the heads of their descriptions.
 
         Raises:
             ArtifactError: if the description is of no known form.
@@ -301,8 +310,8 @@ class Hasher(nn.Module):
         match spec:
             case {"image": dict(image), "text": dict(text), **rest} if not rest.keys() - {"fine"}:
                 return cls(
-                    HashTower.from_spec(image),
-                    HashTower.from_spec(text),
+                    HashTower.from_spec(image, build),
+                    HashTower.from_spec(text, build),
                     build_fine_coder(rest["fine"]) if "fine" in rest else None,
                 )
         raise ArtifactError(f"the model describes towers this version can't build: {dict(spec)}")
