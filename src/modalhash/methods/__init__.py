@@ -47,14 +47,14 @@ METHODS = {
 learn from labels."""
 
 
-def load_bases() -> tuple[type, ...]:
+def _load_bases() -> tuple[type, ...]:
     """Load the classes that every method is a subclass of."""
     from modalhash.methods.base import ClosedFormMethod, GradientMethod
 
     return ClosedFormMethod, GradientMethod
 
 
-REGISTRY = Registry("method", "methods", METHODS, load_bases)
+REGISTRY = Registry("method", "methods", METHODS, _load_bases)
 """Methods of this library and of installed packages."""
 
 
