@@ -10,7 +10,8 @@
     │   ├── FilterError                  ... a filter can't be understood; marks the place
     │   ├── UnknownItemError             ... an index holds no item of an id
     │   ├── UnavailableError             ... an index or its model lacks what a search needs
-    │   └── IndexLockedError             ... an index that somebody else is changing
+    │   └── LockedError                  ... a folder that another process is working in
+    │       └── IndexLockedError         ... an index that somebody else is changing
     ├── CollectionError (ValueError)     a collection has defects; `.defects` lists them
     ├── FeatureError (ValueError)        features are missing, not finite, or from another encoder
     ├── ArtifactError (ValueError)       a run, index or store folder can't be used
@@ -42,6 +43,7 @@ __all__ = [
     "IndexLockedError",
     "IndexServerError",
     "InputError",
+    "LockedError",
     "MissingExtraError",
     "ModalhashError",
     "ModelUnavailableError",
@@ -153,7 +155,11 @@ class UnavailableError(InputError):
     """An index, or its model, lacks what a search needs: a side, a calibration, finer codes."""
 
 
-class IndexLockedError(InputError):
+class LockedError(InputError):
+    """Another process is working in a folder."""
+
+
+class IndexLockedError(LockedError):
     """Another process, or another index object of this one, is changing an index."""
 
 

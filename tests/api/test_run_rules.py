@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import modalhash as mh
+from modalhash.artifacts import RunFolder
 from modalhash.errors import (
     CollectionError,
     FeatureError,
     InputError,
+    LockedError,
     SettingError,
     StorageError,
     UnknownNameError,
@@ -300,3 +302,15 @@ def test_arrays_of_too_large_numbers_keep_their_precision(tmp_path: Path) -> Non
     assert model.record.feature_dtype == {"image": "float32", "text": "float32"}
     features = np.array([[2e6, 0, 1]], np.float32)
     assert model.encode_features(features, "image").shape == (1, 1)
+
+
+def test_a_second_training_in_a_run_folder_is_refused_at_once(tmp_path: Path) -> None:
+    """It doesn't end the first one or remove its checkpoints, as --resume and --overwrite did."""
+    first = RunFolder(tmp_path / "run", {"any": "plan"})
+    with first.training():
+        for choices in ({}, {"resume": True}, {"overwrite": True}):
+            with pytest.raises(LockedError, match="is being trained in by process"):
+                run(tmp_path / "run", **choices)
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".training.lock"]
+    run(tmp_path / "run")
+    assert not (tmp_path / "run" / ".training.lock").exists()

@@ -695,7 +695,7 @@ def test_killed_at_any_step_of_a_save_the_folder_holds_one_of_the_states(
     )
     assert done.returncode == 0, done.stderr
     n_steps, n_new, files = done.stdout.split(" ", 2)
-    assert int(n_steps) > (8 if kind == "plain" else 30)
+    assert int(n_steps) > (5 if kind == "plain" else 30)
     assert 1 < int(n_new) < int(n_steps)
     if kind in KINDS:
         assert len(files.split(",")) == 4  # and what the kills left lying is gone

@@ -251,12 +251,20 @@ class TrainingJob:
     def run(self) -> HashModel:
         """Train and save the model; return a finished run as it is if it is to be resumed."""
         options, folder = self.options, self.plan.run_folder
-        run = None if folder is None else RunFolder(folder, self.document)
-        if run is not None:
+        if folder is None:
+            return self.learn(None)
+        run = RunFolder(folder, self.document)
+        run.check(resume=options.resume, overwrite=options.overwrite)
+        with run.training():
             run.check(resume=options.resume, overwrite=options.overwrite)
             if options.resume and run.is_finished:
                 logger.info("%s holds this run, finished: nothing to do", folder)
                 return load_model(run.folder, device=options.device)
+            return self.learn(run)
+
+    def learn(self, run: RunFolder | None) -> HashModel:
+        """Train, and save the model in the folder of a run if there is one."""
+        options, folder = self.options, self.plan.run_folder
         live = self.collect_live_sides() if self.settings.tune_encoder else {}
         features = self.extract_features(live)
         if run is not None:

@@ -11,11 +11,11 @@ from modalhash.api.indexing import CodeFolder
 from modalhash.api.opening import open_model
 from modalhash.artifacts import HashModel, RunFolder, load_model, save_model
 from modalhash.artifacts.model import check_shorter, prefix_fingerprint
-from modalhash.bridges.folders import new_folder
 from modalhash.codes import Codes, check_codes, first_bits
 from modalhash.errors import DamagedArtifactError, InputError, ShapeError
 from modalhash.files import read_json, write_array, write_json
 from modalhash.index.code_files import is_code_folder
+from modalhash.index.new_folders import new_folder
 from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
 
 __all__ = ["holds_codes", "shorten", "shorten_codes"]

@@ -3,18 +3,21 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from modalhash.artifacts.calibration import CALIBRATION
 from modalhash.artifacts.model import CARD, RECORD, WEIGHTS
-from modalhash.errors import InputError
+from modalhash.errors import InputError, StorageError
 from modalhash.files import read_json, write_json
+from modalhash.index.lock import ProcessLock
 
 __all__ = ["RunFolder"]
 
 PLAN, FORMAT = "plan.json", 1
 LOG, CHECKPOINT, SPLITS, ENCODER = "log.jsonl", "checkpoint", "splits", "encoder"
+LOCK = ".training.lock"
 SHOWN_LENGTH = 40
 
 
@@ -61,6 +64,33 @@ class RunFolder:
                 f"{self.folder} holds a run: go on with --resume, start anew with --overwrite, "
                 "or choose another folder"
             )
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Hold the right to train in the folder for the length of a `with` block.
+
+        Raises:
+            LockedError: if another process trains there, naming it.
+            StorageError: if the folder can't be written to.
+        """
+        is_new = not self.folder.exists()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"can't write {self.folder}: {error.strerror or error}") from error
+        lock = ProcessLock(
+            self.folder / LOCK,
+            f"{self.folder} is being trained in by",
+            "wait until it is done, stop it, or choose another folder",
+            is_removed=True,
+        )
+        try:
+            yield
+        finally:
+            lock.release()
+            if is_new:
+                with suppress(OSError):
+                    self.folder.rmdir()  # nothing was begun
 
     def is_empty(self) -> bool:
         """Return whether it is a folder with nothing in it but hidden files."""

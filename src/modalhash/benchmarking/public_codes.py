@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from modalhash.api import score
 from modalhash.benchmarking.public_programs import FORMAT, KIND, MANIFEST, PARTS
-from modalhash.bridges.folders import check_output, new_folder
+from modalhash.bridges.folders import check_output
 from modalhash.bridges.public_inputs import GivenRows
 from modalhash.codes import BitOrder, ReadCodes, read_codes
 from modalhash.data.arrays import read_arrays
 from modalhash.errors import CollectionError, DamagedArtifactError, InputError, ShapeError
 from modalhash.files import read_json, write_array, write_json
+from modalhash.index.new_folders import new_folder
 from modalhash.metrics import MeasureChoices, Report
 from modalhash.options import CROSS_MODAL
 from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST

@@ -17,7 +17,7 @@ from modalhash.api.learning import extract_features
 from modalhash.api.measuring import default_database, select_evaluation_items
 from modalhash.api.opening import open_collection
 from modalhash.benchmarking.tasks import usual_encoder, usual_split
-from modalhash.bridges.folders import check_output, new_folder
+from modalhash.bridges.folders import check_output
 from modalhash.bridges.public_inputs import (
     GivenRows,
     PublicInputs,
@@ -28,6 +28,7 @@ from modalhash.data import Collection
 from modalhash.data.collection import Positions
 from modalhash.errors import InputError
 from modalhash.files import write_array, write_json
+from modalhash.index.new_folders import new_folder
 from modalhash.progress import Progress, silent
 
 __all__ = ["FORMAT", "KIND", "MANIFEST", "PARTS", "ExportedInputs", "export_inputs"]

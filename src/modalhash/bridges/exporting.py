@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from modalhash.bridges.contents import Content, Source, Written, list_keys, open_source
-from modalhash.bridges.folders import check_output, new_folder
+from modalhash.bridges.folders import check_output
 from modalhash.bridges.targets import find_writer
 from modalhash.errors import InputError
 from modalhash.files import sealed, sha256_of_file, write_json, write_text
 from modalhash.index import HashIndex, ItemBlock
+from modalhash.index.new_folders import new_folder
 from modalhash.progress import Progress, silent
 
 __all__ = ["ARTIFACT", "EXPORT_FORMAT", "EXPORT_MANIFEST", "ExportedCodes", "export_codes"]

@@ -1,16 +1,14 @@
 """New folders that appear whole or not at all, and files of many records."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from modalhash.errors import InputError, StorageError
-from modalhash.files import create_part_folder, exchange, write_with
+from modalhash.errors import InputError
+from modalhash.files import write_with
 
-__all__ = ["as_json", "check_output", "new_folder", "write_lines", "write_parts"]
+__all__ = ["as_json", "check_output", "write_lines", "write_parts"]
 
 
 def check_output(output: Path, *, is_ours: Callable[[Path], bool], overwrite: bool) -> None:
@@ -32,30 +30,6 @@ def check_output(output: Path, *, is_ours: Callable[[Path], bool], overwrite: bo
         raise InputError(
             f"{output} exists already: replace it with --overwrite, or choose another folder"
         )
-
-
-@contextmanager
-def new_folder(output: Path) -> Iterator[Path]:
-    """Lend a folder beside `output`, which takes its place when all went well.
-
-    Raises:
-        StorageError: if the file system refuses; what was there is kept.
-    """
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        part = create_part_folder(output)
-        try:
-            yield part
-            if output.exists():
-                exchange(part, output)
-            else:
-                part.rename(output)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"can't write {output}: {error.strerror or error}") from error
 
 
 def as_json(value: Any) -> bytes:

@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike
 
 from modalhash.bridges.contents import Source, open_source
 from modalhash.bridges.exporting import ARTIFACT, EXPORT_FORMAT, EXPORT_MANIFEST
-from modalhash.bridges.folders import check_output, new_folder
+from modalhash.bridges.folders import check_output
 from modalhash.bridges.item_lines import ITEMS
 from modalhash.codes import BitOrder, Codes, read_codes
 from modalhash.errors import ArtifactError, DamagedArtifactError, InputError, StorageError
 from modalhash.files import read_json
 from modalhash.index import HashIndex, Ids, Metadata, build_index, check_kind, open_index
 from modalhash.index.folder import ARTIFACT as INDEX_ARTIFACT
+from modalhash.index.new_folders import new_folder
 from modalhash.scoring import CODES_MANIFEST, open_array
 
 __all__ = ["import_codes"]

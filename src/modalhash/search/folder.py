@@ -12,7 +12,6 @@
 
 import json
 import logging
-import shutil
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -38,8 +37,6 @@ from modalhash.errors import (
     StorageError,
 )
 from modalhash.files import (
-    create_part_folder,
-    exchange,
     read_json,
     read_regular_text,
     sealed,
@@ -47,6 +44,7 @@ from modalhash.files import (
 )
 from modalhash.index import build_index, check_kind, open_index
 from modalhash.index.kinds import discard_folders
+from modalhash.index.new_folders import new_folder
 from modalhash.modalities import Side
 from modalhash.search.contents import SideContent
 from modalhash.search.pending_changes import PENDING, finish_pending, writing
@@ -93,52 +91,42 @@ def build_search_index(
         StorageError: if the file system refuses; what was there is kept.
     """
     check_target(folder, kind=kind, parameters=parameters, overwrite=overwrite)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = create_part_folder(folder)
-        try:
-            save_model(model, part / "model")
-            if calibration is not None:
-                write_calibration(calibration, part / "model")
-            for side, content in sides.items():
-                build_index(
-                    content.ids,
-                    content.codes,
-                    model.n_bits,
-                    metadata=content.metadata,
-                    kind=kind,
-                    parameters=parameters,
-                    model_fingerprint=model.fingerprint,
-                    folder=part / side,
-                ).close()
-            for name, picture in pictures:
-                write_picture(part / PICTURES / name, picture)
-            document = {
-                "format": FORMAT,
-                "artifact": ARTIFACT,
-                "modalhash": version("modalhash"),
-                "model_fingerprint": model.fingerprint,
-                "method": model.record.method,
-                "n_bits": model.n_bits,
-                "encoder": model.record.encoder["name"],
-                "kind": kind,
-                "collection": dict(collection),
-                "sides": [str(side) for side in sides],
-            }
-            write_json(part / MANIFEST, sealed(document))
-            if folder.exists():
-                exchange(part, folder)
-            else:
-                part.rename(folder)
-        finally:
-            # What failed, or what was there before: its codes may lie on a server.
-            discard_folders([part / side for side in Side])
-            shutil.rmtree(part, ignore_errors=True)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(f"can't write {folder}: {error.strerror or error}") from error
+    with new_folder(folder, discard=discard_sides) as part:
+        save_model(model, part / "model")
+        if calibration is not None:
+            write_calibration(calibration, part / "model")
+        for side, content in sides.items():
+            build_index(
+                content.ids,
+                content.codes,
+                model.n_bits,
+                metadata=content.metadata,
+                kind=kind,
+                parameters=parameters,
+                model_fingerprint=model.fingerprint,
+                folder=part / side,
+            ).close()
+        for name, picture in pictures:
+            write_picture(part / PICTURES / name, picture)
+        document = {
+            "format": FORMAT,
+            "artifact": ARTIFACT,
+            "modalhash": version("modalhash"),
+            "model_fingerprint": model.fingerprint,
+            "method": model.record.method,
+            "n_bits": model.n_bits,
+            "encoder": model.record.encoder["name"],
+            "kind": kind,
+            "collection": dict(collection),
+            "sides": [str(side) for side in sides],
+        }
+        write_json(part / MANIFEST, sealed(document))
     return open_search_index(folder, device=model.device)
+
+
+def discard_sides(folder: Path) -> None:
+    """Remove what the sides of an index that goes keep elsewhere: codes may lie on a server."""
+    discard_folders([folder / side for side in Side])
 
 
 def check_target(
