@@ -1,6 +1,8 @@
 """One search: its fields, their checks, and what several parts of a query make together."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -220,3 +222,18 @@ def test_every_part_has_a_weight() -> None:
     request = SearchRequest("a", id=1, code="00", image="x.png", minus_text="b")
     assert request.parts == PART_NAMES
     assert [request.weight(part) for part in request.parts] == [1, 1, 1, 1, -1]
+
+
+def test_a_search_never_loads_torchs_compiler(scene_index: Path) -> None:
+    """It takes a second of every command that searches."""
+    program = (
+        "import sys; import modalhash as mh; from tests.oracles.tiny_encoder import TINY_TABLES\n"
+        "for table, entry in TINY_TABLES: table['tiny'] = entry\n"
+        f"mh.open_index({str(scene_index)!r}).search('a red circle')\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.stdout == "False\n"

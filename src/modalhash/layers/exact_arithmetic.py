@@ -63,6 +63,11 @@ class ExactArithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         networks: whose weights are prepared once.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Keep torch from importing its compiler, which takes a second, to leave this class out."""
+        return False
+
     def __init__(self, cache: OperandCache, *networks: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.cache = cache

@@ -81,7 +81,7 @@ def plan_search(index: IndexParts, request: SearchRequest) -> tuple[SearchPlan, 
 def plan_side(index: IndexParts, request: SearchRequest, side: Side) -> SearchPlan:
     """Plan the search of one side; errors as in `plan_search`."""
     radius = largest_distance(index, request, side)
-    shortlist = shortlist_length(request.rerank, len(index.sides[side]))
+    shortlist = shortlist_length(request.rerank, len(index.sides[side])) if request.rerank else 0
     rerank_by = RerankBy(request.rerank_by)
     if shortlist:
         is_encoded = request.parts in (("text",), ("image",))
