@@ -162,7 +162,12 @@ def map_array(path: Path) -> NDArray[Any]:
         ValueError, EOFError: if it is no such file, or shorter than it says.
     """
     check_regular_file(path)
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        if "Python objects" in str(error):
+            raise ValueError("Object arrays cannot be loaded: they would be unpickled") from error
+        raise
     return array
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from modalhash.codes import BitOrder, ReadCodes, read_codes
 from modalhash.data.arrays import read_arrays
 from modalhash.errors import CollectionError, InputError, ShapeError
-from modalhash.files import read_json
+from modalhash.files import map_array, read_json
 from modalhash.metrics import (
     Direction,
     MeasureChoices,
@@ -377,7 +377,7 @@ def open_array(source: Source, name: str) -> Array:
         raise InputError(f"{name}: there is no file {path}")
     if path.suffix.lower() == ".npy":
         try:
-            return np.asarray(np.load(path, allow_pickle=False))
+            return np.array(map_array(path))
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{name}: {path} can't be read as .npy: {error}") from error
     try:

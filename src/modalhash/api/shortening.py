@@ -5,15 +5,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from modalhash.api.indexing import CodeFolder
 from modalhash.api.opening import open_model
 from modalhash.artifacts import HashModel, RunFolder, load_model, save_model
 from modalhash.artifacts.model import check_shorter, prefix_fingerprint
 from modalhash.codes import Codes, check_codes, first_bits
 from modalhash.errors import DamagedArtifactError, InputError, ShapeError
-from modalhash.files import read_json, write_array, write_json
+from modalhash.files import map_array, read_json, write_array, write_json
 from modalhash.index.code_files import is_code_folder
 from modalhash.index.new_folders import new_folder
 from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
@@ -124,7 +122,7 @@ def read_side(path: Path, n_bits: int) -> Codes:
         DamagedArtifactError: if they aren't what was written.
     """
     try:
-        codes: Codes = np.load(path, mmap_mode="r", allow_pickle=False)
+        codes: Codes = map_array(path)
         check_codes(codes, n_bits)
     except (OSError, ValueError, EOFError, ShapeError) as error:
         raise DamagedArtifactError(f"{path} is damaged: {error}; encode again") from error

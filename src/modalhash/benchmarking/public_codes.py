@@ -17,7 +17,7 @@ from modalhash.bridges.public_inputs import GivenRows
 from modalhash.codes import BitOrder, ReadCodes, read_codes
 from modalhash.data.arrays import read_arrays
 from modalhash.errors import CollectionError, DamagedArtifactError, InputError, ShapeError
-from modalhash.files import read_json, write_array, write_json
+from modalhash.files import map_array, read_json, write_array, write_json
 from modalhash.index.new_folders import new_folder
 from modalhash.metrics import MeasureChoices, Report
 from modalhash.options import CROSS_MODAL
@@ -178,7 +178,7 @@ def read_labels(path: Path, n_items: int) -> NDArray[Any]:
         DamagedArtifactError: if they can't be read or don't fit its rows.
     """
     try:
-        labels = np.asarray(np.load(path, allow_pickle=False))
+        labels = np.array(map_array(path))
     except (OSError, ValueError, EOFError) as error:
         raise DamagedArtifactError(f"{path} can't be read: {error}; export again") from error
     if len(labels) != n_items:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from modalhash.codes import Codes, code_width, read_codes
 from modalhash.errors import DamagedArtifactError, InputError, StorageError
-from modalhash.files import read_json
+from modalhash.files import map_array, read_json
 from modalhash.index import HashIndex, IdKind, ItemBlock, open_index
 from modalhash.index.ids import id_column
 from modalhash.index.milvus_settings import MILVUS_MANIFEST
@@ -258,7 +258,7 @@ def read_code_rows(folder: Path, side: str) -> CodeRows:
     manifest = read_json(folder / CODES_MANIFEST, kind="codes", newest_format=CODES_FORMAT)
     path = folder / f"{SIDES[side]}_codes.npy"
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = map_array(path)
     except OSError as error:
         raise StorageError(f"can't read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:

@@ -15,7 +15,7 @@ from modalhash.bridges.folders import check_output
 from modalhash.bridges.item_lines import ITEMS
 from modalhash.codes import BitOrder, Codes, read_codes
 from modalhash.errors import ArtifactError, DamagedArtifactError, InputError, StorageError
-from modalhash.files import read_json
+from modalhash.files import map_array, read_json, read_regular_text
 from modalhash.index import HashIndex, Ids, Metadata, build_index, check_kind, open_index
 from modalhash.index.folder import ARTIFACT as INDEX_ARTIFACT
 from modalhash.index.new_folders import new_folder
@@ -124,7 +124,7 @@ def import_codes(
 def is_code_index(folder: Path) -> bool:
     """Tell whether a folder holds an index of codes, without a model, be it damaged or newer."""
     try:
-        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        document = json.loads(read_regular_text(folder / MANIFEST))
     except (OSError, ValueError):
         return False
     return isinstance(document, dict) and document.get("artifact") == INDEX_ARTIFACT
@@ -148,7 +148,7 @@ def map_array(path: Path, name: str) -> Any:
         InputError: if it can't be read.
     """
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return map_array(path)
     except FileNotFoundError as error:
         raise InputError(f"{name}: there is no file {path}") from error
     except (OSError, ValueError, EOFError) as error:
@@ -256,7 +256,7 @@ def read_text(path: Path, name: str) -> str:
         StorageError: if it can't be read.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_regular_text(path)
     except FileNotFoundError as error:
         raise InputError(f"{name}: there is no file {path}") from error
     except UnicodeDecodeError as error:

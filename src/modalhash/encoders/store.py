@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from modalhash.encoders.feature_tables import checked_rows, no_tokens
 from modalhash.encoders.store_manifest import Manifest, shard_damage, shard_path
 from modalhash.errors import DamagedArtifactError, StorageError
-from modalhash.files import sha256_of_file
+from modalhash.files import map_array, sha256_of_file
 
 __all__ = ["FeatureStore"]
 
@@ -130,7 +130,7 @@ class FeatureStore:
         record = self._shards[shard]
         path = shard_path(self.folder, array, shard, record.content)
         try:
-            mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            mapped: NDArray[Any] = map_array(path)
         except (ValueError, EOFError) as error:
             raise DamagedArtifactError(
                 f"{path} is damaged ({error}): delete it and extract again"

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from modalhash.codes import Codes, code_width
 from modalhash.errors import DamagedArtifactError, InputError, NewerFormatError, StorageError
-from modalhash.files import read_json, sealed, write_json, write_with
+from modalhash.files import open_regular_file, read_json, sealed, write_json, write_with
 from modalhash.index.ids import IdColumn, IntegerIds, TextIds, id_column
 
 __all__ = [
@@ -295,7 +295,7 @@ def read_code_file(path: Path) -> CodeFile:
 def read_header(path: Path) -> tuple[CodeHead, dict[str, Any], int]:
     """Return the head of a code file, its tensors' places, and where its data begins."""
     try:
-        with path.open("rb") as file:
+        with open_regular_file(path) as file:
             length = int.from_bytes(file.read(8), "little")
             header = file.read(min(length, LONGEST_HEADER))
             size = file.seek(0, 2)
