@@ -137,11 +137,11 @@ def open_codes(source: ArrayLike | Path | str) -> Any:
         InputError: if it can't be read.
     """
     if isinstance(source, Path | str) and Path(source).suffix.lower() == ".npy":
-        return map_array(Path(source), "codes")
+        return map_codes(Path(source), "codes")
     return open_array(source, "codes")
 
 
-def map_array(path: Path, name: str) -> Any:
+def map_codes(path: Path, name: str) -> Any:
     """Map an array file.
 
     Raises:
