@@ -137,11 +137,11 @@ def open_codes(source: ArrayLike | Path | str) -> Any:
         InputError: if it can't be read.
     """
     if isinstance(source, Path | str) and Path(source).suffix.lower() == ".npy":
-        return map_codes(Path(source), "codes")
+        return map_file(Path(source), "codes")
     return open_array(source, "codes")
 
 
-def map_codes(path: Path, name: str) -> Any:
+def map_file(path: Path, name: str) -> Any:
     """Map an array file.
 
     Raises:
@@ -186,7 +186,7 @@ def items_of_export(folder: Path) -> ImportedItems:
         raise ArtifactError(
             f"{folder} is an export to {manifest.get('target')}: only those to npy are read again"
         )
-    codes = map_array(folder / "codes.npy", "codes")
+    codes = map_file(folder / "codes.npy", "codes")
     lines = read_json_lines(folder / ITEMS)
     if len(lines) != len(codes):
         raise DamagedArtifactError(
@@ -212,7 +212,7 @@ def read_ids(ids: Ids | Path | str) -> Ids:
         return ids
     path = Path(ids)
     if path.suffix.lower() == ".npy":
-        array = map_array(path, "ids")
+        array = map_file(path, "ids")
         texts: Ids = array.tolist() if array.dtype.kind == "U" else np.asarray(array)
         return texts
     lines = read_text(path, "ids").split("\n")
