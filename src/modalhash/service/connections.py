@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import chain
 from typing import Any, Final
 
 import httptools
@@ -81,9 +82,9 @@ class ConnectionGuard:
         self.unread: dict[GuardedConnection, int] = {}
 
     def admit(self, connection: "GuardedConnection") -> None:
-        """Take in a connection; where there are too many, one that waits for a request is closed.
+        """Take in a connection; where there are too many, another one is closed.
 
-        The connection itself is closed where no other waits.
+        The connection itself is closed where all others are being answered.
         """
         siblings = self.by_client.setdefault(connection.owner, {})
         siblings[connection] = None
@@ -99,11 +100,16 @@ class ConnectionGuard:
         is_needed: bool,
         newest: "GuardedConnection",
     ) -> None:
-        """Close the connection that has waited longest for a request, if one must go."""
+        """Close one connection if one must go.
+
+        The first that waits for a request, else the first whose request hasn't come wholly.
+        """
         if not is_needed:
             return
-        waiting = (one for one in connections if one is not newest and one.is_waiting())
-        next(waiting, newest).drop("too_many_connections")
+        others = [one for one in connections if one is not newest]
+        waiting = (one for one in others if one.is_waiting())
+        receiving = (one for one in others if one.is_receiving())
+        next(chain(waiting, receiving), newest).drop("too_many_connections")
 
     def hold_unread(self, connection: "GuardedConnection", size: int) -> None:
         """Take note of an answer that isn't read yet; where there are too many, one is dropped.
@@ -262,6 +268,10 @@ class GuardedConnection(HttpToolsProtocol):
     def is_waiting(self) -> bool:
         """Return whether no answer is under way."""
         return self._has_answered() or self._is_refused
+
+    def is_receiving(self) -> bool:
+        """Return whether a request hasn't come wholly, so that nobody works on it yet."""
+        return self._is_in_body and not self.cycle.response_started
 
     def drop(self, code: str) -> None:
         """Close the connection without an answer."""

@@ -83,7 +83,7 @@ class ServiceSettings:
     client_share: float = 0.5
     """Part of `concurrent`, and of the memory for bodies, that one client may take."""
     connections: int = 1024
-    """Open connections at most; beyond them, one that waits for a request is closed."""
+    """Open connections at most; beyond them, one whose request hasn't come is closed."""
     client_connections: int = 128
     """Open connections of one client at most; those of `proxies` aren't counted."""
     head_bytes: int = 32 << 10
