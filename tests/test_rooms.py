@@ -45,6 +45,7 @@ TORCH_FREE = (
     "metrics",
     "index",
     "bridges",
+    "options",
 )
 SLOW_TO_LOAD = {"torch", "transformers", "faiss", "matplotlib", "scipy", "pyarrow", "h5py"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}

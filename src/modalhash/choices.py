@@ -1,13 +1,34 @@
-"""Choices that cross the boundary as texts, and become members of an enum once, at the edge."""
+"""Choices that cross the boundary as texts, and become members of an enum once, at the edge.
 
+This file imports nothing slow, so that help texts can use it.
+"""
+
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from modalhash.errors import UnknownNameError
 
-__all__ = ["read_choice"]
+__all__ = ["MeasureChoices", "read_choice"]
 
 Choice = TypeVar("Choice", bound=StrEnum)
+
+
+class MeasureChoices(TypedDict, total=False):
+    """The fields of `modalhash.metrics.MeasureSettings` as keywords, enums also by their names."""
+
+    top_k: Sequence[int | None]
+    conventions: Sequence[str]
+    ties: str
+    relevances: Sequence[str] | None
+    jaccard_threshold: float
+    gain: str
+    recall_at: Sequence[int]
+    radius: int
+    n_resamples: int
+    level: float
+    seed: int
+    n_threads: int | None
 
 
 def read_choice(kind: str, choices: type[Choice], name: str) -> Choice:

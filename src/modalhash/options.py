@@ -6,12 +6,13 @@ that object: `train(photos, device="cuda")` does the same as
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
+from dataclasses import field as with_default
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
+from modalhash.choices import MeasureChoices
 from modalhash.errors import InputError, UnknownNameError
-from modalhash.metrics.options import MeasureChoices, MeasureSettings
 from modalhash.modalities import Direction
 from modalhash.progress import Progress, silent
 
@@ -127,7 +128,7 @@ class EvaluationOptions(RunOptions):
     between 500 and 5000) or "all"; None ranks by Hamming distance alone."""
     rerank_score: str = "fused"
     """Reorder by hash codes and finer codes ("fused"), or by finer codes alone ("local")."""
-    measures: MeasureChoices = field(default_factory=MeasureChoices)
+    measures: MeasureChoices = with_default(default_factory=MeasureChoices)
     """Fields of `modalhash.metrics.MeasureSettings`, which may also be given as keywords beside
     these."""
 
@@ -278,12 +279,8 @@ def change_options(
         raise InputError(
             f"options is a {type(options).__name__}, expected {kind.__name__} or keywords"
         )
-    known = {field_of_class.name for field_of_class in fields(kind)}  # type: ignore[arg-type]
-    measures = (
-        {field_of_class.name for field_of_class in fields(MeasureSettings)}
-        if "measures" in known
-        else set()
-    )
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    measures = set(MeasureChoices.__annotations__) if "measures" in known else set()
     for name in choices:
         if name not in known | measures:
             raise UnknownNameError("option", name, sorted(known | measures))

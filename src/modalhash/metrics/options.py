@@ -1,11 +1,9 @@
 """The choices behind every number: convention, tie rule, relevance, direction, gain."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TypedDict
 
-from modalhash.choices import read_choice
+from modalhash.choices import MeasureChoices, read_choice
 from modalhash.errors import SettingError, UnknownNameError
 
 __all__ = [
@@ -77,23 +75,6 @@ class Gain(StrEnum):
 
     EXPONENTIAL = "exponential"
     LINEAR = "linear"
-
-
-class MeasureChoices(TypedDict, total=False):
-    """The fields of `MeasureSettings` as keywords, enums also by their names."""
-
-    top_k: Sequence[int | None]
-    conventions: Sequence[str]
-    ties: str
-    relevances: Sequence[str] | None
-    jaccard_threshold: float
-    gain: str
-    recall_at: Sequence[int]
-    radius: int
-    n_resamples: int
-    level: float
-    seed: int
-    n_threads: int | None
 
 
 @dataclass(frozen=True)
