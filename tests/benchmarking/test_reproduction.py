@@ -20,7 +20,7 @@ from modalhash.benchmarking.reproduction_plan import (
     choose_protocol,
     plan_reproduction,
 )
-from modalhash.data import load_collection
+from modalhash.data import PROTOCOLS, load_collection
 from modalhash.errors import FeatureError, InputError, UnknownNameError
 from tests.oracles.command_line import CommandLine
 from tests.oracles.feature_layouts import (
@@ -293,3 +293,16 @@ def test_features_that_the_protocol_cannot_use(tmp_path: Path) -> None:
         ),
     ):
         plan_reproduction("djsrh", f"iapr:{unlabelled}", protocol="ucch:queries=6")
+
+
+def test_draws_of_a_program_are_told_from_draws_of_ours() -> None:
+    legacy, ours = PROTOCOLS["dchmt"], PROTOCOLS["djsrh"]
+    assert describe_draw(legacy, "mirflickr") == (
+        "the program's own draw with its seed 1814, the same items if rows are in its order"
+    )
+    assert describe_draw(PROTOCOLS["torchcmh"], "nuswide-21").startswith(
+        "the program's own draw with its seed 7,"
+    )
+    assert describe_draw(ours, "mirflickr") == (
+        "drawn with the seed 0; the papers' draws were not seeded or published"
+    )

@@ -33,6 +33,15 @@ TIES = (
 )
 
 
+EXACT_DRAWS = {
+    Rule.FIRST_ROWS: "the first rows, which are the program's queries if rows are in its order",
+    Rule.LAST_ROWS: "the last rows, which are the paper's queries if rows are in its files' order",
+    Rule.LEGACY_PERMUTATION: (
+        "the program's own draw with its seed {seed}, the same items if rows are in its order"
+    ),
+    Rule.GIVEN_TEST_DIVIDED: "the one that comes with the data set, its test part divided",
+}
+"""Rules that choose the very items of a program, and how."""
 EPOCHS = (
     "Epochs: none is chosen by the queries. Some of the papers' programs keep the epoch that is "
     "best on them."
@@ -235,9 +244,11 @@ def describe_draw(protocol: Protocol, family: str) -> str:
     sizes = protocol.sizes.get(family)
     if protocol.rule is Rule.GIVEN or (sizes is not None and not sizes.queries):
         return "the one that comes with the data set"
-    if protocol.rule is Rule.LAST_ROWS:
-        return "the last rows, which are the paper's queries if rows are in its files' order"
-    return f"drawn with the seed {protocol.seed}; the papers' draws were not seeded or published"
+    seed = protocol.seeds.get(family, protocol.seed)
+    exact = EXACT_DRAWS.get(protocol.rule)
+    if exact is not None:
+        return exact.format(seed=seed)
+    return f"drawn with the seed {seed}; the papers' draws were not seeded or published"
 
 
 def list_own_differences(method: str) -> list[str]:
