@@ -18,6 +18,7 @@ from modalhash.benchmarking.reproducing import (
 from modalhash.benchmarking.reproduction_plan import (
     ReproductionPlan,
     choose_protocol,
+    describe_draw,
     plan_reproduction,
 )
 from modalhash.data import PROTOCOLS, load_collection
