@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modalhash.data.array_pickles import read_array_pickle
+from modalhash.data.pickled_files import read_object_npy, read_pickled_file
 from modalhash.errors import CollectionError
 
 plain = st.recursive(
@@ -135,3 +137,54 @@ def test_a_cut_pickle_is_damaged(length: int, tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({"image": np.arange(9.0), "label": [1, 2, 3]}, 4)[:length])
     with pytest.raises(CollectionError):
         read_array_pickle(path)
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_tensors_of_torch_are_read_and_nothing_is_run(is_zip: bool, tmp_path: Path) -> None:
+    whole = torch.arange(24, dtype=torch.float32).reshape(4, 6)
+    value: dict[str, Any] = {
+        "image": whole[1:, ::2],
+        "text": whole.T,
+        "half": whole.half(),
+        "whole": torch.arange(3),
+        "note": "x",
+        "same": whole,
+    }
+    path = tmp_path / "x.pt"
+    torch.save(value, path, _use_new_zipfile_serialization=is_zip)
+    found = read_pickled_file(path)
+    assert found["note"] == "x"
+    for name in ("image", "text", "half", "whole", "same"):
+        np.testing.assert_array_equal(found[name], value[name].numpy())
+    torch.save({"image": Trap(tmp_path / "trace")}, path, _use_new_zipfile_serialization=is_zip)
+    with pytest.raises(CollectionError, match="only numbers, texts and numpy arrays are read"):
+        read_pickled_file(path)
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("length", [0, 10, 100, 300, 500])
+def test_a_cut_file_of_torch_is_an_error_of_ours(is_zip: bool, length: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    torch.save({"image": torch.ones(40, 9)}, path, _use_new_zipfile_serialization=is_zip)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(CollectionError, match=re.escape(str(path))):
+        read_pickled_file(path)
+
+
+def test_a_zip_archive_of_something_else_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", a=np.eye(2))
+    (tmp_path / "x.npz").rename(tmp_path / "x.pkl")
+    with pytest.raises(CollectionError, match=r"none that torch\.save wrote"):
+        read_pickled_file(tmp_path / "x.pkl")
+
+
+def test_arrays_of_arrays_are_joined(tmp_path: Path) -> None:
+    parts = np.empty(2, object)
+    parts[0], parts[1] = np.ones((2, 3)), np.zeros((1, 3))
+    np.save(tmp_path / "x.npy", parts, allow_pickle=True)
+    assert read_object_npy(tmp_path / "x.npy").tolist() == [[1, 1, 1], [1, 1, 1], [0, 0, 0]]
+    parts[1] = np.zeros((1, 4))
+    np.save(tmp_path / "x.npy", parts, allow_pickle=True)
+    with pytest.raises(CollectionError, match="expected arrays of one width"):
+        read_object_npy(tmp_path / "x.npy")

@@ -323,3 +323,35 @@ def test_karpathys_form_under_any_name(name: str, folder: str, tmp_path: Path) -
     (tmp_path / folder).mkdir(exist_ok=True)
     (tmp_path / folder / name).write_text(json.dumps({"images": [image], "dataset": "x"}))
     assert texts_of(f"ucm:{tmp_path}") == {"1.tif": ["one"]}
+
+
+@pytest.mark.parametrize("start", ["/of/somebody/data", "C:\\\\data", "{folder}"])
+def test_absolute_names_are_looked_for_below_the_table(start: str, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "images", "a.jpg", "deep/b.jpg")
+    start = start.replace("{folder}", f"{tmp_path}")
+    lines = [f"{start}/images/a.jpg,one", f"{start}/images/a.jpg,two", f"{start}/deep/b.jpg,three"]
+    write_lines(tmp_path / "t.csv", ["image,caption", *lines])
+    found = texts_of(tmp_path / "t.csv")
+    assert list(found.values()) == [["one", "two"], ["three"]]
+    assert list(found)[1] in ("deep/b.jpg", "b.jpg")
+
+
+def test_a_saved_dataset_has_every_row_of_every_split(tmp_path: Path) -> None:
+    source = tables.write_saved_to_disk(tmp_path)
+    collection = load_collection(f"huggingface:{source}")
+    assert (collection.n_items, collection.n_captions) == (N_ITEMS, 2 * N_ITEMS)
+    assert collection.label_names == ("sky", "dog", "water")
+    assert collection.item_ids[0].startswith("test/data-00000-of-00001/")
+    counts = {split: len(items) for split, items in collection.splits.items()}
+    assert sum(counts.values()) == N_ITEMS
+    assert set(counts) == {"train", "dev", "test"}
+
+
+def test_a_picture_in_two_splits_is_a_defect(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "a.jpg", "b.jpg")
+    write_lines(tmp_path / "x_train.csv", ["image,caption", "a.jpg,one", "b.jpg,two"])
+    write_lines(tmp_path / "x_test.csv", ["image,caption", "a.jpg,three"])
+    [defect] = check_collection(f"table:{tmp_path}").defects
+    assert (defect.kind, defect.items) == ("item-in-two-splits", ("a.jpg",))
+    assert defect.where == f"{tmp_path / 'x_train.csv'}:2"
+    assert "is of the split test too" in defect.problem

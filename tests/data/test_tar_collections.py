@@ -176,3 +176,8 @@ def test_system_folders_trash_and_hidden_files_are_passed_over(tmp_path: Path) -
         (tmp_path / name).write_bytes(b"")
     root, files = expand_pattern(tmp_path)
     assert [file.relative_to(root).as_posix() for file in files] == ["a.jpg", "sub/c.jpg"]
+
+
+def test_shards_have_columns_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--columns names columns of a collection, and shards"):
+        find_shards(f"{tmp_path}#image=a,caption=b")

@@ -55,6 +55,8 @@ def read_arrays(path: Path, keys: Collection[str] | None = None) -> Arrays:
       sparse matrices become dense, cells of texts become arrays of texts, and 7.3 (HDF5 written by
       MATLAB) is turned back to MATLAB's order of dimensions.
 
+    - `.pkl`, `.pickle`, `.pt`, `.pth`: a dict of arrays or of PyTorch's tensors, looked at only.
+
     Byte strings are decoded as UTF-8. Arrays may take 1 GiB, or 100 times the file's size where
     that is more; see `ReadBudget`.
 
@@ -110,6 +112,8 @@ def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         MissingExtraError: if it needs a package that isn't installed.
     """
     try:
+        if _READERS.get(path.suffix.lower()) is _read_pickled:
+            return {name: array.shape for name, array in read_arrays(path).items()}
         if path.suffix.lower() == ".npz":
             with zipfile.ZipFile(path) as archive:
                 return {name.removesuffix(".npy"): () for name in archive.namelist()}
@@ -190,6 +194,19 @@ def _read_h5(path: Path, keys: Collection[str] | None) -> Values:
         return {name: file.read(name) for name in file.names()}
 
 
+def _read_pickled(path: Path, keys: Collection[str] | None) -> Values:
+    """Read the arrays or tensors of a dict that was pickled; nothing in it is run."""
+    from modalhash.data.pickled_files import read_pickled_file
+
+    value = read_pickled_file(path)
+    members = value.items() if isinstance(value, dict) else [(path.stem, value)]
+    return {
+        str(name): decode_texts(np.asarray(member))
+        for name, member in members
+        if keys is None or str(name) in keys
+    }
+
+
 def _read_mat(path: Path, keys: Collection[str] | None) -> Values:
     if is_matlab_hdf5(path) is not None:
         return _read_h5(path, keys)
@@ -203,6 +220,10 @@ _READERS: Final[Mapping[str, Callable[[Path, Collection[str] | None], Values]]] 
     ".h5": _read_h5,
     ".hdf5": _read_h5,
     ".h5py": _read_h5,
+    ".pkl": _read_pickled,
+    ".pickle": _read_pickled,
+    ".pt": _read_pickled,
+    ".pth": _read_pickled,
 }
 ARRAY_SUFFIXES: Final = tuple(_READERS)
 """How the names of files of arrays end, in lower case."""

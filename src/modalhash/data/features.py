@@ -1,7 +1,8 @@
 """Features that another program made, as a collection: `features:PATH`.
 
-PATH is a folder of .npy and .txt files, or an .npz, .mat or .h5 file, with these named arrays (in a
-folder `image` is the file `image.npy`, and arrays of texts may be .txt files with one text a line):
+PATH is a folder of .npy and .txt files, or an .npz, .mat, .h5, .pt or .pkl file, with these named
+arrays (in a folder `image` is the file `image.npy`, and arrays of texts may be .txt files with one
+text a line):
 
 ================ ================= ============================================================
 array            shape             meaning

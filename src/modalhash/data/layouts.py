@@ -41,6 +41,7 @@ _OF_FILES: Final = (
     Layout("wiki", ("I_tr", "T_tr", "I_te", "T_te"), files=("raw_features.mat",)),
     Layout("wiki", ("image_train", "text_train", "label_train", "class_names")),
     Layout("features", ("image|image_train", "text|text_train"), files=("*.npz", "*.mat", "*.h5")),
+    Layout("features", ("image", "text"), files=("*.pkl", "*.pickle", "*.pt", "*.pth")),
     Layout("ucch", ("VDatabase", "YDatabase", "VTest", "YTest")),
     Layout("coco-87k", ("param/indexQuery", "LAll"), of_folder=True),
     Layout("dcmh-mat", ("images|IAll", "YAll", "LAll")),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from modalhash.data.arrow_tables import open_arrow
 from modalhash.data.collection import Modality
 from modalhash.data.path_patterns import expand_pattern
+from modalhash.data.table_columns import GivenColumns, divide_source
 from modalhash.data.tars import TAR_SUFFIXES
 from modalhash.errors import CollectionError, Defect, InputError, StorageError
 from modalhash.files import sha256_of_file
@@ -161,8 +162,13 @@ def find_shards(source: str | Path) -> list[Shard]:
             are passed over.
 
     Raises:
-        InputError: if there are none.
+        InputError: if there are none, or columns are named.
     """
+    if divide_source(str(source))[1] != GivenColumns():
+        raise InputError(
+            "--columns names columns of a collection, and shards are read by their own names: "
+            "leave out --shards, or rename the columns as the page on scale says"
+        )
     root, paths = expand_pattern(source)
     shards: list[Shard] = []
     descriptions: list[Shard] = []

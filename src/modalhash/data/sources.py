@@ -92,7 +92,7 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
     ),
     "features": Source(
         "features:PATH",
-        "features made elsewhere: a folder of .npy files, or an .npz, .mat or .h5 file",
+        "features made elsewhere: a folder of .npy files, or an .npz, .mat, .h5, .pt or .pkl file",
         "modalhash.data.features:read_features",
         has_argument=True,
     ),

@@ -23,7 +23,6 @@ from typing import Final
 from modalhash.data.arrow_tables import ArrowFile, open_arrow
 from modalhash.data.pair_lists import PairList, missing_file
 from modalhash.data.path_patterns import expand_pattern
-from modalhash.data.picture_folders import find_picture_folder
 from modalhash.data.pictures import PICTURE_SUFFIXES
 from modalhash.data.reading import Reading
 from modalhash.data.table_columns import (
@@ -34,6 +33,7 @@ from modalhash.data.table_columns import (
     find_roles,
 )
 from modalhash.data.table_formats import TableFormat, find_format
+from modalhash.data.table_pictures import find_table_pictures, without_absolute_names
 from modalhash.data.table_rows import SPLIT_NAMES, RowReader, TableItems, named_split
 from modalhash.data.tables import Table, read_table
 from modalhash.data.text_lines import shown
@@ -152,7 +152,8 @@ def read_tables(
     pairs.label_names, pairs.has_texts = tuple(read.labels), read.has_texts
     if not read.has_texts:
         pairs.notes.append(f"{root}: no column of texts is recognised, so there are no texts")
-    pairs.pictures = _folder_of_pictures(read, base, root, given, folders)
+    pairs.pictures = find_table_pictures(read.items, base, root, given.images, folders)
+    read.items = without_absolute_names(read.items, pairs.pictures)
     _add_items(read, pairs)
     _add_splits(read, pairs, split_lists or {})
     return pairs.reading(split_seed=split_seed)
@@ -257,20 +258,6 @@ def _split_of(file: Path, root: Path) -> str:
     if (file.parent.parent / "dataset_dict.json").is_file():  # save_to_disk: a folder a split
         return SPLIT_NAMES.get(file.parent.name.lower(), file.parent.name)
     return named_split([file.name, *reversed(file.parent.relative_to(root).parts)])
-
-
-def _folder_of_pictures(
-    read: TableItems, base: Path, root: Path, given: GivenColumns, folders: Sequence[str]
-) -> Path:
-    """Return the folder of the pictures that are files: below the tables, else below the root."""
-    if given.images:
-        below = root / given.images
-        return below if below.is_dir() else Path(given.images)
-    names = [item.picture for item in read.items.values() if isinstance(item.picture, str)]
-    found = find_picture_folder(base, names, folders)
-    if base != root and not any(found.find(name) for name in names[:100]):
-        found = find_picture_folder(root, names, folders)
-    return found.path
 
 
 def _add_items(read: TableItems, pairs: PairList) -> None:

@@ -28,7 +28,8 @@ _USUAL: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "caption": (
         "caption", "captions", "text", "texts", "sentence", "sentences", "comment", "comments",
-        "description", "descriptions", "alttext", "alt", "prompt", "txt", "title", "raw",
+        "description", "descriptions", "alttext", "alt", "imagecaption", "captiontext",
+        "textcaption", "imagedescription", "captionen", "prompt", "txt", "title", "raw",
     ),
     "id": ("id", "key", "itemid", "imageid", "imgid", "filename", "sampleid"),
     "caption_id": ("captionid", "sentid", "textid"),

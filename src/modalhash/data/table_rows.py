@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
 from modalhash.data.arrow_tables import ArrowPicture
@@ -134,7 +135,11 @@ class RowReader:
         self._add_texts(row, name, item)
         self._add_labels(row, item)
         own = self.table.columns[self.roles.split][row] if self.roles.split else None
-        item.split = item.split or _split_name(own) or self.split
+        split = _split_name(own) or self.split
+        if item.split and split and item.split != split:
+            problem = f"{shown(name)} is of the split {item.split} too, in {item.where}"
+            self._add_defect("item-in-two-splits", row, f"{problem}; take it out of one", name)
+        item.split = item.split or split
         return item
 
     @property
@@ -169,17 +174,19 @@ class RowReader:
             return None
         match = _NUMBERED_NAME.fullmatch(name)
         name = (match[1] if match else name).removeprefix("./")
-        return f"{self.folder}/{name}" if self.folder else name
+        is_absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()
+        return f"{self.folder}/{name}" if self.folder and not is_absolute else name
 
     def _item_id(self, row: int, picture: str | StoredPicture) -> str:
-        """Return the id of a row's item: a given one, the picture's name, or split and row."""
+        """Return the id of a row's item: a given one, the picture's name, or file and row."""
         if self.roles.id is not None:
             value = self.table.columns[self.roles.id][row]
             if value is not None and str(value).strip():
                 return ascii_if_broken(str(value))
         if isinstance(picture, str):
             return ascii_if_broken(picture)
-        return f"{self.table.path.stem}/{self.table.lines[row]:07d}"
+        file = f"{self.folder}/{self.table.path.stem}" if self.folder else self.table.path.stem
+        return f"{file}/{self.table.lines[row]:07d}"
 
     def _add_texts(self, row: int, name: str, item: Item) -> None:
         columns = self.roles.captions
@@ -219,13 +226,13 @@ class RowReader:
 
 
 def named_split(names: Iterable[str]) -> str:
-    """Return the split that the first of some names begins with, or "".
+    """Return the split that a word of the first of some names names, or "".
 
     Example:
-        >>> named_split(["train-00000-of-00002.parquet"]), named_split(["photos", "val"])
+        >>> named_split(["train-00000-of-00002.parquet"]), named_split(["photos", "rsicd_val.json"])
         ('train', 'dev')
     """
-    words = (re.split(r"[-_.]", name.lower(), maxsplit=1)[0] for name in names)
+    words = (word for name in names for word in re.split(r"[-_.]", name.lower()))
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), "")
 
 
