@@ -35,7 +35,7 @@ API_PAGES: Mapping[str, ApiPage] = {
             "modalhash.api": [
                 "extract_features", "train", "load_model", "evaluate", "rerank_sweep", "encode",
                 "encode_shards", "shorten", "shorten_codes", "calibrate", "build_index",
-                "open_index", "add_to_index", "verify_index", "repair_index",
+                "open_index", "add_to_index", "verify_index", "repair_index", "IndexReport", "IndexRepair",
                 "CodeFolder", "ShardCodes", "RerankSweep", "SweepRow",
             ],
             "modalhash.scoring": ["score"],
@@ -124,7 +124,7 @@ API_PAGES: Mapping[str, ApiPage] = {
         {
             "modalhash.index": [
                 "build_index", "open_index", "HashIndex", "Hits", "QueryHits", "RadiusHits",
-                "Metadata", "parse_filter", "verify_index",
+                "Metadata", "parse_filter", "verify_index", "find_damage", "ItemChange",
             ],
         },
     ),

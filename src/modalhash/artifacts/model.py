@@ -21,7 +21,7 @@ from modalhash.data import Modality
 from modalhash.data.pictures import read_picture, upright_rgb
 from modalhash.encoders import Encoder, TowerOutput, load_encoder
 from modalhash.errors import ArtifactError, CollectionError, DamagedArtifactError, InputError
-from modalhash.files import read_json, sealed, write_bytes, write_json, write_text
+from modalhash.files import own_path, read_json, sealed, write_bytes, write_json, write_text
 from modalhash.index.rerank import FineBooks, FineCodes
 from modalhash.layers import HashHead, KernelHead, build_head
 from modalhash.methods import REGISTRY as METHOD_REGISTRY
@@ -140,7 +140,7 @@ class HashModel:
             return self._loaded
         stated = self.record.encoder
         root = (self.folder or Path()).absolute()  # "run/encoder" could be a name on the hub
-        folders = {side: root / name for side, name in self.tuned_folders.items()}
+        folders = {side: inner_folder(root, name) for side, name in self.tuned_folders.items()}
         encoder = load_encoder(
             stated["name"],
             image_state=stated["image_state"],
@@ -422,6 +422,18 @@ class HashModel:
         with np.errstate(over="ignore"):  # the tower refuses infinity
             stored = np.asarray(features).astype(self.record.feature_dtype[modality])
         return stored.astype(np.float32)
+
+
+def inner_folder(root: Path, name: object) -> Path:
+    """Return a folder inside another, whose path `a/b` comes out of a file.
+
+    Raises:
+        DamagedArtifactError: if it isn't inside, or a link is on the way.
+    """
+    folder = root
+    for part in str(name).split("/"):
+        folder = own_path(folder, part)
+    return folder
 
 
 def short_tower(tower: HashTower, n_bits: int) -> HashTower:

@@ -1,6 +1,7 @@
 """The table of encoders, loaded on demand: importing this imports no torch."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from modalhash.encoders.base import (
 )
 from modalhash.encoders.bow import BagOfWordsTower, BowSettings
 from modalhash.encoders.frames import FrameTower
+from modalhash.encoders.local_models import local_models_only
 from modalhash.encoders.precomputed import (
     PrecomputedImageTower,
     PrecomputedTextTower,
@@ -68,7 +70,8 @@ def load_encoder(
             weights, which `save_tuned` wrote.
         text_folder: the same for the text tower.
         device: where towers compute, as torch names it.
-        from_file: whether a file chose the name; see `Registry.load`.
+        from_file: whether a file chose the name: models are then looked for on this machine only;
+            see also `Registry.load`.
 
     Raises:
         UnknownNameError: if there is no encoder of that name, listing those there are.
@@ -89,7 +92,8 @@ def load_encoder(
     text = TowerRequest(str(text_folder or text_options), text_state or {}, device, image.models)
     make_text = find_maker(text_kind, "text", from_file=from_file)
     make_image = find_maker(image_kind, "image", from_file=from_file)
-    return Encoder(name, framed(make_image(image), image), make_text(text))
+    with local_models_only() if from_file else nullcontext():
+        return Encoder(name, framed(make_image(image), image), make_text(text))
 
 
 def encoder_name(encoder: str | type[EncoderFactory]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from modalhash.encoders.local_models import is_local_only
 from modalhash.errors import ModelUnavailableError, UnknownNameError
 from modalhash.extras import import_optional
 
@@ -119,6 +120,12 @@ def from_source(loader: Any, source: str, *, kind: str, **options: Any) -> Any:
                 return loader.from_pretrained(str(folder), **options)
             with suppress(OSError, ValueError):
                 return loader.from_pretrained(source, local_files_only=True, **options)
+            if is_local_only.get():
+                raise ModelUnavailableError(
+                    f"the model {source}, which a file names, isn't on this machine, and nothing "
+                    "is fetched because a file says so: run once with network access "
+                    f"`modalhash features COLLECTION --encoder {kind}:{source}`"
+                )
             logger.info("looking for %s on the model hub", source)
             return loader.from_pretrained(source, **options)
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
