@@ -35,8 +35,8 @@ API_PAGES: Mapping[str, ApiPage] = {
             "modalhash.api": [
                 "extract_features", "train", "load_model", "evaluate", "rerank_sweep", "encode",
                 "encode_shards", "shorten", "shorten_codes", "calibrate", "build_index",
-                "open_index", "add_to_index", "verify_index", "repair_index", "IndexReport", "IndexRepair",
-                "CodeFolder", "ShardCodes", "RerankSweep", "SweepRow",
+                "open_index", "add_to_index", "verify_index", "repair_index", "IndexReport",
+                "IndexRepair", "CodeFolder", "ShardCodes", "RerankSweep", "SweepRow",
             ],
             "modalhash.scoring": ["score"],
             "modalhash.bridges": ["export_codes", "import_codes", "ExportedCodes"],
