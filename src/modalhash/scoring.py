@@ -126,9 +126,9 @@ def score(
     ]
     n_queries, n_database = len(queries.read.codes), len(database.read.codes)
     labels: dict[str, Any] = {}
-    if (found := labels_of(queries, database, query_labels, database_labels)) is not None:
+    if (both_labels := find_labels(queries, database, query_labels, database_labels)) is not None:
         labels["query_labels"], labels["database_labels"], form = read_labels(
-            *found, n_queries=n_queries, n_database=n_database
+            *both_labels, n_queries=n_queries, n_database=n_database
         )
         notes.append(f"labels: {form}")
         is_own = queries.items is not None and itself is None
@@ -165,15 +165,15 @@ def score(
             "database_codes": database.name,
             "model_fingerprint": queries.model_fingerprint,
             "intervals": MeasureSettings.read(choices).intervals(),
-            "query_statistics": bit_summary(queries.read),
-            "database_statistics": bit_summary(database.read),
+            "query_statistics": summarise_bits(queries.read),
+            "database_statistics": summarise_bits(database.read),
         },
         notes=tuple(notes),
     )
 
 
 def are_same_codes(queries: ScoredCodes, database: ScoredCodes) -> bool:
-    """Return whether both sides hold the same codes in the same order."""
+    """Tell whether both sides hold the same codes in the same order."""
     return np.array_equal(queries.read.codes, database.read.codes)
 
 
@@ -208,39 +208,39 @@ def rows_of_queries(
     return rows
 
 
-def labels_of(
+def find_labels(
     queries: ScoredCodes,
     database: ScoredCodes,
     query_labels: Source | None,
     database_labels: Source | None,
 ) -> tuple[Array, Array] | None:
-    """Return both sides' labels, given or of their folders, or None if there are none.
+    """Find both sides' labels, given or of their folders, or None if there are none.
 
     Raises:
         InputError: if those of one side are given and the other has none.
     """
-    asked = queries.labels
+    of_queries = queries.labels
     if query_labels is not None:
-        asked = open_array(query_labels, "query_labels")
-    there = database.labels
+        of_queries = open_array(query_labels, "query_labels")
+    of_database = database.labels
     if database_labels is not None:
-        there = open_array(database_labels, "database_labels")
-    if asked is not None and there is not None:
-        return asked, there
+        of_database = open_array(database_labels, "database_labels")
+    if of_queries is not None and of_database is not None:
+        return of_queries, of_database
     if query_labels is not None or database_labels is not None:
-        missing = "query_labels" if asked is None else "database_labels"
+        missing = "query_labels" if of_queries is None else "database_labels"
         raise InputError(f"{missing} is missing: relevance by labels needs both sides' labels")
     return None
 
 
-def bit_summary(read: ReadCodes) -> dict[str, float | int]:
-    """Return how well codes use their bits, in four numbers."""
-    found = code_statistics(read.codes, read.n_bits)
+def summarise_bits(read: ReadCodes) -> dict[str, float | int]:
+    """Measure how well codes use their bits, in four numbers."""
+    statistics = code_statistics(read.codes, read.n_bits)
     return {
-        "mean_entropy": found.mean_entropy,
-        "mean_correlation": found.mean_correlation,
-        "n_constant_bits": found.n_constant_bits,
-        "n_distinct_codes": found.n_distinct_codes,
+        "mean_entropy": statistics.mean_entropy,
+        "mean_correlation": statistics.mean_correlation,
+        "n_constant_bits": statistics.n_constant_bits,
+        "n_distinct_codes": statistics.n_distinct_codes,
     }
 
 
@@ -321,7 +321,7 @@ def check_sides(queries: ScoredCodes, database: ScoredCodes) -> None:
 def own_rows(
     queries: ScoredCodes, database: ScoredCodes, targets: Source | None, *, pairs: bool
 ) -> Array | None:
-    """Return the database rows that are each query's own, or None if nothing says so.
+    """Find the database rows that are each query's own, or None if nothing says so.
 
     Raises:
         InputError: if targets and pairs are both given, or targets look counted from 1.
@@ -344,13 +344,13 @@ def own_rows(
         return None
     if queries.items is not None and database.items is not None:
         numbers = {item: row for row, item in enumerate(dict.fromkeys(database.items))}
-        found = match_items(
+        matched = match_items(
             [numbers.get(item, -1) for item in queries.items],
             [numbers[item] for item in database.items],
         )
-        if found.shape[1] == 0:
+        if matched.shape[1] == 0:
             raise InputError(f"no item of {queries.name} is in {database.name}: there are no pairs")
-        return found
+        return matched
     if n_queries != n_database:
         raise ShapeError(
             f"pairs means that row i answers query i, but there are {n_queries} queries and "
@@ -360,7 +360,7 @@ def own_rows(
 
 
 def open_array(source: Source, name: str) -> Array:
-    """Return an array from itself or from its file.
+    """Open an array: itself, or its file.
 
     Raises:
         InputError: if there is no such file, it can't be read, or the array in it isn't named.
@@ -386,16 +386,16 @@ def open_array(source: Source, name: str) -> Array:
         known = "" if path.suffix else " (expected .npy, .npz, .mat or .h5)"
         raise InputError(f"{name}: {error.defects[0]}{known}") from error
     if inside and inside not in arrays:
-        raise InputError(f"{name}: {path} has no array {inside!r}; it has {listed(arrays)}")
+        raise InputError(f"{name}: {path} has no array {inside!r}; it has {list_names(arrays)}")
     if not inside and len(arrays) != 1:
         raise InputError(
-            f"{name}: {path} has {listed(arrays)}: say which, as in {path.name}:{min(arrays)}"
+            f"{name}: {path} has {list_names(arrays)}: say which, as in {path.name}:{min(arrays)}"
             if arrays
             else f"{name}: {path} holds no array"
         )
     return arrays[inside] if inside else next(iter(arrays.values()))
 
 
-def listed(names: Iterable[str]) -> str:
-    """Return names as a list for people."""
+def list_names(names: Iterable[str]) -> str:
+    """Write names as a list for people."""
     return ", ".join(sorted(names))

@@ -102,7 +102,7 @@ class SearchOptions(TypedDict, total=False):
 
 
 def about(meaning: str, **limits: float) -> dict[str, Any]:
-    """Return what a field says of itself: its meaning, its least value (`ge`), its bounds."""
+    """Describe a field: its meaning, its least value (`ge`), its bounds."""
     return {"about": meaning, **limits}
 
 
@@ -214,7 +214,7 @@ class SearchRequest:
         return tuple(name for name in PART_NAMES if getattr(self, name) is not None)
 
     def weight(self, part: PartName) -> float:
-        """Return what a part counts; that of `minus_text` is negative."""
+        """Look up how much a part counts; that of `minus_text` is negative."""
         weight = self.weights.get(part, 1.0)
         return -weight if part == "minus_text" else weight
 
@@ -230,13 +230,13 @@ class SearchRequest:
         return USUAL_HITS if self.k is None and not is_cut_off else self.k
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document of an HTTP request; defaults and the picture are left out."""
+        """Write the document of an HTTP request, without defaults and the picture."""
         document: dict[str, Any] = {}
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if one.name in ("image", "modality") or value in (one.default, {}):
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name in ("image", "modality") or value in (entry.default, {}):
                 continue
-            document["filter" if one.name == "where" else one.name] = value
+            document["filter" if entry.name == "where" else entry.name] = value
         if self.code is not None:
             of = {} if self.modality is None else {"modality": str(self.modality)}
             document["code"] = {"hex": self.code, **of}
@@ -259,7 +259,7 @@ def refuse_address(path: "str | PathLike[str]") -> None:
 
 
 def check_whole(name: str, value: Any) -> int | None:
-    """Return a whole number of a field, or None.
+    """Check a whole number of a field; None stays None.
 
     Raises:
         InputError: if it is no whole number, or smaller than the field's least.
@@ -278,7 +278,7 @@ def check_whole(name: str, value: Any) -> int | None:
 
 
 def check_weights(weights: Mapping[str, float]) -> Mapping[str, float]:
-    """Return weights of parts as plain numbers.
+    """Check the weights of parts, and make them plain numbers.
 
     Raises:
         InputError: if a weight isn't above 0, or is above 1000.
@@ -298,7 +298,7 @@ def check_weights(weights: Mapping[str, float]) -> Mapping[str, float]:
 
 
 def code_hex(code: Code) -> str:
-    """Return a packed code in hexadecimal.
+    """Write a packed code in hexadecimal.
 
     Raises:
         InputError: if it isn't one packed code.

@@ -101,7 +101,7 @@ class PrecisionSums:
         np.cumsum(of_groups, axis=1, out=self.sums[:, 1:])
 
     def average(self, top_k: int | None, convention: Convention) -> Floats:
-        """Return the (q,) average precisions, as `average_precision` does."""
+        """Compute the (q,) average precisions, as `average_precision` does."""
         n_hits = self.groups.n_hits
         divisor = np.minimum(n_hits, self.groups.n_items if top_k is None else top_k)
         if convention is Convention.STANDARD:
@@ -117,12 +117,12 @@ class PrecisionSums:
         return values
 
     def sum_to_rank(self, top_k: int | None) -> Floats:
-        """Return the (q,) sums of precisions over the relevant items of the first K ranks."""
+        """Compute the (q,) sums of precisions over the relevant items of the first K ranks."""
         cut = self.ordered.cut_at_rank(top_k)
         return pick(self.sums, cut.index) + sums_in_cut(cut, self.ordered.n_items)
 
     def sum_to_hit(self, n_wanted: Counts) -> Floats:
-        """Return the (q,) sums of precisions over the first `n_wanted` relevant items."""
+        """Compute the (q,) sums of precisions over the first `n_wanted` relevant items."""
         cut = self.ordered.cut_at_hit(n_wanted)
         values = pick(self.sums, cut.index)
         n_inside = n_wanted - cut.earlier_hits
@@ -138,7 +138,7 @@ class PrecisionSums:
         return values
 
     def expected_truncated(self, top_k: int | None) -> Floats:
-        """Return the (q,) means over the number of hits that the cut's group gives."""
+        """Compute the (q,) means over the number of hits that the cut's group gives."""
         cut = self.ordered.cut_at_rank(top_k)
         before = pick(self.sums, cut.index)
         values = ratio(before + sums_in_cut(cut, self.ordered.n_items), cut.earlier_hits)
@@ -158,7 +158,7 @@ class PrecisionSums:
         return values
 
     def extreme_truncated(self, top_k: int | None) -> Floats:
-        """Return the (q,) largest or smallest values over the hits that the cut's group gives.
+        """Compute the (q,) largest or smallest values over the hits that the cut's group gives.
 
         More hits inside the cut raise the sum and the divisor, so the order with the relevant items
         first isn't always the best. Of the numbers of hits that are possible, the best is the
@@ -226,7 +226,7 @@ def expected_sums(
 
 
 def sums_in_cut(cut: Cut, n_items: int) -> Floats:
-    """Return the (q,) expected sums of precisions inside the group that the cut goes through."""
+    """Compute the (q,) expected sums of precisions inside the group that the cut goes through."""
     return expected_sums(
         cut.size, cut.hits, cut.start, cut.earlier_hits, used=cut.used, n_items=n_items
     )
@@ -276,7 +276,7 @@ def sums_to_hit_in_cut(cut: Cut, n_wanted: Counts, n_items: int) -> Floats:
 
 
 def rows_of(cut: Cut, rows: NDArray[np.int64]) -> Cut:
-    """Return the cut of some of the queries."""
+    """Select the cut of some of the queries."""
     return Cut(
         index=cut.index[rows],
         size=cut.size[rows],
@@ -288,5 +288,5 @@ def rows_of(cut: Cut, rows: NDArray[np.int64]) -> Cut:
 
 
 def ratio(sums: NDArray[np.float64], divisors: Counts) -> Floats:
-    """Return `sums / divisors`, and 0 where the divisor is 0."""
+    """Divide sums by divisors; 0 where the divisor is 0."""
     return np.where(divisors > 0, sums / np.maximum(divisors, 1), 0.0)

@@ -118,7 +118,7 @@ def quantisation_error(relaxed: ArrayLike) -> float:
 
 
 def binary_entropy(share: Floats) -> Floats:
-    """Return the entropy in bits of something that happens with probability `share`."""
+    """Compute the entropy in bits of something that happens with probability `share`."""
     both = np.stack([share, 1 - share])
     logs = np.log2(np.where(both > 0, both, 1.0))
     entropy: Floats = -(both * logs).sum(axis=0) + 0.0

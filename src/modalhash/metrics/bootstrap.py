@@ -69,7 +69,7 @@ def bootstrap_interval(
         >>> bootstrap_interval([0.5, 0.5, 0.5], generator=0)
         (0.5, 0.5)
     """
-    counted = counted_values(values)
+    counted = select_counted_values(values)
     if not len(counted):
         return (float("nan"), float("nan"))
     resampled = resample(counted, generator, n_resamples, level, statistic)
@@ -111,7 +111,7 @@ def compare_runs(
             f"first has shape {first_values.shape}, second {second_values.shape}: "
             "expected one value for each of the same queries"
         )
-    differences = counted_values(second_values - first_values)
+    differences = select_counted_values(second_values - first_values)
     if not len(differences):
         raise InputError("first and second have no query that counts in both")
     resampled = resample(differences, generator, n_resamples, level, np.mean)
@@ -128,8 +128,8 @@ def compare_runs(
     )
 
 
-def counted_values(values: ArrayLike) -> Floats:
-    """Return the values that aren't NaN.
+def select_counted_values(values: ArrayLike) -> Floats:
+    """Select the values that aren't NaN.
 
     Raises:
         ShapeError: if it isn't one-dimensional.
@@ -147,7 +147,7 @@ def resample(
     level: float,
     statistic: Statistic,
 ) -> Floats:
-    """Return (n_resamples,) statistics of queries drawn with replacement."""
+    """Compute (n_resamples,) statistics of queries drawn with replacement."""
     if n_resamples < 1:
         raise InputError(f"n_resamples is {n_resamples}, expected a positive number")
     if not 0 < level < 1:

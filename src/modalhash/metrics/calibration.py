@@ -109,15 +109,15 @@ class DistanceCounts:
     relevant: Counts
 
     def __len__(self) -> int:
-        """Return the number of queries."""
+        """Count the queries."""
         return len(self.pairs)
 
     def of(self, queries: NDArray[np.bool_]) -> "DistanceCounts":
-        """Return the counts of some queries, (q,) bool."""
+        """Select the counts of some queries, (q,) bool."""
         return DistanceCounts(self.pairs[queries], self.relevant[queries])
 
     def nearest(self, k: int) -> tuple[Floats, Floats]:
-        """Return pairs and relevant ones by distance among the k nearest of each query.
+        """Count pairs and relevant ones by distance among the k nearest of each query.
 
         Of items at one distance of which not all belong to the k nearest, the expected share does.
 
@@ -125,9 +125,9 @@ class DistanceCounts:
             Two of (n_bits + 1,) float64.
         """
         before = np.cumsum(self.pairs, axis=1) - self.pairs
-        taken = np.clip(k - before, 0, self.pairs)
+        n_nearest = np.clip(k - before, 0, self.pairs)
         shares = self.relevant / np.maximum(self.pairs, 1)
-        return taken.sum(axis=0).astype(np.float64), (taken * shares).sum(axis=0)
+        return n_nearest.sum(axis=0).astype(np.float64), (n_nearest * shares).sum(axis=0)
 
 
 def count_pairs(
@@ -221,7 +221,7 @@ class RelevanceCurve:
         return float(self.pairs.sum() / self.n_queries)
 
     def at(self, n_items: int | None = None) -> Floats:
-        """Return the probabilities in a collection of another size.
+        """Compute the probabilities in a collection of another size.
 
         By label they are the same. By pair the odds shrink as the items grow: a query is taken to
         have as many partners as before, among more others.
@@ -240,7 +240,7 @@ class RelevanceCurve:
         return odds / (1 + odds)
 
     def radius(self, least: float, n_items: int | None = None) -> int | None:
-        """Return the largest distance with at least this probability; None if there is none.
+        """Find the largest distance with at least this probability; None if there is none.
 
         Args:
             least: a probability.
@@ -352,7 +352,7 @@ def measure_reliability(
         (0.05, 0.165)
     """
     promised, sizes, hits = (
-        np.asarray(one, np.float64) for one in (probabilities, pairs, relevant)
+        np.asarray(values, np.float64) for values in (probabilities, pairs, relevant)
     )
     total = float(sizes.sum())
     if total <= 0:
@@ -367,7 +367,7 @@ def measure_reliability(
         predicted = float((promised * sizes)[inside].sum()) / n_inside
         observed = float(hits[inside].sum()) / n_inside
         bins.append(ReliabilityBin(place / N_BINS, n_inside, predicted, observed))
-    error = sum(one.pairs * abs(one.predicted - one.observed) for one in bins) / total
+    error = sum(part.pairs * abs(part.predicted - part.observed) for part in bins) / total
     return Reliability(
         total, base, float(squares.sum()) / total, base * (1 - base), error, tuple(bins)
     )
@@ -391,7 +391,7 @@ class DirectionCalibration:
     nearest: Reliability
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON document."""
+        """Write it as a JSON document."""
         curve = self.curve
         return {
             "direction": self.direction.value,
@@ -416,21 +416,21 @@ class DirectionCalibration:
         """
         pairs, relevant = (np.array(document[name], np.int64) for name in ("pairs", "relevant"))
         probabilities = np.array(document["probabilities"], np.float64)
-        if {one.shape for one in (pairs, relevant, probabilities)} != {(n_bits + 1,)}:
+        if {array.shape for array in (pairs, relevant, probabilities)} != {(n_bits + 1,)}:
             raise InputError(f"a curve of relevance has other than {n_bits + 1} distances")
         is_between = ((probabilities > 0) & (probabilities < 1)).all()
         if not is_between or (np.diff(probabilities) > 0).any():
             raise InputError("the probabilities of a curve of relevance rise, or aren't in (0, 1)")
         rule = RelevanceRule(document["rule"])
         curve = RelevanceCurve(rule, int(document["n_queries"]), pairs, relevant, probabilities)
-        found = [reliability_of(document[name]) for name in ("all_pairs", "nearest")]
-        return cls(Direction(document["direction"]), curve, *found)
+        reliabilities = [reliability_of(document[name]) for name in ("all_pairs", "nearest")]
+        return cls(Direction(document["direction"]), curve, *reliabilities)
 
 
 def reliability_of(document: Mapping[str, Any]) -> Reliability:
-    """Return a reliability from JSON."""
+    """Read a reliability from JSON."""
     bins: Sequence[Mapping[str, float]] = document["bins"]
-    return Reliability(**{**document, "bins": tuple(ReliabilityBin(**one) for one in bins)})
+    return Reliability(**{**document, "bins": tuple(ReliabilityBin(**entry) for entry in bins)})
 
 
 def calibrate_direction(
@@ -452,16 +452,19 @@ def calibrate_direction(
     measured: dict[str, list[tuple[Floats, Floats]]] = {"all": [], "nearest": []}
     for half in (halves, ~halves):
         promised.append(fit_relevance(counts.of(~half), rule).probabilities)
-        asked = counts.of(half)
-        sums = [one.sum(axis=0).astype(np.float64) for one in (asked.pairs, asked.relevant)]
+        half_counts = counts.of(half)
+        sums = [
+            table.sum(axis=0).astype(np.float64)
+            for table in (half_counts.pairs, half_counts.relevant)
+        ]
         measured["all"].append((sums[0], sums[1]))
-        measured["nearest"].append(asked.nearest(NEAREST))
+        measured["nearest"].append(half_counts.nearest(NEAREST))
     all_pairs, nearest = (
         measure_reliability(
             np.concatenate(promised),
-            np.concatenate([pairs for pairs, _ in found]),
-            np.concatenate([relevant for _, relevant in found]),
+            np.concatenate([pairs for pairs, _ in reliability_counts]),
+            np.concatenate([relevant for _, relevant in reliability_counts]),
         )
-        for found in measured.values()
+        for reliability_counts in measured.values()
     )
     return DirectionCalibration(direction, fit_relevance(counts, rule), all_pairs, nearest)

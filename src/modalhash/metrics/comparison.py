@@ -44,16 +44,16 @@ class MeasureComparison:
         return "better" if (self.paired.difference > 0) == is_larger_better else "worse"
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON; `n_better` and `n_worse` count larger and smaller values."""
-        one = self.first
+        """Write it as JSON; `n_better` and `n_worse` count larger and smaller values."""
+        measure = self.first
         return {
-            "measure": one.measure,
-            "k": one.k,
-            "direction": one.direction,
-            "relevance": one.relevance,
-            "convention": one.convention,
-            "ties": one.ties,
-            "first": one.value,
+            "measure": measure.measure,
+            "k": measure.k,
+            "direction": measure.direction,
+            "relevance": measure.relevance,
+            "convention": measure.convention,
+            "ties": measure.ties,
+            "first": measure.value,
             "second": self.second.value,
             **asdict(self.paired),
             "interval": list(self.paired.interval),
@@ -88,7 +88,7 @@ def compare_reports(
         InputError: if they aren't of the same collection, split, database and captions, or a
             setting is out of its range.
     """
-    for name, one, other in (
+    for name, value, other in (
         ("split", first.split, second.split),
         ("database", first.database, second.database),
         ("counts", dict(first.counts), dict(second.counts)),
@@ -97,24 +97,24 @@ def compare_reports(
             for name in ("collection", "collection_fingerprint", "captions")
         ),
     ):
-        if one != other:
+        if value != other:
             raise InputError(
-                f"the two reports differ in {name}: {one} and {other}; measure both on the same "
+                f"the two reports differ in {name}: {value} and {other}; measure both on the same "
                 "queries and database"
             )
     return tuple(
         MeasureComparison(
             measure,
-            there.measures[place],
+            other.measures[place],
             compare_runs(
                 values,
-                there.per_query[place],
+                other.per_query[place],
                 generator=seed,
                 n_resamples=n_resamples,
                 level=level,
             ),
         )
-        for measure, values, there, place in common(first, second)
+        for measure, values, other, place in common(first, second)
         if measure.measure not in NOT_A_MEAN
         and measure.n_queries
         and measure.value == measure.value
@@ -124,18 +124,18 @@ def compare_reports(
 def common(first: Report, second: Report) -> Iterator[tuple[Measure, Any, DirectionReport, int]]:
     """Yield each number of the first, its values, and where the second has it."""
     places = {
-        key(measure): (one, place)
-        for one in second.directions
-        for place, measure in enumerate(one.measures)
+        key(measure): (direction, place)
+        for direction in second.directions
+        for place, measure in enumerate(direction.measures)
     }
-    for one in first.directions:
-        for measure, values in zip(one.measures, one.per_query, strict=True):
-            if (found := places.get(key(measure))) is not None:
-                yield measure, values, *found
+    for direction in first.directions:
+        for measure, values in zip(direction.measures, direction.per_query, strict=True):
+            if (place_of_other := places.get(key(measure))) is not None:
+                yield measure, values, *place_of_other
 
 
 def key(measure: Measure) -> tuple[object, ...]:
-    """Return what a number is, without its value."""
+    """Identify a number, without its value."""
     return (
         measure.measure,
         measure.k,

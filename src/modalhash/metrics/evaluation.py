@@ -12,7 +12,7 @@ from modalhash.codes import Codes, check_codes
 from modalhash.errors import InputError, ShapeError
 from modalhash.machine import usable_cores
 from modalhash.metrics.average_precisions import PrecisionSums
-from modalhash.metrics.bootstrap import bootstrap_interval, counted_values
+from modalhash.metrics.bootstrap import bootstrap_interval, select_counted_values
 from modalhash.metrics.options import (
     MeasureChoices,
     MeasureSettings,
@@ -136,7 +136,7 @@ def evaluate_direction(
         database_codes,
         n_bits,
         truth=truth,
-        gains=wanted_gains(truth, settings),
+        gains=choose_gains(truth, settings),
         ties=settings.ties,
         own_rows=own,
     )
@@ -210,7 +210,7 @@ def evaluate_scores(
         n_queries,
         n_database,
         truth=truth,
-        gains=wanted_gains(truth, settings),
+        gains=choose_gains(truth, settings),
         ties=settings.ties,
     )
     return measure_all(tally, read_choice("direction", Direction, direction), None, settings)
@@ -231,10 +231,10 @@ def read_truth(
             "at least"
         )
     if (query_labels is None) != (database_labels is None):
-        given, missing = "query_labels", "database_labels"
+        present, missing = "query_labels", "database_labels"
         if query_labels is None:
-            given, missing = missing, given
-        raise InputError(f"{given} is given without {missing}: relevance by labels needs both")
+            present, missing = missing, present
+        raise InputError(f"{present} is given without {missing}: relevance by labels needs both")
     on_labels = (RelevanceRule.SHARED_LABEL, RelevanceRule.JACCARD, RelevanceRule.GRADED)
     possible = (on_labels if query_labels is not None else ()) + (
         (RelevanceRule.PAIR,) if query_targets is not None else ()
@@ -264,8 +264,8 @@ def read_truth(
     return Truth(tuple(dict.fromkeys(rules)), labels, targets)
 
 
-def wanted_gains(truth: Truth, settings: MeasureSettings) -> Floats | None:
-    """Return what each label state is worth, or None if nDCG isn't wanted."""
+def choose_gains(truth: Truth, settings: MeasureSettings) -> Floats | None:
+    """Compute what each label state is worth, or None if nDCG isn't wanted."""
     if RelevanceRule.GRADED not in truth.rules:
         return None
     return gain_values(truth.grades, settings.gain)
@@ -313,7 +313,7 @@ def measure_all(
 
 
 def curve_ranks(n_items: int) -> NDArray[np.int64]:
-    """Return the ranks of curves: 1 to 10, 20 to 100, 200 to 1000, ..., and the last."""
+    """Compute the ranks of curves: 1 to 10, 20 to 100, 200 to 1000, ..., and the last."""
     decades = 10 ** np.arange(len(str(n_items)))
     ranks = np.unique(np.outer(decades, np.arange(1, 11)))
     return np.append(ranks[ranks < n_items], n_items).astype(np.int64)
@@ -380,7 +380,7 @@ def lookup_values(
 
 
 def in_tie_order(groups: TieGroups, ties: Ties) -> TieGroups:
-    """Return groups whose expectation is the tie rule's value.
+    """Make groups whose expectation is the tie rule's value.
 
     This holds for every measure that hits further ahead can only raise: all but truncated average
     precision.
@@ -423,7 +423,7 @@ def curves_of(points: Mapping[Key, Floats], ranks: NDArray[np.int64]) -> Iterato
 
 
 def mean_of_counted(values: Floats) -> Floats:
-    """Return the (points,) means over the queries that aren't NaN; NaN if there is none."""
+    """Compute the (points,) means over the queries that aren't NaN; NaN if there is none."""
     is_counted = ~np.isnan(values)
     n_counted = is_counted.sum(axis=0)
     sums = np.where(is_counted, values, 0.0).sum(axis=0)
@@ -433,8 +433,8 @@ def mean_of_counted(values: Floats) -> Floats:
 def summarise(
     key: Key, values: Floats, direction: Direction, n_items: int, settings: MeasureSettings
 ) -> Measure:
-    """Return the number that (q,) values make."""
-    counted = counted_values(values)
+    """Compute the number that (q,) values make."""
+    counted = select_counted_values(values)
     statistic = np.median if key.measure == "median_rank" else np.mean
     interval = None
     if settings.n_resamples:

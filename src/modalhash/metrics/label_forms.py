@@ -74,7 +74,7 @@ def read_labels(
 
 
 def read_form(labels: ArrayLike, name: str) -> NDArray[Any]:
-    """Return (n,) classes or (n, c) columns.
+    """Read (n,) classes or (n, c) columns.
 
     Raises:
         ShapeError: if it has neither one nor two axes, or holds neither numbers nor texts.

@@ -127,7 +127,7 @@ class MeasureSettings:
                 raise SettingError(f"{name} is {getattr(self, name)}, expected {expected}")
 
     def intervals(self) -> dict[str, float | int]:
-        """Return what says how intervals are made; nothing if there are none."""
+        """Describe how intervals are made; empty if there are none."""
         if not self.n_resamples:
             return {}
         return {"level": self.level, "n_resamples": self.n_resamples, "seed": self.seed}

@@ -79,7 +79,7 @@ def recall_at(groups: TieGroups, top_k: int | None) -> Floats:
 
 
 def share_of_hits(inside: Floats, groups: TieGroups) -> Floats:
-    """Return (q, r) numbers of hits by each query's all; NaN for queries without any."""
+    """Compute (q, r) numbers of hits by each query's all; NaN for queries without any."""
     n_hits = groups.n_hits[:, None]
     return np.where(n_hits > 0, inside / np.maximum(n_hits, 1), np.nan)
 
@@ -99,14 +99,14 @@ class FirstTarget:
     hits: Counts
 
     def rank(self) -> Floats:
-        """Return the (q,) expected ranks, from 1; NaN for queries without targets.
+        """Compute the (q,) expected ranks, from 1; NaN for queries without targets.
 
         The first of T targets among n shuffled items stands at (n + 1) / (T + 1) on average.
         """
         return np.where(self.hits > 0, self.start + (self.size + 1) / (self.hits + 1), np.nan)
 
     def is_within(self, top_k: int) -> Floats:
-        """Return the (q,) probabilities that it is among the first `top_k`; NaN as for `rank`."""
+        """Compute the (q,) probabilities that it is among the first `top_k`; NaN as for `rank`."""
         used = np.clip(top_k - self.start, 0, self.size)
         missed = np.ones(len(used))
         for number in range(int(self.hits.max(initial=0))):
@@ -168,14 +168,14 @@ def hash_lookup(groups: TieGroups, radius: int | NDArray[np.int64]) -> Lookup:
         ([0.5], [1.0])
     """
     columns = np.minimum(np.asarray(radius) + 1, groups.sizes.shape[1])
-    found, hits = groups.ends[:, columns], groups.hit_ends[:, columns]
+    n_found, hits = groups.ends[:, columns], groups.hit_ends[:, columns]
     n_hits = groups.n_hits if columns.ndim == 0 else groups.n_hits[:, None]
     has_answer = n_hits > 0
     return Lookup(
-        precision=hits / np.maximum(found, 1),
+        precision=hits / np.maximum(n_found, 1),
         recall=np.where(has_answer, hits / np.maximum(n_hits, 1), np.nan),
-        f1=np.where(has_answer, 2 * hits / np.maximum(found + n_hits, 1), np.nan),
-        is_empty=(found == 0).astype(np.float64),
+        f1=np.where(has_answer, 2 * hits / np.maximum(n_found + n_hits, 1), np.nan),
+        is_empty=(n_found == 0).astype(np.float64),
     )
 
 
@@ -216,7 +216,7 @@ def normalised_gain(
 
 
 def discounted_gain(sizes: Counts, gain_sums: Floats, top_k: int | None) -> Floats:
-    """Return the (q,) sums of gain times discount over the first `top_k` ranks."""
+    """Compute the (q,) sums of gain times discount over the first `top_k` ranks."""
     n_items = int(sizes[0].sum()) if len(sizes) else 0
     rank = min(top_k or n_items, n_items)
     sums = discount_sums(n_items)
@@ -230,7 +230,7 @@ def discounted_gain(sizes: Counts, gain_sums: Floats, top_k: int | None) -> Floa
 
 @lru_cache(maxsize=4)
 def discount_sums(n: int) -> Floats:
-    """Return (n + 1,) sums of the discounts of the first 0 .. n ranks."""
+    """Compute (n + 1,) sums of the discounts of the first 0 .. n ranks."""
     sums = np.zeros(n + 1)
     np.cumsum(1 / np.log2(np.arange(2, n + 2)), out=sums[1:])
     sums.setflags(write=False)

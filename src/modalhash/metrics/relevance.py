@@ -28,7 +28,7 @@ Targets = NDArray[np.int64]
 
 
 def check_labels(labels: ArrayLike, n_rows: int, *, name: str = "labels") -> Labels:
-    """Return labels as uint8, refusing anything but 0 and 1.
+    """Check labels, and convert them to uint8; anything but 0 and 1 is refused.
 
     Args:
         labels: (n_rows, c) numbers or booleans.
@@ -57,7 +57,7 @@ def check_labels(labels: ArrayLike, n_rows: int, *, name: str = "labels") -> Lab
 
 
 def check_targets(targets: ArrayLike, n_queries: int, n_database: int) -> Targets:
-    """Return targets as (q, t) int64, refusing rows that aren't in the database.
+    """Check targets, and convert them to (q, t) int64; rows outside the database are refused.
 
     Args:
         targets: (q,) or (q, t) integers, database rows; -1 fills up shorter rows.
@@ -93,7 +93,7 @@ def check_targets(targets: ArrayLike, n_queries: int, n_database: int) -> Target
 
 
 def check_own_rows(own_rows: ArrayLike, n_queries: int, n_database: int) -> NDArray[np.int64]:
-    """Return the database row that is each query itself, (q,) int64.
+    """Check the database rows that are the queries themselves, and convert them to (q,) int64.
 
     Raises:
         ShapeError: if there isn't one integer a query.
@@ -213,7 +213,7 @@ class LabelRelevance:
         self.n_states = len(self.grades)
 
     def states(self, queries: slice, items: slice) -> NDArray[np.uint8 | np.uint16]:
-        """Return the state of each query of one block with each item of another.
+        """Compute the state of each query of one block with each item of another.
 
         Args:
             queries: rows of the query labels.

@@ -38,7 +38,7 @@ class Report:
     @property
     def measures(self) -> tuple[Measure, ...]:
         """All numbers."""
-        return tuple(measure for one in self.directions for measure in one.measures)
+        return tuple(measure for direction in self.directions for measure in direction.measures)
 
     def value(
         self,
@@ -49,20 +49,22 @@ class Report:
         k: int | None = None,
         convention: str | None = None,
     ) -> float:
-        """Return one number.
+        """Look up one number.
 
         Raises:
             InputError: if none or more than one fits.
         """
-        for one in self.directions:
-            if one.direction == direction and any(
-                found.relevance == relevance for found in one.measures
+        for direction_report in self.directions:
+            if direction_report.direction == direction and any(
+                measure.relevance == relevance for measure in direction_report.measures
             ):
-                return one.find(measure, relevance=relevance, k=k, convention=convention).value
+                return direction_report.find(
+                    measure, relevance=relevance, k=k, convention=convention
+                ).value
         raise InputError(f"the report has nothing on {direction} with relevance {relevance!r}")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that `evaluate --json` and `score --json` give; NaN becomes null."""
+        """Write the document that `evaluate --json` and `score --json` give; NaN becomes null."""
         return {
             "format": FORMAT,
             "n_bits": self.n_bits,
@@ -76,7 +78,7 @@ class Report:
 
 
 def measure_json(measure: Measure) -> dict[str, Any]:
-    """Return one measure as JSON."""
+    """Write one measure as JSON."""
     return {
         "measure": measure.measure,
         "k": measure.k,

@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 def csv_text(reports: Iterable[Report]) -> str:
-    """Return reports as one CSV table with a header line.
+    """Write reports as one CSV table with a header line.
 
     Example:
         >>> csv_text([]).split(",")[:2]

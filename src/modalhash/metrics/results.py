@@ -102,7 +102,7 @@ class DirectionReport:
         k: int | None = None,
         convention: str | None = None,
     ) -> Measure:
-        """Return the one number that fits.
+        """Find the one number that fits.
 
         Args:
             measure: its name.
@@ -123,7 +123,7 @@ class DirectionReport:
         k: int | None = None,
         convention: str | None = None,
     ) -> Floats:
-        """Return the (n_queries,) values behind the number that `find` would return.
+        """Look up the (n_queries,) values behind the number that `find` would return.
 
         Raises:
             InputError: if none fits, or more than one.
@@ -133,20 +133,20 @@ class DirectionReport:
     def position(
         self, measure: str, relevance: str | None, k: int | None, convention: str | None
     ) -> int:
-        """Return the place in `measures` of the one that fits."""
+        """Find the place in `measures` of the one that fits."""
         fitting = [
             place
-            for place, found in enumerate(self.measures)
-            if (found.measure, found.k) == (measure, k)
-            and relevance in (None, found.relevance)
-            and convention in (None, found.convention)
+            for place, candidate in enumerate(self.measures)
+            if (candidate.measure, candidate.k) == (measure, k)
+            and relevance in (None, candidate.relevance)
+            and convention in (None, candidate.convention)
         ]
         if len(fitting) != 1:
-            there = ", ".join(
+            places = ", ".join(
                 sorted({f"{m.measure}@{m.k} {m.convention} {m.relevance}" for m in self.measures})
             )
             raise InputError(
                 f"{len(fitting)} measures fit {measure!r} with k={k}, convention={convention}, "
-                f"relevance={relevance}, expected one. There are: {there}"
+                f"relevance={relevance}, expected one. There are: {places}"
             )
         return fitting[0]

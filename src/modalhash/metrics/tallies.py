@@ -56,7 +56,7 @@ class Truth:
         return np.zeros(1, np.int64) if self.labels is None else self.labels.grades
 
     def binary_states(self) -> Mapping[RelevanceRule, NDArray[np.bool_]]:
-        """Return, for each wanted rule on labels that says yes or no, (n_states,) where yes."""
+        """Mark, for each wanted rule on labels that says yes or no, the (n_states,) where yes."""
         if self.labels is None:
             return {}
         masks = {
@@ -66,14 +66,14 @@ class Truth:
         return {rule: mask for rule, mask in masks.items() if rule in self.rules}
 
     def without(self, own_rows: NDArray[np.int64]) -> "Truth":
-        """Return what is relevant where a query's own row, (q,), isn't one of its targets."""
+        """Leave each query's own row, (q,), out of its targets."""
         if self.targets is None:
             return self
         targets = np.where(self.targets == own_rows[:, None], -1, self.targets)
         return replace(self, targets=targets)
 
     def states(self, queries: slice, items: slice) -> NDArray[np.unsignedinteger]:
-        """Return the (rows, columns) label states of a tile."""
+        """Compute the (rows, columns) label states of a tile."""
         if self.labels is not None:
             return self.labels.states(queries, items)
         return np.zeros((queries.stop - queries.start, items.stop - items.start), np.uint8)
@@ -144,14 +144,14 @@ class DistanceTally:
         self.n_items = len(words) - (own_rows is not None)
 
     def block_rows(self) -> int:
-        """Return how many queries a block should have."""
+        """Choose how many queries a block has."""
         rows = HISTOGRAM_CELLS // (self.n_distances * self.truth.n_states)
         if self.ties is Ties.DATABASE_ORDER:
             rows = min(rows, SORTED_PAIRS // self.n_items)
         return max(1, min(rows, MOST_BLOCK_ROWS))
 
     def block(self, queries: slice) -> RankedBlock:
-        """Return the rankings of a block of queries."""
+        """Rank the database for a block of queries."""
         counts = self.counts(queries)
         by_distance = {
             rule: TieGroups(counts.sum(axis=2), counts[:, :, mask].sum(axis=2))
@@ -195,7 +195,7 @@ class DistanceTally:
         return counts.reshape(n_rows, self.n_distances, n_states)
 
     def own_cells(self, queries: slice) -> Counts:
-        """Return (rows,) the cell of each query's own row: by distance, then label state."""
+        """Compute (rows,) the cell of each query's own row: by distance, then label state."""
         assert self.own_rows is not None
         cells = []
         for query in range(queries.start, queries.stop):
@@ -206,7 +206,7 @@ class DistanceTally:
         return np.array(cells, np.int64)
 
     def order_rows(self, queries: slice) -> NDArray[np.int64]:
-        """Return (rows, n_items) database rows, nearest first and ties in database order."""
+        """Sort the database rows, (rows, n_items), nearest first and ties in database order."""
         order = np.argsort(self.distances(queries, slice(0, self.n_rows)), kind="stable")
         if self.own_rows is None:
             return order
@@ -214,7 +214,7 @@ class DistanceTally:
         return others.reshape(len(order), self.n_items)
 
     def distances(self, queries: slice, items: slice) -> NDArray[np.unsignedinteger]:
-        """Return (rows, columns) Hamming distances in the smallest dtype that holds n_bits."""
+        """Compute (rows, columns) Hamming distances in the smallest dtype that holds n_bits."""
         rows, columns = self.query_words[queries], self.database_words[:, items]
         distances: NDArray[np.unsignedinteger] = np.bitwise_count(rows[:, 0, None] ^ columns[0])
         if self.n_distances > 0x100:
@@ -261,11 +261,11 @@ class ScoreTally:
         self.truth, self.gains, self.ties = truth, gains, ties
 
     def block_rows(self) -> int:
-        """Return how many queries a block should have."""
+        """Choose how many queries a block has."""
         return max(1, min(SORTED_PAIRS // self.n_items, MOST_BLOCK_ROWS))
 
     def block(self, queries: slice) -> RankedBlock:
-        """Return the rankings of a block of queries.
+        """Rank the database for a block of queries.
 
         Raises:
             ShapeError: if the scores aren't (rows, m) real numbers.
@@ -319,7 +319,7 @@ class ScoreTally:
         return RankedBlock(tied, gains, ideal, {})
 
     def reordered_gains(self, gains: Floats, is_new: NDArray[np.bool_]) -> Floats:
-        """Return the gains with each tie group's best first (or last)."""
+        """Sort the gains so that each tie group's best is first (or last)."""
         keys = -gains if self.ties is Ties.OPTIMISTIC else gains
         by_gain = np.argsort(keys, axis=1, kind="stable")
         group = np.take_along_axis(np.cumsum(is_new, axis=1), by_gain, axis=1)
@@ -330,7 +330,7 @@ class ScoreTally:
 def in_order(
     truth: Truth, gains: Floats | None, queries: slice, order: NDArray[np.int64], n_rows: int
 ) -> tuple[dict[RelevanceRule, TieGroups], GainGroups | None]:
-    """Return groups of one item for rankings whose whole order is known.
+    """Make groups of one item for rankings whose whole order is known.
 
     Args:
         truth: what is relevant.
@@ -353,7 +353,7 @@ def in_order(
 
 
 def target_flags(truth: Truth, queries: slice, n_rows: int) -> NDArray[np.bool_]:
-    """Return (rows, m) where an item is a query's target."""
+    """Mark, (rows, m), where an item is a query's target."""
     assert truth.targets is not None
     targets = truth.targets[queries]
     flags = np.zeros((len(targets), n_rows), bool)
@@ -363,7 +363,7 @@ def target_flags(truth: Truth, queries: slice, n_rows: int) -> NDArray[np.bool_]
 
 
 def gains_of(counts: Counts, gains: Floats, ties: Ties) -> GainGroups:
-    """Return groups for nDCG from (q, g, n_states) counts.
+    """Make groups for nDCG from (q, g, n_states) counts.
 
     Under `optimistic` and `pessimistic` the states of a group become groups of their own, by gain.
     """
@@ -378,6 +378,6 @@ def gains_of(counts: Counts, gains: Floats, ties: Ties) -> GainGroups:
 
 
 def ideal_gains(totals: Counts, gains: Floats) -> GainGroups:
-    """Return the best ranking's groups from the (q, n_states) numbers of items in each state."""
+    """Make the best ranking's groups from the (q, n_states) numbers of items in each state."""
     order = np.argsort(-gains, kind="stable")
     return GainGroups(totals[:, order], (totals * gains)[:, order])

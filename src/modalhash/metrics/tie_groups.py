@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 @lru_cache(maxsize=4)
 def harmonic_numbers(n: int) -> NDArray[Any]:
-    """Return (n + 1,) harmonic numbers H(0) .. H(n), in the widest float there is.
+    """Compute (n + 1,) harmonic numbers H(0) .. H(n), in the widest float there is.
 
     Differences of neighbours are multiplied by ranks, so double precision would lose six digits on
     a hundred thousand items.
@@ -161,7 +161,7 @@ class TieGroups:
         return int(self.sizes.max(initial=0)) <= 1
 
     def split(self, *, hits_first: bool) -> "TieGroups":
-        """Return (q, 2g) groups in which relevant items precede the others at their distance.
+        """Split into (q, 2g) groups in which relevant items precede the others at their distance.
 
         Args:
             hits_first: False puts them behind the others instead.
@@ -176,7 +176,7 @@ class TieGroups:
         return TieGroups(sizes, hits)
 
     def cut_at_rank(self, top_k: int | NDArray[np.int64] | None) -> Cut:
-        """Return where the list ends if only its first `top_k` ranks count.
+        """Find where the list ends if only its first `top_k` ranks count.
 
         Args:
             top_k: a rank; None is all; (r,) ranks give a cut of (q, r) arrays.
@@ -187,7 +187,7 @@ class TieGroups:
         return replace(cut, used=ranks - cut.start)
 
     def cut_at_hit(self, n_hits: Counts) -> Cut:
-        """Return the cut whose group holds hit number `n_hits` + 1; `used` is 0.
+        """Find the cut whose group holds hit number `n_hits` + 1; `used` is 0.
 
         Args:
             n_hits: (q,) relevant items to take.
@@ -195,7 +195,7 @@ class TieGroups:
         return self.cut(groups_before(self.hit_ends, n_hits))
 
     def cut(self, index: Counts) -> Cut:
-        """Return the cut before the first item of group `index`, (q,) or (q, r)."""
+        """Find the cut before the first item of group `index`, (q,) or (q, r)."""
         is_inside = index < self.sizes.shape[1]
         last = np.minimum(index, self.sizes.shape[1] - 1)
         return Cut(
@@ -229,13 +229,13 @@ def groups_before(ends: Counts, limits: Counts) -> Counts:
 
 
 def pick(table: NDArray[Any], index: Counts) -> NDArray[Any]:
-    """Return the entries `index`, (q,) or (q, r), of each row of `table`."""
+    """Select the entries `index`, (q,) or (q, r), of each row of `table`."""
     rows = np.arange(len(table)).reshape(-1, *[1] * (index.ndim - 1))
     return table[rows, index]
 
 
 def leading_sums(values: NDArray[Any]) -> NDArray[Any]:
-    """Return (q, g + 1) sums of what stands before each column, and of all."""
+    """Compute (q, g + 1) sums of what stands before each column, and of all."""
     sums = np.zeros((len(values), values.shape[1] + 1), values.dtype)
     np.cumsum(values, axis=1, out=sums[:, 1:])
     return sums

@@ -32,14 +32,16 @@ class ItemCounts:
         return self.images + self.texts
 
     def __str__(self) -> str:
-        texts = counted(self.texts, "text")
+        texts = write_count(self.texts, "text")
         if not self.images:
             return texts
-        return f"{counted(self.images, 'item')} ({counted(self.images, 'picture')}, {texts})"
+        return (
+            f"{write_count(self.images, 'item')} ({write_count(self.images, 'picture')}, {texts})"
+        )
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun."""
+def write_count(count: int, noun: str) -> str:
+    """Write a number with its noun."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
@@ -110,7 +112,7 @@ class Explanation:
         return chance_within(self.distance, self.profile.n_bits)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document of one explained item in `search --explain --json`."""
+        """Write the document of one explained item in `search --explain --json`."""
         first, last = self.ranks
         return {
             "id": self.id,
@@ -159,7 +161,7 @@ class Answer:
     unknown: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that `search --json` prints."""
+        """Write the document that `search --json` prints."""
         document: dict[str, Any] = {
             "format": 1,
             "query": dict(self.query),
@@ -171,10 +173,10 @@ class Answer:
         if self.unknown:
             document["unknown"] = list(self.unknown)
         if self.profile is not None:
-            document["explanations"] = [one.to_json() for one in self.explanations]
+            document["explanations"] = [explanation.to_json() for explanation in self.explanations]
         return document
 
 
 def plain_id(identity: Any) -> str | int:
-    """Return an id as Python's own text or integer."""
+    """Convert an id to Python's own text or integer."""
     return identity if isinstance(identity, str) else int(identity)

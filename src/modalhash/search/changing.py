@@ -19,7 +19,7 @@ from modalhash.search.pending_changes import change_sides, finish_pending, writi
 from modalhash.search.pictures import (
     add_pictures,
     check_new_pictures,
-    kept_pictures,
+    list_kept_pictures,
     remove_unnamed_pictures,
 )
 
@@ -45,12 +45,12 @@ def add_contents(
     with writing(index.sides):
         finish_pending(index.folder, index.sides)
         changes = check_contents(index, contents, operation)
-        old = outdated_pictures(index, changes) if upsert else []
+        old = list_outdated_pictures(index, changes) if upsert else []
         if upsert:
             add_outdated_texts(index, contents, changes)
         rows = [row for side in changes if side in contents for row in contents[side].metadata]
         new = check_new_pictures(index.folder, rows)
-        named = set(kept_pictures(rows))
+        named = set(list_kept_pictures(rows))
         if changes:
             change_sides(
                 index.folder,
@@ -75,23 +75,25 @@ def check_contents(
     changes: dict[Side, list[ItemChange]] = {}
     for side, content in contents.items():
         if side in index.sides:
-            one = index.sides[side]
-            change = one.check_items(
+            side_index = index.sides[side]
+            change = side_index.check_items(
                 content.ids, content.codes, content.metadata, operation=operation
             )
             if change is not None:
-                one.check_addition(change)
+                side_index.check_addition(change)
                 changes[side] = [change]
     return changes
 
 
-def outdated_pictures(index: IndexParts, changes: Mapping[Side, Sequence[ItemChange]]) -> list[str]:
-    """Return the names of pictures that the index keeps for items which are replaced."""
+def list_outdated_pictures(
+    index: IndexParts, changes: Mapping[Side, Sequence[ItemChange]]
+) -> list[str]:
+    """List the pictures that the index keeps for items which are replaced."""
     if Side.IMAGES not in changes:
         return []
     images = index.sides[Side.IMAGES]
-    replaced = known_ids(images, changes[Side.IMAGES][0].ids)
-    return kept_pictures(images.metadata(replaced))
+    replaced = select_known_ids(images, changes[Side.IMAGES][0].ids)
+    return list_kept_pictures(images.metadata(replaced))
 
 
 def delete_items(
@@ -101,11 +103,11 @@ def delete_items(
     with deleting(index, dry_run=dry_run):
         left = list(dict.fromkeys(ids))
         ids_by_side: dict[Side, list[Any]] = {}
-        for side, one in index.sides.items():
-            known = known_ids(one, left)
+        for side, side_index in index.sides.items():
+            known = select_known_ids(side_index, left)
             ids_by_side[side] = known
-            taken = set(known)
-            left = [value for value in left if value not in taken]
+            known_here = set(known)
+            left = [value for value in left if value not in known_here]
         if left and missing == "error":
             raise InputError(
                 f"the index has no item {shown(left)}: nothing was deleted; ids are those of "
@@ -147,8 +149,8 @@ def delete_with_texts(
     images, texts = (list(ids_by_side.get(side, ())) for side in (Side.IMAGES, Side.TEXTS))
     old: list[str] = []
     if images:
-        old = kept_pictures(index.sides[Side.IMAGES].metadata(images))
-        texts = list(dict.fromkeys([*texts, *texts_of(index, images)]))
+        old = list_kept_pictures(index.sides[Side.IMAGES].metadata(images))
+        texts = list(dict.fromkeys([*texts, *find_texts_of(index, images)]))
     changes = {}
     for side, ids in ((Side.IMAGES, images), (Side.TEXTS, texts)):
         change = index.sides[side].check_deletion(ids) if ids else None
@@ -159,8 +161,8 @@ def delete_with_texts(
     return ItemCounts(len(images), len(texts))
 
 
-def texts_of(index: IndexParts, images: Sequence[Any]) -> list[Any]:
-    """Return the ids of the texts of some pictures."""
+def find_texts_of(index: IndexParts, images: Sequence[Any]) -> list[Any]:
+    """Find the ids of the texts of some pictures."""
     if Side.TEXTS not in index.sides:
         return []
     texts: list[Any] = []
@@ -177,11 +179,11 @@ def add_outdated_texts(
 ) -> None:
     """Add the removal of texts of replaced pictures that aren't replaced themselves."""
     images, texts = contents.get(Side.IMAGES), contents.get(Side.TEXTS)
-    kept = set() if texts is None else set(texts.ids)
+    kept_ids = set() if texts is None else set(texts.ids)
     outdated = [
         value
-        for value in texts_of(index, [] if images is None else list(images.ids))
-        if value not in kept
+        for value in find_texts_of(index, [] if images is None else list(images.ids))
+        if value not in kept_ids
     ]
     if outdated:
         removal = index.sides[Side.TEXTS].check_deletion(outdated)
@@ -193,11 +195,11 @@ def compact_sides(index: IndexParts) -> None:
     """Write both sides anew, without what was deleted; see `SearchIndex.compact`."""
     with writing(index.sides):
         finish_pending(index.folder, index.sides)
-        for one in index.sides.values():
-            one.compact()
+        for side_index in index.sides.values():
+            side_index.compact()
         remove_unnamed_pictures(index.folder, index.sides.get(Side.IMAGES))
 
 
-def known_ids(index: HashIndex, ids: Sequence[Any]) -> list[Any]:
-    """Return those of some ids that an index has."""
+def select_known_ids(index: HashIndex, ids: Sequence[Any]) -> list[Any]:
+    """List those of some ids that an index has."""
     return [value for value, is_there in zip(ids, index.contains(ids), strict=True) if is_there]

@@ -35,12 +35,12 @@ def check_filter_fields(
     if not len(index):
         return
     for path in dict.fromkeys(leaf.field for leaf in leaves(parse_filter(where))):
-        if path[0] in OWN_FIELDS or any(has_field(one, path) for one in documents):
+        if path[0] in OWN_FIELDS or any(has_field(document, path) for document in documents):
             continue
         if len(index.select(f"{as_field(path)} is not null")):
             continue
         name = ".".join(path)
-        known = known_fields(index)
+        known = list_fields(index)
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known[:20])}"
         place = max(where.find(path[0]), 0)
@@ -48,7 +48,7 @@ def check_filter_fields(
 
 
 def has_field(document: Mapping[str, Any], path: Sequence[str]) -> bool:
-    """Return whether a document has a value, which isn't null, at a field."""
+    """Tell whether a document has a value, which isn't null, at a field."""
     value: Any = document
     for name in path:
         if not isinstance(value, Mapping) or value.get(name) is None:
@@ -62,7 +62,7 @@ def as_field(path: Sequence[str]) -> str:
     return ".".join(f"`{name}`" for name in path)
 
 
-def known_fields(index: HashIndex) -> list[str]:
+def list_fields(index: HashIndex) -> list[str]:
     """List the fields of the first items, those of mappings behind dots, and the common ones."""
     names = set(OWN_FIELDS)
     for block in islice(index.blocks(BLOCK_ITEMS), SAMPLED_BLOCKS):

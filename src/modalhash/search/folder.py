@@ -151,7 +151,7 @@ def check_target(
 
 
 def is_search_index(folder: Path) -> bool:
-    """Return whether a folder holds a search index, be it damaged or newer."""
+    """Tell whether a folder holds a search index, be it damaged or newer."""
     try:
         manifest = json.loads(read_regular_text(folder / MANIFEST))
     except (OSError, ValueError, RecursionError):

@@ -88,12 +88,12 @@ def contents_of_items(
             if item.code is None and item.picture is not None:
                 output = index.model.image_output(item.picture)
             images.take(item.id, item.code, output, {**shared, "caption": caption})
-        for one in item.texts:
-            if not one.text.strip():
+        for text in item.texts:
+            if not text.text.strip():
                 raise InputError(f"a text of item {item.id!r} is empty: give at least one word")
-            output = None if one.code is not None else index.model.text_output(one.text)
-            document = {**shared, "caption": one.text, "item": item.id}
-            texts.take(one.id, one.code, output, document)
+            output = None if text.code is not None else index.model.text_output(text.text)
+            document = {**shared, "caption": text.text, "item": item.id}
+            texts.take(text.id, text.code, output, document)
     return {rows.side: rows.content() for rows in (images, texts) if rows.ids}, drawn
 
 
@@ -122,7 +122,7 @@ class Rows:
         """Take a row, with its code or what the encoder gave for it."""
         self.index.side(self.side)
         model = self.index.model
-        kept: dict[str, Any] = {}
+        kept_fields: dict[str, Any] = {}
         if output is not None:
             code = model.encode_outputs([output], self.modality)
             if model.has_fine_codes:
@@ -131,9 +131,9 @@ class Rows:
                 fine = model.fine_codes(
                     output.pooled, self.modality, tokens=output.tokens, token_mask=output.token_mask
                 )
-                kept |= write_fine_codes(fine)[0]
+                kept_fields |= write_fine_codes(fine)[0]
             if self.index.keeps_features:
-                kept |= write_features(model.rounded(output.pooled, self.modality))[0]
+                kept_fields |= write_features(model.rounded(output.pooled, self.modality))[0]
         elif model.has_fine_codes or self.index.keeps_features:
             raise InputError(
                 f"{identity!r} comes as a code, but items of this index keep more, to rerank by: "
@@ -142,10 +142,10 @@ class Rows:
         assert code is not None
         self.ids.append(identity)
         self._codes.append(code)
-        self._documents.append(document | kept)
+        self._documents.append(document | kept_fields)
 
     def content(self) -> SideContent:
-        """Return the side."""
+        """Put the rows together as the content of a side."""
         none = np.zeros((0, code_width(self.index.model.n_bits)), np.uint8)
         ids: Ids = self.ids
         return SideContent(ids, np.concatenate([none, *self._codes]), self._documents)

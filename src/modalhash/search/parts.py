@@ -40,7 +40,7 @@ class IndexParts:
         self.calibration = calibration
 
     def side(self, target: Side | str) -> Side:
-        """Return the side of that name.
+        """Look up the side of a name.
 
         Raises:
             InputError: if there is none of that name.
@@ -54,7 +54,7 @@ class IndexParts:
         return side
 
     def side_of_item(self, request: SearchRequest) -> Side:
-        """Return the side that the id of a request is on: by default images, if there are any.
+        """Choose the side that the id of a request is on: by default images, if there are any.
 
         Raises:
             UnavailableError: if this index was built without it.
@@ -64,7 +64,7 @@ class IndexParts:
         return self.side_of_items
 
     def sides_to_search(self, request: SearchRequest) -> tuple[Side, ...]:
-        """Return the sides that a request is for.
+        """Choose the sides that a request is for.
 
         Raises:
             UnavailableError: if this index was built without one of them.
@@ -107,7 +107,7 @@ class IndexParts:
         }
 
     def curve(self, modality: Modality, side: Side) -> RelevanceCurve | None:
-        """Return how probable relevance is by distance in one direction; None if unknown."""
+        """Look up how probable relevance is by distance in one direction; None if unknown."""
         if self.calibration is None:
             return None
         direction = Direction.between(modality, side.modality)
@@ -115,9 +115,9 @@ class IndexParts:
         return None if calibrated is None else calibrated.curve
 
     def probabilities(self, curve: RelevanceCurve | None, side: Side) -> Sequence[float] | None:
-        """Return the probability of relevance at each distance, in a side as large as it is."""
+        """Compute the probability of relevance at each distance, in a side as large as it is."""
         return None if curve is None else curve.at(len(self.sides[side])).tolist()
 
     def __len__(self) -> int:
-        """Return the number of codes of all sides."""
+        """Count the codes of all sides."""
         return sum(len(index) for index in self.sides.values())

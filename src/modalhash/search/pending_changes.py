@@ -149,7 +149,7 @@ def plan_change(
 
 
 def documents_of(changes: Changes) -> list[dict[str, Any]]:
-    """Return changes as JSON, to be repeated."""
+    """Write changes as JSON, to be repeated."""
     return [
         {
             "side": str(side),
@@ -160,8 +160,8 @@ def documents_of(changes: Changes) -> list[dict[str, Any]]:
             if change.documents is None
             else [json.loads(document or "{}") for document in change.documents],
         }
-        for side, one in changes.items()
-        for change in one
+        for side, side_changes in changes.items()
+        for change in side_changes
     ]
 
 
@@ -216,7 +216,7 @@ def finish_pending(folder: Path, sides: Mapping[Any, HashIndex]) -> bool:
 
 
 def has_happened(sides: Mapping[Any, HashIndex], pending: PendingChange) -> bool:
-    """Return whether all sides reached the versions that they have after a change."""
+    """Tell whether all sides reached the versions that they have after a change."""
     return all((sides[side].version or 0) >= version for side, version in pending.versions.items())
 
 
@@ -270,7 +270,7 @@ def check_pending(pending: PendingChange, sides: Mapping[Any, HashIndex]) -> Non
 def checked_change(
     index: HashIndex, document: Mapping[str, Any]
 ) -> tuple[Operation, list[Any], Codes, list[Any] | None]:
-    """Return operation, ids, codes and metadata of a change that is written down.
+    """Read operation, ids, codes and metadata of a change that is written down.
 
     Raises:
         KeyError, TypeError, ValueError: if something is missing or of another sort.

@@ -21,7 +21,7 @@ __all__ = [
     "PICTURES",
     "add_pictures",
     "check_new_pictures",
-    "kept_pictures",
+    "list_kept_pictures",
     "new_picture_name",
     "picture_names",
     "remove_pictures",
@@ -40,8 +40,8 @@ def new_picture_name(identity: str | int) -> str:
     return f"{digest}-{secrets.token_hex(6)}{SUFFIX}"
 
 
-def kept_picture(metadata: Metadata) -> str | None:
-    """Return the name of the picture that an index keeps for an item; None if it keeps none."""
+def name_kept_picture(metadata: Metadata) -> str | None:
+    """Name the picture that an index keeps for an item; None if it keeps none."""
     image = metadata.get("image")
     if not isinstance(image, str) or not image.startswith(PREFIX):
         return None
@@ -49,15 +49,15 @@ def kept_picture(metadata: Metadata) -> str | None:
     return name if is_plain_name(name) else None
 
 
-def kept_pictures(rows: Iterable[Metadata]) -> list[str]:
-    """Return the names of the pictures that an index keeps for some items, each once."""
-    names = (kept_picture(metadata) for metadata in rows)
+def list_kept_pictures(rows: Iterable[Metadata]) -> list[str]:
+    """List the pictures that an index keeps for some items, each once."""
+    names = (name_kept_picture(metadata) for metadata in rows)
     return list(dict.fromkeys(name for name in names if name is not None))
 
 
 def check_new_pictures(folder: Path, rows: Iterable[Metadata]) -> list[str]:
-    """Return the names of pictures that new items state and that aren't there yet."""
-    return [name for name in kept_pictures(rows) if not (folder / PICTURES / name).exists()]
+    """List the pictures that new items state and that aren't there yet."""
+    return [name for name in list_kept_pictures(rows) if not (folder / PICTURES / name).exists()]
 
 
 def add_pictures(
@@ -108,7 +108,7 @@ def remove_pictures(folder: Path, names: Sequence[str]) -> None:
 
 
 def picture_names(folder: Path) -> list[str]:
-    """Return the names of the pictures that lie in an index folder."""
+    """List the pictures that lie in an index folder."""
     place = folder / PICTURES
     return sorted(path.name for path in place.glob(f"*{SUFFIX}")) if place.is_dir() else []
 
@@ -122,5 +122,5 @@ def remove_unnamed_pictures(folder: Path, images: HashIndex | None) -> None:
     lying: Mapping[str, Any] = dict.fromkeys(picture_names(folder))
     if not lying or images is None:
         return
-    named = {name for block in images.blocks() for name in kept_pictures(block.metadata)}
+    named = {name for block in images.blocks() for name in list_kept_pictures(block.metadata)}
     remove_pictures(folder, [name for name in lying if name not in named])

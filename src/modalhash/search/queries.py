@@ -59,7 +59,7 @@ class EncodedQuery:
 
 
 def query_modality(index: IndexParts, request: SearchRequest) -> Modality | None:
-    """Return what asks: the modality of the only part; None for a combination or a bare code."""
+    """Tell the modality of the only part of a query; None for a combination or a bare code."""
     match request.parts:
         case ("text",):
             return "text"
@@ -98,14 +98,14 @@ def encode_part(index: IndexParts, request: SearchRequest, part: PartName) -> En
             code, model.n_bits, {"code": request.code}, query_modality(index, request)
         )
     if part == "image":
-        name, picture = opened_image(request)
+        name, picture = open_image(request)
         return encode_output(model, model.image_output(picture), "image", {"image": name})
     text = str(getattr(request, part))
     return encode_text(model, text, model.text_output(text), part)
 
 
-def opened_image(request: SearchRequest) -> tuple[str, Path | str | Image.Image]:
-    """Return the name of a request's picture as answers state it, and the picture or its file."""
+def open_image(request: SearchRequest) -> tuple[str, Path | str | Image.Image]:
+    """Open a request's picture: its name as answers state it, and the picture or its file."""
     image = request.image
     if isinstance(image, bytes):
         return "a picture", read_picture(Path("the picture"), content=io.BytesIO(image))
@@ -158,7 +158,7 @@ def query_of_item(index: IndexParts, side: Side, identity: str | int) -> Encoded
 
 
 def has_item(index: HashIndex, identity: str | int) -> bool:
-    """Return whether an index has an item; one of another kind than its ids it hasn't."""
+    """Tell whether an index has an item; one of another kind than its ids it hasn't."""
     try:
         return bool(index.contains([identity])[0])
     except InputError:

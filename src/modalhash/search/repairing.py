@@ -14,7 +14,7 @@ from modalhash.index import HashIndex, find_damage, open_index, repair_index
 from modalhash.modalities import Side
 from modalhash.search.folder import read_manifest
 from modalhash.search.pending_changes import PENDING, finish_pending, writing
-from modalhash.search.pictures import PICTURES, kept_pictures, picture_names, remove_pictures
+from modalhash.search.pictures import PICTURES, list_kept_pictures, picture_names, remove_pictures
 
 __all__ = [
     "IndexRepair",
@@ -78,7 +78,7 @@ def verify_search_index(folder: Path | str) -> IndexReport:
 
 
 def side_folders(folder: Path) -> dict[str, Path]:
-    """Return the index folders in an index by side; of an index of codes itself, under ""."""
+    """List the index folders in an index by side; an index of codes itself stands under ""."""
     try:
         return {str(name): folder / str(name) for name in read_manifest(folder)["sides"]}
     except DamagedArtifactError:
@@ -118,12 +118,12 @@ def pictures_of(index: HashIndex) -> Iterator[tuple[str, str | int]]:
     """Yield the kept pictures of an index, each with an id."""
     for block in index.blocks():
         for identity, metadata in zip(block.ids.tolist(), block.metadata, strict=True):
-            for picture in kept_pictures([metadata]):
+            for picture in list_kept_pictures([metadata]):
                 yield picture, identity
 
 
 def problem_of_picture(path: Path) -> str | None:
-    """Return what is wrong with a picture file."""
+    """Describe what is wrong with a picture file."""
     if path.is_symlink() or not path.is_file():
         return f"is missing: {path}"
     try:

@@ -23,13 +23,13 @@ __all__ = ["choose_reranking", "make_scorer"]
 
 
 def choose_reranking(
-    index: IndexParts, wanted: RerankBy, modality: Modality | None, side: Side
+    index: IndexParts, rerank_by: RerankBy, modality: Modality | None, side: Side
 ) -> RerankBy:
     """Choose what a search is reranked by.
 
     Args:
         index: that is searched.
-        wanted: `auto` takes finer codes if the model makes them, else features.
+        rerank_by: `auto` takes finer codes if the model makes them, else features.
         modality: of a single text or picture that the encoder gets; None of a combination, an item
             or a code, of which only the relaxed code is known.
         side: what is searched.
@@ -38,23 +38,23 @@ def choose_reranking(
         UnavailableError: if it isn't there, saying what there is.
     """
     if modality is None:
-        if wanted in (RerankBy.AUTO, RerankBy.RELAXED):
+        if rerank_by in (RerankBy.AUTO, RerankBy.RELAXED):
             return RerankBy.RELAXED
         raise UnavailableError(
-            f"a combination or a code can't be reranked by {wanted.value}, which takes a single "
+            f"a combination or a code can't be reranked by {rerank_by.value}, which takes a single "
             "text or picture: rerank by relaxed"
         )
     model = index.model
-    if wanted is RerankBy.AUTO:
-        wanted = RerankBy.FINE if model.has_fine_codes else RerankBy.FEATURES
-    if wanted is RerankBy.FINE and not model.has_fine_codes:
+    if rerank_by is RerankBy.AUTO:
+        rerank_by = RerankBy.FINE if model.has_fine_codes else RerankBy.FEATURES
+    if rerank_by is RerankBy.FINE and not model.has_fine_codes:
         raise UnavailableError(
             "the model of the index makes no finer codes: train one that does, with --method "
             "hugging-hash-plus, or rerank by relaxed"
         )
-    if wanted is RerankBy.FEATURES:
+    if rerank_by is RerankBy.FEATURES:
         check_features_fit(index, modality, side)
-    return wanted
+    return rerank_by
 
 
 def check_features_fit(index: IndexParts, modality: Modality, side: Side) -> None:
@@ -69,7 +69,7 @@ def check_features_fit(index: IndexParts, modality: Modality, side: Side) -> Non
             "model that makes finer codes (--method hugging-hash-plus), or rerank by relaxed, "
             "which needs nothing"
         )
-    query_width, item_width = (index.model.tower(one).width for one in (modality, side.modality))
+    query_width, item_width = (index.model.tower(name).width for name in (modality, side.modality))
     if query_width != item_width:
         raise UnavailableError(
             f"features of {modality}s have {query_width} numbers and those of {side} "

@@ -80,7 +80,7 @@ def plan_search(index: IndexParts, request: SearchRequest) -> tuple[SearchPlan, 
 
 def plan_side(index: IndexParts, request: SearchRequest, side: Side) -> SearchPlan:
     """Plan the search of one side; errors as in `plan_search`."""
-    radius = largest_distance(index, request, side)
+    radius = limit_distance(index, request, side)
     shortlist = shortlist_length(request.rerank, len(index.sides[side])) if request.rerank else 0
     rerank_by = RerankBy(request.rerank_by)
     if shortlist:
@@ -99,8 +99,8 @@ def plan_side(index: IndexParts, request: SearchRequest, side: Side) -> SearchPl
     )
 
 
-def largest_distance(index: IndexParts, request: SearchRequest, side: Side) -> int | None:
-    """Return the largest distance that is wanted; None if all are, `NOTHING` if none is.
+def limit_distance(index: IndexParts, request: SearchRequest, side: Side) -> int | None:
+    """Compute the largest distance of a hit; None if all count, `NOTHING` if none does.
 
     Raises:
         UnavailableError: if a relevance is wanted, but isn't known.
@@ -145,34 +145,34 @@ def find_nearest_of_all(
         return [leave_item_out(*pair, plan) for pair in zip(nearest, queries, strict=True)]
     k = 1 if plan.k is None else max(plan.k, plan.shortlist)
     k += any(is_own_item(query, plan) for query in queries)
-    found = side.search(codes, k, plan.where, with_metadata=True)
-    nearest = [within(found[row], plan.radius) for row in range(len(queries))]
+    nearest_hits = side.search(codes, k, plan.where, with_metadata=True)
+    nearest = [select_within(nearest_hits[row], plan.radius) for row in range(len(queries))]
     return [leave_item_out(*pair, plan) for pair in zip(nearest, queries, strict=True)]
 
 
 def is_own_item(query: EncodedQuery, plan: SearchPlan) -> bool:
-    """Return whether the item that asks is among those that are searched."""
+    """Tell whether the item that asks is among those that are searched."""
     return query.item is not None and query.item[0] is plan.side
 
 
-def within(hits: QueryHits, radius: int | None) -> QueryHits:
-    """Return the hits within a radius; None is no bound."""
+def select_within(hits: QueryHits, radius: int | None) -> QueryHits:
+    """Select the hits within a radius; None is no bound."""
     return hits if radius is None else select_hits(hits, hits.distances <= radius)
 
 
 def leave_item_out(hits: QueryHits, query: EncodedQuery, plan: SearchPlan) -> QueryHits:
-    """Return up to as many hits as are planned, without the item that asks."""
+    """Select up to as many hits as are planned, without the item that asks."""
     limit = None if plan.k is None else max(plan.k, plan.shortlist)
     is_kept = np.ones(len(hits), np.bool_)
     if query.item is not None and is_own_item(query, plan):
-        is_kept = np.array([plain_id(one) != query.item[1] for one in hits.ids], np.bool_)
+        is_kept = np.array([plain_id(identity) != query.item[1] for identity in hits.ids], np.bool_)
     if limit is not None:
         is_kept &= np.cumsum(is_kept) <= limit
     return hits if is_kept.all() else select_hits(hits, is_kept)
 
 
 def select_hits(hits: QueryHits, is_kept: Any) -> QueryHits:
-    """Return some of the hits of a query, (n,) bool, in their order."""
+    """Select some of the hits of a query, (n,) bool, in their order."""
     assert hits.metadata is not None
     rows = np.flatnonzero(is_kept)
     documents = [hits.metadata[row] for row in rows.tolist()]
@@ -207,7 +207,7 @@ def make_answer(
             index.model,
             query,
             documents=nearest.metadata,
-            codes=shortlist_codes(index, plan, nearest.ids),
+            codes=read_shortlist_codes(index, plan, nearest.ids),
             score=plan.rerank_score,
         )
         order, scores = rerank(order, nearest.distances, scorer)
@@ -233,8 +233,8 @@ def make_answer(
     )
 
 
-def shortlist_codes(index: IndexParts, plan: SearchPlan, ids: Ids) -> Codes:
-    """Return the codes of a shortlist, or none where the second stage doesn't read them."""
+def read_shortlist_codes(index: IndexParts, plan: SearchPlan, ids: Ids) -> Codes:
+    """Look up the codes of a shortlist, or none where the second stage doesn't read them."""
     if plan.rerank_by is RerankBy.RELAXED:
         return index.sides[plan.side].reconstruct(ids)
     return np.zeros((0, code_width(index.model.n_bits)), np.uint8)

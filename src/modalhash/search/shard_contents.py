@@ -51,8 +51,8 @@ class OwnItems(Sequence[Metadata]):
         return len(self.owners)
 
     def __getitem__(self, place: Any) -> Any:
-        found = self.ids.take(np.atleast_1d(self.owners[place])).tolist()
-        entries = [{"item": value} for value in found]
+        items = self.ids.take(np.atleast_1d(self.owners[place])).tolist()
+        entries = [{"item": value} for value in items]
         return entries if isinstance(place, slice) else entries[0]
 
     def __iter__(self) -> Iterator[Metadata]:
@@ -63,7 +63,7 @@ class OwnItems(Sequence[Metadata]):
 
 
 def shard_contents(model: HashModel, folder: Path | str) -> dict[Side, SideContent]:
-    """Return what a folder of `modalhash encode --shards` puts into both sides of an index.
+    """Read what a folder of `modalhash encode --shards` puts into both sides of an index.
 
     Codes are gathered in memory once; pictures' metadata is empty, texts' names their item.
 
@@ -88,8 +88,8 @@ def shard_contents(model: HashModel, folder: Path | str) -> dict[Side, SideConte
     sides: dict[Side, SideContent] = {}
     pictured = [file for file in files if file.image_codes is not None]
     if pictured:
-        ids: Any = joined(pictured)
-        codes = gathered([file.image_codes for file in pictured], model.n_bits)
+        ids: Any = join_ids(pictured)
+        codes = gather_codes([file.image_codes for file in pictured], model.n_bits)
         sides[Side.IMAGES] = SideContent(ids, codes, NoMetadata(len(codes)))
     worded = [file for file in files if file.text_codes is not None]
     if worded:
@@ -98,20 +98,20 @@ def shard_contents(model: HashModel, folder: Path | str) -> dict[Side, SideConte
         ]
         owners = np.concatenate(counts)
         text_ids: Any = TextIds.of([value for file in worded for value in file.text_ids()])
-        codes = gathered([file.text_codes for file in worded], model.n_bits)
-        known = OwnItems(joined(worded), np.arange(len(owners)).repeat(owners))
+        codes = gather_codes([file.text_codes for file in worded], model.n_bits)
+        known = OwnItems(join_ids(worded), np.arange(len(owners)).repeat(owners))
         sides[Side.TEXTS] = SideContent(text_ids, codes, known)
     return sides
 
 
-def gathered(parts: Sequence[Codes | None], n_bits: int) -> Codes:
-    """Return codes of several files, one after the other."""
+def gather_codes(parts: Sequence[Codes | None], n_bits: int) -> Codes:
+    """Join the codes of several files, one after the other."""
     nothing = np.zeros((0, code_width(n_bits)), np.uint8)
     return np.concatenate([nothing, *(part for part in parts if part is not None)])
 
 
-def joined(files: Sequence[CodeFile]) -> IdColumn:
-    """Return the ids of some files, one file's after the other's."""
+def join_ids(files: Sequence[CodeFile]) -> IdColumn:
+    """Join the ids of some files, one file's after the other's."""
     columns = [file.ids for file in files if file.ids is not None]
     integers = [column.ids for column in columns if isinstance(column, IntegerIds)]
     if integers:
