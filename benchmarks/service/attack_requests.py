@@ -264,14 +264,14 @@ def send_pipeline(target: Target) -> None:
 
 
 def send_filters(target: Target) -> None:
-    """Send filters of as many conditions on as many fields as are taken, and of far too many."""
+    """Send filters of as many conditions as are taken, which read everything, and of more."""
     numbers = count()
 
     def attack() -> None:
         number = next(numbers)
         n_conditions = 400 if number % 8 == 0 else 50
-        where = " or ".join(f"q{number}_{place} == 1" for place in range(n_conditions))
-        query = {"code": {"hex": "00" * (target.n_bits // 8)}, "filter": where[:4096]}
+        where = " or ".join(f'note like "%{number}_{place}"' for place in range(n_conditions))
+        query = {"code": {"hex": "00" * (target.n_bits // 8)}, "filter": where}
         target.send("/search", json.dumps(query).encode())
 
     target.repeat(attack, 8)
@@ -282,7 +282,7 @@ def leave_searches(target: Target) -> None:
     numbers = count()
 
     def attack() -> None:
-        where = " or ".join(f"l{next(numbers)}_{place} == 1" for place in range(50))
+        where = " or ".join(f'note like "%l{next(numbers)}_{place}"' for place in range(50))
         query = {"code": {"hex": "00" * (target.n_bits // 8)}, "filter": where}
         body = json.dumps(query).encode()
         with suppress(OSError), closing(target.connect()) as connection:

@@ -46,7 +46,7 @@ def build_index(folder: Path, n_items: int, seed: int) -> None:
     icons = mh.load_collection("icons")
     base = CollectionCodes(model, icons).image(np.arange(icons.n_items))
     codes = real_like_codes(base, n_items, np.random.default_rng(seed))
-    documents = [{"year": 1990 + row % 40, "tags": ["a", "b"]} for row in range(n_items)]
+    documents = [{"year": 1990 + row % 40, "note": f"note {row}"} for row in range(n_items)]
     content = SideContent([f"item-{row}" for row in range(n_items)], codes, documents)
     build_search_index(
         model, {Side.IMAGES: content}, folder / "attacked.index",

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from modalhash.client import AsyncClient, Client, NewItem, Retries
-from modalhash.client.retrying import retry_after
+from modalhash.client.retrying import read_retry_after
 from modalhash.errors import ServiceError, ServiceUnreachableError, SettingError
 
 Answer = httpx2.Response | Exception
@@ -62,7 +62,7 @@ class Failing:
         return answer
 
 
-def client_of(failing: Failing, retries: Retries | None = None) -> Client:
+def make_client(failing: Failing, retries: Retries | None = None) -> Client:
     transport = httpx2.MockTransport(failing)
     return Client("http://server", index="icons", transport=transport, retries=retries)
 
@@ -81,13 +81,13 @@ def test_a_busy_server_is_asked_again_when_it_says(waits: Waits) -> None:
         refused(429, "rate_limited", after="1"),
         httpx2.Response(200, json=REMOVED),
     )
-    assert delete(client_of(failing)) == 1
+    assert delete(make_client(failing)) == 1
     assert waits.seconds == [3.0, 1.0]
 
 
 def test_without_a_word_the_wait_doubles_and_is_partly_random(waits: Waits) -> None:
     failing = Failing(*[refused(503, "overloaded")] * 4, httpx2.Response(200, json=REMOVED))
-    assert delete(client_of(failing, Retries(tries=5, first_wait=0.4, longest_wait=1.0))) == 1
+    assert delete(make_client(failing, Retries(tries=5, first_wait=0.4, longest_wait=1.0))) == 1
     for seconds, longest in zip(waits.seconds, [0.4, 0.8, 1.0, 1.0], strict=True):
         assert longest / 2 <= seconds <= longest
 
@@ -95,7 +95,7 @@ def test_without_a_word_the_wait_doubles_and_is_partly_random(waits: Waits) -> N
 def test_a_server_that_stays_busy_is_an_error_after_the_last_try(waits: Waits) -> None:
     failing = Failing(*[refused(503, "overloaded", after="1")] * 4)
     with pytest.raises(ServiceError, match=r"^busy$") as caught:
-        delete(client_of(failing))
+        delete(make_client(failing))
     error = caught.value
     assert (error.code, error.status, error.request_id) == ("overloaded", 503, "r1")
     assert error.retry_after == 1.0
@@ -106,7 +106,7 @@ def test_a_server_that_stays_busy_is_an_error_after_the_last_try(waits: Waits) -
 def test_who_is_told_to_wait_for_long_is_told_so_at_once(waits: Waits) -> None:
     failing = Failing(refused(503, "overloaded", after="3600"))
     with pytest.raises(ServiceError):
-        delete(client_of(failing))
+        delete(make_client(failing))
     assert waits.seconds == []
 
 
@@ -119,7 +119,7 @@ def test_what_would_go_the_same_way_is_not_tried_again(
 ) -> None:
     failing = Failing(refused(status, code, message="no"))
     with pytest.raises(ServiceError, match=r"^no$") as caught:
-        delete(client_of(failing))
+        delete(make_client(failing))
     assert caught.value.code == code
     assert failing.count == 1
 
@@ -134,7 +134,7 @@ def test_what_never_arrived_is_sent_again_whatever_it_is(
     waits: Waits, first: Answer, ask: Callable[[Client], object]
 ) -> None:
     failing = Failing(first, httpx2.Response(200, json=ADDED | REMOVED))
-    ask(client_of(failing))
+    ask(make_client(failing))
     assert failing.count == 2
 
 
@@ -143,21 +143,21 @@ def test_what_may_have_arrived_is_sent_again_only_if_that_does_no_harm(
     waits: Waits, first: Answer
 ) -> None:
     failing = Failing(first, httpx2.Response(200, json=REMOVED))
-    delete(client_of(failing))
+    delete(make_client(failing))
     assert failing.count == 2
     again = Failing(first, httpx2.Response(200, json=ADDED))
     with pytest.raises(ServiceError):
-        add(client_of(again))
+        add(make_client(again))
     assert again.count == 1
 
 
 def test_upsert_may_be_done_twice_and_a_strict_delete_may_not(waits: Waits) -> None:
     failing = Failing(LOST, httpx2.Response(200, json=ADDED))
-    client_of(failing).upsert([NewItem("a", image=b"x")])
+    make_client(failing).upsert([NewItem("a", image=b"x")])
     assert failing.count == 2
     failing = Failing(LOST)
     with pytest.raises(ServiceUnreachableError):
-        client_of(failing).delete(["a"])
+        make_client(failing).delete(["a"])
 
 
 LOST_ON_THE_WAY = {
@@ -183,14 +183,14 @@ LOST_ON_THE_WAY = {
 def test_what_failed_on_the_way_is_told_apart(code: str) -> None:
     error, says = LOST_ON_THE_WAY[code]
     with pytest.raises(ServiceUnreachableError, match=f"^{re.escape(says)}$") as caught:
-        delete(client_of(Failing(error), Retries(tries=1)))
+        delete(make_client(Failing(error), Retries(tries=1)))
     assert (caught.value.code, caught.value.status) == (code, 0)
 
 
 def test_a_proxys_answer_gets_a_code(waits: Waits) -> None:
     failing = Failing(httpx2.Response(502, text="<html>", headers={"X-Request-ID": "p9"}))
     with pytest.raises(ServiceError, match=r"answered with status 502$") as caught:
-        add(client_of(failing))
+        add(make_client(failing))
     assert (caught.value.code, caught.value.request_id) == ("bad_gateway", "p9")
 
 
@@ -209,18 +209,18 @@ def test_the_asynchronous_client_tries_again_too(waits: Waits) -> None:
 
 def test_whether_a_server_is_ready_is_asked_once(waits: Waits) -> None:
     failing = Failing(DOWN)
-    assert not client_of(failing).is_ready()
-    assert client_of(Failing(httpx2.Response(200, json={"status": "ready"}))).is_ready()
+    assert not make_client(failing).is_ready()
+    assert make_client(Failing(httpx2.Response(200, json={"status": "ready"}))).is_ready()
     assert waits.seconds == []
 
 
 def test_a_wait_may_be_said_as_a_date() -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    said = retry_after({"Retry-After": later})
+    said = read_retry_after({"Retry-After": later})
     assert said is not None
     assert 50 < said <= 60
-    assert retry_after({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
-    assert retry_after({"Retry-After": "soon"}) is None
+    assert read_retry_after({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
+    assert read_retry_after({"Retry-After": "soon"}) is None
 
 
 @pytest.mark.parametrize(

@@ -553,7 +553,7 @@ def test_a_hit_opens_large_with_all_that_is_known_of_it(page: Page) -> None:
     first, second = page.found(text=WORDS)[:2]
     page.one(FACES).click()
     image = page.one("#why .stage img")
-    page.until(lambda: int(image.get_property("naturalWidth") or 0) > 0, "no picture is shown")  # type: ignore[arg-type, call-overload]
+    page.until(lambda: int(image.get_property("naturalWidth") or 0) > 0, "no picture is shown")  # type: ignore[arg-type]
     assert page.query == f"?q=a+red+ring&item=images%3A{first}"
     assert page.one("#tab-details").get_attribute("aria-selected") == "true"
     assert not page.one(".explained").is_displayed()

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from modalhash.errors import SearchStoppedError, SettingError
 from modalhash.service.admission import Admission, Budget
 from modalhash.service.bodies import parse_form
-from modalhash.service.clients import client_of
+from modalhash.service.clients import identify_client
 from modalhash.service.engine import Engine
 from modalhash.service.pixels import PixelBudget
 from modalhash.service.refusals import RefusedError
@@ -88,16 +88,15 @@ def test_too_many_entries_are_refused_before_they_are_checked(
 def test_a_large_body_is_parsed_beside_the_event_loop(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import modalhash.service.state as state
+    from modalhash.service.bodies import parse_document
 
     threads = []
-    plain = state.parse_document
 
     def parse(*arguments: Any, **named: Any) -> Any:
         threads.append(threading.current_thread().name)
-        return plain(*arguments, **named)
+        return parse_document(*arguments, **named)
 
-    monkeypatch.setattr(state, "parse_document", parse)
+    monkeypatch.setattr("modalhash.service.state.parse_document", parse)
     client.post(SEARCH, json=QUERY)
     client.post(SEARCH, json={**QUERY, "filter": " " * 20_000})
     assert not threads[0].startswith("convert")
@@ -144,7 +143,7 @@ def test_metadata_of_too_many_levels_is_refused(serve: Serve, own_index: Path) -
         body = f'{{"items":[{{"id":"deep","texts":[{{"text":"a"}}],"metadata":{metadata}}}]}}'
         answer = client.put(f"{INDEX}/items", content=body, headers=JSON)
         assert answer.status_code == status, answer.text
-    assert client.post(SEARCH, json={**QUERY, "filter": "a is null"}).status_code == 200
+    assert client.post(SEARCH, json={**QUERY, "filter": "largest is not null"}).status_code == 200
 
 
 def test_compressed_bodies_are_refused(client: TestClient) -> None:
@@ -221,16 +220,14 @@ def test_pictures_are_opened_as_many_as_the_budget_allows(
     client = serve(pixels=800, pixels_together=800)
     engine: Engine = client.app.state.service.engine  # type: ignore[attr-defined]
     seen: list[int] = []
-    import modalhash.service.engine as module
-
-    plain = module.open_upload
+    from modalhash.service.uploads import open_upload
 
     def open_slowly(*arguments: Any, **named: Any) -> Any:
         seen.append(engine.pixels.used)
         time.sleep(0.05)
-        return plain(*arguments, **named)
+        return open_upload(*arguments, **named)
 
-    monkeypatch.setattr(module, "open_upload", open_slowly)
+    monkeypatch.setattr("modalhash.service.engine.open_upload", open_slowly)
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: upload(client, encoded("PNG")), range(12)))
     statuses = [answer.status_code for answer in answers]
@@ -313,7 +310,7 @@ def test_memory_is_counted_as_a_body_comes() -> None:
     ],
 )  # fmt: skip
 def test_a_client_is_an_address_or_a_network(address: str, client: str) -> None:
-    assert client_of(address) == client
+    assert identify_client(address) == client
 
 
 def test_clients_take_turns() -> None:
@@ -333,7 +330,7 @@ def test_clients_take_turns() -> None:
 
 def test_a_filter_of_too_many_conditions_is_refused(serve: Serve, own_index: Path) -> None:
     client = serve({"scenes": own_index}, writable=True, filter_conditions=3)
-    good, bad = (" or ".join(f"f{place} == 1" for place in range(count)) for count in (3, 4))
+    good, bad = (" or ".join(f"largest == '{place}'" for place in range(count)) for count in (3, 4))
     assert client.post(SEARCH, json={**QUERY, "filter": good}).status_code == 200
     for path, document in (
         (SEARCH, {**QUERY, "filter": bad}),
@@ -372,7 +369,7 @@ def test_a_filter_that_takes_too_long_ends_and_others_do_not_wait(
     client = serve(filter_timeout=1.0, search_threads=1)
     block_filters(monkeypatch)
     with ThreadPoolExecutor(2) as pool:
-        attack = pool.submit(client.post, SEARCH, json={**QUERY, "filter": "slow == 1"})
+        attack = pool.submit(client.post, SEARCH, json={**QUERY, "filter": "largest == 1"})
         time.sleep(0.3)
         began = time.perf_counter()
         assert client.post(SEARCH, json=QUERY).status_code == 200
@@ -389,7 +386,7 @@ def test_a_delete_whose_filter_takes_too_long_changes_nothing(
 ) -> None:
     client = serve({"scenes": own_index}, writable=True, filter_timeout=0.2)
     block_filters(monkeypatch)
-    answer = client.post(f"{INDEX}/items/delete", json={"filter": "slow == 1"})
+    answer = client.post(f"{INDEX}/items/delete", json={"filter": "largest == 1"})
     assert refusal(answer) == (504, "timed_out")
     monkeypatch.undo()
     assert client.get("/readyz").json()["indexes"] == {"scenes": 360}
@@ -398,7 +395,7 @@ def test_a_delete_whose_filter_takes_too_long_changes_nothing(
 def test_work_stops_when_its_client_leaves(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     client = serve(filter_timeout=60.0)
     seen = block_filters(monkeypatch)
-    body = json.dumps({**QUERY, "filter": "slow == 1"}).encode()
+    body = json.dumps({**QUERY, "filter": "largest == 1"}).encode()
 
     async def leave() -> list[Any]:
         messages = [{"type": "http.request", "body": body, "more_body": False}]
@@ -420,7 +417,7 @@ def test_work_stops_when_its_client_leaves(serve: Serve, monkeypatch: pytest.Mon
             "headers": [(b"host", b"testserver"), (b"content-type", b"application/json")],
             "client": ("1.2.3.4", 5), "server": ("testserver", 80), "asgi": {"version": "3.0"},
         }  # fmt: skip
-        await client.app(scope, receive, send)  # type: ignore[arg-type]
+        await client.app(scope, receive, send)
         return sent
 
     assert client.portal is not None
@@ -470,7 +467,13 @@ def test_sizes_that_take_long_to_count_are_the_last_ones(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = client.app.state.service.host  # type: ignore[attr-defined]
-    monkeypatch.setattr(host, "sizes", lambda: time.sleep(1.0) or {})
+
+    def count_slowly() -> dict[tuple[str, str], int]:
+        time.sleep(1.0)
+        return {}
+
+    monkeypatch.setattr(host, "sizes", count_slowly)
+
     began = time.perf_counter()
     assert client.get("/readyz").json()["indexes"] == {"scenes": 360}
     assert time.perf_counter() - began < 0.9

@@ -30,7 +30,7 @@ __all__ = [
     "ServiceFacts",
     "SideFacts",
     "SideResult",
-    "decoded",
+    "decode_answer",
 ]
 
 Answer = TypeVar("Answer")
@@ -424,7 +424,7 @@ class AddedItems:
     texts: int
 
 
-def decoded(kind: type[Answer], document: Any) -> Answer:
+def decode_answer(kind: type[Answer], document: Any) -> Answer:
     """Make an answer of a JSON document.
 
     Args:
@@ -435,11 +435,11 @@ def decoded(kind: type[Answer], document: Any) -> Answer:
         ServiceError: if a field is missing or of another type, naming it.
 
     Example:
-        >>> decoded(AddedItems, {"images": 1, "texts": 2, "new": True})
+        >>> decode_answer(AddedItems, {"images": 1, "texts": 2, "new": True})
         AddedItems(images=1, texts=2)
     """
     try:
-        made: Answer = value_of(kind, document, "the answer")
+        made: Answer = decode_value(kind, document, "the answer")
     except TypeError as error:
         raise ServiceError(f"the server answered something else: {error}", code="bad_answer") from (
             error
@@ -448,27 +448,27 @@ def decoded(kind: type[Answer], document: Any) -> Answer:
 
 
 @cache
-def hints_of(kind: type) -> Mapping[str, Any]:
+def read_hints(kind: type) -> Mapping[str, Any]:
     """Return the types of a dataclass's fields."""
     return get_type_hints(kind)
 
 
-def value_of(kind: Any, value: Any, where: str) -> Any:
+def decode_value(kind: Any, value: Any, where: str) -> Any:
     """Return a JSON value as a type asks for.
 
     Raises:
         TypeError: if it isn't of that type, naming the place.
     """
     if get_origin(kind) in (Union, UnionType):
-        return one_of(get_args(kind), value, where)
+        return decode_union(get_args(kind), value, where)
     if is_dataclass(kind):
-        return dataclass_of(kind, value, where)
+        return decode_dataclass(kind, value, where)
     if get_origin(kind) is tuple and isinstance(value, list):
         (inner, _) = get_args(kind)
-        return tuple(value_of(inner, one, f"{where}[{at}]") for at, one in enumerate(value))
+        return tuple(decode_value(inner, one, f"{where}[{at}]") for at, one in enumerate(value))
     if get_origin(kind) is Mapping and isinstance(value, dict):
         (_, inner) = get_args(kind)
-        return {name: value_of(inner, one, f"{where}.{name}") for name, one in value.items()}
+        return {name: decode_value(inner, one, f"{where}.{name}") for name, one in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is Any or type(value) is kind:
@@ -476,7 +476,7 @@ def value_of(kind: Any, value: Any, where: str) -> Any:
     raise TypeError(f"{where} is {value!r:.80}")
 
 
-def one_of(kinds: Sequence[Any], value: Any, where: str) -> Any:
+def decode_union(kinds: Sequence[Any], value: Any, where: str) -> Any:
     """Return a value as the first of some types that it is of."""
     if value is None and NoneType in kinds:
         return None
@@ -484,18 +484,18 @@ def one_of(kinds: Sequence[Any], value: Any, where: str) -> Any:
     for kind in left[:-1]:
         if type(value) is kind:
             return value
-    return value_of(left[-1], value, where)
+    return decode_value(left[-1], value, where)
 
 
-def dataclass_of(kind: Any, value: Any, where: str) -> Any:
+def decode_dataclass(kind: Any, value: Any, where: str) -> Any:
     """Return a JSON object as a dataclass."""
     if not isinstance(value, dict):
         raise TypeError(f"{where} is {value!r:.80}")
     given: dict[str, Any] = {}
     for field in fields(kind):
         if field.name in value:
-            hint = hints_of(kind)[field.name]
-            given[field.name] = value_of(hint, value[field.name], f"{where}.{field.name}")
+            hint = read_hints(kind)[field.name]
+            given[field.name] = decode_value(hint, value[field.name], f"{where}.{field.name}")
         elif field.default is MISSING:
             raise TypeError(f"{where} has no {field.name}")
     return kind(**given)

@@ -24,7 +24,7 @@ from modalhash.client.answers import (
 from modalhash.client.calls import Call
 from modalhash.client.queries import NewItem
 from modalhash.client.retrying import Retries
-from modalhash.client.sending import http_options, outcome, way_lost
+from modalhash.client.sending import describe_lost_connection, make_http_options, read_outcome
 from modalhash.errors import ServiceError
 from modalhash.extras import import_optional
 from modalhash.search_request import SearchOptions, SearchRequest
@@ -71,7 +71,7 @@ class AsyncClient:
     ) -> None:
         httpx = import_optional("httpx2", extra="client", feature="the client")
         self._http: httpx2.AsyncClient = httpx.AsyncClient(
-            **http_options(url, key, timeout), transport=transport
+            **make_http_options(url, key, timeout), transport=transport
         )
         self._retries = Retries() if retries is None else retries
         self._index = index
@@ -86,7 +86,7 @@ class AsyncClient:
 
     async def index(self, name: str | None = None) -> IndexFacts:
         """Return what one index holds and can do."""
-        return await self._send(calls.index(await self._named(name)))
+        return await self._send(calls.index(await self._choose_index(name)))
 
     async def models(self) -> tuple[ModelFacts, ...]:
         """Return the models behind the indexes."""
@@ -107,58 +107,27 @@ class AsyncClient:
         index: str | None = None,
         **options: Unpack[SearchOptions],
     ) -> SearchAnswer:
-        """Find what is nearest to a text, a picture, an item, a code, or several of them.
-
-        Args:
-            text: words to search for.
-            image: a picture to search for: a path, a file's bytes, or an opened picture.
-            index: another than the client's own.
-            options: the other fields of `SearchRequest`: `k`, `target`, `where`, ...
-
-        Raises:
-            ServiceError: if the server refuses; its `code` says why.
-            ServiceUnreachableError: if the server can't be reached.
-            InputError: if there is nothing to search for, a value is out of its range, or no index
-                is named and there are more.
-            StorageError: if the picture's file can't be read.
-        """
+        """Find what is nearest to a query; see `Client.search`."""
         request = SearchRequest(text, image, **options)
-        return await self._send(calls.search(await self._named(index), request))
+        return await self._send(calls.search(await self._choose_index(index), request))
 
     async def search_batch(
         self, queries: Iterable[SearchRequest | str], *, index: str | None = None
     ) -> tuple[SearchAnswer, ...]:
-        """Search for many at once; one answer a query, in order.
-
-        Raises:
-            ServiceError: if the server refuses one of them, naming its place.
-        """
-        return await self._send(calls.search_batch(await self._named(index), queries))
+        """Search for many at once; one answer a query, in order; see `Client.search_batch`."""
+        return await self._send(calls.search_batch(await self._choose_index(index), queries))
 
     async def explain(
         self, ids: Sequence[str | int], query: SearchRequest, *, index: str | None = None
     ) -> ExplanationAnswer:
-        """Say why items are where they are for a query; they needn't be hits.
-
-        Args:
-            ids: of items on the side that is searched.
-            query: what is searched for, and `target`; for a picture, the `code` of its answer.
-            index: another than the client's own.
-
-        Raises:
-            ServiceError: if the server refuses.
-        """
-        return await self._send(calls.explain(await self._named(index), ids, query))
+        """Say why items are where they are for a query; see `Client.explain`."""
+        return await self._send(calls.explain(await self._choose_index(index), ids, query))
 
     async def encode_texts(
         self, texts: Sequence[str], *, index: str | None = None
     ) -> NDArray[np.uint8]:
-        """Return the codes of texts, (n, p) uint8, packed.
-
-        Raises:
-            ServiceError: if the server refuses.
-        """
-        return await self._send(calls.encode_texts(await self._named(index), texts))
+        """Return the codes of texts, (n, p) uint8, packed; see `Client.encode_texts`."""
+        return await self._send(calls.encode_texts(await self._choose_index(index), texts))
 
     async def encode_images(
         self,
@@ -166,13 +135,8 @@ class AsyncClient:
         *,
         index: str | None = None,
     ) -> NDArray[np.uint8]:
-        """Return the codes of pictures, (n, p) uint8, packed.
-
-        Raises:
-            ServiceError: if the server refuses.
-            StorageError: if a picture's file can't be read.
-        """
-        return await self._send(calls.encode_images(await self._named(index), images))
+        """Return the codes of pictures, (n, p) uint8, packed; see `Client.encode_images`."""
+        return await self._send(calls.encode_images(await self._choose_index(index), images))
 
     async def item(
         self,
@@ -181,44 +145,20 @@ class AsyncClient:
         side: str = "images",
         index: str | None = None,
     ) -> ItemFacts:
-        """Return one item by its id.
-
-        Raises:
-            ServiceError: if it isn't there (`unknown_item`).
-        """
-        return await self._send(calls.item(await self._named(index), item_id, side))
+        """Return one item by its id; see `Client.item`."""
+        return await self._send(calls.item(await self._choose_index(index), item_id, side))
 
     async def thumbnail(self, of: ServedHit | ItemFacts | PictureLink, *, size: int = 256) -> bytes:
-        """Return a small picture of an item, as the bytes of a WebP file.
-
-        Args:
-            of: a hit, an item, or the `picture` of one.
-            size: of the longer side: 64, 128, 256, 512 or 1024.
-
-        Raises:
-            InputError: if it has no picture.
-            ServiceError: if the server refuses.
-        """
+        """Return a small picture of an item; see `Client.thumbnail`."""
         return await self._send(calls.thumbnail(of, size))
 
     async def add(self, items: Iterable[NewItem], *, index: str | None = None) -> AddedItems:
-        """Add items, all or none; they are on disk when this returns.
-
-        It isn't sent again after it may have arrived: an answer that was lost is an error
-        (`connection_lost`), and the items may be there. `upsert` doesn't have that problem.
-
-        Raises:
-            ServiceError: if the server refuses; `already_there` if an id is.
-        """
-        return await self._send(calls.add(await self._named(index), items, upsert=False))
+        """Add items, all or none; they are on disk when this returns; see `Client.add`."""
+        return await self._send(calls.add(await self._choose_index(index), items, upsert=False))
 
     async def upsert(self, items: Iterable[NewItem], *, index: str | None = None) -> AddedItems:
-        """Add items in the place of those of their ids, with all their texts.
-
-        Raises:
-            ServiceError: if the server refuses.
-        """
-        return await self._send(calls.add(await self._named(index), items, upsert=True))
+        """Add items in the place of those of their ids; see `Client.upsert`."""
+        return await self._send(calls.add(await self._choose_index(index), items, upsert=True))
 
     async def delete(
         self,
@@ -228,30 +168,12 @@ class AsyncClient:
         missing: str = "error",
         index: str | None = None,
     ) -> int:
-        """Remove items with their texts, or single texts.
-
-        Args:
-            ids: of items or texts, or
-            where: a filter of what to remove.
-            missing: "error", or "ignore" to pass over ids that aren't there.
-            index: another than the client's own.
-
-        Returns:
-            How many codes were removed from both sides.
-
-        Raises:
-            InputError: unless exactly one of ids and where is given.
-            ServiceError: if the server refuses.
-        """
-        return await self._send(calls.delete(await self._named(index), ids, where, missing))
+        """Remove items with their texts, or single texts; see `Client.delete`."""
+        return await self._send(calls.delete(await self._choose_index(index), ids, where, missing))
 
     async def reload(self, index: str | None = None) -> IndexFacts:
-        """Have the server open an index anew.
-
-        Raises:
-            ServiceError: if the server refuses.
-        """
-        return await self._send(calls.reload(await self._named(index)))
+        """Have the server open an index anew; see `Client.reload`."""
+        return await self._send(calls.reload(await self._choose_index(index)))
 
     async def close(self) -> None:
         """Close connections; the client can't be used afterwards."""
@@ -268,10 +190,10 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _named(self, index: str | None) -> str:
+    async def _choose_index(self, index: str | None) -> str:
         """Return the name of the index that is asked."""
         if index is None and self._index is None:
-            self._index = calls.only_index(await self._send(calls.indexes()))
+            self._index = calls.choose_only_index(await self._send(calls.indexes()))
         name = index or self._index
         assert name is not None
         return name
@@ -282,18 +204,18 @@ class AsyncClient:
         while True:
             n_tried += 1
             try:
-                return outcome(call, await self._try(call))
+                return read_outcome(call, await self._send_once(call))
             except ServiceError as error:
                 wait = self._retries.wait(error, n_tried=n_tried, can_repeat=call.can_repeat)
                 if wait is None or n_tried == tries:
                     raise
                 await asyncio.sleep(wait)
 
-    async def _try(self, call: Call[Any]) -> "httpx2.Response":
+    async def _send_once(self, call: Call[Any]) -> "httpx2.Response":
         """Send a request once."""
         import httpx2
 
         try:
             return await self._http.request(call.method, call.path, **call.options)
         except httpx2.TransportError as error:
-            raise way_lost(error, self._http.base_url) from error
+            raise describe_lost_connection(error, self._http.base_url) from error

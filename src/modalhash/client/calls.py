@@ -20,10 +20,10 @@ from modalhash.client.answers import (
     SearchAnswer,
     ServedHit,
     ServiceFacts,
-    decoded,
+    decode_answer,
 )
 from modalhash.client.queries import NewItem, picture_bytes
-from modalhash.client.retrying import retry_after
+from modalhash.client.retrying import read_retry_after
 from modalhash.errors import InputError, ServiceError
 from modalhash.search_request import SearchRequest
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from httpx2 import Response
     from PIL.Image import Image
 
-__all__ = ["Call", "only_index", "refusal"]
+__all__ = ["Call", "choose_only_index", "read_refusal"]
 
 Result = TypeVar("Result")
 GATEWAY = {502: "bad_gateway", 503: "overloaded", 504: "timed_out", 429: "rate_limited"}
@@ -76,26 +76,26 @@ class Call(Generic[Result]):
         return options
 
 
-def path_of(index: str, rest: str = "") -> str:
+def make_index_path(index: str, rest: str = "") -> str:
     """Return the path of an index."""
     return f"v1/indexes/{quote(index, safe='')}{rest}"
 
 
-def as_kind(kind: type[Result], name: str | None = None) -> Callable[["Response"], Result]:
+def read_as(kind: type[Result], name: str | None = None) -> Callable[["Response"], Result]:
     """Return what reads an answer, or one entry of it, as a dataclass."""
-    return lambda response: decoded(kind, entry(response, name))
+    return lambda response: decode_answer(kind, read_entry(response, name))
 
 
-def as_list(kind: type[Result], name: str) -> Callable[["Response"], tuple[Result, ...]]:
+def read_list(kind: type[Result], name: str) -> Callable[["Response"], tuple[Result, ...]]:
     """Return what reads an answer's list of dataclasses."""
 
     def read(response: "Response") -> tuple[Result, ...]:
-        return tuple(decoded(kind, one) for one in entry(response, name))
+        return tuple(decode_answer(kind, one) for one in read_entry(response, name))
 
     return read
 
 
-def entry(response: "Response", name: str | None) -> Any:
+def read_entry(response: "Response", name: str | None) -> Any:
     """Return an answer's JSON, or one entry of it.
 
     Raises:
@@ -112,10 +112,10 @@ def entry(response: "Response", name: str | None) -> Any:
         ) from error
 
 
-def refusal(response: "Response") -> ServiceError:
+def read_refusal(response: "Response") -> ServiceError:
     """Return the error of an answer that refuses."""
     status = response.status_code
-    waits = retry_after(response.headers)
+    waits = read_retry_after(response.headers)
     try:
         error = response.json()["error"]
         code, message = str(error["code"]), str(error["message"])
@@ -129,33 +129,33 @@ def refusal(response: "Response") -> ServiceError:
 
 def service() -> Call[ServiceFacts]:
     """Ask what the server is."""
-    return Call("GET", "v1", as_kind(ServiceFacts))
+    return Call("GET", "v1", read_as(ServiceFacts))
 
 
 def indexes() -> Call[tuple[IndexFacts, ...]]:
     """Ask for all indexes."""
-    return Call("GET", "v1/indexes", as_list(IndexFacts, "indexes"))
+    return Call("GET", "v1/indexes", read_list(IndexFacts, "indexes"))
 
 
 def index(name: str) -> Call[IndexFacts]:
     """Ask for one index."""
-    return Call("GET", path_of(name), as_kind(IndexFacts))
+    return Call("GET", make_index_path(name), read_as(IndexFacts))
 
 
 def models() -> Call[tuple[ModelFacts, ...]]:
     """Ask for all models."""
-    return Call("GET", "v1/models", as_list(ModelFacts, "models"))
+    return Call("GET", "v1/models", read_list(ModelFacts, "models"))
 
 
 def search(name: str, request: SearchRequest) -> Call[SearchAnswer]:
     """Search, with a picture as an upload."""
     document = request.to_json()
-    read = as_kind(SearchAnswer)
+    read = read_as(SearchAnswer)
     if request.image is None:
-        return Call("POST", path_of(name, "/search"), read, document=document)
+        return Call("POST", make_index_path(name, "/search"), read, document=document)
     return Call(
         "POST",
-        path_of(name, "/search/picture"),
+        make_index_path(name, "/search/picture"),
         read,
         files=[("image", picture_bytes(request.image))],
         form={"query": json.dumps(document)},
@@ -169,8 +169,8 @@ def search_batch(
     requests = [SearchRequest(one) if isinstance(one, str) else one for one in queries]
     return Call(
         "POST",
-        path_of(name, "/search/batch"),
-        as_list(SearchAnswer, "answers"),
+        make_index_path(name, "/search/batch"),
+        read_list(SearchAnswer, "answers"),
         document={"queries": [document_without_picture(one) for one in requests]},
     )
 
@@ -193,16 +193,16 @@ def explain(name: str, ids: Sequence[str | int], query: SearchRequest) -> Call[E
     """Ask why items are where they are."""
     return Call(
         "POST",
-        path_of(name, "/explain"),
-        as_kind(ExplanationAnswer),
+        make_index_path(name, "/explain"),
+        read_as(ExplanationAnswer),
         document={**document_without_picture(query), "ids": list(ids)},
     )
 
 
-def codes_of(response: "Response") -> NDArray[np.uint8]:
+def read_codes(response: "Response") -> NDArray[np.uint8]:
     """Return an answer's codes, (n, p) uint8."""
     try:
-        rows = [bytes.fromhex(one) for one in entry(response, "codes")]
+        rows = [bytes.fromhex(one) for one in read_entry(response, "codes")]
         return np.array([list(row) for row in rows], np.uint8)
     except (TypeError, ValueError) as error:
         raise ServiceError(f"the codes can't be read: {error}", code="bad_answer") from error
@@ -211,7 +211,7 @@ def codes_of(response: "Response") -> NDArray[np.uint8]:
 def encode_texts(name: str, texts: Sequence[str]) -> Call[NDArray[np.uint8]]:
     """Ask for the codes of texts."""
     document = {"texts": list(texts), "form": "hex"}
-    return Call("POST", path_of(name, "/encode"), codes_of, document=document)
+    return Call("POST", make_index_path(name, "/encode"), read_codes, document=document)
 
 
 def encode_images(
@@ -222,14 +222,18 @@ def encode_images(
     if not files:
         raise InputError("images is empty: give at least one picture")
     return Call(
-        "POST", path_of(name, "/encode/pictures"), codes_of, files=files, form={"form": "hex"}
+        "POST",
+        make_index_path(name, "/encode/pictures"),
+        read_codes,
+        files=files,
+        form={"form": "hex"},
     )
 
 
 def item(name: str, identity: str | int, side: str) -> Call[ItemFacts]:
     """Ask for one item."""
     parameters = {"side": side, "id": identity}
-    return Call("GET", path_of(name, "/items"), as_kind(ItemFacts), parameters=parameters)
+    return Call("GET", make_index_path(name, "/items"), read_as(ItemFacts), parameters=parameters)
 
 
 def thumbnail(of: ServedHit | ItemFacts | PictureLink, size: int) -> Call[bytes]:
@@ -249,8 +253,8 @@ def add(name: str, items: Iterable[NewItem], *, upsert: bool) -> Call[AddedItems
     """Add items, or put them in the place of others."""
     return Call(
         "PUT" if upsert else "POST",
-        path_of(name, "/items"),
-        as_kind(AddedItems),
+        make_index_path(name, "/items"),
+        read_as(AddedItems),
         document={"items": [one.to_json() for one in items]},
         can_repeat=upsert,
     )
@@ -269,8 +273,8 @@ def delete(
     document = {"filter": where} if ids is None else {"ids": list(ids), "missing": missing}
     return Call(
         "POST",
-        path_of(name, "/items/delete"),
-        lambda response: int(entry(response, "removed")),
+        make_index_path(name, "/items/delete"),
+        lambda response: int(read_entry(response, "removed")),
         document=document,
         can_repeat=ids is None or missing == "ignore",
     )
@@ -278,7 +282,7 @@ def delete(
 
 def reload(name: str) -> Call[IndexFacts]:
     """Have an index opened anew."""
-    return Call("POST", path_of(name, "/reload"), as_kind(IndexFacts))
+    return Call("POST", make_index_path(name, "/reload"), read_as(IndexFacts))
 
 
 def ready() -> Call[bool]:
@@ -286,7 +290,7 @@ def ready() -> Call[bool]:
     return Call("GET", "readyz", lambda response: response.status_code == 200)
 
 
-def only_index(found: tuple[IndexFacts, ...]) -> str:
+def choose_only_index(found: tuple[IndexFacts, ...]) -> str:
     """Return the name of the only index.
 
     Raises:

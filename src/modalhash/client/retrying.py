@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 from modalhash.errors import ServiceError, SettingError
 
-__all__ = ["Retries", "retry_after"]
+__all__ = ["Retries", "read_retry_after"]
 
 UNTOUCHED = frozenset({"overloaded", "not_ready", "shutting_down", "rate_limited", "index_busy"})
 """Refusals before anything was done: any request may be sent again."""
@@ -53,7 +53,7 @@ class Retries:
             n_tried: tries so far.
             can_repeat: whether the request may be done twice.
         """
-        if n_tried >= self.tries or not is_passing(error, can_repeat=can_repeat):
+        if n_tried >= self.tries or not may_pass(error, can_repeat=can_repeat):
             return None
         if error.retry_after is not None:
             return error.retry_after if error.retry_after <= self.longest_wait else None
@@ -61,18 +61,18 @@ class Retries:
         return secrets.SystemRandom().uniform(longest / 2, longest)
 
 
-def is_passing(error: ServiceError, *, can_repeat: bool) -> bool:
+def may_pass(error: ServiceError, *, can_repeat: bool) -> bool:
     """Return whether another try may go better and does no harm."""
     if error.code in UNTOUCHED or error.code == "no_connection":
         return True
     return can_repeat and (error.code in PASSING or error.code == "connection_lost")
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a server asks to wait, which it may also say as a date.
 
     Example:
-        >>> retry_after({"Retry-After": "2"}), retry_after({})
+        >>> read_retry_after({"Retry-After": "2"}), read_retry_after({})
         (2.0, None)
     """
     said = headers.get("Retry-After")

@@ -2,18 +2,18 @@
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from modalhash.client.calls import Call, refusal
+from modalhash.client.calls import Call, read_refusal
 from modalhash.errors import InputError, ServiceUnreachableError
 
 if TYPE_CHECKING:
     from httpx2 import URL, Response, TransportError
 
-__all__ = ["http_options", "outcome", "way_lost"]
+__all__ = ["describe_lost_connection", "make_http_options", "read_outcome"]
 
 Result = TypeVar("Result")
 
 
-def http_options(url: str, key: str | None, timeout: float) -> dict[str, Any]:
+def make_http_options(url: str, key: str | None, timeout: float) -> dict[str, Any]:
     """Return what httpx's clients are made with.
 
     Raises:
@@ -27,18 +27,18 @@ def http_options(url: str, key: str | None, timeout: float) -> dict[str, Any]:
     return {"base_url": url, "headers": headers, "timeout": timeout, "follow_redirects": False}
 
 
-def outcome(call: Call[Result], response: "Response") -> Result:
+def read_outcome(call: Call[Result], response: "Response") -> Result:
     """Return the result of an answer.
 
     Raises:
         ServiceError: if the server refused, or answered something else.
     """
     if not response.is_success:
-        raise refusal(response)
+        raise read_refusal(response)
     return call.read(response)
 
 
-def way_lost(error: "TransportError", url: "URL") -> ServiceUnreachableError:
+def describe_lost_connection(error: "TransportError", url: "URL") -> ServiceUnreachableError:
     """Return the error of a request that failed on the way."""
     import httpx2
 

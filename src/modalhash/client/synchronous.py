@@ -24,7 +24,7 @@ from modalhash.client.answers import (
 from modalhash.client.calls import Call
 from modalhash.client.queries import NewItem
 from modalhash.client.retrying import Retries
-from modalhash.client.sending import http_options, outcome, way_lost
+from modalhash.client.sending import describe_lost_connection, make_http_options, read_outcome
 from modalhash.errors import ServiceError
 from modalhash.extras import import_optional
 from modalhash.search_request import SearchOptions, SearchRequest
@@ -71,7 +71,7 @@ class Client:
     ) -> None:
         httpx = import_optional("httpx2", extra="client", feature="the client")
         self._http: httpx2.Client = httpx.Client(
-            **http_options(url, key, timeout), transport=transport
+            **make_http_options(url, key, timeout), transport=transport
         )
         self._retries = Retries() if retries is None else retries
         self._index = index
@@ -86,7 +86,7 @@ class Client:
 
     def index(self, name: str | None = None) -> IndexFacts:
         """Return what one index holds and can do."""
-        return self._send(calls.index(self._named(name)))
+        return self._send(calls.index(self._choose_index(name)))
 
     def models(self) -> tuple[ModelFacts, ...]:
         """Return the models behind the indexes."""
@@ -123,7 +123,7 @@ class Client:
             StorageError: if the picture's file can't be read.
         """
         request = SearchRequest(text, image, **options)
-        return self._send(calls.search(self._named(index), request))
+        return self._send(calls.search(self._choose_index(index), request))
 
     def search_batch(
         self, queries: Iterable[SearchRequest | str], *, index: str | None = None
@@ -133,7 +133,7 @@ class Client:
         Raises:
             ServiceError: if the server refuses one of them, naming its place.
         """
-        return self._send(calls.search_batch(self._named(index), queries))
+        return self._send(calls.search_batch(self._choose_index(index), queries))
 
     def explain(
         self, ids: Sequence[str | int], query: SearchRequest, *, index: str | None = None
@@ -148,7 +148,7 @@ class Client:
         Raises:
             ServiceError: if the server refuses.
         """
-        return self._send(calls.explain(self._named(index), ids, query))
+        return self._send(calls.explain(self._choose_index(index), ids, query))
 
     def encode_texts(self, texts: Sequence[str], *, index: str | None = None) -> NDArray[np.uint8]:
         """Return the codes of texts, (n, p) uint8, packed.
@@ -156,7 +156,7 @@ class Client:
         Raises:
             ServiceError: if the server refuses.
         """
-        return self._send(calls.encode_texts(self._named(index), texts))
+        return self._send(calls.encode_texts(self._choose_index(index), texts))
 
     def encode_images(
         self,
@@ -170,7 +170,7 @@ class Client:
             ServiceError: if the server refuses.
             StorageError: if a picture's file can't be read.
         """
-        return self._send(calls.encode_images(self._named(index), images))
+        return self._send(calls.encode_images(self._choose_index(index), images))
 
     def item(
         self,
@@ -184,7 +184,7 @@ class Client:
         Raises:
             ServiceError: if it isn't there (`unknown_item`).
         """
-        return self._send(calls.item(self._named(index), item_id, side))
+        return self._send(calls.item(self._choose_index(index), item_id, side))
 
     def thumbnail(self, of: ServedHit | ItemFacts | PictureLink, *, size: int = 256) -> bytes:
         """Return a small picture of an item, as the bytes of a WebP file.
@@ -208,7 +208,7 @@ class Client:
         Raises:
             ServiceError: if the server refuses; `already_there` if an id is.
         """
-        return self._send(calls.add(self._named(index), items, upsert=False))
+        return self._send(calls.add(self._choose_index(index), items, upsert=False))
 
     def upsert(self, items: Iterable[NewItem], *, index: str | None = None) -> AddedItems:
         """Add items in the place of those of their ids, with all their texts.
@@ -216,7 +216,7 @@ class Client:
         Raises:
             ServiceError: if the server refuses.
         """
-        return self._send(calls.add(self._named(index), items, upsert=True))
+        return self._send(calls.add(self._choose_index(index), items, upsert=True))
 
     def delete(
         self,
@@ -241,7 +241,7 @@ class Client:
             InputError: unless exactly one of ids and where is given.
             ServiceError: if the server refuses.
         """
-        return self._send(calls.delete(self._named(index), ids, where, missing))
+        return self._send(calls.delete(self._choose_index(index), ids, where, missing))
 
     def reload(self, index: str | None = None) -> IndexFacts:
         """Have the server open an index anew.
@@ -249,7 +249,7 @@ class Client:
         Raises:
             ServiceError: if the server refuses.
         """
-        return self._send(calls.reload(self._named(index)))
+        return self._send(calls.reload(self._choose_index(index)))
 
     def close(self) -> None:
         """Close connections; the client can't be used afterwards."""
@@ -266,10 +266,10 @@ class Client:
     ) -> None:
         self.close()
 
-    def _named(self, index: str | None) -> str:
+    def _choose_index(self, index: str | None) -> str:
         """Return the name of the index that is asked."""
         if index is None and self._index is None:
-            self._index = calls.only_index(self._send(calls.indexes()))
+            self._index = calls.choose_only_index(self._send(calls.indexes()))
         name = index or self._index
         assert name is not None
         return name
@@ -280,18 +280,18 @@ class Client:
         while True:
             n_tried += 1
             try:
-                return outcome(call, self._try(call))
+                return read_outcome(call, self._send_once(call))
             except ServiceError as error:
                 wait = self._retries.wait(error, n_tried=n_tried, can_repeat=call.can_repeat)
                 if wait is None or n_tried == tries:
                     raise
                 time.sleep(wait)
 
-    def _try(self, call: Call[Any]) -> "httpx2.Response":
+    def _send_once(self, call: Call[Any]) -> "httpx2.Response":
         """Send a request once."""
         import httpx2
 
         try:
             return self._http.request(call.method, call.path, **call.options)
         except httpx2.TransportError as error:
-            raise way_lost(error, self._http.base_url) from error
+            raise describe_lost_connection(error, self._http.base_url) from error

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from modalhash.codes import Codes
 from modalhash.service.schemas import ErrorBody
 
-__all__ = ["ERRORS", "code_text", "json_answer", "json_bytes", "json_response"]
+__all__ = ["ERRORS", "answer_with_bytes", "answer_with_json", "write_code", "write_json_bytes"]
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request can't be answered; see `code`."},
@@ -20,23 +20,23 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 """What the OpenAPI document says of errors."""
 
 
-def json_answer(document: Mapping[str, Any]) -> Response:
+def answer_with_json(document: Mapping[str, Any]) -> Response:
     """Return a document as an answer in JSON."""
-    return json_response(json_bytes(document))
+    return answer_with_bytes(write_json_bytes(document))
 
 
-def json_response(content: bytes, *, headers: Mapping[str, str] | None = None) -> Response:
+def answer_with_bytes(content: bytes, *, headers: Mapping[str, str] | None = None) -> Response:
     """Return written JSON as an answer."""
     return Response(content, media_type="application/json", headers=dict(headers or {}))
 
 
-def json_bytes(document: Mapping[str, Any]) -> bytes:
+def write_json_bytes(document: Mapping[str, Any]) -> bytes:
     """Write a document as JSON in UTF-8."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=json_safe)
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=convert_number)
     return text.encode(errors="replace")
 
 
-def json_safe(value: object) -> Any:
+def convert_number(value: object) -> Any:
     """Return a number of NumPy's as a plain one.
 
     Raises:
@@ -47,12 +47,12 @@ def json_safe(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} can't be written as JSON")
 
 
-def code_text(code: Codes, form: str = "hex") -> str:
+def write_code(code: Codes, form: str = "hex") -> str:
     """Return one code, (1, p) uint8, as text.
 
     Example:
         >>> code = np.array([[1, 255]], np.uint8)
-        >>> code_text(code), code_text(code, "base64")
+        >>> write_code(code), write_code(code, "base64")
         ('01ff', 'Af8=')
     """
     content = code.tobytes()

@@ -16,16 +16,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
 import modalhash
-from modalhash.service.change_routes import change_routes
-from modalhash.service.encode_routes import encode_routes
+from modalhash.service.change_routes import make_change_routes
+from modalhash.service.encode_routes import make_encode_routes
 from modalhash.service.hosting import Host
-from modalhash.service.info_routes import info_routes
+from modalhash.service.info_routes import make_info_routes
 from modalhash.service.openapi import DescribedApp
-from modalhash.service.page_routes import operation_routes, page_routes
-from modalhash.service.problems import refusal_of_problems
+from modalhash.service.page_routes import make_operation_routes, make_page_routes
+from modalhash.service.problems import refuse_problems
 from modalhash.service.refusals import RefusedError
 from modalhash.service.request_gate import RequestGate
-from modalhash.service.search_routes import search_routes
+from modalhash.service.search_routes import make_search_routes
 from modalhash.service.settings import ServiceSettings
 from modalhash.service.state import Service
 
@@ -66,13 +66,13 @@ def create_app(folders: Mapping[str, Path], settings: ServiceSettings | None = N
         redirect_slashes=False,
     )
     app.state.service = service
-    app.include_router(search_routes(service))
-    app.include_router(encode_routes(service))
-    app.include_router(info_routes(service))
-    app.include_router(change_routes(service))
-    app.include_router(operation_routes(service))
+    app.include_router(make_search_routes(service))
+    app.include_router(make_encode_routes(service))
+    app.include_router(make_info_routes(service))
+    app.include_router(make_change_routes(service))
+    app.include_router(make_operation_routes(service))
     if settings.page:
-        app.include_router(page_routes())
+        app.include_router(make_page_routes())
     app.add_exception_handler(HTTPException, refuse_http)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
     app.add_middleware(RequestGate, service=service)
@@ -137,4 +137,4 @@ def find_methods(request: Request) -> list[str]:
 async def refuse_invalid(_: Request, error: Exception) -> Response:
     """Say in a sentence what is wrong with an address."""
     assert isinstance(error, RequestValidationError)
-    raise refusal_of_problems(error.errors()) from None
+    raise refuse_problems(error.errors()) from None

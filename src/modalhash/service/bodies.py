@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive
 
 from modalhash.service.admission import BodyMemory
-from modalhash.service.problems import refusal_of_problems
+from modalhash.service.problems import refuse_problems
 from modalhash.service.refusals import RefusedError, beyond_limit, invalid
 
 __all__ = [
@@ -151,7 +151,7 @@ def validate_document(document: Any, model: type[Document], *, place: str = "") 
         return model.model_validate(document)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
-        raise refusal_of_problems(problems, place=place) from None
+        raise refuse_problems(problems, place=place) from None
 
 
 def parse_form(body: bytes, content_type: str, *, most_parts: int) -> list[FormPart]:
@@ -173,10 +173,10 @@ def parse_form(body: bytes, content_type: str, *, most_parts: int) -> list[FormP
         raise beyond_limit(f"the form has more than {most_parts} parts")
     if not pieces or not pieces[-1].startswith(b"--") or len(first) > MOST_HEAD:
         raise malformed("the body can't be read: it is no form, or it is cut off")
-    return [form_part(piece) for piece in pieces[:-1]]
+    return [read_form_part(piece) for piece in pieces[:-1]]
 
 
-def form_part(piece: bytes) -> FormPart:
+def read_form_part(piece: bytes) -> FormPart:
     """Read one part: its headers, and what follows them.
 
     Raises:

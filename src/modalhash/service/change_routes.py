@@ -11,9 +11,9 @@ from modalhash.errors import InputError
 from modalhash.index import IdKind
 from modalhash.search import NewItem, NewText, Side, contents_of_items, has_item, read_code
 from modalhash.service import schemas
-from modalhash.service.answers import ERRORS, json_answer
+from modalhash.service.answers import ERRORS, answer_with_json
 from modalhash.service.hosting import IndexHandle
-from modalhash.service.info_routes import request_facts
+from modalhash.service.info_routes import collect_facts
 from modalhash.service.keys import Role
 from modalhash.service.openapi import json_body
 from modalhash.service.queries import (
@@ -21,8 +21,8 @@ from modalhash.service.queries import (
     check_encodes,
     check_filter,
     check_text,
-    code_bytes,
-    side_named,
+    decode_code,
+    find_side,
 )
 from modalhash.service.refusals import RefusedError, beyond_limit, invalid, not_available
 from modalhash.service.schemas import AddedItems, DeletedItems, IndexFacts
@@ -30,12 +30,12 @@ from modalhash.service.settings import ServiceSettings
 from modalhash.service.state import Service
 from modalhash.service.uploads import count_pixels, decode_base64, open_upload
 
-__all__ = ["change_routes"]
+__all__ = ["make_change_routes"]
 
 OWN: Final = ("caption", "image", "item")
 
 
-def change_routes(service: Service) -> APIRouter:
+def make_change_routes(service: Service) -> APIRouter:
     """Return the routes of a server that change an index."""
     routes = APIRouter(prefix="/v1/indexes/{name}", responses=ERRORS, tags=["changes"])
     engine, settings = service.engine, service.settings
@@ -71,7 +71,7 @@ def change_routes(service: Service) -> APIRouter:
 
                 await engine.write(put)
             images, texts = (len(sides[side].ids) if side in sides else 0 for side in Side)
-            return json_answer({"images": images, "texts": texts})
+            return answer_with_json({"images": images, "texts": texts})
 
     @routes.post(
         "/items/delete",
@@ -87,7 +87,7 @@ def change_routes(service: Service) -> APIRouter:
                 check_filter(wanted.filter, settings)
             check_batch(len(wanted.ids or ()), settings, name="ids")
             removed = await engine.select(delete_items, handle, wanted)
-            return json_answer({"removed": removed})
+            return answer_with_json({"removed": removed})
 
     @routes.post("/reload", response_model=IndexFacts)
     async def reload(name: str, request: Request) -> Response:
@@ -95,7 +95,7 @@ def change_routes(service: Service) -> APIRouter:
         service.require(request, Role.WRITE)
         with service.hold_index(name):
             await service.reload(name)
-        return json_answer(await request_facts(service, name))
+        return answer_with_json(await collect_facts(service, name))
 
     return routes
 
@@ -173,23 +173,23 @@ def read_item(
     n_bits = handle.index.model.n_bits
     picture = code = None
     if item.image is not None or item.image_code is not None:
-        side_named(handle, Side.IMAGES)
+        find_side(handle, Side.IMAGES)
     if upload is not None:
         check_encodes(handle, "picture")
         picture = open_upload(upload, settings.pixels, name=f"{place}.image")
     if item.image_code is not None:
         name = f"{place}.image_code"
-        code = read_code(code_bytes(item.image_code, name=name), n_bits, name=name)
+        code = read_code(decode_code(item.image_code, name=name), n_bits, name=name)
         refuse_bare_code(handle, place)
     texts = []
     for row, text in enumerate(item.texts):
         where = f"{place}.texts[{row}]"
-        side_named(handle, Side.TEXTS)
+        find_side(handle, Side.TEXTS)
         text_code = None
         if text.code is None:
             check_encodes(handle, "text")
         else:
-            content = code_bytes(text.code, name=f"{where}.code")
+            content = decode_code(text.code, name=f"{where}.code")
             text_code = read_code(content, n_bits, name=f"{where}.code")
             refuse_bare_code(handle, where)
         identity = text.id

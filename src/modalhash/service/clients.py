@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-__all__ = ["client_of", "is_listed"]
+__all__ = ["identify_client", "is_listed"]
 
 IPV6_PREFIX = 64
 """One customer of a provider has at least so much of IPv6 to choose addresses from."""
 
 
 @lru_cache(maxsize=4096)
-def client_of(address: str) -> str:
+def identify_client(address: str) -> str:
     """Return what limits of a client are counted by: an IPv4 address, or the /64 of an IPv6 one.
 
     Example:
-        >>> client_of("192.0.2.7"), client_of("2001:db8::1:2"), client_of("::ffff:192.0.2.7")
-        ('192.0.2.7', '2001:db8::/64', '192.0.2.7')
+        >>> identify_client("2001:db8::1:2"), identify_client("::ffff:192.0.2.7")
+        ('2001:db8::/64', '192.0.2.7')
     """
     try:
         parsed = ip_address(address.partition("%")[0])

@@ -18,7 +18,7 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from modalhash.service.clients import client_of, is_listed
+from modalhash.service.clients import identify_client, is_listed
 from modalhash.service.refusals import RefusedError
 
 __all__ = ["ConnectionGuard", "ConnectionLimits", "GuardedConnection"]
@@ -160,7 +160,7 @@ class GuardedConnection(HttpToolsProtocol):
         """Begin: the head of the first request must come soon."""
         super().connection_made(transport)
         self.address = (self.client or ("",))[0]
-        self.owner = client_of(self.address)
+        self.owner = identify_client(self.address)
         self._await_head()
         self.guard.admit(self)
 
@@ -351,7 +351,7 @@ class GuardedConnection(HttpToolsProtocol):
                 return
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(answer_of(refusal))
+        self.transport.write(write_refusal(refusal))
         self._linger()
 
 
@@ -369,7 +369,7 @@ def head_too_large(problem: str) -> RefusedError:
     )
 
 
-def answer_of(refusal: RefusedError) -> bytes:
+def write_refusal(refusal: RefusedError) -> bytes:
     """Return the whole answer of a refusal, as it goes over the wire; the connection closes."""
     body = json.dumps(refusal.document("")).encode()
     status = HTTPStatus(refusal.status)

@@ -5,30 +5,30 @@ from typing import Any
 
 from modalhash.index.explanation import DistanceProfile
 from modalhash.search import EncodedQuery, Explanation, Hit, Side
-from modalhash.service.answers import code_text
+from modalhash.service.answers import write_code
 from modalhash.service.engine import SideResult, Stages
 from modalhash.service.hosting import IndexHandle
-from modalhash.service.thumbnails import picture_of
+from modalhash.service.thumbnails import describe_picture
 
-__all__ = ["answer_document", "hit_document", "profile_document", "reasons"]
+__all__ = ["describe_answer", "describe_hit", "describe_profile", "describe_reasons"]
 
 
-def answer_document(
+def describe_answer(
     handle: IndexHandle, query: EncodedQuery, found: Sequence[SideResult], stages: Stages
 ) -> dict[str, Any]:
     """Return the document of an answer."""
     return {
         "index": handle.name,
         "query": dict(query.stated),
-        "code": code_text(query.code),
+        "code": write_code(query.code),
         "n_bits": handle.index.model.n_bits,
         "unknown": list(query.unknown),
-        "results": [result_document(handle, one) for one in found],
+        "results": [describe_result(handle, one) for one in found],
         "timings": stages.milliseconds(),
     }
 
 
-def result_document(handle: IndexHandle, found: SideResult) -> dict[str, Any]:
+def describe_result(handle: IndexHandle, found: SideResult) -> dict[str, Any]:
     """Return the document of one side's hits."""
     answer = found.answer
     explanations: Sequence[Explanation | None] = answer.explanations or [None] * len(answer.hits)
@@ -37,15 +37,15 @@ def result_document(handle: IndexHandle, found: SideResult) -> dict[str, Any]:
         "relevance_rule": answer.relevance_rule,
         "reranked_by": answer.reranked_by,
         "hits": [
-            hit_document(handle, answer.target, hit)
-            | {"explanation": None if reason is None else reasons(reason)}
+            describe_hit(handle, answer.target, hit)
+            | {"explanation": None if reason is None else describe_reasons(reason)}
             for hit, reason in zip(answer.hits, explanations, strict=True)
         ],
-        "explanation": None if answer.profile is None else profile_document(answer.profile),
+        "explanation": None if answer.profile is None else describe_profile(answer.profile),
     }
 
 
-def hit_document(handle: IndexHandle, side: Side, hit: Hit) -> dict[str, Any]:
+def describe_hit(handle: IndexHandle, side: Side, hit: Hit) -> dict[str, Any]:
     """Return the document of one hit; where its picture lies isn't said."""
     metadata = dict(hit.metadata)
     item = metadata.pop("item", None) if side is Side.TEXTS else None
@@ -56,12 +56,12 @@ def hit_document(handle: IndexHandle, side: Side, hit: Hit) -> dict[str, Any]:
         "score": hit.score,
         "relevance": hit.relevance,
         "caption": hit.caption,
-        "picture": picture_of(handle.name, side, hit.id, hit.image),
+        "picture": describe_picture(handle.name, side, hit.id, hit.image),
         "metadata": metadata,
     }
 
 
-def reasons(explanation: Explanation) -> dict[str, Any]:
+def describe_reasons(explanation: Explanation) -> dict[str, Any]:
     """Return why an item is where it is."""
     first, last = explanation.ranks
     return {
@@ -74,7 +74,7 @@ def reasons(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def profile_document(profile: DistanceProfile) -> dict[str, Any]:
+def describe_profile(profile: DistanceProfile) -> dict[str, Any]:
     """Return how far all items are."""
     return {
         "distances": profile.counts.tolist(),

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from modalhash.search import EncodedQuery
-from modalhash.service.answers import ERRORS, code_text, json_answer
+from modalhash.service.answers import ERRORS, answer_with_json, write_code
 from modalhash.service.bodies import FormPart, read_files
 from modalhash.service.hosting import IndexHandle
 from modalhash.service.openapi import FILE, form_body, json_body
@@ -17,14 +17,14 @@ from modalhash.service.refusals import invalid
 from modalhash.service.schemas import CodeList, EncodeTexts
 from modalhash.service.state import Service
 
-__all__ = ["encode_routes"]
+__all__ = ["make_encode_routes"]
 
 FORMS: Final = ("hex", "base64")
 EXTRA_PARTS: Final = 16
 """Parts of a form besides its pictures."""
 
 
-def encode_routes(service: Service) -> APIRouter:
+def make_encode_routes(service: Service) -> APIRouter:
     """Return the routes of a server that encode."""
     routes = APIRouter(prefix="/v1/indexes/{name}/encode", responses=ERRORS, tags=["encode"])
     engine, settings = service.engine, service.settings
@@ -40,7 +40,7 @@ def encode_routes(service: Service) -> APIRouter:
             check_encodes(handle, "text")
             model = handle.index.model
             found = await asyncio.gather(*(engine.text_query(model, one) for one in wanted.texts))
-            return json_answer(codes_document(handle, wanted.form, found))
+            return answer_with_json(describe_codes(handle, wanted.form, found))
 
     @routes.post(
         "/pictures",
@@ -65,7 +65,7 @@ def encode_routes(service: Service) -> APIRouter:
             for place, image in enumerate(images):
                 query = engine.picture_query(model, image, stages, name=f"images[{place}]")
                 found.append(await query)
-            return json_answer(codes_document(handle, form, found))
+            return answer_with_json(describe_codes(handle, form, found))
 
     return routes
 
@@ -82,10 +82,10 @@ def read_form_name(parts: Sequence[FormPart]) -> str:
     return name.decode()
 
 
-def codes_document(
+def describe_codes(
     handle: IndexHandle, form: str, queries: Sequence[EncodedQuery]
 ) -> dict[str, Any]:
     """Return the document of codes."""
     model = handle.index.model
-    codes = [code_text(query.code, form) for query in queries]
+    codes = [write_code(query.code, form) for query in queries]
     return {"n_bits": model.n_bits, "model": model.fingerprint, "form": form, "codes": codes}

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Scope
 
-from modalhash.service.clients import client_of
+from modalhash.service.clients import identify_client
 from modalhash.service.engine import Stages
 from modalhash.service.metrics import Metrics
 
@@ -63,7 +63,7 @@ class Exchange:
     @property
     def client(self) -> str:
         """Whose limits count: those of the key, or of the address where there is none."""
-        return f"key {self.key}" if self.key else client_of(self.address)
+        return f"key {self.key}" if self.key else identify_client(self.address)
 
 
 def begin_exchange(scope: Scope) -> Exchange:

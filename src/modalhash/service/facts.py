@@ -16,7 +16,7 @@ from modalhash.search import SearchIndex, Side
 from modalhash.search.reranking import choose_reranking
 from modalhash.search_request import RerankBy
 
-__all__ = ["index_facts", "model_facts", "queries_of"]
+__all__ = ["collect_index_facts", "collect_model_facts", "list_query_kinds"]
 
 SAMPLED: Final = 1000
 DRAWS: Final = 8
@@ -27,7 +27,7 @@ OWN: Final = ("caption", "image", "item")
 """What answers show apart from metadata; a filter can test it all the same."""
 
 
-def queries_of(model: HashModel) -> dict[str, bool]:
+def list_query_kinds(model: HashModel) -> dict[str, bool]:
     """Return what a model can encode; nothing where its features were made elsewhere."""
     encoder = model.encoder
     return {
@@ -36,7 +36,7 @@ def queries_of(model: HashModel) -> dict[str, bool]:
     }
 
 
-def model_facts(model: HashModel, indexes: Sequence[str]) -> dict[str, Any]:
+def collect_model_facts(model: HashModel, indexes: Sequence[str]) -> dict[str, Any]:
     """Return what a model says of itself; nothing of where it lies."""
     record = model.record
     trained_on = {
@@ -52,13 +52,13 @@ def model_facts(model: HashModel, indexes: Sequence[str]) -> dict[str, Any]:
         "encoder": record.encoder["name"],
         "trained_on": trained_on,
         "fine_codes": model.has_fine_codes,
-        "queries": queries_of(model),
+        "queries": list_query_kinds(model),
         "indexes": list(indexes),
         "modalhash": record.modalhash,
     }
 
 
-def index_facts(index: SearchIndex) -> dict[str, Any]:
+def collect_index_facts(index: SearchIndex) -> dict[str, Any]:
     """Return what an index holds and can do."""
     sampled = {side: sample(index, side) for side in index.sides}
     everything = [one for documents in sampled.values() for one in documents]
@@ -78,8 +78,8 @@ def index_facts(index: SearchIndex) -> dict[str, Any]:
             }
             for side, one in index.sides.items()
         },
-        "fields": fields_of(sampled),
-        "queries": queries_of(index.model),
+        "fields": describe_fields(sampled),
+        "queries": list_query_kinds(index.model),
         "captions": any(one.get("caption") for one in everything),
         "pictures": any(one.get("image") for one in everything),
         "relevance": {
@@ -159,7 +159,7 @@ class Seen:
                     self.values = None
 
 
-def fields_of(sampled: Mapping[Side, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def describe_fields(sampled: Mapping[Side, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """Return the fields of some items, by name, as a filter names them."""
     seen: dict[str, Seen] = {}
     for side, documents in sampled.items():

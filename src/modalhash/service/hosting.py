@@ -18,7 +18,7 @@ from PIL import Image
 from modalhash.artifacts import HashModel
 from modalhash.errors import InputError
 from modalhash.search import SearchIndex, open_search_index
-from modalhash.service.facts import index_facts, queries_of
+from modalhash.service.facts import collect_index_facts, list_query_kinds
 
 __all__ = ["Host", "Hosted", "IndexHandle"]
 
@@ -59,7 +59,7 @@ class IndexHandle:
         """Return what the index says of itself; looked up anew where it has changed."""
         versions = [(one.version, len(one)) for one in self.index.sides.values()]
         if self.known is None or self.known[0] != versions:
-            self.known = versions, index_facts(self.index)
+            self.known = versions, collect_index_facts(self.index)
         return self.known[1] | {"name": self.name, "opened_at": self.opened_at}
 
     def close_if_unused(self) -> None:
@@ -133,7 +133,7 @@ class Host:
                 self.models[model.fingerprint] = model
             index.model = model
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            return IndexHandle(name, index, queries_of(model), signature, now)
+            return IndexHandle(name, index, list_query_kinds(model), signature, now)
         except BaseException:
             index.close()
             raise
@@ -141,7 +141,7 @@ class Host:
     def with_shared_encoder(self, model: HashModel) -> HashModel:
         """Return a model with the encoder of another one, if that is the same."""
         for other in self.models.values():
-            is_same = same_encoder(model) == same_encoder(other) and not model.tuned_folders
+            is_same = identify_encoder(model) == identify_encoder(other) and not model.tuned_folders
             if is_same:
                 return HashModel(
                     model.hasher,
@@ -188,14 +188,14 @@ def read_signature(folder: Path) -> Signature:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def same_encoder(model: HashModel) -> str:
+def identify_encoder(model: HashModel) -> str:
     """Return what is equal for models that read the same features."""
     return json.dumps(dict(model.record.encoder), sort_keys=True, default=str)
 
 
 def warm_up(model: HashModel) -> None:
     """Encode something of each modality, so that the first to ask don't wait for it."""
-    encodes = queries_of(model)
+    encodes = list_query_kinds(model)
     if encodes["text"]:
         model.text_output("ready")
     if encodes["picture"]:

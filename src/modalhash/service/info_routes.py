@@ -15,16 +15,21 @@ import modalhash
 from modalhash.errors import UnknownItemError
 from modalhash.index import IdKind
 from modalhash.search import Side, make_hit
-from modalhash.service.answers import ERRORS, code_text, json_answer
-from modalhash.service.documents import hit_document
-from modalhash.service.facts import model_facts
+from modalhash.service.answers import ERRORS, answer_with_json, write_code
+from modalhash.service.documents import describe_hit
+from modalhash.service.facts import collect_model_facts
 from modalhash.service.hosting import IndexHandle
-from modalhash.service.queries import check_items, side_named
+from modalhash.service.queries import check_items, find_side
 from modalhash.service.schemas import IndexFacts, IndexList, Item, ModelList, ServiceFacts
 from modalhash.service.state import Service
-from modalhash.service.thumbnails import no_picture, picture_file, picture_version, write_anew
+from modalhash.service.thumbnails import (
+    find_picture_file,
+    no_picture,
+    read_picture_version,
+    write_anew,
+)
 
-__all__ = ["info_routes", "request_facts"]
+__all__ = ["collect_facts", "make_info_routes"]
 
 FOR_EVER, A_MINUTE = 31_536_000, 60
 INTEGER = re.compile(r"-?[0-9]{1,19}")
@@ -40,7 +45,7 @@ def as_number(text: object) -> object:
 ThumbnailSize = Annotated[Literal[64, 128, 256, 512, 1024], BeforeValidator(as_number)]
 
 
-def info_routes(service: Service) -> APIRouter:
+def make_info_routes(service: Service) -> APIRouter:
     """Return the routes of a server that say what there is."""
     routes = APIRouter(prefix="/v1", responses=ERRORS, tags=["facts"])
     engine, settings = service.engine, service.settings
@@ -48,7 +53,7 @@ def info_routes(service: Service) -> APIRouter:
     @routes.get("", response_model=ServiceFacts)
     async def facts() -> Response:
         """Say what the server is and allows."""
-        return json_answer(
+        return answer_with_json(
             {
                 "service": "modalhash",
                 "version": modalhash.__version__,
@@ -73,13 +78,13 @@ def info_routes(service: Service) -> APIRouter:
     @routes.get("/indexes", response_model=IndexList)
     async def indexes() -> Response:
         """List the indexes, what they hold and can do."""
-        found = [await request_facts(service, name) for name in service.host.hosted]
-        return json_answer({"indexes": found})
+        found = [await collect_facts(service, name) for name in service.host.hosted]
+        return answer_with_json({"indexes": found})
 
     @routes.get("/indexes/{name}", response_model=IndexFacts)
     async def index(name: str) -> Response:
         """Say what one index holds and can do."""
-        return json_answer(await request_facts(service, name))
+        return answer_with_json(await collect_facts(service, name))
 
     @routes.get("/models", response_model=ModelList)
     async def models() -> Response:
@@ -87,10 +92,10 @@ def info_routes(service: Service) -> APIRouter:
         names: dict[str, list[str]] = {}
         for name, hosted in service.host.hosted.items():
             names.setdefault(hosted.current.index.model.fingerprint, []).append(name)
-        return json_answer(
+        return answer_with_json(
             {
                 "models": [
-                    model_facts(service.host.hosted[used[0]].current.index.model, used)
+                    collect_model_facts(service.host.hosted[used[0]].current.index.model, used)
                     for used in names.values()
                 ]
             }
@@ -101,8 +106,8 @@ def info_routes(service: Service) -> APIRouter:
                    side: SideName = "images") -> Response:  # fmt: skip
         """Give one item by its id."""
         with service.hold_index(name) as handle:
-            return json_answer(
-                await engine.look_up(item_document, handle, side_named(handle, side), identity)
+            return answer_with_json(
+                await engine.look_up(describe_item, handle, find_side(handle, side), identity)
             )
 
     @routes.get(
@@ -122,7 +127,7 @@ def info_routes(service: Service) -> APIRouter:
         """Give an item's picture, made small."""
         kept, engine = service.thumbnails, service.engine
         async with find_shown_picture(service, name, side, identity) as (path, version):
-            headers = picture_headers(service, f"{version}-{size}", is_of_version=v == version)
+            headers = make_picture_headers(service, f"{version}-{size}", is_of_version=v == version)
             if headers["ETag"] in request.headers.get("if-none-match", ""):
                 return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
             content = kept.find(version, size)
@@ -150,7 +155,7 @@ def info_routes(service: Service) -> APIRouter:
         """Give an item's picture at its full size, written anew."""
         engine = service.engine
         async with find_shown_picture(service, name, side, identity) as (path, version):
-            headers = picture_headers(service, f"{version}-full", is_of_version=v == version)
+            headers = make_picture_headers(service, f"{version}-full", is_of_version=v == version)
             if headers["ETag"] in request.headers.get("if-none-match", ""):
                 return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
             pixels = await engine.make_small(service.thumbnails.count_pixels, path)
@@ -171,21 +176,21 @@ async def find_shown_picture(
         RefusedError: if there is no such item, or it has no picture here.
     """
     with service.hold_index(name) as handle:
-        found = side_named(handle, side)
+        found = find_side(handle, side)
         path, version = await service.engine.look_up(find_picture, handle, found, identity)
         if path is None or version is None:
             raise no_picture("this item has no picture here")
         yield path, version
 
 
-def picture_headers(service: Service, tag: str, *, is_of_version: bool) -> dict[str, str]:
+def make_picture_headers(service: Service, tag: str, *, is_of_version: bool) -> dict[str, str]:
     """Return the headers of a picture: how long it may be kept, and by whom."""
     whose = "public" if service.keys is None else "private"
     kept = f"max-age={FOR_EVER}, immutable" if is_of_version else f"max-age={A_MINUTE}"
     return {"ETag": f'"{tag}"', "Cache-Control": f"{whose}, {kept}"}
 
 
-async def request_facts(service: Service, name: str) -> dict[str, Any]:
+async def collect_facts(service: Service, name: str) -> dict[str, Any]:
     """Return what an index says of itself."""
     with service.hold_index(name) as handle:
         facts = await service.engine.look_up(handle.facts)
@@ -214,11 +219,11 @@ def find_picture(handle: IndexHandle, side: Side, identity: str) -> tuple[Path |
     known = read_id(handle, side, identity)
     check_items(handle, side, [known])
     index: Any = handle.index.sides[side]
-    path = picture_file(make_hit(handle.index, known, 0, index.metadata([known])[0]).image)
-    return path, None if path is None else picture_version(path)
+    path = find_picture_file(make_hit(handle.index, known, 0, index.metadata([known])[0]).image)
+    return path, None if path is None else read_picture_version(path)
 
 
-def item_document(handle: IndexHandle, side: Side, identity: str) -> dict[str, Any]:
+def describe_item(handle: IndexHandle, side: Side, identity: str) -> dict[str, Any]:
     """Return the document of an item.
 
     Raises:
@@ -228,7 +233,7 @@ def item_document(handle: IndexHandle, side: Side, identity: str) -> dict[str, A
     check_items(handle, side, [known])
     index: Any = handle.index.sides[side]
     hit = make_hit(handle.index, known, 0, index.metadata([known])[0])
-    document = hit_document(handle, side, hit)
+    document = describe_hit(handle, side, hit)
     for name in ("distance", "score", "relevance"):
         del document[name]
-    return document | {"side": str(side), "code": code_text(index.reconstruct([known]))}
+    return document | {"side": str(side), "code": write_code(index.reconstruct([known]))}

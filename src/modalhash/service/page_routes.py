@@ -8,14 +8,14 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from modalhash.service.answers import ERRORS, json_answer
+from modalhash.service.answers import ERRORS, answer_with_json
 from modalhash.service.metrics import METRICS_TYPE
 from modalhash.service.refusals import RefusedError
 from modalhash.service.request_gate import PAGE_POLICY
 from modalhash.service.schemas import Status
 from modalhash.service.state import Service
 
-__all__ = ["operation_routes", "page_routes"]
+__all__ = ["make_operation_routes", "make_page_routes"]
 
 PAGE = Path(__file__).parent / "page"
 START = "index.html"
@@ -28,14 +28,14 @@ TYPES = {
 }
 
 
-def operation_routes(service: Service) -> APIRouter:
+def make_operation_routes(service: Service) -> APIRouter:
     """Return the routes that say how a server is."""
     routes = APIRouter(responses=ERRORS, tags=["operation"])
 
     @routes.get("/healthz", response_model=Status, response_model_exclude_none=True)
     async def healthz() -> Response:
         """Say that the process lives."""
-        return json_answer({"status": "ok"})
+        return answer_with_json({"status": "ok"})
 
     @routes.get("/readyz", response_model=Status)
     async def readyz() -> Response:
@@ -47,7 +47,7 @@ def operation_routes(service: Service) -> APIRouter:
         counts: dict[str, int] = {}
         for (name, _), count in (await service.count_codes()).items():
             counts[name] = counts.get(name, 0) + count
-        return json_answer({"status": "ready", "indexes": counts})
+        return answer_with_json({"status": "ready", "indexes": counts})
 
     @routes.get(
         "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
@@ -62,10 +62,10 @@ def operation_routes(service: Service) -> APIRouter:
     return routes
 
 
-def page_routes() -> APIRouter:
+def make_page_routes() -> APIRouter:
     """Return the routes of the page: files that were there when the server began, no others."""
     routes = APIRouter(include_in_schema=False)
-    files = {path.name: page_file(path) for path in sorted(PAGE.iterdir()) if path.is_file()}
+    files = {path.name: read_page_file(path) for path in sorted(PAGE.iterdir()) if path.is_file()}
 
     @routes.get("/")
     async def start(request: Request) -> Response:
@@ -93,7 +93,7 @@ def page_routes() -> APIRouter:
     return routes
 
 
-def page_file(path: Path) -> tuple[bytes, str, str]:
+def read_page_file(path: Path) -> tuple[bytes, str, str]:
     """Return a file's content, its type and its tag."""
     content = path.read_bytes()
     kind = TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0]

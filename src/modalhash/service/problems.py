@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from modalhash.service.refusals import RefusedError, beyond_limit, invalid
 
-__all__ = ["describe_problems", "refusal_of_problems"]
+__all__ = ["describe_problems", "refuse_problems"]
 
 PLACES: Final = frozenset({"body", "query", "path"})
 LONGEST: Final = 300
@@ -67,7 +67,7 @@ def is_field(part: str) -> bool:
     return part.isidentifier() and part not in BRANCHES
 
 
-def refusal_of_problems(problems: Sequence[Mapping[str, Any]], *, place: str = "") -> RefusedError:
+def refuse_problems(problems: Sequence[Mapping[str, Any]], *, place: str = "") -> RefusedError:
     """Return the refusal of a request whose fields have problems."""
     if problems[0].get("type") == "too_long":
         return beyond_limit(describe_problems(problems[:1], place=place))

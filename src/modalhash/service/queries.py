@@ -33,10 +33,10 @@ __all__ = [
     "check_hits",
     "check_items",
     "check_text",
-    "code_bytes",
+    "decode_code",
     "encode_query",
+    "find_side",
     "search_sides",
-    "side_named",
 ]
 
 
@@ -82,7 +82,7 @@ def check_filter(text: str, settings: ServiceSettings) -> None:
         )
 
 
-def code_bytes(code: PlainCode, *, name: str) -> bytes:
+def decode_code(code: PlainCode, *, name: str) -> bytes:
     """Read the bytes of a code that is written as text.
 
     Raises:
@@ -97,7 +97,7 @@ def code_bytes(code: PlainCode, *, name: str) -> bytes:
         raise invalid(f"{name} isn't {form}") from None
 
 
-def side_named(handle: IndexHandle, name: str) -> Side:
+def find_side(handle: IndexHandle, name: str) -> Side:
     """Return a side of an index.
 
     Raises:
@@ -143,21 +143,21 @@ def build_request(
             check_encodes(handle, "text")
     if picture is not None:
         check_encodes(handle, "picture")
-    request = SearchRequest(image=picture, **request_fields(parts))
+    request = SearchRequest(image=picture, **collect_request_fields(parts))
     for side in (request.target, request.id_side):
         if side in list(Side):
-            side_named(handle, str(side))
+            find_side(handle, str(side))
     if request.target is None and request.usual_target not in handle.index.sides:
         request = replace(request, target=next(iter(handle.index.sides)))
     return limit_request(handle, request, settings)
 
 
-def request_fields(parts: QueryParts) -> dict[str, Any]:
+def collect_request_fields(parts: QueryParts) -> dict[str, Any]:
     """Return the fields of a `SearchRequest` that a client sent."""
     names = SearchRequest.__dataclass_fields__.keys() & parts.model_fields_set
     values = {name: getattr(parts, name) for name in names}
     if parts.code is not None:
-        values |= {"code": code_bytes(parts.code, name="code"), "modality": parts.code.modality}
+        values |= {"code": decode_code(parts.code, name="code"), "modality": parts.code.modality}
     if "weights" in values:
         values["weights"] = parts.weights.model_dump(exclude_unset=True)
     return values

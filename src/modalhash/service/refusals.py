@@ -22,8 +22,8 @@ __all__ = [
     "RefusedError",
     "beyond_limit",
     "invalid",
+    "make_refusal",
     "not_available",
-    "refusal_of",
 ]
 
 
@@ -84,7 +84,7 @@ def item_missing(error: BaseException) -> RefusedError:
     return RefusedError(HTTPStatus.NOT_FOUND, "unknown_item", str(error))
 
 
-def refusal_of(error: BaseException) -> RefusedError:
+def make_refusal(error: BaseException) -> RefusedError:
     """Return what a client is told of an error; what isn't ours is a bug and says nothing."""
     if isinstance(error, RefusedError):
         return error

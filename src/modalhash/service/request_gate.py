@@ -27,7 +27,7 @@ from modalhash.service.exchanges import (
 )
 from modalhash.service.keys import Role
 from modalhash.service.origins import check_host, check_origin
-from modalhash.service.refusals import RefusedError, refusal_of
+from modalhash.service.refusals import RefusedError, make_refusal
 from modalhash.service.state import Service
 from modalhash.service.work import Work, current_work
 
@@ -193,7 +193,7 @@ class RequestGate:
 
     async def refuse(self, error: Exception, exchange: Exchange, send: Send) -> None:
         """Answer with an error, unless the answer has begun."""
-        refusal = refusal_of(error)
+        refusal = make_refusal(error)
         exchange.code = refusal.code
         is_noteworthy = refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         if is_noteworthy and not isinstance(error, RefusedError | TimeoutError):

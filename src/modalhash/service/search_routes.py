@@ -11,9 +11,15 @@ from starlette.responses import Response
 from modalhash.errors import ModalhashError
 from modalhash.search import EncodedQuery, Side, explain_items
 from modalhash.search_request import SearchRequest
-from modalhash.service.answers import ERRORS, code_text, json_answer, json_bytes, json_response
+from modalhash.service.answers import (
+    ERRORS,
+    answer_with_bytes,
+    answer_with_json,
+    write_code,
+    write_json_bytes,
+)
 from modalhash.service.bodies import FormPart, load_json, read_files, validate_document
-from modalhash.service.documents import answer_document, profile_document, reasons
+from modalhash.service.documents import describe_answer, describe_profile, describe_reasons
 from modalhash.service.engine import SideResult, Stages
 from modalhash.service.hosting import IndexHandle
 from modalhash.service.openapi import FILE, form_body, json_body
@@ -26,7 +32,7 @@ from modalhash.service.queries import (
     encode_query,
     search_sides,
 )
-from modalhash.service.refusals import RefusedError, invalid, refusal_of
+from modalhash.service.refusals import RefusedError, invalid, make_refusal
 from modalhash.service.schemas import (
     BatchAnswer,
     BatchSearch,
@@ -39,7 +45,7 @@ from modalhash.service.schemas import (
 from modalhash.service.settings import ServiceSettings
 from modalhash.service.state import Service
 
-__all__ = ["search_routes"]
+__all__ = ["make_search_routes"]
 
 SLICE: Final = 16
 """Queries of a batch that are answered side by side."""
@@ -49,7 +55,7 @@ FORM_PARTS: Final = 16
 """Parts of a form with one picture."""
 
 
-def search_routes(service: Service) -> APIRouter:
+def make_search_routes(service: Service) -> APIRouter:
     """Return the routes of a server that search and explain."""
     routes = APIRouter(prefix="/v1/indexes/{name}", responses=ERRORS, tags=["search"])
     engine, settings = service.engine, service.settings
@@ -106,8 +112,8 @@ def search_routes(service: Service) -> APIRouter:
             wanted = build_request(handle, query, settings)
             (side,) = handle.index.sides_to_search(wanted)
             encoded = await encode_query(handle, wanted, engine, stages)
-            return json_answer(
-                await engine.look_up(explanation_document, handle, side, encoded, query.ids)
+            return answer_with_json(
+                await engine.look_up(describe_explanation, handle, side, encoded, query.ids)
             )
 
     async def answer_request(handle: IndexHandle, wanted: SearchRequest, stages: Stages) -> bytes:
@@ -175,10 +181,10 @@ def write_answer(
     handle: IndexHandle, query: EncodedQuery, found: Sequence[SideResult], stages: Stages
 ) -> bytes:
     """Write an answer as JSON."""
-    return json_bytes(answer_document(handle, query, found, stages))
+    return write_json_bytes(describe_answer(handle, query, found, stages))
 
 
-def explanation_document(
+def describe_explanation(
     handle: IndexHandle, side: Side, query: EncodedQuery, ids: list[ItemId]
 ) -> dict[str, Any]:
     """Return why items are where they are.
@@ -192,18 +198,18 @@ def explanation_document(
     codes = index.sides[side].reconstruct(ids)
     return {
         "index": handle.name,
-        "code": code_text(query.code),
+        "code": write_code(query.code),
         "n_bits": index.model.n_bits,
         "target": str(side),
         "relevance_rule": found[0].relevance_rule,
-        "explanation": profile_document(found[0].profile),
+        "explanation": describe_profile(found[0].profile),
         "items": [
             {
                 "id": one.id,
-                "code": code_text(codes[row : row + 1]),
+                "code": write_code(codes[row : row + 1]),
                 "distance": one.distance,
                 "relevance": one.relevance,
-                **reasons(one),
+                **describe_reasons(one),
             }
             for row, one in enumerate(found)
         ],
@@ -229,12 +235,12 @@ def respond_with_timings(service: Service, stages: Stages, *parts: bytes) -> Res
             service.metrics.stages[stage].observe(seconds)
     milliseconds = stages.milliseconds()
     header = ", ".join(f"{stage};dur={value:g}" for stage, value in milliseconds.items())
-    return json_response(b"".join(parts), headers={"Server-Timing": header})
+    return answer_with_bytes(b"".join(parts), headers={"Server-Timing": header})
 
 
 def locate_error(error: BaseException, place: str) -> BaseException:
     """Return an error that says which query of a batch it is of."""
-    refusal = refusal_of(error)
+    refusal = make_refusal(error)
     if refusal.status >= 500:
         return error
     return RefusedError(

@@ -21,7 +21,14 @@ from modalhash.data.pictures import read_picture
 from modalhash.errors import CollectionError
 from modalhash.service.refusals import RefusedError
 
-__all__ = ["SIZES", "Thumbnails", "picture_file", "picture_of", "picture_version", "write_anew"]
+__all__ = [
+    "SIZES",
+    "Thumbnails",
+    "describe_picture",
+    "find_picture_file",
+    "read_picture_version",
+    "write_anew",
+]
 
 SIZES: Final = (64, 128, 256, 512, 1024)
 """Longer sides that can be asked for; few, so that each is made once."""
@@ -34,7 +41,7 @@ UNREADABLE: Final = (
 )  # fmt: skip
 
 
-def picture_file(path: str | None) -> Path | None:
+def find_picture_file(path: str | None) -> Path | None:
     """Return the file of an item's picture; None if it has none that may be shown.
 
     Args:
@@ -51,7 +58,7 @@ def picture_file(path: str | None) -> Path | None:
     return found if is_itself else None
 
 
-def picture_version(path: str | Path) -> str | None:
+def read_picture_version(path: str | Path) -> str | None:
     """Return what changes when a file does: of its path, size and time of change; None if gone."""
     try:
         status = os.stat(path)  # noqa: PTH116 - for every hit
@@ -61,11 +68,11 @@ def picture_version(path: str | Path) -> str | None:
     return blake2b(stamp.encode(errors="surrogateescape"), digest_size=8).hexdigest()
 
 
-def picture_of(
+def describe_picture(
     index: str, side: str, identity: str | int, path: str | None
 ) -> dict[str, str] | None:
     """Return what answers say of an item's picture; None if there is none."""
-    version = picture_version(path) if path else None
+    version = read_picture_version(path) if path else None
     if path is None or version is None:
         return None
     where = f"side={side}&id={quote(str(identity), safe='')}&v={version}"
