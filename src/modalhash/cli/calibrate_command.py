@@ -36,10 +36,10 @@ from modalhash.cli.watching import show_progress
 @json_option
 @device_option
 def command(run: str, collection: str | None, *, as_json: bool, **options: Any) -> None:
-    """Find out how probable relevance is at each distance, with the model in RUN.
+    """Estimate the probability of relevance at each distance, for the model in RUN.
 
     RUN may also be an index folder. Without COLLECTION, the one that the model was trained on is
-    used: what it held out. The result is kept beside the model; hits then carry `relevance`.
+    used: what it held out. The result is kept beside the model; hits then have `relevance`.
     """
     with show_progress() as progress:
         calibration = mh.calibrate(run, collection, progress=progress, **options)

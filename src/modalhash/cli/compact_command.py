@@ -11,7 +11,7 @@ from modalhash.cli.terminal import echo
 @click.argument("index", type=click.Path(file_okay=False))
 @device_option
 def command(index: str, *, device: str) -> None:
-    """Write INDEX anew: what was deleted is gone from the disk, and searching is as quick as new.
+    """Rewrite INDEX: deleted items leave the disk, and searching is as quick as in a new index.
 
     Searches in other processes go on meanwhile.
     """

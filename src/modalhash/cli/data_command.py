@@ -28,7 +28,7 @@ def command() -> None:
 
 @command.command("list", epilog="Example: modalhash data list")
 def list_command() -> None:
-    """Name the collections that can be given to other commands."""
+    """List the collections that other commands take."""
     width = max(len(source.usage) for source in COLLECTIONS.values())
     for source in COLLECTIONS.values():
         echo(f"{source.usage:<{width}}  {source.summary}")
@@ -39,7 +39,7 @@ def list_command() -> None:
 @click.argument("name")
 @json_option
 def card_command(name: str, *, as_json: bool) -> None:
-    """Show what there is to know about the public data set NAME before using it."""
+    """Show the card of the public data set NAME: content, terms, protocols, pitfalls."""
     card = card_named(name)
     if as_json:
         echo_json({"format": 1, **asdict(card)})
@@ -78,7 +78,7 @@ def card_command(name: str, *, as_json: bool) -> None:
 
 @command.command("protocols", epilog="Example: modalhash data protocols")
 def protocols_command() -> None:
-    """Name the protocols by which papers divide a data set, and how they measure."""
+    """List the protocols by which papers divide a data set, and how they measure."""
     width = max(map(len, PROTOCOLS))
     for protocol in PROTOCOLS.values():
         cuts = ", ".join("all" if k is None else str(k) for k in protocol.top_k)

@@ -16,7 +16,7 @@ from modalhash.data import Collection, convert_collection, load_collection
 @split_options
 @skip_bad_option
 def command(collection: str | Collection, *, output: str, skip_bad: bool) -> None:
-    """Write COLLECTION in a form of ours: a folder of pictures and captions, or one of features.
+    """Convert COLLECTION to a folder of pictures and captions, or to one of features.
 
     Pictures are copied, or written as PNG files if they aren't JPEG, PNG or WebP files; splits and
     labels go along. Features become .npy files with ids and splits beside them.

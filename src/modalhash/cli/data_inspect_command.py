@@ -13,7 +13,7 @@ from modalhash.data import Entry, inspect_file
 @click.argument("file", type=click.Path())
 @json_option
 def command(file: str, *, as_json: bool) -> None:
-    """Say what FILE (or a folder) holds, which layout it is likely to be, and how to load it.
+    """Describe what FILE (or a folder) holds, its likely layout, and how to load it.
 
     Takes .mat of any version, .h5, .npy, .npz, .pkl (looked at, never run), .tar, .json, .parquet.
     """

@@ -21,7 +21,7 @@ from modalhash.cli.watching import show_progress
 @cache_option
 @device_option
 def command(output: str, *, bits: int, open_page: bool, cache: str | None, device: str) -> None:
-    """Show everything on built-in pictures: train, measure, search.
+    """Run every step on built-in pictures: train, measure, search.
 
     Draws about 1,400 icons, makes features with the offline encoder, learns codes from icons and
     their words, measures them on held-out icons, builds an index, and writes a page with answers,

@@ -27,7 +27,7 @@ from modalhash.cli.watching import show_progress
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on after a kill; this is what happens anyway, the flag is for scripts.",
+    help="Continue after a kill; this happens anyway, the flag is for scripts.",
 )
 @split_options
 @skip_bad_option
@@ -49,8 +49,8 @@ def command(
 ) -> None:
     """Turn the pictures and texts of COLLECTION into features, and keep them.
 
-    Other commands do this by themselves; this one does it ahead of time, on another machine, say.
-    What a killed run finished is not made again.
+    Other commands do this by themselves; this one does it ahead of time, for example on another
+    machine. Finished parts of a killed run are reused.
     """
     with show_progress() as progress:
         features = mh.extract_features(

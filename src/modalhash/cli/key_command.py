@@ -18,7 +18,7 @@ keys_option: Option[Any] = click.option(
 
 @click.group("key")
 def command() -> None:
-    """Make, list and revoke API keys of a server."""
+    """Create, list and revoke API keys of a server."""
 
 
 @command.command("new", epilog="Example: modalhash key new reporting --role read")
@@ -32,7 +32,7 @@ def command() -> None:
 )
 @keys_option
 def new(name: str, *, role: str, keys: str) -> None:
-    """Make a key and print it, once: the file keeps only its hash."""
+    """Create a key and print it once: the file keeps only its hash."""
     from modalhash.service import KeyFile
 
     file, token = KeyFile.read(keys, is_needed=False).with_new(name, role)

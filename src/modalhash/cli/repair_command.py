@@ -10,7 +10,7 @@ from modalhash.cli.verify_command import count_items
 @click.command("repair", epilog="Example: modalhash repair photos.index")
 @click.argument("index", type=click.Path(file_okay=False))
 def command(index: str) -> None:
-    """Keep what is whole of a damaged INDEX, and say what was lost.
+    """Keep the undamaged part of INDEX, and report what was lost.
 
     What can be read of codes, ids, metadata and the write log is written anew. Copy the folder
     first if you may get a better copy of a damaged file: what is lost is then no longer in it.

@@ -40,7 +40,7 @@ from modalhash.metrics import Direction
     default=Direction.IMAGE_TO_TEXT.value,
     show_default=True,
     type=click.Choice([direction.value for direction in Direction]),
-    help="What asks and what answers; of folders it says which codes are taken.",
+    help="Modality of the queries and of the results; of folders it tells which codes are read.",
 )
 @measure_options
 @output_options

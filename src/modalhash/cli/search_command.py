@@ -88,7 +88,7 @@ def search_option(name: str, *, more: str = "", shown: str = "", **settings: Any
 def command(
     index: str, *, explain: str | None, sheet: str | None, as_json: bool, device: str, **fields: Any
 ) -> None:
-    """Find what is nearest in INDEX to words or to a picture, by Hamming distance."""
+    """Find the items of INDEX that are nearest to words or to a picture, by Hamming distance."""
     if (fields["text"] is None) == (fields["image"] is None):
         raise click.UsageError("Give either --text or --image.")
     values = {name: value for name, value in fields.items() if value is not None}

@@ -91,7 +91,7 @@ def command(
     device: str,
     **flags: Any,
 ) -> None:
-    """Answer over HTTP for one index or several: an API and a search page.
+    """Serve one index or several over HTTP: an API and a search page.
 
     An index is named after its folder, or by what stands before the '='. Every option can also be
     set in the environment (MODALHASH_SERVE_PORT for --port) or in the file; the option comes first.

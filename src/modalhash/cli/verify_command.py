@@ -11,7 +11,7 @@ __all__ = ["command", "count_items"]
 @click.command("verify", epilog="Example: modalhash verify photos.index")
 @click.argument("index", type=click.Path(file_okay=False))
 def command(index: str) -> int:
-    """Read every byte of INDEX and say what is damaged: the model, codes, rows and pictures.
+    """Check every byte of INDEX, and report damage: of the model, codes, rows and pictures.
 
     Changes nothing. Ends with exit code 1 if something is damaged. `modalhash repair` keeps what is
     whole.
