@@ -111,7 +111,7 @@ class Registry:
                 f"{owner} can't be loaded ({type(error).__name__}: {error}): repair or remove the "
                 "package"
             ) from error
-        return self.checked(loaded, owner)
+        return self.check_class(loaded, owner)
 
     def load_path(self, path: str) -> Any:
         """Load the class of `MODULE:CLASS`.
@@ -130,10 +130,10 @@ class Registry:
                 f"{owner} can't be loaded ({type(error).__name__}: {error}): install its package, "
                 "or put its folder on PYTHONPATH"
             ) from error
-        return self.checked(loaded, owner)
+        return self.check_class(loaded, owner)
 
-    def checked(self, loaded: object, owner: str) -> Any:
-        """Return a class after checking that it can be used.
+    def check_class(self, loaded: object, owner: str) -> Any:
+        """Check that a class can be used, and return it.
 
         Args:
             loaded: what a name stands for.
@@ -145,8 +145,8 @@ class Registry:
         bases = self.load_bases()
         if not isinstance(loaded, type) or not issubclass(loaded, bases):
             expected = " or ".join(f"{base.__module__}.{base.__name__}" for base in bases)
-            what = f"is {loaded!r}"[:200]
-            raise InputError(f"{owner} {what}, expected a subclass of {expected}")
+            problem = f"is {loaded!r}"[:200]
+            raise InputError(f"{owner} {problem}, expected a subclass of {expected}")
         if inspect.isabstract(loaded):
             missing = ", ".join(sorted(getattr(loaded, "__abstractmethods__", ())))
             raise InputError(f"{owner} lacks {missing}: define what {loaded.__name__} leaves open")
@@ -173,12 +173,12 @@ class Registry:
 @cache
 def installed(group: str) -> Mapping[str, Sequence[EntryPoint]]:
     """Find the entry points of the group `modalhash.GROUP` by name; read once a process."""
-    found: dict[str, list[EntryPoint]] = {}
+    points: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=f"modalhash.{group}"):
-        same = found.setdefault(point.name, [])
+        same = points.setdefault(point.name, [])
         if all(package_of(other) != package_of(point) for other in same):
             same.append(point)
-    return found
+    return points
 
 
 def package_of(point: EntryPoint) -> str:
