@@ -228,3 +228,20 @@ def test_a_cut_mat_file_is_an_error_of_ours(version: str, length: int, tmp_path:
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(CollectionError, match=re.escape(str(path))):
         inspect_file(path)
+
+
+def test_sparse_matrices_cells_and_structs_are_named_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "label.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        group = file.create_group("label")
+        group.attrs["MATLAB_sparse"] = np.uint64(4)
+        group["data"], group["ir"], group["jc"] = [1.0], [2], [0, 1, 1, 1]
+    with path.open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file, made for a test".ljust(512))
+    inspection = inspect_file(path)
+    [entry] = inspection.entries
+    assert (entry.name, entry.shape, entry.dtype) == ("label", (4, 3), "sparse matrix")
+    assert f"three-file:{tmp_path}" in inspection.layouts
+    scipy.io.savemat(tmp_path / "a.mat", {"param": {"x": 1.0}, "I_tr": np.eye(2)})
+    entries = {entry.name: entry.note for entry in inspect_file(tmp_path / "a.mat").entries}
+    assert entries["param"].startswith("is a MATLAB struct or object")

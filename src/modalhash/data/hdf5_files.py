@@ -18,7 +18,7 @@ from modalhash.errors import CollectionError, Defect
 from modalhash.extras import import_optional
 from modalhash.files import check_regular_file, open_regular_file
 
-__all__ = ["Hdf5File", "is_matlab_hdf5", "open_hdf5"]
+__all__ = ["Hdf5File", "is_matlab_hdf5", "matlab_class", "open_hdf5"]
 
 HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 CELL_BYTES: Final = 32
@@ -234,6 +234,16 @@ class Hdf5File:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of what is at the top, as stored, without reading it."""
         return {name: tuple(getattr(self.find(name), "shape", None) or ()) for name in self.names()}
+
+    def sparse_shapes(self) -> dict[str, tuple[int, int]]:
+        """Return the shapes of MATLAB's sparse matrices at the top."""
+        shapes = {}
+        for name in self.names():
+            found = self.find(name)
+            if "MATLAB_sparse" in found.attrs and "jc" in found:
+                ends = self.find(f"{name}/jc")
+                shapes[name] = int(found.attrs["MATLAB_sparse"]), max(0, int(ends.size) - 1)
+        return shapes
 
     def visit(self, tell: Callable[[str, Any], None]) -> None:
         """Call `tell` with the name and the object of each data set in any group."""

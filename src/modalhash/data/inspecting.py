@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from modalhash.data.arrays import ARRAY_ERRORS, read_arrays, read_error
 from modalhash.data.arrow_tables import open_arrow
-from modalhash.data.hdf5_files import is_matlab_hdf5, open_hdf5
+from modalhash.data.hdf5_files import is_matlab_hdf5, matlab_class, open_hdf5
 from modalhash.data.layouts import likely_layouts, table_layout
 from modalhash.data.pickled_files import holds_objects, read_object_npy, read_pickled_file
 from modalhash.data.table_columns import LIKELY_COLUMNS
@@ -152,7 +152,9 @@ def _read_mat(path: Path) -> tuple[str, tuple[Entry, ...]]:
     by_matlab = is_matlab_hdf5(path)
     if by_matlab is None:
         arrays = read_arrays(path)
-        return "MATLAB file", tuple(_describe(name, array) for name, array in arrays.items())
+        entries = [_describe(name, array) for name, array in arrays.items()]
+        entries += [Entry(name, note=reason) for name, reason in arrays.unread.items()]
+        return "MATLAB file", tuple(entries)
     kind = "MATLAB 7.3 file (HDF5, dimensions turned around)" if by_matlab else "HDF5 file"
     return kind, tuple(_hdf5_entries(path))
 
@@ -161,8 +163,14 @@ def _hdf5_entries(path: Path) -> Iterator[Entry]:
     found: list[tuple[str, Any]] = []
     with open_hdf5(path) as file:
         file.visit(lambda name, item: found.append((name, item)))
+        sparse = file.sparse_shapes()
+        yield from (Entry(name, shape, "sparse matrix") for name, shape in sparse.items())
         for name, item in found:
-            if file.h5py.check_ref_dtype(item.dtype):
+            if name.partition("/")[0] in sparse:
+                continue
+            if matlab_class(item) == "char":
+                yield Entry(name, item.shape or (), "texts")
+            elif file.h5py.check_ref_dtype(item.dtype):
                 yield Entry(name, item.shape, "cells")
             elif file.h5py.check_string_dtype(item.dtype):
                 yield Entry(name, item.shape, "texts")
