@@ -26,6 +26,7 @@ FOUNDATION = {
     "choices",
     "folder_hints",
     "modalities",
+    "numpy_numbers",
     "registries",
     "search_request",
 }
@@ -38,6 +39,7 @@ TORCH_FREE = (
     "choices",
     "folder_hints",
     "modalities",
+    "numpy_numbers",
     "registries",
     "search_request",
     "codes",

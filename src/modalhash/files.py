@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from modalhash.errors import DamagedArtifactError, NewerFormatError, StorageError
 from modalhash.folder_hints import explain_wrong_folder
+from modalhash.numpy_numbers import json_number
 
 __all__ = [
     "check_regular_file",
@@ -329,7 +330,7 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write a JSON document atomically, indented, keys in the given order; see `write_with`."""
-    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False, default=json_number) + "\n")
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
@@ -442,7 +443,7 @@ def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
         True
     """
     content = {name: value for name, value in document.items() if name != "checksum"}
-    text = json.dumps(content, sort_keys=True)
+    text = json.dumps(content, sort_keys=True, default=json_number)
     return content | {"checksum": hashlib.sha256(text.encode()).hexdigest()}
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 from modalhash.choices import MeasureChoices
 from modalhash.errors import InputError, UnknownNameError
 from modalhash.modalities import Direction
+from modalhash.numpy_numbers import plain_numbers
 from modalhash.progress import Progress, silent
 
 __all__ = [
@@ -275,6 +276,7 @@ def change_options(
         >>> change_options(EvaluationOptions, None, {"rerank": 500, "top_k": (10,)}).measures
         {'top_k': (10,)}
     """
+    choices = plain_numbers(dict(choices))
     if options is not None and not isinstance(options, kind):
         raise InputError(
             f"options is a {type(options).__name__}, expected {kind.__name__} or keywords"

@@ -23,6 +23,7 @@ from modalhash.metrics import (
     read_labels,
 )
 from modalhash.metrics.options import read_choice
+from modalhash.numpy_numbers import takes_numpy_numbers
 
 __all__ = ["CODES_FORMAT", "CODES_MANIFEST", "ScoredCodes", "read_scored_codes", "score"]
 
@@ -53,6 +54,7 @@ class ScoredCodes:
     model_fingerprint: str = ""
 
 
+@takes_numpy_numbers
 def score(
     query_codes: Source,
     database_codes: Source,

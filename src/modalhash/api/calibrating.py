@@ -23,6 +23,7 @@ from modalhash.errors import InputError
 from modalhash.metrics import Direction, RelevanceRule
 from modalhash.metrics.calibration import DirectionCalibration, calibrate_direction, count_pairs
 from modalhash.metrics.options import read_choice
+from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.progress import Progress, silent
 from modalhash.search import is_search_index
 
@@ -36,6 +37,7 @@ MOST_ITEMS = 5000
 MOST_QUERIES = 2000
 
 
+@takes_numpy_numbers
 def calibrate(
     model: HashModel | Path | str,
     collection: Collection | str | Path | None = None,

@@ -25,6 +25,7 @@ from modalhash.errors import InputError
 from modalhash.files import write_array, write_json
 from modalhash.index.code_files import is_code_folder
 from modalhash.index.milvus_settings import MILVUS
+from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.progress import Progress, silent
 from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
 from modalhash.search import (
@@ -128,6 +129,7 @@ def encode(
     return CodeFolder(folder, model.n_bits, len(items), len(texts))
 
 
+@takes_numpy_numbers
 def build_index(
     model: HashModel | Path | str,
     collection: Collection | str | Path | None = None,

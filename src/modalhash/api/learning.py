@@ -34,6 +34,7 @@ from modalhash.encoders.tuning import tunable_towers
 from modalhash.errors import FeatureError, InputError
 from modalhash.methods import REGISTRY, method_class, method_name
 from modalhash.methods.base import Method, Needs, TrainingSettings
+from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import (
     FeatureChoices,
     FeatureOptions,
@@ -50,6 +51,7 @@ logger = logging.getLogger(__name__)
 FEWEST_BITS = 8
 
 
+@takes_numpy_numbers
 def extract_features(
     collection: Collection | str | Path,
     encoder: str | type[EncoderFactory] | Encoder = "offline",
@@ -92,6 +94,7 @@ def extract_features(
     )
 
 
+@takes_numpy_numbers
 def train(
     collection: Collection | str | Path,
     *,

@@ -13,6 +13,7 @@ from modalhash.data.collection import Positions
 from modalhash.errors import InputError, UnknownNameError
 from modalhash.metrics import Direction, MeasureSettings, Report
 from modalhash.metrics.options import read_choice
+from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import EvaluationChoices, EvaluationOptions, change_options
 
 __all__ = ["default_database", "evaluate", "select_evaluation_items", "select_queries"]
@@ -26,6 +27,7 @@ NO_DATABASE = (
 )
 
 
+@takes_numpy_numbers
 def evaluate(
     model: HashModel | Path | str,
     collection: Collection | str | Path | None = None,

@@ -17,6 +17,7 @@ from modalhash.errors import InputError
 from modalhash.index.rerank import RerankScore, TwoStageRanking, shortlist_length
 from modalhash.metrics import Direction, MeasureChoices, evaluate_scores
 from modalhash.metrics.options import read_choice
+from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import CROSS_MODAL
 from modalhash.progress import Progress, silent
 
@@ -70,6 +71,7 @@ class RerankSweep:
         return {"format": 1, **asdict(self)}
 
 
+@takes_numpy_numbers
 def rerank_sweep(
     model: HashModel | Path | str,
     collection: Collection | str | Path | None = None,

@@ -14,11 +14,13 @@ from modalhash.errors import DamagedArtifactError, InputError, ShapeError
 from modalhash.files import map_array, read_json, write_array, write_json
 from modalhash.index.code_files import is_code_folder
 from modalhash.index.new_folders import new_folder
+from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
 
 __all__ = ["holds_codes", "shorten", "shorten_codes"]
 
 
+@takes_numpy_numbers
 def shorten(
     model: HashModel | Path | str, output: Path | str, *, n_bits: int, device: str = "auto"
 ) -> HashModel:
@@ -50,6 +52,7 @@ def shorten(
     return load_model(folder, device=device)
 
 
+@takes_numpy_numbers
 def shorten_codes(codes: Path | str, output: Path | str, *, n_bits: int) -> CodeFolder:
     """Cut the codes that `encode` wrote to their first bits; nothing is encoded again.
 

@@ -20,6 +20,7 @@ from modalhash.files import write_json, write_text
 from modalhash.machine import describe_machine
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import Needs
+from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import GridChoices, GridOptions, change_options
 
 __all__ = ["Comparison", "ablate", "bench", "run_tasks"]
@@ -56,6 +57,7 @@ Tabulate = Callable[[Sequence[Outcome], Mapping[Cell, Marks]], str]
 """Makes the table of outcomes and of the marks of their differences."""
 
 
+@takes_numpy_numbers
 def bench(
     collections: str | Path | Sequence[str | Path],
     methods: str | Sequence[str] = "all",
@@ -104,6 +106,7 @@ def bench(
     return plan.run(Path(output), command, options)
 
 
+@takes_numpy_numbers
 def ablate(
     method: str,
     collections: str | Path | Sequence[str | Path],

@@ -21,6 +21,7 @@ from modalhash.data import Collection
 from modalhash.errors import InputError, SettingError, UnknownNameError
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import Needs
+from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import LabelNoiseChoices, LabelNoiseOptions, change_options
 from modalhash.progress import Progress
 
@@ -166,6 +167,7 @@ def robustness_variants(
     return variants
 
 
+@takes_numpy_numbers
 def robustness(
     collection: Collection | str | Path,
     method: str = "ms2gah",

@@ -16,6 +16,7 @@ from modalhash.benchmarking.reproduction_plan import ReproductionPlan, plan_repr
 from modalhash.files import write_json, write_text
 from modalhash.machine import describe_machine
 from modalhash.methods import method_class
+from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import GridChoices, GridOptions, change_options
 
 __all__ = [
@@ -82,6 +83,7 @@ class Reproduction:
         return list(dict.fromkeys(number.source for line in self.lines for number in line.printed))
 
 
+@takes_numpy_numbers
 def reproduce(
     method: str,
     dataset: str,

@@ -19,6 +19,7 @@ from modalhash.files import map_array, read_json, read_regular_text
 from modalhash.index import HashIndex, Ids, Metadata, build_index, check_kind, open_index
 from modalhash.index.folder import ARTIFACT as INDEX_ARTIFACT
 from modalhash.index.new_folders import new_folder
+from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.scoring import CODES_MANIFEST, open_array
 
 __all__ = ["import_codes"]
@@ -45,6 +46,7 @@ class ImportedItems:
     model_fingerprint: str = ""
 
 
+@takes_numpy_numbers
 def import_codes(
     source: ArrayLike | Path | str,
     output: Path | str,

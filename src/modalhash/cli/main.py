@@ -1,11 +1,12 @@
 """The command `modalhash`: what all commands share."""
 
+import errno
 import io
 import logging
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeGuard
 
 import click
 
@@ -42,6 +43,10 @@ COMMANDS = {
     "import": "Make an index of codes that any program made.",
 }
 """Command to its line in the help, in the order of use; each lies in a file of its name."""
+
+
+OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF, errno.EDQUOT})
+"""Ways in which printing fails."""
 
 
 class LazyGroup(click.Group):
@@ -95,8 +100,10 @@ def cli(context: click.Context, *, debug: bool, quiet: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit with 0 done, 1 failed, 2 wrong usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    show_what_cannot_be_encoded()
     try:
         outcome: Any = cli.main(arguments, prog_name="modalhash", standalone_mode=False)
+        sys.stdout.flush()  # a full disk shows here, and not when Python ends
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
@@ -106,11 +113,37 @@ def main(arguments: list[str] | None = None) -> None:
         echo("modalhash: interrupted; what was finished is kept", err=True)
         sys.exit(130)
     except Exception as error:
+        if is_of_writing(error):
+            discard_output()
+            if not isinstance(error, BrokenPipeError):
+                echo(f"modalhash: can't write the result: {error.strerror}", err=True)
+            sys.exit(1)
         if "--debug" in arguments:
             raise
         echo(f"modalhash: {format_error(error)}", err=True)
         sys.exit(1)
     sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+def show_what_cannot_be_encoded() -> None:
+    """Let a terminal that can't show a character show its escape instead."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def is_of_writing(error: Exception) -> TypeGuard[OSError]:
+    """Tell whether an error came from printing, or from a file that no error of ours names."""
+    if isinstance(error, ModalhashError):
+        return False
+    return isinstance(error, OSError) and error.errno in OUTPUT_ERRORS
+
+
+def discard_output() -> None:
+    """Send what is still to be printed nowhere, so that Python doesn't fail on it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 def format_error(error: Exception) -> str:

@@ -42,6 +42,7 @@ from modalhash.index.rerank import (
 )
 from modalhash.index.searchers import SEARCHERS as KINDS
 from modalhash.index.searchers import stated_choice
+from modalhash.numpy_numbers import takes_numpy_numbers
 
 if TYPE_CHECKING:
     from modalhash.index.repairing import Repair
@@ -87,6 +88,7 @@ __all__ = [
 ]
 
 
+@takes_numpy_numbers
 def check_kind(kind: str, parameters: Mapping[str, Any] | None = None) -> None:
     """Refuse a kind that there isn't, or parameters that it doesn't take; costs nothing.
 
@@ -101,6 +103,7 @@ def check_kind(kind: str, parameters: Mapping[str, Any] | None = None) -> None:
     index_class(kind).check_parameters(kind, parameters or {})
 
 
+@takes_numpy_numbers
 def build_index(
     ids: Ids,
     codes: Codes,

@@ -69,6 +69,7 @@ from modalhash.index.rows import RecentRows, Segment, documented
 from modalhash.index.searchers import NO_ROW, Positions, check_stated_kind, searcher_class
 from modalhash.index.segments import merged_segment, open_segment, write_segment
 from modalhash.index.snapshot import Snapshot, View
+from modalhash.numpy_numbers import takes_numpy_numbers
 
 __all__ = ["EmbeddedIndex"]
 
@@ -107,6 +108,7 @@ class EmbeddedIndex(HashIndex):
         UnknownNameError: if there is no such kind.
     """
 
+    @takes_numpy_numbers
     def __init__(
         self,
         n_bits: int,
@@ -685,6 +687,7 @@ class EmbeddedIndex(HashIndex):
 
     # --- asking -------------------------------------------------------------------------------
 
+    @takes_numpy_numbers
     def search(
         self, codes: Codes, k: int, where: str | None = None, *, with_metadata: bool = False
     ) -> Hits:
@@ -700,6 +703,7 @@ class EmbeddedIndex(HashIndex):
             metadata = [flat[row * width : (row + 1) * width] for row in range(len(codes))]
         return Hits(state.take_ids(found.positions), found.distances, metadata)
 
+    @takes_numpy_numbers
     def search_radius(
         self, codes: Codes, radius: int, where: str | None = None, *, with_metadata: bool = False
     ) -> RadiusHits:

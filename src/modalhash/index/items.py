@@ -24,6 +24,7 @@ from modalhash.index.filter_tests import holds
 from modalhash.index.filters import Compare, Contains, IsIn, IsNull, Leaf, Like, sort_of
 from modalhash.index.interruption import check_interruption, is_interrupted
 from modalhash.index.searchers import Positions
+from modalhash.numpy_numbers import json_number
 
 __all__ = ["ItemStore", "to_json", "write_items"]
 
@@ -380,7 +381,9 @@ def to_json(item_id: object, metadata: object) -> str:
         problem = f"it is nested more than {MOST_DEPTH} deep"
     else:
         try:
-            document = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
+            document = json.dumps(
+                dict(metadata), ensure_ascii=False, allow_nan=False, default=json_number
+            )
             document.encode()  # half of a surrogate pair shows here, not in the middle of a change
         except (TypeError, ValueError) as error:
             problem = str(error)

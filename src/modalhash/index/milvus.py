@@ -59,6 +59,7 @@ from modalhash.index.milvus_rows import (
 )
 from modalhash.index.milvus_settings import MILVUS, MilvusSettings
 from modalhash.index.milvus_settings import MILVUS_MANIFEST as MANIFEST
+from modalhash.numpy_numbers import takes_numpy_numbers
 
 __all__ = ["MANIFEST", "MilvusIndex"]
 
@@ -421,6 +422,7 @@ class MilvusIndex(HashIndex):
 
     # --- asking -------------------------------------------------------------------------------
 
+    @takes_numpy_numbers
     def search(
         self, codes: Codes, k: int, where: str | None = None, *, with_metadata: bool = False
     ) -> Hits:
@@ -440,6 +442,7 @@ class MilvusIndex(HashIndex):
             self._id_array([row["id"] for *_, row in flat]).reshape(shape), distances, metadata
         )
 
+    @takes_numpy_numbers
     def search_radius(
         self, codes: Codes, radius: int, where: str | None = None, *, with_metadata: bool = False
     ) -> RadiusHits:

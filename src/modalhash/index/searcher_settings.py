@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from modalhash.errors import SettingError
+from modalhash.numpy_numbers import plain_numbers
 
 __all__ = ["RecallTarget", "SearcherSettings", "check_flag", "check_range"]
 
@@ -28,7 +29,8 @@ class SearcherSettings:
         if unknown:
             takes = f"takes {', '.join(known)}" if known else "takes no parameters"
             raise SettingError(f"an index of kind {kind!r} {takes}; got {', '.join(unknown)}")
-        return cls(**{name: parameters[name] for name in known if name in parameters})
+        chosen = {name: parameters[name] for name in known if name in parameters}
+        return cls(**plain_numbers(chosen))
 
 
 @dataclass(frozen=True)

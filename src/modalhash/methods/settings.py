@@ -7,6 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from modalhash.errors import SettingError, UnknownNameError
+from modalhash.numpy_numbers import plain_numbers
 
 if TYPE_CHECKING:
     from modalhash.methods.base import Method, TrainingSettings
@@ -85,6 +86,7 @@ def read_value(name: str, value: Any, wanted: type) -> Any:
             known = ", ".join(wanted)
             raise SettingError(f"{name} is {value!r}, expected one of: {known}")
         return wanted(value)
+    value = plain_numbers(value)
     read: Any = value
     if isinstance(value, str):
         read = parsed(value, wanted)

@@ -28,6 +28,7 @@ from modalhash.files import write_text
 from modalhash.methods import method_class
 from modalhash.methods.base import Method, Needs
 from modalhash.methods.settings import configured_method, read_value
+from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import CROSS_MODAL, TuningChoices, TuningOptions, change_options
 from modalhash.training.pairs import hold_out
 from modalhash.training.validation import RECALL_AT
@@ -60,6 +61,7 @@ OBJECTIVES: Final = {
 """What judges trials, the mean of both directions."""
 
 
+@takes_numpy_numbers
 def tune(
     method: str,
     collection: Collection | str | Path,
