@@ -66,14 +66,15 @@ class IndexParts:
     def sides_to_search(self, request: SearchRequest) -> tuple[Side, ...]:
         """Choose the sides that a request is for.
 
+        A picture searches pictures where an index holds no texts.
+
         Raises:
             UnavailableError: if this index was built without one of them.
         """
         if request.target == Target.BOTH:
             return tuple(self.sides)
-        if request.target is None and request.usual_target not in self.sides:
-            return (next(iter(self.sides)),)
-        return (self.side(request.target or request.usual_target),)
+        usual = request.usual_target if Side.TEXTS in self.sides else Side.IMAGES
+        return (self.side(request.target or usual),)
 
     @property
     def side_of_items(self) -> Side:
