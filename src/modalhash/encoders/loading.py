@@ -104,7 +104,7 @@ def encoder_name(encoder: str | type[EncoderFactory]) -> str:
     """
     if isinstance(encoder, str):
         return encoder
-    return REGISTRY.name_of(REGISTRY.checked(encoder, f"encoder {encoder!r}"))
+    return REGISTRY.name_of(REGISTRY.check_class(encoder, f"encoder {encoder!r}"))
 
 
 def find_maker(kind: str, side: Modality, *, from_file: bool) -> Callable[[TowerRequest], Any]:

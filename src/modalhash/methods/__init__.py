@@ -74,7 +74,7 @@ def method_class(method: "str | type[Method] | Method") -> "type[Method]":
         loaded: type[Method] = REGISTRY.load(method)
         return loaded
     the_class = method if isinstance(method, type) else type(method)
-    checked: type[Method] = REGISTRY.checked(the_class, f"method {the_class.__name__}")
+    checked: type[Method] = REGISTRY.check_class(the_class, f"method {the_class.__name__}")
     return checked
 
 
