@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from modalhash.data import check_collection, load_collection
+from modalhash.data import check_collection, inspect_file, load_collection
 from modalhash.errors import CollectionError, InputError, UnknownNameError
 from tests.oracles import table_layouts as tables
 from tests.oracles.official_layouts import N_ITEMS, draw, text_of, write_lines
@@ -355,3 +355,35 @@ def test_a_picture_in_two_splits_is_a_defect(tmp_path: Path) -> None:
     assert (defect.kind, defect.items) == ("item-in-two-splits", ("a.jpg",))
     assert defect.where == f"{tmp_path / 'x_train.csv'}:2"
     assert "is of the split test too" in defect.problem
+
+
+def test_the_folder_of_pictures_is_found_again_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path / "work" / "photos", "a.jpg")
+    (tmp_path / "tables").mkdir()
+    write_lines(tmp_path / "tables" / "t.csv", ["image,caption", "a.jpg,one"])
+    monkeypatch.chdir(tmp_path / "work")
+    collection = load_collection("table:../tables/t.csv#images=photos")
+    monkeypatch.chdir(tmp_path)
+    assert load_collection(collection.source).item_ids == ("a.jpg",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x_train.json", '[{"image": "a.jpg", "caption": ["one"]}]'),
+        ("list.tsv", "file\ttext\na.jpg\tone\n"),
+        ("list.jsonl", '{"file": "a.jpg", "text": "one"}\n'),
+    ],
+)
+def test_a_folder_with_a_table_isnt_taken_for_pictures_only(
+    name: str, content: str, tmp_path: Path
+) -> None:
+    write_pictures(tmp_path / "images", "a.jpg")
+    (tmp_path / name).write_text(content)
+    assert texts_of(tmp_path) == {"a.jpg": ["one"]}
+    assert list(inspect_file(tmp_path).layouts) == [f"table:{tmp_path}"]
+    assert check_collection(tmp_path).notes[0] == (
+        f"{tmp_path} is read as table:PATH: it has {name}"
+    )

@@ -16,6 +16,7 @@ from modalhash.data.arrow_tables import open_arrow
 from modalhash.data.hdf5_files import is_matlab_hdf5, matlab_class, open_hdf5
 from modalhash.data.layouts import likely_layouts, table_layout
 from modalhash.data.pickled_files import holds_objects, read_object_npy, read_pickled_file
+from modalhash.data.table_collections import find_pair_tables
 from modalhash.data.table_columns import LIKELY_COLUMNS
 from modalhash.data.table_formats import SEPARATORS, find_format
 from modalhash.data.tables import read_table
@@ -111,6 +112,8 @@ def inspect_file(path: Path | str) -> Inspection:
             raise read_error(path, error) from error
     names = [entry.name for entry in entries]
     layouts = likely_layouts(path, names)
+    if path.is_dir() and not layouts and (tables := find_pair_tables(path)):
+        layouts = {f"table:{path}": f"it has {', '.join(table.name for table in tables)}"}
     if path.suffix.lower() in _TABLES:
         layouts |= table_layout(path, names, [one.name for one in entries if one.note == _PICTURES])
     shown = entries[:_SHOWN_ENTRIES]

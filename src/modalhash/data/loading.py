@@ -17,7 +17,7 @@ from modalhash.data.protocols import apply_protocol
 from modalhash.data.reading import Reading
 from modalhash.data.sources import COLLECTIONS, FOLDER
 from modalhash.data.split_files import read_split_file
-from modalhash.data.table_collections import TABLE_FILES
+from modalhash.data.table_collections import TABLE_FILES, find_pair_tables
 from modalhash.data.table_columns import GivenColumns, divide_source
 from modalhash.data.tables import TABLE_SUFFIXES
 from modalhash.data.text_lines import ascii_if_broken
@@ -260,6 +260,8 @@ def _read_folder(folder: Path, source: str, split_seed: int) -> Reading:
     """Read a folder in our own form or, if it isn't, in the one layout that it is likely to be."""
     is_ours = any((folder / f"captions{suffix}").exists() for suffix in TABLE_SUFFIXES)
     likely = {} if is_ours else likely_layouts(folder, [])
+    if not is_ours and not likely and (tables := find_pair_tables(folder)):
+        likely = {f"table:{folder}": f"it has {tables[0].name}"}
     if not likely:
         return FOLDER.load_reader()(source, split_seed=split_seed)
     if len(likely) > 1:

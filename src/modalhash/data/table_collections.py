@@ -32,14 +32,20 @@ from modalhash.data.table_columns import (
     divide_source,
     find_roles,
 )
-from modalhash.data.table_formats import TableFormat, find_format
+from modalhash.data.table_formats import TableFormat, find_format, read_header
 from modalhash.data.table_pictures import find_table_pictures, without_absolute_names
 from modalhash.data.table_rows import SPLIT_NAMES, RowReader, TableItems, named_split
 from modalhash.data.tables import Table, read_table
 from modalhash.data.text_lines import shown
 from modalhash.errors import CollectionError, Defect, InputError
 
-__all__ = ["TABLE_FILES", "read_huggingface", "read_table_collection", "read_tables"]
+__all__ = [
+    "TABLE_FILES",
+    "find_pair_tables",
+    "read_huggingface",
+    "read_table_collection",
+    "read_tables",
+]
 
 TABLE_FILES: Final = (
     ".csv", ".tsv", ".tab", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow"
@@ -78,10 +84,17 @@ def _read_source(source_name: str, argument: str, split_seed: int) -> Reading:
     absolute = Path(path).absolute()
     pairs = PairList(
         absolute.stem if len(files) == 1 else absolute.name,
-        f"{source_name}:{absolute}{argument[len(path) :]}",
+        f"{source_name}:{absolute}{_absolute_images(argument[len(path) :], given, root)}",
         root,
     )
     return read_tables(files, given, pairs, split_seed=split_seed)
+
+
+def _absolute_images(suffix: str, given: GivenColumns, root: Path) -> str:
+    """Return what the user says of columns with the folder of pictures as an absolute path."""
+    if not given.images or (root / given.images).is_dir():
+        return suffix
+    return suffix.replace(f"images={given.images}", f"images={Path(given.images).absolute()}")
 
 
 def _find_tables(root: Path, files: Sequence[Path]) -> list[Path]:
@@ -106,6 +119,23 @@ def _find_tables(root: Path, files: Sequence[Path]) -> list[Path]:
     if len(captions) == 1:
         return captions
     return [file for file in tables if file.suffix.lower() in _BINARY] or top
+
+
+def find_pair_tables(folder: Path) -> list[Path]:
+    """Return the tables at the top of a folder that have columns of pictures and of texts."""
+    tables = _find_tables(folder, sorted(path for path in folder.iterdir() if path.is_file()))
+    return [table for table in tables if _lists_pairs(table)]
+
+
+def _lists_pairs(table: Path) -> bool:
+    try:
+        table_format = find_format(table, likely_columns=LIKELY_COLUMNS)
+        if table_format.kind in ("parquet", "arrow"):
+            return False  # which `layouts` recognises
+        roles = find_roles(read_header(table, table_format), GivenColumns())
+    except InputError:
+        return False
+    return bool(roles.captions)
 
 
 def _belong_together(files: Sequence[Path]) -> bool:

@@ -18,6 +18,7 @@ __all__ = [
     "find_format",
     "folded_column",
     "plain_values",
+    "read_header",
 ]
 
 SEPARATORS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
@@ -105,6 +106,28 @@ def find_format(
         return known, len(names), candidate == found.separator
 
     return found.separated_by(max(SEPARATORS.values(), key=score))
+
+
+def read_header(path: Path, table_format: TableFormat) -> list[str]:
+    """Read the columns of a text table, or the keys of the first object of JSON; no rows.
+
+    Returns:
+        The names; none if they can't be told.
+
+    Raises:
+        CollectionError: if the file can't be read.
+    """
+    first_line = _first_line(_read_start(path), table_format.encoding)
+    if table_format.is_text:
+        return _split_line(first_line, table_format)
+    try:
+        with open_regular_file(path) as file:
+            whole = first_line.encode() if table_format.kind == "jsonl" else file.read()
+        document = json.loads(whole)
+    except (OSError, ValueError, RecursionError):
+        return []
+    first = document[0] if isinstance(document, list) and document else document
+    return list(first) if isinstance(first, dict) else []
 
 
 def folded_column(name: str) -> str:
