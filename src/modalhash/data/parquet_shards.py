@@ -109,7 +109,7 @@ class ParquetShard(ShardReader):
                     for row, value in enumerate(ids):
                         if row in failed:
                             continue
-                        yield self.check_class(n_read + row, value, cells, row)
+                        yield self.checked(n_read + row, value, cells, row)
                     n_read += len(ids)
         except CollectionError:
             raise
