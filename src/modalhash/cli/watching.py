@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from modalhash.cli.terminal import echo, show_line
 from modalhash.progress import Progress as Watcher
 from modalhash.progress import silent
 
@@ -47,6 +48,7 @@ def progress_bars(console: Console) -> Progress:
     return Progress(
         TextColumn(
             "{task.description}",
+            markup=False,
             table_column=Column(no_wrap=True, overflow="ellipsis", max_width=LONGEST_STAGE),
         ),
         BarColumn(bar_width=BAR_WIDTH),
@@ -70,7 +72,7 @@ def bar_watcher(bars: Progress) -> Watcher:
 
     def watch(stage: str, done: int, total: int, values: Mapping[str, float] | None = None) -> None:
         if stage not in tasks:
-            tasks[stage] = bars.add_task(stage, total=total, values="")
+            tasks[stage] = bars.add_task(show_line(stage), total=total, values="")
         bars.update(tasks[stage], completed=done, total=total, values=format_values(values))
 
     return watch
@@ -101,7 +103,7 @@ def line_watcher(clock: Callable[[], float] = time.monotonic) -> Watcher:
             left = (now - started[stage]) * (total - done) / max(done, 1)
             state = f"{done} of {total}, {format_seconds(left)} left"
         printed[stage] = now
-        click.echo(" ".join([f"{stage}: {state}", format_values(values)]).rstrip(), err=True)
+        echo(" ".join([f"{stage}: {state}", format_values(values)]).rstrip(), err=True)
 
     return watch
 
