@@ -15,9 +15,13 @@ from modalhash.data.arrays import Arrays, find_array, read_arrays, stored_shapes
 from modalhash.data.collection import Positions
 from modalhash.data.feature_parts import FeatureParts, Part, positions_from_zero, turn_to_rows
 from modalhash.data.features import collect_arrays
-from modalhash.data.pickled_files import holds_objects, read_object_npy, read_pickled_file
+from modalhash.data.pickled_files import (
+    holds_objects,
+    pickled_arrays,
+    read_object_npy,
+    read_pickled_file,
+)
 from modalhash.data.pixel_pictures import PixelPictures, open_pixels
-from modalhash.data.read_limits import ReadBudget
 from modalhash.data.reading import Reading
 from modalhash.errors import CollectionError, Defect
 
@@ -235,27 +239,7 @@ def read_named(file: Path, keys: list[str]) -> Arrays:
     if not isinstance(document, dict):
         problem = f"holds a {type(document).__name__}, expected a dict of {', '.join(keys)}"
         raise CollectionError([Defect("missing-array", str(file), problem)])
-    budget = ReadBudget(file)
-    arrays = {}
-    for key, value in document.items():
-        if not isinstance(value, np.ndarray):
-            budget.spend(8 * count_leaves(value, {}), str(key))
-        arrays[str(key)] = np.asarray(value)
-    return Arrays(arrays)
-
-
-def count_leaves(value: Any, counted: dict[int, int]) -> int:
-    """Count the values in lists of lists; a pickle can name one list many times.
-
-    Args:
-        value: a list, a tuple, or anything else, which counts as its length in bytes or as 1.
-        counted: what was counted before, by identity.
-    """
-    if not isinstance(value, list | tuple):
-        return int(getattr(value, "nbytes", 8)) // 8
-    if id(value) not in counted:
-        counted[id(value)] = sum(count_leaves(member, counted) for member in value)
-    return counted[id(value)]
+    return Arrays(pickled_arrays(document, file))
 
 
 def check_owners(

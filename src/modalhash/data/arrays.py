@@ -1,7 +1,6 @@
 """Named arrays of other programs: a folder of .npy files, or an .npz, .mat or .h5 file."""
 
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -9,28 +8,22 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from modalhash.data.array_errors import ARRAY_ERRORS, read_error, unreadable_file
 from modalhash.data.hdf5_files import is_matlab_hdf5, open_hdf5
 from modalhash.data.matlab_files import old_mat_shapes, read_old_mat
+from modalhash.data.pickled_files import pickled_arrays, read_pickled_file
 from modalhash.data.read_limits import ReadBudget
 from modalhash.data.text_cells import decode_texts, pack_texts
-from modalhash.errors import CollectionError, Defect, ModalhashError
+from modalhash.errors import CollectionError, Defect
 from modalhash.files import check_regular_file, map_array, read_regular_text
 
 __all__ = [
-    "ARRAY_ERRORS",
     "ARRAY_SUFFIXES",
     "Arrays",
     "find_array",
     "read_arrays",
-    "read_error",
     "stored_shapes",
 ]
-
-ARRAY_ERRORS: Final = (
-    OSError, ValueError, TypeError, EOFError, LookupError, RuntimeError, MemoryError,
-    zipfile.BadZipFile, zlib.error, NotImplementedError,
-)  # fmt: skip
-"""What the readers raise for damaged files."""
 
 
 class Arrays(dict[str, NDArray[Any]]):
@@ -74,10 +67,10 @@ def read_arrays(path: Path, keys: Collection[str] | None = None) -> Arrays:
         MissingExtraError: if a .mat or .h5 file needs a package that isn't installed.
     """
     if not path.exists():
-        raise _fault(path, "there is no such file or folder; check the path")
+        raise unreadable_file(path, "there is no such file or folder; check the path")
     reader = _read_folder if path.is_dir() else _READERS.get(path.suffix.lower())
     if reader is None:
-        raise _fault(path, f"is neither a folder nor one of {', '.join(_READERS)}")
+        raise unreadable_file(path, f"is neither a folder nor one of {', '.join(_READERS)}")
     try:
         if not path.is_dir():
             check_regular_file(path)
@@ -123,18 +116,6 @@ def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             return file.shapes()
     except ARRAY_ERRORS as error:
         raise read_error(path, error) from error
-
-
-def _fault(path: Path, problem: str) -> CollectionError:
-    return CollectionError([Defect("unreadable-file", str(path), problem)])
-
-
-def read_error(path: Path, error: Exception) -> ModalhashError:
-    """Return the error of a file that can't be read; one of ours stays as it is."""
-    if isinstance(error, ModalhashError):
-        return error
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-    return _fault(path, f"can't be read: {reason or type(error).__name__}")
 
 
 Values = dict[str, NDArray[Any] | str]
@@ -196,14 +177,10 @@ def _read_h5(path: Path, keys: Collection[str] | None) -> Values:
 
 def _read_pickled(path: Path, keys: Collection[str] | None) -> Values:
     """Read the arrays or tensors of a dict that was pickled; nothing in it is run."""
-    from modalhash.data.pickled_files import read_pickled_file
-
     value = read_pickled_file(path)
-    members = value.items() if isinstance(value, dict) else [(path.stem, value)]
+    arrays = pickled_arrays(value if isinstance(value, dict) else {path.stem: value}, path)
     return {
-        str(name): decode_texts(np.asarray(member))
-        for name, member in members
-        if keys is None or str(name) in keys
+        name: decode_texts(array) for name, array in arrays.items() if keys is None or name in keys
     }
 
 

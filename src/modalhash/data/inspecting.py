@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.data.arrays import ARRAY_ERRORS, read_arrays, read_error
+from modalhash.data.array_errors import ARRAY_ERRORS, read_error
+from modalhash.data.arrays import read_arrays
 from modalhash.data.arrow_tables import open_arrow
 from modalhash.data.hdf5_files import is_matlab_hdf5, matlab_class, open_hdf5
 from modalhash.data.layouts import likely_layouts, table_layout

@@ -4,12 +4,14 @@ Nothing is ever unpickled; see `array_pickles`.
 """
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modalhash.data.array_errors import read_error
 from modalhash.data.array_pickles import (
     PICKLE_ERRORS,
     PickledStorage,
@@ -17,12 +19,11 @@ from modalhash.data.array_pickles import (
     read_pickle_stream,
     unreadable_pickle,
 )
-from modalhash.data.arrays import read_error
 from modalhash.data.read_limits import ReadBudget
 from modalhash.errors import CollectionError, Defect
 from modalhash.files import open_regular_file
 
-__all__ = ["holds_objects", "read_object_npy", "read_pickled_file"]
+__all__ = ["holds_objects", "pickled_arrays", "read_object_npy", "read_pickled_file"]
 
 _TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C
 """The first pickle of a file that `torch.save` wrote before PyTorch 1.6."""
@@ -49,6 +50,38 @@ def read_pickled_file(path: Path) -> Any:
             return _read_older_torch(file, size)
     except _ERRORS as error:
         raise unreadable_pickle(path, error) from error
+
+
+def pickled_arrays(document: Mapping[Any, Any], path: Path) -> dict[str, NDArray[Any]]:
+    """Make arrays of what a pickled dict holds: arrays, numbers, texts, and lists of these.
+
+    Raises:
+        CollectionError: if a list takes too much memory, or holds lists of different lengths.
+    """
+    budget = ReadBudget(path)
+    arrays = {}
+    for key, value in document.items():
+        if not isinstance(value, np.ndarray):
+            budget.spend(8 * count_leaves(value, {}), str(key))
+        try:
+            arrays[str(key)] = np.asarray(value)
+        except ValueError as error:  # lists of different lengths
+            raise read_error(path, error) from error
+    return arrays
+
+
+def count_leaves(value: Any, counted: dict[int, int]) -> int:
+    """Count the values in lists of lists; a pickle can name one list many times.
+
+    Args:
+        value: a list, a tuple, or anything else, which counts as its length in bytes or as 1.
+        counted: what was counted before, by identity.
+    """
+    if not isinstance(value, list | tuple):
+        return int(getattr(value, "nbytes", 8)) // 8
+    if id(value) not in counted:
+        counted[id(value)] = sum(count_leaves(member, counted) for member in value)
+    return counted[id(value)]
 
 
 def _read_torch_zip(file: IO[bytes], path: Path) -> Any:

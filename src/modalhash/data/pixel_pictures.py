@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modalhash.data.arrays import ARRAY_ERRORS, read_error
+from modalhash.data.array_errors import ARRAY_ERRORS, read_error
 from modalhash.data.hdf5_files import is_matlab_hdf5, open_hdf5
 from modalhash.data.matlab_files import load_old_mat
 from modalhash.errors import CollectionError, Defect
