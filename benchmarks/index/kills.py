@@ -29,12 +29,12 @@ WRITER = """
 import sys
 from itertools import islice
 import numpy as np
-import modalhash.index.embedded as embedded
+import modalhash.index.writing as writing
 from benchmarks.index.mixed import steps
 from modalhash.index import open_index
 
 folder, seed, done = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-embedded.CHECKPOINT_ROWS = 40  # so that checkpoints are killed, too
+writing.CHECKPOINT_ROWS = 40  # so that checkpoints are killed, too
 index = open_index(folder)
 assert index.version == done, (index.version, done)
 for number, (step, held) in enumerate(islice(steps(seed), done, None), done + 1):

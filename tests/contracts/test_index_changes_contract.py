@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 
 from modalhash.codes import Codes
 from modalhash.errors import InputError
-from modalhash.index import HashIndex, build_index, embedded, open_index
+from modalhash.index import HashIndex, build_index, open_index, writing
 from modalhash.index.filters import parse_filter
 from tests.oracles.contract_kinds import APPROXIMATE, INDEX_KINDS
 from tests.oracles.plain_filter import plain_holds
@@ -166,9 +166,9 @@ class Changes(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("kind", INDEX_KINDS)
 def test_changes_in_any_order(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "CHECKPOINT_ROWS", 7)
-    monkeypatch.setattr(embedded, "BULK_ROWS", 4)
-    monkeypatch.setattr(embedded, "FEW_DEAD", 2)
+    monkeypatch.setattr(writing, "CHECKPOINT_ROWS", 7)
+    monkeypatch.setattr(writing, "BULK_ROWS", 4)
+    monkeypatch.setattr(writing, "FEW_DEAD", 2)
     machine = type("ChangesOf", (Changes,), {"kind": kind})
     few = settings(max_examples=5, stateful_step_count=15, deadline=None)
     run_state_machine_as_test(machine, settings=few)

@@ -212,7 +212,7 @@ def test_a_checkpoint_that_fails_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     changed_index(tmp_path)
-    monkeypatch.setattr("modalhash.index.embedded.CHECKPOINT_ROWS", 1)
+    monkeypatch.setattr("modalhash.index.writing.CHECKPOINT_ROWS", 1)
 
     def full(*arguments: Any) -> None:
         raise StorageError("can't write: No space left on device")

@@ -193,7 +193,7 @@ def test_a_closed_index_says_so(tmp_path: Path) -> None:
 
 def test_segments_grow_as_a_binary_counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four rows a checkpoint: 4, 8, 8+4, 16, 16+4, 16+8, 16+8+4, 32."""
-    monkeypatch.setattr("modalhash.index.embedded.CHECKPOINT_ROWS", 4)
+    monkeypatch.setattr("modalhash.index.writing.CHECKPOINT_ROWS", 4)
     build_index([], np.empty((0, 2), np.uint8), 16).save(tmp_path)
     sizes = []
     with open_index(tmp_path) as index:
@@ -209,7 +209,7 @@ def test_segments_grow_as_a_binary_counter(tmp_path: Path, monkeypatch: pytest.M
 def test_what_is_largely_deleted_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modalhash.index.embedded.FEW_DEAD", 10)
+    monkeypatch.setattr("modalhash.index.writing.FEW_DEAD", 10)
     with saved(tmp_path, 100) as index:
         index.delete(range(25))
         assert [(one.n_rows, one.n_dead) for one in read_manifest(tmp_path).segments] == [(100, 0)]
@@ -257,7 +257,7 @@ def test_compaction_leaves_nothing_of_deleted_items(tmp_path: Path) -> None:
 def test_many_items_at_once_become_a_segment_without_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modalhash.index.embedded.BULK_ROWS", 50)
+    monkeypatch.setattr("modalhash.index.writing.BULK_ROWS", 50)
     for place in (tmp_path, None):
         index = build_index(range(500), codes_of(500), 16)
         if place is not None:

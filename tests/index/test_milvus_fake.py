@@ -24,7 +24,7 @@ from modalhash.errors import (
     SettingError,
     ShapeError,
 )
-from modalhash.index import IdKind, milvus, milvus_collection, milvus_rows
+from modalhash.index import IdKind, milvus, milvus_collection, milvus_rows, milvus_searching
 from modalhash.index import build_index as build_embedded
 from modalhash.index.filters import parse_filter
 from modalhash.index.milvus import MilvusIndex
@@ -101,7 +101,7 @@ def test_ties_beyond_what_the_server_gives_are_settled_here(
     most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """200 items at one distance; the server gives 40 or 100 of them in any order."""
-    monkeypatch.setattr(milvus, "MOST_HITS", most)
+    monkeypatch.setattr(milvus_searching, "MOST_HITS", most)
     monkeypatch.setattr(milvus_rows, "BLOCK_ROWS", 16)
     codes = pack([[1] * 8] * 200 + [[-1] * 8])
     index = build(np.arange(201), codes, 8)
