@@ -91,8 +91,8 @@ def test_a_name_is_given_once() -> None:
 
 
 def test_a_key_is_found_by_its_token_only(tmp_path: Path) -> None:
-    file, first = KeyFile(tmp_path / "keys.json").with_new("first", "read")
-    file, second = file.with_new("second", Role.WRITE)
+    file, first = KeyFile(tmp_path / "keys.json").add_key("first", "read")
+    file, second = file.add_key("second", Role.WRITE)
     file.write()
     read = KeyFile.read(file.path)
     assert read == file
@@ -102,21 +102,21 @@ def test_a_key_is_found_by_its_token_only(tmp_path: Path) -> None:
     ]  # fmt: skip
     for wrong in ("", first[:-1], first + "a", first.lower(), file.keys[0].sha256):
         assert read.find(wrong) is None
-    assert read.without("first").find(first) is None
+    assert read.remove_key("first").find(first) is None
     assert len({first, second}) == 2
     assert len(first) == len("mh_") + 43
 
 
 def test_wrong_keys_are_refused(tmp_path: Path) -> None:
-    file, _ = KeyFile(tmp_path / "keys.json").with_new("a", "read")
+    file, _ = KeyFile(tmp_path / "keys.json").add_key("a", "read")
     with pytest.raises(InputError, match="there is a key named 'a'"):
-        file.with_new("a", "write")
+        file.add_key("a", "write")
     with pytest.raises(InputError, match="expected up to 100 printable characters"):
-        file.with_new("\n", "write")
+        file.add_key("\n", "write")
     with pytest.raises(UnknownNameError, match="unknown role 'root'"):
-        file.with_new("b", "root")
+        file.add_key("b", "root")
     with pytest.raises(UnknownNameError, match="unknown key 'b'"):
-        file.without("b")
+        file.remove_key("b")
     file.path.write_text('{"format": 1, "keys": [{"name": "a"}]}')
     with pytest.raises(DamagedArtifactError):
         KeyFile.read(file.path)

@@ -77,7 +77,7 @@ def test_files_are_found_again_after_the_process_went_elsewhere(
     serve: Serve, own_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    file, token = KeyFile(Path("keys.json")).with_new("a", "write")
+    file, token = KeyFile(Path("keys.json")).add_key("a", "write")
     file.write()
     client = serve({"scenes": Path(own_index.name)}, keys="keys.json", writable=True)
     elsewhere = tmp_path / "elsewhere"
@@ -85,7 +85,7 @@ def test_files_are_found_again_after_the_process_went_elsewhere(
     os.chdir(elsewhere)
     headers = {"Authorization": f"Bearer {token}"}
     assert client.post("/v1/indexes/scenes/reload", headers=headers).status_code == 200
-    changed, second = KeyFile.read(tmp_path / "keys.json").with_new("b", "read")
+    changed, second = KeyFile.read(tmp_path / "keys.json").add_key("b", "read")
     changed.write()
     client.app.state.service.read_keys()  # type: ignore[attr-defined]
     headers = {"Authorization": f"Bearer {second}"}

@@ -31,11 +31,11 @@ def command() -> None:
     help="What it allows; write includes read.",
 )
 @keys_option
-def new(name: str, *, role: str, keys: str) -> None:
+def create_key(name: str, *, role: str, keys: str) -> None:
     """Create a key and print it once: the file keeps only its hash."""
     from modalhash.service import KeyFile
 
-    file, token = KeyFile.read(keys, is_needed=False).with_new(name, role)
+    file, token = KeyFile.read(keys, is_needed=False).add_key(name, role)
     file.write()
     echo(token)
 
@@ -53,9 +53,9 @@ def list_keys(keys: str) -> None:
 @command.command("revoke", epilog="Example: modalhash key revoke reporting")
 @click.argument("name")
 @keys_option
-def revoke(name: str, *, keys: str) -> None:
+def revoke_key(name: str, *, keys: str) -> None:
     """Revoke a key: servers refuse it within some seconds."""
     from modalhash.service import KeyFile
 
-    KeyFile.read(keys).without(name).write()
+    KeyFile.read(keys).remove_key(name).write()
     echo(f"{name} revoked")

@@ -95,8 +95,8 @@ class KeyFile:
             raise DamagedArtifactError(f"{path} is no file of keys: {error!r}") from error
         return cls(path, keys)
 
-    def with_new(self, name: str, role: Role | str) -> tuple["KeyFile", str]:
-        """Return the keys with another one, and its token, which is kept nowhere.
+    def add_key(self, name: str, role: Role | str) -> tuple["KeyFile", str]:
+        """Add a key; give the keys with it, and its token, which is kept nowhere.
 
         Raises:
             InputError: if the name is empty, not printable, or taken.
@@ -113,8 +113,8 @@ class KeyFile:
         key = ApiKey(name, Role(role), hash_token(token), created)
         return KeyFile(self.path, (*self.keys, key)), token
 
-    def without(self, name: str) -> "KeyFile":
-        """Return the keys without one.
+    def remove_key(self, name: str) -> "KeyFile":
+        """Remove a key; give the keys without it.
 
         Raises:
             UnknownNameError: if there is none of that name.
