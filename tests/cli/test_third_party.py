@@ -112,6 +112,13 @@ def test_classes_and_objects_are_taken_as_they_are(tmp_path: Path) -> None:
     assert load_model(tmp_path / "3").record.method == "pls"
 
 
+def test_the_class_of_an_encoder_is_taken() -> None:
+    from acme_hashing.colours import Colours
+
+    model = mh.train("scenes:60", method="pls", encoder=Colours, n_bits=16)
+    assert model.record.encoder["name"] == "colours"
+
+
 def test_settings_of_a_method_object_are_kept() -> None:
     from modalhash.methods.cvh import Cvh, CvhSettings
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+import modalhash.forked_children  # noqa: F401 - registers what children do
 from modalhash.errors import SettingError
 
 __all__ = ["computed_together", "torch_device"]

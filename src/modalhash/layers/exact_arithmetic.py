@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import modalhash.forked_children  # noqa: F401 - registers what children do
 from modalhash.layers.exact_operations import RULES, SAFE, UnlistedOperationError
 from modalhash.layers.exact_products import ProductOperand, exact_product, product_operand
 
