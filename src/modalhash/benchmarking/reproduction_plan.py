@@ -17,7 +17,8 @@ from modalhash.data import (
     load_collection,
 )
 from modalhash.data.cards import card_of
-from modalhash.data.protocols import Rule, family_of
+from modalhash.data.protocol_table import Rule
+from modalhash.data.protocols import family_of
 from modalhash.errors import FeatureError, InputError, UnknownNameError
 from modalhash.methods import method_class
 from modalhash.methods.base import Needs

@@ -16,13 +16,8 @@ from modalhash.data.describing import CollectionSummary, LabelCount, describe
 from modalhash.data.inspecting import Entry, Inspection, inspect_file
 from modalhash.data.loading import CheckReport, check_collection, load_collection
 from modalhash.data.pictures import read_picture
-from modalhash.data.protocols import (
-    PROTOCOLS,
-    Protocol,
-    Sizes,
-    apply_protocol,
-    split_fingerprint,
-)
+from modalhash.data.protocol_table import PROTOCOLS, Protocol, Sizes
+from modalhash.data.protocols import apply_protocol, split_fingerprint
 from modalhash.data.sources import COLLECTIONS, Source
 from modalhash.data.split_files import read_split_file, write_split_file
 from modalhash.data.splits import make_splits, write_splits

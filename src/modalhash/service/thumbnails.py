@@ -59,12 +59,12 @@ def find_picture_file(path: str | None) -> Path | None:
 
 
 def read_picture_version(path: str | Path) -> str | None:
-    """Return what changes when a file does: of its path, size and time of change; None if gone."""
+    """Return what changes when a file does: of its path, size and times of change; None if gone."""
     try:
         status = os.stat(path)  # noqa: PTH116 - for every hit
     except (OSError, ValueError):
         return None
-    stamp = f"{path}\0{status.st_size}\0{status.st_mtime_ns}"
+    stamp = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"
     return blake2b(stamp.encode(errors="surrogateescape"), digest_size=8).hexdigest()
 
 
