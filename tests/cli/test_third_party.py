@@ -1,6 +1,7 @@
 """A method, an encoder and a kind of index of another package, by name, through every command."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -113,9 +114,8 @@ def test_classes_and_objects_are_taken_as_they_are(tmp_path: Path) -> None:
 
 
 def test_the_class_of_an_encoder_is_taken() -> None:
-    from acme_hashing.colours import Colours
-
-    model = mh.train("scenes:60", method="pls", encoder=Colours, n_bits=16)
+    colours = import_module("acme_hashing.colours").Colours
+    model = mh.train("scenes:60", method="pls", encoder=colours, n_bits=16)
     assert model.record.encoder["name"] == "colours"
 
 
