@@ -49,7 +49,7 @@ from modalhash.cli.options import device_option
 @click.option(
     "--values",
     type=int,
-    help="Commas, colons and brackets of a JSON body at most  [default: 200000].",
+    help="Commas, colons and brackets of a JSON body at most  [default: 100000].",
 )
 @click.option("--most-hits", "k", type=int, help="Hits of a side at most  [default: 1000].")
 @click.option("--rerank", type=int, help="Items reranked at most  [default: 5000].")

@@ -132,7 +132,7 @@ class Engine:
         self._heavy_searching = ThreadPoolExecutor(1, "heavy-search")
         self._pictures, self._thumbnails = Lane("picture"), Lane("thumbnail")
         self._lookups, self._changes = Lane("look-up", settings.search_threads), Lane("change")
-        self._conversions, self._counts = Lane("convert"), Lane("count")
+        self._conversions, self._counts = Lane("convert", rests=True), Lane("count")
         self.pixels = PixelBudget(settings.picture_memory)
         self._past_encoding = 0
         wait = settings.batch_wait / 1000

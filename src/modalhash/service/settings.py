@@ -68,7 +68,7 @@ class ServiceSettings:
     """Conditions of a filter at most; each may read all metadata."""
     filter_timeout: float = 5.0
     """Seconds that a filter may take."""
-    values: int = 200_000
+    values: int = 100_000
     """Commas, colons and brackets of a JSON body at most: its values take memory."""
     k: int = 1000
     """Hits of a side at most."""
