@@ -254,6 +254,16 @@ def test_a_batch_of_zeros_or_large_features_gives_a_finite_loss_and_gradient(
     assert_finite(method, ready_heads(method), batch_of(times=times))
 
 
+@every_method
+def test_the_log_says_how_near_relaxed_codes_are_to_signs(name: str) -> None:
+    method = made_method(name)
+    values = evaluate(method, ready_heads(method), batch_of())[1].values
+    for modality in ("image", "text"):
+        size, cosine = (float(values[f"{modality}_{one}"]) for one in ("size", "sign_cosine"))
+        assert size > 0
+        assert 0 < cosine <= 1 + 1e-9
+
+
 @every_variant
 def test_the_smallest_batch_gives_a_finite_loss_and_gradient(
     name: str, preset: str | None, ablation: str | None

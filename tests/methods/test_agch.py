@@ -25,6 +25,7 @@ from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.settings import configured_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
+from tests.oracles.plain_statistics import code_statistics, squashed
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS = 4, 6, 5
 SMALL: dict[str, Any] = {
@@ -108,19 +109,17 @@ def plain_edges(affinity: plain.Rows) -> plain.Matrix:
 def plain_objective(method: Agch, heads: AgchHeads, batch: Batch, epoch: int) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings = method.settings
-    factor = math.sqrt(epoch + 1) if settings.continuation else 1.0
-
-    def squashed(rows: plain.Rows) -> plain.Matrix:
-        return [[math.tanh(factor * value) for value in row] for row in rows]
 
     assert isinstance(heads.image, MlpHead)
     assert isinstance(heads.text, MlpHead)
-    image = squashed(plain_layers(heads.image.layers, batch.image.pooled.tolist()))
-    text = squashed(plain_layers(heads.text.layers, batch.text.pooled.tolist()))
+    image = squashed(settings, plain_layers(heads.image.layers, batch.image.pooled.tolist()), epoch)
+    text = squashed(settings, plain_layers(heads.text.layers, batch.text.pooled.tolist()), epoch)
     layer = heads.auxiliary["fusion"]
     assert isinstance(layer, nn.Linear)
     both = [[*one, *other] for one, other in zip(image, text, strict=True)]
-    fused = squashed(plain.affine(both, layer.weight.tolist(), layer.bias.tolist()))
+    fused = squashed(
+        settings, plain.affine(both, layer.weight.tolist(), layer.bias.tolist()), epoch
+    )
     agreed = fused
     affinity, low = plain_affinity(settings, batch), settings.unrelated_similarity
     scale = settings.similarity_scale
@@ -128,7 +127,7 @@ def plain_objective(method: Agch, heads: AgchHeads, batch: Batch, epoch: int) ->
     edges = plain_edges(affinity)
     graph = 0.0
     for name, rows in (("image_graph", image), ("text_graph", text)):
-        passed = squashed(plain_network(heads.auxiliary[name], rows, edges))
+        passed = squashed(settings, plain_network(heads.auxiliary[name], rows, edges), epoch)
         graph += plain.mean_square_gap(plain.cosines(passed, passed), target)
         graph += plain.mean_square_gap(passed, rows)
     terms = {
@@ -149,14 +148,8 @@ def plain_objective(method: Agch, heads: AgchHeads, batch: Batch, epoch: int) ->
         "target_min": min(entries),
         "target_mean": sum(entries) / len(entries),
         "target_max": max(entries),
-        "image_saturated": share_saturated(image),
-        "text_saturated": share_saturated(text),
+        **code_statistics(image, text),
     }
-
-
-def share_saturated(rows: plain.Rows) -> float:
-    values = [value for row in rows for value in row]
-    return sum(abs(value) > 0.99 for value in values) / len(values)
 
 
 def values(method: Agch, heads: AgchHeads, batch: Batch, epoch: int) -> dict[str, float]:
@@ -172,6 +165,7 @@ def values(method: Agch, heads: AgchHeads, batch: Batch, epoch: int) -> dict[str
     "changes",
     [
         {},
+        {"continuation": True, "scale_free": True},
         {"image_weight": 1.0, "text_weight": 0.8, "intra_weight": 0.4, "cross_weight": 0.3},
         {"unrelated_similarity": -0.25, "distance_power": 1.0, "distance_scale": 0.5},
         {"similarity_scale": 1.5},

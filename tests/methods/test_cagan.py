@@ -33,6 +33,7 @@ from modalhash.methods.cagan import (
 from modalhash.methods.settings import configured_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
+from tests.oracles.plain_statistics import code_statistics, squashed
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS, BATCH = 4, 6, 5, 5
 SMALL: dict[str, Any] = {"hidden_width": 7, "graph_width": 6, "graph_output_width": 3}
@@ -127,18 +128,14 @@ def plain_branch(
 def plain_objective(method: Cagan, heads: CaganHeads, batch: Batch, epoch: int) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings = method.settings
-    factor = math.sqrt(epoch + 1) if settings.continuation else 1.0
-
-    def squashed(rows: plain.Rows) -> plain.Matrix:
-        return [[math.tanh(factor * value) for value in row] for row in rows]
 
     def gap(rows: plain.Rows, others: plain.Rows) -> float:
         return plain.mean_square_gap(plain.cosines(rows, others), target)
 
     target = plain_target(settings, batch)
     image_rows, text_rows = batch.image.pooled.tolist(), batch.text.pooled.tolist()
-    image = squashed(plain_head(heads.image, image_rows))
-    text = squashed(plain_head(heads.text, text_rows))
+    image = squashed(settings, plain_head(heads.image, image_rows), epoch)
+    text = squashed(settings, plain_head(heads.text, text_rows), epoch)
     intra = gap(image, image) + gap(text, text)
     cross = gap(image, text) + gap(text, image)
     cross -= settings.pair_weight * plain.mean_paired_cosine(image, text)
@@ -150,13 +147,16 @@ def plain_objective(method: Cagan, heads: CaganHeads, batch: Batch, epoch: int) 
         "target_min": min(entries),
         "target_mean": sum(entries) / len(entries),
         "target_max": max(entries),
-        "image_saturated": share_saturated(image),
-        "text_saturated": share_saturated(text),
+        **code_statistics(image, text),
     }
     if settings.graph:
         branches = heads.auxiliary
-        one = squashed(plain_branch(settings, branches["image_graph"], image_rows, target))
-        other = squashed(plain_branch(settings, branches["text_graph"], text_rows, target))
+        one = squashed(
+            settings, plain_branch(settings, branches["image_graph"], image_rows, target), epoch
+        )
+        other = squashed(
+            settings, plain_branch(settings, branches["text_graph"], text_rows, target), epoch
+        )
         found["graph"] = gap(one, other)
         found["distillation"] = gap(one, image) + gap(one, text)
         found["image_graph_saturated"] = share_saturated(one)
@@ -192,6 +192,7 @@ def assert_as_by_loops(method: Cagan, heads: CaganHeads, batch: Batch, epoch: in
     "changes",
     [
         {},
+        {"scale_free": True},
         {"attention_matrix": AttentionMatrix.POSITIONS},
         {"attention_rank": 1},
         {"attention_weight": 1.5, "intra_weight": 1.0},

@@ -20,6 +20,7 @@ from modalhash.methods.cfrh import (
 )
 from modalhash.methods.settings import configured_method
 from tests.oracles import plain_losses as plain
+from tests.oracles.plain_statistics import code_statistics, squashed
 
 N, IMAGE_WIDTH, TEXT_WIDTH, N_BITS = 5, 4, 6, 5
 
@@ -61,12 +62,11 @@ def plain_decode(
 def plain_objective(method: Cfrh, heads: CfrhHeads, batch: Batch, epoch: int) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings = method.settings
-    factor = math.sqrt(epoch + 1) if settings.continuation else 1.0
     image_rows, text_rows = batch.image.pooled.tolist(), batch.text.pooled.tolist()
     assert isinstance(heads.image, MlpHead)
     assert isinstance(heads.text, MlpHead)
     image, text = (
-        [[math.tanh(factor * value) for value in row] for row in plain_head(head, rows)]
+        squashed(settings, plain_head(head, rows), epoch)
         for head, rows in ((heads.image, batch.image.pooled), (heads.text, batch.text.pooled))
     )
     image_similarity, text_similarity = plain.rescaled(image_rows), plain.rescaled(text_rows)
@@ -105,14 +105,8 @@ def plain_objective(method: Cfrh, heads: CfrhHeads, batch: Batch, epoch: int) ->
         "target_min": min(entries),
         "target_mean": sum(entries) / len(entries),
         "target_max": max(entries),
-        "image_saturated": share_saturated(image),
-        "text_saturated": share_saturated(text),
+        **code_statistics(image, text),
     }
-
-
-def share_saturated(rows: plain.Rows) -> float:
-    values = [value for row in rows for value in row]
-    return sum(abs(value) > 0.99 for value in values) / len(values)
 
 
 def values(method: Cfrh, heads: CfrhHeads, batch: Batch, epoch: int) -> dict[str, float]:
@@ -128,6 +122,7 @@ def values(method: Cfrh, heads: CfrhHeads, batch: Batch, epoch: int) -> dict[str
     "changes",
     [
         {},
+        {"scale_free": True},
         {"both_orders": False, "intra_weight": 1.0, "cross_weight": 0.5},
         {"decode_target": DecodeTarget.UNIT, "decode_weight": 2.0},
         {"decode_sum": True},

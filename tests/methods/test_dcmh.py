@@ -69,7 +69,7 @@ def made_heads(method: Dcmh) -> tuple[DcmhHeads, CodeMemory]:
 def values(method: Dcmh, heads: DcmhHeads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.values.items()
+        name: term.value.item() for name, term in report.terms.items()
     }
 
 

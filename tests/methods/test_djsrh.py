@@ -17,6 +17,7 @@ from modalhash.methods.djsrh import Djsrh, DjsrhSettings, joint_semantics
 from modalhash.methods.settings import configured_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
+from tests.oracles.plain_statistics import code_statistics, squashed
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS = 4, 6, 5
 SMALL: dict[str, Any] = {"image_hidden_width": 7, "text_hidden_width": 3}
@@ -53,9 +54,8 @@ def plain_head(head: object, rows: Tensor) -> plain.Matrix:
 def plain_objective(method: Djsrh, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings = method.settings
-    factor = math.sqrt(epoch + 1) if settings.continuation else 1.0
     image, text = (
-        [[math.tanh(factor * value) for value in row] for row in plain_head(head, part.pooled)]
+        squashed(settings, plain_head(head, part.pooled), epoch)
         for head, part in ((heads.image, batch.image), (heads.text, batch.text))
     )
     share, second = settings.image_weight, settings.second_order
@@ -77,14 +77,8 @@ def plain_objective(method: Djsrh, heads: Heads, batch: Batch, epoch: int) -> di
         "target_min": min(entries),
         "target_mean": sum(entries) / len(entries),
         "target_max": max(entries),
-        "image_saturated": share_saturated(image),
-        "text_saturated": share_saturated(text),
+        **code_statistics(image, text),
     }
-
-
-def share_saturated(rows: plain.Rows) -> float:
-    values = [value for row in rows for value in row]
-    return sum(abs(value) > 0.99 for value in values) / len(values)
 
 
 def values(method: Djsrh, heads: Heads, batch: Batch, epoch: int) -> dict[str, float]:
@@ -100,6 +94,7 @@ def values(method: Djsrh, heads: Heads, batch: Batch, epoch: int) -> dict[str, f
     "changes",
     [
         {},
+        {"scale_free": True},
         {"image_weight": 0.3, "intra_weight": 0.3},
         {"second_order": 0.0, "similarity_scale": 1.0},
         {"second_order": 1.0, "continuation": False},

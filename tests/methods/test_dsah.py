@@ -17,6 +17,7 @@ from modalhash.methods.dsah import Dsah, DsahHeads, DsahSettings, asymmetry, own
 from modalhash.methods.settings import configured_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
+from tests.oracles.plain_statistics import code_statistics, squashed
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS = 4, 6, 5
 SMALL: dict[str, Any] = {"image_hidden_width": 7, "text_hidden_width": 3}
@@ -74,9 +75,8 @@ def plain_decode(
 def plain_objective(method: Dsah, heads: DsahHeads, batch: Batch, epoch: int) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings = method.settings
-    factor = math.sqrt(epoch + 1) if settings.continuation else 1.0
     image, text = (
-        [[math.tanh(factor * value) for value in row] for row in plain_head(head, part.pooled)]
+        squashed(settings, plain_head(head, part.pooled), epoch)
         for head, part in ((heads.image, batch.image), (heads.text, batch.text))
     )
     scale, low, share = (
@@ -114,14 +114,8 @@ def plain_objective(method: Dsah, heads: DsahHeads, batch: Batch, epoch: int) ->
         "target_min": min(entries),
         "target_mean": sum(entries) / len(entries),
         "target_max": max(entries),
-        "image_saturated": share_saturated(image),
-        "text_saturated": share_saturated(text),
+        **code_statistics(image, text),
     }
-
-
-def share_saturated(rows: plain.Rows) -> float:
-    values = [value for row in rows for value in row]
-    return sum(abs(value) > 0.99 for value in values) / len(values)
 
 
 def values(method: Dsah, heads: DsahHeads, batch: Batch, epoch: int) -> dict[str, float]:
@@ -137,6 +131,7 @@ def values(method: Dsah, heads: DsahHeads, batch: Batch, epoch: int) -> dict[str
     "changes",
     [
         {},
+        {"scale_free": True},
         {"image_weight": 0.3, "unrelated_similarity": -0.2, "similarity_scale": 1.0},
         {"decode_from": DecodeFrom.RELAXED, "decode_weight": 0.5},
         {"symmetry_weight": 0.0, "own_weight": 2.0, "continuation": False},

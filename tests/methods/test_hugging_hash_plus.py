@@ -20,6 +20,7 @@ from modalhash.layers import ModalityFeatures, TrunkHead
 from modalhash.layers.fine_codes import LocalCoder
 from modalhash.layers.product_quantizer import RotationRule
 from modalhash.losses import info_nce
+from modalhash.losses.neighbour_contrast import neighbour_targets
 from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.methods.hugging_hash_plus import HuggingHashPlus, HuggingHashPlusSettings
@@ -179,6 +180,26 @@ def test_neighbours_share_the_targets() -> None:
         soft, hard = (one.batch_loss(heads, batch, Moment(epoch, 10)) for one in (method, plain))
         assert soft.values["hug"].item() != hard.values["hug"].item()
         assert torch.equal(soft.values["contrast"], hard.values["contrast"])
+
+
+def test_neighbours_are_those_of_features_before_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, heads, batch = made(fine_neighbour_share=0.5, fine_start=0.1)
+    seen: list[Tensor] = []
+
+    def watched(image: Tensor, text: Tensor, **others: Any) -> Tensor:
+        seen.extend((image, text))
+        return neighbour_targets(image, text, **others)
+
+    monkeypatch.setattr("modalhash.methods.quantized_alignment.neighbour_targets", watched)
+    tuned = replace(
+        batch,
+        image=replace(batch.image, pooled=2 * batch.image.pooled, untuned=batch.image.pooled),
+        text=replace(batch.text, pooled=3 * batch.text.pooled, untuned=batch.text.pooled),
+    )
+    method.batch_loss(heads, tuned, Moment(0, 10))
+    has_content = torch.arange(N) != 3
+    torch.testing.assert_close(seen[0], batch.image.pooled[has_content], rtol=0, atol=0)
+    torch.testing.assert_close(seen[1], batch.text.pooled[has_content], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("forward", list(QuantizedForward))

@@ -26,6 +26,7 @@ from modalhash.methods.jdsh import (
 from modalhash.methods.settings import configured_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
+from tests.oracles.plain_statistics import code_statistics, squashed
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS = 4, 6, 5
 SMALL: dict[str, Any] = {"image_hidden_width": 7, "text_hidden_width": 3}
@@ -76,9 +77,8 @@ def plain_joint(settings: JdshSettings, batch: Batch) -> plain.Matrix:
 def plain_objective(method: Jdsh, heads: JdshHeads, batch: Batch, epoch: int) -> dict[str, float]:
     """The objective as the module's docstring writes it, in plain numbers."""
     settings = method.settings
-    factor = math.sqrt(epoch + 1) if settings.continuation else 1.0
     image, text = (
-        [[math.tanh(factor * value) for value in row] for row in plain_head(head, part.pooled)]
+        squashed(settings, plain_head(head, part.pooled), epoch)
         for head, part in ((heads.image, batch.image), (heads.text, batch.text))
     )
     weighted = graphs.amplified(
@@ -102,14 +102,8 @@ def plain_objective(method: Jdsh, heads: JdshHeads, batch: Batch, epoch: int) ->
         "target_min": min(entries),
         "target_mean": sum(entries) / len(entries),
         "target_max": max(entries),
-        "image_saturated": share_saturated(image),
-        "text_saturated": share_saturated(text),
+        **code_statistics(image, text),
     }
-
-
-def share_saturated(rows: plain.Rows) -> float:
-    values = [value for row in rows for value in row]
-    return sum(abs(value) > 0.99 for value in values) / len(values)
 
 
 def values(method: Jdsh, heads: JdshHeads, batch: Batch, epoch: int) -> dict[str, float]:
@@ -125,6 +119,7 @@ def values(method: Jdsh, heads: JdshHeads, batch: Batch, epoch: int) -> dict[str
     "changes",
     [
         {},
+        {"scale_free": True},
         {"left": -0.25, "right": 0.25, "left_weight": 0.5, "right_weight": 1.0},
         {"image_weight": 0.4, "text_weight": 0.3, "fusion_weight": 0.3, "similarity_scale": 1.0},
         {"pair_weight": 0.0, "intra_weight": 2.0, "continuation": False},

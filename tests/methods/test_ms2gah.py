@@ -192,7 +192,7 @@ def values(method: Ms2gah, heads: Ms2gahHeads, batch: Batch) -> dict[str, float]
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {
         "total": report.total.item(),
-        **{name: term.item() for name, term in report.values.items()},
+        **{name: term.value.item() for name, term in report.terms.items()},
     }
 
 

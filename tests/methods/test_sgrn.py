@@ -109,7 +109,7 @@ def plain_objective(method: Sgrn, heads: Heads, batch: Batch, moment: Moment) ->
 def values(method: Sgrn, heads: Heads, batch: Batch, moment: Moment) -> dict[str, float]:
     report = method.batch_loss(heads, batch, moment)
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.values.items()
+        name: term.value.item() for name, term in report.terms.items()
     }
 
 

@@ -110,7 +110,7 @@ def plain_terms(method: Ssah, heads: SsahHeads, batch: Batch) -> dict[str, float
 def values(method: Ssah, heads: SsahHeads, batch: Batch) -> dict[str, float]:
     report = method.batch_loss(heads, batch, Moment(0, 20))
     return {"total": report.total.item()} | {
-        name: term.item() for name, term in report.values.items()
+        name: term.value.item() for name, term in report.terms.items()
     }
 
 

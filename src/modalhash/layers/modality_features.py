@@ -46,15 +46,19 @@ class ModalityFeatures:
             return self
         return replace(self, pooled=dropout(self.pooled, share))
 
-    def row(self, place: int) -> "ModalityFeatures":
-        """Return the features of one item, as a batch of one."""
+    def rows(self, chosen: Tensor | slice) -> "ModalityFeatures":
+        """Select some items, by a mask (n,) bool, places (k,) int64 or a slice."""
 
-        def one(part: Tensor | None) -> Tensor | None:
-            return None if part is None else part[place, None]
+        def select(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part[chosen]
 
         return ModalityFeatures(
-            self.pooled[place, None], one(self.tokens), one(self.token_mask), one(self.untuned)
+            self.pooled[chosen], select(self.tokens), select(self.token_mask), select(self.untuned)
         )
+
+    def row(self, place: int) -> "ModalityFeatures":
+        """Select one item, as a batch of one."""
+        return self.rows(slice(place, place + 1))
 
     def __len__(self) -> int:
         """Return n."""

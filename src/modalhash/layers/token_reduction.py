@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -103,7 +104,7 @@ class TokenReduction(nn.Module):
         tokens, mask = self.gridded(features.tokens, features.token_mask)
         if self.width:
             tokens = ((tokens - self.mean) @ self.map).masked_fill(~mask[:, :, None], 0.0)
-        return ModalityFeatures(features.pooled, tokens, mask)
+        return replace(features, tokens=tokens, token_mask=mask)
 
     def gridded(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return tokens pooled to the grid, each the mean of the real ones of its window."""

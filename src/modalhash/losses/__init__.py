@@ -8,7 +8,11 @@ from modalhash.losses.affinity import (
     fused_affinity,
     rescaled_cosines,
 )
-from modalhash.losses.continuation import continuation_factor
+from modalhash.losses.continuation import (
+    continuation_factor,
+    relative_factor,
+    relaxed_codes,
+)
 from modalhash.losses.contrastive import (
     NceForm,
     contrast,
@@ -17,7 +21,7 @@ from modalhash.losses.contrastive import (
     sign_gap,
 )
 from modalhash.losses.decoding import DecodeFrom, DecodeTarget, decoder_input, decoding_loss
-from modalhash.losses.diagnostics import code_statistics, saturated_share, target_range
+from modalhash.losses.diagnostics import code_statistics, saturated_share, sign_cosine, target_range
 from modalhash.losses.enhancement import distribution_weighted
 from modalhash.losses.fused_neighbours import (
     evenly_spaced,
@@ -97,8 +101,11 @@ __all__ = [
     "reconstructed_graph",
     "reconstruction_error",
     "relation_graph",
+    "relative_factor",
+    "relaxed_codes",
     "rescaled_cosines",
     "saturated_share",
+    "sign_cosine",
     "sign_gap",
     "signs_of",
     "similarity_gap",

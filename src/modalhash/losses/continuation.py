@@ -2,11 +2,17 @@
 
 import math
 
-__all__ = ["continuation_factor"]
+import torch
+from torch import Tensor
+
+__all__ = ["continuation_factor", "relative_factor", "relaxed_codes"]
+
+FIRST_FACTOR, LAST_FACTOR = 0.5, 4.0
+"""Course of the relative factor: at 8, the mean size of a normal bit's tanh is above .9."""
 
 
 def continuation_factor(epoch: int) -> float:
-    """Return `sqrt(epoch + 1)`, by which relaxed codes are multiplied before the tanh.
+    """Compute `sqrt(epoch + 1)`, by which outputs are multiplied before the tanh.
 
     The rule of DJSRH's line of methods: constant within an epoch, 1 in the first. As it grows,
     tanh(factor * z) approaches sign(z).
@@ -19,3 +25,52 @@ def continuation_factor(epoch: int) -> float:
         (1.0, 2.0)
     """
     return math.sqrt(epoch + 1)
+
+
+def relative_factor(progress: float) -> float:
+    """Compute the factor on outputs of root mean square 1, from 1 at the start to 8 at the end.
+
+    Its square grows evenly, as that of `continuation_factor` does.
+
+    Args:
+        progress: share of the training that is done, in [0, 1].
+
+    Example:
+        >>> relative_factor(0.0), relative_factor(1.0)
+        (1.0, 8.0)
+    """
+    first, last = FIRST_FACTOR**2, LAST_FACTOR**2
+    return math.sqrt(first + (last - first) * progress)
+
+
+def relaxed_codes(
+    outputs: Tensor, *, continuation: bool, scale_free: bool, epoch: int, progress: float
+) -> Tensor:
+    """Squash the outputs of a head towards the signs, the more the longer training lasts.
+
+    By the epochs, outputs of a size of .05 stay in the linear range of tanh to the end. Scale-free,
+    the factor is relative to the outputs' root mean square in the batch, which carries no gradient:
+    training ends near the signs whatever the features' scale.
+
+    Args:
+        outputs: (n, b).
+        continuation: whether the tanh gets steeper at all; else the factor stays 1.
+        scale_free: whether the factor is relative to the outputs' own size.
+        epoch: from 0.
+        progress: share of the training that is done, in [0, 1].
+
+    Returns:
+        (n, b) in [-1, 1]; outputs that are all 0 stay 0.
+
+    Example:
+        >>> outputs = torch.tensor([[0.01, -0.01]])
+        >>> relaxed_codes(outputs, continuation=True, scale_free=True, epoch=9, progress=1.0)
+        tensor([[ 1.0000, -1.0000]])
+    """
+    if not continuation:
+        return torch.tanh(outputs)
+    if not scale_free:
+        return torch.tanh(continuation_factor(epoch) * outputs)
+    size = outputs.detach().square().mean().sqrt()
+    size = torch.where(size > 0, size, torch.ones_like(size))
+    return torch.tanh(relative_factor(progress) / size * outputs)

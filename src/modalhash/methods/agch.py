@@ -33,11 +33,15 @@ the terms' exact forms, what graph networks read, that negative similarities are
 digest has parts updated in turn; here they learn together. Features are frozen, and the image head
 has a hidden layer as the text head has (`image_hidden_width=0`: a linear map on AlexNet's, as
 there). Continuation and the scale are ours.
+
+The factor before the tanh stands for the sign at last. `scale_free` (ours, in the preset `dense`)
+lets it grow from .5 to 4 relative to the outputs' own root mean square instead.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -47,8 +51,8 @@ from torch.nn.functional import mse_loss, normalize
 from modalhash.layers import GraphNetwork, hash_head
 from modalhash.losses import (
     code_statistics,
-    continuation_factor,
     intra_gap,
+    relaxed_codes,
     similarity_gap,
     target_range,
 )
@@ -131,6 +135,8 @@ class AgchSettings(Settings):
     """Weight of the graph networks' term (delta)."""
     continuation: bool = False
     """Sharpen the tanh by sqrt(epoch + 1) (ours, as in DJSRH's line of methods)."""
+    scale_free: bool = False
+    """Let the factor grow relative to the outputs' own size instead (ours)."""
 
 
 def aggregated_similarity(
@@ -230,6 +236,7 @@ DENSE: Mapping[str, Any] = {
     "intra_weight": 0.1,
     "fusion_weight": 3.0,
     "continuation": True,
+    "scale_free": True,
     "batch_size": 128,
     "epochs": 20,
 }
@@ -301,12 +308,12 @@ class Agch(GradientMethod[AgchHeads]):
             rate_scales={"auxiliary.image_graph": scale, "auxiliary.text_graph": scale},
         )
 
-    def fused(self, heads: AgchHeads, image: Tensor, text: Tensor, factor: float) -> Tensor | None:
-        """Fuse relaxed codes (n, b) of both modalities, unless fused codes are left out."""
+    def fused(self, heads: AgchHeads, image: Tensor, text: Tensor) -> Tensor | None:
+        """Fuse relaxed codes (n, b) of both modalities to outputs, unless they are left out."""
         if not self.settings.fusion_weight:
             return None
         fused: Tensor = heads.fusion(torch.cat((image, text), dim=1))
-        return torch.tanh(factor * fused)
+        return fused
 
     def affinity(self, batch: Batch) -> Tensor:
         """Return (n, n) aggregated similarities of a batch, without gradient."""
@@ -325,21 +332,28 @@ class Agch(GradientMethod[AgchHeads]):
     def batch_loss(self, heads: AgchHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the four parts of the objective."""
         settings = self.settings
-        factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
-        image = torch.tanh(factor * heads.image(batch.image))
-        text = torch.tanh(factor * heads.text(batch.text))
-        fused = self.fused(heads, image, text, factor)
+        relax = partial(
+            relaxed_codes,
+            continuation=settings.continuation,
+            scale_free=settings.scale_free,
+            epoch=moment.epoch,
+            progress=moment.progress,
+        )
+        image = relax(heads.image(batch.image))
+        text = relax(heads.text(batch.text))
+        fused = self.fused(heads, image, text)
         affinity = self.affinity(batch)
         low = settings.unrelated_similarity
         target = settings.similarity_scale * ((1 - low) * affinity + low)
         edges = degree_normalised(affinity)
         graph = [
-            graph_loss(torch.tanh(factor * network(relaxed, edges)), relaxed, target)
+            graph_loss(relax(network(relaxed, edges)), relaxed, target)
             for network, relaxed in ((heads.image_graph, image), (heads.text_graph, text))
         ]
         intra, cross = intra_gap(image, text, target), similarity_gap(image, text, target)
         terms = {"cross": Term(cross, settings.cross_weight)}
         if fused is not None:
+            fused = relax(fused)
             intra = intra + similarity_gap(fused, fused, target)
             fusion = fusion_loss(image, text, fused)
             terms["fusion"] = Term(fusion, settings.fusion_weight)

@@ -239,6 +239,11 @@ class Moment:
     step: int = 0
     n_steps: int = 1
 
+    @property
+    def progress(self) -> float:
+        """Share of all steps that are done before this one, in [0, 1)."""
+        return (self.epoch + self.step / self.n_steps) / self.n_epochs
+
 
 @dataclass
 class Heads:

@@ -35,12 +35,16 @@ i and j: it follows the items, fits any batch and starts with the same spread. T
 multiplies W_m into S where the code adds it; here it is added. Ours: an item is like itself (1 on
 the diagonal) even if its text has no words; features are cached, so pictures are not flipped or
 cropped anew each epoch.
+
+The factor before the tanh stands for the sign at last. `scale_free` (ours, in the preset `dense`)
+lets it grow from .5 to 4 relative to the outputs' own root mean square instead.
 """
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -58,10 +62,10 @@ from modalhash.losses import (
     CrossSimilarity,
     binary_similarities,
     code_statistics,
-    continuation_factor,
     cross_gap,
     fused_affinity,
     intra_gap,
+    relaxed_codes,
     rescaled_cosines,
     saturated_share,
     similarity_gap,
@@ -120,6 +124,8 @@ class CaganSettings(Settings):
     """Scale of the target; beyond 1 it pushes codes towards signs."""
     continuation: bool = True
     """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
+    scale_free: bool = False
+    """Let the factor grow relative to the outputs' own size instead (ours)."""
     graph: bool = True
     """Train the graph networks, which act in training only."""
     graph_width: Annotated[int, AT_LEAST_ONE] = 2048
@@ -204,6 +210,7 @@ NUSWIDE: Mapping[str, Any] = {**PAPER, "attention_weight": 0.5, "distillation_we
 
 DENSE: Mapping[str, Any] = {
     **DENSE_TRAINING,
+    "scale_free": True,
     "hidden_width": 1024,
     "image_weight": 0.25,
     "text_weight": 0.35,
@@ -324,9 +331,15 @@ class Cagan(GradientMethod[CaganHeads]):
     def batch_loss(self, heads: CaganHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the four weighted parts of the objective."""
         settings, target = self.settings, self.target(batch)
-        factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
-        image = torch.tanh(factor * heads.image(batch.image))
-        text = torch.tanh(factor * heads.text(batch.text))
+        relax = partial(
+            relaxed_codes,
+            continuation=settings.continuation,
+            scale_free=settings.scale_free,
+            epoch=moment.epoch,
+            progress=moment.progress,
+        )
+        image = relax(heads.image(batch.image))
+        text = relax(heads.text(batch.text))
         intra = intra_gap(image, text, target)
         cross = cross_gap(image, text, target, pair_weight=settings.pair_weight)
         terms = {
@@ -336,7 +349,7 @@ class Cagan(GradientMethod[CaganHeads]):
         watched = target_range(target) | code_statistics(image, text)
         if heads.image_graph is not None and heads.text_graph is not None:
             image_graph, text_graph = (
-                torch.tanh(factor * branch(part.reference, target))
+                relax(branch(part.reference, target))
                 for branch, part in (
                     (heads.image_graph, batch.image),
                     (heads.text_graph, batch.text),

@@ -39,7 +39,7 @@ import torch
 from torch import Tensor
 
 from modalhash.layers import hidden_head
-from modalhash.losses import label_similarity
+from modalhash.losses import code_statistics, label_similarity
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -214,5 +214,6 @@ class Dchmt(GradientMethod[Heads]):
                 "quantization": Term(
                     (undecided(image) + undecided(text)) / 2, settings.quantization_weight
                 ),
-            }
+            },
+            code_statistics(2 * image - 1, 2 * text - 1),
         )

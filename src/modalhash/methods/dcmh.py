@@ -40,7 +40,7 @@ import torch
 from torch import Tensor, nn
 
 from modalhash.layers import ScalingRule, hidden_head
-from modalhash.losses import LabelTarget
+from modalhash.losses import LabelTarget, code_statistics
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -276,7 +276,8 @@ class Dcmh(GradientMethod[DcmhHeads]):
                 "pairs": Term(pairs),
                 "quantization": Term(quantization, settings.quantization_weight),
                 "balance": Term(balance, settings.balance_weight),
-            }
+            },
+            code_statistics(image, text),
         )
 
     def compared_places(self, positions: Tensor, n_pairs: int) -> Tensor:

@@ -24,10 +24,14 @@ takes similarities from a frozen copy; here features are frozen, and by default 
 a hidden layer, as the text head has (`image_hidden_width=0`: the linear map alone). Features are
 cached, so pictures are not flipped or cropped anew each epoch. Constants are those of the released
 code.
+
+The factor before the tanh stands for the sign at last. `scale_free` (ours, in the preset `dense`)
+lets it grow from .5 to 4 relative to the outputs' own root mean square instead.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -36,8 +40,8 @@ from torch import Tensor
 from modalhash.layers import hash_head
 from modalhash.losses import (
     code_statistics,
-    continuation_factor,
     intra_gap,
+    relaxed_codes,
     rescaled_cosines,
     similarity_gap,
     target_range,
@@ -76,6 +80,8 @@ class DjsrhSettings(Settings):
     """Weight of reconstruction within a modality; 0.3 on Wiki."""
     continuation: bool = True
     """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
+    scale_free: bool = False
+    """Let the factor grow relative to the outputs' own size instead (ours)."""
     image_rate_scale: Annotated[float, POSITIVE] = 1.0
     """Factor on the learning rate of the image head; 0.1 where AlexNet is trained too."""
 
@@ -110,6 +116,7 @@ WIKI: Mapping[str, Any] = {"image_weight": 0.3, "intra_weight": 0.3, "epochs": 2
 
 DENSE: Mapping[str, Any] = {
     **DENSE_TRAINING,
+    "scale_free": True,
     "image_hidden_width": 1024,
     "text_hidden_width": 1024,
     "image_weight": 0.5,
@@ -157,9 +164,15 @@ class Djsrh(GradientMethod[Heads]):
     def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the two parts of the objective."""
         settings = self.settings
-        factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
-        image = torch.tanh(factor * heads.image(batch.image))
-        text = torch.tanh(factor * heads.text(batch.text))
+        relax = partial(
+            relaxed_codes,
+            continuation=settings.continuation,
+            scale_free=settings.scale_free,
+            epoch=moment.epoch,
+            progress=moment.progress,
+        )
+        image = relax(heads.image(batch.image))
+        text = relax(heads.text(batch.text))
         with torch.no_grad():
             target = joint_semantics(
                 rescaled_cosines(batch.image.reference),

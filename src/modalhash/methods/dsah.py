@@ -31,10 +31,14 @@ text head has (`image_hidden_width=0`: a linear map alone). Signs pass no gradie
 `decode` teaches decoders only; `decode_from=relaxed` lets heads learn from it too. The optimiser
 there is SGD with Nesterov's momentum, here plain momentum. Features are cached, so pictures are
 not flipped or cropped anew each epoch.
+
+The factor before the tanh stands for the sign at last. `scale_free` (ours, in the preset `dense`)
+lets it grow from .5 to 4 relative to the outputs' own root mean square instead.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -46,12 +50,12 @@ from modalhash.losses import (
     DecodeFrom,
     DecodeTarget,
     code_statistics,
-    continuation_factor,
     cosine_similarities,
     decoder_input,
     decoding_loss,
     diagonal_gap,
     intra_gap,
+    relaxed_codes,
     rescaled_cosines,
     similarity_gap,
     target_range,
@@ -98,6 +102,8 @@ class DsahSettings(Settings):
     """Weight of alignment with each modality's own similarity."""
     continuation: bool = True
     """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
+    scale_free: bool = False
+    """Let the factor grow relative to the outputs' own size instead (ours)."""
 
 
 def own_gap(
@@ -116,6 +122,7 @@ def asymmetry(paired_similarity: Tensor) -> Tensor:
 
 DENSE: Mapping[str, Any] = {
     **DENSE_TRAINING,
+    "scale_free": True,
     "image_hidden_width": 1024,
     "text_hidden_width": 1024,
     "image_weight": 0.4,
@@ -187,9 +194,15 @@ class Dsah(GradientMethod[DsahHeads]):
     def batch_loss(self, heads: DsahHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the five parts of the objective."""
         settings = self.settings
-        factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
-        image = torch.tanh(factor * heads.image(batch.image))
-        text = torch.tanh(factor * heads.text(batch.text))
+        relax = partial(
+            relaxed_codes,
+            continuation=settings.continuation,
+            scale_free=settings.scale_free,
+            epoch=moment.epoch,
+            progress=moment.progress,
+        )
+        image = relax(heads.image(batch.image))
+        text = relax(heads.text(batch.text))
         with torch.no_grad():
             image_target, text_target = (
                 settings.similarity_scale

@@ -46,7 +46,13 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from modalhash.layers import GraphConvolution, NormalisedHead, ScalingRule, row_normalised
-from modalhash.losses import LabelTarget, cosine_similarities, label_similarity, signs_of
+from modalhash.losses import (
+    LabelTarget,
+    code_statistics,
+    cosine_similarities,
+    label_similarity,
+    signs_of,
+)
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -263,4 +269,4 @@ class Gch(GradientMethod[GchHeads]):
             feedback = feedback_loss([one.relaxed for one in students], [codes, codes])
             terms["graph"] = Term(graph, settings.graph_weight)
             terms["feedback"] = Term(feedback, settings.graph_weight)
-        return LossReport(terms)
+        return LossReport(terms, code_statistics(image.relaxed, text.relaxed))

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 from modalhash.layers import GeluHead, TrunkHead, TrunkKind
-from modalhash.losses import NceForm, info_nce
+from modalhash.losses import NceForm, code_statistics, info_nce
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -111,17 +111,17 @@ def make_heads(settings: HuggingHashSettings, shapes: FeatureShapes, n_bits: int
 def code_terms(
     settings: HuggingHashSettings, image: Tensor, text: Tensor, items: Tensor | None
 ) -> dict[str, Term]:
-    """Compute the terms that the objective has for the hash heads' outputs.
+    """Compute the terms that the objective has for relaxed codes.
 
     Args:
         settings: weights and forms.
-        image: (n, b) outputs of the image head.
-        text: (n, b) of the text head.
+        image: (n, b) relaxed codes of pictures.
+        text: (n, b) of texts.
         items: (n,) what pairs belong to, or None.
     """
     contrast = info_nce(
-        torch.tanh(image),
-        torch.tanh(text),
+        image,
+        text,
         temperature=settings.temperature,
         form=NceForm.CROSS,
         positive_prior=settings.positive_prior,
@@ -212,15 +212,14 @@ class HuggingHash(GradientMethod[AlignedHeads]):
     def batch_loss(self, heads: AlignedHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the contrast of codes and the weighted local alignment."""
         image, text = trunk_pass(heads, batch)
-        terms = code_terms(
-            self.settings, heads.image.head(image), heads.text.head(text), batch.items
-        )
-        watched: dict[str, Tensor] = {}
+        relaxed = torch.tanh(heads.image.head(image)), torch.tanh(heads.text.head(text))
+        terms = code_terms(self.settings, *relaxed, batch.items)
+        watched = code_statistics(*relaxed)
         if heads.hug is not None:
             local_image, local_text = heads.hug(image, text)
             alignment = heads.hug.alignment(local_image, local_text, batch.items)
             terms["hug"] = Term(alignment, self.settings.hug_weight)
-            watched = heads.hug.ghost_shares(local_image, local_text)
+            watched |= heads.hug.ghost_shares(local_image, local_text)
         return LossReport(terms, watched)
 
     def after_epoch(self, heads: AlignedHeads, view: TrainingView, moment: Moment) -> None:

@@ -37,6 +37,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+import torch
+
+from modalhash.losses import code_statistics
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -150,9 +153,8 @@ class HuggingHashPlus(GradientMethod[AlignedHeads]):
     def batch_loss(self, heads: AlignedHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the contrast of codes and the weighted local alignment with quantization."""
         image, text = trunk_pass(heads, batch)
-        terms = code_terms(
-            self.settings, heads.image.head(image), heads.text.head(text), batch.items
-        )
+        relaxed = torch.tanh(heads.image.head(image)), torch.tanh(heads.text.head(text))
+        terms = code_terms(self.settings, *relaxed, batch.items)
         hug = heads.hug
         assert hug is not None
         local = hug(image, text)
@@ -160,7 +162,8 @@ class HuggingHashPlus(GradientMethod[AlignedHeads]):
             heads, batch, moment, (image, text), local, settings=self.settings
         )
         terms["local"] = Term(alignment, self.settings.hug_weight)
-        return LossReport(terms, {**parts, **hug.ghost_shares(*local)})
+        watched = {**parts, **hug.ghost_shares(*local), **code_statistics(*relaxed)}
+        return LossReport(terms, watched)
 
     def after_epoch(self, heads: AlignedHeads, view: TrainingView, moment: Moment) -> None:
         """Look after clusters, rotations and codebooks."""

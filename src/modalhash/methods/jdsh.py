@@ -31,11 +31,15 @@ here features are frozen, and the image head has a hidden layer as the text head
 (`image_hidden_width=0`: the linear map alone). Features are cached, so pictures are not flipped or
 cropped anew each epoch. All other constants are those of the released code, whose versions give
 1.33 to 1.47 for the scale.
+
+The factor before the tanh stands for the sign at last. `scale_free` (ours, in the preset `dense`)
+lets it grow from .5 to 4 relative to the outputs' own root mean square instead.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -45,11 +49,11 @@ from modalhash.layers import hash_head
 from modalhash.losses import (
     CrossSimilarity,
     code_statistics,
-    continuation_factor,
     cross_gap,
     distribution_weighted,
     fused_affinity,
     intra_gap,
+    relaxed_codes,
     rescaled_cosines,
     target_range,
 )
@@ -122,6 +126,8 @@ class JdshSettings(Settings):
     """Weight of the partners' cosine inside the part across modalities."""
     continuation: bool = True
     """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
+    scale_free: bool = False
+    """Let the factor grow relative to the outputs' own size instead (ours)."""
 
     def check_together(self) -> None:
         """Check that thresholds are in order."""
@@ -219,6 +225,7 @@ NUSWIDE: Mapping[str, Any] = {
 
 DENSE: Mapping[str, Any] = {
     **DENSE_TRAINING,
+    "scale_free": True,
     "image_hidden_width": 1024,
     "text_hidden_width": 1024,
     "image_weight": 0.25,
@@ -335,9 +342,15 @@ class Jdsh(GradientMethod[JdshHeads]):
     def batch_loss(self, heads: JdshHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the two parts of the objective."""
         settings, bounds = self.settings, heads.bounds.get()
-        factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
-        image = torch.tanh(factor * heads.image(batch.image))
-        text = torch.tanh(factor * heads.text(batch.text))
+        relax = partial(
+            relaxed_codes,
+            continuation=settings.continuation,
+            scale_free=settings.scale_free,
+            epoch=moment.epoch,
+            progress=moment.progress,
+        )
+        image = relax(heads.image(batch.image))
+        text = relax(heads.text(batch.text))
         target = self.target(batch, bounds)
         intra = intra_gap(image, text, target)
         cross = cross_gap(image, text, target, pair_weight=settings.pair_weight)

@@ -245,17 +245,9 @@ def rows_of(batch: Batch, chosen: Tensor) -> Batch:
     if bool(chosen.all()):
         return batch
 
-    def rows(features: ModalityFeatures) -> ModalityFeatures:
-        tokens, mask = features.tokens, features.token_mask
-        return ModalityFeatures(
-            features.pooled[chosen],
-            None if tokens is None else tokens[chosen],
-            None if mask is None else mask[chosen],
-        )
-
     return Batch(
-        rows(batch.image),
-        rows(batch.text),
+        batch.image.rows(chosen),
+        batch.text.rows(chosen),
         None if batch.labels is None else batch.labels[chosen],
         batch.positions[chosen],
         None if batch.items is None else batch.items[chosen],

@@ -50,7 +50,7 @@ from torch import Tensor, nn
 
 from modalhash.errors import SettingError
 from modalhash.layers import NormalisedHead, ResidualGraphAttention, ScalingRule
-from modalhash.losses import LabelTarget, label_links, label_similarity
+from modalhash.losses import LabelTarget, code_statistics, label_links, label_similarity
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -302,7 +302,9 @@ class Ms2gah(GradientMethod[Ms2gahHeads]):
             losses["classes"] = losses["classes"] + classification_loss([label], labels)
             relaxed = [*relaxed, label.relaxed]
         losses["quantization"] = quantization_loss(relaxed, voters)
-        return LossReport(self.weighted(losses))
+        image, text = students
+        watched = code_statistics(image.relaxed, text.relaxed)
+        return LossReport(self.weighted(losses), watched)
 
     def graph_outputs(
         self, heads: Ms2gahHeads, hidden: tuple[Tensor, Tensor], links: Tensor

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from modalhash.layers import BitMap, KernelFit, KernelHead, kernel_ridge
 from modalhash.layers.feature_scaling import ScalingRule
-from modalhash.losses import soft_contrast
+from modalhash.losses import code_statistics, soft_contrast
 from modalhash.methods.base import (
     Batch,
     CaptionChoice,
@@ -269,4 +269,5 @@ class NestedMethod(GradientMethod[NestedHeads]):
             "neighbours": settings.neighbour_weight,
             "similarities": settings.similarity_weight * 2,
         }
-        return LossReport({name: Term(loss, weights[name]) for name, loss in losses.items()})
+        terms = {name: Term(loss, weights[name]) for name, loss in losses.items()}
+        return LossReport(terms, code_statistics(relaxed[0], relaxed[1]))

@@ -228,8 +228,8 @@ def fine_alignment(
     targets = None
     if settings.fine_neighbour_share:
         targets = neighbour_targets(
-            batch.image.pooled[has_content],
-            batch.text.pooled[has_content],
+            batch.image.reference[has_content],
+            batch.text.reference[has_content],
             share=settings.fine_neighbour_share,
             temperature=settings.fine_neighbour_temperature,
             text_weight=settings.fine_neighbour_text,

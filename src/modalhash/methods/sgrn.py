@@ -36,11 +36,15 @@ constant and layer size, from the closest methods with released code (named at e
 where those disagree or are silent: the union of both ends' choices, the share of correlation, the
 weights of `intra` and `consistency`. Nothing here reproduces the paper's
 results.
+
+The factor before the tanh stands for the sign at last. `scale_free` (ours, in the preset `dense`)
+lets it grow from .5 to 4 relative to the outputs' own root mean square instead.
 """
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -51,13 +55,14 @@ from modalhash.layers import MlpHead
 from modalhash.losses import (
     FilterRule,
     associated_graph,
-    continuation_factor,
+    code_statistics,
     cosine_similarities,
     diagonal_gap,
     filtered_graph,
     joint_graph,
     reconstructed_graph,
     relation_graph,
+    relaxed_codes,
     strong_relations,
 )
 from modalhash.methods.base import (
@@ -126,6 +131,8 @@ class SgrnSettings(Settings):
     """Scale of the targets; above 1 it pushes codes to their signs (DJSRH, DSAH, DGCPN); mu."""
     continuation: bool = True
     """Steepen the tanh each epoch (DJSRH, JDSH, DSAH; DGCPN leaves it off)."""
+    scale_free: bool = False
+    """Let the factor grow relative to the outputs' own size instead (ours)."""
     intra_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the term within modalities (ours; .1 in DSAH)."""
     joint_weight: Annotated[float, NOT_NEGATIVE] = 1.0
@@ -179,6 +186,7 @@ def consistency_loss(
 
 DENSE: Mapping[str, Any] = {
     **DENSE_TRAINING,
+    "scale_free": True,
     "hidden_width": 1024,
     "image_dropout": 0.0,
     "keep_share": 0.6,
@@ -236,9 +244,15 @@ class Sgrn(GradientMethod[Heads]):
     def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the four weighted terms of the objective."""
         settings = self.settings
-        factor = continuation_factor(moment.epoch) if settings.continuation else 1.0
-        image_relaxed = torch.tanh(factor * heads.image(batch.image))
-        text_relaxed = torch.tanh(factor * heads.text(batch.text))
+        relax = partial(
+            relaxed_codes,
+            continuation=settings.continuation,
+            scale_free=settings.scale_free,
+            epoch=moment.epoch,
+            progress=moment.progress,
+        )
+        image_relaxed = relax(heads.image(batch.image))
+        text_relaxed = relax(heads.text(batch.text))
         among_images = cosine_similarities(image_relaxed, image_relaxed)
         among_texts = cosine_similarities(text_relaxed, text_relaxed)
         across = cosine_similarities(image_relaxed, text_relaxed)
@@ -256,7 +270,7 @@ class Sgrn(GradientMethod[Heads]):
             "pair": Term(pair, settings.pair_weight),
             "consistency": Term(consistency, settings.consistency_weight),
         }
-        return LossReport(terms)
+        return LossReport(terms, code_statistics(image_relaxed, text_relaxed))
 
     def graphs(self, batch: Batch) -> Graphs:
         """Make the rebased image graph, text graph and the reconstructed joint one, (n, n).

@@ -45,7 +45,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from modalhash.layers import NormalisedHead, ScalingRule
-from modalhash.losses import LabelTarget, label_similarity
+from modalhash.losses import LabelTarget, code_statistics, label_similarity
 from modalhash.methods.base import (
     Batch,
     FeatureShapes,
@@ -260,7 +260,8 @@ class Ssah(GradientMethod[SsahHeads]):
         if label is not None and heads.image_critic is not None and heads.text_critic is not None:
             critics = heads.image_critic, heads.text_critic
             terms |= self.critic_terms(critics, students, label)
-        return LossReport(terms)
+        image, text = students
+        return LossReport(terms, code_statistics(image.relaxed, text.relaxed))
 
     def guide_terms(
         self, students: tuple[Outputs, Outputs], label: Outputs, target: LabelTarget

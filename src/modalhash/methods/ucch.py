@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from modalhash.layers import MlpHead
-from modalhash.losses import signs_of
+from modalhash.losses import code_statistics, signs_of
 from modalhash.methods.base import (
     DENSE_TRAINING,
     Batch,
@@ -251,8 +251,9 @@ class Ucch(GradientMethod[UcchHeads]):
         """Compute both parts of the objective, then renew the bank's rows of these pairs."""
         settings = self.settings
         bank = heads.bank
-        image = normalize(torch.tanh(heads.image(batch.image)), dim=1)
-        text = normalize(torch.tanh(heads.text(batch.text)), dim=1)
+        image_relaxed = torch.tanh(heads.image(batch.image))
+        text_relaxed = torch.tanh(heads.text(batch.text))
+        image, text = normalize(image_relaxed, dim=1), normalize(text_relaxed, dim=1)
         items = batch.positions if batch.items is None else batch.items
         is_warm = moment.epoch < settings.warm_epochs
         if is_warm:
@@ -273,4 +274,5 @@ class Ucch(GradientMethod[UcchHeads]):
         share = settings.contrast_share
         agreement = (own == signs_of(image + text)).to(image).mean()
         terms = {"contrast": Term(contrast, share), "ranking": Term(ranking, 1 - share)}
-        return LossReport(terms, {"bank_agreement": agreement})
+        watched = {"bank_agreement": agreement, **code_statistics(image_relaxed, text_relaxed)}
+        return LossReport(terms, watched)

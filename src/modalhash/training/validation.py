@@ -3,11 +3,12 @@
 import logging
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from modalhash.codes import Signs, binarise, pack
 from modalhash.encoders.base import FeatureTable
-from modalhash.layers import ScalingRule
+from modalhash.layers import ModalityFeatures, ScalingRule
 from modalhash.methods.base import TrainingSettings
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.metrics import evaluate_direction
@@ -24,14 +25,21 @@ Rows = NDArray[np.int64]
 
 
 def both_signs(hasher: Hasher, data: TrainingData, items: Rows) -> tuple[Signs, Signs]:
-    """Return the signs of some items' pictures and of their first texts, (k, b) int8 each."""
+    """Compute the signs of some items' pictures and of their first texts, (k, b) int8 each.
+
+    They are for watching a training: computed in plain float32, a bit at the border may differ from
+    the one that the finished model gives.
+    """
 
     def signs(tower: HashTower, table: FeatureTable, rows: Rows) -> Signs:
+        device = tower.scaling.mean.device
         blocks = []
         for start in range(0, len(rows), BLOCK):
             part = rows[start : start + BLOCK]
-            tokens, mask = table.tokens(part) if data.with_tokens else (None, None)
-            blocks.append(binarise(tower.relaxed(table.pooled(part), tokens, mask)))
+            parts = [table.pooled(part), *(table.tokens(part) if data.with_tokens else ())]
+            with torch.no_grad():
+                features = ModalityFeatures(*(torch.from_numpy(one).to(device) for one in parts))
+                blocks.append(binarise(tower(features).float().cpu().numpy()))
         return np.concatenate(blocks)
 
     return (
