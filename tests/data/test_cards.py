@@ -79,7 +79,7 @@ def test_a_collection_that_differs_is_told_what_was_found_and_expected(tmp_path:
 
 def test_features_find_their_card_by_the_files_name(tmp_path: Path) -> None:
     report = check_collection(f"ucch:{write_ucch(tmp_path)}")
-    assert [(d.card, d.what, d.found) for d in report.deviations] == [
+    assert [(d.card, d.quantity, d.count) for d in report.deviations] == [
         ("mirflickr", "items", 2030),
         ("mirflickr", "texts", 2030),
         ("mirflickr", "labels", 3),
@@ -100,8 +100,8 @@ def wiki_of(n_items: int) -> Collection:
 def test_what_agrees_with_the_card_is_no_deviation() -> None:
     assert compare_with_card(wiki_of(2866)) == ()
     [items, texts, split] = compare_with_card(wiki_of(2865))
-    assert (items.found, items.expected) == (2865, (2866,))
-    assert (texts.what, split.what, split.found) == ("texts", "items of split test", 692)
+    assert (items.count, items.expected) == (2865, (2866,))
+    assert (texts.quantity, split.quantity, split.count) == ("texts", "items of split test", 692)
     assert card_of(replace(wiki_of(2866), name="mine", label_names=tuple("klmnopqrst"))) is not None
 
 

@@ -12,7 +12,7 @@ from modalhash.data import (
     convert_collection,
     load_collection,
 )
-from modalhash.data.frames import frames_of, kept_frames
+from modalhash.data.frames import choose_frames, frames_of
 from modalhash.errors import CollectionError, ShapeError
 from tests.oracles.coloured_videos import frame_colours, write_coloured_videos
 from tests.oracles.official_layouts import write_msrvtt_features, write_msrvtt_frames
@@ -47,13 +47,13 @@ def colours(pictures: Frames, position: int, most: int) -> list[tuple[int, ...]]
 def test_kept_frames_are_the_middles_of_equal_parts(
     n_frames: int, most: int, kept: list[int]
 ) -> None:
-    assert kept_frames(n_frames, most).tolist() == kept
+    assert choose_frames(n_frames, most).tolist() == kept
 
 
 def test_kept_frames_are_distinct_and_in_order() -> None:
     for n_frames in range(1, 40):
         for most in range(1, 20):
-            kept = kept_frames(n_frames, most)
+            kept = choose_frames(n_frames, most)
             assert len(kept) == min(n_frames, most)
             assert (np.diff(kept) > 0).all()
             assert kept[0] >= 0

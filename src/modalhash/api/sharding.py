@@ -12,7 +12,7 @@ from modalhash.api.opening import open_model
 from modalhash.api.ray_jobs import encode_on_ray
 from modalhash.api.shard_jobs import ShardJob, ShardOutcome, is_done
 from modalhash.artifacts import HashModel
-from modalhash.artifacts.shard_encoding import wanted_sides
+from modalhash.artifacts.shard_encoding import find_side_widths
 from modalhash.data.shards import Shard, find_shards
 from modalhash.errors import (
     ArtifactError,
@@ -127,7 +127,7 @@ def encode_shards(
         StorageError: if the file system refuses; finished shards stay.
     """
     loaded = open_model(model, device)
-    wanted_sides(loaded)
+    find_side_widths(loaded)
     listed = find_shards(shards)
     folder = Path(output).absolute()
     run = None if loaded.folder is None else loaded.folder.absolute()

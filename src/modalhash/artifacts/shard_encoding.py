@@ -29,7 +29,7 @@ from modalhash.data.shards import (
     ShardContent,
     ShardReader,
     ShardRow,
-    WantedSides,
+    SideWidths,
 )
 from modalhash.encoders import TowerOutput
 from modalhash.encoders.encoding_threads import encoding_pool
@@ -39,7 +39,7 @@ from modalhash.encoders.precomputed import PrecomputedImageTower, PrecomputedTex
 from modalhash.errors import CollectionError, Defect, FeatureError
 from modalhash.index.code_files import CodeFile, CodeHead
 
-__all__ = ["ShardEncoder", "wanted_sides"]
+__all__ = ["ShardEncoder", "find_side_widths"]
 
 CPU_BATCH: Final = {"image": 8, "text": 256}
 """As many pictures as fit into a core's caches."""
@@ -49,7 +49,7 @@ FEATURE_ROWS: Final = 8192
 SIDES: Final[tuple[Modality, ...]] = ("image", "text")
 
 
-def wanted_sides(model: HashModel) -> WantedSides:
+def find_side_widths(model: HashModel) -> SideWidths:
     """Return what a model reads of shards.
 
     Raises:
@@ -104,7 +104,7 @@ class ShardEncoder:
         self, model: HashModel, *, images: Path | None = None, skip_bad: bool = False
     ) -> None:
         self.model, self.images, self.skip_bad = model, images, skip_bad
-        self.wanted = wanted_sides(model)
+        self.side_widths = find_side_widths(model)
 
     def encode(self, shard: Shard) -> CodeFile:
         """Return the codes of a shard.
@@ -115,7 +115,7 @@ class ShardEncoder:
             FeatureError: if the model reads what shards don't have.
         """
         content = shard.content()
-        reader = open_shard(shard, self.wanted, images=self.images)
+        reader = open_shard(shard, self.side_widths, images=self.images)
         coded = Coded(codes={side: [] for side in reader.sides})
         with ExitStack() as stack:
             decoding = stack.enter_context(
@@ -151,7 +151,7 @@ class ShardEncoder:
 
     def chunk_rows(self) -> int:
         """Return how many rows are decoded together."""
-        if self.wanted["image"] is not None:
+        if self.side_widths["image"] is not None:
             return FEATURE_ROWS
         return CHUNK_BATCHES * self.batch_size("image")
 
@@ -186,7 +186,7 @@ class ShardEncoder:
 
     def prepare(self, row: ShardRow) -> PreparedRow | BadRow:
         """Decode the picture of a row for the image tower, or say what is wrong with it."""
-        if not row.images or self.wanted["image"] is not None:
+        if not row.images or self.side_widths["image"] is not None:
             return row, row.images
         picture = row.images[0]
         try:
@@ -238,7 +238,7 @@ class ShardEncoder:
         self, inputs: Sequence[Any], side: Modality, lanes: ThreadPoolExecutor
     ) -> tuple[Codes, NDArray[np.bool_]]:
         """Return the codes of some inputs, and which have features that can be used."""
-        if self.wanted[side] is not None:
+        if self.side_widths[side] is not None:
             size, encode = FEATURE_ROWS, self.given
         else:
             tower = self.model.encoder.image if side == "image" else self.model.encoder.text

@@ -17,12 +17,12 @@ ARRAY_ERRORS: Final = (
 
 
 def unreadable_file(path: Path, problem: str) -> CollectionError:
-    """Return the error of a file that can't be read, and why."""
+    """Describe why a file can't be read, as an error to raise."""
     return CollectionError([Defect("unreadable-file", str(path), problem)])
 
 
 def read_error(path: Path, error: Exception) -> ModalhashError:
-    """Return the error of a file that can't be read; one of ours stays as it is."""
+    """Turn any error of reading into `ArrayFileError`s; one of ours stays as it is."""
     if isinstance(error, ModalhashError):
         return error
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())

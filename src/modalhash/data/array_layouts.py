@@ -150,9 +150,9 @@ ARRAY_LAYOUTS: Final[Mapping[str, tuple[ArrayLayout, ...]]] = {
         ),
         ArrayLayout(
             tuple(
-                Slot(side, (), part, rf"{name}_{what}\.npy", f"{name}_{what}.npy", what != "label")
+                Slot(side, (), part, rf"{name}_{kind}\.npy", f"{name}_{kind}.npy", kind != "label")
                 for part, name in (("database", "train"), ("test", "test"))
-                for side, what in WIKI_SIDES
+                for side, kind in WIKI_SIDES
             ),
             "wiki",
             trains_on_database=True,

@@ -306,7 +306,7 @@ class _BoundedFile:
         self.readline, self.tell = file.readline, file.tell
 
     def read(self, length: int) -> bytes:
-        """Return what is there of the next `length` bytes."""
+        """Read the next `length` bytes, or as many as are left."""
         return self.file.read(min(length, self.size - self.file.tell()))
 
 
@@ -343,7 +343,7 @@ class PickledValue:
     value: Any
 
     def finish(self, read_storage: ReadStorage | None = None) -> Any:
-        """Return the value with arrays in place of what they were built with.
+        """Replace what arrays are built with by the arrays, in the whole value.
 
         Args:
             read_storage: reads the numbers of tensors; None if there can be none.
@@ -351,7 +351,7 @@ class PickledValue:
         Raises:
             ValueError and others of `PICKLE_ERRORS`: if something in it is no value.
         """
-        return _finished(self.value, {}, read_storage)
+        return _replace_arrays(self.value, {}, read_storage)
 
 
 def read_pickle_stream(file: IO[bytes], size: int, *, allows_objects: bool = False) -> PickledValue:
@@ -374,7 +374,7 @@ def read_pickle_stream(file: IO[bytes], size: int, *, allows_objects: bool = Fal
 
 
 def unreadable_pickle(path: Path, error: Exception) -> CollectionError:
-    """Return the error of a pickle that can't be read."""
+    """Describe why a pickle can't be read, as an error to raise."""
     if isinstance(error, CollectionError):
         return error
     if isinstance(error, OSError):
@@ -395,8 +395,8 @@ def _fault(path: Path, problem: str) -> CollectionError:
     return CollectionError([Defect("unreadable-file", str(path), problem)])
 
 
-def _finished(value: Any, done: dict[int, Any], read_storage: ReadStorage | None) -> Any:
-    """Return a value with its arrays in place of what they were built with.
+def _replace_arrays(value: Any, done: dict[int, Any], read_storage: ReadStorage | None) -> Any:
+    """Replace what arrays are built with by the arrays, in one value.
 
     Args:
         value: what the machine built.
@@ -408,14 +408,14 @@ def _finished(value: Any, done: dict[int, Any], read_storage: ReadStorage | None
     """
     if isinstance(value, _Array):
         if value.members is not None:
-            return _finished(value.members, done, read_storage)
+            return _replace_arrays(value.members, done, read_storage)
         if value.array is None:
             raise _RefusedError("an array without content")
         return value.array
     if value is _HOOKS:
         raise _RefusedError(_ORDERED)
     if isinstance(value, _Tensor):
-        return _finished_tensor(value, read_storage)
+        return _copy_tensor(value, read_storage)
     if isinstance(value, _Name):
         raise _RefusedError(f"{value.module}.{value.name}")
     if not isinstance(value, dict | list | tuple):
@@ -427,15 +427,17 @@ def _finished(value: Any, done: dict[int, Any], read_storage: ReadStorage | None
     done[id(value)] = None
     if isinstance(value, dict):
         done[id(value)] = {
-            key: _finished(member, done, read_storage) for key, member in value.items()
+            key: _replace_arrays(member, done, read_storage) for key, member in value.items()
         }
     else:
-        done[id(value)] = type(value)(_finished(member, done, read_storage) for member in value)
+        done[id(value)] = type(value)(
+            _replace_arrays(member, done, read_storage) for member in value
+        )
     return done[id(value)]
 
 
-def _finished_tensor(tensor: _Tensor, read_storage: ReadStorage | None) -> NDArray[Any]:
-    """Return a tensor as an array of its own.
+def _copy_tensor(tensor: _Tensor, read_storage: ReadStorage | None) -> NDArray[Any]:
+    """Copy a tensor to an array of its own.
 
     Raises:
         _RefusedError: if its numbers are nowhere, or it reaches beyond them.

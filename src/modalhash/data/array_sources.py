@@ -113,9 +113,11 @@ def choose_layout(layouts: tuple[ArrayLayout, ...], path: Path) -> tuple[ArrayLa
     if len(sets) > 1:
         raise several_sets(path, sets)
     if missing := missing_slots(layout, matched):
-        there = ", ".join(dict.fromkeys(file.name for _, file, _ in matched)) or "none of its files"
-        what = {"image": "features or pixels", "text": "texts' features", "labels": "labels"}
-        problem = f"isn't there: the {what.get(missing[0].side, 'split')}; {path} has {there}"
+        present = (
+            ", ".join(dict.fromkeys(file.name for _, file, _ in matched)) or "none of its files"
+        )
+        contents = {"image": "features or pixels", "text": "texts' features", "labels": "labels"}
+        problem = f"isn't there: the {contents.get(missing[0].side, 'split')}; {path} has {present}"
         where = str(folder / missing[0].example.replace("\\", ""))
         raise CollectionError([Defect("missing-file", where, problem)])
     return layout, matched
@@ -127,7 +129,7 @@ def is_without_keys(path: Path) -> bool:
 
 
 def match_files(layout: ArrayLayout, files: list[Path], start: str) -> SlotFiles:
-    """Return the files of each slot, of data sets whose names begin as asked."""
+    """Find the files of each slot, of data sets whose names begin with `start`."""
     matched: SlotFiles = []
     for slot in layout.slots:
         for file in files:
@@ -146,13 +148,13 @@ def match_files(layout: ArrayLayout, files: list[Path], start: str) -> SlotFiles
 
 
 def missing_slots(layout: ArrayLayout, matched: SlotFiles) -> list[Slot]:
-    """Return the required slots that no file fills."""
+    """List the required slots that no file fills."""
     filled = [slot for slot, _, _ in matched]
     return [slot for slot in layout.slots if slot.is_required and slot not in filled]
 
 
 def several_sets(path: Path, sets: set[str]) -> CollectionError:
-    """Return the error of a folder with files of several data sets."""
+    """Describe, as an error, a folder with files of several data sets."""
     names = " and ".join(sorted(sets))
     problem = f"holds files of {names}: add one of these names to the path"
     return CollectionError([Defect("two-sets", str(path), problem)])

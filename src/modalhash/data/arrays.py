@@ -80,7 +80,7 @@ def read_arrays(path: Path, keys: Collection[str] | None = None) -> Arrays:
 
 
 def find_array(arrays: Arrays, keys: Collection[str], path: Path) -> str:
-    """Return the first of some names that an array has.
+    """Find the first of some names that an array has.
 
     Raises:
         CollectionError: if there is none, or it can't be read, naming what there is.
@@ -92,13 +92,13 @@ def find_array(arrays: Arrays, keys: Collection[str], path: Path) -> str:
             raise CollectionError([Defect("unreadable-array", f"{path}:{key}", arrays.unread[key])])
     is_known = path.suffix.lower() in ARRAY_SUFFIXES
     names = stored_shapes(path) if is_known else [*arrays, *arrays.unread]
-    there = ", ".join(names) or "nothing"
-    problem = f"has no array {' or '.join(keys)}; it has {there}"
+    present = ", ".join(names) or "nothing"
+    problem = f"has no array {' or '.join(keys)}; it has {present}"
     raise CollectionError([Defect("missing-array", str(path), problem)])
 
 
 def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes of a file's arrays, as stored, without reading them.
+    """Read the names and shapes of a file's arrays, as stored, but not the arrays.
 
     Raises:
         CollectionError: if the file can't be read.
@@ -150,7 +150,7 @@ def _read_npz(path: Path, keys: Collection[str] | None) -> Values:
 
 
 def _stated_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    """Return how many bytes the header of a stored array says that it takes."""
+    """Read from the header of a stored array how many bytes it takes."""
     with archive.open(member) as file:
         try:
             version = np.lib.format.read_magic(file)

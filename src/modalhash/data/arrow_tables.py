@@ -47,7 +47,7 @@ class ArrowPicture:
         return self.file.path / f"{self.column}, row {self.file.starts[self.batch] + self.row + 1}"
 
     def read(self) -> bytes:
-        """Return the picture file's bytes.
+        """Read the picture file's bytes.
 
         Raises:
             CollectionError: if the file can't be read, or the cell holds no bytes.
@@ -59,7 +59,7 @@ class ArrowPicture:
         return content
 
     def stamp(self) -> str:
-        """Return the file's size and times and the cell's place."""
+        """Combine the file's size and times and the cell's place."""
         return f"{file_stamp(self.file.path)}:{self.column}:{self.batch}:{self.row}"
 
 
@@ -112,7 +112,7 @@ class ArrowFile:
         except self.arrow.ArrowInvalid:
             mapped.seek(0)
             reader = ipc.open_file(mapped)
-            batches = [reader.get_batch(one) for one in range(reader.num_record_batches)]
+            batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         return batches or [self.arrow.RecordBatch.from_pylist([], schema=reader.schema)]
 
     def holds_pictures(self, column: str) -> bool:
@@ -124,7 +124,7 @@ class ArrowFile:
         return any(getattr(self.arrow.types, name)(kind) for name in binary)
 
     def read_column(self, column: str) -> list[Any]:
-        """Return the values of a column; pictures as `ArrowPicture`, or None where there is none.
+        """Read the values of a column; pictures as `ArrowPicture`, or None where there is none.
 
         Raises:
             ValueError: if the file is damaged.
@@ -147,10 +147,10 @@ class ArrowFile:
     def _filled_cells(
         self, batch: int, column: str, length: int
     ) -> tuple[list[bool], list[str | None]]:
-        """Return which cells of a batch hold bytes, and the paths beside the bytes."""
+        """Find out which cells of a batch hold bytes, and read the paths beside the bytes."""
         kind = self.types[column]
         is_struct = self.arrow.types.is_struct(kind)
-        fields = [kind.field(one).name for one in range(kind.num_fields)] if is_struct else []
+        fields = [kind.field(number).name for number in range(kind.num_fields)] if is_struct else []
         paths: list[str | None] = [None] * length
         if self.kind == "parquet" and self._has_every_cell(batch, column):
             if "path" in fields:
@@ -173,7 +173,7 @@ class ArrowFile:
         return False
 
     def _read_batch(self, batch: int, column: str) -> Any:
-        """Return a column of a batch as one array."""
+        """Read a column of a batch as one array."""
         if self.kind == "arrow":
             return self._arrow_batches[batch].column(column)
         with open_parquet(self.path) as rows:
@@ -182,7 +182,7 @@ class ArrowFile:
         return self.arrow.concat_arrays(parts) if parts else self.arrow.array([], type=kind)
 
     def cell(self, column: str, batch: int, row: int) -> Any:
-        """Return the bytes in a cell of pictures; the batches used last stay in memory.
+        """Read the bytes in a cell of pictures; the batches used last stay in memory.
 
         Raises:
             CollectionError: if the file can't be read any more.
@@ -204,7 +204,7 @@ class ArrowFile:
 
 
 def _class_names(metadata: Any) -> dict[str, list[str]]:
-    """Return the names of classes that Hugging Face's description of the columns holds."""
+    """Read the names of classes from Hugging Face's description of the columns."""
     try:
         described = json.loads((metadata or {}).get(b"huggingface", b"{}"))
         features = described["info"]["features"]

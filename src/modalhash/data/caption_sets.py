@@ -153,7 +153,7 @@ def _read(layout: CaptionSet, path: Path, split_seed: int) -> Reading:
 
 
 def _find_document(path: Path, layout: CaptionSet) -> Path | None:
-    """Return the JSON file of captions by its usual names, in any case, here or a folder down."""
+    """Find the JSON file of captions by its usual names, in any case, here or a folder down."""
     if path.is_file():
         return path if path.suffix.lower() == ".json" else None
     name = _JSON_NAMES.get(layout.name, layout.name)
@@ -214,7 +214,7 @@ def _read_karpathy(path: Path, layout: CaptionSet, root: Path, pairs: PairList) 
 
 
 def _picture_name(image: Mapping[str, Any]) -> str:
-    """Return the name of an image of Karpathy's files with the folder it is said to be in."""
+    """Join the name of an image of Karpathy's files to the folder that the file states."""
     name, below = image.get("filename"), image.get("filepath")
     if not isinstance(name, str):
         return ""
@@ -226,7 +226,7 @@ def _text_of(sentence: Any) -> Any:
 
 
 def _class_lists(path: Path, pairs: PairList) -> dict[str, str]:
-    """Return picture to its class where there are lists of classes; name the classes as labels."""
+    """Map pictures to their classes where there are class lists; name the classes as labels."""
     classes = {}
     folder = path / "txtclasses_rsicd"
     files = sorted(folder.glob("*.txt"))
@@ -269,7 +269,7 @@ def _read_tokens(tokens: Path, path: Path, layout: CaptionSet, pairs: PairList) 
 
 
 def _split_lists(path: Path, layout: CaptionSet, defects: list[Defect]) -> dict[str, list[str]]:
-    """Return split to the names in its list, of the lists that are there."""
+    """Map each split to the names in its list, where there is such a list."""
     listed: dict[str, list[str]] = {}
     for split, files in (layout.lists or {}).items():
         file = first_existing(path, files)

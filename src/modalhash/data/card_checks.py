@@ -21,23 +21,23 @@ class Deviation:
 
     Attributes:
         card: the card's name.
-        what: what was counted ("items", "texts", "labels", "items of split test").
-        found: how many there are.
+        quantity: what was counted ("items", "texts", "labels", "items of split test").
+        count: how many there are.
         expected: how many there should be; several where several are in circulation.
     """
 
     card: str
-    what: str
-    found: int
+    quantity: str
+    count: int
     expected: tuple[int, ...]
 
     def __str__(self) -> str:
         expected = " or ".join(f"{count:,}" for count in self.expected)
-        return f"{self.what}: found {self.found:,}, the card of {self.card} says {expected}"
+        return f"{self.quantity}: found {self.count:,}, the card of {self.card} says {expected}"
 
 
 def compare_with_card(collection: Collection) -> tuple[Deviation, ...]:
-    """Return the counts that differ from the card; none if the collection has no card.
+    """List the counts that differ from the card; none if the collection has no card.
 
     Example:
         >>> from modalhash.data import load_collection
@@ -55,12 +55,12 @@ def compare_with_card(collection: Collection) -> tuple[Deviation, ...]:
     ]
     if not collection.split_note.startswith(("made by", "protocol ")):
         for split, count in expected.splits.items():
-            found = len(collection.splits.get(split, ()))
-            counts.append((f"items of split {split}", found, count))
+            n_members = len(collection.splits.get(split, ()))
+            counts.append((f"items of split {split}", n_members, count))
     return tuple(
-        Deviation(card.name, what, found, allowed)
-        for what, found, allowed in counts
-        if allowed and found not in allowed
+        Deviation(card.name, quantity, count, allowed)
+        for quantity, count, allowed in counts
+        if allowed and count not in allowed
     )
 
 
@@ -105,8 +105,8 @@ def _labels(collection: Collection) -> Iterator[str]:
         yield f"labels: {unlabelled:,} items have none, so nothing is relevant to them"
     unused = [name for name, total in zip(collection.label_names, sums, strict=True) if not total]
     if unused:
-        shown = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
-        yield f"labels: no item has {shown} ({len(unused)} of {len(sums)} columns are empty)"
+        names = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
+        yield f"labels: no item has {names} ({len(unused)} of {len(sums)} columns are empty)"
 
 
 def _texts(collection: Collection) -> Iterator[str]:

@@ -97,7 +97,7 @@ CARDS: Final[Mapping[str, DatasetCard]] = read_cards(
 
 
 def card_named(name: str) -> DatasetCard:
-    """Return the card of a name or of a source ("nuswide", "nuswide-21", "nuswide-21:PATH").
+    """Find the card of a name or of a source ("nuswide", "nuswide-21", "nuswide-21:PATH").
 
     Raises:
         UnknownNameError: if there is none, listing those there are.
@@ -114,7 +114,7 @@ def card_named(name: str) -> DatasetCard:
 
 
 def card_of(collection: Collection) -> tuple[DatasetCard, Expected] | None:
-    """Return the card of a collection and what it should hold; None if it is no known data set.
+    """Find the card of a collection and its stated counts; None if it is no known data set.
 
     Its source says which it is, or else its name or number of labels, as for protocols.
     """

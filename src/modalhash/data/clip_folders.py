@@ -34,7 +34,7 @@ def read_clip_folder(argument: str, *, split_seed: int) -> Reading:
     """Read clip-retrieval's output; see `SourceReader` and the module's description."""
     path = Path(argument)
     files = {
-        name: _numbered(path / name, suffix)
+        name: _number_files(path / name, suffix)
         for name, suffix in (("img_emb", ".npy"), ("text_emb", ".npy"), ("metadata", ".parquet"))
     }
     for name in ("img_emb", "text_emb"):
@@ -63,13 +63,13 @@ def read_clip_folder(argument: str, *, split_seed: int) -> Reading:
     return Reading(collection, reading.defects, (*notes, *reading.notes))
 
 
-def _numbered(folder: Path, suffix: str) -> dict[int, Path]:
-    """Return the files of a folder by their numbers, in that order."""
-    found = {}
+def _number_files(folder: Path, suffix: str) -> dict[int, Path]:
+    """Map the numbers in the names of a folder's files to the files, in that order."""
+    files = {}
     for file in folder.glob(f"*{suffix}"):
         if match := _NUMBER.search(file.name):
-            found[int(match[1])] = file
-    return dict(sorted(found.items()))
+            files[int(match[1])] = file
+    return dict(sorted(files.items()))
 
 
 def _embeddings(
@@ -110,8 +110,8 @@ def _add_metadata(
     n_items = len(arrays["image"])
     for name in sorted(columns.keys() & _KNOWN):
         if len(columns[name]) != n_items:
-            found = len(columns[name])
-            problem = f"column {name!r} has {found} values, expected {n_items}, one a row"
+            n_values = len(columns[name])
+            problem = f"column {name!r} has {n_values} values, expected {n_items}, one a row"
             raise _fault("wrong-shape", next(iter(files.values())).parent, problem)
     if "caption" in columns:
         arrays["captions"] = np.array([str(text or "") for text in columns.pop("caption")])
@@ -123,8 +123,8 @@ def _add_metadata(
             del columns[name]
             notes = []
             break
-    kept = {name: _values(cells) for name, cells in columns.items() if len(cells) == n_items}
-    values = {name: cells for name, cells in kept.items() if cells is not None}
+    converted = {name: _values(cells) for name, cells in columns.items() if len(cells) == n_items}
+    values = {name: cells for name, cells in converted.items() if cells is not None}
     if lost := sorted(columns.keys() - values.keys()):
         notes.append(
             f"columns of the metadata that are left out, as they aren't in every part or hold more "
@@ -150,7 +150,7 @@ def _read_columns(files: dict[int, Path]) -> dict[str, list[Any]]:
 
 
 def _values(cells: list[Any]) -> tuple[Value, ...] | None:
-    """Return a column as metadata; None if it holds more than texts, numbers and truth values."""
+    """Convert a column to metadata; None if it holds more than texts, numbers and truth values."""
     if not all(isinstance(cell, str | int | float | None) for cell in cells):
         return None
     return tuple(

@@ -34,27 +34,27 @@ class Pictures(Protocol):
     """Where the pictures of a collection come from: files, a font, a generator."""
 
     def open(self, position: int) -> Image.Image:
-        """Return the picture of item `position`, RGB, fully decoded.
+        """Open the picture of item `position`, RGB, fully decoded.
 
         Raises:
             CollectionError: if it can't be read; the defect names the file.
         """
 
     def stamp(self, position: int) -> str:
-        """Return a text that is cheap to get and changes when the picture changes.
+        """Describe a picture by a text that is cheap to get and changes when the picture changes.
 
         For a file: its size and modification time; for a drawn picture: what it is drawn from.
         """
 
     def digest(self, position: int) -> str:
-        """Return a SHA-256 of the picture's content (the file's bytes, or what it is drawn from).
+        """Compute a SHA-256 of the picture's content (the file's bytes, or what it is drawn from).
 
         Raises:
             CollectionError: if it can't be read; the defect names the file.
         """
 
     def path(self, position: int) -> Path | None:
-        """Return the picture's file, or None if it isn't one."""
+        """Find the picture's file; None if the picture isn't a file."""
 
 
 @runtime_checkable
@@ -62,14 +62,14 @@ class Frames(Pictures, Protocol):
     """Pictures of which each is the middle frame of a video."""
 
     def frames(self, position: int, most: int) -> list[Image.Image]:
-        """Return up to `most` frames of a video, uniformly kept, in their order.
+        """Open up to `most` frames of a video, at equal distances, in their order.
 
         Raises:
             CollectionError: if one can't be read; the defect names the file.
         """
 
     def frame_paths(self, position: int) -> list[Path]:
-        """Return the files of all frames of a video, in their order."""
+        """List the files of all frames of a video, in their order."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +85,19 @@ class SelectedPictures:
     positions: Positions
 
     def open(self, position: int) -> Image.Image:
-        """Return a picture; see `Pictures.open`."""
+        """Open a picture; see `Pictures.open`."""
         return self.pictures.open(int(self.positions[position]))
 
     def stamp(self, position: int) -> str:
-        """Return a picture's stamp; see `Pictures.stamp`."""
+        """Describe a picture's state; see `Pictures.stamp`."""
         return self.pictures.stamp(int(self.positions[position]))
 
     def digest(self, position: int) -> str:
-        """Return a picture's digest; see `Pictures.digest`."""
+        """Compute a picture's digest; see `Pictures.digest`."""
         return self.pictures.digest(int(self.positions[position]))
 
     def path(self, position: int) -> Path | None:
-        """Return a picture's file; see `Pictures.path`."""
+        """Find a picture's file; see `Pictures.path`."""
         return self.pictures.path(int(self.positions[position]))
 
 
@@ -114,27 +114,27 @@ class SelectedFrames:
     positions: Positions
 
     def open(self, position: int) -> Image.Image:
-        """Return a middle frame; see `Pictures.open`."""
+        """Open a middle frame; see `Pictures.open`."""
         return self.videos.open(int(self.positions[position]))
 
     def frames(self, position: int, most: int) -> list[Image.Image]:
-        """Return up to `most` frames of a video; see `Frames.frames`."""
+        """Open up to `most` frames of a video; see `Frames.frames`."""
         return self.videos.frames(int(self.positions[position]), most)
 
     def frame_paths(self, position: int) -> list[Path]:
-        """Return the files of all frames of a video, in their order."""
+        """List the files of all frames of a video, in their order."""
         return self.videos.frame_paths(int(self.positions[position]))
 
     def stamp(self, position: int) -> str:
-        """Return a video's stamp; see `Pictures.stamp`."""
+        """Describe a video's state; see `Pictures.stamp`."""
         return self.videos.stamp(int(self.positions[position]))
 
     def digest(self, position: int) -> str:
-        """Return a video's digest; see `Pictures.digest`."""
+        """Compute a video's digest; see `Pictures.digest`."""
         return self.videos.digest(int(self.positions[position]))
 
     def path(self, position: int) -> Path | None:
-        """Return the file of a video's middle frame."""
+        """Find the file of a video's middle frame."""
         return self.videos.path(int(self.positions[position]))
 
 
@@ -161,14 +161,14 @@ class TokenArrays:
             raise ShapeError(f"item {int(counts.argmin())} has no vector, expected at least one")
 
     def of(self, position: int) -> NDArray[np.floating[Any]]:
-        """Return the vectors of an item, (k, w)."""
+        """Select the vectors of an item, (k, w)."""
         start = int(self.ends[position - 1]) if position else 0
         return self.vectors[start : int(self.ends[position])]
 
     def subset(self, positions: Positions) -> "TokenArrays":
-        """Return the vectors of some items, in the order given."""
+        """Select the vectors of some items, in the order given."""
         own = [self.of(int(position)) for position in positions]
-        return TokenArrays(np.concatenate(own), np.cumsum([len(one) for one in own]))
+        return TokenArrays(np.concatenate(own), np.cumsum([len(vectors) for vectors in own]))
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ class Collection:
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     def split(self, name: str) -> Positions:
-        """Return the item positions of a split; "all" is every item.
+        """List the item positions of a split; "all" is every item.
 
         Raises:
             UnknownNameError: if there is no such split, listing those there are.
@@ -267,7 +267,7 @@ class Collection:
         return self.splits[name]
 
     def subset(self, positions: Positions) -> "Collection":
-        """Return the collection of some items only; each split keeps those of them it had.
+        """Select some items as a collection; each split keeps the selected ones of its items.
 
         Args:
             positions: (k,) int64, at least one, distinct; their order becomes the item order.
@@ -306,7 +306,7 @@ class Collection:
         )
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 of ids, texts and labels (not of pictures or splits)."""
+        """Compute a SHA-256 of ids, texts and labels (not of pictures or splits)."""
         digest = hashlib.sha256()
         for part in (self.item_ids, self.caption_ids, self.captions or (), self.label_names):
             digest.update(f"{len(part)}\n".encode())
@@ -319,7 +319,7 @@ class Collection:
 
 
 def selected(pictures: Pictures, positions: Positions) -> Pictures:
-    """Return some pictures of others, or some videos of others."""
+    """Select some pictures of others, or some videos of others."""
     if isinstance(pictures, Frames):
         return SelectedFrames(pictures, positions)
     return SelectedPictures(pictures, positions)

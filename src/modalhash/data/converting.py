@@ -102,13 +102,13 @@ def _write_pictures(collection: Collection, folder: Path, progress: Progress) ->
     assert pictures is not None
     write_text(folder / UNFINISHED, "a conversion into this folder hasn't ended\n")
     names: list[str] = []
-    taken: set[str] = set()
+    used_names: set[str] = set()
     copied = 0
     item_column = "video" if isinstance(pictures, Frames) else "image"
     progress("write pictures", 0, collection.n_items)
     for position, item in enumerate(collection.item_ids):
         if isinstance(pictures, Frames):
-            names.append(_picture_name(item, position, "", taken))
+            names.append(_picture_name(item, position, "", used_names))
             for frame in pictures.frame_paths(position):
                 _copy(frame, folder / "videos" / names[-1] / frame.name)
             copied += 1
@@ -116,7 +116,9 @@ def _write_pictures(collection: Collection, folder: Path, progress: Progress) ->
             continue
         path = pictures.path(position)
         is_copied = path is not None and path.suffix.lower() in WEB_SUFFIXES
-        name = _picture_name(item, position, path.suffix if is_copied and path else ".png", taken)
+        name = _picture_name(
+            item, position, path.suffix if is_copied and path else ".png", used_names
+        )
         target = folder / "images" / name
         if is_copied and path is not None:
             _copy(path, target)
@@ -161,15 +163,15 @@ def _write_captions(
     _write_table(folder / "captions.tsv", [item_column, *_RESERVED, *columns], captions)
 
 
-def _picture_name(item: str, position: int, suffix: str, taken: set[str]) -> str:
-    """Return a file name for an item: its id if that is one, else one with its number.
+def _picture_name(item: str, position: int, suffix: str, used_names: set[str]) -> str:
+    """Choose a file name for an item: its id if that is one, else one with its number.
 
     Names that differ by capitals only would be one file on some systems.
     """
     name = item if item.lower().endswith(suffix.lower()) else f"{item}{suffix}"
-    if not is_safe_name(name) or ":" in name or name.startswith(".") or name.lower() in taken:
+    if not is_safe_name(name) or ":" in name or name.startswith(".") or name.lower() in used_names:
         name = f"{position:07d}{suffix}"
-    taken.add(name.lower())
+    used_names.add(name.lower())
     return name
 
 
@@ -201,5 +203,5 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def _in_one_line(text: str) -> str:
-    """Return a text without tabs and line breaks; other blanks, as in names of files, stay."""
+    """Replace tabs and line breaks of a text; other blanks, as in names of files, stay."""
     return _BREAKS.sub(" ", text)

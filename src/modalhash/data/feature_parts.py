@@ -51,12 +51,12 @@ class FeatureParts:
     def reading(self, *, split_seed: int) -> Reading:
         """Put the parts together; training items that are in the database too count once."""
         defects = [
-            Defect("missing-array", str(self.path), f"has no {what}")
-            for what, given in (
+            Defect("missing-array", str(self.path), f"has no {noun}")
+            for noun, is_present in (
                 ("query part", "test" in self.parts),
                 ("training or database part", self.parts.keys() & {"train", "database"}),
             )
-            if not given
+            if not is_present
         ]
         notes: list[str] = []
         parts = {name: turn_to_rows(part, notes) for name, part in self.parts.items()}
@@ -76,10 +76,10 @@ class FeatureParts:
             splits[name] = np.arange(start, start + sizes[name], dtype=np.int64)
             if name == "train" and "database" in parts:
                 splits[name], rows[name] = _find_rows(parts["train"], parts["database"], start)
-                found = sizes[name] - len(rows[name])
+                n_repeated = sizes[name] - len(rows[name])
                 notes.append(
-                    f"{self.path}: {found} of {sizes[name]} training rows are rows of the database "
-                    "and count once"
+                    f"{self.path}: {n_repeated} of {sizes[name]} training rows are rows of the "
+                    "database and count once"
                 )
             start += len(rows[name])
         arrays: dict[str, NDArray[Any]] = {
@@ -130,7 +130,7 @@ def turn_to_rows(part: Part, notes: list[str]) -> Part:
 def positions_from_zero(
     indices: Mapping[str, NDArray[Any]], n_items: int, notes: list[str]
 ) -> dict[str, NDArray[Any]]:
-    """Return indices counted from 0; if none is 0 and one is `n_items`, they were counted from 1.
+    """Convert indices to start at 0; if none is 0 and one is `n_items`, they start at 1.
 
     Args:
         indices: where they come from, for the note, to whole numbers as stored.
@@ -153,8 +153,8 @@ def _row_defects(part: Part) -> list[Defect]:
     defects = []
     for side in ("image", "text"):
         if side not in part.arrays:
-            given = ", ".join(part.origins.values()) or "nothing"
-            problem = f"lacks the {side} features of this part; it has {given}"
+            present = ", ".join(part.origins.values()) or "nothing"
+            problem = f"lacks the {side} features of this part; it has {present}"
             defects.append(Defect("missing-array", next(iter(part.origins.values()), ""), problem))
     rows = {side: len(np.atleast_1d(array)) for side, array in part.arrays.items()}
     expected = rows.get("image")

@@ -65,8 +65,8 @@ def read_features(argument: str, *, split_seed: int) -> Reading:
     except CollectionError as error:
         return Reading(None, error.defects)
     unread = {name: f"{path}:{name}" for name in arrays.unread}
-    wanted = [name for name in unread if name in _NAMES or name.startswith("split_")]
-    defects = [Defect("unreadable-array", unread[name], arrays.unread[name]) for name in wanted]
+    unreadable = [name for name in unread if name in _NAMES or name.startswith("split_")]
+    defects = [Defect("unreadable-array", unread[name], arrays.unread[name]) for name in unreadable]
     if defects:
         return Reading(None, tuple(defects))
     reading = collect_arrays(
@@ -103,47 +103,47 @@ def collect_arrays(
         n_pictures: how many.
         origins: where each array comes from, for messages ("FILE:XAll"); by default `path`.
     """
-    found = ArrayFindings(path, origins or {})
+    findings = ArrayFindings(path, origins or {})
     whole = {key: np.atleast_1d(array) for key, array in arrays.items()}
-    arrays, splits = _join_parts(whole, found)
-    arrays = split_cells(arrays, found)
+    arrays, splits = _join_parts(whole, findings)
+    arrays = split_cells(arrays, findings)
     sides = tuple(
         side
         for side, other in (("image", pictures is not None), ("text", "captions" in arrays))
         if side in arrays or not (other and arrays.keys() & {"image", "text"})
     )
-    if found.defects or not _has_right_shapes(arrays, sides, found):
-        return Reading(None, tuple(found.defects))
+    if findings.defects or not _has_right_shapes(arrays, sides, findings):
+        return Reading(None, tuple(findings.defects))
     n_items = len(arrays["image"]) if "image" in sides else n_pictures
     n_texts = len(arrays["text"]) if "text" in sides else np.size(arrays["captions"])
     if pictures is not None and n_pictures != n_items:
-        found.add("wrong-shape", "image", f"has {n_items} rows for {n_pictures} pictures")
-    caption_items = read_caption_items(arrays, n_items, n_texts, found)
-    item_ids = read_ids(arrays, "item_ids", n_items, found)
-    caption_ids = read_ids(arrays, "caption_ids", n_texts, found)
-    captions = read_captions(arrays, n_texts, found)
-    labels, label_names = read_labels(arrays, n_items, found)
-    splits |= read_position_splits(arrays, n_items, found)
-    if found.defects:
-        return Reading(None, tuple(found.defects))
+        findings.add("wrong-shape", "image", f"has {n_items} rows for {n_pictures} pictures")
+    caption_items = read_caption_items(arrays, n_items, n_texts, findings)
+    item_ids = read_ids(arrays, "item_ids", n_items, findings)
+    caption_ids = read_ids(arrays, "caption_ids", n_texts, findings)
+    captions = read_captions(arrays, n_texts, findings)
+    labels, label_names = read_labels(arrays, n_items, findings)
+    splits |= read_position_splits(arrays, n_items, findings)
+    if findings.defects:
+        return Reading(None, tuple(findings.defects))
     features: dict[Modality, NDArray[np.float32]] = {}
     notes: list[str] = []
     if "image" in sides:
-        features["image"] = _finite(arrays["image"], "image", item_ids, found)
+        features["image"] = _finite(arrays["image"], "image", item_ids, findings)
     if "text" in sides:
         owners = [item_ids[item] for item in caption_items]
-        features["text"] = _finite(arrays["text"], "text", owners, found)
+        features["text"] = _finite(arrays["text"], "text", owners, findings)
     for side, array in features.items():
-        notes += _zero_rows(array, found.where(side))
+        notes += _zero_rows(array, findings.where(side))
     positions = {item: place for place, item in enumerate(item_ids)}
     reading = SplitReading()
     if path.is_dir():
         reading = read_splits(path / "splits", positions, known=())
-    found.defects += reading.defects
+    findings.defects += reading.defects
     for text, item in zip(captions or (), caption_items, strict=False):
         if not text.strip():
             problem = f"item {item_ids[item]!r} has an empty text; write one"
-            found.add("empty-text", "captions", problem, item_ids[item])
+            findings.add("empty-text", "captions", problem, item_ids[item])
     if splits:
         reading.splits, reading.note = splits, f"given in {path.name}: {', '.join(splits)}"
     elif not reading.splits:
@@ -162,7 +162,9 @@ def collect_arrays(
         source=source,
         split_note=reading.note,
     )
-    return Reading(collection, tuple(found.defects), (*_unread(arrays, path), *found.notes, *notes))
+    return Reading(
+        collection, tuple(findings.defects), (*_unread(arrays, path), *findings.notes, *notes)
+    )
 
 
 def _zero_rows(features: NDArray[np.float32], where: str) -> list[str]:
@@ -173,8 +175,8 @@ def _zero_rows(features: NDArray[np.float32], where: str) -> list[str]:
     if not len(rows):
         return []
     first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-    found = f"{where}: {len(rows)} of {len(features)} rows are all zero: row {first} (from 0)"
-    return [f"{found}; each should hold something, and they stay in"]
+    description = f"{where}: {len(rows)} of {len(features)} rows are all zero: row {first} (from 0)"
+    return [f"{description}; each should hold something, and they stay in"]
 
 
 def _unread(arrays: Mapping[str, NDArray[Any]], path: Path) -> tuple[str, ...]:
@@ -185,7 +187,7 @@ def _unread(arrays: Mapping[str, NDArray[Any]], path: Path) -> tuple[str, ...]:
 
 
 def _join_parts(
-    arrays: Mapping[str, NDArray[Any]], found: ArrayFindings
+    arrays: Mapping[str, NDArray[Any]], findings: ArrayFindings
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Positions]]:
     """Put parts such as `image_train` and `image_test` together; return the splits they make."""
     given_parts = {key.removeprefix("image_") for key in arrays if key.startswith("image_")}
@@ -198,21 +200,23 @@ def _join_parts(
         if not any(key == f"{start}_{part}" for start in _PER_ITEM_OR_TEXT for part in parts)
     }
     for start in _PER_ITEM_OR_TEXT:
-        given = [arrays[f"{start}_{part}"] for part in parts if f"{start}_{part}" in arrays]
-        if given and len(given) < len(parts):
+        part_arrays = [arrays[f"{start}_{part}"] for part in parts if f"{start}_{part}" in arrays]
+        if part_arrays and len(part_arrays) < len(parts):
             missing = next(part for part in parts if f"{start}_{part}" not in arrays)
-            found.add("missing-array", f"{start}_{missing}", f"is missing beside image_{missing}")
-        elif len({(array.ndim, array.shape[1:]) for array in given}) > 1:
-            shapes = " and ".join(str(array.shape) for array in given)
-            found.add(
+            findings.add(
+                "missing-array", f"{start}_{missing}", f"is missing beside image_{missing}"
+            )
+        elif len({(array.ndim, array.shape[1:]) for array in part_arrays}) > 1:
+            shapes = " and ".join(str(array.shape) for array in part_arrays)
+            findings.add(
                 "wrong-shape", f"{start}_{parts[0]}", f"doesn't fit the other parts: {shapes}"
             )
-        elif given:
-            joined[start] = np.concatenate(given)
+        elif part_arrays:
+            joined[start] = np.concatenate(part_arrays)
     lengths = [len(arrays[f"image_{part}"]) for part in parts]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     if "caption_items" in joined:
-        joined["caption_items"] = _shifted_items(arrays, parts, starts, found)
+        joined["caption_items"] = _shifted_items(arrays, parts, starts, findings)
     splits = {
         part: np.arange(start, start + length, dtype=np.int64)
         for part, start, length in zip(parts, starts[:-1], lengths, strict=True)
@@ -221,7 +225,7 @@ def _join_parts(
 
 
 def _shifted_items(
-    arrays: Mapping[str, NDArray[Any]], parts: list[str], starts: Positions, found: ArrayFindings
+    arrays: Mapping[str, NDArray[Any]], parts: list[str], starts: Positions, findings: ArrayFindings
 ) -> Positions:
     """Count the items of texts through all parts, not from 0 in each."""
     shifted = []
@@ -230,31 +234,33 @@ def _shifted_items(
         items = whole_vector(arrays[name])
         if items is None:
             problem = f"has shape {arrays[name].shape}; expected whole numbers, one a text"
-            found.add("wrong-shape", name, problem)
+            findings.add("wrong-shape", name, problem)
         else:
             shifted.append(items + start)
     return np.concatenate([*shifted, np.empty(0, np.int64)])
 
 
 def _has_right_shapes(
-    arrays: Mapping[str, NDArray[Any]], sides: tuple[str, ...], found: ArrayFindings
+    arrays: Mapping[str, NDArray[Any]], sides: tuple[str, ...], findings: ArrayFindings
 ) -> bool:
     for side in sides:
         if side not in arrays:
             names = ", ".join(sorted(arrays)) or "nothing"
-            found.add("missing-array", side, f"is missing; there is {names}")
+            findings.add("missing-array", side, f"is missing; there is {names}")
         elif arrays[side].ndim != 2 or arrays[side].dtype.kind not in "fiub":
             shape, dtype = arrays[side].shape, arrays[side].dtype
-            found.add("wrong-shape", side, f"is {dtype} {shape}; expected numbers of shape (n, d)")
+            findings.add(
+                "wrong-shape", side, f"is {dtype} {shape}; expected numbers of shape (n, d)"
+            )
         elif 0 in arrays[side].shape:
-            found.add("wrong-shape", side, f"is empty: its shape is {arrays[side].shape}")
-    return not found.defects
+            findings.add("wrong-shape", side, f"is empty: its shape is {arrays[side].shape}")
+    return not findings.defects
 
 
 def _finite(
-    array: NDArray[Any], name: str, items: tuple[str, ...] | list[str], found: ArrayFindings
+    array: NDArray[Any], name: str, items: tuple[str, ...] | list[str], findings: ArrayFindings
 ) -> NDArray[np.float32]:
-    """Return float32 features (a memory map stays one); rows that aren't finite become defects."""
+    """Convert features to float32 (a memory map stays one); rows that aren't finite are defects."""
     with np.errstate(over="ignore"):  # what float32 can't hold is reported as infinite
         features = array if array.dtype == np.float32 else array.astype(np.float32)
     for start in range(0, len(features), _ROWS_AT_ONCE):
@@ -262,5 +268,5 @@ def _finite(
         for row in start + np.flatnonzero(~np.isfinite(block).all(axis=1)):
             wrong = features[row][~np.isfinite(features[row])][0]
             problem = f"row {row} (from 0), item {items[row]!r}, holds {wrong}; features are finite"
-            found.add("nan-feature", name, problem, items[row])
+            findings.add("nan-feature", name, problem, items[row])
     return features

@@ -54,7 +54,7 @@ from modalhash.data.pictures import PICTURE_SUFFIXES, PictureFiles, is_safe_name
 from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits, read_splits
 from modalhash.data.tables import Table, typed_values
-from modalhash.data.text_lines import ascii_if_broken, shown
+from modalhash.data.text_lines import ascii_if_broken, quote_text
 from modalhash.errors import Defect
 
 __all__ = ["read_folder"]
@@ -103,9 +103,9 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
     captions.named |= set(stored.values())
     defects += _match_pictures(folder, captions, files, pictures | set(stored))
     if others := sorted(files - pictures - captions.named):
-        what = "jpg, png or webp" if kind is PICTURES else "folders of frames"
+        expected = "jpg, png or webp" if kind is PICTURES else "folders of frames"
         notes.append(
-            f"{len(others)} files in {folder / kind.folder} are no {what} and aren't read: "
+            f"{len(others)} files in {folder / kind.folder} are no {expected} and aren't read: "
             f"{_first_few(others)}"
         )
     positions = {name: position for position, name in enumerate(captions.rows)}
@@ -153,19 +153,20 @@ def _pictures(
     own = (frames.get(name) or ["00001.jpg"] for name in names)
     named = zip(names, own, strict=True)
     return FrameFolders(
-        folder / kind.folder, tuple(tuple(f"{name}/{one}" for one in all_) for name, all_ in named)
+        folder / kind.folder,
+        tuple(tuple(f"{name}/{frame}" for frame in all_) for name, all_ in named),
     )
 
 
-def _other_forms(names: Iterable[str], there: set[str]) -> dict[str, str]:
-    """Return names that are there in another Unicode form only, with the name that is there.
+def _other_forms(names: Iterable[str], present: set[str]) -> dict[str, str]:
+    """Map names that exist only in another Unicode form to that form.
 
     Some systems store "é" as one letter, others as "e" and an accent: it is the same name.
     """
-    missing = [name for name in names if name not in there and not name.isascii()]
+    missing = [name for name in names if name not in present and not name.isascii()]
     if not missing:
         return {}
-    composed = {unicodedata.normalize("NFC", name): name for name in sorted(there)}
+    composed = {unicodedata.normalize("NFC", name): name for name in sorted(present)}
     forms = ((name, composed.get(unicodedata.normalize("NFC", name))) for name in missing)
     return {name: form for name, form in forms if form is not None}
 
@@ -176,7 +177,7 @@ def _members(positions: Mapping[str, int], splits: Mapping[str, NDArray[np.int64
 
 
 def _first_few(names: Sequence[str]) -> str:
-    return ", ".join(map(shown, names[:3])) + (", ..." if len(names) > 3 else "")
+    return ", ".join(map(quote_text, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
 def _find_captions(folder: Path, kind: ItemKind, defects: list[Defect]) -> Table | None:
@@ -216,7 +217,7 @@ def _read_captions(table: Table, kind: ItemKind) -> _Captions:
             table.add_defect("empty-id", table.lines[row], problem, name)
         elif caption_id in line_of_id:
             problem = (
-                f"the caption_id {shown(caption_id)} is already in line "
+                f"the caption_id {quote_text(caption_id)} is already in line "
                 f"{line_of_id[caption_id]}; give each caption its own"
             )
             table.add_defect("duplicate-id", table.lines[row], problem, name)
@@ -228,7 +229,7 @@ def _read_captions(table: Table, kind: ItemKind) -> _Captions:
 
 
 def _item_name(table: Table, kind: ItemKind, row: int, name: Any) -> str | None:
-    """Return the name of a row's item, or None after noting a defect."""
+    """Find the name of a row's item; note a defect and return None if there is none."""
     line = table.lines[row]
     if not isinstance(name, str):
         problem = f"the {kind.column} must be a {kind.file} name, not {type_name(name)}"
@@ -238,7 +239,7 @@ def _item_name(table: Table, kind: ItemKind, row: int, name: Any) -> str | None:
         table.add_defect("empty-id", line, problem)
     elif not is_safe_name(name):
         problem = (
-            f"the {kind.column} {shown(name)} isn't a name inside {kind.folder}/; "
+            f"the {kind.column} {quote_text(name)} isn't a name inside {kind.folder}/; "
             "write it relative to that folder, without '..'"
         )
         table.add_defect("unsafe-name", line, problem, ascii_if_broken(name))
@@ -251,10 +252,10 @@ def _is_sound_text(table: Table, row: int, name: str, text: Any) -> bool:
     line = table.lines[row]
     if text is None or (isinstance(text, str) and not text.strip()):
         table.add_defect(
-            "empty-text", line, f"the caption of {shown(name)} is empty; write one", name
+            "empty-text", line, f"the caption of {quote_text(name)} is empty; write one", name
         )
     elif not isinstance(text, str):
-        problem = f"the caption of {shown(name)} must be text, not {type_name(text)}"
+        problem = f"the caption of {quote_text(name)} must be text, not {type_name(text)}"
         table.add_defect("wrong-column", line, f"{problem}; write each in a row of its own", name)
     elif ascii_if_broken(text) != text or "\0" in text:
         table.add_defect("bad-encoding", line, "the caption holds broken characters", name)
@@ -264,7 +265,7 @@ def _is_sound_text(table: Table, row: int, name: str, text: Any) -> bool:
 
 
 def _list_files(folder: Path) -> set[str]:
-    """Return the names of the files below a folder; hidden ones, thumbnails and trash aren't."""
+    """List the files below a folder, without hidden ones, thumbnails and trash."""
     names: set[str] = set()
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not is_left_out(PurePosixPath(name))]
@@ -276,7 +277,7 @@ def _list_files(folder: Path) -> set[str]:
 
 
 def _list_videos(folder: Path) -> tuple[set[str], dict[str, list[str]]]:
-    """Return what stands in a folder of videos, hidden things not counted, and folders' frames.
+    """List the entries of a folder of videos, without hidden ones, and the frames of each folder.
 
     A folder may hold videos or further folders, not both; its videos are named by their path.
     """
@@ -306,18 +307,22 @@ def _match_pictures(
         if name not in files and name.lower().endswith(PICTURE_SUFFIXES) and path.is_file():
             continue  # a link, or hidden: not found by walking, but there
         if name in files:
-            defect, problem = f"unsupported-{kind.noun}", kind.wanted
+            defect, problem = f"unsupported-{kind.noun}", kind.requirement
         else:
             slashed = name.replace("\\", "/")
             others = similar.get(_folded(slashed), []) or similar.get(
                 _folded(Path(slashed).name), []
             )
-            hint = f"there is {shown(others[0])}: write that" if others else "add it to the folder"
+            hint = (
+                f"there is {quote_text(others[0])}: write that"
+                if others
+                else "add it to the folder"
+            )
             defect, problem = (
                 f"missing-{kind.noun}",
                 f"isn't in {images}; {hint}, or delete the row",
             )
-        problem = f"{kind.noun} {shown(name)} {problem}"
+        problem = f"{kind.noun} {quote_text(name)} {problem}"
         defects.append(Defect(defect, captions.table.where(row), problem, (name,)))
     for name in sorted(pictures - captions.named):
         problem = f"has no caption in {captions.table.path.name}; write one, or move it away"
@@ -340,7 +345,7 @@ def _similar_names(names: set[str]) -> dict[str, list[str]]:
 
 
 def _item_metadata(captions: _Captions, notes: list[str]) -> dict[str, tuple[Value, ...]]:
-    """Return the columns with one value a picture; note those that have several."""
+    """Collect the columns with one value a picture; note those that have several."""
     metadata = {}
     path = captions.table.path
     for column, cells in captions.table.columns.items():
@@ -356,7 +361,7 @@ def _item_metadata(captions: _Captions, notes: list[str]) -> dict[str, tuple[Val
         if differing:
             notes.append(
                 f"column {column!r} of {path} is left out: it differs between the captions of "
-                f"{shown(differing)}, and metadata belongs to pictures"
+                f"{quote_text(differing)}, and metadata belongs to pictures"
             )
             continue
         metadata[column] = typed_values(cells[own[0]] for own in captions.rows.values())

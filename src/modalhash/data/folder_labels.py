@@ -15,7 +15,7 @@ from modalhash.data.folder_tables import (
     with_plain_names,
 )
 from modalhash.data.tables import Table
-from modalhash.data.text_lines import shown
+from modalhash.data.text_lines import quote_text
 from modalhash.errors import Defect
 
 __all__ = ["read_bit", "read_labels"]
@@ -58,17 +58,21 @@ def read_labels(
         if name is None:
             continue
         if line_of.get(name):
-            problem = f"{shown(name)} is already in line {line_of[name]}; delete one of the two"
+            problem = (
+                f"{quote_text(name)} is already in line {line_of[name]}; delete one of the two"
+            )
             defects.append(Defect("duplicate-id", table.where(row), problem, (name,)))
         elif bits is not None and name in positions:
             matrix[positions[name]] = bits
         elif bits is not None and name not in known:
-            problem = f"there is no {kind.noun} {shown(name)} with a caption; delete the row"
+            problem = f"there is no {kind.noun} {quote_text(name)} with a caption; delete the row"
             kind_of_defect = f"label-without-{kind.noun}"
             defects.append(Defect(kind_of_defect, table.where(row), problem, (name,)))
         line_of[name] = line_of.get(name) or table.lines[row]
     for name in (item for item in positions if item not in line_of):
-        problem = f"has no row for {kind.noun} {shown(name)}; add one (all 0 if nothing applies)"
+        problem = (
+            f"has no row for {kind.noun} {quote_text(name)}; add one (all 0 if nothing applies)"
+        )
         defects.append(Defect(f"{kind.noun}-without-label", str(table.path), problem, (name,)))
     return matrix, label_names
 
@@ -88,8 +92,8 @@ def read_row(
         cell = table.columns[label][row]
         bit = read_bit(cell)
         if bit is None:
-            value = shown(cell) if isinstance(cell, str) else repr(cell)
-            problem = f"the label {label!r} of {shown(name)} is {value}; write 0 or 1"
+            value = quote_text(cell) if isinstance(cell, str) else repr(cell)
+            problem = f"the label {label!r} of {quote_text(name)} is {value}; write 0 or 1"
             defects.append(Defect("bad-label", table.where(row), problem, (name,)))
             return name, None
         bits.append(bit)
@@ -97,7 +101,7 @@ def read_row(
 
 
 def read_bit(cell: Any) -> int | None:
-    """Return what a label's cell says: 1 or 0, as a number or as a text; None for anything else.
+    """Convert a label's cell to 1 or 0, from a number or a text; None for anything else.
 
     Example:
         >>> [read_bit(cell) for cell in ("1", "1.0", "True", False, 0.0, "yes", 2)]

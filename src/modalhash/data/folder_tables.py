@@ -29,14 +29,14 @@ class ItemKind:
         folder: the folder they are in.
         noun: what messages call one.
         file: what one is on disk.
-        wanted: what it must be, and what to do about another.
+        requirement: what it must be, and what to do about another.
     """
 
     column: str
     folder: str
     noun: str
     file: str
-    wanted: str
+    requirement: str
 
 
 PICTURES: Final = ItemKind(
@@ -58,35 +58,35 @@ def find_table(folder: Path, name: str, required: Sequence[str]) -> tuple[Table 
         The table, or None if there is none; and what is wrong if there are several.
     """
     files = folder.iterdir() if folder.is_dir() else ()
-    found = [
+    tables = [
         path
         for path in files
         if path.stem == name and path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
     ]
-    found.sort(key=lambda path: TABLE_SUFFIXES.index(path.suffix.lower()))
-    if len(found) > 1:
-        names = " and ".join(path.name for path in found)
+    tables.sort(key=lambda path: TABLE_SUFFIXES.index(path.suffix.lower()))
+    if len(tables) > 1:
+        names = " and ".join(path.name for path in tables)
         return None, f"has {names}: it isn't clear which one counts; keep one"
-    if not found:
+    if not tables:
         return None, ""
     try:
         columns = frozenset(map(folded_column, required))
-        table_format = find_format(found[0], likely_columns=columns)
+        table_format = find_format(tables[0], likely_columns=columns)
     except CollectionError:  # reading it says why
-        table_format = default_format(found[0])
-    return read_table(found[0], required, table_format=table_format), ""
+        table_format = default_format(tables[0])
+    return read_table(tables[0], required, table_format=table_format), ""
 
 
 def with_plain_names(defect: Defect) -> Defect:
-    """Return a defect whose items have the names that the collection gives them."""
+    """Rename the items of a defect to the names that the collection gives them."""
     return replace(defect, items=tuple(map(plain_name, defect.items)))
 
 
 def plain_name(name: str) -> str:
-    """Return `./a//b.jpg` as `a/b.jpg`, so that one picture has one name everywhere."""
+    """Convert `./a//b.jpg` to `a/b.jpg`, so that one picture has one name everywhere."""
     return PurePosixPath(name).as_posix() if name else name
 
 
 def type_name(value: Any) -> str:
-    """Return what messages call the type of a cell."""
+    """Name the type of a cell as messages do."""
     return "nothing" if value is None else f"of type {type(value).__name__}"

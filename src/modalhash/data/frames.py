@@ -18,18 +18,18 @@ from PIL import Image
 from modalhash.data.collection import Frames, Pictures
 from modalhash.data.pictures import PICTURE_SUFFIXES, PictureFiles
 
-__all__ = ["FrameFolders", "frame_names", "frames_of", "kept_frames"]
+__all__ = ["FrameFolders", "choose_frames", "frame_names", "frames_of"]
 
 
-def kept_frames(n_frames: int, most: int) -> NDArray[np.int64]:
-    """Return the numbers of the frames to keep: the middles of equal parts of the video.
+def choose_frames(n_frames: int, most: int) -> NDArray[np.int64]:
+    """Choose the frames to keep by number: the middles of equal parts of the video.
 
     Args:
         n_frames: how many there are, at least 1.
         most: how many to keep at most, at least 1.
 
     Example:
-        >>> kept_frames(10, 3), kept_frames(2, 12)
+        >>> choose_frames(10, 3), choose_frames(2, 12)
         (array([1, 5, 8]), array([0, 1]))
     """
     if n_frames <= most:
@@ -38,7 +38,7 @@ def kept_frames(n_frames: int, most: int) -> NDArray[np.int64]:
 
 
 def frame_names(folder: Path) -> list[str]:
-    """Return the names of the frames in a video's folder, sorted; none if there is no folder."""
+    """List the names of the frames in a video's folder, sorted; none if there is no folder."""
     if not folder.is_dir():
         return []
     names = (file.name for file in folder.iterdir() if not file.name.startswith("."))
@@ -46,7 +46,7 @@ def frame_names(folder: Path) -> list[str]:
 
 
 def frames_of(pictures: Pictures, position: int, most: int) -> list[Image.Image]:
-    """Return up to `most` frames of an item; of an item that is one picture, that."""
+    """Open up to `most` frames of an item; of an item that is one picture, that picture."""
     if isinstance(pictures, Frames):
         return pictures.frames(position, most)
     return [pictures.open(position)]
@@ -68,51 +68,51 @@ class FrameFolders:
         object.__setattr__(self, "folder", self.folder.absolute())
 
     def open(self, position: int) -> Image.Image:
-        """Return the middle frame; see `Pictures.open`."""
+        """Open the middle frame; see `Pictures.open`."""
         return self.files(self.middle(position)).open(0)
 
     def frames(self, position: int, most: int) -> list[Image.Image]:
-        """Return up to `most` frames of a video; see `Frames.frames`."""
+        """Open up to `most` frames of a video; see `Frames.frames`."""
         names = self.names[position]
-        files = self.files(*(names[place] for place in kept_frames(len(names), most)))
+        files = self.files(*(names[place] for place in choose_frames(len(names), most)))
         return [files.open(place) for place in range(len(files.names))]
 
     def frame_paths(self, position: int) -> list[Path]:
-        """Return the files of all frames of a video, in their order."""
+        """List the files of all frames of a video, in their order."""
         return [self.folder / name for name in self.names[position]]
 
     def stamp(self, position: int) -> str:
-        """Return the names, sizes and times of all frames; see `Pictures.stamp`."""
+        """Combine the names, sizes and times of all frames; see `Pictures.stamp`."""
         return self.joint(position, PictureFiles.stamp)
 
     def digest(self, position: int) -> str:
-        """Return a SHA-256 of all frames and their names; see `Pictures.digest`."""
+        """Compute a SHA-256 of all frames and their names; see `Pictures.digest`."""
         return self.joint(position, PictureFiles.digest)
 
     def path(self, position: int) -> Path | None:
-        """Return the file of the middle frame."""
+        """Find the file of the middle frame."""
         return self.folder / self.middle(position)
 
     def middle(self, position: int) -> str:
-        """Return the name of a video's middle frame."""
+        """Find the name of a video's middle frame."""
         names = self.names[position]
         return names[len(names) // 2]
 
     def files(self, *names: str) -> PictureFiles:
-        """Return some frames as picture files."""
+        """Select some frames as picture files."""
         return PictureFiles(self.folder, names)
 
-    def joint(self, position: int, one: "Joined") -> str:
-        """Return a SHA-256 over what `one` says of every frame."""
+    def joint(self, position: int, describe_frame: "FrameDescription") -> str:
+        """Compute a SHA-256 over the answers of `describe_frame` for every frame."""
         names, digest = self.names[position], hashlib.sha256()
         files = self.files(*names)
         for place, name in enumerate(names):
-            digest.update(f"{Path(name).name} {one(files, place)}\n".encode())
+            digest.update(f"{Path(name).name} {describe_frame(files, place)}\n".encode())
         return digest.hexdigest()
 
 
-class Joined(Protocol):
-    """What is asked of each frame: its stamp or its digest."""
+class FrameDescription(Protocol):
+    """What describes one frame of a video: its stamp or its digest."""
 
     def __call__(self, files: PictureFiles, position: int, /) -> str:
-        """Return it."""
+        """Describe the frame of a position."""

@@ -77,7 +77,7 @@ class Hdf5File:
         return [name for name in self.file if not name.startswith("#")]
 
     def find(self, name: str) -> Any:
-        """Return an array or group of the file; None if there is none.
+        """Find an array or group of the file; None if there is none.
 
         Args:
             name: with "/" for what is in a group.
@@ -99,7 +99,7 @@ class Hdf5File:
         return place
 
     def fault(self, kind: str, name: str, problem: str) -> CollectionError:
-        """Return the error of one array."""
+        """Describe, as an error, what is wrong with one array."""
         return CollectionError([Defect(kind, f"{self.path}:{name}", problem)])
 
     def check_content(self, dataset: Any, name: str) -> None:
@@ -124,16 +124,16 @@ class Hdf5File:
         Raises:
             CollectionError: if it isn't there, has its content elsewhere or takes too much memory.
         """
-        found = self.find(name)
-        if found is None:
-            there = ", ".join(self.names()) or "nothing"
-            raise self.fault("missing-array", name, f"isn't there; there is {there}")
-        kind = matlab_class(found)
-        if isinstance(found, self.h5py.Group):
-            return self.read_sparse(found, name)
-        if found.attrs.get("MATLAB_object_decode", 0) or kind in MATLAB_OBJECTS:
+        stored = self.find(name)
+        if stored is None:
+            present = ", ".join(self.names()) or "nothing"
+            raise self.fault("missing-array", name, f"isn't there; there is {present}")
+        kind = matlab_class(stored)
+        if isinstance(stored, self.h5py.Group):
+            return self.read_sparse(stored, name)
+        if stored.attrs.get("MATLAB_object_decode", 0) or kind in MATLAB_OBJECTS:
             return f"is a MATLAB object of class {kind}: save it as a cell of char or a matrix"
-        return self.read_dataset(found, name, kind)
+        return self.read_dataset(stored, name, kind)
 
     def read_dataset(self, dataset: Any, name: str, kind: str) -> NDArray[Any] | str:
         """Read a data set; see `read`."""
@@ -194,7 +194,7 @@ class Hdf5File:
             What can't be read; "" if nothing.
         """
         if isinstance(entry, np.ndarray):
-            problems = (self.add_texts(one, texts, name, depth) for one in entry.ravel())
+            problems = (self.add_texts(item, texts, name, depth) for item in entry.ravel())
             return next((problem for problem in problems if problem), "")
         self.cells_left -= 1
         if depth > DEEPEST_CELL or self.cells_left < 0 or not entry:
@@ -219,8 +219,8 @@ class Hdf5File:
             return f"is a MATLAB {kind}" if kind else "is a group"
         parts = {}
         for part in ("data", "ir", "jc"):
-            found = self.find(f"{name}/{part}") if part in group else None
-            parts[part] = np.zeros(0) if found is None else np.ravel(self.take(found, name))
+            stored = self.find(f"{name}/{part}") if part in group else None
+            parts[part] = np.zeros(0) if stored is None else np.ravel(self.take(stored, name))
         n_rows, n_columns = int(group.attrs["MATLAB_sparse"]), max(0, len(parts["jc"]) - 1)
         self.budget.spend(8 * n_rows * n_columns, name)
         sparse = import_optional(
@@ -232,17 +232,17 @@ class Hdf5File:
         return dense
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of what is at the top, as stored, without reading it."""
+        """Read the shapes of the arrays at the top, as stored, but not the arrays."""
         return {name: tuple(getattr(self.find(name), "shape", None) or ()) for name in self.names()}
 
     def sparse_shapes(self) -> dict[str, tuple[int, int]]:
-        """Return the shapes of MATLAB's sparse matrices at the top."""
+        """Read the shapes of MATLAB's sparse matrices at the top."""
         shapes = {}
         for name in self.names():
-            found = self.find(name)
-            if "MATLAB_sparse" in found.attrs and "jc" in found:
+            stored = self.find(name)
+            if "MATLAB_sparse" in stored.attrs and "jc" in stored:
                 ends = self.find(f"{name}/jc")
-                shapes[name] = int(found.attrs["MATLAB_sparse"]), max(0, int(ends.size) - 1)
+                shapes[name] = int(stored.attrs["MATLAB_sparse"]), max(0, int(ends.size) - 1)
         return shapes
 
     def visit(self, tell: Callable[[str, Any], None]) -> None:
@@ -257,7 +257,7 @@ class Hdf5File:
 
 
 def matlab_class(item: Any) -> str:
-    """Return which class MATLAB says an item is; "" if it doesn't."""
+    """Read which class MATLAB states for an item; "" if it states none."""
     kind = item.attrs.get("MATLAB_class", b"")
     return kind.decode("ascii", "replace") if isinstance(kind, bytes) else str(kind)
 

@@ -67,7 +67,7 @@ def read_iapr(argument: str, *, split_seed: int) -> Reading:
 
 
 def _labels(path: Path, pairs: PairList) -> dict[str, set[str]]:
-    """Return picture number to its labels, and put the labels that occur into the list."""
+    """Map picture numbers to labels, and add the labels that occur to the list."""
     names: dict[str, str] = {}
     for file in sorted(path.rglob("wlist.txt"))[:1]:
         for _, text in clean_lines(file, pairs.defects):

@@ -78,20 +78,20 @@ class IconPictures:
         return sha256_of_file(self.font_path)
 
     def open(self, position: int) -> Image.Image:
-        """Return the picture."""
+        """Draw the picture."""
         with _ONE_AT_A_TIME:
             return draw_glyph(self._font, self.codepoints[position])
 
     def stamp(self, position: int) -> str:
-        """Return what the picture is drawn from."""
+        """Describe what the picture is drawn from."""
         return f"icon {_DRAWING}:{self._font_digest}:{self.codepoints[position]:x}"
 
     def digest(self, position: int) -> str:
-        """Return a SHA-256 of what the picture is drawn from."""
+        """Compute a SHA-256 of what the picture is drawn from."""
         return hashlib.sha256(self.stamp(position).encode()).hexdigest()
 
     def path(self, position: int) -> None:
-        """Return None: there is no file."""
+        """Answer None: there is no file."""
 
 
 _ONE_AT_A_TIME: Final = Lock()

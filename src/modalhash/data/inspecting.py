@@ -116,14 +116,16 @@ def inspect_file(path: Path | str) -> Inspection:
     if path.is_dir() and not layouts and (tables := find_pair_tables(path)):
         layouts = {f"table:{path}": f"it has {', '.join(table.name for table in tables)}"}
     if path.suffix.lower() in _TABLES:
-        layouts |= table_layout(path, names, [one.name for one in entries if one.note == _PICTURES])
-    shown = entries[:_SHOWN_ENTRIES]
-    more = len(entries) - len(shown)
+        layouts |= table_layout(
+            path, names, [entry.name for entry in entries if entry.note == _PICTURES]
+        )
+    listed = entries[:_SHOWN_ENTRIES]
+    more = len(entries) - len(listed)
     notes: tuple[str, ...] = (f"and {more} entries more",) if more else ()
     if path.suffix.lower() in _TABLES and not layouts and len(entries) > 1:
         columns = f"--columns image={names[0]},caption={names[-1]}"
         notes += (f"name its columns: modalhash data check table:{path} {columns}",)
-    return Inspection(path, kind, shown, layouts, notes)
+    return Inspection(path, kind, listed, layouts, notes)
 
 
 def _fault(path: Path, problem: str) -> CollectionError:
@@ -164,12 +166,12 @@ def _read_mat(path: Path) -> tuple[str, tuple[Entry, ...]]:
 
 
 def _hdf5_entries(path: Path) -> Iterator[Entry]:
-    found: list[tuple[str, Any]] = []
+    objects: list[tuple[str, Any]] = []
     with open_hdf5(path) as file:
-        file.visit(lambda name, item: found.append((name, item)))
+        file.visit(lambda name, item: objects.append((name, item)))
         sparse = file.sparse_shapes()
         yield from (Entry(name, shape, "sparse matrix") for name, shape in sparse.items())
-        for name, item in found:
+        for name, item in objects:
             if name.partition("/")[0] in sparse:
                 continue
             if matlab_class(item) == "char":

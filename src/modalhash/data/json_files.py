@@ -45,12 +45,12 @@ def read_json_lists(path: Path, *keys: str) -> list[list[dict[str, Any]]]:
     for key in keys:
         entries = document.get(key)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            found = ", ".join(map(repr, document)) or "nothing"
-            raise json_fault(path, f"has no list of objects {key!r}; it has {found}")
+            present = ", ".join(map(repr, document)) or "nothing"
+            raise json_fault(path, f"has no list of objects {key!r}; it has {present}")
         lists.append(entries)
     return lists
 
 
 def json_fault(path: Path, problem: str) -> CollectionError:
-    """Return the error of a JSON file that can't be used."""
+    """Describe, as an error, a JSON file that can't be used."""
     return CollectionError([Defect("unreadable-file", str(path), problem)])

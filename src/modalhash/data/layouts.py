@@ -77,7 +77,7 @@ _OF_FILES: Final = (
 
 
 def _json_of(name: str) -> str:
-    """Return the pattern of a data set's file in Karpathy's form, here or a folder down."""
+    """Write the pattern of a data set's file in Karpathy's form, here or a folder down."""
     return f"dataset_{name}*.json|*/dataset_{name}*.json"
 
 
@@ -133,7 +133,7 @@ _OF_FOLDERS: Final = (
 
 
 def likely_layouts(path: Path, names: Sequence[str]) -> dict[str, str]:
-    """Return the sources that may read a file or folder, the likeliest first.
+    """List the sources that may read a file or folder, the likeliest first.
 
     Args:
         path: the file or folder.
@@ -142,14 +142,14 @@ def likely_layouts(path: Path, names: Sequence[str]) -> dict[str, str]:
     Returns:
         Source with its path ("nine-array:FILE") to what speaks for it.
     """
-    found: dict[str, str] = {}
-    there = tuple(_names_below(path)) if path.is_dir() else tuple(names)
+    sources: dict[str, str] = {}
+    present = tuple(_names_below(path)) if path.is_dir() else tuple(names)
     for layout in _OF_FOLDERS if path.is_dir() else _OF_FILES:
         if layout.files and not any(_fits(path.name, pattern) for pattern in layout.files):
             continue
-        if layout.unless and _first_found(layout.unless, path, there):
+        if layout.unless and _first_found(layout.unless, path, present):
             continue
-        seen = [_first_found(pattern, path, there) for pattern in layout.names]
+        seen = [_first_found(pattern, path, present) for pattern in layout.names]
         if not all(seen):
             continue
         if layout.of_folder:
@@ -157,14 +157,14 @@ def likely_layouts(path: Path, names: Sequence[str]) -> dict[str, str]:
             source = f"{layout.source}:{target}"
         else:
             source = f"{layout.source}:{path}" if layout.source else str(path)
-        found.setdefault(source, f"it has {', '.join(seen)}")
-    if not found and path.is_dir() and (reason := _texts_beside(there)):
-        found[f"text-files:{path}"] = reason
-    return found
+        sources.setdefault(source, f"it has {', '.join(seen)}")
+    if not sources and path.is_dir() and (reason := _texts_beside(present)):
+        sources[f"text-files:{path}"] = reason
+    return sources
 
 
 def table_layout(path: Path, names: Sequence[str], pictures: Sequence[str]) -> dict[str, str]:
-    """Return how a table can be read by its columns; nothing if no column of pictures is known.
+    """Describe how a table can be read by its columns; nothing if no column of pictures is known.
 
     Args:
         path: the table.
@@ -175,10 +175,10 @@ def table_layout(path: Path, names: Sequence[str], pictures: Sequence[str]) -> d
         roles = find_roles(names, GivenColumns(), pictures)
     except InputError:
         return {}
-    return {f"table:{path}": _described(roles)} if roles.captions else {}
+    return {f"table:{path}": _describe_roles(roles)} if roles.captions else {}
 
 
-def _described(roles: ColumnRoles) -> str:
+def _describe_roles(roles: ColumnRoles) -> str:
     return f"it has the columns {', '.join((roles.image, *roles.captions))}"
 
 
@@ -199,7 +199,7 @@ def _names_below(folder: Path) -> Iterator[str]:
 
 
 def _texts_beside(names: Sequence[str]) -> str:
-    """Return the first picture that has a text file of its own beside it, as a reason."""
+    """Find the first picture that has a text file of its own beside it, as a reason."""
     stems = {name.rpartition(".")[0] for name in names if name.lower().endswith(".txt")}
     for name in names:
         if name.lower().endswith(PICTURE_SUFFIXES) and name.rpartition(".")[0] in stems:
@@ -208,7 +208,7 @@ def _texts_beside(names: Sequence[str]) -> str:
 
 
 def _first_found(patterns: str, path: Path, names: Sequence[str]) -> str:
-    """Return the first name that one of the patterns "a|b" fits; a name may lie deeper."""
+    """Find the first name that one of the patterns "a|b" fits; a name may lie deeper."""
     for pattern in patterns.split("|"):
         if not path.is_dir():
             if pattern in names:
@@ -227,5 +227,5 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 def _data_folder(path: Path) -> Path:
-    """Return the folder a source wants: COCO's lies above `annotations`."""
+    """Find the folder that a source needs: COCO's lies above `annotations`."""
     return path.parent.parent if path.parent.name == "annotations" else path.parent

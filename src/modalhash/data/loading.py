@@ -200,8 +200,8 @@ def _read(source: str | Path, split_seed: int) -> Reading:
         return _read_named(name, argument, source, split_seed)
     if not str(source).strip():
         raise InputError("the collection's name is empty: write a folder, or a name such as icons")
-    path, given = divide_source(str(source))
-    if given != GivenColumns():
+    path, columns = divide_source(str(source))
+    if columns != GivenColumns():
         return COLLECTIONS["table"].load_reader()(str(source), split_seed=split_seed)
     if (folder := Path(path)).is_dir():
         return _read_folder(folder, str(source), split_seed)
@@ -211,20 +211,20 @@ def _read(source: str | Path, split_seed: int) -> Reading:
 
 
 def no_such_source(source: str | Path, name: str) -> InputError:
-    """Return the error of a source that is neither a folder nor a known name."""
+    """Describe, as an error, a source that is neither a folder nor a known name."""
     folder = Path(source)
     parent = folder.parent
     names = []
     with suppress(OSError):
         names = [path.name for path in parent.iterdir() if path.is_dir()]
     near = [parent / other for other in nearest_names(folder.name, names)]
-    shown = " or ".join(f"./{path}" if len(path.parts) == 1 else str(path) for path in near)
+    proposals = " or ".join(f"./{path}" if len(path.parts) == 1 else str(path) for path in near)
     if isinstance(source, Path) or len(folder.parts) > 1:
-        hint = f"did you mean {shown}?" if near else "check the path"
+        hint = f"did you mean {proposals}?" if near else "check the path"
         return InputError(f"there is no folder {folder}: {hint}")
     if near:
         return InputError(
-            f"there is no folder and no collection {name!r}: did you mean {shown}? "
+            f"there is no folder and no collection {name!r}: did you mean {proposals}? "
             "`modalhash data list` names the collections"
         )
     return UnknownNameError("collection (and no folder is called so)", name, COLLECTIONS)
@@ -291,10 +291,10 @@ def _empty(source: str | Path) -> Defect:
 
 def _without_bad_items(collection: Collection, defects: list[Defect]) -> Collection:
     bad = {item for defect in defects for item in defect.items}
-    kept = np.array(
+    positions = np.array(
         [place for place, item in enumerate(collection.item_ids) if item not in bad], np.int64
     )
-    if not len(kept):
+    if not len(positions):
         raise CollectionError([*defects, _empty(collection.name)])
     named = sorted(bad)
     tail = ", ..." if len(named) > _LISTED_ITEMS else ""
@@ -302,10 +302,10 @@ def _without_bad_items(collection: Collection, defects: list[Defect]) -> Collect
         "%s: left out %d bad items, %d are used: %s%s",
         collection.name,
         len(bad),
-        len(kept),
+        len(positions),
         ", ".join(named[:_LISTED_ITEMS]),
         tail,
     )
     for defect in defects:
         logger.warning("%s", defect)
-    return collection if len(kept) == collection.n_items else collection.subset(kept)
+    return collection if len(positions) == collection.n_items else collection.subset(positions)

@@ -307,7 +307,7 @@ def plain_array(value: Any, name: str, budget: ReadBudget) -> NDArray[Any] | str
 
 
 def texts_of(entry: Any) -> list[str] | None:
-    """Return the texts in a cell, however deep; None if it holds something else."""
+    """List the texts in a cell, however deep; None if it holds something else."""
     if isinstance(entry, str):
         return [entry.strip()]
     if not isinstance(entry, np.ndarray) or (entry.size and entry.dtype.kind not in "OU"):
@@ -322,7 +322,7 @@ def texts_of(entry: Any) -> list[str] | None:
 
 
 def old_mat_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a file's variables without reading them.
+    """Read the shapes of a file's variables but not the variables.
 
     Raises:
         ValueError: if it is damaged.

@@ -48,8 +48,8 @@ def _read(path: Path, min_pictures: int, split_seed: int) -> Reading:
     root = path / "mirflickr" if (path / "mirflickr").is_dir() else path
     annotations = _annotations(path)
     if annotations is None:
-        what = "the annotations (mirflickr25k_annotations_v080.zip: sky.txt, dog.txt, ...)"
-        return missing_file(path / "annotations", what)
+        expected = "the annotations (mirflickr25k_annotations_v080.zip: sky.txt, dog.txt, ...)"
+        return missing_file(path / "annotations", expected)
     tag_folder = first_existing(root, ("meta/tags", "tags"))
     if not tag_folder.is_dir():
         return missing_file(tag_folder, "the tags of the pictures (tags1.txt, ...)")
@@ -73,7 +73,7 @@ def _read(path: Path, min_pictures: int, split_seed: int) -> Reading:
 
 
 def _frequent_tags(root: Path, tags: Path, min_pictures: int, pairs: PairList) -> set[str]:
-    """Return the tags that enough of all pictures have, labelled or not."""
+    """List the tags that enough of all pictures have, labelled or not."""
     file = first_existing(root, ("doc/common_tags.txt", "common_tags.txt"))
     counts: Counter[str] = Counter()
     if file.exists():
@@ -102,7 +102,7 @@ def _pictures(root: Path) -> Path:
 
 
 def _labels(folder: Path, defects: list[Defect]) -> dict[int, list[str]]:
-    """Return picture number to its labels."""
+    """Map picture numbers to labels."""
     labels: dict[int, list[str]] = {}
     for label in LABELS:
         for line, text in clean_lines(folder / f"{label}.txt", defects):

@@ -76,9 +76,9 @@ def _read(path: Path, n_concepts: int, split_seed: int) -> Reading:
         note = "AllTags1k.txt, which programs read, isn't there: the texts come from All_Tags.txt"
         pairs.notes.append(f"{path}: {note}")
     labels = np.stack([concepts[concept] for concept in pairs.label_names], axis=1)
-    kept = np.flatnonzero(labels.any(axis=1)) if texts else np.zeros(0, np.int64)
+    rows = np.flatnonzero(labels.any(axis=1)) if texts else np.zeros(0, np.int64)
     untagged = 0
-    for row in kept:
+    for row in rows:
         if not texts[row]:
             untagged += 1
             continue
@@ -86,14 +86,14 @@ def _read(path: Path, n_concepts: int, split_seed: int) -> Reading:
         pairs.add(names[row], [texts[row]], where=str(tag_file), labels=own)
     pairs.notes.append(
         f"{path}: the {n_concepts} most frequent concepts are {', '.join(pairs.label_names)}; "
-        f"{len(names) - len(kept)} pictures without one of them and {untagged} without a tag are "
+        f"{len(names) - len(rows)} pictures without one of them and {untagged} without a tag are "
         "left out"
     )
     return pairs.reading(split_seed=split_seed)
 
 
 def _concepts(folder: Path, n_rows: int, defects: list[Defect]) -> dict[str, NDArray[np.bool_]]:
-    """Return concept to whether each picture shows it."""
+    """Read for each concept whether each picture shows it."""
     concepts = {}
     for path in sorted(folder.iterdir()):
         match = _LABEL_FILE.fullmatch(path.name)
@@ -113,7 +113,7 @@ def _concepts(folder: Path, n_rows: int, defects: list[Defect]) -> dict[str, NDA
 
 
 def _texts_of_rows(path: Path, root: Path, n_rows: int, defects: list[Defect]) -> list[str]:
-    """Return the tags of each picture, blanks between, that a file of 0 and 1 gives it."""
+    """Join the tags of each picture, blanks between, that a file of 0 and 1 gives it."""
     places = (path.parent, root, root / "ConceptsList")
     lists = [place / name for name in ("TagList1k.txt", "Final_Tag_List.txt") for place in places]
     list_file = next((file for file in lists if file.exists()), lists[0])
@@ -133,13 +133,13 @@ def _texts_of_rows(path: Path, root: Path, n_rows: int, defects: list[Defect]) -
 
 
 def _tags(path: Path, defects: list[Defect]) -> dict[str, str]:
-    """Return photo id to its tags, blanks between; photos without a tag that counts aren't in."""
+    """Map photo ids to tags, blanks between; photos without a counted tag are left out."""
     list_file = path.with_name("TagList1k.txt")
     known = {text.strip() for _, text in clean_lines(list_file, [])}
     tags = {}
     for _, text in clean_lines(path, defects):
         photo, *own = text.split()
-        kept = [tag for tag in own if not known or tag in known]
-        if kept:
-            tags[photo] = " ".join(kept)
+        counted = [tag for tag in own if not known or tag in known]
+        if counted:
+            tags[photo] = " ".join(counted)
     return tags

@@ -15,7 +15,7 @@ from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits, unknown_members
 from modalhash.data.stored_pictures import FilePicture, StoredPicture, StoredPictures
 from modalhash.data.tables import typed_values
-from modalhash.data.text_lines import ascii_if_broken, shown
+from modalhash.data.text_lines import ascii_if_broken, quote_text
 from modalhash.errors import Defect
 
 __all__ = ["PairList", "first_existing", "missing_file"]
@@ -92,17 +92,17 @@ class PairList:
         """
         name = ascii_if_broken(str(picture) if item is None else item)
         if isinstance(picture, str) and not is_safe_name(picture):
-            problem = f"the picture {shown(picture)} isn't a name inside {self.pictures}"
+            problem = f"the picture {quote_text(picture)} isn't a name inside {self.pictures}"
             self.defects.append(Defect("unsafe-name", where, problem, (name,)))
             return
         if name in self._pairs:
-            problem = f"{shown(name)} is listed twice, first in {self._pairs[name].where}"
+            problem = f"{quote_text(name)} is listed twice, first in {self._pairs[name].where}"
             self.defects.append(Defect("duplicate-id", where, problem, (name,)))
             return
         sound: list[str] = []
         for number, text in enumerate(texts):
             if not isinstance(text, str) or not text.strip():
-                problem = f"caption {number} of {shown(name)} is {text!r}, expected a text"
+                problem = f"caption {number} of {quote_text(name)} is {text!r}, expected a text"
                 self.defects.append(Defect("empty-text", where, problem, (name,)))
             else:
                 sound.append(ascii_if_broken(" ".join(text.split())))
@@ -111,7 +111,7 @@ class PairList:
             and not sound
             and not any(name in defect.items for defect in self.defects[-1:])
         ):
-            problem = f"{shown(name)} has no caption, expected at least one"
+            problem = f"{quote_text(name)} has no caption, expected at least one"
             self.defects.append(Defect("picture-without-caption", where, problem, (name,)))
         self._pairs[name] = Pair(
             name, picture, tuple(sound), where, frozenset(labels), metadata or {}
@@ -161,20 +161,20 @@ class PairList:
         return Reading(collection, tuple(self.defects), tuple(self.notes))
 
     def _find_pictures(self, pairs: Sequence[Pair]) -> list[Pair]:
-        """Return the pairs with their pictures' names as they are on disk."""
+        """Find the pictures of the pairs, and name them as on disk."""
         folder = PictureFolder(self.pictures)
-        found = []
+        named = []
         for pair in pairs:
             name = pair.picture
             if isinstance(name, str):
                 name = folder.find(name) or self._note_missing(folder, pair, name)
-            found.append(replace(pair, picture=name))
-        return found
+            named.append(replace(pair, picture=name))
+        return named
 
     def _note_missing(self, folder: PictureFolder, pair: Pair, name: str) -> str:
         similar = folder.similar(name)
-        hint = f"there is {shown(similar)}: write that" if similar else "add it"
-        problem = f"picture {shown(name)} isn't in {self.pictures}; {hint}"
+        hint = f"there is {quote_text(similar)}: write that" if similar else "add it"
+        problem = f"picture {quote_text(name)} isn't in {self.pictures}; {hint}"
         self.defects.append(Defect("missing-picture", pair.where, problem, (pair.item,)))
         return name
 
@@ -214,16 +214,16 @@ class PairList:
 
 
 def first_existing(folder: Path, names: Iterable[str]) -> Path:
-    """Return the first of some files or folders that exists, else the first one's path."""
+    """Find the first of some files or folders that exists, else the first one's path."""
     paths = [folder / name for name in names]
     return next((path for path in paths if path.exists()), paths[0])
 
 
-def missing_file(path: Path, what: str) -> Reading:
-    """Return the reading of a source that lacks a file without which nothing can be read.
+def missing_file(path: Path, content: str) -> Reading:
+    """Describe, as a reading, a source that lacks a file without which nothing can be read.
 
     Args:
         path: the file.
-        what: what it holds and where it comes from, to be added to "isn't there".
+        content: what it holds and where it comes from, to be added to "isn't there".
     """
-    return Reading(None, (Defect("missing-file", str(path), f"isn't there: {what}"),))
+    return Reading(None, (Defect("missing-file", str(path), f"isn't there: {content}"),))

@@ -21,12 +21,12 @@ CELL_BYTES: Final = 8
 
 
 def column_values(column: Any) -> list[Any]:
-    """Return the values of a column; a value that a dictionary repeats is one object."""
+    """Read the values of a column; a value that a dictionary repeats is one object."""
     if hasattr(column, "dictionary"):
-        values = column.dictionary.to_pylist()
-        return [None if place is None else values[place] for place in column.indices.to_pylist()]
-    found: list[Any] = column.to_pylist()
-    return found
+        distinct = column.dictionary.to_pylist()
+        return [None if place is None else distinct[place] for place in column.indices.to_pylist()]
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 @contextmanager
@@ -61,7 +61,7 @@ class ParquetRows:
         self.n_rows = sum(self.lengths)
 
     def largest_chunk(self, group: int, columns: Sequence[str]) -> int:
-        """Return the bytes that the largest of some columns takes in a row group, unpacked."""
+        """Compute the bytes that the largest of some columns takes in a row group, unpacked."""
         row_group = self.file.metadata.row_group(group)
         sizes = [
             int(row_group.column(place).total_uncompressed_size)

@@ -28,7 +28,7 @@ from modalhash.data.shards import (
     Shard,
     ShardReader,
     ShardRow,
-    WantedSides,
+    SideWidths,
     id_problem,
     unreadable,
 )
@@ -55,53 +55,53 @@ READ_ROWS: Final = 128
 class ParquetShard(ShardReader):
     """An opened Parquet file; see `open_shard`."""
 
-    def __init__(self, shard: Shard, wanted: WantedSides, images: Path) -> None:
-        self.shard, self.wanted, self.images = shard, wanted, images
+    def __init__(self, shard: Shard, side_widths: SideWidths, images: Path) -> None:
+        self.shard, self.side_widths, self.images = shard, side_widths, images
         try:
             with open_parquet(shard.path) as rows:
                 names = rows.names
         except (OSError, ValueError) as error:
             raise unreadable(shard, "Parquet", error) from error
         self.id_column = self.first_of(ID_COLUMNS, names)
-        found = {
+        columns = {
             side: self.first_of(COLUMNS[side, width is not None], names)
-            for side, width in wanted.items()
+            for side, width in side_widths.items()
         }
-        if self.id_column is None or not any(found.values()):
-            lacks = "id" if self.id_column is None else " or ".join(self.known_columns())
+        if self.id_column is None or not any(columns.values()):
+            lacks = "id" if self.id_column is None else " or ".join(self.list_columns())
             problem = f"has no column {lacks}; it has {', '.join(names) or 'none'}"
             raise CollectionError([Defect("wrong-column", shard.name, problem)])
-        self.columns = {side: name for side, name in found.items() if name is not None}
+        self.columns = {side: name for side, name in columns.items() if name is not None}
         self.has_status = "status" in names and "image" in self.columns
         self.sides = tuple(self.columns)
 
     @staticmethod
-    def first_of(wanted: tuple[str, ...], names: list[str]) -> str | None:
-        """Return the first of some columns that is there."""
-        return next((name for name in wanted if name in names), None)
+    def first_of(candidates: tuple[str, ...], names: list[str]) -> str | None:
+        """Find the first of some columns that the file has."""
+        return next((name for name in candidates if name in names), None)
 
-    def known_columns(self) -> list[str]:
-        """Return the columns that would be read."""
+    def list_columns(self) -> list[str]:
+        """List the columns that would be read."""
         return [
             name
-            for side, width in self.wanted.items()
+            for side, width in self.side_widths.items()
             for name in COLUMNS[side, width is not None]
             if name not in IMG2DATASET_COLUMNS
         ]
 
     def rows(self) -> Iterator[ShardRow | BadRow]:
         """Yield every row; see `ShardReader.rows`."""
-        wanted = [name for name in (self.id_column, *self.columns.values()) if name is not None]
+        columns = [name for name in (self.id_column, *self.columns.values()) if name is not None]
         if self.has_status:
-            wanted.append("status")
-        wanted = list(dict.fromkeys(wanted))
+            columns.append("status")
+        columns = list(dict.fromkeys(columns))
         n_read = n_failed = 0
         try:
             with open_parquet(self.shard.path) as rows:
-                for batch in rows.batches(wanted, most_rows=READ_ROWS, is_kept=False):
+                for batch in rows.batches(columns, most_rows=READ_ROWS, is_kept=False):
                     ids = batch.column(self.id_column).to_pylist()
                     cells = {
-                        side: self.cells_of(batch.column(name), name)
+                        side: self.make_cell_reader(batch.column(name), name)
                         for side, name in self.columns.items()
                     }
                     failed = self.failed_rows(batch)
@@ -109,7 +109,7 @@ class ParquetShard(ShardReader):
                     for row, value in enumerate(ids):
                         if row in failed:
                             continue
-                        yield self.checked(n_read + row, value, cells, row)
+                        yield self.check_row(n_read + row, value, cells, row)
                     n_read += len(ids)
         except CollectionError:
             raise
@@ -122,24 +122,24 @@ class ParquetShard(ShardReader):
             )
 
     def failed_rows(self, batch: Any) -> set[int]:
-        """Return the rows of a batch that say that their picture couldn't be had."""
+        """Find the rows of a batch that state that their picture couldn't be downloaded."""
         if not self.has_status:
             return set()
         filled = batch.column(self.columns["image"]).is_valid().to_pylist()
         stated = batch.column("status").to_pylist()
-        return {row for row, one in enumerate(stated) if one != "success" and not filled[row]}
+        return {row for row, status in enumerate(stated) if status != "success" and not filled[row]}
 
-    def cells_of(self, column: Any, name: str) -> Callable[[int], Any]:
-        """Return what gives the cell of a row."""
+    def make_cell_reader(self, column: Any, name: str) -> Callable[[int], Any]:
+        """Make the function that gives the cell of a row."""
         if not name.endswith("_features"):
             values = column_values(column)
             return lambda row: values[row]
-        return vectors_of(column)
+        return make_vector_reader(column)
 
-    def checked(
+    def check_row(
         self, number: int, value: Any, cells: dict[Any, Callable[[int], Any]], row: int
     ) -> ShardRow | BadRow:
-        """Return a row of a batch, or what is wrong with it."""
+        """Check a row of a batch: the row, or what is wrong with it."""
         place = f"{self.shard.name}, row {number}"
         problem = id_problem(value)
         if problem is not None:
@@ -147,19 +147,19 @@ class ParquetShard(ShardReader):
         images: tuple[Any, ...] = ()
         texts: tuple[Any, ...] = ()
         for side, cell in cells.items():
-            found, problem = (self.pictures_in if side == "image" else self.texts_in)(cell(row))
+            content, problem = (self.pictures_in if side == "image" else self.texts_in)(cell(row))
             if problem is not None:
                 problem = f"{problem} (id {value!r})"
                 return BadRow(number, Defect("wrong-value", place, problem, (str(value),)))
             if side == "image":
-                images = found
+                images = content
             else:
-                texts = found
+                texts = content
         return ShardRow(number, place, value, images, texts)
 
     def pictures_in(self, cell: Any) -> tuple[tuple[Any, ...], str | None]:
-        """Return the picture of a cell, or what is wrong with it."""
-        width = self.wanted["image"]
+        """Read the picture of a cell, or say what is wrong with it."""
+        width = self.side_widths["image"]
         if width is not None:
             return features_in(cell, "image_features", width)
         if isinstance(cell, dict):  # {"bytes": ..., "path": ...}
@@ -168,8 +168,8 @@ class ParquetShard(ShardReader):
             return (cell,), None
         name = self.columns["image"]
         if not isinstance(cell, str):
-            what = "nothing" if cell is None else f"of type {type(cell).__name__}"
-            return (), f"{name} is {what}, expected a picture's bytes or its path"
+            kind = "nothing" if cell is None else f"of type {type(cell).__name__}"
+            return (), f"{name} is {kind}, expected a picture's bytes or its path"
         if not is_safe_name(cell):
             return (), (
                 f"{name} {cell!r} isn't a name inside the folder of pictures: write it relative to "
@@ -178,8 +178,8 @@ class ParquetShard(ShardReader):
         return (self.images / cell,), None
 
     def texts_in(self, cell: Any) -> tuple[tuple[Any, ...], str | None]:
-        """Return the texts of a cell, or what is wrong with it."""
-        width = self.wanted["text"]
+        """Read the texts of a cell, or say what is wrong with it."""
+        width = self.side_widths["text"]
         if width is not None:
             return features_in(cell, "text_features", width)
         texts = cell if isinstance(cell, list) else [cell]
@@ -193,15 +193,15 @@ class ParquetShard(ShardReader):
 
 
 def features_in(cell: Any, name: str, width: int) -> tuple[tuple[Any, ...], str | None]:
-    """Return the features of a cell, or what is wrong with them."""
+    """Read the features of a cell, or say what is wrong with them."""
     if cell is None or len(cell) != width:
         came = "nothing" if cell is None else f"{len(cell)} numbers"
         return (), f"{name} is {came}, expected {width}, the width the model was trained on"
     return (cell,), None
 
 
-def vectors_of(column: Any) -> Callable[[int], NDArray[Any] | None]:
-    """Return what gives the numbers of a row of a column of lists, None where there is no list.
+def make_vector_reader(column: Any) -> Callable[[int], NDArray[Any] | None]:
+    """Make the function that reads row `i` of a column of lists, None where there is no list.
 
     Raises:
         ValueError: if it is no column of lists of numbers.

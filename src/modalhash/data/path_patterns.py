@@ -52,7 +52,7 @@ def _members(text: str) -> list[str]:
 
 
 def expand_pattern(source: str | Path) -> tuple[Path, list[Path]]:
-    """Return the files that a source names, and the folder that their names are relative to.
+    """List the files that a source names, and find the folder that their names are relative to.
 
     Args:
         source: a file; a folder, which is searched with all folders below it; or a pattern. A
@@ -71,16 +71,16 @@ def expand_pattern(source: str | Path) -> tuple[Path, list[Path]]:
         return path, _files_below(path)
     if path.exists():
         return path.parent, [path]
-    found: list[Path] = []
+    files_found: list[Path] = []
     roots: list[Path] = []
     for expanded in expand_braces(text):
         root, files = _expand_wildcards(Path(expanded))
         roots.append(root)
-        found += files
+        files_found += files
     if len(roots) == 1:
-        return roots[0], sorted(found)
+        return roots[0], sorted(files_found)
     common = Path(os.path.commonpath([str(root.absolute()) for root in roots]))
-    return common, sorted({file.absolute() for file in found})
+    return common, sorted({file.absolute() for file in files_found})
 
 
 def _expand_wildcards(path: Path) -> tuple[Path, list[Path]]:

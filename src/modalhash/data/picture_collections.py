@@ -13,7 +13,7 @@ from modalhash.data.path_patterns import expand_pattern
 from modalhash.data.pictures import PICTURE_SUFFIXES, PictureFiles, is_safe_name
 from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits, read_splits
-from modalhash.data.text_lines import ascii_if_broken, shown
+from modalhash.data.text_lines import ascii_if_broken, quote_text
 from modalhash.errors import Defect
 
 __all__ = ["UNFINISHED", "read_pictures"]
@@ -71,7 +71,7 @@ def read_pictures(folder: Path, kind: ItemKind, *, split_seed: int) -> Reading |
 
 
 def _list_pictures(root: Path, defects: list[Defect]) -> tuple[str, ...]:
-    """Return the names of the pictures below a folder; a name that isn't safe is a defect."""
+    """List the pictures below a folder by name; a name that isn't safe is a defect."""
     _, files = expand_pattern(root)
     names = []
     for file in files:
@@ -81,14 +81,16 @@ def _list_pictures(root: Path, defects: list[Defect]) -> tuple[str, ...]:
         if is_safe_name(name):
             names.append(name)
         else:
-            problem = f"the picture {shown(name)} has a name with control characters; rename it"
+            problem = (
+                f"the picture {quote_text(name)} has a name with control characters; rename it"
+            )
             items = (ascii_if_broken(name),)
             defects.append(Defect("unsafe-name", str(root), problem, items))
     return tuple(names)
 
 
 def _list_videos(root: Path) -> dict[str, tuple[str, ...]]:
-    """Return each folder of frames below a folder, with the names of its frames."""
+    """List each folder of frames below a folder, with the names of its frames."""
     _, files = expand_pattern(root)
     folders = dict.fromkeys(PurePosixPath(file.parent.relative_to(root)) for file in files)
     videos = {}

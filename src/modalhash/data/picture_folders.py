@@ -30,25 +30,25 @@ class PictureFolder:
     _listed: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def find(self, name: str) -> str | None:
-        """Return the name of the file that a name means, or None if there is none.
+        """Find the file that a name means; None if there is none.
 
         It is the file itself; else the one whose name is the same text in another Unicode form;
         else, where the name has no suffix of a picture, the one picture with that stem.
         """
         folder, _, file = name.rpartition("/")
-        there = self._files(folder)
+        stored = self._files(folder)
         for key in (file, unicodedata.normalize("NFC", file)):
-            if key in there:
-                return f"{folder}/{there[key]}" if folder else there[key]
+            if key in stored:
+                return f"{folder}/{stored[key]}" if folder else stored[key]
         if not file.lower().endswith(PICTURE_SUFFIXES):
             for suffix in PICTURE_SUFFIXES:
                 for spelling in (suffix, suffix.upper()):
-                    if file + spelling in there:
+                    if file + spelling in stored:
                         return f"{name}{spelling}"
         return None
 
     def similar(self, name: str) -> str | None:
-        """Return a picture that a name may have meant: another case, folder or separator."""
+        """Find a picture that a name may have meant: another case, folder or separator."""
         turned = name.replace("\\", "/")
         if turned != name and self.find(turned):
             return self.find(turned)
@@ -69,7 +69,7 @@ class PictureFolder:
         return similar
 
     def _files(self, folder: str) -> Mapping[str, str]:
-        """Return the files of a subfolder by their names as stored and in composed form."""
+        """List the files of a subfolder by their names as stored and in composed form."""
         if folder not in self._listed:
             path = self.path / folder
             names = os.listdir(path) if path.is_dir() else []  # noqa: PTH208
@@ -106,14 +106,14 @@ def find_picture_folder(
 
 
 def _candidate_folders(root: Path, usual: Sequence[str]) -> list[Path]:
-    """Return a folder and the folders in it, two levels deep, the likely ones first."""
-    found, level = [root], [root]
+    """List a folder and the folders in it, two levels deep, the likely ones first."""
+    folders, level = [root], [root]
     for _ in range(2):
         level = [folder for parent in level for folder in _subfolders(parent, usual)]
-        found += level
-        if len(found) > _TRIED_FOLDERS:
+        folders += level
+        if len(folders) > _TRIED_FOLDERS:
             break
-    return found[:_TRIED_FOLDERS]
+    return folders[:_TRIED_FOLDERS]
 
 
 def _subfolders(folder: Path, usual: Sequence[str]) -> list[Path]:

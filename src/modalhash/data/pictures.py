@@ -128,7 +128,7 @@ def _decode(file: IO[bytes], path: Path, formats: tuple[str, ...]) -> Image.Imag
 
 
 def upright_rgb(picture: Image.Image) -> Image.Image:
-    """Return a copy of an opened picture as `read_picture` would give it.
+    """Copy an opened picture as `read_picture` would give it.
 
     Raises:
         InputError: if it can't be decoded.
@@ -186,11 +186,11 @@ class PictureFiles:
         object.__setattr__(self, "folder", self.folder.absolute())
 
     def open(self, position: int) -> Image.Image:
-        """Return the picture; see `Pictures.open`."""
+        """Open the picture; see `Pictures.open`."""
         return read_picture(self.path(position), formats=self.formats)
 
     def stamp(self, position: int) -> str:
-        """Return the file's size and times; see `Pictures.stamp`.
+        """Combine the file's size and times; see `Pictures.stamp`.
 
         Raises:
             CollectionError: if the file is gone.
@@ -202,7 +202,7 @@ class PictureFiles:
             raise _fault("missing-picture", path, f"{error.strerror or error}") from error
 
     def digest(self, position: int) -> str:
-        """Return the SHA-256 of the file; see `Pictures.digest`."""
+        """Compute the SHA-256 of the file; see `Pictures.digest`."""
         path = self.path(position)
         try:
             return sha256_of_file(path)
@@ -210,7 +210,7 @@ class PictureFiles:
             raise _fault("unreadable-picture", path, str(error)) from error
 
     def path(self, position: int) -> Path:
-        """Return the file."""
+        """Give the picture's file."""
         return self.folder / self.names[position]
 
 
@@ -249,7 +249,7 @@ def find_picture_defects(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, n_items, _CHECKED_AT_ONCE):
             stop = min(start + _CHECKED_AT_ONCE, n_items)
-            found = pool.map(lambda position: list(check(position)), range(start, stop))
-            defects.extend(chain.from_iterable(found))
+            batches = pool.map(lambda position: list(check(position)), range(start, stop))
+            defects.extend(chain.from_iterable(batches))
             progress("check pictures", stop, n_items)
     return defects

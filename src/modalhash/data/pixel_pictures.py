@@ -40,19 +40,19 @@ class PixelPictures:
     read_row: Callable[[int], NDArray[np.uint8]]
 
     def open(self, position: int) -> Image.Image:
-        """Return the picture; see `Pictures.open`."""
+        """Copy the picture from the array; see `Pictures.open`."""
         return Image.fromarray(np.ascontiguousarray(self.read_row(position)))
 
     def stamp(self, position: int) -> str:
-        """Return the file's size and times, and the row; see `Pictures.stamp`."""
+        """Combine the file's size and times, and the row; see `Pictures.stamp`."""
         return f"{file_stamp(self.file)}:{position}"
 
     def digest(self, position: int) -> str:
-        """Return a SHA-256 of the pixels; see `Pictures.digest`."""
+        """Compute a SHA-256 of the pixels; see `Pictures.digest`."""
         return hashlib.sha256(np.ascontiguousarray(self.read_row(position)).tobytes()).hexdigest()
 
     def path(self, position: int) -> None:
-        """Return None: the picture has no file of its own."""
+        """Answer None: the picture has no file of its own."""
 
 
 def open_pixels(file: Path, key: str) -> PixelPictures:
@@ -72,8 +72,8 @@ def open_pixels(file: Path, key: str) -> PixelPictures:
         with open_hdf5(file) as stored:
             pixels = stored.find(key)
             if pixels is None:
-                there = ", ".join(stored.names()) or "nothing"
-                raise _fault(file, key, f"isn't there; there is {there}")
+                present = ", ".join(stored.names()) or "nothing"
+                raise _fault(file, key, f"isn't there; there is {present}")
             shape, dtype = pixels.shape, pixels.dtype
     except ARRAY_ERRORS as error:
         raise read_error(file, error) from error

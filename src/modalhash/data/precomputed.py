@@ -43,13 +43,13 @@ def read_precomp(argument: str, *, split_seed: int) -> Reading:
     notes: list[str] = []
     try:
         for split, names in _FILES.items():
-            there = [name for name in names if (path / f"{name}_ims.npy").exists()]
-            if there:
-                regions += _add_part(path, there[0], split, arrays)
-                origins[f"image_{split}"] = str(path / f"{there[0]}_ims.npy")
+            present = [name for name in names if (path / f"{name}_ims.npy").exists()]
+            if present:
+                regions += _add_part(path, present[0], split, arrays)
+                origins[f"image_{split}"] = str(path / f"{present[0]}_ims.npy")
             notes += [
-                f"{path}: {name}_ims.npy isn't read: its pictures are among those of {there[0]}"
-                for name in there[1:]
+                f"{path}: {name}_ims.npy isn't read: its pictures are among those of {present[0]}"
+                for name in present[1:]
             ]
     except CollectionError as error:
         return Reading(None, error.defects)
@@ -89,12 +89,12 @@ def _add_part(
     arrays[f"image_{split}"] = _pooled(images)
     arrays[f"captions_{split}"] = np.array(captions)
     arrays[f"caption_items_{split}"] = owners
-    arrays[f"item_ids_{split}"] = np.array([f"{split}/{one}" for one in ids])
+    arrays[f"item_ids_{split}"] = np.array([f"{split}/{item}" for item in ids])
     return [images] if images.ndim == 3 else []
 
 
 def _caption_owners(images: NDArray[Any], n_captions: int, file: Path) -> Positions:
-    """Return the picture of each caption, counted from 0.
+    """Compute which picture each caption belongs to, counted from 0.
 
     Raises:
         CollectionError: if the numbers of pictures and captions don't fit, or it is no such array.
@@ -117,7 +117,7 @@ def _caption_owners(images: NDArray[Any], n_captions: int, file: Path) -> Positi
 
 
 def _pooled(images: NDArray[Any]) -> NDArray[Any]:
-    """Return the mean over the regions of each picture, (n, d) float32."""
+    """Compute the mean over the regions of each picture, (n, d) float32."""
     if images.ndim == 2:
         return images
     blocks = (images[row : row + _ROWS_AT_ONCE] for row in range(0, len(images), _ROWS_AT_ONCE))
@@ -127,7 +127,7 @@ def _pooled(images: NDArray[Any]) -> NDArray[Any]:
 def _tokens(
     regions: list[NDArray[Any]], path: Path, notes: list[str]
 ) -> dict[Modality, TokenArrays]:
-    """Return the regions as tokens, unless they take too much memory."""
+    """Convert the regions to tokens, unless they take too much memory."""
     n_bytes = sum(array.size for array in regions) * 4
     if n_bytes > _MOST_TOKEN_BYTES:
         notes.append(

@@ -72,9 +72,9 @@ def apply_protocol(collection: Collection, protocol: str, *, seed: int | None = 
         splits = _from_given(collection, rule, sizes, np.random.default_rng(seed))
     else:
         if not 0 < sizes.queries + max(sizes.train, 1) <= collection.n_items:
-            wanted = f"{sizes.queries:,} queries and {sizes.train or 1:,} training items at least"
+            needed = f"{sizes.queries:,} queries and {sizes.train or 1:,} training items at least"
             raise InputError(
-                f"protocol {name!r} takes {wanted}, but {collection.name} has "
+                f"protocol {name!r} takes {needed}, but {collection.name} has "
                 f"{collection.n_items:,} items: state sizes that fit, as in "
                 f"{name}:queries={max(1, collection.n_items // 10)},"
                 f"train={max(1, collection.n_items // 4)}"
@@ -90,7 +90,7 @@ def apply_protocol(collection: Collection, protocol: str, *, seed: int | None = 
 
 
 def family_of(collection: Collection) -> str:
-    """Return which well-known data set a collection is, or "".
+    """Find which well-known data set a collection is; "" if none.
 
     Its name says so, or else its number of labels.
     """
@@ -102,7 +102,7 @@ def family_of(collection: Collection) -> str:
 
 
 def split_fingerprint(collection: Collection) -> str:
-    """Return a SHA-256 of what is in which split, by ids: the same for any order of the files."""
+    """Compute a SHA-256 of the ids in each split: the same for any order of the files."""
     digest = hashlib.sha256()
     for split in sorted(collection.splits):
         digest.update(f"{split}\n".encode())
@@ -112,7 +112,7 @@ def split_fingerprint(collection: Collection) -> str:
 
 
 def _sizes(protocol: Protocol, collection: Collection, options: str) -> Sizes:
-    """Return the sizes for a collection: those stated, else those of its family.
+    """Choose the sizes for a collection: those stated, else those of its family.
 
     Raises:
         InputError: if there are none, or an option can't be read.
@@ -240,17 +240,17 @@ def _by_label(
     limits = (sizes.queries, sizes.train)
     shares = [-(-limit // (n_labels + is_first_double)) for limit in limits]
     is_free = np.ones(collection.n_items, bool)
-    taken: tuple[list[int], list[int]] = [], []
+    chosen: tuple[list[int], list[int]] = [], []
     for label in range(n_labels):
         times = 2 if label == 0 and is_first_double else 1
         members = random.permutation(np.flatnonzero(collection.labels[:, label]))
         free = members[is_free[members]]
         start = 0
-        for part, share, limit in zip(taken, shares, limits, strict=True):
+        for part, share, limit in zip(chosen, shares, limits, strict=True):
             own = free[start : start + min(times * share, limit - len(part))]
             part.extend(own.tolist())
             start += len(own)
         is_free[free[:start]] = False
-    queries, train = (np.array(part, np.int64) for part in taken)
+    queries, train = (np.array(part, np.int64) for part in chosen)
     top_up = random.permutation(np.flatnonzero(is_free))[: max(0, sizes.train - len(train))]
     return queries, np.concatenate([train, top_up])

@@ -107,7 +107,7 @@ class SceneSpec:
     objects: tuple[SceneObject, ...]
 
     def label_names(self) -> set[str]:
-        """Return the labels that hold in this scene."""
+        """List the labels that hold in this scene."""
         names = {thing.name for thing in self.objects}
         for first, second in permutations(self.objects, 2):
             if first.shape != second.shape:
@@ -119,7 +119,7 @@ class SceneSpec:
 
 
 def _random(seed: int, number: int, purpose: str) -> Random:
-    """Return a generator for one scene; only its `random()` is used, which never changes."""
+    """Seed a generator for one scene; only its `random()` is used, which never changes."""
     digest = hashlib.sha256(f"{_DRAWING}:{seed}:{number}:{purpose}".encode()).digest()
     return Random(int.from_bytes(digest[:16]))  # noqa: S311 - nothing here is secret
 
@@ -171,7 +171,7 @@ def caption_scene(scene: SceneSpec, random: Random) -> tuple[str, ...]:
             [f"{_article(thing.name)} {_place(thing)}" for thing in _order(objects, random)]
         ),
         _relation(objects, random),
-        _counted(scene, _order(objects, random)),
+        _write_counts(scene, _order(objects, random)),
         " ".join(thing.name for thing in _order(objects, random)),
     ]
     return tuple(_order(texts, random))
@@ -225,7 +225,7 @@ def _relation(objects: Sequence[SceneObject], random: Random) -> str:
     return f"{_article(first.name)} {_pick(random, words)} {_article(second.name)}"
 
 
-def _counted(scene: SceneSpec, objects: Sequence[SceneObject]) -> str:
+def _write_counts(scene: SceneSpec, objects: Sequence[SceneObject]) -> str:
     number = _NUMBERS[len(objects) - 1]
     noun = "object" if len(objects) == 1 else "objects"
     names = _enumerate([_article(thing.name) for thing in objects])
@@ -278,7 +278,7 @@ def _draw_star(canvas: ImageDraw.ImageDraw, x: float, y: float, radius: float, r
 
 
 def _corners(x: float, y: float, radii: Sequence[float]) -> list[tuple[float, float]]:
-    """Return corners at equal angles, the first one straight up."""
+    """Compute corners at equal angles, the first one straight up."""
     step = 2 * math.pi / len(radii)
     return [
         (x + radius * math.sin(turn * step), y - radius * math.cos(turn * step))
@@ -304,19 +304,19 @@ class ScenePictures:
     seed: int
 
     def open(self, position: int) -> Image.Image:
-        """Return the picture."""
+        """Draw the picture."""
         return draw_scene(make_scene(self.seed, position))
 
     def stamp(self, position: int) -> str:
-        """Return what the picture is drawn from."""
+        """Describe what the picture is drawn from."""
         return f"scene {_DRAWING}:{self.seed}:{position}"
 
     def digest(self, position: int) -> str:
-        """Return a SHA-256 of what the picture is drawn from."""
+        """Compute a SHA-256 of what the picture is drawn from."""
         return hashlib.sha256(self.stamp(position).encode()).hexdigest()
 
     def path(self, position: int) -> None:
-        """Return None: there is no file."""
+        """Answer None: there is no file."""
 
 
 def read_scenes(argument: str, *, split_seed: int) -> Reading:  # noqa: ARG001 - fixed splits

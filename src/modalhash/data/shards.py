@@ -29,7 +29,7 @@ __all__ = [
     "ShardContent",
     "ShardReader",
     "ShardRow",
-    "WantedSides",
+    "SideWidths",
     "find_shards",
 ]
 
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 SHARD_SUFFIXES: Final = (".parquet", *TAR_SUFFIXES)
 """How the names of shards end, in lower case."""
-WantedSides = Mapping[Modality, int | None]
+SideWidths = Mapping[Modality, int | None]
 """Modality to the width of its feature arrays, or None where pictures and texts are read."""
 
 
@@ -73,7 +73,7 @@ class Shard:
     name: str
 
     def stamp(self) -> tuple[int, int, int]:
-        """Return the file's size, and the times of the last change of its content and status.
+        """Read the file's size, and the times of the last change of its content and status.
 
         Raises:
             CollectionError: if it is gone.
@@ -86,7 +86,7 @@ class Shard:
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def content(self) -> ShardContent:
-        """Return what tells this shard from a changed one; reads all of it.
+        """Compute a text that tells this shard from a changed one; reads all of it.
 
         Raises:
             CollectionError: if it can't be read.
@@ -150,7 +150,7 @@ class ShardReader(ABC):
 
 
 def find_shards(source: str | Path) -> list[Shard]:
-    """Return the shards that a folder, a file or a pattern names, by name.
+    """Find the shards that a folder, a file or a pattern names, by name.
 
     A Parquet file that only describes the tar or the folder of the same name, as img2dataset writes
     it beside them, is passed over.
@@ -225,12 +225,12 @@ def id_problem(value: Any) -> str | None:
         return None if value.strip() else "the id is empty; give every row its own"
     if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
         return None
-    shown = "nothing" if value is None else f"{value!r} ({type(value).__name__})"
-    return f"the id must be a text or a 64-bit integer, not {shown}"
+    description = "nothing" if value is None else f"{value!r} ({type(value).__name__})"
+    return f"the id must be a text or a 64-bit integer, not {description}"
 
 
-def unreadable(shard: Shard, what: str, error: Exception, place: str = "") -> CollectionError:
-    """Return the error of a shard that can't be read as what it should be."""
+def unreadable(shard: Shard, noun: str, error: Exception, place: str = "") -> CollectionError:
+    """Describe, as an error, a shard that can't be read."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    problem = f"can't be read as {what}: {reason}; copy it again"
+    problem = f"can't be read as {noun}: {reason}; copy it again"
     return CollectionError([Defect("unreadable-file", f"{shard.name}{place}", problem)])

@@ -100,14 +100,14 @@ def read_split_file(collection: Collection, path: Path) -> Collection:
 
 
 def _splits(document: Mapping[str, Any], n_items: int, path: Path) -> dict[str, Positions]:
-    """Return the splits of a document.
+    """Read the splits of a document.
 
     Raises:
         InputError: if they are no lists of distinct positions.
     """
-    given = document.get("splits")
+    stated = document.get("splits")
     splits = {}
-    for name, items in given.items() if isinstance(given, dict) else ():
+    for name, items in stated.items() if isinstance(stated, dict) else ():
         if (
             not isinstance(items, list)
             or not all(type(item) is int and 0 <= item < n_items for item in items)

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from modalhash.data.collection import Collection, Positions
-from modalhash.data.text_lines import clean_lines, shown
+from modalhash.data.text_lines import clean_lines, quote_text
 from modalhash.errors import Defect
 from modalhash.files import write_text
 
@@ -43,7 +43,7 @@ class SplitReading:
 
 
 def stable_fraction(text: str) -> float:
-    """Return a number in [0, 1) that depends on the text alone, on any machine and version.
+    """Compute a number in [0, 1) that depends on the text alone, on any machine and version.
 
     Example:
         >>> stable_fraction("dog") == stable_fraction("dog") != stable_fraction("cat")
@@ -97,7 +97,7 @@ def unknown_members(
         unknown = [name for name in dict.fromkeys(names) if name not in known]
         if not unknown:
             continue
-        first = ", ".join(map(shown, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
+        first = ", ".join(map(quote_text, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
         is_whole = len(unknown) == len(set(names))
         count = f"none of its {len(unknown):,} names" if is_whole else f"{len(unknown):,} names"
         problem = (
@@ -140,8 +140,8 @@ def read_splits(
                 Defect(
                     "item-in-two-splits",
                     f"{file_of[second]}:{members[second][item]}",
-                    f"{shown(item)} is also in {file_of[first].name}, line {members[first][item]}; "
-                    "take it out of one",
+                    f"{quote_text(item)} is also in {file_of[first].name}, line "
+                    f"{members[first][item]}; take it out of one",
                     (item,),
                 )
             )
@@ -155,7 +155,7 @@ def read_splits(
 def _read_split(
     path: Path, positions: Mapping[str, int], known: Container[str], defects: list[Defect]
 ) -> dict[str, int]:
-    """Return the items of one split file with their lines; add what is wrong to `defects`."""
+    """Read the items of one split file with their lines; add what is wrong to `defects`."""
     if path.stem == "all":
         problem = "no split may be called 'all', which means every item; rename the file"
         defects.append(Defect("reserved-split", str(path), problem))
@@ -167,12 +167,14 @@ def _read_split(
         name = text if text in positions else PurePosixPath(text).as_posix()
         where = f"{path}:{line}"
         if name in members:
-            problem = f"{shown(name)} is already in line {members[name]}; delete one of the two"
+            problem = (
+                f"{quote_text(name)} is already in line {members[name]}; delete one of the two"
+            )
             defects.append(Defect("duplicate-id", where, problem, (name,)))
         elif name in positions:
             members[name] = line
         elif name not in known:
-            problem = f"{shown(name)} is no item of this collection; delete the line"
+            problem = f"{quote_text(name)} is no item of this collection; delete the line"
             defects.append(Defect("unknown-in-split", where, problem, (name,)))
     if not n_names:
         problem = "has no names; fill it with one item id a line, or delete it"

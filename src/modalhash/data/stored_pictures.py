@@ -24,14 +24,14 @@ class StoredPicture(Protocol):
         """What messages call it."""
 
     def read(self) -> bytes:
-        """Return the picture file's bytes.
+        """Read the picture file's bytes.
 
         Raises:
             CollectionError: if they can't be read.
         """
 
     def stamp(self) -> str:
-        """Return a text that changes when the picture may have changed; see `Pictures.stamp`."""
+        """Describe the state of the picture's file or cell; see `Pictures.stamp`."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class StoredPictures:
     formats: tuple[str, ...] = PICTURE_FORMATS
 
     def open(self, position: int) -> Image.Image:
-        """Return the picture; see `Pictures.open`."""
+        """Open the picture; see `Pictures.open`."""
         picture = self.pictures[position]
         content = io.BytesIO(picture.read())
         return read_picture(picture.place, formats=self.formats, content=content)
 
     def stamp(self, position: int) -> str:
-        """Return what changes with the picture; see `Pictures.stamp`."""
+        """Describe the picture's state; see `Pictures.stamp`."""
         return self.pictures[position].stamp()
 
     def digest(self, position: int) -> str:
-        """Return the SHA-256 of the picture file's bytes; see `Pictures.digest`."""
+        """Compute the SHA-256 of the picture file's bytes; see `Pictures.digest`."""
         return hashlib.sha256(self.pictures[position].read()).hexdigest()
 
     def path(self, position: int) -> None:
-        """Return None: the picture has no file of its own."""
+        """Answer None: the picture has no file of its own."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class FilePicture:
     place: Path
 
     def read(self) -> bytes:
-        """Return the file's bytes.
+        """Read the file's bytes.
 
         Raises:
             CollectionError: if it can't be read.
@@ -88,5 +88,5 @@ class FilePicture:
             raise CollectionError([Defect("missing-picture", str(self.place), problem)]) from error
 
     def stamp(self) -> str:
-        """Return the file's size and times."""
+        """Combine the file's size and times."""
         return file_stamp(self.place)

@@ -34,9 +34,9 @@ from modalhash.data.table_columns import (
 )
 from modalhash.data.table_formats import TableFormat, find_format, read_header
 from modalhash.data.table_pictures import find_table_pictures, without_absolute_names
-from modalhash.data.table_rows import SPLIT_NAMES, RowReader, TableItems, named_split
+from modalhash.data.table_rows import SPLIT_NAMES, RowReader, TableItems, find_split_name
 from modalhash.data.tables import Table, read_table
-from modalhash.data.text_lines import shown
+from modalhash.data.text_lines import quote_text
 from modalhash.errors import CollectionError, Defect, InputError
 
 __all__ = [
@@ -70,7 +70,7 @@ def read_huggingface(argument: str, *, split_seed: int) -> Reading:
 
 
 def _read_source(source_name: str, argument: str, split_seed: int) -> Reading:
-    path, given = divide_source(argument)
+    path, columns = divide_source(argument)
     root, files = expand_pattern(path)
     if Path(path).is_dir():
         files = _find_tables(root, files)
@@ -84,21 +84,21 @@ def _read_source(source_name: str, argument: str, split_seed: int) -> Reading:
     absolute = Path(path).absolute()
     pairs = PairList(
         absolute.stem if len(files) == 1 else absolute.name,
-        f"{source_name}:{absolute}{_absolute_images(argument[len(path) :], given, root)}",
+        f"{source_name}:{absolute}{_absolute_images(argument[len(path) :], columns, root)}",
         root,
     )
-    return read_tables(files, given, pairs, split_seed=split_seed)
+    return read_tables(files, columns, pairs, split_seed=split_seed)
 
 
-def _absolute_images(suffix: str, given: GivenColumns, root: Path) -> str:
-    """Return what the user says of columns with the folder of pictures as an absolute path."""
-    if not given.images or (root / given.images).is_dir():
+def _absolute_images(suffix: str, columns: GivenColumns, root: Path) -> str:
+    """Replace the folder of pictures in the user's columns by its absolute path."""
+    if not columns.images or (root / columns.images).is_dir():
         return suffix
-    return suffix.replace(f"images={given.images}", f"images={Path(given.images).absolute()}")
+    return suffix.replace(f"images={columns.images}", f"images={Path(columns.images).absolute()}")
 
 
 def _find_tables(root: Path, files: Sequence[Path]) -> list[Path]:
-    """Return the tables of a folder: `metadata.*` anywhere, else Parquet or Arrow, else at the top.
+    """Find the tables of a folder: `metadata.*` anywhere, else Parquet or Arrow, else at the top.
 
     Args:
         root: the folder.
@@ -122,7 +122,7 @@ def _find_tables(root: Path, files: Sequence[Path]) -> list[Path]:
 
 
 def find_pair_tables(folder: Path) -> list[Path]:
-    """Return the tables at the top of a folder that have columns of pictures and of texts."""
+    """Find the tables at the top of a folder that have columns of pictures and of texts."""
     tables = _find_tables(folder, sorted(path for path in folder.iterdir() if path.is_file()))
     return [table for table in tables if _lists_pairs(table)]
 
@@ -142,13 +142,13 @@ def _belong_together(files: Sequence[Path]) -> bool:
     """Tell whether tables are parts of one: binary ones, metadata, or called after splits."""
     suffixes = {file.suffix.lower() for file in files}
     return (len(suffixes) == 1 and suffixes <= set(_BINARY)) or all(
-        file.stem.lower() == "metadata" or named_split([file.name]) for file in files
+        file.stem.lower() == "metadata" or find_split_name([file.name]) for file in files
     )
 
 
 def read_tables(
     files: Sequence[Path],
-    given: GivenColumns,
+    given_columns: GivenColumns,
     pairs: PairList,
     *,
     split_seed: int,
@@ -159,7 +159,7 @@ def read_tables(
 
     Args:
         files: the tables.
-        given: what the user says of their columns.
+        given_columns: what the user says of their columns.
         pairs: where the items go; `pictures` is the folder in and below which the pictures are.
         split_seed: seed of the splits, where the tables name none.
         folders: names of the folders that are likely to hold the pictures.
@@ -169,7 +169,7 @@ def read_tables(
     base = Path(os.path.commonpath([file.parent for file in files]))
     try:
         for file in files:
-            _read_file(file, _Place(root, base), given, read)
+            _read_file(file, _Place(root, base), given_columns, read)
     except CollectionError as error:
         return Reading(None, error.defects)
     if read.n_without_picture:
@@ -182,7 +182,7 @@ def read_tables(
     pairs.label_names, pairs.has_texts = tuple(read.labels), read.has_texts
     if not read.has_texts:
         pairs.notes.append(f"{root}: no column of texts is recognised, so there are no texts")
-    pairs.pictures = find_table_pictures(read.items, base, root, given.images, folders)
+    pairs.pictures = find_table_pictures(read.items, base, root, given_columns.images, folders)
     read.items = without_absolute_names(read.items, pairs.pictures)
     _add_items(read, pairs)
     _add_splits(read, pairs, split_lists or {})
@@ -202,22 +202,22 @@ class _Place:
     base: Path
 
 
-def _read_file(file: Path, place: _Place, given: GivenColumns, read: TableItems) -> None:
+def _read_file(file: Path, place: _Place, columns: GivenColumns, read: TableItems) -> None:
     """Add the rows of a table to the items.
 
     Raises:
         CollectionError: if no picture column is there, or a column that the user named isn't.
     """
-    likely = given.likely_columns or LIKELY_COLUMNS
+    likely = columns.likely_columns or LIKELY_COLUMNS
     table_format = find_format(
-        file, separator=given.separator, encoding=given.encoding, likely_columns=likely
+        file, separator=columns.separator, encoding=columns.encoding, likely_columns=likely
     )
     opened = _open_arrow(file, table_format)
     pictures = [name for name in opened.names if opened.holds_pictures(name)] if opened else []
     roles: list[ColumnRoles] = []
 
     def choose(header: Sequence[str]) -> list[str]:
-        roles.append(find_roles(header, given, pictures))
+        roles.append(find_roles(header, columns, pictures))
         return [roles[0].image]
 
     try:
@@ -261,20 +261,20 @@ def _mend_rows(table: Table, read: TableItems) -> None:
     """
     if table.format.separator != "|" or len(table.columns) != 3:
         return
-    kept = []
+    remaining = []
     for defect in table.defects:
         line = int(defect.where.rpartition(":")[2]) if defect.kind == "wrong-column" else 0
         values = _values_of_line(table, line)
         match = _CARELESS_ROW.fullmatch(values[1]) if len(values) == 2 else None
         if match is None:
-            kept.append(defect)
+            remaining.append(defect)
             continue
         place = sum(own < line for own in table.lines)
         table.lines.insert(place, line)
         for cells, value in zip(table.columns.values(), (values[0], *match.groups()), strict=True):
             cells.insert(place, value)
         read.notes.append(f"{table.path}:{line}: lacks a '|' behind {match[1]}; read as if it had")
-    table.defects[:] = kept
+    table.defects[:] = remaining
 
 
 def _values_of_line(table: Table, line: int) -> list[str]:
@@ -284,10 +284,10 @@ def _values_of_line(table: Table, line: int) -> list[str]:
 
 
 def _split_of(file: Path, root: Path) -> str:
-    """Return the split that a table's file or one of its folders is called after, or ""."""
+    """Find the split that a table's file or one of its folders is called after; "" if none."""
     if (file.parent.parent / "dataset_dict.json").is_file():  # save_to_disk: a folder a split
         return SPLIT_NAMES.get(file.parent.name.lower(), file.parent.name)
-    return named_split([file.name, *reversed(file.parent.relative_to(root).parts)])
+    return find_split_name([file.name, *reversed(file.parent.relative_to(root).parts)])
 
 
 def _add_items(read: TableItems, pairs: PairList) -> None:
@@ -299,8 +299,8 @@ def _add_items(read: TableItems, pairs: PairList) -> None:
     }
     for column, name in differing.items():
         pairs.notes.append(
-            f"column {column!r} is left out: it differs between the captions of {shown(name)}, "
-            "and metadata belongs to pictures"
+            f"column {column!r} is left out: it differs between the captions of "
+            f"{quote_text(name)}, and metadata belongs to pictures"
         )
     for name, item in read.items.items():
         metadata = {
@@ -335,7 +335,7 @@ def _add_splits(
         ]
         for name in splits[split]:
             if name not in read.items:
-                problem = f"{shown(name)} of split {split} has no caption; correct the list"
+                problem = f"{quote_text(name)} of split {split} has no caption; correct the list"
                 where = str(pairs.pictures)
                 pairs.defects.append(Defect("unknown-in-split", where, problem, (name,)))
     pairs.splits.update(splits)

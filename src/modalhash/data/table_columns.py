@@ -138,27 +138,27 @@ def read_columns(text: str) -> GivenColumns:
 
 
 def find_roles(
-    header: Sequence[str], given: GivenColumns, pictures: Sequence[str] = ()
+    header: Sequence[str], given_columns: GivenColumns, pictures: Sequence[str] = ()
 ) -> ColumnRoles:
     """Decide which columns hold pictures, texts, ids, splits and labels.
 
     Args:
         header: the columns that are there.
-        given: what the user says of them; the rest is found by the usual names, in any case.
+        given_columns: what the user states; the rest is found by the usual names, in any case.
         pictures: columns that are known to hold picture files.
 
     Raises:
         InputError: if there is no column of pictures, or a given column isn't there.
     """
     by_name = {folded_column(name): name for name in reversed(header)}
-    chosen = {role: _given_columns(header, names) for role, names in given.columns.items()}
-    taken = {name for names in chosen.values() for name in names}
+    chosen = {role: _match_columns(header, names) for role, names in given_columns.columns.items()}
+    used = {name for names in chosen.values() for name in names}
 
     def usual(role: str) -> tuple[str, ...]:
         if role in chosen:
             return chosen[role]
         names = [by_name[name] for name in _USUAL[role] if name in by_name]
-        return tuple(name for name in names if name not in taken)[:1]
+        return tuple(name for name in names if name not in used)[:1]
 
     image = chosen.get("image") or _usual_pictures(usual("image"), pictures)
     if not image:
@@ -167,7 +167,7 @@ def find_roles(
             f"no column of pictures is recognised among {names}: name it, such as "
             f"--columns image={header[0] if header else 'FILE'},caption=TEXT"
         )
-    taken |= set(image)
+    used |= set(image)
     captions = chosen.get("caption") or _usual_captions(header, usual("caption"))
     captions = tuple(name for name in captions if name not in image)
     item_id = usual("id") if image[0] in pictures or "id" in chosen else ()
@@ -183,13 +183,13 @@ def _usual_pictures(usual: tuple[str, ...], pictures: Sequence[str]) -> tuple[st
 
 
 def _usual_captions(header: Sequence[str], usual: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the column of texts, or those that are numbered ("caption_0", "caption_1", ...)."""
+    """Find the column of texts, or those that are numbered ("caption_0", "caption_1", ...)."""
     numbered = [name for name in header if _NUMBERED.fullmatch(folded_column(name))]
     return usual if usual or len(numbered) < 2 else tuple(numbered)
 
 
-def _given_columns(header: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """Return columns by their names as they are spelt in the table.
+def _match_columns(header: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Convert the names of columns to the spelling of the table.
 
     Raises:
         InputError: if one isn't there.
@@ -201,7 +201,7 @@ def _given_columns(header: Sequence[str], names: Sequence[str]) -> tuple[str, ..
         if column is None:
             close = get_close_matches(name, header, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            there = ", ".join(map(repr, header)) or "nothing"
-            raise InputError(f"the table has no column {name!r}, only {there}{hint}")
+            present = ", ".join(map(repr, header)) or "nothing"
+            raise InputError(f"the table has no column {name!r}, only {present}{hint}")
         columns.append(column)
     return tuple(columns)

@@ -53,13 +53,13 @@ class TableFormat:
         return self.kind in ("csv", "plain")
 
     def separated_by(self, separator: str) -> "TableFormat":
-        """Return the format with another separator; commas and semicolons allow quotes."""
+        """Change the separator of the format; commas and semicolons allow quotes."""
         kind = "csv" if separator in ",;" else "plain"
         return replace(self, kind=kind, separator=separator)
 
 
 def default_format(path: Path) -> TableFormat:
-    """Return the format that the suffix of a file stands for."""
+    """Look up the format that the suffix of a file stands for."""
     suffix = path.suffix.lower()
     if suffix in _KINDS:
         return TableFormat(_KINDS[suffix])
@@ -86,26 +86,26 @@ def find_format(
         CollectionError: if the file can't be read.
         InputError: if Python knows no such encoding.
     """
-    found = default_format(path)
-    if found.kind in ("parquet", "arrow"):
-        return found
+    table_format = default_format(path)
+    if table_format.kind in ("parquet", "arrow"):
+        return table_format
     start = _read_start(path)
     mark = next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
-    found = replace(found, encoding=_codec_name(encoding or mark or "utf-8"))
-    first_line = _first_line(start, found.encoding)
-    if found.kind == "jsonl" or (found.is_text and first_line.startswith("{")):
-        return replace(found, kind="jsonl")
-    if found.kind == "json":
-        return replace(found, kind="jsonl") if _is_an_object(first_line) else found
+    table_format = replace(table_format, encoding=_codec_name(encoding or mark or "utf-8"))
+    first_line = _first_line(start, table_format.encoding)
+    if table_format.kind == "jsonl" or (table_format.is_text and first_line.startswith("{")):
+        return replace(table_format, kind="jsonl")
+    if table_format.kind == "json":
+        return replace(table_format, kind="jsonl") if _is_an_object(first_line) else table_format
     if separator is not None:
-        return found.separated_by(separator)
+        return table_format.separated_by(separator)
 
     def score(candidate: str) -> tuple[int, int, bool]:
-        names = _split_line(first_line, found.separated_by(candidate))
+        names = _split_line(first_line, table_format.separated_by(candidate))
         known = len({folded_column(name) for name in names} & likely_columns)
-        return known, len(names), candidate == found.separator
+        return known, len(names), candidate == table_format.separator
 
-    return found.separated_by(max(SEPARATORS.values(), key=score))
+    return table_format.separated_by(max(SEPARATORS.values(), key=score))
 
 
 def read_header(path: Path, table_format: TableFormat) -> list[str]:
@@ -131,7 +131,7 @@ def read_header(path: Path, table_format: TableFormat) -> list[str]:
 
 
 def folded_column(name: str) -> str:
-    """Return a column's name as it is compared: lower case, letters and digits only.
+    """Fold a column's name for comparisons: lower case, letters and digits only.
 
     Example:
         >>> folded_column("File_Name "), folded_column("image-path")
@@ -152,7 +152,7 @@ def plain_values(line: str, separator: str) -> list[str]:
 
 
 def _codec_name(encoding: str) -> str:
-    """Return an encoding's name; of UTF-8 the one that passes over a byte order mark."""
+    """Normalise an encoding's name; of UTF-8 choose the one that skips a byte order mark."""
     try:
         name = codecs.lookup(encoding).name
     except LookupError as error:

@@ -10,7 +10,7 @@ __all__ = ["find_table_pictures", "without_absolute_names"]
 
 
 def find_table_pictures(
-    items: Mapping[str, Item], base: Path, root: Path, given: str, folders: Sequence[str]
+    items: Mapping[str, Item], base: Path, root: Path, stated_folder: str, folders: Sequence[str]
 ) -> Path:
     """Find the folder of the pictures that are files: below the tables, else below the root.
 
@@ -18,20 +18,20 @@ def find_table_pictures(
         items: what the tables list.
         base: the folder of the tables.
         root: the folder that the user named.
-        given: the folder of pictures that the user named, or "".
+        stated_folder: the folder of pictures that the user named, or "".
         folders: what the folder is likely to be called.
     """
-    if given:
-        below = root / given
-        return below if below.is_dir() else Path(given)
+    if stated_folder:
+        below = root / stated_folder
+        return below if below.is_dir() else Path(stated_folder)
     pictures = [item.picture for item in items.values() if isinstance(item.picture, str)]
     names = [(_ends_of_absolute(name) or [name])[-1] for name in pictures]
     if not names:
         return root
-    found = find_picture_folder(base, names, folders)
-    if base != root and not any(found.find(name) for name in names[:100]):
-        found = find_picture_folder(root, names, folders)
-    return found.path
+    folder = find_picture_folder(base, names, folders)
+    if base != root and not any(folder.find(name) for name in names[:100]):
+        folder = find_picture_folder(root, names, folders)
+    return folder.path
 
 
 def without_absolute_names(items: Mapping[str, Item], folder: Path) -> dict[str, Item]:
@@ -53,7 +53,7 @@ def without_absolute_names(items: Mapping[str, Item], folder: Path) -> dict[str,
 
 
 def _ends_of_absolute(name: str) -> list[str]:
-    """Return the ends of an absolute name, the longest first; nothing of another name."""
+    """List the ends of an absolute name, the longest first; nothing of another name."""
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     if not posix.is_absolute() and not windows.is_absolute():
         return []

@@ -12,10 +12,10 @@ from modalhash.data.stored_pictures import StoredPicture
 from modalhash.data.table_columns import ColumnRoles
 from modalhash.data.table_formats import folded_column
 from modalhash.data.tables import Table
-from modalhash.data.text_lines import ascii_if_broken, shown
+from modalhash.data.text_lines import ascii_if_broken, quote_text
 from modalhash.errors import Defect
 
-__all__ = ["SPLIT_NAMES", "Item", "RowReader", "TableItems", "named_split"]
+__all__ = ["SPLIT_NAMES", "Item", "RowReader", "TableItems", "find_split_name"]
 
 SPLIT_NAMES: Final = {
     "train": "train", "training": "train", "restval": "train", "val": "dev", "valid": "dev",
@@ -120,7 +120,7 @@ class RowReader:
                 item.metadata.setdefault(column, []).append(cells[row])
 
     def _item(self, row: int, cell: Any) -> Item | None:
-        """Return the item of a row with the row's texts and labels, or None after a defect."""
+        """Read the item of a row with the row's texts and labels; None after a defect."""
         picture = self._picture(row, cell)
         if picture is None:
             return None
@@ -129,7 +129,7 @@ class RowReader:
         if item is None:
             item = self.read.items[name] = Item(picture, self.table.where(row))
         elif self._is_distinct and not isinstance(picture, str):
-            problem = f"the id {shown(name)} is already in {item.where}; give each row its own"
+            problem = f"the id {quote_text(name)} is already in {item.where}; give each row its own"
             self._add_defect("duplicate-id", row, problem, name)
             return None
         self._add_texts(row, name, item)
@@ -137,7 +137,7 @@ class RowReader:
         own = self.table.columns[self.roles.split][row] if self.roles.split else None
         split = _split_name(own) or self.split
         if item.split and split and item.split != split:
-            problem = f"{shown(name)} is of the split {item.split} too, in {item.where}"
+            problem = f"{quote_text(name)} is of the split {item.split} too, in {item.where}"
             self._add_defect("item-in-two-splits", row, f"{problem}; take it out of one", name)
         item.split = item.split or split
         return item
@@ -151,13 +151,14 @@ class RowReader:
 
     def _refuse_addresses(self, row: int, cell: str) -> None:
         problem = (
-            f"the picture {shown(cell.strip())} is an address, and addresses aren't read: download "
-            "the pictures (img2dataset does), and name their column with --columns image=COLUMN"
+            f"the picture {quote_text(cell.strip())} is an address, and addresses aren't read: "
+            "download the pictures (img2dataset does), and name their column with "
+            "--columns image=COLUMN"
         )
         self._add_defect("address", row, problem)
 
     def _picture(self, row: int, cell: Any) -> str | StoredPicture | None:
-        """Return the picture that a cell names or holds, or None after noting a defect."""
+        """Read the picture that a cell names or holds; None after noting a defect."""
         if isinstance(cell, ArrowPicture):
             return cell
         if isinstance(cell, list) and len(cell) == 1:
@@ -167,8 +168,8 @@ class RowReader:
         name = str(cell).strip() if type(cell) in (str, int) else ""
         if not name:
             is_empty = cell is None or isinstance(cell, str)
-            what = "missing" if is_empty else f"of type {type(cell).__name__}"
-            problem = f"the picture is {what}: write its file name, or delete the row"
+            state = "missing" if is_empty else f"of type {type(cell).__name__}"
+            problem = f"the picture is {state}: write its file name, or delete the row"
             kind = "empty-id" if is_empty else "wrong-column"
             self._add_defect(kind, row, problem, f"row {self.table.lines[row]}")
             return None
@@ -178,7 +179,7 @@ class RowReader:
         return f"{self.folder}/{name}" if self.folder and not is_absolute else name
 
     def _item_id(self, row: int, picture: str | StoredPicture) -> str:
-        """Return the id of a row's item: a given one, the picture's name, or file and row."""
+        """Choose the id of a row's item: a stated one, the picture's name, or file and row."""
         if self.roles.id is not None:
             value = self.table.columns[self.roles.id][row]
             if value is not None and str(value).strip():
@@ -196,11 +197,13 @@ class RowReader:
                 if isinstance(text, str) and text.strip():
                     item.texts.append(ascii_if_broken(text))
                 elif text is not None and not isinstance(text, str):
-                    kind = f"{column!r} of {shown(name)} is of type {type(text).__name__}"
+                    kind = f"{column!r} of {quote_text(name)} is of type {type(text).__name__}"
                     problem = f"{kind}, expected a text or a list of texts"
                     self._add_defect("wrong-column", row, problem, name)
                 elif len(columns) == 1:  # of several, some may be empty
-                    problem = f"the caption of {shown(name)} is empty; write one, or delete the row"
+                    problem = (
+                        f"the caption of {quote_text(name)} is empty; write one, or delete the row"
+                    )
                     self._add_defect("empty-text", row, problem, name)
 
     def _add_labels(self, row: int, item: Item) -> None:
@@ -225,12 +228,14 @@ class RowReader:
             yield ascii_if_broken(str(cell).strip())
 
 
-def named_split(names: Iterable[str]) -> str:
-    """Return the split that a word of the first of some names names, or "".
+def find_split_name(names: Iterable[str]) -> str:
+    """Find the split that a word of the first of some names names; "" if none.
 
     Example:
-        >>> named_split(["train-00000-of-00002.parquet"]), named_split(["photos", "rsicd_val.json"])
-        ('train', 'dev')
+        >>> find_split_name(["train-00000-of-00002.parquet"])
+        'train'
+        >>> find_split_name(["photos", "rsicd_val.json"])
+        'dev'
     """
     words = (word for name in names for word in re.split(r"[-_.]", name.lower()))
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), "")
@@ -246,7 +251,7 @@ def _split_name(value: Any) -> str:
 
 
 def _texts_in(cell: Any) -> list[Any]:
-    """Return the texts of a cell: one, a list of them, or of objects with `raw` or `caption`."""
+    """List the texts of a cell: one, a list of them, or of objects with `raw` or `caption`."""
     members = cell if isinstance(cell, list) else [cell]
     return [
         member.get("raw", member.get("caption")) if isinstance(member, dict) else member

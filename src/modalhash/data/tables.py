@@ -69,7 +69,7 @@ class Table:
         return all(defect.items for defect in self.defects)
 
     def where(self, row: int) -> str:
-        """Return the file and line of a row, as defects give them."""
+        """Write the file and line of a row as defects give them."""
         return f"{self.path}:{self.lines[row]}"
 
     def add_defect(self, kind: str, line: int | None, problem: str, *items: str) -> None:
@@ -86,8 +86,10 @@ class Table:
         for problem, lines in self._dirty.items():
             names = [name for _, items in lines for name in items]
             is_curable = all(items for _, items in lines)
-            told = describe_lines(problem, len(lines), self.path)
-            self.add_defect("bad-encoding", lines[0][0], told, *(names if is_curable else ()))
+            description = describe_lines(problem, len(lines), self.path)
+            self.add_defect(
+                "bad-encoding", lines[0][0], description, *(names if is_curable else ())
+            )
         self._dirty.clear()
 
     def add_row(self, line: int, values: Mapping[str, Any]) -> None:
@@ -150,11 +152,11 @@ def typed_values(texts: Iterable[Value]) -> tuple[Value, ...]:
     values = tuple(
         None if isinstance(value, float) and not math.isfinite(value) else value for value in texts
     )
-    given = [value for value in values if value is not None and value != ""]
-    kinds = {type(value) for value in given}
+    filled = [value for value in values if value is not None and value != ""]
+    kinds = {type(value) for value in filled}
     if kinds == {str}:
         for pattern, number in ((_WHOLE, int), (_NUMBER, float)):
-            if all(pattern.fullmatch(str(value)) for value in given):
+            if all(pattern.fullmatch(str(value)) for value in filled):
                 return tuple(
                     None if value in (None, "") else number(str(value)) for value in values
                 )
@@ -166,10 +168,10 @@ def typed_values(texts: Iterable[Value]) -> tuple[Value, ...]:
     return values
 
 
-def _named_columns(
+def _divide_columns(
     header: Sequence[str], required: Sequence[str] | ColumnChoice
 ) -> tuple[list[str], Sequence[str]]:
-    """Return the columns, and those that are required."""
+    """List the columns, and those that are required."""
     if not callable(required):
         return list(header), required
     named = [name.strip() or f"column {place}" for place, name in enumerate(header, start=1)]
@@ -212,7 +214,7 @@ def _fill(
     if dirty is not None:
         table.add_defect("bad-encoding", line, dirt_of(dirty))
         return
-    header, required = _named_columns(header, required)
+    header, required = _divide_columns(header, required)
     if not _is_header_usable(table, header, required, line):
         return
     key, width = header.index(required[0]), len(header)
@@ -283,7 +285,7 @@ def _read_json(table: Table, required: Sequence[str] | ColumnChoice) -> None:
 
 
 def _json_rows(document: Any) -> list[Any]:
-    """Return the rows that a JSON document holds.
+    """Find the rows in a JSON document.
 
     Raises:
         ValueError: if it holds none.
@@ -330,7 +332,7 @@ def _add_json_row(
     if not isinstance(values, dict):
         table.add_defect("bad-json", line, "isn't a JSON object; write {...} in each line")
         return required
-    _, required = _named_columns(list(values), required)
+    _, required = _divide_columns(list(values), required)
     name = values.get(required[0])
     items = (name,) if isinstance(name, str) and name and not DIRTY.search(name) else ()
     missing = [column for column in required if column not in values]
@@ -376,7 +378,7 @@ def _read_arrow(table: Table, required: Sequence[str] | ColumnChoice) -> None:
 
     try:
         file = open_arrow(table.path, table.format.kind)
-        header, required = _named_columns(file.names, required)
+        header, required = _divide_columns(file.names, required)
         if not _is_header_usable(table, header, required, None):
             return
         table.columns = {column: list(map(_plain, file.read_column(column))) for column in header}
@@ -393,7 +395,7 @@ def _read_arrow(table: Table, required: Sequence[str] | ColumnChoice) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return dates as ISO texts, decimals as numbers, NaN as None; the rest as it is."""
+    """Convert dates to ISO texts, decimals to numbers, NaN to None; the rest stays."""
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     number = float(value) if isinstance(value, Decimal) else value

@@ -7,7 +7,7 @@ needs both.
 from collections.abc import Iterator
 from typing import Final
 
-from modalhash.data.shards import BadRow, Shard, ShardReader, ShardRow, WantedSides, unreadable
+from modalhash.data.shards import BadRow, Shard, ShardReader, ShardRow, SideWidths, unreadable
 from modalhash.data.tars import TAR_ERRORS, TarSample, read_tar_samples
 from modalhash.errors import CollectionError, Defect
 
@@ -19,9 +19,9 @@ NOUNS: Final = {"image": "picture", "text": "text"}
 class TarShard(ShardReader):
     """An opened tar; see `open_shard`. Its list of members is read at once, its pictures aren't."""
 
-    def __init__(self, shard: Shard, wanted: WantedSides) -> None:
+    def __init__(self, shard: Shard, side_widths: SideWidths) -> None:
         self.shard = shard
-        arrays = [side for side, width in wanted.items() if width is not None]
+        arrays = [side for side, width in side_widths.items() if width is not None]
         if arrays:
             problem = (
                 f"is a tar, but the model was trained on {arrays[0]} features that came as arrays: "
@@ -33,7 +33,9 @@ class TarShard(ShardReader):
         except TAR_ERRORS as error:
             raise unreadable(shard, "a tar", error) from error
         self.sides = tuple(
-            side for side in wanted if any(sample.has(side) for sample in self.samples.values())
+            side
+            for side in side_widths
+            if any(sample.has(side) for sample in self.samples.values())
         )
         if not self.sides:
             problem = "holds no pictures (key.jpg, ...) and no texts (key.txt, key.json)"

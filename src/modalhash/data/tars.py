@@ -143,7 +143,7 @@ class TarMember:
         return f"{self.tar}:{self.name}"
 
     def read(self) -> bytes:
-        """Return the content.
+        """Read the content.
 
         Raises:
             CollectionError: if the tar can't be read, or ends before it.
@@ -233,10 +233,10 @@ class TarSample:
         return document if isinstance(document, dict) else {}
 
     def stated_captions(self, fields: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the texts in the fields of the `.json`: a text, or a list of texts."""
+        """Read the texts in the fields of the `.json`: a text, or a list of texts."""
         stated = next((fields[name] for name in self.keys.fields if name in fields), None)
-        given = stated if isinstance(stated, list) else [stated]
-        texts = [" ".join(text.split()) for text in given if isinstance(text, str)]
+        captions = stated if isinstance(stated, list) else [stated]
+        texts = [" ".join(text.split()) for text in captions if isinstance(text, str)]
         return tuple(text for text in texts if text)
 
 

@@ -33,12 +33,12 @@ _NO_METADATA: Final = ("key", "status", "error_message", "exif", "sha256")
 
 def read_text_files(argument: str, *, split_seed: int) -> Reading:
     """Read pictures with their text files; see `SourceReader` and the module's description."""
-    source, given = divide_source(argument)
+    source, columns = divide_source(argument)
     path = Path(source)
     root, files = expand_pattern(source)
     if not path.exists() or not files:
         return missing_file(path, "a folder of pictures with a text file beside each")
-    named = given.columns.get("caption", ("",))[0]
+    named = columns.columns.get("caption", ("",))[0]
     by_name = {file.relative_to(root).as_posix(): file for file in files}
     by_stem: dict[str, dict[str, Path]] = {}
     for name, file in by_name.items():
@@ -68,7 +68,7 @@ def read_text_files(argument: str, *, split_seed: int) -> Reading:
 
 
 def _read_texts(file: Path, defects: list[Defect], item: str) -> list[str]:
-    """Return the lines of a text file; what is wrong becomes a defect of its picture."""
+    """Read the lines of a text file; what is wrong becomes a defect of its picture."""
     own: list[Defect] = []
     texts = [text for _, text in clean_lines(file, own) if text.strip()]
     defects += [Defect(defect.kind, defect.where, defect.problem, (item,)) for defect in own]
@@ -76,7 +76,7 @@ def _read_texts(file: Path, defects: list[Defect], item: str) -> list[str]:
 
 
 def _read_document(file: Path | None, defects: list[Defect], item: str) -> Mapping[str, Any]:
-    """Return the object in a JSON file; what is wrong becomes a defect of its picture."""
+    """Read the object in a JSON file; what is wrong becomes a defect of its picture."""
     if file is None:
         return {}
     try:
@@ -89,13 +89,13 @@ def _read_document(file: Path | None, defects: list[Defect], item: str) -> Mappi
 
 
 def caption_texts(value: Any) -> list[str]:
-    """Return the texts in a field: one, or a list of them; anything else is none."""
+    """List the texts in a field: one, or a list of them; anything else is none."""
     texts = value if isinstance(value, list) else [value]
     return [text for text in texts if isinstance(text, str) and text.strip()]
 
 
 def scalar_fields(document: Mapping[str, Any]) -> dict[str, str | int | float | None]:
-    """Return the fields of an object that are metadata: texts, numbers, true, false or null."""
+    """Select the fields of an object that are metadata: texts, numbers, true, false or null."""
     return {
         name: value
         for name, value in document.items()

@@ -21,7 +21,7 @@ __all__ = [
     "dirt_of",
     "likely_encoding",
     "open_text",
-    "shown",
+    "quote_text",
 ]
 
 DIRTY: Final = re.compile("[\x00\ud800-\udfff]")
@@ -49,8 +49,8 @@ def clean_lines(path: Path, defects: list[Defect]) -> Iterator[tuple[int, str]]:
                 elif clean:
                     yield line, clean
         for problem, lines in dirty.items():
-            told = describe_lines(problem, len(lines), path)
-            defects.append(Defect("bad-encoding", f"{path}:{lines[0]}", told))
+            description = describe_lines(problem, len(lines), path)
+            defects.append(Defect("bad-encoding", f"{path}:{lines[0]}", description))
     except OSError as error:
         problem = f"can't be read: {error.strerror or error}"
         defects.append(Defect("unreadable-file", str(path), problem))
@@ -90,16 +90,16 @@ def likely_encoding(path: Path) -> str:
     return "an encoding of one or two bytes a character"
 
 
-def shown(text: str) -> str:
-    """Return a text as messages show it: quoted, escaped, cut off when long.
+def quote_text(text: str) -> str:
+    """Quote a text for messages: escaped, and cut off when long.
 
     Example:
-        >>> shown("a" * 90) == "'" + "a" * 60 + "...'"
+        >>> quote_text("a" * 90) == "'" + "a" * 60 + "...'"
         True
     """
     return ascii_if_broken(repr(text if len(text) <= 63 else text[:60] + "..."))
 
 
 def ascii_if_broken(text: str) -> str:
-    """Return a text that any terminal and file takes: lone surrogates become escapes."""
+    """Escape lone surrogates, so that any terminal and file takes the text."""
     return text.encode("utf-8", "backslashreplace").decode()

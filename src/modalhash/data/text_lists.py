@@ -31,9 +31,9 @@ _FILES: Final = {
 def read_text_lists(argument: str, *, split_seed: int) -> Reading:
     """Read three lists; see `SourceReader` and the module's description."""
     path = Path(argument)
-    for name, what in _FILES.items():
+    for name, content in _FILES.items():
         if not (path / name).exists():
-            return missing_file(path / name, what)
+            return missing_file(path / name, content)
     defects: list[Defect] = []
     names, labels, tags = (_lines(path / name, defects) for name in _FILES)
     for name, lines in zip(_FILES, (names, labels, tags), strict=True):
@@ -55,8 +55,8 @@ def read_text_lists(argument: str, *, split_seed: int) -> Reading:
         pairs.notes.append(f"{path}: the lists don't name their {width} labels")
     for number, (picture, row, line) in enumerate(zip(pictures, rows, tags, strict=True), start=1):
         text = " ".join(tag.strip() for tag in line.split(","))
-        shown = [name for name, bit in zip(pairs.label_names, row, strict=True) if bit]
-        pairs.add(picture, [text], where=f"{path / 'all_tags.txt'}:{number}", labels=shown)
+        labels = [name for name, bit in zip(pairs.label_names, row, strict=True) if bit]
+        pairs.add(picture, [text], where=f"{path / 'all_tags.txt'}:{number}", labels=labels)
     return pairs.reading(split_seed=split_seed)
 
 
@@ -69,7 +69,7 @@ def _as_bit(cell: str) -> bool | None:
 
 
 def _look_up(path: Path, names: list[str]) -> tuple[Path, list[str]]:
-    """Return the folder of the pictures and their names below it."""
+    """Find the folder of the pictures and their names below it."""
     last = [name.rpartition("/")[2] for name in names]
     for folder in (path, path / "images"):
         for own in (names, last):

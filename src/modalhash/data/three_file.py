@@ -43,9 +43,9 @@ def read_three_file(argument: str, *, split_seed: int) -> Reading:
         "the labels": ("label.mat", "labelList.mat"),
     }
     index, caption, label = (first_existing(path, names) for names in files.values())
-    for file, what in zip((index, caption, label), files, strict=True):
+    for file, content in zip((index, caption, label), files, strict=True):
         if not file.exists():
-            return missing_file(file, f"{what} ({' or '.join(files[what])})")
+            return missing_file(file, f"{content} ({' or '.join(files[content])})")
     notes: list[str] = []
     defects: list[Defect] = []
     try:
@@ -104,8 +104,10 @@ def _with_texts(
         pairs.notes.append(f"{caption}: the numbers of captions differ: {spread}")
     pairs.label_names = tuple(f"label {column}" for column in range(labels.shape[1]))
     for row, (name, item, own) in enumerate(zip(names, _distinct(names), texts, strict=True)):
-        shown = [pairs.label_names[column] for column in np.flatnonzero(labels[row])]
-        pairs.add(name, own, where=f"{caption}: entry {row} (from 0)", item=item, labels=shown)
+        item_labels = [pairs.label_names[column] for column in np.flatnonzero(labels[row])]
+        pairs.add(
+            name, own, where=f"{caption}: entry {row} (from 0)", item=item, labels=item_labels
+        )
     return pairs.reading(split_seed=split_seed)
 
 
@@ -138,7 +140,7 @@ def _look_up(path: Path, paths: list[str], notes: list[str]) -> tuple[Path, list
 
     The paths keep as many of their last parts as the first of them needs to be found.
     """
-    parts = [PureWindowsPath(one).parts for one in paths]
+    parts = [PureWindowsPath(picture).parts for picture in paths]
     folders = [folder for folder in (path / "images", path) if folder.is_dir()]
     for length in range(max(map(len, parts)), 0, -1):
         names = ["/".join(own[-length:]).lstrip("/") for own in parts]
@@ -150,7 +152,7 @@ def _look_up(path: Path, paths: list[str], notes: list[str]) -> tuple[Path, list
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Return the names; all with their number if one comes twice."""
+    """Make names distinct: all get their number if one comes twice."""
     if len(set(names)) == len(names):
         return names
     return [f"{name}@{number}" for number, name in enumerate(names)]

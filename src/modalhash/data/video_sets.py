@@ -36,7 +36,7 @@ from modalhash.data.pair_lists import PairList, first_existing, missing_file
 from modalhash.data.reading import Reading
 from modalhash.data.splits import unknown_members
 from modalhash.data.tables import read_table
-from modalhash.data.text_lines import ascii_if_broken, clean_lines, shown
+from modalhash.data.text_lines import ascii_if_broken, clean_lines, quote_text
 from modalhash.errors import CollectionError, Defect
 from modalhash.files import map_array
 
@@ -107,17 +107,20 @@ def read_msrvtt_1ka(argument: str, *, split_seed: int) -> Reading:
 
 def _divide_by_lists(videos: Videos, train: Path, test: Path) -> None:
     """Keep the videos of two lists; a test video has the one sentence that its list gives."""
-    trained = _listed_videos(train, ("video_id",), videos)
-    tested = _listed_videos(test, ("video_id", "sentence"), videos)
+    trained = _list_videos(train, ("video_id",), videos)
+    tested = _list_videos(test, ("video_id", "sentence"), videos)
     videos.texts = {
         **{video: videos.texts[video] for video, _ in trained},
         **{video: [sentence] for video, sentence in tested},
     }
-    videos.splits = {"train": [video for video, _ in trained], "test": [one for one, _ in tested]}
+    videos.splits = {
+        "train": [video for video, _ in trained],
+        "test": [video for video, _ in tested],
+    }
 
 
-def _listed_videos(file: Path, columns: Sequence[str], videos: Videos) -> list[tuple[str, str]]:
-    """Return the videos of a list that the captions know, each with its sentence, or "".
+def _list_videos(file: Path, columns: Sequence[str], videos: Videos) -> list[tuple[str, str]]:
+    """List the videos of a list that have captions, each with its sentence, or "".
 
     A name that the captions don't know is a defect.
     """
@@ -131,7 +134,7 @@ def _listed_videos(file: Path, columns: Sequence[str], videos: Videos) -> list[t
         if video in videos.texts:
             listed.append((video, sentence))
         else:
-            problem = f"{shown(video)} is no video of the captions; correct the list"
+            problem = f"{quote_text(video)} is no video of the captions; correct the list"
             videos.defects.append(Defect("unknown-in-split", table.where(row), problem, (video,)))
     return listed
 
@@ -201,8 +204,10 @@ def _collect(videos: Videos, split_seed: int) -> Reading:
         return _collect_frames(videos, frames, split_seed)
     if features.is_dir():
         return _collect_features(videos, features, split_seed)
-    what = "a folder of frames a video; or features/, a .npy file a video (videos aren't decoded)"
-    return missing_file(frames, what)
+    expected = (
+        "a folder of frames a video; or features/, a .npy file a video (videos aren't decoded)"
+    )
+    return missing_file(frames, expected)
 
 
 def _collect_frames(videos: Videos, frames: Path, split_seed: int) -> Reading:
@@ -219,15 +224,15 @@ def _collect_frames(videos: Videos, frames: Path, split_seed: int) -> Reading:
     reading = pairs.reading(split_seed=split_seed)
     if reading.collection is None:
         return reading
-    kept = tuple(tuple(names[item]) for item in reading.collection.item_ids)
-    collection = replace(reading.collection, pictures=FrameFolders(frames, kept))
+    files_read = tuple(tuple(names[item]) for item in reading.collection.item_ids)
+    collection = replace(reading.collection, pictures=FrameFolders(frames, files_read))
     return replace(reading, collection=collection)
 
 
 def _collect_features(videos: Videos, features: Path, split_seed: int) -> Reading:
     """Read the features of each video's frames; videos without a file or caption are defects."""
     rows: list[NDArray[np.floating[Any]]] = []
-    kept: list[str] = []
+    videos_read: list[str] = []
     defects: list[Defect] = []
     for video, texts in videos.texts.items():
         file = features / f"{video}.npy"
@@ -241,26 +246,26 @@ def _collect_features(videos: Videos, features: Path, split_seed: int) -> Readin
         if problem:
             defects.append(Defect("bad-video", videos.where[video], problem, (video,)))
         else:
-            kept.append(video)
-    if not kept:
+            videos_read.append(video)
+    if not videos_read:
         return Reading(None, tuple(defects) or (Defect("no-items", str(features), "has no video"),))
     known = videos.texts.keys()
     defects += unknown_members(videos.splits, known, str(videos.path))
-    place = {video: number for number, video in enumerate(kept)}
-    counts = [len(videos.texts[video]) for video in kept]
+    place = {video: number for number, video in enumerate(videos_read)}
+    counts = [len(videos.texts[video]) for video in videos_read]
     arrays: dict[str, NDArray[Any]] = {
         "image": np.stack([own.mean(axis=0, dtype=np.float64) for own in rows]).astype(np.float32),
-        "captions": np.array([text for video in kept for text in videos.texts[video]]),
-        "caption_items": np.repeat(np.arange(len(kept)), counts),
-        "item_ids": np.array(kept),
-        "caption_ids": np.array(_numbered(kept, counts)),
+        "captions": np.array([text for video in videos_read for text in videos.texts[video]]),
+        "caption_items": np.repeat(np.arange(len(videos_read)), counts),
+        "item_ids": np.array(videos_read),
+        "caption_ids": np.array(_number_captions(videos_read, counts)),
     }
     for split, members in videos.splits.items():
-        arrays[f"split_{split}"] = np.array([place[one] for one in members if one in place])
+        arrays[f"split_{split}"] = np.array([place[video] for video in members if video in place])
     if labels := videos.labels:
         arrays["label_names"] = np.array(labels)
         arrays["labels"] = np.array(
-            [[videos.categories.get(video) == label for label in labels] for video in kept]
+            [[videos.categories.get(video) == label for label in labels] for video in videos_read]
         ).astype(np.uint8)
     arrays = {key: array for key, array in arrays.items() if array.size}
     reading = collect_arrays(
@@ -290,7 +295,7 @@ def _append_frames(file: Path, rows: list[NDArray[np.floating[Any]]]) -> str:
     return ""
 
 
-def _numbered(items: Iterable[str], counts: Iterable[int]) -> list[str]:
+def _number_captions(items: Iterable[str], counts: Iterable[int]) -> list[str]:
     return [
         f"{item}#{number}"
         for item, count in zip(items, counts, strict=True)

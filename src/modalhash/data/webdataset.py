@@ -26,7 +26,7 @@ from modalhash.data.pictures import is_safe_name, read_picture
 from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits
 from modalhash.data.table_columns import divide_source
-from modalhash.data.table_rows import named_split
+from modalhash.data.table_rows import find_split_name
 from modalhash.data.tables import typed_values
 from modalhash.data.tars import (
     TAR_ERRORS,
@@ -54,21 +54,21 @@ class TarPictures:
     members: Sequence[TarMember]
 
     def open(self, position: int) -> Image.Image:
-        """Return the picture; see `Pictures.open`."""
+        """Open the picture; see `Pictures.open`."""
         member = self.members[position]
         return read_picture(member.tar / member.name, content=io.BytesIO(member.read()))
 
     def stamp(self, position: int) -> str:
-        """Return the tar's size and times and the member's place; see `Pictures.stamp`."""
+        """Combine the tar's size and times and the member's place; see `Pictures.stamp`."""
         member = self.members[position]
         return f"{file_stamp(member.tar)}:{member.start}:{member.size}"
 
     def digest(self, position: int) -> str:
-        """Return the SHA-256 of the member; see `Pictures.digest`."""
+        """Compute the SHA-256 of the member; see `Pictures.digest`."""
         return hashlib.sha256(self.members[position].read()).hexdigest()
 
     def path(self, position: int) -> None:
-        """Return None: the picture has no file of its own."""
+        """Answer None: the picture has no file of its own."""
 
 
 @dataclass
@@ -154,18 +154,18 @@ class Samples:
             (self.n_with_several, "samples have several pictures; the first is read"),
             (self.n_with_lines, "samples have several captions: each line of a .txt is one"),
         )
-        return tuple(f"{path}: {count} {what}" for count, what in counted if count)
+        return tuple(f"{path}: {count} {noun}" for count, noun in counted if count)
 
 
 def read_webdataset(argument: str, *, split_seed: int) -> Reading:
     """Read tars; see `SourceReader` and the module's description."""
-    source, given = divide_source(argument)
+    source, columns = divide_source(argument)
     path = Path(source)
     root, files = expand_pattern(source)
     tars = [file for file in files if is_tar(file)] if path.is_dir() else files
     if not tars or not tars[0].exists():
         return missing_file(tars[0] if tars else path, "a tar, or a folder of tars")
-    images, captions = (given.columns.get(role, ()) for role in ("image", "caption"))
+    images, captions = (columns.columns.get(role, ()) for role in ("image", "caption"))
     keys = SampleKeys(tuple(name.lower().lstrip(".") for name in images), captions)
     samples = Samples()
     for tar in tars:
@@ -183,7 +183,7 @@ def read_webdataset(argument: str, *, split_seed: int) -> Reading:
 def _add_tar(tar: Path, root: Path, keys: SampleKeys, samples: Samples) -> None:
     """Add the samples of a tar; those in a folder have its name before their keys."""
     folders = tar.parent.relative_to(root).parts
-    split = named_split([tar.name, *reversed(folders)])
+    split = find_split_name([tar.name, *reversed(folders)])
     try:
         for sample in read_tar_samples(tar, keys).values():
             sample.key = "/".join((*folders, sample.key))
@@ -223,7 +223,7 @@ def _collect(samples: Samples, name: str, source: str, split_seed: int) -> Colle
 def _splits(
     samples: Samples, ids: tuple[str, ...], split_seed: int
 ) -> tuple[dict[str, Positions], str]:
-    """Return the splits that tars or folders are called after; without any, made ones."""
+    """Read the splits that tars or folders are called after; make splits where there are none."""
     named = {split: keys for split, keys in samples.splits.items() if split}
     if len(named) < 2:
         return make_splits(ids, seed=split_seed)

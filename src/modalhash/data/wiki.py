@@ -46,8 +46,8 @@ def read_wiki(argument: str, *, split_seed: int) -> Reading:
     """Read the Wikipedia set; see `SourceReader` and the module's description."""
     path = Path(argument)
     if path.is_dir():
-        found = [path / name for name in ("wiki.npz", "raw_features.mat")]
-        path = next((file for file in found if file.exists()), path)
+        files = [path / name for name in ("wiki.npz", "raw_features.mat")]
+        path = next((file for file in files if file.exists()), path)
     if path.is_dir() and (path / "texts").is_dir():
         return read_wiki_articles(argument, split_seed=split_seed)
     if path.is_dir():
@@ -122,8 +122,8 @@ def read_wiki_articles(argument: str, *, split_seed: int) -> Reading:
     path = Path(argument)
     lists = {part: path / name for part, name in _LISTS.items() if (path / name).exists()}
     if not lists or not (path / "texts").is_dir():
-        what = "a list of text, picture and class; texts/ and images/ lie beside it"
-        return missing_file(path / _LISTS["train"], what)
+        content = "a list of text, picture and class; texts/ and images/ lie beside it"
+        return missing_file(path / _LISTS["train"], content)
     source = f"wiki-articles:{path.absolute()}"
     pairs = PairList("wiki-articles", source, path / "images")
     listed = [name.strip() for _, name in clean_lines(path / "categories.list", [])]
@@ -146,13 +146,13 @@ def read_wiki_articles(argument: str, *, split_seed: int) -> Reading:
 
 
 def _picture_of(pictures: PictureFolder, name: str, label: str) -> str:
-    """Return where a picture is: in the folder of its class, or in that of all."""
+    """Find where a picture is: in the folder of its class, or in that of all."""
     candidates = (f"{label}/{name}", name)
-    return next((one for one in map(pictures.find, candidates) if one), f"{label}/{name}.jpg")
+    return next((path for path in map(pictures.find, candidates) if path), f"{label}/{name}.jpg")
 
 
 def _read_article(file: Path, where: str, item: str, defects: list[Defect]) -> str:
-    """Return the text of an article; what is wrong with it becomes a defect of its item.
+    """Read the text of an article; what is wrong with it becomes a defect of its item.
 
     The files aren't well-formed XML throughout, so the element is looked for in the text.
     """

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.data.collection import TokenArrays
-from modalhash.data.frames import kept_frames
+from modalhash.data.frames import choose_frames
 from modalhash.errors import FeatureError, InputError, ShapeError
 
 __all__ = ["ArrayTable", "checked_rows", "no_tokens"]
@@ -101,7 +101,7 @@ class ArrayTable:
         mask = np.zeros((len(rows), shape[0]), np.bool_)
         for place, row in enumerate(rows.tolist()):
             own = self._tokens.of(row)
-            kept = kept_frames(len(own), self._most_tokens)
+            kept = choose_frames(len(own), self._most_tokens)
             tokens[place, : len(kept)] = own[kept]
             mask[place, : len(kept)] = True
         return tokens, mask
