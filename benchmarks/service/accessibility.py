@@ -41,8 +41,8 @@ def main() -> int:
     parser.add_argument("--pictures", type=Path, help="Folder to put screenshots in.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        axe = given.axe or fetched(Path(folder))
-        browser = started(Path(folder) / "chromium")
+        axe = given.axe or fetch_axe(Path(folder))
+        browser = start_browser(Path(folder) / "chromium")
         try:
             found = check(browser, given.address, given.text, axe.read_text(), given.pictures)
         finally:
@@ -56,14 +56,14 @@ def main() -> int:
     return 1 if grave else 0
 
 
-def fetched(folder: Path) -> Path:
+def fetch_axe(folder: Path) -> Path:
     """Fetch axe-core with npm."""
     command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), AXE]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder / "node_modules" / "axe-core" / "axe.min.js"
 
 
-def started(folder: Path) -> Chrome:
+def start_browser(folder: Path) -> Chrome:
     """Start a browser with a folder of its own."""
     options = ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
@@ -77,12 +77,14 @@ def check(
 ) -> list[dict[str, Any]]:
     """Return what axe finds in every state, theme and width."""
     found: list[dict[str, Any]] = []
+    hit = find_first_hit(browser, address, text)
     states = {
         "start": ({}, ".samples img, .samples .is-missing"),
         "answers": ({"q": text}, ".face"),
         "both": ({"q": text, "find": "both"}, ".lines .face"),
         "filters": ({"q": text, "where": "a >> 1"}, ".marked"),
-        "why": ({"q": text, "why": first_hit(browser, address, text)}, ".histogram"),
+        "item": ({"q": text, "item": hit}, ".stage img"),
+        "why": ({"q": text, "why": hit}, ".histogram"),
         "problem": ({"index": "no such index"}, "#problem h2"),
     }
     for width in WIDTHS:
@@ -100,11 +102,11 @@ def check(
                 if pictures is not None:
                     pictures.mkdir(parents=True, exist_ok=True)
                     browser.save_screenshot(str(pictures / f"{where}.png"))
-                found += [{**one, "where": where} for one in violations(browser, axe)]
+                found += [{**one, "where": where} for one in find_violations(browser, axe)]
     return found
 
 
-def first_hit(browser: Chrome, address: str, text: str) -> str:
+def find_first_hit(browser: Chrome, address: str, text: str) -> str:
     """Return the first hit as the address of its sheet names it."""
     browser.get(f"{address}?{urlencode({'q': text})}")
     wait_for(browser, ".face")
@@ -121,7 +123,7 @@ def wait_for(browser: Chrome, css: str) -> None:
         time.sleep(0.1)
 
 
-def violations(browser: Chrome, axe: str) -> list[dict[str, Any]]:
+def find_violations(browser: Chrome, axe: str) -> list[dict[str, Any]]:
     """Return what axe finds in the page as it is."""
     browser.execute_script(axe)  # the driver's scripts aren't bound by the page's policy
     answer = browser.execute_async_script(
