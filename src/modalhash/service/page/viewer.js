@@ -99,7 +99,7 @@ export function showTab(sheet, tab) {
 function tabs(onTab) {
   const list = el("div", { class: "tabs", role: "tablist", "aria-label": "What to show of it" },
     Object.entries(TABS).map(([tab, name]) => el("button", {
-      type: "button", role: "tab", id: `tab-${tab}`, "data-tab": tab, "aria-controls": `panel-${tab}`,
+      type: "button", role: "tab", id: `tab-${tab}`, "data-tab": tab, "aria-controls": tab === "why" ? "panel-why" : null,
       onclick: () => onTab(tab),
     }, name)));
   list.addEventListener("keydown", (event) => {
