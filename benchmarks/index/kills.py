@@ -80,12 +80,13 @@ def run(folder: Path, *, n_kills: int, seed: int, kind: str = "flat") -> dict[st
         started = time.perf_counter()
         with open_index(place) as index:
             openings.append(time.perf_counter() - started)
-            assert acknowledged <= index.version <= acknowledged + 1, (
-                f"kill {kill}: {acknowledged} changes were acknowledged, the index has "
-                f"{index.version}"
+            version = index.version
+            assert version is not None, "an index in a folder counts its changes"
+            assert acknowledged <= version <= acknowledged + 1, (
+                f"kill {kill}: {acknowledged} changes were acknowledged, the index has {version}"
             )
-            n_more += index.version - acknowledged
-            while done < index.version:
+            n_more += version - acknowledged
+            while done < version:
                 held, done = next(changes)[1], done + 1
             assert index.ids.tolist() == list(held), f"kill {kill}: other items"
             codes = np.array(list(held.values()), np.uint8).reshape(-1, 2)

@@ -105,8 +105,8 @@ def test_read_checked_divided_trained_and_measured(
     else:
         assert converted.code == 0, converted
         is_features = (tmp_path / "ours" / "item_ids.txt").exists()
-        again = f"features:{tmp_path / 'ours'}" if is_features else tmp_path / "ours"
-        counted = modalhash("-q", "data", "info", again, "--json")
+        ours = f"features:{tmp_path / 'ours'}" if is_features else tmp_path / "ours"
+        counted = modalhash("-q", "data", "info", ours, "--json")
         for count in ("n_items", "n_captions"):
             assert json.loads(counted.out)[count] == json.loads(described.out)[count]
     run = tmp_path / "run"

@@ -10,7 +10,7 @@ from modalhash.errors import StorageError
 from modalhash.files import write_bytes
 from modalhash.layers import ScalingRule
 from modalhash.methods.base import CaptionChoice, GradientMethod, Optimiser, Schedule
-from modalhash.methods.cfrh import Cfrh, CfrhSettings
+from modalhash.methods.cirh import Cirh, CirhSettings
 from modalhash.training import TrainingPlan, TrainingResult, train_method
 from modalhash.training.checkpoints import Checkpoints
 from tests.oracles.paired_features import made_pairs
@@ -31,8 +31,8 @@ def stop_at(step: int) -> Callable[..., None]:
     return watch
 
 
-def cfrh() -> Cfrh:
-    return Cfrh(CfrhSettings(hidden_width=24, dropout=0.3))
+def cirh() -> Cirh:
+    return Cirh(CirhSettings(hidden_width=24, fusion_width=16, dropout=0.3))
 
 
 def plan_of(
@@ -57,9 +57,9 @@ def assert_same(one: TrainingResult, other: TrainingResult) -> None:
 @pytest.mark.parametrize(
     ("make", "changes"),
     [
-        (cfrh, {}),
+        (cirh, {}),
         (
-            cfrh,
+            cirh,
             {
                 "optimiser": Optimiser.ADAM,
                 "schedule": Schedule.ONE_CYCLE,
@@ -84,16 +84,16 @@ def test_a_stopped_run_ends_like_an_unbroken_one(
 
 def test_the_best_epoch_survives_a_stop(tmp_path: Path) -> None:
     changes = {"validation_share": 0.2, "learning_rate": 0.05}
-    unbroken = train_method(plan_of(cfrh, None, **changes), MADE.data())
+    unbroken = train_method(plan_of(cirh, None, **changes), MADE.data())
     n_steps = 80 // 16
     for stop in (n_steps + 1, 3 * n_steps + 1):
         with pytest.raises(StoppedError):
             train_method(
-                plan_of(cfrh, tmp_path, **changes), MADE.data(),
+                plan_of(cirh, tmp_path, **changes), MADE.data(),
                 resume=True, progress=stop_at(stop),
             )  # fmt: skip
     assert_same(
-        train_method(plan_of(cfrh, tmp_path, **changes), MADE.data(), resume=True), unbroken
+        train_method(plan_of(cirh, tmp_path, **changes), MADE.data(), resume=True), unbroken
     )
 
 
@@ -104,11 +104,11 @@ def test_finished_steps_are_not_taken_again(tmp_path: Path) -> None:
         steps.append(done)
 
     with pytest.raises(StoppedError):
-        train_method(plan_of(cfrh, tmp_path), MADE.data(), progress=stop_at(14))
-    train_method(plan_of(cfrh, tmp_path), MADE.data(), resume=True, progress=note)
+        train_method(plan_of(cirh, tmp_path), MADE.data(), progress=stop_at(14))
+    train_method(plan_of(cirh, tmp_path), MADE.data(), resume=True, progress=note)
     assert steps == list(range(13, 25))
     steps.clear()
-    train_method(plan_of(cfrh, tmp_path), MADE.data(), resume=True, progress=note)
+    train_method(plan_of(cirh, tmp_path), MADE.data(), resume=True, progress=note)
     assert steps == []
 
 
@@ -122,10 +122,10 @@ def test_the_hook_before_training_is_called_once(tmp_path: Path) -> None:
 
 
 def test_without_resume_a_run_starts_anew(tmp_path: Path) -> None:
-    train_method(plan_of(cfrh, tmp_path, validation_share=0.2, learning_rate=0.1), MADE.data())
+    train_method(plan_of(cirh, tmp_path, validation_share=0.2, learning_rate=0.1), MADE.data())
     changes = {"validation_share": 0.2}
-    unbroken = train_method(plan_of(cfrh, None, **changes), MADE.data())
-    assert_same(train_method(plan_of(cfrh, tmp_path, **changes), MADE.data()), unbroken)
+    unbroken = train_method(plan_of(cirh, None, **changes), MADE.data())
+    assert_same(train_method(plan_of(cirh, tmp_path, **changes), MADE.data()), unbroken)
     stored = Checkpoints(tmp_path / "checkpoint").load()
     assert stored is not None
     assert stored.best_epoch == unbroken.best_epoch
@@ -135,14 +135,14 @@ def test_without_resume_a_run_starts_anew(tmp_path: Path) -> None:
 
 
 def test_resume_without_a_checkpoint_starts_from_the_start(tmp_path: Path) -> None:
-    unbroken = train_method(plan_of(cfrh, None), MADE.data())
-    assert_same(train_method(plan_of(cfrh, tmp_path), MADE.data(), resume=True), unbroken)
+    unbroken = train_method(plan_of(cirh, None), MADE.data())
+    assert_same(train_method(plan_of(cirh, tmp_path), MADE.data(), resume=True), unbroken)
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unbroken = train_method(plan_of(cfrh, None), MADE.data())
+    unbroken = train_method(plan_of(cirh, None), MADE.data())
 
     def refuse(path: Path, content: bytes) -> None:
         if path.name.startswith("epoch-00003"):
@@ -151,9 +151,9 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 
     monkeypatch.setattr("modalhash.training.checkpoints.write_bytes", refuse)
     with pytest.raises(StorageError, match="No space left on device"):
-        train_method(plan_of(cfrh, tmp_path), MADE.data())
+        train_method(plan_of(cirh, tmp_path), MADE.data())
     monkeypatch.undo()
     stored = Checkpoints(tmp_path / "checkpoint").load()
     assert stored is not None
     assert stored.epochs_done == 2
-    assert_same(train_method(plan_of(cfrh, tmp_path), MADE.data(), resume=True), unbroken)
+    assert_same(train_method(plan_of(cirh, tmp_path), MADE.data(), resume=True), unbroken)

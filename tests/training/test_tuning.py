@@ -69,7 +69,7 @@ def data_of(root: Path, *, encoder: str = "", sides: tuple[str, ...] = ("image",
 
 
 def cfrh() -> Cfrh:
-    return Cfrh(CfrhSettings(hidden_width=24, dropout=0.3))
+    return Cfrh(CfrhSettings(hidden_width=24))
 
 
 def plan_of(
