@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RESULTS = Path(__file__).parent.parent / "results"
-KINDS = ("flat", "ivf", "mih", "hnsw")
+KINDS = ("flat", "ivf", "mih")
 MANY_ROWS = 2**31
 """From so many rows on, positions take 8 bytes instead of 4."""
 MOST_CELLS = 1 << 16
@@ -25,7 +25,6 @@ PROBED_SHARE = 1 / 128
 PROBED_COST = 2.5
 """A code in a cell costs as much as so many in a scan: both 1,751 and 31,711 queries a second of a
 million codes (`index-kinds-1000000x64-threads1.json`) give this, by the scan's rate."""
-HNSW_BYTES = 150
 METADATA_ROW_BYTES = 14
 """Of SQLite for a row, beside the id and the JSON text; 13.3 were measured."""
 
@@ -75,7 +74,7 @@ class ItemBytes:
 
     Attributes:
         code: the packed code.
-        searcher: what finds codes: cells, tables or a graph.
+        searcher: what finds codes: cells or tables.
         ids: the id, and what ids are looked up by.
         metadata: its row in SQLite.
     """
@@ -104,7 +103,6 @@ def item_bytes(plan: Plan, rows: float) -> ItemBytes:
         "flat": 0,
         "ivf": code + 8,
         "mih": position * math.ceil(plan.bits / 16),
-        "hnsw": HNSW_BYTES,
     }[plan.kind]
     # Texts: where each ends, the text, a key and a row to look it up by.
     ids = 8 if not plan.id_bytes else 8 + plan.id_bytes + 8 + 8
@@ -119,8 +117,8 @@ class Outcome:
     Attributes:
         per_item: bytes of an item.
         machines: that hold one copy.
-        replicas: copies for the queries a second; 0 where a query isn't a scan (`hnsw`).
-        query_core_seconds: of one query over all machines; of `mih` at most; 0 for `hnsw`.
+        replicas: copies for the queries a second.
+        query_core_seconds: of one query over all machines; of `mih` at most.
         latency_seconds: of one query on one core of each machine, all at once, without network.
         build_core_hours: to put codes into cells; 0 for other kinds.
         encode_core_hours: to encode all items.
@@ -161,7 +159,7 @@ def work_out(plan: Plan) -> Outcome:
         cells = min(MOST_CELLS, 1 << round(math.log2(rows) / 2))
         compared, built = cells + PROBED_COST * plan.probed * rows, plan.items * cells
     else:
-        compared, built = 0 if plan.kind == "hnsw" else rows, 0
+        compared, built = rows, 0
     latency = compared / plan.scan_rate
     query = latency * machines
     encode_seconds = plan.items / plan.encode_rate
@@ -211,11 +209,9 @@ def shown(plan: Plan, outcome: Outcome, price: float | None) -> list[str]:
     memory = f"{hot:,.1f} GB: {one.code:g} bytes of code, {one.searcher:g} of the searcher an item"
     disk = f"{everything:,.1f} GB: also {one.ids:g} bytes of ids, {one.metadata:g} of metadata"
     machines = f"{outcome.machines} of {plan.machine_gib:g} GiB for a copy"
-    query = "not a scan: measure it on your codes"
-    if copies:
-        machines += f", {at_most}{copies} for {plan.qps:g} queries a second"
-        query = f"{at_most}{outcome.query_core_seconds:.3g} core seconds in all, "
-        query += f"{outcome.latency_seconds:.3g} s on one core of each machine"
+    machines += f", {at_most}{copies} for {plan.qps:g} queries a second"
+    query = f"{at_most}{outcome.query_core_seconds:.3g} core seconds in all, "
+    query += f"{outcome.latency_seconds:.3g} s on one core of each machine"
     days = f"{outcome.encode_days:,.1f} days on {plan.encode_cores} cores"
     arriving = f"{outcome.input_days:,.1f} days at {plan.gbit:g} Gbit/s"
     lines = {

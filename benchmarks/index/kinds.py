@@ -34,10 +34,9 @@ KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "ivf": ("ivf", {}),
     "ivf-distinct": ("ivf", {"distinct": True}),
     "mih": ("mih", {}),
-    "hnsw": ("hnsw", {}),
     "auto": ("auto", {}),
 }
-AIMING = ("auto", "hnsw", "ivf")
+AIMING = ("auto", "ivf")
 NUMPY_QUERIES = 20
 faiss_any: Any = faiss  # what SWIG makes has no types
 Search = Callable[[Codes, int], Any]
@@ -92,10 +91,6 @@ def bare_search(kind: str, codes: Codes, parameters: Mapping[str, Any]) -> tuple
     elif kind == "mih":
         index = faiss_any.IndexBinaryMultiHash(bits, bits // 16, 16)
         index.nflip = 1
-    elif kind == "hnsw":
-        index = faiss_any.IndexBinaryHNSW(bits, parameters["n_links"])
-        index.hnsw.efConstruction = parameters["build_effort"]
-        index.hnsw.efSearch = parameters["search_effort"] or 512
     else:
         index = faiss.IndexBinaryFlat(bits)
     index.add(codes)

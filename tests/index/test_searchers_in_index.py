@@ -106,7 +106,7 @@ def test_colliding_items_all_come_out_of_an_index_of_distinct_codes(tmp_path: Pa
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_recall_is_refused_by_kinds_that_miss_nothing(kind: str) -> None:
-    if kind in ("auto", "hnsw", "ivf"):
+    if kind in ("auto", "ivf"):
         check_kind(kind, {"recall": 0.9})
         with pytest.raises(SettingError, match=re.escape("recall is 1.5, expected a share above")):
             check_kind(kind, {"recall": 1.5})

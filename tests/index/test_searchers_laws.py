@@ -47,7 +47,6 @@ RECIPES = {
     "auto": Recipe("auto"),
     "ivf": Recipe("ivf", is_exact=False),
     "ivf-distinct": Recipe("ivf", {"distinct": True}, is_exact=False),
-    "hnsw": Recipe("hnsw", is_exact=False),
 }
 EXACT = {name: recipe for name, recipe in RECIPES.items() if recipe.is_exact}
 APPROXIMATE = {name: recipe for name, recipe in RECIPES.items() if not recipe.is_exact}
@@ -316,8 +315,6 @@ def test_the_table_names_every_kind() -> None:
         ("ivf", {"recall": "high"}, "recall is 'high', expected a number, such as 0.95"),
         ("ivf", {"n_cells": 0}, "n_cells is 0, expected an integer from 1 to 65536"),
         ("ivf", {"n_cells": 8, "n_probes": 9}, "n_probes is 9, expected an integer from 1 to 8"),
-        ("hnsw", {"n_links": 1}, "n_links is 1, expected an integer from 2 to 128"),
-        ("hnsw", {"search_effort": 2.5}, "search_effort is 2.5, expected an integer from 1 to"),
         ("mih", {"part_bits": 17}, "part_bits is 17, expected an integer from 4 to 16"),
     ],
 )

@@ -11,7 +11,6 @@ import pytest
 from modalhash.errors import DamagedArtifactError, StorageError
 from modalhash.index.choosing import AutoSearcher
 from modalhash.index.faiss_flat import FlatSearcher
-from modalhash.index.faiss_hnsw import HnswSearcher
 from modalhash.index.faiss_ivf import IvfSearcher, write_faiss
 from modalhash.index.faiss_scan import QUICK_WIDTHS, scan_width
 from modalhash.index.folding import Folding, distinct_share
@@ -70,9 +69,9 @@ def test_ties_are_ordered_by_position_like_the_plain_scan(distinct: bool) -> Non
         ] == plain_search(codes[:4], codes, top_k)
 
 
-@pytest.mark.parametrize("kind", [FlatSearcher, MultiIndexSearcher, IvfSearcher, HnswSearcher])
+@pytest.mark.parametrize("kind", [FlatSearcher, MultiIndexSearcher, IvfSearcher])
 def test_the_radius_is_included_though_faiss_leaves_it_out(
-    kind: type[FlatSearcher | MultiIndexSearcher | IvfSearcher | HnswSearcher],
+    kind: type[FlatSearcher | MultiIndexSearcher | IvfSearcher],
 ) -> None:
     code = np.zeros((1, 8), np.uint8)
     codes = np.zeros((4, 8), np.uint8)
@@ -80,34 +79,6 @@ def test_the_radius_is_included_though_faiss_leaves_it_out(
     searcher = kind.build(codes, 64, parameters={})
     for radius in range(6):
         assert searcher.within(code, radius).positions.tolist() == list(range(min(radius, 4)))
-
-
-def test_graphs_hold_distinct_codes_because_equal_ones_break_them() -> None:
-    codes = uniform_codes(40, 64)[np.random.default_rng(2).integers(0, 40, 4000)]
-    queries = clustered_codes(50, 64, centres=10, draw=1)
-    kth = FlatSearcher(codes).nearest(queries, 10).distances[:, -1]
-    bare = faiss.IndexBinaryHNSW(64, 16)
-    bare.add(codes)
-    bare_distances = bare.search(queries, 10)[0]
-    searcher = HnswSearcher.build(codes, 64, parameters={})
-    assert searcher.parameters["distinct_codes"] == 40
-    recall = tie_aware_recall(searcher.nearest(queries, 10).distances, kth)
-    assert recall == 1 > tie_aware_recall(bare_distances, kth)
-
-
-def test_a_graph_of_random_codes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modalhash.index.faiss_hnsw.EFFORTS", (4, 8))
-    codes = uniform_codes(4000, 256)
-    searcher = HnswSearcher.build(codes, 256, parameters={"recall": 0.95})
-    assert searcher.is_exact
-    assert searcher.parameters["search_effort"] is None
-    assert re.fullmatch(
-        r"scanned without a graph: the codes are too random, its recall is 0\.\d{3} at the largest "
-        r"effort, 8",
-        searcher.parameters["reason"],
-    )
-    found, exact = searcher.nearest(codes[:20], 9), FlatSearcher(codes).nearest(codes[:20], 9)
-    np.testing.assert_array_equal(found.positions, exact.positions)
 
 
 def test_auto_scans_random_codes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from tests.oracles.third_party_package.acme_hashing import sorted_scan
 
 __all__ = ["APPROXIMATE", "INDEX_KINDS"]
 
-APPROXIMATE = {"hnsw", "ivf"}
+APPROXIMATE = {"ivf"}
 """Kinds that promise true distances, but neither all hits nor an order among equal distances."""
 SORTED_SCAN = f"{sorted_scan.__name__}:SortedScan"
 """Named as a class that nobody registered; importing it here lets folders name it."""

@@ -23,14 +23,14 @@ from modalhash.cli.watching import show_progress
 @click.option("--split", default="all", show_default=True, help="Items to index.")
 @click.option(
     "--kind",
-    help="auto, flat, ivf, mih, hnsw, exact or milvus; see the page on kinds of index.  "
+    help="auto, flat, ivf, mih, exact or milvus; see the page on kinds of index.  "
     "[default: auto, with --url milvus]",
 )
 @click.option("--url", help="Milvus server to keep the codes, such as http://localhost:19530.")
 @click.option(
     "--recall",
     type=float,
-    help="Share of the 10 nearest that auto, ivf and hnsw should find.  [default: 0.95]",
+    help="Share of the 10 nearest that auto and ivf should find.  [default: 0.95]",
 )
 @click.option(
     "--keep-features",

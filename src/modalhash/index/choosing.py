@@ -9,8 +9,7 @@ In this order, each step for a measured reason:
    counted. If that is a small share of the cells, the codes are put into them. If not, the codes
    are too random for any index: they are scanned, which is as quick and misses nothing.
 
-A graph (`hnsw`) is never chosen: cells reach the same recall at the same speed with a ninth of the
-memory. Tables (`mih`) neither: they are for near-duplicates, which only the user can know about.
+Tables (`mih`) are never chosen: they are for near-duplicates, which only the user can know about.
 """
 
 from collections.abc import Mapping, Sequence

@@ -11,10 +11,11 @@ the folder's lock from its first change until it closes the index. Any number of
 meanwhile: each search looks whether something was written since, and takes it in.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, Final, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,10 @@ from modalhash.codes import Codes
 from modalhash.index.base import check_radius, check_top_k
 from modalhash.index.checking import check_id_kind, check_known, check_model
 from modalhash.index.filters import Filter, parse_filter
-from modalhash.index.folder import (
-    read_manifest,
-)
+from modalhash.index.folder import read_manifest
 from modalhash.index.hits import Hits, IdArray, IdKind, Ids, ItemBlock, Metadata, RadiusHits
 from modalhash.index.ids import IdColumn, id_column
+from modalhash.index.retired_kinds import current_kind
 from modalhash.index.searchers import NO_ROW, Positions, check_stated_kind, searcher_class
 from modalhash.index.snapshot import Snapshot, View
 from modalhash.index.writing import IndexWriter
@@ -35,6 +35,12 @@ from modalhash.numpy_numbers import takes_numpy_numbers
 
 __all__ = ["EmbeddedIndex"]
 
+logger = logging.getLogger(__name__)
+
+RETIRED_KIND: Final = (
+    "%s was made with the kind %r, which is no longer built: its codes are scanned, which finds "
+    "everything; `modalhash compact` makes it an index of the kind %r"
+)
 parsed = lru_cache(maxsize=256)(parse_filter)
 
 
@@ -99,7 +105,8 @@ class EmbeddedIndex(IndexWriter):
     def open(cls, folder: str | Path, *, expect_model: str | None = None) -> Self:
         """Open a saved index; codes and ids are mapped, not read.
 
-        Changes are kept in the folder from then on.
+        Changes are kept in the folder from then on. An index of a kind that is no longer built is
+        scanned until `compact`; the log says so.
 
         Args:
             folder: what `save` wrote.
@@ -118,11 +125,14 @@ class EmbeddedIndex(IndexWriter):
         folder = Path(folder).resolve()
         manifest = read_manifest(folder)
         check_model(folder, manifest.model_fingerprint, expect_model)
-        check_stated_kind(folder, manifest.kind)
+        kind, parameters = current_kind(manifest.kind, manifest.parameters)
+        check_stated_kind(folder, kind)
+        if kind != manifest.kind:
+            logger.warning(RETIRED_KIND, folder, manifest.kind, kind)
         index = cls(
             manifest.n_bits,
-            kind=manifest.kind,
-            parameters=manifest.parameters,
+            kind=kind,
+            parameters=parameters,
             model_fingerprint=manifest.model_fingerprint,
         )
         index.folder, index._manifest = folder, manifest

@@ -1,10 +1,9 @@
 """Distinct codes and the rows that have them: search few codes, answer with all rows.
 
 Learned codes collide: many items have one code. To compare a query with each distinct code once
-is less work, and spares graphs what breaks them, thousands of equal neighbours. The distinct codes
-stand in the order in which each first appears. That is what makes the nearest k of them enough for
-the nearest k rows by distance, then position: a code that is not among them stands behind k codes,
-each of which has a row that comes before all of its own.
+is less work. The distinct codes stand in the order in which each first appears. That is what makes
+the nearest k of them enough for the nearest k rows by distance, then position: a code that is not
+among them stands behind k codes, each of which has a row that comes before all of its own.
 """
 
 from dataclasses import dataclass

@@ -33,6 +33,7 @@ from modalhash.index.log import (
     read_log,
     record_end,
 )
+from modalhash.index.retired_kinds import current_kind
 from modalhash.index.rows import RecentRows, Segment
 from modalhash.index.searchers import NO_ROW
 from modalhash.index.segments import ID_PARTS, ITEMS, check_ids, open_segment
@@ -135,10 +136,11 @@ def repair_index(folder: Path | str) -> Repair:
 
 def write_state(folder: Path, manifest: Manifest, state: Snapshot) -> None:
     """Write a snapshot as a new generation of an index, whose lock is held."""
+    kind, parameters = current_kind(manifest.kind, manifest.parameters)
     index = EmbeddedIndex(
         manifest.n_bits,
-        kind=manifest.kind,
-        parameters=manifest.parameters,
+        kind=kind,
+        parameters=parameters,
         model_fingerprint=manifest.model_fingerprint,
     )
     uid = secrets.token_hex(16)

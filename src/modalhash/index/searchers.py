@@ -46,7 +46,6 @@ SEARCHERS: Mapping[str, str] = {
     "flat": "modalhash.index.faiss_flat:FlatSearcher",
     "ivf": "modalhash.index.faiss_ivf:IvfSearcher",
     "mih": "modalhash.index.multi_index:MultiIndexSearcher",
-    "hnsw": "modalhash.index.faiss_hnsw:HnswSearcher",
     "auto": "modalhash.index.choosing:AutoSearcher",
 }
 """Name of a kind to the class that makes its searchers, loaded when first asked for."""

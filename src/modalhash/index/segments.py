@@ -22,6 +22,7 @@ from modalhash.index.folder import (
 from modalhash.index.hits import IdKind
 from modalhash.index.ids import IdColumn, IdLookup, IntegerIds, TextIds, id_column
 from modalhash.index.items import ItemStore, write_items
+from modalhash.index.retired_kinds import is_retired, scan_retired
 from modalhash.index.rows import Segment
 from modalhash.index.searchers import Searcher, searcher_class
 from modalhash.index.snapshot import View
@@ -189,11 +190,13 @@ def open_segment(folder: Path, record: SegmentRecord, n_bits: int, id_kind: IdKi
 
 
 def open_searcher(place: Path, record: SegmentRecord, codes: Codes, n_bits: int) -> Searcher:
-    """Open the searcher of a segment.
+    """Open the searcher of a segment; codes of a retired kind are scanned.
 
     Raises:
         DamagedArtifactError: if its files or its parameters aren't what a writer writes.
     """
+    if is_retired(record.searcher):
+        return scan_retired(record.searcher, codes, n_bits)
     try:
         return searcher_class(record.searcher, from_file=True).open(
             place, codes, n_bits, parameters=record.parameters

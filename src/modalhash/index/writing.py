@@ -286,7 +286,10 @@ class IndexWriter(GenerationWriter):
         with self._writing:
             state = self._for_writing()
             is_compact = not state.views[-1].n_rows and len(state.views) <= 2
-            if not is_compact or any(view.n_dead for view in state.views):
+            is_of_kind = self._manifest is None or all(
+                record.searcher == self.kind for record in self._manifest.segments
+            )
+            if not is_compact or not is_of_kind or any(view.n_dead for view in state.views):
                 self._fold(0)
 
     def close(self) -> None:
