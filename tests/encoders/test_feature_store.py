@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -52,6 +52,7 @@ def made(folder: Path, spec: StoreSpec = SPEC) -> FeatureStore:
     return writer.finish()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, N_ROWS - 1), max_size=20))
 def test_rows_come_back_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, rows: list[int]

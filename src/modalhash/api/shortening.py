@@ -8,7 +8,7 @@ from typing import Any
 from modalhash.api.indexing import CodeFolder
 from modalhash.api.opening import open_model
 from modalhash.artifacts import HashModel, RunFolder, load_model, save_model
-from modalhash.artifacts.model import check_shorter, prefix_fingerprint
+from modalhash.artifacts.shorter_codes import check_shorter, prefix_fingerprint
 from modalhash.codes import Codes, check_codes, first_bits
 from modalhash.errors import DamagedArtifactError, InputError, ShapeError
 from modalhash.files import map_array, read_json, write_array, write_json

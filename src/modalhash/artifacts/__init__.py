@@ -7,7 +7,9 @@ from modalhash.artifacts.calibration import (
 )
 from modalhash.artifacts.card import model_card
 from modalhash.artifacts.collection_codes import CaptionUse, CollectionCodes
-from modalhash.artifacts.model import HashModel, ModelRecord, load_model, save_model
+from modalhash.artifacts.model import HashModel
+from modalhash.artifacts.model_files import load_model, save_model
+from modalhash.artifacts.model_record import ModelRecord
 from modalhash.artifacts.run_folder import RunFolder
 
 __all__ = [

@@ -42,7 +42,7 @@ class ModelCalibration:
     directions: Mapping[Direction, DirectionCalibration]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document of `calibration.json`."""
+        """Convert the calibration to the document of `calibration.json`."""
         return {
             "format": FORMAT,
             "modalhash": version("modalhash"),
@@ -53,13 +53,13 @@ class ModelCalibration:
             "split": self.split,
             "n_items": self.n_items,
             "seed": self.seed,
-            "directions": [one.to_json() for one in self.directions.values()],
+            "directions": [direction.to_json() for direction in self.directions.values()],
         }
 
     @property
     def stated(self) -> str:
         """What it was made on, in words."""
-        rules = dict.fromkeys(one.curve.rule.value for one in self.directions.values())
+        rules = dict.fromkeys(direction.curve.rule.value for direction in self.directions.values())
         rule = " and ".join(rules).replace("_", " ")
         return f"calibrated on {self.n_items} items of {self.collection}, {self.split}, by {rule}"
 
@@ -91,12 +91,14 @@ def read_calibration(folder: Path, model_fingerprint: str) -> ModelCalibration |
     try:
         if document["model_fingerprint"] != model_fingerprint:
             return None
-        found = [
-            DirectionCalibration.from_json(one, document["n_bits"])
-            for one in document["directions"]
+        directions = [
+            DirectionCalibration.from_json(entry, document["n_bits"])
+            for entry in document["directions"]
         ]
         entries = {name: document[name] for name in ModelCalibration.__dataclass_fields__}
-        return ModelCalibration(**{**entries, "directions": {one.direction: one for one in found}})
+        return ModelCalibration(
+            **{**entries, "directions": {entry.direction: entry for entry in directions}}
+        )
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise DamagedArtifactError(
             f"{path} is damaged: {error}; make it again with `modalhash calibrate`"

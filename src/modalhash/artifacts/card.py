@@ -72,7 +72,7 @@ def model_card(record: Mapping[str, Any]) -> str:
 
 
 def shortening(record: Mapping[str, Any]) -> list[str]:
-    """Return the lines on what a model was shortened from; none if it was trained as it is."""
+    """Describe what a model was shortened from, in lines; none if it was trained as it is."""
     source = record.get("shortened_from")
     if not source:
         return []
@@ -87,6 +87,6 @@ def shortening(record: Mapping[str, Any]) -> list[str]:
 
 
 def table(entries: Mapping[str, Any]) -> str:
-    """Return a two-column Markdown table."""
+    """Write a two-column Markdown table."""
     rows = [f"| {name} | {value} |" for name, value in entries.items()]
     return "\n".join(["| | |", "| --- | --- |", *rows])

@@ -64,15 +64,15 @@ class CollectionCodes:
         )
 
     def image(self, items: Positions) -> Codes:
-        """Return the image codes of some items, (k, p) uint8."""
+        """Compute the image codes of some items, (k, p) uint8."""
         return self.codes(self.features.image, items, "image")
 
     def text(self, texts: Positions) -> Codes:
-        """Return the text codes of some captions, (k, p) uint8."""
+        """Compute the text codes of some captions, (k, p) uint8."""
         return self.codes(self.features.text, texts, "text")
 
     def codes(self, table: FeatureTable, rows: Positions, modality: Modality) -> Codes:
-        """Return the codes of some rows of a table, block by block."""
+        """Compute the codes of some rows of a table, block by block."""
         with_tokens = self.model.tower(modality).head.reads_tokens
         blocks = []
         for part in blocks_of(rows, TOKEN_ROWS if with_tokens else ENCODE_ROWS):
@@ -86,7 +86,7 @@ class CollectionCodes:
         return np.concatenate([nothing, *blocks])
 
     def fine_codes(self, rows: Positions, modality: Modality) -> FineCodes:
-        """Return the finer codes of some rows (items for images, captions for texts), (k, s) uint8.
+        """Compute the finer codes of rows (items for images, captions for texts), (k, s) uint8.
 
         Raises:
             FeatureError: if the model has none.
@@ -101,7 +101,7 @@ class CollectionCodes:
         return np.concatenate(blocks)
 
     def fine_queries(self, rows: Positions, modality: Modality) -> NDArray[np.float32]:
-        """Return what some rows meet finer codes with, (k, s, w) float32; see `fine_codes`."""
+        """Compute the queries for finer codes, (k, s, w) float32; see `fine_codes`."""
         table, codewords = self.table(modality), self.model.fine_books.codewords
         blocks = [np.zeros((0, codewords.shape[0], codewords.shape[2]), np.float32)]
         for part in blocks_of(rows, TOKEN_ROWS):
@@ -114,11 +114,11 @@ class CollectionCodes:
         return np.concatenate(blocks)
 
     def table(self, modality: Modality) -> FeatureTable:
-        """Return the features of one modality."""
+        """Find the features of one modality."""
         return self.features.image if modality == "image" else self.features.text
 
     def texts_of(self, items: Positions) -> Positions:
-        """Return the rows of the texts of some items that take part, item by item."""
+        """List the rows of the texts of some items that take part, item by item."""
         starts = self.collection.caption_starts
         if self.captions == "first":
             return starts[items][starts[items] < starts[items + 1]]
@@ -143,7 +143,7 @@ def check_input(model: HashModel, collection: Collection) -> None:
         ("pictures", isinstance(encoder.image, PrecomputedImageTower), collection.pictures),
         ("texts", isinstance(encoder.text, PrecomputedTextTower), collection.captions),
     )
-    for (what, reads_arrays, raw), modality in zip(sides, ("image", "text"), strict=True):
+    for (noun, reads_arrays, raw), modality in zip(sides, ("image", "text"), strict=True):
         if modality == "text" and not collection.has_texts:
             continue  # pictures without texts have no text codes
         if reads_arrays and modality not in collection.features:
@@ -154,7 +154,7 @@ def check_input(model: HashModel, collection: Collection) -> None:
             )
         if not reads_arrays and raw is None:
             raise FeatureError(
-                f"the model reads {what} with the encoder {encoder.name!r}, but collection "
-                f"{collection.name!r} has features only: give a collection of {what}, or train a "
+                f"the model reads {noun} with the encoder {encoder.name!r}, but collection "
+                f"{collection.name!r} has features only: give a collection of {noun}, or train a "
                 "model on such features with --encoder precomputed"
             )

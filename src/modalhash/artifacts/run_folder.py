@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modalhash.artifacts.calibration import CALIBRATION
-from modalhash.artifacts.model import CARD, RECORD, WEIGHTS
+from modalhash.artifacts.model_record import CARD, RECORD, WEIGHTS
 from modalhash.errors import InputError, StorageError
 from modalhash.files import read_json, write_json
 from modalhash.index.lock import ProcessLock
@@ -93,7 +93,7 @@ class RunFolder:
                     self.folder.rmdir()  # nothing was begun
 
     def is_empty(self) -> bool:
-        """Return whether it is a folder with nothing in it but hidden files."""
+        """Tell whether it is a folder with nothing in it but hidden files."""
         return self.folder.is_dir() and all(
             path.name.startswith(".") for path in self.folder.iterdir()
         )
@@ -105,8 +105,8 @@ class RunFolder:
             InputError: naming what differs.
         """
         stored = read_json(self.folder / PLAN, kind="run", newest_format=FORMAT)
-        wanted = json.loads(json.dumps(self.plan))
-        differing = ", ".join(differences(stored, wanted | {"format": FORMAT}))
+        plan = json.loads(json.dumps(self.plan))
+        differing = ", ".join(list_differences(stored, plan | {"format": FORMAT}))
         if differing:
             raise InputError(
                 f"{self.folder} holds another run; what differs: {differing}. Resume it with the "
@@ -138,21 +138,21 @@ class RunFolder:
         return self.folder / SPLITS
 
 
-def differences(
-    stored: Mapping[str, Any], wanted: Mapping[str, Any], start: str = ""
+def list_differences(
+    stored: Mapping[str, Any], present: Mapping[str, Any], start: str = ""
 ) -> Iterator[str]:
     """Yield the dotted names of what differs, with both values where they are short.
 
     The version of modalhash may differ.
 
     Example:
-        >>> list(differences({"seed": 1, "a": {"b": 2, "c": 3}}, {"seed": 5, "a": {"b": 2}}))
+        >>> list(list_differences({"seed": 1, "a": {"b": 2, "c": 3}}, {"seed": 5, "a": {"b": 2}}))
         ['a.c (was 3, now nothing)', 'seed (was 1, now 5)']
     """
-    for name in sorted((stored.keys() | wanted.keys()) - {"modalhash"}):
-        old, new = (side.get(name) for side in (stored, wanted))
+    for name in sorted((stored.keys() | present.keys()) - {"modalhash"}):
+        old, new = (side.get(name) for side in (stored, present))
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            yield from differences(old, new, f"{start}{name}.")
+            yield from list_differences(old, new, f"{start}{name}.")
         elif old != new:
             texts = ["nothing" if value is None else repr(value) for value in (old, new)]
             is_short = max(map(len, texts)) <= SHOWN_LENGTH

@@ -50,7 +50,7 @@ SIDES: Final[tuple[Modality, ...]] = ("image", "text")
 
 
 def find_side_widths(model: HashModel) -> SideWidths:
-    """Return what a model reads of shards.
+    """Find which features a model reads of shards, by side, and their widths.
 
     Raises:
         FeatureError: if it reads what shards don't have: videos, or tokens that came as arrays.
@@ -60,16 +60,18 @@ def find_side_widths(model: HashModel) -> SideWidths:
         tower = model.encoder.image if side == "image" else model.encoder.text
         is_array = isinstance(tower, PrecomputedImageTower | PrecomputedTextTower)
         if isinstance(tower, FrameTower) or (is_array and model.tower(side).head.reads_tokens):
-            what = "frames of videos" if side == "image" else "content tokens that came as arrays"
+            content = (
+                "frames of videos" if side == "image" else "content tokens that came as arrays"
+            )
             raise FeatureError(
-                f"the model reads {what}, which shards don't have: encode them as a collection"
+                f"the model reads {content}, which shards don't have: encode them as a collection"
             )
         widths[side] = tower.width if is_array else None
     return widths
 
 
 @dataclass
-class Coded:
+class ShardCodes:
     """What is known of a shard so far.
 
     Attributes:
@@ -107,7 +109,7 @@ class ShardEncoder:
         self.side_widths = find_side_widths(model)
 
     def encode(self, shard: Shard) -> CodeFile:
-        """Return the codes of a shard.
+        """Encode a shard.
 
         Raises:
             CollectionError: if the shard can't be read, changes meanwhile, or, unless bad rows are
@@ -116,13 +118,13 @@ class ShardEncoder:
         """
         content = shard.content()
         reader = open_shard(shard, self.side_widths, images=self.images)
-        coded = Coded(codes={side: [] for side in reader.sides})
+        coded = ShardCodes(codes={side: [] for side in reader.sides})
         with ExitStack() as stack:
             decoding = stack.enter_context(
                 ThreadPoolExecutor(min(4, cpu_count() or 1), "modalhash-prepare")
             )
             lanes = stack.enter_context(encoding_pool(self.model.encoder.image.device))
-            for chunk in self.prepared(reader, coded.bad, decoding):
+            for chunk in self.prepare_chunks(reader, coded.bad, decoding):
                 self.add(chunk, coded, lanes)
         if shard.stamp() != (content.n_bytes, content.mtime_ns, content.ctime_ns):
             problem = "was changed while it was read: leave it as it is until it is encoded"
@@ -130,13 +132,15 @@ class ShardEncoder:
         bad = sorted(coded.bad, key=lambda row: row.number)
         if bad and not self.skip_bad:
             raise CollectionError([row.defect for row in bad])
-        return self.code_file(content, coded, [str(row.defect) for row in bad])
+        return self.build_code_file(content, coded, [str(row.defect) for row in bad])
 
-    def code_file(self, content: ShardContent, coded: Coded, problems: Sequence[str]) -> CodeFile:
-        """Return what goes into the file."""
+    def build_code_file(
+        self, content: ShardContent, coded: ShardCodes, problems: Sequence[str]
+    ) -> CodeFile:
+        """Build the content of the code file."""
         head = CodeHead(self.model.n_bits, self.model.fingerprint, asdict(content), 0, 0)
         nothing = np.zeros((0, code_width(self.model.n_bits)), np.uint8)
-        codes = {side: np.concatenate([nothing, *found]) for side, found in coded.codes.items()}
+        codes = {side: np.concatenate([nothing, *blocks]) for side, blocks in coded.codes.items()}
         ids: Any = list(coded.ids)
         ends = np.cumsum(coded.n_texts, dtype=np.int64) if "text" in codes else None
         head = head.leaving_out(problems)
@@ -149,18 +153,18 @@ class ShardEncoder:
             text_ends=ends,
         )
 
-    def chunk_rows(self) -> int:
-        """Return how many rows are decoded together."""
+    def choose_chunk_rows(self) -> int:
+        """Choose how many rows are decoded together."""
         if self.side_widths["image"] is not None:
             return FEATURE_ROWS
-        return CHUNK_BATCHES * self.batch_size("image")
+        return CHUNK_BATCHES * self.choose_batch_size("image")
 
-    def batch_size(self, side: Modality) -> int:
-        """Return how many items are encoded together."""
+    def choose_batch_size(self, side: Modality) -> int:
+        """Choose how many items are encoded together."""
         tower = self.model.encoder.image if side == "image" else self.model.encoder.text
         return CPU_BATCH[side] if tower.device == "cpu" else ACCELERATOR_BATCH
 
-    def prepared(
+    def prepare_chunks(
         self, reader: ShardReader, bad: list[BadRow], pool: ThreadPoolExecutor
     ) -> Iterator[list[PreparedRow]]:
         """Yield the rows that can be read, in chunks; the next one is decoded meanwhile."""
@@ -169,15 +173,15 @@ class ShardEncoder:
         while True:
             chunk = [
                 row if isinstance(row, BadRow) else pool.submit(self.prepare, row)
-                for row in islice(rows, self.chunk_rows())
+                for row in islice(rows, self.choose_chunk_rows())
             ]
             good: list[PreparedRow] = []
             for future in waiting:
-                found = future if isinstance(future, BadRow) else future.result()
-                if isinstance(found, BadRow):
-                    bad.append(found)
+                result = future if isinstance(future, BadRow) else future.result()
+                if isinstance(result, BadRow):
+                    bad.append(result)
                 else:
-                    good.append(found)
+                    good.append(result)
             if waiting:
                 yield good
             if not chunk:
@@ -198,48 +202,48 @@ class ShardEncoder:
         except CollectionError as error:
             defect = error.defects[0]
             name = f"{picture} " if isinstance(picture, Path) else "the picture "
-            return bad_row(row, defect.kind, f"{name}{defect.problem}")
+            return describe_bad_row(row, defect.kind, f"{name}{defect.problem}")
         return row, (self.model.encoder.image.prepare(opened),)
 
-    def add(self, chunk: list[PreparedRow], coded: Coded, lanes: ThreadPoolExecutor) -> None:
+    def add(self, chunk: list[PreparedRow], coded: ShardCodes, lanes: ThreadPoolExecutor) -> None:
         """Encode the rows of a chunk and add those that are sound."""
-        kept: list[PreparedRow] = []
+        distinct: list[PreparedRow] = []
         for row, images in chunk:
             first = coded.ids.setdefault(row.id, row.place)
             if first == row.place:
-                kept.append((row, images))
+                distinct.append((row, images))
                 continue
             problem = f"the id {row.id!r} is already in {first}; give every row its own"
-            coded.bad.append(bad_row(row, "duplicate-id", problem))
-        n_texts = np.array([len(row.texts) for row, _ in kept], np.int64)
+            coded.bad.append(describe_bad_row(row, "duplicate-id", problem))
+        n_texts = np.array([len(row.texts) for row, _ in distinct], np.int64)
         inputs: dict[Modality, list[Any]] = {
-            "image": [image for _, images in kept for image in images],
-            "text": [text for row, _ in kept for text in row.texts],
+            "image": [image for _, images in distinct for image in images],
+            "text": [text for row, _ in distinct for text in row.texts],
         }
         codes: dict[Modality, Codes] = {}
-        is_row_sound = np.ones(len(kept), np.bool_)
+        is_row_sound = np.ones(len(distinct), np.bool_)
         for side in coded.codes:
-            codes[side], is_sound = self.codes_of(inputs[side], side, lanes)
-            owners = np.arange(len(kept)).repeat(n_texts if side == "text" else 1)
+            codes[side], is_sound = self.encode_inputs(inputs[side], side, lanes)
+            owners = np.arange(len(distinct)).repeat(n_texts if side == "text" else 1)
             is_row_sound[owners[~is_sound]] = False
         for place in np.flatnonzero(~is_row_sound).tolist():
-            row = kept[place][0]
+            row = distinct[place][0]
             del coded.ids[row.id]
             problem = "has features that aren't finite, or too large for the model's precision"
-            coded.bad.append(bad_row(row, "bad-features", problem))
-        for side, found in codes.items():
+            coded.bad.append(describe_bad_row(row, "bad-features", problem))
+        for side, side_codes in codes.items():
             rows = is_row_sound.repeat(n_texts) if side == "text" else is_row_sound
-            coded.codes[side].append(found[rows])
+            coded.codes[side].append(side_codes[rows])
         coded.n_texts += n_texts[is_row_sound].tolist()
-        numbers = np.array([row.number for row, _ in kept], np.int64)
+        numbers = np.array([row.number for row, _ in distinct], np.int64)
         coded.numbers += numbers[is_row_sound].tolist()
 
-    def codes_of(
+    def encode_inputs(
         self, inputs: Sequence[Any], side: Modality, lanes: ThreadPoolExecutor
     ) -> tuple[Codes, NDArray[np.bool_]]:
-        """Return the codes of some inputs, and which have features that can be used."""
+        """Compute the codes of some inputs, and tell which have usable features."""
         if self.side_widths[side] is not None:
-            size, encode = FEATURE_ROWS, self.given
+            size, encode = FEATURE_ROWS, self.convert_features
         else:
             tower = self.model.encoder.image if side == "image" else self.model.encoder.text
             with_tokens = self.model.tower(side).head.reads_tokens
@@ -247,12 +251,14 @@ class ShardEncoder:
             def encode(batch: Sequence[Any]) -> TowerOutput:
                 return tower.encode(batch, with_tokens=with_tokens)
 
-            size = self.batch_size(side)
+            size = self.choose_batch_size(side)
 
-        def coded(start: int) -> list[tuple[Codes, NDArray[np.bool_]]]:
-            return self.batch_codes(inputs[start : start + size], side, encode)
+        def encode_from(start: int) -> list[tuple[Codes, NDArray[np.bool_]]]:
+            return self.encode_batch(inputs[start : start + size], side, encode)
 
-        blocks = [part for found in lanes.map(coded, range(0, len(inputs), size)) for part in found]
+        blocks = [
+            part for parts in lanes.map(encode_from, range(0, len(inputs), size)) for part in parts
+        ]
         nothing = np.zeros((0, code_width(self.model.n_bits)), np.uint8)
         return (
             np.concatenate([nothing, *(codes for codes, _ in blocks)]),
@@ -260,11 +266,11 @@ class ShardEncoder:
         )
 
     @staticmethod
-    def given(batch: Sequence[Any]) -> TowerOutput:
-        """Return features that the shard brings."""
+    def convert_features(batch: Sequence[Any]) -> TowerOutput:
+        """Convert features that the shard brings to a tower's output."""
         return TowerOutput(np.stack(batch).astype(np.float32))
 
-    def batch_codes(
+    def encode_batch(
         self, batch: Sequence[Any], side: Modality, encode: Callable[[Sequence[Any]], TowerOutput]
     ) -> list[tuple[Codes, NDArray[np.bool_]]]:
         """Encode a batch; where memory runs out, in halves."""
@@ -275,13 +281,13 @@ class ShardEncoder:
                 raise
             half = (len(batch) + 1) // 2
             return [
-                *self.batch_codes(batch[:half], side, encode),
-                *self.batch_codes(batch[half:], side, encode),
+                *self.encode_batch(batch[:half], side, encode),
+                *self.encode_batch(batch[half:], side, encode),
             ]
-        pooled, tokens = self.model.rounded(output.pooled, side), output.tokens
+        pooled, tokens = self.model.round_features(output.pooled, side), output.tokens
         is_sound: NDArray[np.bool_] = np.asarray(np.isfinite(pooled).all(axis=1))
         if tokens is not None:
-            tokens = self.model.rounded(tokens, side)
+            tokens = self.model.round_features(tokens, side)
             is_sound &= np.isfinite(tokens).all(axis=(1, 2))
             tokens[~is_sound] = 0
         pooled[~is_sound] = 0
@@ -291,6 +297,6 @@ class ShardEncoder:
         return [(codes, is_sound)]
 
 
-def bad_row(row: ShardRow, kind: str, problem: str) -> BadRow:
-    """Return what is wrong with a row that was read."""
+def describe_bad_row(row: ShardRow, kind: str, problem: str) -> BadRow:
+    """Describe what is wrong with a row that was read."""
     return BadRow(row.number, Defect(kind, row.place, problem, (str(row.id),)))

@@ -75,14 +75,14 @@ class Tower(ABC):
 
     @abstractmethod
     def identity(self) -> Identity:
-        """Return what makes two towers interchangeable; equal identities give equal features."""
+        """Describe what makes two towers interchangeable; equal identities give equal features."""
 
     def state(self) -> Mapping[str, Any]:
-        """Return what was fitted to data, as JSON, for the model artifact; empty for most."""
+        """Export what was fitted to data, as JSON, for the model artifact; empty for most."""
         return {}
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 of identity and state."""
+        """Compute a SHA-256 of identity and state."""
         document = json.dumps([dict(self.identity()), dict(self.state())], sort_keys=True)
         return hashlib.sha256(document.encode()).hexdigest()
 
@@ -92,7 +92,7 @@ class ImageTower(Tower):
 
     @abstractmethod
     def prepare(self, picture: Image.Image) -> NDArray[Any]:
-        """Return the tower's input for one picture; runs in decoding threads, no torch.
+        """Prepare the tower's input for one picture; runs in decoding threads, no torch.
 
         Args:
             picture: RGB, any size.
@@ -115,11 +115,11 @@ class TextTower(Tower):
     """Texts to features."""
 
     def fit(self, texts: Sequence[str]) -> "TextTower":
-        """Return this tower fitted to training texts; most need nothing and return themselves."""
+        """Fit this tower to training texts; most need nothing and return themselves."""
         return self
 
     def knows(self, text: str) -> bool:
-        """Return whether the tower knows any word of a text; without one its features say nothing.
+        """Tell whether the tower knows any word of a text; without one its features say nothing.
 
         A tower that reads every text, down to its bytes, knows all; that is the default.
         """
@@ -177,7 +177,7 @@ class Encoder:
     text: TextTower
 
     def identity(self) -> Identity:
-        """Return both towers' identities and the encoder's name, as JSON."""
+        """Combine both towers' identities and the encoder's name, as JSON."""
         return {
             "name": self.name,
             "image": dict(self.image.identity()),
@@ -236,13 +236,13 @@ class FeatureTable(Protocol):
         """(t, w): most tokens of an item and their width; None if no tokens are stored."""
 
     def __len__(self) -> int:
-        """Return the number of rows."""
+        """Count the number of rows."""
 
     def pooled(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the pooled features of some rows, (k, d) float32, in the order asked for."""
+        """Select the pooled features of some rows, (k, d) float32, in the order of `rows`."""
 
     def tokens(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the tokens of some rows: (k, t, w) float32 and their mask (k, t) bool.
+        """Select the tokens of some rows: (k, t, w) float32 and their mask (k, t) bool.
 
         Raises:
             FeatureError: if no tokens are stored; the message says how to get them.

@@ -63,6 +63,6 @@ class BertTextTower(NetworkTextTower):
     def compute(
         self, pieces: Tensor, attended: Tensor, *, with_tokens: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Return pooled features (n, d) and the states (n, t, w) of every position."""
+        """Compute pooled features (n, d) and the states (n, t, w) of every position."""
         states = self._model(input_ids=pieces, attention_mask=attended.long()).last_hidden_state
         return states[:, 0], states if with_tokens else None

@@ -36,7 +36,7 @@ STOP_WORDS = frozenset((
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text that count, lower-cased, in their order.
+    """List the counted words of a text, lower-cased, in their order.
 
     Example:
         >>> words_of("Two dogs run on the beach; two!")
@@ -125,7 +125,7 @@ class BagOfWordsTower(TextTower):
 
     @classmethod
     def from_state(cls, settings: BowSettings, state: Mapping[str, Any]) -> "BagOfWordsTower":
-        """Return the tower that `state` was taken from.
+        """Rebuild the tower that `state` was exported from.
 
         Raises:
             DamagedArtifactError: if the state isn't one of this tower.
@@ -146,17 +146,17 @@ class BagOfWordsTower(TextTower):
         return cls(chosen, tuple(words or ()))
 
     def identity(self) -> Identity:
-        """Return the name, and whether words are counted; the vocabulary is the state."""
+        """Describe the tower: its name and whether words are counted; the state has the words."""
         return {"name": "bow", "version": 1, "counts": self.settings.counts, "width": self.width}
 
     def state(self) -> Mapping[str, Any]:
-        """Return the vocabulary, as JSON; empty before `fit`."""
+        """Export the vocabulary, as JSON; empty before `fit`."""
         if not self.vocabulary:
             return {}
         return {"vocabulary": list(self.vocabulary), "counts": self.settings.counts}
 
     def fit(self, texts: Sequence[str]) -> "BagOfWordsTower":
-        """Return a tower with the most frequent words of some texts, in alphabetical order.
+        """Make a tower with the most frequent words of some texts, in alphabetical order.
 
         Where the size cuts through words of the same frequency, the first in the alphabet stay.
 
@@ -175,7 +175,7 @@ class BagOfWordsTower(TextTower):
         return BagOfWordsTower(self.settings, words)
 
     def knows(self, text: str) -> bool:
-        """Return whether a text has a word of the vocabulary."""
+        """Tell whether a text has a word of the vocabulary."""
         return any(word in self._places for word in words_of(text))
 
     def encode(self, texts: Sequence[str], *, with_tokens: bool = False) -> TowerOutput:

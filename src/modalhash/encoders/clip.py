@@ -84,7 +84,7 @@ class ClipImageTower(NetworkImageTower):
         self.network.to(self._device)
 
     def compute(self, pixels: Tensor, *, with_tokens: bool) -> tuple[Tensor, Tensor | None]:
-        """Return the (n, d) pooled features of (n, 3, h, w) pixels and their (n, t, w) patches."""
+        """Compute the (n, d) pooled features of (n, 3, h, w) pixels and their (n, t, w) patches."""
         output = self._vision(pixel_values=pixels)
         pooled = self._project(output.pooler_output)
         if not with_tokens:
@@ -141,7 +141,7 @@ class ClipTextTower(NetworkTextTower):
     def compute(
         self, pieces: Tensor, attended: Tensor, *, with_tokens: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Return pooled features (n, d) and the states (n, t, w) of every position."""
+        """Compute pooled features (n, d) and the states (n, t, w) of every position."""
         # SigLIP was trained to attend to its padding.
         mask = None if self.model.kind == "siglip" else attended.long()
         output = self._text(input_ids=pieces, attention_mask=mask)

@@ -30,19 +30,19 @@ class Rows(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return how many rows there are."""
+        """Count the rows."""
 
     @abstractmethod
     def name(self, row: int) -> str:
-        """Return what messages call a row."""
+        """Name a row for messages."""
 
     @abstractmethod
     def stamp(self, row: int) -> str:
-        """Return a text that is cheap to get and changes when the row's content does."""
+        """Describe a row by a text that is cheap to get and changes with the row's content."""
 
     @abstractmethod
     def digest(self, row: int) -> str:
-        """Return a SHA-256 of the row's content.
+        """Compute a SHA-256 of the row's content.
 
         Raises:
             CollectionError: if a picture can't be read.
@@ -50,7 +50,7 @@ class Rows(ABC):
 
     @abstractmethod
     def prepare(self, row: int) -> Any:
-        """Return the tower's input for a row; runs in a thread.
+        """Prepare the tower's input for a row; runs in a thread.
 
         Raises:
             CollectionError: if a picture can't be read.
@@ -72,19 +72,19 @@ class PictureRows(Rows):
         self.modality: Modality = "image"
 
     def __len__(self) -> int:
-        """Return how many rows there are."""
+        """Count the rows."""
         return self.collection.n_items
 
     def name(self, row: int) -> str:
-        """Return what messages call a row."""
+        """Name a row for messages."""
         return f"picture {self.collection.item_ids[row]!r} of {self.collection.name!r}"
 
     def stamp(self, row: int) -> str:
-        """Return the row's stamp."""
+        """Describe the row's state; see `ContentRows.stamp`."""
         return self.pictures.stamp(row)
 
     def digest(self, row: int) -> str:
-        """Return a SHA-256 of the row's content."""
+        """Compute a SHA-256 of the row's content."""
         return self.pictures.digest(row)
 
     def prepare(self, row: int) -> NDArray[Any]:
@@ -109,23 +109,23 @@ class TextRows(Rows):
         self.modality: Modality = "text"
 
     def __len__(self) -> int:
-        """Return how many rows there are."""
+        """Count the rows."""
         return self.collection.n_captions
 
     def name(self, row: int) -> str:
-        """Return what messages call a row."""
+        """Name a row for messages."""
         return f"text {self.collection.caption_ids[row]!r} of {self.collection.name!r}"
 
     def stamp(self, row: int) -> str:
-        """Return the row's stamp."""
+        """Describe the row's state; see `ContentRows.stamp`."""
         return self.digest(row)
 
     def digest(self, row: int) -> str:
-        """Return a SHA-256 of the row's content."""
+        """Compute a SHA-256 of the row's content."""
         return hashlib.sha256(self.captions[row].encode()).hexdigest()
 
     def prepare(self, row: int) -> str:
-        """Return the text, which must not be empty."""
+        """Read the text, which must not be empty."""
         text = self.captions[row]
         if not text.strip():
             raise FeatureError(f"{self.name(row)} is empty: give it a word or leave it out")
@@ -137,7 +137,7 @@ class TextRows(Rows):
 
 
 def joint_hash(texts: Iterable[str]) -> str:
-    """Return a SHA-256 over texts in their order."""
+    """Compute a SHA-256 over texts in their order."""
     digest = hashlib.sha256()
     for text in texts:
         digest.update(text.encode() + b"\0")

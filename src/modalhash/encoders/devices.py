@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 import modalhash.forked_children  # noqa: F401 - registers what children do
 from modalhash.errors import SettingError
 
-__all__ = ["computed_together", "torch_device"]
+__all__ = ["split_batch", "torch_device"]
 
 
 def torch_device(device: str) -> torch.device:
-    """Return torch's device of that name after trying it.
+    """Find torch's device of that name, and try it.
 
     Args:
         device: "auto" (CUDA if there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps", ...
@@ -24,15 +24,15 @@ def torch_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
+        chosen_device = torch.device(device)
+        torch.empty(0, device=chosen_device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         raise SettingError(f"device {device!r} can't be used ({reason}): try 'cpu'") from error
-    return found
+    return chosen_device
 
 
-def computed_together(
+def split_batch(
     prepared: Sequence[NDArray[Any]], device_type: str
 ) -> Iterator[Sequence[NDArray[Any]]]:
     """Yield the pictures that are computed at once: each by itself on a CPU, else all.

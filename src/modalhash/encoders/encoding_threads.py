@@ -15,7 +15,7 @@ __all__ = ["encoding_lanes", "encoding_pool"]
 
 
 def encoding_lanes(device: str) -> int:
-    """Return how many batches are encoded side by side on a device.
+    """Choose how many batches are encoded side by side on a device.
 
     On a CPU it is the number of threads torch would use, so `OMP_NUM_THREADS` and
     `torch.set_num_threads` are respected; without torch one.

@@ -18,7 +18,7 @@ from modalhash.encoders.content_rows import PictureRows, Rows, TextRows, require
 from modalhash.encoders.feature_tables import ArrayTable
 from modalhash.encoders.memory import starting_batch_size
 from modalhash.encoders.precomputed import PrecomputedImageTower, PrecomputedTextTower
-from modalhash.encoders.shard_making import ShardMaking, outdated_shards
+from modalhash.encoders.shard_making import ShardMaking, list_outdated_shards
 from modalhash.encoders.store import FeatureStore
 from modalhash.encoders.store_manifest import FeatureDtype, StoreSpec
 from modalhash.encoders.store_writer import StoreWriter
@@ -57,7 +57,7 @@ class Features:
 
 
 def default_cache_folder() -> Path:
-    """Return where features are kept unless a folder is given.
+    """Find the folder in which features are kept unless another is stated.
 
     `MODALHASH_CACHE` if set, else `modalhash` in the user's cache folder as the platform has it.
     """
@@ -85,7 +85,7 @@ def extract_features(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Features:
-    """Return the features of a collection, from the cache as far as they are there.
+    """Compute the features of a collection; those in the cache are read from it.
 
     Each modality has its own store, so encoders that share a tower share its features. A store is
     brought up to date shard by shard: a shard is made again only if a picture or text in it
@@ -146,7 +146,7 @@ class Settings:
 
 
 def collection_key(collection: Collection) -> str:
-    """Return the name of a collection's folder in the cache: its name, and a hash of its source.
+    """Compute the name of a collection's folder in the cache: its name, and a hash of its source.
 
     A collection without a source is known by its ids.
     """
@@ -163,7 +163,7 @@ def collection_key(collection: Collection) -> str:
 def image_table(
     collection: Collection, tower: ImageTower, settings: Settings
 ) -> tuple[FeatureTable, ImageTower]:
-    """Return the image features of a collection, and the tower they belong to."""
+    """Compute or load the image features of a collection, and name the tower they belong to."""
     if isinstance(tower, PrecomputedImageTower):
         array = brought_array(collection, "image", tower.width, collection.n_items)
         tokens = collection.tokens.get("image") if tower.frames else None
@@ -180,7 +180,7 @@ def image_table(
 def text_table(
     collection: Collection, tower: TextTower, settings: Settings
 ) -> tuple[FeatureTable, TextTower]:
-    """Return the text features of a collection, and the tower they belong to."""
+    """Compute or load the text features of a collection, and name the tower they belong to."""
     if not collection.has_texts:  # no rows, of whatever width the tower has
         nothing = np.zeros((0, tower.width), np.float32)
         return ArrayTable(nothing, "the text features"), tower
@@ -198,7 +198,7 @@ def text_table(
 def brought_array(
     collection: Collection, modality: Modality, width: int, n_rows: int
 ) -> NDArray[np.float32]:
-    """Return an array that a collection brings, after checking it.
+    """Check an array that a collection brings, and return it.
 
     Raises:
         FeatureError: if it isn't there, has another shape than expected, or isn't finite.
@@ -221,7 +221,7 @@ def brought_array(
 
 
 def stored_table(rows: Rows, settings: Settings) -> FeatureStore:
-    """Return the store of some rows, brought up to date.
+    """Open the store of some rows, and bring it up to date.
 
     A finished store with tokens also serves who asks for none.
     """
@@ -251,13 +251,13 @@ def stored_table(rows: Rows, settings: Settings) -> FeatureStore:
     tokens_folder = settings.folder / f"{name}-tokens"
     if settings.with_tokens or tokens_folder.exists():
         writer = StoreWriter(tokens_folder, spec)
-        missing = outdated_shards(rows, writer)
+        missing = list_outdated_shards(rows, writer)
         if settings.with_tokens and missing:
             require_writable(settings.folder)
         if settings.with_tokens or not missing:
             return making.run(writer, missing)
     writer = StoreWriter(settings.folder / name, replace(spec, token_width=None))
-    missing = outdated_shards(rows, writer)
+    missing = list_outdated_shards(rows, writer)
     if missing:
         require_writable(settings.folder)
     return making.run(writer, missing)

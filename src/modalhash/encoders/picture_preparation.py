@@ -91,15 +91,15 @@ class PicturePreparation:
         left, top = (resized[0] - self.width) // 2, (resized[1] - self.height) // 2
         return np.asarray(picture.crop((left, top, left + self.width, top + self.height)))
 
-    def described(self) -> dict[str, Any]:
-        """Return all of it as JSON, for identities; `squeezed` only where there is one."""
-        described = {
+    def to_json(self) -> dict[str, Any]:
+        """Convert all of it to JSON, for identities; `squeezed` only where there is one."""
+        settings = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
         }
         if self.squeezed is None:
-            del described["squeezed"]
-        return described
+            del settings["squeezed"]
+        return settings
 
 
 def load_preparation(source: str, *, kind: str) -> PicturePreparation:

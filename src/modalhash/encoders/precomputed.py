@@ -22,7 +22,7 @@ def refuse_raw_input(kind: str) -> NoReturn:
 
 
 def width_of_state(state: Mapping[str, Any] | None) -> int:
-    """Return the width that a saved state holds; 0 (not known yet) without one.
+    """Read the width from a saved state; 0 (not known yet) without one.
 
     Raises:
         DamagedArtifactError: if the state isn't one of these towers.
@@ -51,15 +51,15 @@ class PrecomputedImageTower(ImageTower):
         self.token_width = width if frames else None
 
     def identity(self) -> Identity:
-        """Return the name, the width and the frames: all that is known of such features."""
+        """Describe such features by all that is known of them: name, width and frames."""
         return {"name": "precomputed", "version": 1, "width": self.width, **self.frames_entry()}
 
     def state(self) -> Mapping[str, Any]:
-        """Return the width and the frames, as JSON."""
+        """Export the width and the frames, as JSON."""
         return {"width": self.width, **self.frames_entry()} if self.width else {}
 
     def frames_entry(self) -> dict[str, int]:
-        """Return the frames, for identity and state; nothing without videos."""
+        """Describe the frames, for identity and state; nothing without videos."""
         return {"frames": self.frames} if self.frames else {}
 
     def prepare(self, picture: object) -> NoReturn:
@@ -90,11 +90,11 @@ class PrecomputedTextTower(TextTower):
         self.width = width
 
     def identity(self) -> Identity:
-        """Return the name and the width: all that is known of such features."""
+        """Describe such features by all that is known of them: name and width."""
         return {"name": "precomputed", "version": 1, "width": self.width}
 
     def state(self) -> Mapping[str, Any]:
-        """Return the width, as JSON."""
+        """Export the width, as JSON."""
         return {"width": self.width} if self.width else {}
 
     def encode(self, texts: Sequence[str], *, with_tokens: bool = False) -> TowerOutput:

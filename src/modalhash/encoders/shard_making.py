@@ -27,15 +27,15 @@ from modalhash.encoders.store_writer import StoreWriter
 from modalhash.errors import FeatureError, ModalhashError
 from modalhash.progress import Progress
 
-__all__ = ["ShardMaking", "outdated_shards"]
+__all__ = ["ShardMaking", "list_outdated_shards"]
 
 logger = logging.getLogger(__name__)
 
 FLOAT16_LARGEST = float(np.finfo(np.float16).max)
 
 
-def outdated_shards(rows: Rows, writer: StoreWriter) -> list[int]:
-    """Return the shards to make, in order: those not finished, or whose content changed.
+def list_outdated_shards(rows: Rows, writer: StoreWriter) -> list[int]:
+    """List the shards to make, in order: those not finished, or whose content changed.
 
     Stamps are compared first; where one differs, the contents decide.
     """
@@ -126,8 +126,8 @@ class ShardMaking:
         stage = f"{spec.modality} features"
         self._progress(stage, n_done, spec.n_rows)
         parts: list[StoredBatch] = []
-        with closing(self._encoded(self._batches(writer, shards), writer)) as encoded:
-            for part in encoded:
+        with closing(self._encode_batches(self._batches(writer, shards), writer)) as batches:
+            for part in batches:
                 parts.append(part)
                 n_done += len(part.rows)
                 if part.rows[-1].row == spec.rows_of(shards[0])[-1]:
@@ -166,7 +166,9 @@ class ShardMaking:
         stamp = self._rows.stamp(row)
         return PreparedRow(row, stamp, self._rows.digest(row), self._rows.prepare(row))
 
-    def _encoded(self, batches: Batches, writer: StoreWriter) -> Generator[StoredBatch, None, None]:
+    def _encode_batches(
+        self, batches: Batches, writer: StoreWriter
+    ) -> Generator[StoredBatch, None, None]:
         """Encode batches in the tower's lanes and yield their features in order.
 
         Where a row can't be prepared, the batches before it are yielded first.
@@ -238,7 +240,7 @@ class ShardMaking:
     def _converted(
         self, vectors: NDArray[np.float32], owners: Sequence[int], dtype: FeatureDtype
     ) -> NDArray[Any]:
-        """Return vectors in the store's precision.
+        """Convert vectors to the store's precision.
 
         Args:
             vectors: (k, d).

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.encoders.feature_tables import checked_rows, no_tokens
+from modalhash.encoders.feature_tables import check_rows, missing_tokens_error
 from modalhash.encoders.store_manifest import Manifest, shard_damage, shard_path
 from modalhash.errors import DamagedArtifactError, StorageError
 from modalhash.files import map_array, sha256_of_file
@@ -65,17 +65,17 @@ class FeatureStore:
         return max(1, *(record.longest for record in self._shards.values())), self.spec.token_width
 
     def __len__(self) -> int:
-        """Return the number of rows."""
+        """Count the number of rows."""
         return self.spec.n_rows
 
     def pooled(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the pooled features of some rows, (k, d) float32, in the order asked for.
+        """Read the pooled features of some rows, (k, d) float32, in the order of `rows`.
 
         Raises:
             ShapeError, InputError: if rows aren't row numbers.
             DamagedArtifactError: if a file doesn't hold what the manifest says.
         """
-        rows = checked_rows(rows, len(self))
+        rows = check_rows(rows, len(self))
         features = np.empty((len(rows), self.width), np.float32)
         shards = rows // self.spec.shard_rows
         for shard in np.unique(shards).tolist():
@@ -85,7 +85,7 @@ class FeatureStore:
         return features
 
     def tokens(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the tokens of some rows: (k, t, w) float32 and their mask (k, t) bool.
+        """Read the tokens of some rows: (k, t, w) float32 and their mask (k, t) bool.
 
         Raises:
             ShapeError, InputError: if rows aren't row numbers.
@@ -94,8 +94,8 @@ class FeatureStore:
         """
         shape = self.token_shape
         if shape is None:
-            raise no_tokens(f"the {self.spec.modality} features of {self.folder}")
-        rows = checked_rows(rows, len(self))
+            raise missing_tokens_error(f"the {self.spec.modality} features of {self.folder}")
+        rows = check_rows(rows, len(self))
         tokens = np.zeros((len(rows), *shape), np.float32)
         mask = np.zeros((len(rows), shape[0]), np.bool_)
         for place, row in enumerate(rows.tolist()):
@@ -122,7 +122,7 @@ class FeatureStore:
                     )
 
     def _array(self, array: str, shard: int) -> NDArray[Any]:
-        """Return an array of a shard, mapped; the ones used last stay open."""
+        """Map an array of a shard into memory; the ones used last stay open."""
         key = (array, shard)
         if key in self._open:
             self._open.move_to_end(key)

@@ -80,7 +80,7 @@ class StoreSpec:
         return -(-self.n_rows // self.shard_rows)
 
     def rows_of(self, shard: int) -> range:
-        """Return the rows of a shard."""
+        """List the rows of a shard."""
         start = shard * self.shard_rows
         return range(start, min(start + self.shard_rows, self.n_rows))
 
@@ -161,7 +161,7 @@ class Manifest:
 
 
 def shard_path(folder: Path, array: str, shard: int, content: str) -> Path:
-    """Return the path of one array of a shard."""
+    """Build the path of one array of a shard."""
     return folder / f"{array}-{shard:05d}-{content[:8]}.npy"
 
 

@@ -81,7 +81,7 @@ class StoreWriter:
                 self._shards[shard] = record
 
     def record(self, shard: int) -> ShardRecord | None:
-        """Return what is known of a finished shard, or None."""
+        """Read the record of a finished shard; None without one."""
         return self._shards.get(shard)
 
     def discard(self, shard: int) -> None:

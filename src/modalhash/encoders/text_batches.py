@@ -17,7 +17,7 @@ class TextComputation(Protocol):
     def __call__(
         self, pieces: NDArray[np.int64], mask: NDArray[np.bool_], *, with_tokens: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return pooled features (n, d) and, where asked for, the states (n, t, w).
+        """Compute pooled features (n, d) and, on request, the states (n, t, w).
 
         Args:
             pieces: (n, t) numbers of word pieces, filled up at the end of each row.
@@ -27,7 +27,7 @@ class TextComputation(Protocol):
 
 
 def positions_at_once(device_type: str) -> int:
-    """Return how many positions suit a device: a CPU is fastest while they fit its caches."""
+    """Choose how many positions suit a device: a CPU is fastest while they fit its caches."""
     return 1024 if device_type == "cpu" else 65_536
 
 

@@ -51,7 +51,7 @@ class LoadedModel:
 
 
 def transformers_package(kind: str) -> Any:
-    """Return the package `transformers`.
+    """Import the package `transformers`.
 
     Raises:
         MissingExtraError: if it isn't installed.
@@ -84,7 +84,7 @@ def load_model(
     if config.model_type not in model_types:
         raise UnknownNameError(f"model type of {source}", config.model_type, model_types)
     own = (options or {}).get(config.model_type, {})
-    network, found = from_source(
+    network, report = from_source(
         transformers.AutoModel,
         source,
         kind=kind,
@@ -92,7 +92,7 @@ def load_model(
         output_loading_info=True,
         **own,
     )
-    missing = sorted(name for name in found["missing_keys"] if not name.endswith("position_ids"))
+    missing = sorted(name for name in report["missing_keys"] if not name.endswith("position_ids"))
     if missing:
         raise ModelUnavailableError(
             f"the model {source} lacks {len(missing)} of its weights, the first is {missing[0]}: "
@@ -157,7 +157,7 @@ def quiet() -> Iterator[None]:
 
 
 def hash_of_weights(*modules: nn.Module) -> str:
-    """Return a SHA-256 over the names, shapes and values of all weights of some modules."""
+    """Compute a SHA-256 over the names, shapes and values of all weights of some modules."""
     digest = hashlib.sha256()
     for module in modules:
         for name, tensor in sorted(module.state_dict().items()):
@@ -169,7 +169,7 @@ def hash_of_weights(*modules: nn.Module) -> str:
 
 
 def longest_input(tokenizer: Any, positions: int) -> int:
-    """Return how many word pieces a text model takes, marks included.
+    """Find how many word pieces a text model takes, marks included.
 
     Args:
         tokenizer: may state a limit of its own.

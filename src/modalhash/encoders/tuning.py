@@ -19,7 +19,7 @@ FOLDER = "encoder"
 
 
 def tunable_towers(encoder: Encoder) -> dict[Modality, NetworkTower]:
-    """Return the towers of an encoder that can be tuned.
+    """List the towers of an encoder that can be tuned.
 
     Raises:
         SettingError: if there is none.
@@ -39,7 +39,7 @@ def tunable_towers(encoder: Encoder) -> dict[Modality, NetworkTower]:
 
 
 def tuned_folders(encoder: Encoder) -> dict[Modality, str]:
-    """Return where in a model's folder the tuned towers belong, by modality.
+    """Find the folders of the tuned towers in a model's folder, by modality.
 
     Towers of one loaded model share a folder, which any program that reads CLIP models can open.
     """

@@ -52,7 +52,7 @@ class VitImageTower(NetworkImageTower):
         self.network.to(self._device)
 
     def compute(self, pixels: Tensor, *, with_tokens: bool) -> tuple[Tensor, Tensor | None]:
-        """Return the (n, d) pooled features of (n, 3, h, w) pixels and their (n, t, w) patches."""
+        """Compute the (n, d) pooled features of (n, 3, h, w) pixels and their (n, t, w) patches."""
         states = self._model(pixel_values=pixels).last_hidden_state  # after the last norm
         first_patch = N_AGGREGATES[self.model.kind]
         return states[:, 0], states[:, first_patch:] if with_tokens else None

@@ -6,13 +6,13 @@ from pathlib import Path
 from modalhash.errors import MissingExtraError, ModelUnavailableError
 from modalhash.files import sha256_of_file
 
-__all__ = ["checked_package_file"]
+__all__ = ["find_package_file"]
 
 
-def checked_package_file(
+def find_package_file(
     package: str, file: str, *, sha256: str, distribution: str, extra: str, feature: str
 ) -> Path:
-    """Return a file of an installed package after checking its content, without importing it.
+    """Find a file of an installed package without importing it, and check its content.
 
     Args:
         package: the import name of the package.
@@ -33,10 +33,10 @@ def checked_package_file(
     way_out = f"pip install --force-reinstall '{distribution}'"
     if not path.is_file():
         raise ModelUnavailableError(f"{feature}: {path} is missing: {way_out}")
-    found = sha256_of_file(path)
-    if found != sha256:
+    digest = sha256_of_file(path)
+    if digest != sha256:
         raise ModelUnavailableError(
-            f"{feature}: {path} is not the file this version was made for (SHA-256 {found}, "
+            f"{feature}: {path} is not the file this version was made for (SHA-256 {digest}, "
             f"expected {sha256}): {way_out}"
         )
     return path

@@ -133,7 +133,7 @@ class Rows:
                 )
                 kept_fields |= write_fine_codes(fine)[0]
             if self.index.keeps_features:
-                kept_fields |= write_features(model.rounded(output.pooled, self.modality))[0]
+                kept_fields |= write_features(model.round_features(output.pooled, self.modality))[0]
         elif model.has_fine_codes or self.index.keeps_features:
             raise InputError(
                 f"{identity!r} comes as a code, but items of this index keep more, to rerank by: "

@@ -115,5 +115,6 @@ def make_scorer(
         fine = read_kept_bytes(documents, FINE, model.fine_books.n_subspaces)
         return FineScorer(model.fine_books, queries, fine, n_bits=model.n_bits, score=score)
     return FeatureScorer(
-        model.rounded(output.pooled, modality), read_features(documents, output.pooled.shape[1])
+        model.round_features(output.pooled, modality),
+        read_features(documents, output.pooled.shape[1]),
     )
