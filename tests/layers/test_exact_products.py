@@ -13,7 +13,7 @@ from modalhash.layers.exact_products import (
     exact_product,
     exact_sum,
     product_operand,
-    rounded_alike,
+    round_together,
 )
 
 
@@ -47,9 +47,9 @@ def test_a_product_is_that_of_rounded_rows_and_columns_in_exact_arithmetic() -> 
 def test_rounding_is_to_the_nearest_multiple() -> None:
     values = normal(40, seed=2, spread=3)
     expected = [float(value) for value in to_nearest_multiples(values.tolist(), 22)]
-    assert rounded_alike(values, 22, 0).tolist() == expected
+    assert round_together(values, 22, 0).tolist() == expected
     wide = [float(value) for value in to_nearest_multiples(values.tolist(), 30)]
-    assert rounded_alike(values.double(), 30, 0).tolist() == wide
+    assert round_together(values.double(), 30, 0).tolist() == wide
 
 
 @pytest.mark.parametrize("n_terms", [1, 10, PART])

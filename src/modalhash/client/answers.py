@@ -439,22 +439,22 @@ def decode_answer(kind: type[Answer], document: Any) -> Answer:
         AddedItems(images=1, texts=2)
     """
     try:
-        made: Answer = decode_value(kind, document, "the answer")
+        answer: Answer = decode_value(kind, document, "the answer")
     except TypeError as error:
         raise ServiceError(f"the server answered something else: {error}", code="bad_answer") from (
             error
         )
-    return made
+    return answer
 
 
 @cache
 def read_hints(kind: type) -> Mapping[str, Any]:
-    """Return the types of a dataclass's fields."""
+    """Read the types of a dataclass's fields."""
     return get_type_hints(kind)
 
 
 def decode_value(kind: Any, value: Any, where: str) -> Any:
-    """Return a JSON value as a type asks for.
+    """Convert a JSON value to the type asked for.
 
     Raises:
         TypeError: if it isn't of that type, naming the place.
@@ -465,10 +465,12 @@ def decode_value(kind: Any, value: Any, where: str) -> Any:
         return decode_dataclass(kind, value, where)
     if get_origin(kind) is tuple and isinstance(value, list):
         (inner, _) = get_args(kind)
-        return tuple(decode_value(inner, one, f"{where}[{at}]") for at, one in enumerate(value))
+        return tuple(decode_value(inner, entry, f"{where}[{at}]") for at, entry in enumerate(value))
     if get_origin(kind) is Mapping and isinstance(value, dict):
         (_, inner) = get_args(kind)
-        return {name: decode_value(inner, one, f"{where}.{name}") for name, one in value.items()}
+        return {
+            name: decode_value(inner, entry, f"{where}.{name}") for name, entry in value.items()
+        }
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is Any or type(value) is kind:
@@ -477,7 +479,7 @@ def decode_value(kind: Any, value: Any, where: str) -> Any:
 
 
 def decode_union(kinds: Sequence[Any], value: Any, where: str) -> Any:
-    """Return a value as the first of some types that it is of."""
+    """Convert a value to the first of some types that it fits."""
     if value is None and NoneType in kinds:
         return None
     left = [kind for kind in kinds if kind is not NoneType]
@@ -488,14 +490,14 @@ def decode_union(kinds: Sequence[Any], value: Any, where: str) -> Any:
 
 
 def decode_dataclass(kind: Any, value: Any, where: str) -> Any:
-    """Return a JSON object as a dataclass."""
+    """Convert a JSON object to a dataclass."""
     if not isinstance(value, dict):
         raise TypeError(f"{where} is {value!r:.80}")
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in fields(kind):
         if field.name in value:
             hint = read_hints(kind)[field.name]
-            given[field.name] = decode_value(hint, value[field.name], f"{where}.{field.name}")
+            values[field.name] = decode_value(hint, value[field.name], f"{where}.{field.name}")
         elif field.default is MISSING:
             raise TypeError(f"{where} has no {field.name}")
-    return kind(**given)
+    return kind(**values)

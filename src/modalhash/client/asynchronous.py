@@ -77,23 +77,23 @@ class AsyncClient:
         self._index = index
 
     async def service(self) -> ServiceFacts:
-        """Return what the server is and allows."""
+        """Ask what the server is and allows."""
         return await self._send(calls.service())
 
     async def indexes(self) -> tuple[IndexFacts, ...]:
-        """Return what each index holds and can do."""
+        """List what each index holds and can do."""
         return await self._send(calls.indexes())
 
     async def index(self, name: str | None = None) -> IndexFacts:
-        """Return what one index holds and can do."""
+        """Ask what one index holds and can do."""
         return await self._send(calls.index(await self._choose_index(name)))
 
     async def models(self) -> tuple[ModelFacts, ...]:
-        """Return the models behind the indexes."""
+        """List the models behind the indexes."""
         return await self._send(calls.models())
 
     async def is_ready(self) -> bool:
-        """Return whether the server answers searches; False also where there is none."""
+        """Tell whether the server answers searches; False also where there is none."""
         try:
             return await self._send(calls.ready(), tries=1)
         except ServiceError:
@@ -126,7 +126,7 @@ class AsyncClient:
     async def encode_texts(
         self, texts: Sequence[str], *, index: str | None = None
     ) -> NDArray[np.uint8]:
-        """Return the codes of texts, (n, p) uint8, packed; see `Client.encode_texts`."""
+        """Encode texts to codes, (n, p) uint8, packed; see `Client.encode_texts`."""
         return await self._send(calls.encode_texts(await self._choose_index(index), texts))
 
     async def encode_images(
@@ -135,7 +135,7 @@ class AsyncClient:
         *,
         index: str | None = None,
     ) -> NDArray[np.uint8]:
-        """Return the codes of pictures, (n, p) uint8, packed; see `Client.encode_images`."""
+        """Encode pictures to codes, (n, p) uint8, packed; see `Client.encode_images`."""
         return await self._send(calls.encode_images(await self._choose_index(index), images))
 
     async def item(
@@ -145,11 +145,11 @@ class AsyncClient:
         side: str = "images",
         index: str | None = None,
     ) -> ItemFacts:
-        """Return one item by its id; see `Client.item`."""
+        """Fetch one item by its id; see `Client.item`."""
         return await self._send(calls.item(await self._choose_index(index), item_id, side))
 
     async def thumbnail(self, of: ServedHit | ItemFacts | PictureLink, *, size: int = 256) -> bytes:
-        """Return a small picture of an item; see `Client.thumbnail`."""
+        """Fetch a small picture of an item; see `Client.thumbnail`."""
         return await self._send(calls.thumbnail(of, size))
 
     async def add(self, items: Iterable[NewItem], *, index: str | None = None) -> AddedItems:
@@ -191,7 +191,7 @@ class AsyncClient:
         await self.close()
 
     async def _choose_index(self, index: str | None) -> str:
-        """Return the name of the index that is asked."""
+        """Choose the index to ask."""
         if index is None and self._index is None:
             self._index = calls.choose_only_index(await self._send(calls.indexes()))
         name = index or self._index

@@ -77,26 +77,26 @@ class Call(Generic[Result]):
 
 
 def make_index_path(index: str, rest: str = "") -> str:
-    """Return the path of an index."""
+    """Build the path of an index."""
     return f"v1/indexes/{quote(index, safe='')}{rest}"
 
 
 def read_as(kind: type[Result], name: str | None = None) -> Callable[["Response"], Result]:
-    """Return what reads an answer, or one entry of it, as a dataclass."""
+    """Make the function that reads an answer, or one entry of it, as a dataclass."""
     return lambda response: decode_answer(kind, read_entry(response, name))
 
 
 def read_list(kind: type[Result], name: str) -> Callable[["Response"], tuple[Result, ...]]:
-    """Return what reads an answer's list of dataclasses."""
+    """Make the function that reads an answer's list of dataclasses."""
 
     def read(response: "Response") -> tuple[Result, ...]:
-        return tuple(decode_answer(kind, one) for one in read_entry(response, name))
+        return tuple(decode_answer(kind, entry) for entry in read_entry(response, name))
 
     return read
 
 
 def read_entry(response: "Response", name: str | None) -> Any:
-    """Return an answer's JSON, or one entry of it.
+    """Read an answer's JSON, or one entry of it.
 
     Raises:
         ServiceError: if it is something else.
@@ -113,7 +113,7 @@ def read_entry(response: "Response", name: str | None) -> Any:
 
 
 def read_refusal(response: "Response") -> ServiceError:
-    """Return the error of an answer that refuses."""
+    """Convert an answer that refuses to the error it stands for."""
     status = response.status_code
     waits = read_retry_after(response.headers)
     try:
@@ -166,17 +166,17 @@ def search_batch(
     name: str, queries: Iterable[SearchRequest | str]
 ) -> Call[tuple[SearchAnswer, ...]]:
     """Search for many at once."""
-    requests = [SearchRequest(one) if isinstance(one, str) else one for one in queries]
+    requests = [SearchRequest(query) if isinstance(query, str) else query for query in queries]
     return Call(
         "POST",
         make_index_path(name, "/search/batch"),
         read_list(SearchAnswer, "answers"),
-        document={"queries": [document_without_picture(one) for one in requests]},
+        document={"queries": [document_without_picture(query) for query in requests]},
     )
 
 
 def document_without_picture(request: SearchRequest) -> dict[str, Any]:
-    """Return the document of a request that can't carry a picture.
+    """Build the document of a request that can't carry a picture.
 
     Raises:
         InputError: if it has one.
@@ -200,9 +200,9 @@ def explain(name: str, ids: Sequence[str | int], query: SearchRequest) -> Call[E
 
 
 def read_codes(response: "Response") -> NDArray[np.uint8]:
-    """Return an answer's codes, (n, p) uint8."""
+    """Read an answer's codes, (n, p) uint8."""
     try:
-        rows = [bytes.fromhex(one) for one in read_entry(response, "codes")]
+        rows = [bytes.fromhex(text) for text in read_entry(response, "codes")]
         return np.array([list(row) for row in rows], np.uint8)
     except (TypeError, ValueError) as error:
         raise ServiceError(f"the codes can't be read: {error}", code="bad_answer") from error
@@ -218,7 +218,7 @@ def encode_images(
     name: str, pictures: "Sequence[str | PathLike[str] | bytes | Image]"
 ) -> Call[NDArray[np.uint8]]:
     """Ask for the codes of pictures."""
-    files = [("images", picture_bytes(one)) for one in pictures]
+    files = [("images", picture_bytes(picture)) for picture in pictures]
     if not files:
         raise InputError("images is empty: give at least one picture")
     return Call(
@@ -255,7 +255,7 @@ def add(name: str, items: Iterable[NewItem], *, upsert: bool) -> Call[AddedItems
         "PUT" if upsert else "POST",
         make_index_path(name, "/items"),
         read_as(AddedItems),
-        document={"items": [one.to_json() for one in items]},
+        document={"items": [item.to_json() for item in items]},
         can_repeat=upsert,
     )
 
@@ -290,13 +290,13 @@ def ready() -> Call[bool]:
     return Call("GET", "readyz", lambda response: response.status_code == 200)
 
 
-def choose_only_index(found: tuple[IndexFacts, ...]) -> str:
-    """Return the name of the only index.
+def choose_only_index(indexes: tuple[IndexFacts, ...]) -> str:
+    """Choose the only index; refuse where there are several.
 
     Raises:
         InputError: if there are several, naming them, or none.
     """
-    if len(found) != 1:
-        names = ", ".join(one.name for one in found) or "none"
+    if len(indexes) != 1:
+        names = ", ".join(index.name for index in indexes) or "none"
         raise InputError(f"the server has these indexes: {names}; say which with index=")
-    return found[0].name
+    return indexes[0].name

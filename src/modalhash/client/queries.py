@@ -35,7 +35,7 @@ class NewText:
     code: Code | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return its part of a request."""
+        """Convert the query to its part of a request."""
         document: dict[str, Any] = {"text": self.text}
         if self.id is not None:
             document["id"] = self.id
@@ -63,7 +63,7 @@ class NewItem:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return its part of a request.
+        """Convert the item to its part of a request.
 
         Raises:
             StorageError: if the picture's file can't be read.
@@ -74,13 +74,13 @@ class NewItem:
         if self.image_code is not None:
             document["image_code"] = {"hex": code_hex(self.image_code)}
         document["texts"] = [
-            (NewText(one) if isinstance(one, str) else one).to_json() for one in self.texts
+            (NewText(text) if isinstance(text, str) else text).to_json() for text in self.texts
         ]
         return document
 
 
 def picture_bytes(picture: "str | PathLike[str] | bytes | Image") -> bytes:
-    """Return the bytes of a picture's file.
+    """Read the bytes of a picture's file.
 
     Raises:
         StorageError: if the file can't be read.

@@ -46,7 +46,7 @@ class Retries:
             )
 
     def wait(self, error: ServiceError, *, n_tried: int, can_repeat: bool) -> float | None:
-        """Return the seconds until the next try; None if there should be none.
+        """Compute the seconds until the next try; None if there should be none.
 
         Args:
             error: of the last try.
@@ -62,26 +62,26 @@ class Retries:
 
 
 def may_pass(error: ServiceError, *, can_repeat: bool) -> bool:
-    """Return whether another try may go better and does no harm."""
+    """Tell whether another try may go better and does no harm."""
     if error.code in UNTOUCHED or error.code == "no_connection":
         return True
     return can_repeat and (error.code in PASSING or error.code == "connection_lost")
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a server asks to wait, which it may also say as a date.
+    """Read the seconds that a server asks to wait, which it may also state as a date.
 
     Example:
         >>> read_retry_after({"Retry-After": "2"}), read_retry_after({})
         (2.0, None)
     """
-    said = headers.get("Retry-After")
-    if said is None:
+    header = headers.get("Retry-After")
+    if header is None:
         return None
-    if said.strip().isdecimal():
-        return float(said)
+    if header.strip().isdecimal():
+        return float(header)
     try:
-        when = parsedate_to_datetime(said)
+        when = parsedate_to_datetime(header)
     except ValueError:
         return None
     if when.tzinfo is None:

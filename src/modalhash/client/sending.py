@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 def make_http_options(url: str, key: str | None, timeout: float) -> dict[str, Any]:
-    """Return what httpx's clients are made with.
+    """Collect the options that httpx's clients are made with.
 
     Raises:
         InputError: if the url isn't one of HTTP.
@@ -28,7 +28,7 @@ def make_http_options(url: str, key: str | None, timeout: float) -> dict[str, An
 
 
 def read_outcome(call: Call[Result], response: "Response") -> Result:
-    """Return the result of an answer.
+    """Read the result of an answer.
 
     Raises:
         ServiceError: if the server refused, or answered something else.
@@ -39,7 +39,7 @@ def read_outcome(call: Call[Result], response: "Response") -> Result:
 
 
 def describe_lost_connection(error: "TransportError", url: "URL") -> ServiceUnreachableError:
-    """Return the error of a request that failed on the way."""
+    """Describe, as an error, a request that failed on the way."""
     import httpx2
 
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):

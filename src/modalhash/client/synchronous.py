@@ -77,23 +77,23 @@ class Client:
         self._index = index
 
     def service(self) -> ServiceFacts:
-        """Return what the server is and allows."""
+        """Ask what the server is and allows."""
         return self._send(calls.service())
 
     def indexes(self) -> tuple[IndexFacts, ...]:
-        """Return what each index holds and can do."""
+        """List what each index holds and can do."""
         return self._send(calls.indexes())
 
     def index(self, name: str | None = None) -> IndexFacts:
-        """Return what one index holds and can do."""
+        """Ask what one index holds and can do."""
         return self._send(calls.index(self._choose_index(name)))
 
     def models(self) -> tuple[ModelFacts, ...]:
-        """Return the models behind the indexes."""
+        """List the models behind the indexes."""
         return self._send(calls.models())
 
     def is_ready(self) -> bool:
-        """Return whether the server answers searches; False also where there is none."""
+        """Tell whether the server answers searches; False also where there is none."""
         try:
             return self._send(calls.ready(), tries=1)
         except ServiceError:
@@ -151,7 +151,7 @@ class Client:
         return self._send(calls.explain(self._choose_index(index), ids, query))
 
     def encode_texts(self, texts: Sequence[str], *, index: str | None = None) -> NDArray[np.uint8]:
-        """Return the codes of texts, (n, p) uint8, packed.
+        """Encode texts to codes, (n, p) uint8, packed.
 
         Raises:
             ServiceError: if the server refuses.
@@ -164,7 +164,7 @@ class Client:
         *,
         index: str | None = None,
     ) -> NDArray[np.uint8]:
-        """Return the codes of pictures, (n, p) uint8, packed.
+        """Encode pictures to codes, (n, p) uint8, packed.
 
         Raises:
             ServiceError: if the server refuses.
@@ -179,7 +179,7 @@ class Client:
         side: str = "images",
         index: str | None = None,
     ) -> ItemFacts:
-        """Return one item by its id.
+        """Fetch one item by its id.
 
         Raises:
             ServiceError: if it isn't there (`unknown_item`).
@@ -187,7 +187,7 @@ class Client:
         return self._send(calls.item(self._choose_index(index), item_id, side))
 
     def thumbnail(self, of: ServedHit | ItemFacts | PictureLink, *, size: int = 256) -> bytes:
-        """Return a small picture of an item, as the bytes of a WebP file.
+        """Fetch a small picture of an item, as the bytes of a WebP file.
 
         Args:
             of: a hit, an item, or the `picture` of one.
@@ -267,7 +267,7 @@ class Client:
         self.close()
 
     def _choose_index(self, index: str | None) -> str:
-        """Return the name of the index that is asked."""
+        """Choose the index to ask."""
         if index is None and self._index is None:
             self._index = calls.choose_only_index(self._send(calls.indexes()))
         name = index or self._index

@@ -35,7 +35,7 @@ class PairMatrix(nn.Module):
         self.left, self.right = (nn.Linear(width, rank, bias=False) for _ in range(2))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return (n, n) of (n, d) features, in [-1, 1]."""
+        """Compute (n, n) edges of (n, d) features, in [-1, 1]."""
         left = normalize(self.left(features), dim=1)
         return left @ normalize(self.right(features), dim=1).T
 
@@ -53,7 +53,7 @@ class PositionMatrix(nn.Module):
         nn.init.kaiming_uniform_(self.weight)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the leading (n, n) block for (n, d) features.
+        """Compute the leading (n, n) block for (n, d) features.
 
         Raises:
             SettingError: if there are more items than places.

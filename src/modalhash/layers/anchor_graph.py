@@ -60,7 +60,7 @@ class AnchorGraph:
         return cls(anchors, n_nearest, max(float(torch.cat(farthest).mean()), tiny))
 
     def weights(self, rows: Tensor) -> Tensor:
-        """Return Z, (n, k) float64: rows of `n_nearest` positive weights that sum to 1.
+        """Compute Z, (n, k) float64: rows of `n_nearest` positive weights that sum to 1.
 
         A weight falls with the squared distance: exp(-distance^2 / bandwidth) before division by
         the row's sum.
@@ -74,13 +74,13 @@ class AnchorGraph:
 
 
 def squared_distances(rows: Tensor, anchors: Tensor) -> Tensor:
-    """Return (n, k) squared Euclidean distances."""
+    """Compute (n, k) squared Euclidean distances."""
     lengths = rows.square().sum(dim=1, keepdim=True) + anchors.square().sum(dim=1)
     return (lengths - 2 * rows @ anchors.T).clamp_min(0)
 
 
 def moved(anchors: Tensor, rows: Tensor) -> Tensor:
-    """Return each anchor at the mean of the rows nearest to it; one without rows stays."""
+    """Move each anchor to the mean of the rows nearest to it; one without rows stays."""
     totals, counts = torch.zeros_like(anchors), torch.zeros(len(anchors)).double()
     for part in torch.split(rows, CHUNK):
         owners = squared_distances(part, anchors).argmin(dim=1)

@@ -32,11 +32,11 @@ class CanonicalMaps:
     correlations: Tensor
 
     def weighted(self, weights: Tensor) -> "CanonicalMaps":
-        """Return the maps with direction j multiplied by `weights[j]`, (b,) float64."""
+        """Multiply direction j of the maps by `weights[j]`, (b,) float64."""
         return replace(self, image_map=self.image_map * weights, text_map=self.text_map * weights)
 
     def heads(self, rotation: Tensor | None = None) -> tuple[LinearHead, LinearHead]:
-        """Return both maps, rotated by (b, b) if one is given, as image and text hash heads."""
+        """Convert both maps, rotated by (b, b) if one is given, to image and text hash heads."""
         return (
             linear_head(self.image_map, self.image_mean, rotation),
             linear_head(self.text_map, self.text_mean, rotation),
@@ -44,7 +44,7 @@ class CanonicalMaps:
 
 
 def linear_head(matrix: Tensor, mean: Tensor, rotation: Tensor | None = None) -> LinearHead:
-    """Return the head that computes `(x - mean) matrix`, times `rotation` if there is one.
+    """Make the head that computes `(x - mean) matrix`, times `rotation` if there is one.
 
     Args:
         matrix: (d, b) float64.
@@ -106,7 +106,7 @@ def canonical_maps(
 
 
 def inverse_root(covariance: Tensor, ridge: float) -> Tensor:
-    """Return `(C + ridge trace(C) / d I)^(-1/2)` of a symmetric (d, d) matrix, not all zero."""
+    """Compute `(C + ridge trace(C) / d I)^(-1/2)` of a symmetric (d, d) matrix, not all zero."""
     values, vectors = torch.linalg.eigh(covariance)
     # Rounding makes some of the zero eigenvalues negative.
     values = values.clamp_min(TINY_SHARE * covariance.trace())

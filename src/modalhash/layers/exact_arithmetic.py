@@ -34,18 +34,18 @@ class OperandCache:
         self._prepared: dict[tuple[Any, ...], tuple[int, Tensor, ProductOperand]] = {}
 
     def operand(self, right: Tensor, version: int) -> ProductOperand:
-        """Return the operand of weights (..., k, m), prepared now or before.
+        """Prepare the operand of weights (..., k, m), or take it as prepared before.
 
         Args:
             right: a matrix of weights, or a view of one.
             version: of the weights; torch counts how often they were changed.
         """
         key = (right.data_ptr(), right.device, right.dtype, right.shape, right.stride())
-        kept = self._prepared.get(key)
-        if kept is None or kept[0] != version:
+        prepared = self._prepared.get(key)
+        if prepared is None or prepared[0] != version:
             # The matrix is kept too, so that no other can come to lie at its address.
-            kept = self._prepared[key] = (version, right, product_operand(right))
-        return kept[2]
+            prepared = self._prepared[key] = (version, right, product_operand(right))
+        return prepared[2]
 
     def __reduce__(self) -> tuple[type["OperandCache"], tuple[()]]:
         """Copy as an empty cache: copied weights lie at other addresses."""
@@ -89,9 +89,9 @@ class ExactArithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
             UnlistedOperationError: if it isn't known to treat items alike.
         """
         kwargs = kwargs or {}
-        if all(self.is_of_weights(one) for one in tensors_in((args, kwargs))):
+        if all(self.is_of_weights(tensor) for tensor in tensors_in((args, kwargs))):
             result = func(*args, **kwargs)
-            self._from_weights |= {id(one): one for one in tensors_in(result)}
+            self._from_weights |= {id(tensor): tensor for tensor in tensors_in(result)}
             return result
         packet = func.overloadpacket
         if func._schema.is_mutable and self.is_of_weights(args[0]):
@@ -107,7 +107,7 @@ class ExactArithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def is_of_weights(self, tensor: Tensor) -> bool:
-        """Return whether a tensor is made of weights alone, not of features."""
+        """Tell whether a tensor is made of weights alone, not of features."""
         return not tensor.is_inference() or id(tensor) in self._from_weights
 
     def product(self, left: Tensor, right: Tensor) -> Tensor:
@@ -119,5 +119,5 @@ class ExactArithmetic(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def tensors_in(values: Any) -> list[Tensor]:
-    """Return the tensors in nested arguments."""
+    """List the tensors in nested arguments."""
     return [value for value in tree_leaves(values) if isinstance(value, Tensor)]

@@ -135,7 +135,7 @@ def invert_root(product: Product, values: Tensor) -> Tensor:
 
 
 def elementwise(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-    """Return the rule of a function of single numbers, computed in float64."""
+    """Make the rule of a function of single numbers, computed in float64."""
 
     def rule(product: Product, values: Tensor) -> Tensor:
         del product
@@ -168,18 +168,18 @@ def elu(
 def softmax(product: Product, values: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """Rule of `softmax`."""
     del product
-    kept = dtype if isinstance(dtype, torch.dtype) else values.dtype
-    return exact_softmax(values.double(), dim).to(kept)
+    result_dtype = dtype if isinstance(dtype, torch.dtype) else values.dtype
+    return exact_softmax(values.double(), dim).to(result_dtype)
 
 
 def exact_softmax(values: Tensor, dim: int) -> Tensor:
-    """Return the softmax of float64 values."""
+    """Compute the softmax of float64 values."""
     raised = portable_exp(values - values.amax(dim, keepdim=True))
     return raised / exact_sum(raised, dim, keepdim=True)
 
 
 def exact_mean(values: Tensor, dim: int | tuple[int, ...], *, keepdim: bool) -> Tensor:
-    """Return the mean of float64 values along dimensions."""
+    """Compute the mean of float64 values along dimensions."""
     total = exact_sum(values, dim, keepdim=keepdim)
     return total / (values.numel() / max(1, total.numel()))
 
@@ -233,7 +233,7 @@ def attend(  # noqa: PLR0917 - torch's order
 
 
 def all_dims(values: Tensor, dim: Any) -> tuple[int, ...]:
-    """Return dimensions as a tuple; None or none at all are all of them."""
+    """Convert dimensions to a tuple; None or none at all are all of them."""
     if isinstance(dim, int):
         return (dim,)
     return tuple(dim) if dim else tuple(range(values.ndim))

@@ -30,7 +30,7 @@ FACTOR_BITS = 22
 PART = 512
 """Terms of a sum of products at most; longer sums are added part by part."""
 SUM_BITS = 51
-"""Bits of a sum of float64 values: as many as `rounded_alike` leaves."""
+"""Bits of a sum of float64 values: as many as `round_together` leaves."""
 
 ProductOperand = Sequence[Tensor]
 """The right side of a product, rounded and cut into parts of `PART` rows, float64."""
@@ -56,7 +56,7 @@ FORMATS = {
 }
 
 
-def rounded_alike(values: Tensor, n_bits: int, dim: int | tuple[int, ...]) -> Tensor:
+def round_together(values: Tensor, n_bits: int, dim: int | tuple[int, ...]) -> Tensor:
     """Round values to multiples of one quantum along dimensions.
 
     The quantum is a power of two, `2^-n_bits` of the one above the largest magnitude. A number too
@@ -69,7 +69,7 @@ def rounded_alike(values: Tensor, n_bits: int, dim: int | tuple[int, ...]) -> Te
         dim: along which the quantum is the same.
 
     Example:
-        >>> rounded_alike(torch.tensor([1.0, 0.3]), 3, 0)  # multiples of 2 / 8
+        >>> round_together(torch.tensor([1.0, 0.3]), 3, 0)  # multiples of 2 / 8
         tensor([1.0000, 0.2500])
     """
     form = FORMATS[values.dtype]
@@ -92,8 +92,8 @@ def product_operand(right: Tensor) -> ProductOperand:
 
 
 def factor(values: Tensor, dim: int) -> Tensor:
-    """Return one side's part of a sum of products, rounded along the terms, as float64."""
-    return rounded_alike(values.float(), FACTOR_BITS, dim).double()
+    """Round one side's part of a sum of products along the terms, as float64."""
+    return round_together(values.float(), FACTOR_BITS, dim).double()
 
 
 def exact_product(left: Tensor, right: Tensor | ProductOperand) -> Tensor:
@@ -130,4 +130,4 @@ def exact_sum(values: Tensor, dim: int | tuple[int, ...], *, keepdim: bool = Fal
     dims = (dim,) if isinstance(dim, int) else dim
     n_terms = math.prod(values.shape[place] for place in dims)
     n_bits = SUM_BITS - max(0, n_terms - 1).bit_length()
-    return rounded_alike(values, n_bits, dims).sum(dims, keepdim)
+    return round_together(values, n_bits, dims).sum(dims, keepdim)

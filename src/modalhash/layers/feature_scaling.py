@@ -75,12 +75,12 @@ class FeatureScaling(nn.Module):
         return self
 
     def forward(self, features: ModalityFeatures) -> ModalityFeatures:
-        """Return the features with scaled pooled vectors, (n, d) float32."""
-        untuned = None if features.untuned is None else self.scaled(features.untuned)
-        return replace(features, pooled=self.scaled(features.pooled), untuned=untuned)
+        """Scale the pooled vectors of features, (n, d) float32."""
+        untuned = None if features.untuned is None else self.scale_pooled(features.untuned)
+        return replace(features, pooled=self.scale_pooled(features.pooled), untuned=untuned)
 
-    def scaled(self, pooled: Tensor) -> Tensor:
-        """Return scaled pooled vectors, (n, d) float32."""
+    def scale_pooled(self, pooled: Tensor) -> Tensor:
+        """Scale pooled vectors, (n, d) float32."""
         match self.rule:
             case ScalingRule.NONE:
                 return pooled
@@ -93,6 +93,6 @@ class FeatureScaling(nn.Module):
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """Return rows of length 1; a zero row stays zero."""
+    """Scale rows to length 1; a zero row stays zero."""
     lengths: Tensor = rows.norm(dim=1, keepdim=True)
     return rows / lengths.clamp_min(TINY)

@@ -39,7 +39,7 @@ class FineCoder(nn.Module, ABC):
 
     @abstractmethod
     def queries(self, content: ModalityFeatures, modality: Modality) -> Tensor:
-        """Return the sub-vectors of n items, not quantized, (n, s, w).
+        """Compute the sub-vectors of n items, not quantized, (n, s, w).
 
         Args:
             content: what `content_of` gives.
@@ -48,11 +48,11 @@ class FineCoder(nn.Module, ABC):
 
     @abstractmethod
     def codes(self, content: ModalityFeatures, modality: Modality) -> Tensor:
-        """Return the finer codes of n items, (n, s) uint8; arguments as in `queries`."""
+        """Compute the finer codes of n items, (n, s) uint8; arguments as in `queries`."""
 
     @abstractmethod
     def codewords(self) -> Tensor:
-        """Return the codewords of both modalities, (s, k, w)."""
+        """List the codewords of both modalities, (s, k, w)."""
 
     @property
     @abstractmethod
@@ -61,7 +61,7 @@ class FineCoder(nn.Module, ABC):
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
-        """Return what `build_fine_coder` needs to make a coder of the same shape, as JSON."""
+        """Describe, as JSON, what `build_fine_coder` needs for a coder of the same shape."""
 
 
 class LocalCoder(FineCoder):
@@ -105,7 +105,7 @@ class LocalCoder(FineCoder):
         self.code_weight, self.fine_weight = code_weight, fine_weight
 
     def parts(self, content: ModalityFeatures, modality: Modality, local: Tensor) -> Tensor:
-        """Return the embeddings of all parts, of length 1 or 0, not rotated.
+        """Compute the embeddings of all parts, of length 1 or 0, not rotated.
 
         Args:
             content: what the trunk gave.
@@ -121,12 +121,12 @@ class LocalCoder(FineCoder):
         return torch.cat([local, whole[:, None]], dim=1)
 
     def embeddings(self, content: ModalityFeatures, modality: Modality) -> Tensor:
-        """Return rotated embeddings of all parts, (n, l, d)."""
-        found: LocalEmbeddings = self.vlad(content, modality)
-        return self.quantizer.rotate(self.parts(content, modality, found.vectors))
+        """Compute rotated embeddings of all parts, (n, l, d)."""
+        local: LocalEmbeddings = self.vlad(content, modality)
+        return self.quantizer.rotate(self.parts(content, modality, local.vectors))
 
     def queries(self, content: ModalityFeatures, modality: Modality) -> Tensor:
-        """Return (n, s, w), part by part, its sub-spaces in order; parts times their weights.
+        """Compute (n, s, w), part by part, its sub-spaces in order; parts times their weights.
 
         Weights are such that their mean is 1, since inner products of parts are averaged.
         """
@@ -139,11 +139,11 @@ class LocalCoder(FineCoder):
         return self.quantizer.split(rotated).flatten(1, 2)
 
     def codes(self, content: ModalityFeatures, modality: Modality) -> Tensor:
-        """Return (n, s) uint8 in the same order."""
+        """Compute (n, s) uint8 in the same order."""
         return self.quantizer.encode(self.embeddings(content, modality)).flatten(1)
 
     def codewords(self) -> Tensor:
-        """Return (s, k, w) in the same order."""
+        """List the codewords (s, k, w) in the same order."""
         return self.quantizer.codewords().detach().flatten(0, 1)
 
     @property
@@ -152,7 +152,7 @@ class LocalCoder(FineCoder):
         return self.quantizer.n_concepts
 
     def spec(self) -> dict[str, Any]:
-        """Return the description of everything but the weights that are learned."""
+        """Describe everything but the weights that are learned."""
         first = self.vlad.projections["image"][0]  # type: ignore[index]
         is_before = isinstance(first, nn.LayerNorm)
         return {
@@ -170,14 +170,14 @@ class LocalCoder(FineCoder):
         }
 
     def class_map(self, name: str) -> HashHead:
-        """Return the class map of one modality."""
-        found = self.class_maps[name]
-        assert isinstance(found, HashHead)
-        return found
+        """Find the class map of one modality."""
+        stored = self.class_maps[name]
+        assert isinstance(stored, HashHead)
+        return stored
 
 
 def content_of(head: HashHead, features: ModalityFeatures) -> ModalityFeatures:
-    """Return what a finer code is made of: the trunk's output, or the features of a bare head."""
+    """Choose what a finer code is made of: the trunk's output, or the features of a bare head."""
     if isinstance(head, TrunkHead):
         seen: ModalityFeatures = head.trunk(features)
         return seen

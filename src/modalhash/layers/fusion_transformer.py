@@ -43,7 +43,7 @@ class FusionTransformer(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return (n, t, w) tokens of length sqrt(w): those of an item see each other."""
+        """Compute (n, t, w) tokens of length sqrt(w): those of an item see each other."""
         is_real = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         for layer in self.layers:
             tokens = layer(tokens, is_real)
@@ -51,7 +51,7 @@ class FusionTransformer(nn.Module):
         return scaled
 
     def spec(self) -> dict[str, Any]:
-        """Return the sizes."""
+        """Describe the sizes."""
         return {
             "width": self.width,
             "n_heads": self.n_heads,
@@ -80,7 +80,7 @@ class FusionHead(HashHead):
         self.in_width, self.transformer, self.head = in_width, transformer, head
 
     def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return (n, b) relaxed codes."""
+        """Compute (n, b) relaxed codes."""
         alone: Tensor = self.transformer(self.token_map(features.pooled)[:, None])[:, 0]
         relaxed: Tensor = self.head(ModalityFeatures(alone))
         return relaxed
@@ -91,7 +91,7 @@ class FusionHead(HashHead):
         return self.head.n_bits
 
     def spec(self) -> dict[str, Any]:
-        """Return kind, sizes and the descriptions of both parts."""
+        """Describe kind, sizes and both parts."""
         return {
             "kind": "fusion",
             "in_width": self.in_width,
@@ -127,8 +127,8 @@ def fusion_head_from_spec(
             and first == width
             and 0 <= min(dropout, head_dropout) <= max(dropout, head_dropout) < 1
         ):
-            made = FusionTransformer(width, n_heads=n_heads, n_layers=n_layers, dropout=dropout)
-            return FusionHead(in_width, made, MlpHead(widths, dropout=head_dropout))
+            fusion = FusionTransformer(width, n_heads=n_heads, n_layers=n_layers, dropout=dropout)
+            return FusionHead(in_width, fusion, MlpHead(widths, dropout=head_dropout))
     raise ArtifactError(
         "the model describes a fusion head this version can't build: "
         f"{ {'transformer': dict(transformer), 'head': dict(head)} }"

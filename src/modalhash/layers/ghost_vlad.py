@@ -122,7 +122,7 @@ class GhostVlad(nn.Module):
             self.register_buffer(f"{modality}_variance", torch.ones(n_clusters))
 
     def forward(self, content: ModalityFeatures, modality: Side) -> LocalEmbeddings:
-        """Return the local embeddings of n items.
+        """Compute the local embeddings of n items.
 
         Args:
             content: with tokens (n, t, w) and their mask; its pooled features aren't read.
@@ -140,12 +140,12 @@ class GhostVlad(nn.Module):
         )
 
     def project(self, tokens: Tensor, mask: Tensor, modality: Side) -> Tensor:
-        """Return (n, t, w) tokens in the common space; masked places hold no information."""
+        """Map tokens to the common space, (n, t, w); masked places hold no information."""
         projected: Tensor = self.projections[modality](tokens.masked_fill(~mask[:, :, None], 0.0))
         return projected
 
     def assignments(self, projected: Tensor, mask: Tensor, modality: Side) -> Tensor:
-        """Return (n, t, k + g) assignments: each real token's sum to 1, masked ones are 0."""
+        """Compute (n, t, k + g) assignments: each real token's sum to 1, masked ones are 0."""
         logits = projected @ self.assign.T
         if self.assign_norm is AssignNorm.BATCH:
             logits = self.normalised(logits, mask, modality)
@@ -155,14 +155,14 @@ class GhostVlad(nn.Module):
         return assigned
 
     def residuals(self, projected: Tensor, assigned: Tensor) -> Tensor:
-        """Return (n, k, w) sums of assignment times token minus centroid, before normalisation."""
+        """Compute (n, k, w) sums of assignment times token minus centroid, before normalisation."""
         real = assigned[:, :, : self.n_concepts]
         return torch.einsum("ntk,ntw->nkw", real, projected) - (
             real.sum(dim=1)[:, :, None] * self.centroids
         )
 
     def normalised(self, logits: Tensor, mask: Tensor, modality: Side) -> Tensor:
-        """Return batch-normalised logits; in training by the batch's own real tokens.
+        """Normalise logits by the batch's own real tokens in training, else by running statistics.
 
         A batch of fewer than two real tokens has no variance and is normalised as in evaluation.
         """
@@ -207,14 +207,14 @@ class GhostVlad(nn.Module):
 
 
 def projection(in_width: int, width: int, place: ProjectionNorm) -> nn.Sequential:
-    """Return the map of one modality's tokens to the common width."""
+    """Find the map of one modality's tokens to the common width."""
     if place is ProjectionNorm.BEFORE:
         return nn.Sequential(nn.LayerNorm(in_width), nn.Linear(in_width, width))
     return nn.Sequential(nn.Linear(in_width, width), nn.LayerNorm(width))
 
 
 def plus_plus(samples: Tensor, n_chosen: int, generator: torch.Generator) -> Tensor:
-    """Return (n_chosen, w) samples, each drawn by its squared distance to those before it."""
+    """Choose (n_chosen, w) samples, each drawn by its squared distance to those before it."""
     rows = [int(torch.randint(len(samples), (), generator=generator))]
     nearest = (samples - samples[rows[0]]).square().sum(dim=1)
     while len(rows) < n_chosen:
@@ -225,7 +225,7 @@ def plus_plus(samples: Tensor, n_chosen: int, generator: torch.Generator) -> Ten
 
 
 def lloyd(samples: Tensor, centroids: Tensor, n_rounds: int = 10) -> Tensor:
-    """Return k-means centroids after some rounds; a cluster without samples stays where it is."""
+    """Compute k-means centroids after some rounds; a cluster without samples stays where it is."""
     for _ in range(n_rounds):
         nearest = torch.cdist(samples, centroids).argmin(dim=1)
         sums = torch.zeros_like(centroids).index_add_(0, nearest, samples)

@@ -16,7 +16,7 @@ SCORE_SLOPE = 0.2
 
 
 def masked_softmax(scores: Tensor, is_edge: Tensor) -> Tensor:
-    """Return the softmax over the last dimension of the entries that are edges; the others get 0.
+    """Compute the softmax over the last dimension of entries that are edges; the others get 0.
 
     Args:
         scores: (h, n, n), of every node i for every node j.
@@ -84,7 +84,7 @@ class GraphAttention(nn.Module):
         return gathered.transpose(0, 1).flatten(1)
 
     def weights(self, heads: Tensor, adjacency: Tensor) -> Tensor:
-        """Return (h, n, n) attention of every node i to every node j, from (h, n, w) mapped nodes.
+        """Compute (h, n, n) attention of node i to node j, from (h, n, w) mapped nodes.
 
         Rows sum to 1, and are 0 where there is no edge; in training some weights are dropped and
         the others raised by what dropout takes.
@@ -126,7 +126,7 @@ class ResidualGraphAttention(nn.Module):
         )
 
     def forward(self, nodes: Tensor, adjacency: Tensor | None = None) -> Tensor:
-        """Return (n, d) nodes after both layers; `adjacency` as in `GraphAttention`."""
+        """Compute (n, d) nodes after both layers; `adjacency` as in `GraphAttention`."""
         for layer in self.layers:
             nodes = elu(layer(self.dropout(nodes), adjacency)) + nodes
         return nodes

@@ -31,7 +31,7 @@ class GraphConvolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_width).uniform_(-bound, bound))
 
     def forward(self, features: Tensor, edges: Tensor) -> Tensor:
-        """Return (n, e) `edges (features weight) + bias`.
+        """Compute (n, e) `edges (features weight) + bias`.
 
         Args:
             features: (n, d).
@@ -62,7 +62,7 @@ class GraphNetwork(nn.Module):
         self.map = nn.Linear(widths[-2], widths[-1])
 
     def forward(self, features: Tensor, edges: Tensor) -> Tensor:
-        """Return (n, b) outputs of (n, d) features under (n, n) edges."""
+        """Compute (n, b) outputs of (n, d) features under (n, n) edges."""
         for convolution in self.convolutions:
             features = torch.relu(convolution(features, edges))
         mapped: Tensor = self.map(features)
@@ -70,7 +70,7 @@ class GraphNetwork(nn.Module):
 
 
 def row_normalised(edges: Tensor) -> Tensor:
-    """Return (n, n) edges whose rows sum to 1 in size, signs kept; an empty row stays empty.
+    """Scale rows of (n, n) edges to sum to 1 in size, signs kept; an empty row stays empty.
 
     Example:
         >>> row_normalised(torch.tensor([[3.0, -1.0], [0.0, 0.0]]))

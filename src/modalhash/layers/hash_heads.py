@@ -25,7 +25,7 @@ class HashHead(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return (n, b) relaxed codes, unbounded; methods squash them as their papers say."""
+        """Compute (n, b) relaxed codes, unbounded; methods squash them as their papers say."""
 
     @property
     @abstractmethod
@@ -34,7 +34,7 @@ class HashHead(nn.Module, ABC):
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
-        """Return what `build_head` needs to make a head of the same shape, as JSON."""
+        """Describe, as JSON, all that `build_head` needs to make a head of the same shape."""
 
 
 class LinearHead(HashHead):
@@ -50,7 +50,7 @@ class LinearHead(HashHead):
         self.map = nn.Linear(in_width, n_bits)
 
     def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return (n, b) relaxed codes."""
+        """Compute (n, b) relaxed codes."""
         relaxed: Tensor = self.map(features.pooled)
         return relaxed
 
@@ -60,7 +60,7 @@ class LinearHead(HashHead):
         return self.map.out_features
 
     def spec(self) -> dict[str, Any]:
-        """Return kind and sizes."""
+        """Describe kind and sizes."""
         return {"kind": "linear", "in_width": self.map.in_features, "n_bits": self.n_bits}
 
 
@@ -71,7 +71,7 @@ class LayeredHead(HashHead):
     layers: nn.Sequential
 
     def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return (n, b) relaxed codes."""
+        """Compute (n, b) relaxed codes."""
         relaxed: Tensor = self.layers(features.pooled)
         return relaxed
 
@@ -109,7 +109,7 @@ class MlpHead(LayeredHead):
         self.layers = nn.Sequential(*parts, nn.Linear(widths[-2], widths[-1]))
 
     def spec(self) -> dict[str, Any]:
-        """Return kind, widths and dropout."""
+        """Describe kind, widths and dropout."""
         return {"kind": "mlp", "widths": list(self.widths), "dropout": self.dropout}
 
 
@@ -146,7 +146,7 @@ class GeluHead(LayeredHead):
         )
 
     def spec(self) -> dict[str, Any]:
-        """Return kind, widths and dropouts."""
+        """Describe kind, widths and dropouts."""
         return {
             "kind": "gelu",
             "widths": list(self.widths),
@@ -156,10 +156,10 @@ class GeluHead(LayeredHead):
 
 
 def hash_head(width: int, hidden_width: int, n_bits: int) -> MlpHead:
-    """Return a head with one hidden layer, or none where its width is 0."""
+    """Make a head with one hidden layer, or none where its width is 0."""
     return MlpHead((width, hidden_width, n_bits) if hidden_width else (width, n_bits))
 
 
 def are_sizes(*values: object) -> bool:
-    """Return whether all values are positive whole numbers."""
+    """Tell whether all values are positive whole numbers."""
     return all(isinstance(value, int) and value > 0 for value in values)

@@ -43,14 +43,14 @@ class BitMap(nn.Module):
             )
 
     def forward(self, common: Tensor) -> Tensor:
-        """Return (n, b) relaxed codes of (n, k) points whose lengths are about 1."""
+        """Compute (n, b) relaxed codes of (n, k) points whose lengths are about 1."""
         relaxed: Tensor = self.affine(common)
         if self.hidden is not None:
             relaxed = relaxed + self.hidden(common * math.sqrt(self.sizes[0]))
         return relaxed
 
     def first_bits(self, n_bits: int) -> "BitMap":
-        """Return the map to the first `n_bits` bits alone, with copies of its weights."""
+        """Shorten the map to the first `n_bits` bits, with copies of its weights."""
         width, hidden_width, _ = self.sizes
         short = BitMap(width, hidden_width, n_bits)
         state = self.state_dict()
@@ -85,11 +85,11 @@ class KernelHead(HashHead):
         self.weights.copy_(weights)
 
     def common(self, features: ModalityFeatures) -> Tensor:
-        """Return (n, k) points of the common space."""
+        """Map features to (n, k) points of the common space."""
         return gaussian_kernel(features.pooled, self.landmarks, self.sharpness) @ self.weights
 
     def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return (n, b) relaxed codes."""
+        """Compute (n, b) relaxed codes."""
         relaxed: Tensor = self.bits(self.common(features))
         return relaxed
 
@@ -99,7 +99,7 @@ class KernelHead(HashHead):
         return self.bits.sizes[2]
 
     def first_bits(self, n_bits: int) -> "KernelHead":
-        """Return the head of the first `n_bits` bits alone."""
+        """Shorten the head to the first `n_bits` bits."""
         short = KernelHead(
             self.landmarks.shape[1], len(self.landmarks), self.sharpness,
             self.bits.first_bits(n_bits),
@@ -108,7 +108,7 @@ class KernelHead(HashHead):
         return short
 
     def spec(self) -> dict[str, Any]:
-        """Return kind, sizes and sharpness."""
+        """Describe kind, sizes and sharpness."""
         width, hidden_width, n_bits = self.bits.sizes
         return {
             "kind": "kernel",

@@ -41,7 +41,7 @@ class KernelFit:
 
 
 def gaussian_kernel(rows: Tensor, landmarks: Tensor, sharpness: float) -> Tensor:
-    """Return `exp(-sharpness |x - y|^2)` between rows (n, d) and landmarks (m, d), as (n, m).
+    """Compute `exp(-sharpness |x - y|^2)` between rows (n, d) and landmarks (m, d), as (n, m).
 
     Example:
         >>> gaussian_kernel(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0]]), 2.0)  # 1, e^-2
@@ -83,7 +83,7 @@ def kernel_ridge(
 
 
 def exact_fit(rows: Tensor, targets: Tensor, sharpness: float, ridge: float) -> KernelFit:
-    """Return the fit with every row a landmark."""
+    """Fit with every row as a landmark."""
     system = gaussian_kernel(rows, rows, sharpness)
     system.diagonal().add_(ridge)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
@@ -94,7 +94,7 @@ def exact_fit(rows: Tensor, targets: Tensor, sharpness: float, ridge: float) -> 
 
 
 def landmark_fit(blocks: Blocks, landmarks: Tensor, sharpness: float, ridge: float) -> KernelFit:
-    """Return the fit on the features that landmarks give, read in two passes."""
+    """Fit on the features that landmarks give, read in two passes."""
     between = gaussian_kernel(landmarks, landmarks, sharpness)
     between.diagonal().add_(JITTER)
     root = torch.linalg.cholesky(between)
@@ -127,7 +127,7 @@ def landmark_fit(blocks: Blocks, landmarks: Tensor, sharpness: float, ridge: flo
 
 
 def evenly_spaced(blocks: Blocks, n_items: int, n_chosen: int) -> Tensor:
-    """Return `n_chosen` of the rows that blocks give, evenly spaced from the first on."""
+    """Choose `n_chosen` of the rows that blocks give, evenly spaced from the first on."""
     places = torch.arange(n_chosen) * n_items // n_chosen
     chosen, start = [], 0
     for rows, _ in blocks():

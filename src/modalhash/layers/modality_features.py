@@ -34,7 +34,7 @@ class ModalityFeatures:
         return self.pooled if self.untuned is None else self.untuned
 
     def dropped(self, share: float, *, is_training: bool) -> "ModalityFeatures":
-        """Return the features with a share of their pooled values dropped, if in training.
+        """Drop a share of the pooled values of features, if in training.
 
         Which are dropped is drawn anew at each call; those that stay grow by 1 / (1 - share).
 
@@ -61,5 +61,5 @@ class ModalityFeatures:
         return self.rows(slice(place, place + 1))
 
     def __len__(self) -> int:
-        """Return n."""
+        """Count the items, n."""
         return len(self.pooled)

@@ -66,12 +66,12 @@ class NormalisedHead(HashHead):
         self.last = nn.Linear(widths[-2], widths[-1])
 
     def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return (n, b) relaxed codes."""
+        """Compute (n, b) relaxed codes."""
         relaxed: Tensor = self.last(self.attended(self.trunk(features.pooled)))
         return relaxed
 
     def attended(self, hidden: Tensor, adjacency: Tensor | None = None) -> Tensor:
-        """Return the (n, d) feature that the last map reads, from the trunk's output.
+        """Compute the (n, d) feature that the last map reads, from the trunk's output.
 
         Args:
             hidden: (n, d).
@@ -85,7 +85,7 @@ class NormalisedHead(HashHead):
         return self.widths[-1]
 
     def spec(self) -> dict[str, Any]:
-        """Return kind, widths and attention heads; dropout acts in training only."""
+        """Describe kind, widths and attention heads; dropout acts in training only."""
         return {
             "kind": "normalised",
             "widths": list(self.widths),
@@ -96,7 +96,7 @@ class NormalisedHead(HashHead):
 def hidden_head(
     widths: Sequence[int], *, dropout: float = 0.0, is_normalised: bool = False
 ) -> HashHead:
-    """Return a head with hidden layers: of ReLUs, or batch-normalised with leaky ReLUs.
+    """Make a head with hidden layers: of ReLUs, or batch-normalised with leaky ReLUs.
 
     Args:
         widths: input width, hidden widths, number of bits; at least three.

@@ -44,7 +44,7 @@ def polynomial(values: Tensor, coefficients: tuple[float, ...]) -> Tensor:
 
 
 def portable_exp(values: Tensor) -> Tensor:
-    """Return `exp(values)` of float64 values, to about 1e-15 of itself; 0 below -708.
+    """Compute `exp(values)` of float64 values, to about 1e-15 of itself; 0 below -708.
 
     Example:
         >>> portable_exp(torch.tensor([0.0, 1.0], dtype=torch.float64))
@@ -60,19 +60,19 @@ def portable_exp(values: Tensor) -> Tensor:
 
 
 def portable_expm1(values: Tensor) -> Tensor:
-    """Return `exp(values) - 1` of float64 values; near 0 two terms of its series."""
+    """Compute `exp(values) - 1` of float64 values; near 0 two terms of its series."""
     is_small = values.abs() < 1e-7
     return torch.where(is_small, values + values * values * 0.5, portable_exp(values) - 1.0)
 
 
 def portable_tanh(values: Tensor) -> Tensor:
-    """Return `tanh(values)` of float64 values: `-expm1(-2 |x|) / (1 + exp(-2 |x|))`, signed."""
+    """Compute `tanh(values)` of float64 values: `-expm1(-2 |x|) / (1 + exp(-2 |x|))`, signed."""
     falling = portable_expm1(values.abs() * -2.0)
     return -falling / (falling + 2.0) * values.sign()
 
 
 def portable_erfc(values: Tensor) -> Tensor:
-    """Return `1 - erf(values)` of float64 values, to about 1e-14 of itself up to 8."""
+    """Compute `1 - erf(values)` of float64 values, to about 1e-14 of itself up to 8."""
     sizes = values.abs()
     scaled = polynomial((sizes - ERFC_CENTRE) / (sizes + ERFC_CENTRE), ERFC_COEFFICIENTS)
     upper = scaled * portable_exp(-(sizes * sizes))

@@ -99,7 +99,7 @@ class Rotation(nn.Module):
                 self.matrix = identity
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Return `R_k e_k` for (n, l, d) embeddings."""
+        """Compute `R_k e_k` for (n, l, d) embeddings."""
         if self.rule is RotationRule.NONE:
             return embeddings
         return torch.einsum("lij,nlj->nli", self.matrix, embeddings)
@@ -115,7 +115,7 @@ class Rotation(nn.Module):
                 self.matrix.copy_(matrices)
 
     def penalty(self) -> Tensor:
-        """Return the mean over concepts of `||R R^T - I||_F^2`, a scalar; 0 without a rotation."""
+        """Compute the mean over concepts of `||R R^T - I||_F^2`, a scalar; 0 without a rotation."""
         if self.rule is RotationRule.NONE:
             return torch.zeros(())
         matrices = self.matrix
@@ -128,7 +128,7 @@ class Rotation(nn.Module):
             self.set_to(nearest_rotation(self.matrix.detach()))
 
     def error(self) -> float:
-        """Return the largest entry of `|R R^T - I|` over all concepts."""
+        """Find the largest entry of `|R R^T - I|` over all concepts."""
         if self.rule is RotationRule.NONE:
             return 0.0
         matrices = self.matrix.detach()
@@ -204,22 +204,22 @@ class ProductQuantizer(nn.Module):
         self.register_buffer("use", torch.zeros(shape[:3], dtype=torch.int64), persistent=False)
 
     def codewords(self) -> Tensor:
-        """Return the codewords that decoding uses, (l, s, k, w)."""
+        """List the codewords that decoding uses, (l, s, k, w)."""
         if self.similarity is SubspaceSimilarity.COSINE:
             return normalize(self.codebooks, dim=-1) / math.sqrt(self.n_subspaces)
         return self.codebooks
 
     def rotate(self, embeddings: Tensor) -> Tensor:
-        """Return rotated (n, l, d) embeddings."""
+        """Rotate (n, l, d) embeddings."""
         rotated: Tensor = self.rotation(embeddings)
         return rotated
 
     def split(self, rotated: Tensor) -> Tensor:
-        """Return (n, l, d) cut into sub-vectors, (n, l, s, w)."""
+        """Cut (n, l, d) into sub-vectors, (n, l, s, w)."""
         return rotated.reshape(*rotated.shape[:-1], self.n_subspaces, -1)
 
     def similarities(self, rotated: Tensor) -> Tensor:
-        """Return how near each codeword is to each sub-vector of (n, l, d), as (n, l, s, k)."""
+        """Compute how near each codeword is to each sub-vector of (n, l, d), as (n, l, s, k)."""
         parts, codewords = self.split(rotated), self.codewords()
         if self.similarity is SubspaceSimilarity.COSINE:
             parts = normalize(parts, dim=-1)
@@ -230,7 +230,7 @@ class ProductQuantizer(nn.Module):
 
     @staticmethod
     def products(parts: Tensor, codewords: Tensor) -> Tensor:
-        """Return the inner products of (n, l, s, w) with (l, s, k, w), (n, l, s, k)."""
+        """Compute the inner products of (n, l, s, w) with (l, s, k, w), (n, l, s, k)."""
         return torch.einsum("nlsw,lskw->nlsk", parts, codewords)
 
     def forward(self, rotated: Tensor, *, straight_through: bool = False) -> Quantized:
@@ -249,11 +249,11 @@ class ProductQuantizer(nn.Module):
         return Quantized(output, hard, assignment, codes)
 
     def encode(self, rotated: Tensor) -> Tensor:
-        """Return the nearest codeword of each sub-vector of (n, l, d), (n, l, s) uint8."""
+        """Find the nearest codeword of each sub-vector of (n, l, d), (n, l, s) uint8."""
         return self.similarities(rotated).argmax(dim=-1).to(torch.uint8)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Return what (n, l, s) codes stand for, (n, l, d), rotated."""
+        """Decode (n, l, s) codes to rotated embeddings, (n, l, d)."""
         places = codes.long()
         concepts = torch.arange(self.n_concepts, device=codes.device)[:, None]
         subspaces = torch.arange(self.n_subspaces, device=codes.device)
@@ -287,10 +287,10 @@ class ProductQuantizer(nn.Module):
     @torch.no_grad()
     def draw_codewords(self, rotated: Tensor) -> None:
         """Set every codeword to a sub-vector drawn from (n, l, d)."""
-        self.codebooks.copy_(self.drawn(rotated).to(self.codebooks))
+        self.codebooks.copy_(self.draw_subvectors(rotated).to(self.codebooks))
 
-    def drawn(self, rotated: Tensor) -> Tensor:
-        """Return noisy sub-vectors drawn from (n, l, d), one for each codeword, (l, s, k, w)."""
+    def draw_subvectors(self, rotated: Tensor) -> Tensor:
+        """Draw noisy sub-vectors from (n, l, d), one for each codeword, (l, s, k, w)."""
         parts = self.split(rotated).permute(1, 2, 0, 3)  # (l, s, n, w)
         n_rows, groups = parts.shape[2], self.n_concepts * self.n_subspaces
         # Distinct ones as far as there are enough.
@@ -361,13 +361,13 @@ class ProductQuantizer(nn.Module):
         is_dead = self.use == 0
         n_dead = int(is_dead.sum())
         if n_dead:
-            fresh = self.drawn(self.rotate(embeddings)).to(self.codebooks)
+            fresh = self.draw_subvectors(self.rotate(embeddings)).to(self.codebooks)
             self.codebooks.copy_(torch.where(is_dead[..., None], fresh, self.codebooks))
         self.use.zero_()
         return n_dead
 
     def spec(self) -> dict[str, Any]:
-        """Return the arguments that make a quantizer of the same shape, as JSON."""
+        """List the arguments that make a quantizer of the same shape, as JSON."""
         return {
             "n_concepts": self.n_concepts,
             "width": self.width,
@@ -380,7 +380,7 @@ class ProductQuantizer(nn.Module):
 
 
 def nearest_rotation(matrices: Tensor) -> Tensor:
-    """Return the orthogonal matrices nearest to (l, d, d) ones: `U V^T` of their SVDs."""
+    """Compute the orthogonal matrices nearest to (l, d, d) ones: `U V^T` of their SVDs."""
     left, _, right = torch.linalg.svd(matrices)
     nearest: Tensor = left @ right
     return nearest

@@ -80,8 +80,8 @@ class TokenReduction(nn.Module):
         mean = total / max(1, count)
         covariance = squares / max(1, count) - torch.outer(mean, mean)
         values, vectors = torch.linalg.eigh(covariance)
-        kept, directions = values.flip(0)[: self.width], vectors.flip(1)[:, : self.width]
-        spread = kept.clamp_min(0).sum()
+        variances, directions = values.flip(0)[: self.width], vectors.flip(1)[:, : self.width]
+        spread = variances.clamp_min(0).sum()
         if not spread > 1e-12 * squares.trace() / max(1, count):
             raise FeatureError(
                 f"all {count} sampled content tokens are the same: check the encoder and its input"
@@ -94,7 +94,7 @@ class TokenReduction(nn.Module):
         return self
 
     def forward(self, features: ModalityFeatures) -> ModalityFeatures:
-        """Return features with fewer, narrower tokens; masked places hold zeros.
+        """Reduce features to fewer, narrower tokens; masked places hold zeros.
 
         Raises:
             FeatureError: if an item has more tokens than the grid holds.
@@ -107,7 +107,7 @@ class TokenReduction(nn.Module):
         return replace(features, tokens=tokens, token_mask=mask)
 
     def gridded(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens pooled to the grid, each the mean of the real ones of its window."""
+        """Pool tokens to the grid, each the mean of the real ones of its window."""
         if not self.side:
             return tokens, mask
         n_places = self.side**2
@@ -124,7 +124,7 @@ class TokenReduction(nn.Module):
         return summed / weights.clamp_min(1.0 / n_places**2)[:, :, None], weights > 0
 
     def spec(self) -> dict[str, int]:
-        """Return what `from_spec` needs to make one of the same shape, as JSON."""
+        """Describe, as JSON, all that `from_spec` needs to make one of the same shape."""
         return {
             "token_width": self.token_width,
             "width": self.width,
@@ -153,7 +153,7 @@ class TokenReduction(nn.Module):
 
 
 def grid_pooling(side: int, grid: int) -> Tensor:
-    """Return the adaptive average pooling of a square as a matrix, (grid * grid, side * side).
+    """Build the adaptive average pooling of a square as a matrix, (grid * grid, side * side).
 
     Window i of an axis reaches from `floor(i side / grid)` up to `ceil((i + 1) side / grid)`.
 

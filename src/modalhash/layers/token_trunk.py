@@ -102,7 +102,7 @@ class TokenTrunk(nn.Module):
         return self.token_width if self.kind is TrunkKind.NONE else self.width
 
     def forward(self, features: ModalityFeatures) -> ModalityFeatures:
-        """Return class vectors in place of pooled ones, and content tokens.
+        """Compute class vectors in place of pooled ones, and content tokens.
 
         Args:
             features: of n items, with tokens.
@@ -131,7 +131,7 @@ class TokenTrunk(nn.Module):
         return ModalityFeatures(class_vector, content.masked_fill(~mask[:, :, None], 0.0), mask)
 
     def spec(self) -> dict[str, Any]:
-        """Return what `trunk_from_spec` needs to make a trunk of the same shape, as JSON."""
+        """Describe, as JSON, all that `trunk_from_spec` needs to make a trunk of the same shape."""
         return {
             "kind": str(self.kind),
             "pooled_width": self.pooled_width,
@@ -158,7 +158,7 @@ class TokenAttention(nn.Module):
         self.last = nn.Linear(width, width)
 
     def forward(self, asking: Tensor, tokens: Tensor, is_real: Tensor) -> Tensor:
-        """Return what each asking token gathers.
+        """Gather for each asking token what the others hold.
 
         Args:
             asking: (n, s, w).
@@ -172,8 +172,8 @@ class TokenAttention(nn.Module):
             part(rows).unflatten(2, (self.n_heads, -1)).transpose(1, 2)  # (n, h, s or t, w / h)
             for part, rows in ((self.query, asking), (self.key, tokens), (self.value, tokens))
         )
-        found = scaled_dot_product_attention(query, key, value, is_real[:, None, None, :])
-        gathered: Tensor = self.last(found.transpose(1, 2).flatten(2))
+        attended = scaled_dot_product_attention(query, key, value, is_real[:, None, None, :])
+        gathered: Tensor = self.last(attended.transpose(1, 2).flatten(2))
         return gathered
 
 
@@ -199,7 +199,7 @@ class TransformerLayer(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, is_real: Tensor) -> Tensor:
-        """Return (n, t, w) tokens; real ones depend on real ones only."""
+        """Compute (n, t, w) tokens; real ones depend on real ones only."""
         normed = self.attention_norm(tokens)
         tokens = tokens + self.drop(self.attention(normed, normed, is_real))
         added: Tensor = self.drop(self.feed_forward(self.forward_norm(tokens)))
@@ -221,7 +221,7 @@ class TrunkHead(HashHead):
         self.trunk, self.head = trunk, head
 
     def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return (n, b) relaxed codes."""
+        """Compute (n, b) relaxed codes."""
         relaxed: Tensor = self.head(self.trunk(features))
         return relaxed
 
@@ -231,12 +231,12 @@ class TrunkHead(HashHead):
         return self.head.n_bits
 
     def spec(self) -> dict[str, Any]:
-        """Return kind and both parts' descriptions."""
+        """Describe the kind and both parts."""
         return {"kind": "token", "trunk": self.trunk.spec(), "head": self.head.spec()}
 
 
 def with_class(mask: Tensor) -> Tensor:
-    """Return the (n, 1 + t) mask of class and content tokens; the class token is always real."""
+    """Extend the mask to (n, 1 + t) class and content tokens; the class token is always real."""
     return torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
 
 
