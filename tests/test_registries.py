@@ -10,7 +10,7 @@ from modalhash import registries
 from modalhash.encoders import ENCODERS, load_encoder
 from modalhash.errors import ArtifactError, InputError, UnknownNameError
 from modalhash.index import build_index, open_index
-from modalhash.index.searchers import searcher_class
+from modalhash.index.searcher_table import searcher_class
 from modalhash.methods import REGISTRY, method_class, method_name
 from modalhash.methods.lsh import Lsh
 from modalhash.registries import TRUSTED_MODULES, installed

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 
@@ -60,7 +61,7 @@ DOTTED_NAME = re.compile(r"modalhash(\.\w+)+(:\w+)?")
 
 
 def read_table() -> dict[str, set[str]]:
-    """Return what each room may import, from the table in docs/development.md."""
+    """Read what each room may import, from the table in docs/development.md."""
     text = (ROOT / "docs" / "development.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|$", text, re.MULTILINE)
     return {room: set(re.findall(r"`(\w+)`", allowed)) for room, allowed in rows}
@@ -141,6 +142,49 @@ def test_a_room_imports_only_what_the_table_allows() -> None:
                 elif room_of(name) not in allowed:
                     broken.append(f"{source.at(node)}: {source.room} imports {name}")
     assert broken == []
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a file of the package."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def imported_modules(tree: ast.Module) -> set[str]:
+    """Collect what a file imports, wherever in it: each module, and each name as a module."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def find_circle(imports: dict[str, set[str]]) -> list[str]:
+    """Find modules that import each other in a circle; [] where there are none.
+
+    Args:
+        imports: module to the modules that it imports; names that are no keys don't count.
+    """
+    graph = {name: (imported & imports.keys()) - {name} for name, imported in imports.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_a_circle_of_imports_is_found() -> None:
+    assert find_circle({"a": {"b", "json"}, "b": {"c"}, "c": set()}) == []
+    assert set(find_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}})) == {"b", "c"}
+    later = "from x import y\nif TYPE_CHECKING:\n import z\ndef f():\n from v.w import u"
+    assert imported_modules(ast.parse(later)) == {"x", "x.y", "z", "v.w", "v.w.u"}
+
+
+def test_no_modules_import_each_other() -> None:
+    imports = {module_name(source.path): imported_modules(source.tree) for source in SOURCES}
+    assert find_circle(imports) == []
 
 
 def test_rooms_are_one_level_deep() -> None:

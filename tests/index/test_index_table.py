@@ -9,7 +9,8 @@ import pytest
 
 from modalhash.errors import UnknownNameError
 from modalhash.index import INDEX_CLASSES, KINDS, build_index, check_kind
-from modalhash.index.searchers import Searcher, searcher_class
+from modalhash.index.searcher_table import searcher_class
+from modalhash.index.searchers import Searcher
 
 
 def test_every_kind_is_a_searcher_that_knows_its_name() -> None:

@@ -13,14 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from modalhash.errors import DamagedArtifactError, SettingError, UnknownNameError
-from modalhash.index.searchers import (
-    NO_ROW,
-    SEARCHERS,
-    Neighbours,
-    RaggedNeighbours,
-    Searcher,
-    searcher_class,
-)
+from modalhash.index.searcher_table import SEARCHERS, searcher_class
+from modalhash.index.searchers import NO_ROW, Neighbours, RaggedNeighbours, Searcher
 from tests.oracles.plain_search import plain_distance, plain_search, plain_search_radius
 from tests.oracles.searcher_codes import clustered_codes, colliding_codes, uniform_codes
 

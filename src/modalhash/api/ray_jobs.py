@@ -13,10 +13,10 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from modalhash import errors
 from modalhash.api.shard_jobs import ShardJob, ShardOutcome, ShardWorker
 from modalhash.data.shards import Shard
 from modalhash.errors import Defect, InputError, ModalhashError, SettingError
@@ -148,7 +148,7 @@ def count_workers(ray: Any, gpus: float) -> int:
 def read_error(report: dict[str, Any]) -> ModalhashError:
     """Read the error that a worker reported."""
     message = f"{report['name']}: {report['message']}"
-    kind = getattr(errors, report["error"], ModalhashError)
+    kind: Any = getattr(import_module(ModalhashError.__module__), report["error"], ModalhashError)
     try:
         error: ModalhashError = kind(message)
     except TypeError:  # kinds that are made of more than a message

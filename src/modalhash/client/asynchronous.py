@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.client import calls
 from modalhash.client.answers import (
     AddedItems,
     ExplanationAnswer,
@@ -21,7 +20,25 @@ from modalhash.client.answers import (
     ServedHit,
     ServiceFacts,
 )
-from modalhash.client.calls import Call
+from modalhash.client.calls import (
+    Call,
+    choose_only_index,
+    make_add_call,
+    make_delete_call,
+    make_encode_images_call,
+    make_encode_texts_call,
+    make_explain_call,
+    make_index_call,
+    make_indexes_call,
+    make_item_call,
+    make_models_call,
+    make_ready_call,
+    make_reload_call,
+    make_search_batch_call,
+    make_search_call,
+    make_service_call,
+    make_thumbnail_call,
+)
 from modalhash.client.queries import NewItem
 from modalhash.client.retrying import Retries
 from modalhash.client.sending import describe_lost_connection, make_http_options, read_outcome
@@ -78,24 +95,24 @@ class AsyncClient:
 
     async def service(self) -> ServiceFacts:
         """Ask what the server is and allows."""
-        return await self._send(calls.service())
+        return await self._send(make_service_call())
 
     async def indexes(self) -> tuple[IndexFacts, ...]:
         """List what each index holds and can do."""
-        return await self._send(calls.indexes())
+        return await self._send(make_indexes_call())
 
     async def index(self, name: str | None = None) -> IndexFacts:
         """Ask what one index holds and can do."""
-        return await self._send(calls.index(await self._choose_index(name)))
+        return await self._send(make_index_call(await self._choose_index(name)))
 
     async def models(self) -> tuple[ModelFacts, ...]:
         """List the models behind the indexes."""
-        return await self._send(calls.models())
+        return await self._send(make_models_call())
 
     async def is_ready(self) -> bool:
         """Tell whether the server answers searches; False also where there is none."""
         try:
-            return await self._send(calls.ready(), tries=1)
+            return await self._send(make_ready_call(), tries=1)
         except ServiceError:
             return False
 
@@ -109,25 +126,25 @@ class AsyncClient:
     ) -> SearchAnswer:
         """Find what is nearest to a query; see `Client.search`."""
         request = SearchRequest(text, image, **options)
-        return await self._send(calls.search(await self._choose_index(index), request))
+        return await self._send(make_search_call(await self._choose_index(index), request))
 
     async def search_batch(
         self, queries: Iterable[SearchRequest | str], *, index: str | None = None
     ) -> tuple[SearchAnswer, ...]:
         """Search for many at once; one answer a query, in order; see `Client.search_batch`."""
-        return await self._send(calls.search_batch(await self._choose_index(index), queries))
+        return await self._send(make_search_batch_call(await self._choose_index(index), queries))
 
     async def explain(
         self, ids: Sequence[str | int], query: SearchRequest, *, index: str | None = None
     ) -> ExplanationAnswer:
         """Say why items are where they are for a query; see `Client.explain`."""
-        return await self._send(calls.explain(await self._choose_index(index), ids, query))
+        return await self._send(make_explain_call(await self._choose_index(index), ids, query))
 
     async def encode_texts(
         self, texts: Sequence[str], *, index: str | None = None
     ) -> NDArray[np.uint8]:
         """Encode texts to codes, (n, p) uint8, packed; see `Client.encode_texts`."""
-        return await self._send(calls.encode_texts(await self._choose_index(index), texts))
+        return await self._send(make_encode_texts_call(await self._choose_index(index), texts))
 
     async def encode_images(
         self,
@@ -136,7 +153,7 @@ class AsyncClient:
         index: str | None = None,
     ) -> NDArray[np.uint8]:
         """Encode pictures to codes, (n, p) uint8, packed; see `Client.encode_images`."""
-        return await self._send(calls.encode_images(await self._choose_index(index), images))
+        return await self._send(make_encode_images_call(await self._choose_index(index), images))
 
     async def item(
         self,
@@ -146,19 +163,19 @@ class AsyncClient:
         index: str | None = None,
     ) -> ItemFacts:
         """Fetch one item by its id; see `Client.item`."""
-        return await self._send(calls.item(await self._choose_index(index), item_id, side))
+        return await self._send(make_item_call(await self._choose_index(index), item_id, side))
 
     async def thumbnail(self, of: ServedHit | ItemFacts | PictureLink, *, size: int = 256) -> bytes:
         """Fetch a small picture of an item; see `Client.thumbnail`."""
-        return await self._send(calls.thumbnail(of, size))
+        return await self._send(make_thumbnail_call(of, size))
 
     async def add(self, items: Iterable[NewItem], *, index: str | None = None) -> AddedItems:
         """Add items, all or none; they are on disk when this returns; see `Client.add`."""
-        return await self._send(calls.add(await self._choose_index(index), items, upsert=False))
+        return await self._send(make_add_call(await self._choose_index(index), items, upsert=False))
 
     async def upsert(self, items: Iterable[NewItem], *, index: str | None = None) -> AddedItems:
         """Add items in the place of those of their ids; see `Client.upsert`."""
-        return await self._send(calls.add(await self._choose_index(index), items, upsert=True))
+        return await self._send(make_add_call(await self._choose_index(index), items, upsert=True))
 
     async def delete(
         self,
@@ -169,11 +186,13 @@ class AsyncClient:
         index: str | None = None,
     ) -> int:
         """Remove items with their texts, or single texts; see `Client.delete`."""
-        return await self._send(calls.delete(await self._choose_index(index), ids, where, missing))
+        return await self._send(
+            make_delete_call(await self._choose_index(index), ids, where, missing)
+        )
 
     async def reload(self, index: str | None = None) -> IndexFacts:
         """Have the server open an index anew; see `Client.reload`."""
-        return await self._send(calls.reload(await self._choose_index(index)))
+        return await self._send(make_reload_call(await self._choose_index(index)))
 
     async def close(self) -> None:
         """Close connections; the client can't be used afterwards."""
@@ -193,7 +212,7 @@ class AsyncClient:
     async def _choose_index(self, index: str | None) -> str:
         """Choose the index to ask."""
         if index is None and self._index is None:
-            self._index = calls.choose_only_index(await self._send(calls.indexes()))
+            self._index = choose_only_index(await self._send(make_indexes_call()))
         name = index or self._index
         assert name is not None
         return name

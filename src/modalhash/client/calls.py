@@ -127,27 +127,27 @@ def read_refusal(response: "Response") -> ServiceError:
     return ServiceError(message, code=code, status=status, request_id=request_id, retry_after=waits)
 
 
-def service() -> Call[ServiceFacts]:
+def make_service_call() -> Call[ServiceFacts]:
     """Ask what the server is."""
     return Call("GET", "v1", read_as(ServiceFacts))
 
 
-def indexes() -> Call[tuple[IndexFacts, ...]]:
+def make_indexes_call() -> Call[tuple[IndexFacts, ...]]:
     """Ask for all indexes."""
     return Call("GET", "v1/indexes", read_list(IndexFacts, "indexes"))
 
 
-def index(name: str) -> Call[IndexFacts]:
+def make_index_call(name: str) -> Call[IndexFacts]:
     """Ask for one index."""
     return Call("GET", make_index_path(name), read_as(IndexFacts))
 
 
-def models() -> Call[tuple[ModelFacts, ...]]:
+def make_models_call() -> Call[tuple[ModelFacts, ...]]:
     """Ask for all models."""
     return Call("GET", "v1/models", read_list(ModelFacts, "models"))
 
 
-def search(name: str, request: SearchRequest) -> Call[SearchAnswer]:
+def make_search_call(name: str, request: SearchRequest) -> Call[SearchAnswer]:
     """Search, with a picture as an upload."""
     document = request.to_json()
     read = read_as(SearchAnswer)
@@ -162,7 +162,7 @@ def search(name: str, request: SearchRequest) -> Call[SearchAnswer]:
     )
 
 
-def search_batch(
+def make_search_batch_call(
     name: str, queries: Iterable[SearchRequest | str]
 ) -> Call[tuple[SearchAnswer, ...]]:
     """Search for many at once."""
@@ -189,7 +189,9 @@ def document_without_picture(request: SearchRequest) -> dict[str, Any]:
     return request.to_json()
 
 
-def explain(name: str, ids: Sequence[str | int], query: SearchRequest) -> Call[ExplanationAnswer]:
+def make_explain_call(
+    name: str, ids: Sequence[str | int], query: SearchRequest
+) -> Call[ExplanationAnswer]:
     """Ask why items are where they are."""
     return Call(
         "POST",
@@ -208,13 +210,13 @@ def read_codes(response: "Response") -> NDArray[np.uint8]:
         raise ServiceError(f"the codes can't be read: {error}", code="bad_answer") from error
 
 
-def encode_texts(name: str, texts: Sequence[str]) -> Call[NDArray[np.uint8]]:
+def make_encode_texts_call(name: str, texts: Sequence[str]) -> Call[NDArray[np.uint8]]:
     """Ask for the codes of texts."""
     document = {"texts": list(texts), "form": "hex"}
     return Call("POST", make_index_path(name, "/encode"), read_codes, document=document)
 
 
-def encode_images(
+def make_encode_images_call(
     name: str, pictures: "Sequence[str | PathLike[str] | bytes | Image]"
 ) -> Call[NDArray[np.uint8]]:
     """Ask for the codes of pictures."""
@@ -230,13 +232,13 @@ def encode_images(
     )
 
 
-def item(name: str, identity: str | int, side: str) -> Call[ItemFacts]:
+def make_item_call(name: str, identity: str | int, side: str) -> Call[ItemFacts]:
     """Ask for one item."""
     parameters = {"side": side, "id": identity}
     return Call("GET", make_index_path(name, "/items"), read_as(ItemFacts), parameters=parameters)
 
 
-def thumbnail(of: ServedHit | ItemFacts | PictureLink, size: int) -> Call[bytes]:
+def make_thumbnail_call(of: ServedHit | ItemFacts | PictureLink, size: int) -> Call[bytes]:
     """Ask for a small picture.
 
     Raises:
@@ -249,7 +251,7 @@ def thumbnail(of: ServedHit | ItemFacts | PictureLink, size: int) -> Call[bytes]
     return Call("GET", path, lambda response: bytes(response.content))
 
 
-def add(name: str, items: Iterable[NewItem], *, upsert: bool) -> Call[AddedItems]:
+def make_add_call(name: str, items: Iterable[NewItem], *, upsert: bool) -> Call[AddedItems]:
     """Add items, or put them in the place of others."""
     return Call(
         "PUT" if upsert else "POST",
@@ -260,7 +262,7 @@ def add(name: str, items: Iterable[NewItem], *, upsert: bool) -> Call[AddedItems
     )
 
 
-def delete(
+def make_delete_call(
     name: str, ids: Sequence[str | int] | None, where: str | None, missing: str
 ) -> Call[int]:
     """Remove items.
@@ -280,12 +282,12 @@ def delete(
     )
 
 
-def reload(name: str) -> Call[IndexFacts]:
+def make_reload_call(name: str) -> Call[IndexFacts]:
     """Have an index opened anew."""
     return Call("POST", make_index_path(name, "/reload"), read_as(IndexFacts))
 
 
-def ready() -> Call[bool]:
+def make_ready_call() -> Call[bool]:
     """Ask whether the server answers searches."""
     return Call("GET", "readyz", lambda response: response.status_code == 200)
 

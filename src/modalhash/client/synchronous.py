@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.client import calls
 from modalhash.client.answers import (
     AddedItems,
     ExplanationAnswer,
@@ -21,7 +20,25 @@ from modalhash.client.answers import (
     ServedHit,
     ServiceFacts,
 )
-from modalhash.client.calls import Call
+from modalhash.client.calls import (
+    Call,
+    choose_only_index,
+    make_add_call,
+    make_delete_call,
+    make_encode_images_call,
+    make_encode_texts_call,
+    make_explain_call,
+    make_index_call,
+    make_indexes_call,
+    make_item_call,
+    make_models_call,
+    make_ready_call,
+    make_reload_call,
+    make_search_batch_call,
+    make_search_call,
+    make_service_call,
+    make_thumbnail_call,
+)
 from modalhash.client.queries import NewItem
 from modalhash.client.retrying import Retries
 from modalhash.client.sending import describe_lost_connection, make_http_options, read_outcome
@@ -78,24 +95,24 @@ class Client:
 
     def service(self) -> ServiceFacts:
         """Ask what the server is and allows."""
-        return self._send(calls.service())
+        return self._send(make_service_call())
 
     def indexes(self) -> tuple[IndexFacts, ...]:
         """List what each index holds and can do."""
-        return self._send(calls.indexes())
+        return self._send(make_indexes_call())
 
     def index(self, name: str | None = None) -> IndexFacts:
         """Ask what one index holds and can do."""
-        return self._send(calls.index(self._choose_index(name)))
+        return self._send(make_index_call(self._choose_index(name)))
 
     def models(self) -> tuple[ModelFacts, ...]:
         """List the models behind the indexes."""
-        return self._send(calls.models())
+        return self._send(make_models_call())
 
     def is_ready(self) -> bool:
         """Tell whether the server answers searches; False also where there is none."""
         try:
-            return self._send(calls.ready(), tries=1)
+            return self._send(make_ready_call(), tries=1)
         except ServiceError:
             return False
 
@@ -123,7 +140,7 @@ class Client:
             StorageError: if the picture's file can't be read.
         """
         request = SearchRequest(text, image, **options)
-        return self._send(calls.search(self._choose_index(index), request))
+        return self._send(make_search_call(self._choose_index(index), request))
 
     def search_batch(
         self, queries: Iterable[SearchRequest | str], *, index: str | None = None
@@ -133,7 +150,7 @@ class Client:
         Raises:
             ServiceError: if the server refuses one of them, naming its place.
         """
-        return self._send(calls.search_batch(self._choose_index(index), queries))
+        return self._send(make_search_batch_call(self._choose_index(index), queries))
 
     def explain(
         self, ids: Sequence[str | int], query: SearchRequest, *, index: str | None = None
@@ -148,7 +165,7 @@ class Client:
         Raises:
             ServiceError: if the server refuses.
         """
-        return self._send(calls.explain(self._choose_index(index), ids, query))
+        return self._send(make_explain_call(self._choose_index(index), ids, query))
 
     def encode_texts(self, texts: Sequence[str], *, index: str | None = None) -> NDArray[np.uint8]:
         """Encode texts to codes, (n, p) uint8, packed.
@@ -156,7 +173,7 @@ class Client:
         Raises:
             ServiceError: if the server refuses.
         """
-        return self._send(calls.encode_texts(self._choose_index(index), texts))
+        return self._send(make_encode_texts_call(self._choose_index(index), texts))
 
     def encode_images(
         self,
@@ -170,7 +187,7 @@ class Client:
             ServiceError: if the server refuses.
             StorageError: if a picture's file can't be read.
         """
-        return self._send(calls.encode_images(self._choose_index(index), images))
+        return self._send(make_encode_images_call(self._choose_index(index), images))
 
     def item(
         self,
@@ -184,7 +201,7 @@ class Client:
         Raises:
             ServiceError: if it isn't there (`unknown_item`).
         """
-        return self._send(calls.item(self._choose_index(index), item_id, side))
+        return self._send(make_item_call(self._choose_index(index), item_id, side))
 
     def thumbnail(self, of: ServedHit | ItemFacts | PictureLink, *, size: int = 256) -> bytes:
         """Fetch a small picture of an item, as the bytes of a WebP file.
@@ -197,7 +214,7 @@ class Client:
             InputError: if it has no picture.
             ServiceError: if the server refuses.
         """
-        return self._send(calls.thumbnail(of, size))
+        return self._send(make_thumbnail_call(of, size))
 
     def add(self, items: Iterable[NewItem], *, index: str | None = None) -> AddedItems:
         """Add items, all or none; they are on disk when this returns.
@@ -208,7 +225,7 @@ class Client:
         Raises:
             ServiceError: if the server refuses; `already_there` if an id is.
         """
-        return self._send(calls.add(self._choose_index(index), items, upsert=False))
+        return self._send(make_add_call(self._choose_index(index), items, upsert=False))
 
     def upsert(self, items: Iterable[NewItem], *, index: str | None = None) -> AddedItems:
         """Add items in the place of those of their ids, with all their texts.
@@ -216,7 +233,7 @@ class Client:
         Raises:
             ServiceError: if the server refuses.
         """
-        return self._send(calls.add(self._choose_index(index), items, upsert=True))
+        return self._send(make_add_call(self._choose_index(index), items, upsert=True))
 
     def delete(
         self,
@@ -241,7 +258,7 @@ class Client:
             InputError: unless exactly one of ids and where is given.
             ServiceError: if the server refuses.
         """
-        return self._send(calls.delete(self._choose_index(index), ids, where, missing))
+        return self._send(make_delete_call(self._choose_index(index), ids, where, missing))
 
     def reload(self, index: str | None = None) -> IndexFacts:
         """Have the server open an index anew.
@@ -249,7 +266,7 @@ class Client:
         Raises:
             ServiceError: if the server refuses.
         """
-        return self._send(calls.reload(self._choose_index(index)))
+        return self._send(make_reload_call(self._choose_index(index)))
 
     def close(self) -> None:
         """Close connections; the client can't be used afterwards."""
@@ -269,7 +286,7 @@ class Client:
     def _choose_index(self, index: str | None) -> str:
         """Choose the index to ask."""
         if index is None and self._index is None:
-            self._index = calls.choose_only_index(self._send(calls.indexes()))
+            self._index = choose_only_index(self._send(make_indexes_call()))
         name = index or self._index
         assert name is not None
         return name

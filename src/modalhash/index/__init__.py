@@ -40,7 +40,7 @@ from modalhash.index.rerank import (
     default_shortlist,
     shortlist_length,
 )
-from modalhash.index.searchers import SEARCHERS as KINDS
+from modalhash.index.searcher_table import SEARCHERS as KINDS
 from modalhash.index.searchers import stated_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
 

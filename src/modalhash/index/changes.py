@@ -21,7 +21,8 @@ from modalhash.index.ids import id_column
 from modalhash.index.item_changes import Operation
 from modalhash.index.log import HEADER_BYTES, Change, read_log
 from modalhash.index.rows import RecentRows, Segment
-from modalhash.index.searchers import NO_ROW, Positions, Searcher, searcher_class
+from modalhash.index.searcher_table import searcher_class
+from modalhash.index.searchers import NO_ROW, Positions, Searcher
 from modalhash.index.segments import open_segment
 from modalhash.index.snapshot import DeadRows, Snapshot, View
 

@@ -21,13 +21,8 @@ from modalhash.index.faiss_flat import FlatSearcher
 from modalhash.index.faiss_ivf import IvfSearcher, IvfSettings, TrainedCells
 from modalhash.index.folding import Folding, distinct_share
 from modalhash.index.searcher_settings import RecallTarget
-from modalhash.index.searchers import (
-    Allowed,
-    Neighbours,
-    RaggedNeighbours,
-    Searcher,
-    searcher_class,
-)
+from modalhash.index.searcher_table import searcher_class
+from modalhash.index.searchers import Allowed, Neighbours, RaggedNeighbours, Searcher
 
 __all__ = ["AutoSearcher"]
 

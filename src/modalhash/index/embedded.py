@@ -28,7 +28,8 @@ from modalhash.index.folder import read_manifest
 from modalhash.index.hits import Hits, IdArray, IdKind, Ids, ItemBlock, Metadata, RadiusHits
 from modalhash.index.ids import IdColumn, id_column
 from modalhash.index.retired_kinds import current_kind
-from modalhash.index.searchers import NO_ROW, Positions, check_stated_kind, searcher_class
+from modalhash.index.searcher_table import check_stated_kind, searcher_class
+from modalhash.index.searchers import NO_ROW, Positions
 from modalhash.index.snapshot import Snapshot, View
 from modalhash.index.writing import IndexWriter
 from modalhash.numpy_numbers import takes_numpy_numbers

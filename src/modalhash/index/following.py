@@ -34,7 +34,7 @@ from modalhash.index.forking import renew_in_children
 from modalhash.index.lock import WriterLock
 from modalhash.index.log import WriteLog
 from modalhash.index.rows import RecentRows, Segment
-from modalhash.index.searchers import searcher_class
+from modalhash.index.searcher_table import searcher_class
 from modalhash.index.snapshot import Snapshot, View
 from modalhash.numpy_numbers import takes_numpy_numbers
 

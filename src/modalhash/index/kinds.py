@@ -26,7 +26,7 @@ from modalhash.errors import (
 from modalhash.files import read_json, read_regular_text, sealed, write_json
 from modalhash.index.base import HashIndex
 from modalhash.index.milvus_settings import MILVUS, MILVUS_MANIFEST
-from modalhash.index.searchers import REGISTRY, SEARCHERS
+from modalhash.index.searcher_table import REGISTRY, SEARCHERS
 from modalhash.registries import is_class_path
 
 __all__ = [

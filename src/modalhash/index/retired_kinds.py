@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from modalhash.codes import Codes
-from modalhash.index.searchers import REGISTRY, Searcher, searcher_class
+from modalhash.index.searcher_table import REGISTRY, searcher_class
+from modalhash.index.searchers import Searcher
 
 __all__ = ["current_kind", "is_retired", "scan_retired"]
 

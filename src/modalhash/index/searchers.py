@@ -1,4 +1,4 @@
-"""What finds near rows among codes that never change, and the table of those there are.
+"""What finds near rows among codes that never change; `searcher_table` lists the kinds.
 
 An embedded index holds its items in segments: runs of rows that are written once. Each segment has
 a searcher over its codes. A searcher knows nothing of ids, metadata, changes or folders; it answers
@@ -16,21 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.codes import Codes, Distances
-from modalhash.errors import ArtifactError, InputError
 from modalhash.index.searcher_settings import SearcherSettings
-from modalhash.registries import Registry
 
 __all__ = [
     "NO_ROW",
-    "REGISTRY",
-    "SEARCHERS",
     "Allowed",
     "Neighbours",
     "Positions",
     "RaggedNeighbours",
     "Searcher",
-    "check_stated_kind",
-    "searcher_class",
     "stated_choice",
 ]
 
@@ -40,15 +34,6 @@ Allowed = NDArray[np.bool_]
 """(m,) which rows count."""
 NO_ROW = -1
 """The position that fills a place for which no row was found."""
-
-SEARCHERS: Mapping[str, str] = {
-    "exact": "modalhash.index.exact:ExactSearcher",
-    "flat": "modalhash.index.faiss_flat:FlatSearcher",
-    "ivf": "modalhash.index.faiss_ivf:IvfSearcher",
-    "mih": "modalhash.index.multi_index:MultiIndexSearcher",
-    "auto": "modalhash.index.choosing:AutoSearcher",
-}
-"""Name of a kind to the class that makes its searchers, loaded when first asked for."""
 
 
 @dataclass(frozen=True)
@@ -183,46 +168,3 @@ def stated_choice(kind: str, parameters: Mapping[str, Any]) -> str:
             f"on {measured['queries']} items"
         )
     return f"{chosen['kind']} ({'; '.join(notes)})" if notes else str(chosen["kind"])
-
-
-def load_bases() -> tuple[type, ...]:
-    """Load the classes of which a registered kind of index is a subclass."""
-    from modalhash.index.base import HashIndex
-
-    return Searcher, HashIndex
-
-
-REGISTRY = Registry("kind of index", "indexes", SEARCHERS, load_bases)
-"""Kinds of index of this library that search in one process, and those of installed packages."""
-
-
-def searcher_class(kind: str, *, from_file: bool = False) -> type[Searcher]:
-    """Load the class of a kind of searcher.
-
-    Args:
-        kind: a name in `SEARCHERS`, one that an installed package registers, or `MODULE:CLASS`.
-        from_file: whether a file chose the name; see `Registry.load`.
-
-    Raises:
-        InputError: if a class can't be loaded, or is no searcher; the message names the package.
-        UnknownNameError: if there is no such kind, listing those there are.
-    """
-    loaded: type[Searcher] = REGISTRY.load(kind, from_file=from_file)
-    if not issubclass(loaded, Searcher):
-        raise InputError(f"the index of kind {kind!r} isn't searched in this process")
-    return loaded
-
-
-def check_stated_kind(folder: Path, kind: str) -> None:
-    """Check that an index folder is of a kind whose searchers can be loaded here.
-
-    Raises:
-        ArtifactError: if it isn't; with the way out.
-    """
-    try:
-        searcher_class(kind, from_file=True)
-    except InputError as error:
-        raise ArtifactError(
-            f"{folder} is an index of kind {kind!r}, which can't be loaded here: install the "
-            f"package that provides it ({error})"
-        ) from error

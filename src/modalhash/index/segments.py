@@ -24,7 +24,8 @@ from modalhash.index.ids import IdColumn, IdLookup, IntegerIds, TextIds, id_colu
 from modalhash.index.items import ItemStore, write_items
 from modalhash.index.retired_kinds import is_retired, scan_retired
 from modalhash.index.rows import Segment
-from modalhash.index.searchers import Searcher, searcher_class
+from modalhash.index.searcher_table import searcher_class
+from modalhash.index.searchers import Searcher
 from modalhash.index.snapshot import View
 
 __all__ = ["ID_PARTS", "ITEMS", "check_ids", "merged_segment", "open_segment", "write_segment"]

@@ -21,7 +21,15 @@ from modalhash.metrics import (
     csv_text,
 )
 from modalhash.progress import Progress, silent
-from modalhash.reports import curves
+from modalhash.reports.curves import (
+    balance_plot,
+    bits_plot,
+    correlation_plot,
+    precision_at_plot,
+    precision_recall_plot,
+    radius_plot,
+    recall_at_plot,
+)
 from modalhash.reports.examples import Examples, Latency, query_latency
 from modalhash.reports.pages import write_page
 from modalhash.reports.report_tables import (
@@ -103,10 +111,10 @@ def write_report(
             plot
             for name, code_stats in insight.statistics.items()
             for plot in (
-                (f"Share of +1 of each bit, {name}", curves.balance_plot(code_stats, name)),
+                (f"Share of +1 of each bit, {name}", balance_plot(code_stats, name)),
                 (
                     f"Absolute correlation of bits, {name}",
-                    curves.correlation_plot(code_stats, name),
+                    correlation_plot(code_stats, name),
                 ),
             )
         ],
@@ -275,12 +283,12 @@ def curve_rows(reports: Sequence[Report]) -> Iterator[dict[str, Any]]:
     )
     for rule in rules:
         if rule == "pair":
-            plots = [("Recall@N: the own one among the first N", curves.recall_at_plot)]
+            plots = [("Recall@N: the own one among the first N", recall_at_plot)]
         else:
             plots = [
-                ("Precision over recall, by rank", curves.precision_recall_plot),
-                ("Precision among the first N", curves.precision_at_plot),
-                ("Precision over recall of lookups within a radius r", curves.radius_plot),
+                ("Precision over recall, by rank", precision_recall_plot),
+                ("Precision among the first N", precision_at_plot),
+                ("Precision over recall of lookups within a radius r", radius_plot),
             ]
         drawn = [(text, plot(reports, rule)) for text, plot in plots]
         maps = [
@@ -289,7 +297,7 @@ def curve_rows(reports: Sequence[Report]) -> Iterator[dict[str, Any]]:
             if (measure.measure, measure.relevance) == ("map", rule)
         ]
         if maps:
-            over_bits = curves.bits_plot(reports, rule, maps[0].k, maps[0].convention)
+            over_bits = bits_plot(reports, rule, maps[0].k, maps[0].convention)
             drawn.append(("MAP over the length of codes", over_bits))
         ties = {measure.ties for report in reports for measure in report.measures} - {"none"}
         yield {

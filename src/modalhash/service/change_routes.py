@@ -10,7 +10,6 @@ from starlette.responses import Response
 from modalhash.errors import InputError
 from modalhash.index import IdKind
 from modalhash.search import NewItem, NewText, Side, contents_of_items, has_item, read_code
-from modalhash.service import schemas
 from modalhash.service.answers import ERRORS, answer_with_json
 from modalhash.service.hosting import IndexHandle
 from modalhash.service.info_routes import collect_facts
@@ -25,7 +24,8 @@ from modalhash.service.queries import (
     find_side,
 )
 from modalhash.service.refusals import RefusedError, beyond_limit, invalid, not_available
-from modalhash.service.schemas import AddedItems, DeletedItems, IndexFacts
+from modalhash.service.schemas import AddedItems, AddItems, DeletedItems, DeleteItems, IndexFacts
+from modalhash.service.schemas import NewItem as NewItemBody
 from modalhash.service.settings import ServiceSettings
 from modalhash.service.state import Service
 from modalhash.service.uploads import count_pixels, decode_base64, open_upload
@@ -40,12 +40,12 @@ def make_change_routes(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/v1/indexes/{name}", responses=ERRORS, tags=["changes"])
     engine, settings = service.engine, service.settings
 
-    @routes.post("/items", response_model=AddedItems, openapi_extra=json_body(schemas.AddItems))
+    @routes.post("/items", response_model=AddedItems, openapi_extra=json_body(AddItems))
     async def add(name: str, request: Request) -> Response:
         """Add items, all or none; they are on disk when the answer comes."""
         return await add_items(name, request, is_upsert=False)
 
-    @routes.put("/items", response_model=AddedItems, openapi_extra=json_body(schemas.AddItems))
+    @routes.put("/items", response_model=AddedItems, openapi_extra=json_body(AddItems))
     async def upsert(name: str, request: Request) -> Response:
         """Add items in the place of others, with all their texts."""
         return await add_items(name, request, is_upsert=True)
@@ -53,7 +53,7 @@ def make_change_routes(service: Service) -> APIRouter:
     async def add_items(name: str, request: Request, *, is_upsert: bool) -> Response:
         service.require_writable(request)
         with service.hold_index(name) as handle:
-            wanted = await service.read_document(request, schemas.AddItems)
+            wanted = await service.read_document(request, AddItems)
             check_items(wanted, settings)
             uploads = await engine.convert(decode_pictures, wanted.items)
             pixels = await engine.decode(count_all_pixels, uploads, settings.pixels)
@@ -76,13 +76,13 @@ def make_change_routes(service: Service) -> APIRouter:
     @routes.post(
         "/items/delete",
         response_model=DeletedItems,
-        openapi_extra=json_body(schemas.DeleteItems),
+        openapi_extra=json_body(DeleteItems),
     )
     async def delete(name: str, request: Request) -> Response:
         """Remove items by their ids, or those that pass a filter."""
         service.require_writable(request)
         with service.hold_index(name) as handle:
-            wanted = await service.read_document(request, schemas.DeleteItems)
+            wanted = await service.read_document(request, DeleteItems)
             if wanted.filter is not None:
                 check_filter(wanted.filter, settings)
             check_batch(len(wanted.ids or ()), settings, name="ids")
@@ -100,7 +100,7 @@ def make_change_routes(service: Service) -> APIRouter:
     return routes
 
 
-def check_items(wanted: schemas.AddItems, settings: ServiceSettings) -> None:
+def check_items(wanted: AddItems, settings: ServiceSettings) -> None:
     """Refuse too many items, texts that are too long, and metadata that is ours.
 
     Raises:
@@ -117,7 +117,7 @@ def check_items(wanted: schemas.AddItems, settings: ServiceSettings) -> None:
                 raise invalid(f"items[{place}].metadata.{name} can't be set: the index keeps it")
 
 
-def decode_pictures(items: Sequence[schemas.NewItem]) -> list[bytes | None]:
+def decode_pictures(items: Sequence[NewItemBody]) -> list[bytes | None]:
     """Decode the files of items' pictures, which come as base 64; None where there is none.
 
     Raises:
@@ -144,7 +144,7 @@ def count_all_pixels(uploads: Sequence[bytes | None], most_pixels: int) -> int:
 
 def read_item(
     handle: IndexHandle,
-    item: schemas.NewItem,
+    item: NewItemBody,
     upload: bytes | None,
     settings: ServiceSettings,
     number: int,
@@ -231,7 +231,7 @@ def refuse_known(handle: IndexHandle, ids: dict[Side, list[Any]]) -> None:
                 )
 
 
-def delete_items(handle: IndexHandle, wanted: schemas.DeleteItems) -> int:
+def delete_items(handle: IndexHandle, wanted: DeleteItems) -> int:
     """Remove items, and return how many codes.
 
     Raises:
