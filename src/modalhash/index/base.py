@@ -25,7 +25,7 @@ for an index without locks, checkpoints or measurements.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -50,10 +50,13 @@ from modalhash.index.hits import (
 from modalhash.index.ids import IdColumn, id_column, shown
 from modalhash.index.item_changes import ItemChange, Operation
 
-__all__ = ["HashIndex", "check_radius", "check_top_k"]
+__all__ = ["FindMark", "HashIndex", "check_radius", "check_top_k"]
 
 FEW_ITEMS: Final = 1 << 14
 """Up to so many ids are compared in a set; more are sorted, which an index has to do anyway."""
+
+FindMark = Callable[[], Mapping[str, Any] | None]
+"""Looks for the mark of a change that is under way."""
 
 
 class HashIndex(ABC):
@@ -392,6 +395,18 @@ class HashIndex(ABC):
             StorageError: if the file system refuses; repeat the call then.
         """
         return False
+
+    def hide_changes_after(self, find_mark: FindMark) -> None:  # noqa: B027
+        """Show searches no change after a mark, until there is no mark any more.
+
+        A search index hides so what a change of both its sides has done to one of them. Whoever has
+        the right to change the index sees all of it. By default nothing is hidden: an index without
+        marks has nothing to hide.
+
+        Args:
+            find_mark: looks for what `mark` returned in the process that makes the change, which is
+                perhaps dead; None if no change is under way. Is called before searches.
+        """
 
     def checkpoint(self) -> None:  # noqa: B027
         """Tidy up what changes left, as far as that is quick; searches go on meanwhile.

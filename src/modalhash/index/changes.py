@@ -131,7 +131,7 @@ def load_dead(
 
 
 def load_snapshot(
-    folder: Path, manifest: Manifest, known: Snapshot | None = None
+    folder: Path, manifest: Manifest, known: Snapshot | None = None, *, stop: int | None = None
 ) -> tuple[Snapshot, RecentRows, int]:
     """Open what a manifest describes, and the changes in its log.
 
@@ -139,6 +139,7 @@ def load_snapshot(
         folder: of the index.
         manifest: of the folder.
         known: an earlier snapshot of the same index, whose segments are used again.
+        stop: where in the log to end; None is its end.
 
     Returns:
         The snapshot, its recent rows, and where the log's last whole record ends.
@@ -168,12 +169,18 @@ def load_snapshot(
     recent = RecentRows(n_bits, scan)
     views.append(View(recent, 0, scan, n_bits))
     snapshot = Snapshot(tuple(views), manifest.version, n_bits, id_kind)
-    snapshot, end = replayed(folder, manifest, snapshot, recent)
+    snapshot, end = replayed(folder, manifest, snapshot, recent, stop=stop)
     return snapshot, recent, end
 
 
 def replayed(
-    folder: Path, manifest: Manifest, snapshot: Snapshot, recent: RecentRows, start: int = 0
+    folder: Path,
+    manifest: Manifest,
+    snapshot: Snapshot,
+    recent: RecentRows,
+    start: int = 0,
+    *,
+    stop: int | None = None,
 ) -> tuple[Snapshot, int]:
     """Apply the changes in a log.
 
@@ -183,6 +190,7 @@ def replayed(
         snapshot: before the changes.
         recent: its recent rows.
         start: where to begin in the log; 0 is its beginning.
+        stop: where to end; records that end later are left out.
 
     Returns:
         The snapshot after them, and where the last whole record ends.
@@ -191,6 +199,8 @@ def replayed(
     for change, place in read_log(
         path, manifest.uid, manifest.n_bits, start=start, version=snapshot.version
     ):
+        if stop is not None and place > stop:
+            break
         check_change(path, snapshot, change)
         snapshot, end = applied(snapshot, recent, change), place
     return snapshot, end

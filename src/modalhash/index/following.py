@@ -6,6 +6,7 @@ was written: new records of the log, or a new generation as a whole.
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from modalhash.errors import (
     InputError,
     StorageError,
 )
-from modalhash.index.base import HashIndex
+from modalhash.index.base import FindMark, HashIndex
 from modalhash.index.changes import (
     load_snapshot,
     replayed,
@@ -32,13 +33,13 @@ from modalhash.index.folder import (
 )
 from modalhash.index.forking import renew_in_children
 from modalhash.index.lock import WriterLock
-from modalhash.index.log import WriteLog
+from modalhash.index.log import HEADER_BYTES, WriteLog
 from modalhash.index.rows import RecentRows, Segment
 from modalhash.index.searcher_table import searcher_class
 from modalhash.index.snapshot import Snapshot, View
 from modalhash.numpy_numbers import takes_numpy_numbers
 
-__all__ = ["IndexFollower", "ReplacedError"]
+__all__ = ["IndexFollower", "ReplacedError", "is_mark_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class IndexFollower(HashIndex):
         self._n_blocks, self._has_mark = 0, False
         self._lock: WriterLock | None = None
         self._signature: Signature = ()
+        self._find_mark: FindMark = find_no_mark
         self._is_replaced = self._is_closed = self._is_forked = False
         renew_in_children(self)
 
@@ -103,8 +105,9 @@ class IndexFollower(HashIndex):
             signature, manifest = self._signed(), self._manifest
             assert manifest is not None
             known = self._state if self._signature else None
+            stop = self._find_stop(manifest, signature)
             try:
-                loaded = load_snapshot(self.folder, manifest, known)
+                loaded = load_snapshot(self.folder, manifest, known, stop=stop)
             except (DamagedArtifactError, StorageError):
                 # A checkpoint in another process may have removed what we were reading.
                 self._manifest = self._read_own_manifest()
@@ -112,7 +115,7 @@ class IndexFollower(HashIndex):
                     raise
                 continue
             self._state, self._recent, self._log_end = loaded
-            self._signature = signature
+            self._signature = (*signature[:3], stop) if signature else ()
             return
 
     def _read_own_manifest(self) -> Manifest:
@@ -139,6 +142,29 @@ class IndexFollower(HashIndex):
         except OSError:
             return ()
         return (manifest.st_ino, manifest.st_mtime_ns, manifest.st_size, log.st_size)
+
+    def hide_changes_after(self, find_mark: FindMark) -> None:
+        """Show no change after a mark, as long as there is one; see `HashIndex`."""
+        with self._refreshing:
+            self._find_mark = find_mark
+            if self.folder is not None and find_mark() is not None:
+                self._load()
+
+    def _find_stop(self, manifest: Manifest, signature: Signature) -> int:
+        """Find where the part of the log ends that is shown.
+
+        The length of the log is older than the look for a mark. So a change that is in this part
+        and has no mark is finished.
+
+        Args:
+            manifest: of the folder.
+            signature: ends with the length of the log; () if that isn't known.
+        """
+        length = signature[3] if signature else sys.maxsize
+        mark = None if self._is_writer else self._find_mark()
+        if mark is None or not is_mark_of(mark, manifest, length):
+            return length
+        return int(mark["end"])
 
     def _current(self) -> Snapshot:
         """Return the newest snapshot there is."""
@@ -173,10 +199,12 @@ class IndexFollower(HashIndex):
                 self._manifest = manifest
                 self._load()
                 return
+            stop = self._find_stop(manifest, signature)
             try:
-                self._state, self._log_end = replayed(
-                    self.folder, manifest, self._state, self._recent, self._log_end
-                )
+                if stop > self._log_end:
+                    self._state, self._log_end = replayed(
+                        self.folder, manifest, self._state, self._recent, self._log_end, stop=stop
+                    )
             except (DamagedArtifactError, StorageError):
                 # Perhaps a record was being written, or a checkpoint has replaced the log.
                 if not tries_left:
@@ -184,7 +212,7 @@ class IndexFollower(HashIndex):
                 self._recent.take_back(self._state.views[-1].n_rows)
                 time.sleep(OPENING_PAUSE)
                 continue
-            self._signature = signature
+            self._signature = (*signature[:3], stop)
             return
 
     def after_fork(self) -> None:
@@ -217,6 +245,18 @@ class IndexFollower(HashIndex):
     def _is_writer(self) -> bool:
         """Whether changes of the folder come from here only."""
         return self._lock is not None and self._lock.is_mine
+
+
+def find_no_mark() -> None:
+    """Find no mark: all changes are shown."""
+
+
+def is_mark_of(mark: Mapping[str, Any], manifest: Manifest, log_end: int) -> bool:
+    """Tell whether a mark stands in the log that belongs to a manifest."""
+    end = mark.get("end")
+    if not isinstance(end, int) or not HEADER_BYTES <= end <= log_end:
+        return False
+    return bool((mark.get("uid"), mark.get("generation")) == (manifest.uid, manifest.generation))
 
 
 class ReplacedError(ArtifactError):

@@ -24,16 +24,16 @@ from modalhash.index.changes import (
     without,
 )
 from modalhash.index.folder import (
-    Manifest,
     newest_generation,
     read_manifest,
     write_manifest,
 )
+from modalhash.index.following import is_mark_of
 from modalhash.index.generations import GenerationWriter
 from modalhash.index.item_changes import ItemChange
 from modalhash.index.items import ItemStore
 from modalhash.index.lock import WriterLock
-from modalhash.index.log import HEADER_BYTES, Change, WriteLog
+from modalhash.index.log import Change, WriteLog
 from modalhash.index.rows import RecentRows, Segment, documented
 from modalhash.index.searchers import NO_ROW
 from modalhash.index.segments import merged_segment, open_segment
@@ -93,13 +93,14 @@ class IndexWriter(GenerationWriter):
         lock = WriterLock(self.folder)
         try:
             with self._refreshing:
+                self._lock = lock  # a writer sees all changes, also those hidden from readers
                 self._follow()
             assert self._manifest is not None
             self._log = WriteLog(self.folder / self._manifest.log, self._log_end)
         except BaseException:
+            self._lock = None
             lock.release()
             raise
-        self._lock = lock
         return self._state
 
     @contextmanager
@@ -302,11 +303,3 @@ class IndexWriter(GenerationWriter):
                 self._lock.release()
             for view in self._state.views:
                 view.source.items.close()
-
-
-def is_mark_of(mark: Mapping[str, Any], manifest: Manifest, log_end: int) -> bool:
-    """Return whether a log that belongs to a manifest can be cut at a mark."""
-    end = mark.get("end")
-    if not isinstance(end, int) or not HEADER_BYTES <= end <= log_end:
-        return False
-    return bool((mark.get("uid"), mark.get("generation")) == (manifest.uid, manifest.generation))

@@ -47,7 +47,12 @@ from modalhash.index.kinds import discard_folders
 from modalhash.index.new_folders import new_folder
 from modalhash.modalities import Side
 from modalhash.search.contents import SideContent
-from modalhash.search.pending_changes import PENDING, finish_pending, writing
+from modalhash.search.pending_changes import (
+    PENDING,
+    finish_pending,
+    hide_unfinished_change,
+    writing,
+)
 from modalhash.search.pictures import PICTURES, write_picture
 from modalhash.search.search_index import SearchIndex
 
@@ -220,5 +225,6 @@ def open_search_index(
                 finish_pending(folder, sides)
         except (IndexLockedError, StorageError) as error:
             logger.info("a change of %s isn't finished yet: %s", folder, error)
+    hide_unfinished_change(folder, sides)
     calibration = read_calibration(folder / "model", model.fingerprint)
     return SearchIndex(model, sides, manifest["collection"], folder, calibration)

@@ -10,27 +10,38 @@ their new versions, the change has happened, and the rest is tidied up; if not, 
 back to where they stood, and the new pictures are removed. An index that can't be cut back, such as
 one on a server, gets a file that repeats the change instead, and the change is made again.
 
-A reader that looks in the very middle of a change may see one side changed and the other not yet.
+Whoever only reads doesn't see a change before it is finished: the marks in the file say up to where
+each side is shown. So the old state is shown in the middle of a change, and after the death of its
+writer, also where nothing can be written and so nothing can be cut back.
 """
 
 import base64
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from modalhash.codes import Codes, code_width
-from modalhash.errors import DamagedArtifactError, StorageError
+from modalhash.errors import DamagedArtifactError, ModalhashError, StorageError
 from modalhash.files import is_plain_name, read_json, remove_file, sealed, write_json
 from modalhash.index import HashIndex, ItemChange, Operation
 from modalhash.search.pictures import remove_pictures
 
-__all__ = ["PENDING", "Changes", "change_sides", "finish_pending", "writing"]
+__all__ = [
+    "PENDING",
+    "Changes",
+    "change_sides",
+    "finish_pending",
+    "hide_unfinished_change",
+    "writing",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -293,6 +304,49 @@ def repeat_change(index: HashIndex, document: Mapping[str, Any]) -> None:
         index.delete(ids, missing="ignore")
     else:
         index.upsert(ids, codes, metadata)
+
+
+def hide_unfinished_change(folder: Path, sides: Mapping[Any, HashIndex]) -> None:
+    """Make sides show the state before a change that isn't finished, now and later."""
+    marks = PendingMarks(folder, sides)
+    for side, index in sides.items():
+        index.hide_changes_after(partial(marks.find_mark, str(side)))
+
+
+class PendingMarks:
+    """The marks of the change that isn't finished, for those who only read.
+
+    A change that is whole on both sides when this is made is not hidden, though its file is there.
+
+    Args:
+        folder: of the search index.
+        sides: the indexes, which show all changes so far.
+    """
+
+    def __init__(self, folder: Path, sides: Mapping[Any, HashIndex]) -> None:
+        self.folder, self.sides = folder, sides
+        self._signature: tuple[int, ...] = ()
+        self._marks: Mapping[str, Mapping[str, Any]] = {}
+        self._read(ignore_whole=True)
+
+    def find_mark(self, side: str) -> Mapping[str, Any] | None:
+        """Look up where a side stood before the change; None if no change is under way."""
+        self._read()
+        return self._marks.get(side)
+
+    def _read(self, *, ignore_whole: bool = False) -> None:
+        """Read the file, unless it is the one that was read last; one that can't be is none."""
+        try:
+            status = os.stat(self.folder / PENDING)  # noqa: PTH116 - before searches
+            signature = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if signature == self._signature:
+                return
+            pending = read_pending(self.folder, self.sides)
+        except (OSError, ModalhashError):
+            signature, pending = (), None
+        is_whole = pending is not None and ignore_whole and has_happened(self.sides, pending)
+        self._marks = {} if pending is None or is_whole else pending.marks
+        self._signature = signature
 
 
 def remove_pending(folder: Path) -> None:
