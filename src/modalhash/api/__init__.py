@@ -5,12 +5,14 @@ prints.
 """
 
 from modalhash.api.calibrating import calibrate
+from modalhash.api.finding import find, open_folder_index
 from modalhash.api.indexing import CodeFolder, add_to_index, build_index, encode, open_index
 from modalhash.api.learning import extract_features, train
 from modalhash.api.measuring import evaluate
 from modalhash.api.reranking import RerankSweep, SweepRow, rerank_sweep
 from modalhash.api.sharding import ShardCodes, encode_shards
 from modalhash.api.shortening import shorten, shorten_codes
+from modalhash.api.syncing import SyncCounts, sync
 from modalhash.artifacts import load_model
 from modalhash.bridges import export_codes, import_codes
 from modalhash.data import load_collection
@@ -26,6 +28,7 @@ __all__ = [
     "RerankSweep",
     "ShardCodes",
     "SweepRow",
+    "SyncCounts",
     "add_to_index",
     "build_index",
     "calibrate",
@@ -34,15 +37,18 @@ __all__ = [
     "evaluate",
     "export_codes",
     "extract_features",
+    "find",
     "import_codes",
     "load_collection",
     "load_model",
+    "open_folder_index",
     "open_index",
     "repair_index",
     "rerank_sweep",
     "score",
     "shorten",
     "shorten_codes",
+    "sync",
     "train",
     "verify_index",
 ]

@@ -30,7 +30,7 @@ from modalhash.errors import (
 )
 from modalhash.progress import Progress, silent
 
-__all__ = ["CheckReport", "check_collection", "load_collection"]
+__all__ = ["CheckReport", "check_collection", "load_collection", "read_source"]
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def load_collection(
 
 
 def _load(source: str | Path, skip_bad: bool, split_seed: int, progress: Progress) -> Collection:
-    reading = _read(source, split_seed)
+    reading = read_source(source, split_seed=split_seed)
     for note in reading.notes:
         logger.warning("%s", note)
     defects = list(reading.defects)
@@ -169,7 +169,7 @@ def check_collection(source: str | Path, *, progress: Progress = silent) -> Chec
         >>> check_collection("scenes:20").is_sound
         True
     """
-    reading = _read(source, 0)
+    reading = read_source(source)
     collection = reading.collection
     defects = list(reading.defects)
     if collection is None:
@@ -193,7 +193,18 @@ def _items_without_picture(defects: list[Defect]) -> set[str]:
     return {item for defect in defects if defect.kind in kinds for item in defect.items}
 
 
-def _read(source: str | Path, split_seed: int) -> Reading:
+def read_source(source: str | Path, *, split_seed: int = 0) -> Reading:
+    """Read a collection with its defects, without decoding pictures.
+
+    Args:
+        source: as for `load_collection`.
+        split_seed: seed of the splits, where the source has none of its own.
+
+    Raises:
+        UnknownNameError: if there is neither a source nor a folder of that name.
+        InputError: if a named source needs something else after its name.
+        MissingExtraError: if reading it needs a package that isn't installed.
+    """
     require_unicode(source)
     name, _, argument = str(source).partition(":")
     if isinstance(source, str) and name in COLLECTIONS:

@@ -16,7 +16,7 @@ from modalhash.data.splits import make_splits, read_splits
 from modalhash.data.text_lines import ascii_if_broken, quote_text
 from modalhash.errors import Defect
 
-__all__ = ["UNFINISHED", "read_pictures"]
+__all__ = ["UNFINISHED", "list_pictures", "read_pictures"]
 
 UNFINISHED: Final = ".unfinished"
 """The file of a folder that a conversion is still writing, or left."""
@@ -25,20 +25,22 @@ UNFINISHED: Final = ".unfinished"
 def read_pictures(folder: Path, kind: ItemKind, *, split_seed: int) -> Reading | None:
     """Read pictures that no captions file lists, or None if there are none.
 
-    They are the pictures in `images/`, or else in any folder below; hidden files, thumbnails and
-    trash are passed over. Labels and splits are read as beside captions.
+    They are the pictures in any folder below; hidden files, thumbnails and trash are passed over.
+    Where all of them are in `images/`, their names are relative to it. Labels and splits are read
+    as beside captions.
 
     Args:
         folder: the folder.
         kind: whether its items are pictures or videos.
         split_seed: seed of the splits, if none are given.
     """
-    root = folder / kind.folder if (folder / kind.folder).is_dir() else folder
     defects: list[Defect] = []
     if kind is VIDEOS:
+        root = folder / kind.folder if (folder / kind.folder).is_dir() else folder
         videos = _list_videos(root)
         names: tuple[str, ...] = tuple(videos)
     else:
+        root = _choose_root(folder, kind)
         names = _list_pictures(root, defects)
     if not names or (folder / UNFINISHED).exists():
         return None
@@ -68,6 +70,40 @@ def read_pictures(folder: Path, kind: ItemKind, *, split_seed: int) -> Reading |
     )
     note = f"{folder} has {len(names):,} {kind.noun}s and no captions file: there are no texts"
     return Reading(collection, tuple(defects), (note,))
+
+
+def list_pictures(folder: Path) -> Reading | None:
+    """Read all pictures below a folder, whatever else is there, or None if there are none.
+
+    Captions, labels and splits aren't read; names are relative to the folder.
+    """
+    defects: list[Defect] = []
+    names = _list_pictures(folder, defects)
+    if not names:
+        return None if not defects else Reading(None, tuple(defects))
+    collection = Collection(
+        name=folder.absolute().name,
+        item_ids=names,
+        caption_ids=(),
+        caption_items=np.zeros(0, np.int64),
+        captions=(),
+        pictures=PictureFiles(folder, names),
+        source=str(folder.absolute()),
+    )
+    return Reading(collection, tuple(defects))
+
+
+def _choose_root(folder: Path, kind: ItemKind) -> Path:
+    """Choose what names are relative to: `images/` if it is there and no picture is outside."""
+    usual = folder / kind.folder
+    if not usual.is_dir():
+        return folder
+    _, files = expand_pattern(folder)
+    is_outside = any(
+        file.name.lower().endswith(PICTURE_SUFFIXES) and not file.is_relative_to(usual)
+        for file in files
+    )
+    return folder if is_outside else usual
 
 
 def _list_pictures(root: Path, defects: list[Defect]) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ deleted, logged and compacted with the item; hits don't show it.
 
 - **finer codes** (`fine`): kept by every index of a model that makes them;
 - **features** (`features`): kept with `keep_features`, a byte a number.
+
+A third name, `FILE`, holds what `FileRecord` says of the item's file.
 """
 
 import base64
@@ -21,6 +23,7 @@ from modalhash.index.rerank import ByteFeatures, FineCodes
 
 __all__ = [
     "FEATURES",
+    "FILE",
     "FINE",
     "KEPT_NAMES",
     "KeepFeatures",
@@ -30,8 +33,8 @@ __all__ = [
     "write_fine_codes",
 ]
 
-FINE, FEATURES = "_fine", "_features"
-KEPT_NAMES = (FINE, FEATURES)
+FINE, FEATURES, FILE = "_fine", "_features", "_file"
+KEPT_NAMES = (FINE, FEATURES, FILE)
 """Names in an item's metadata that are no metadata of the user's."""
 SCALE_BYTES = 4
 

@@ -1,0 +1,112 @@
+"""What an index records of the file that an item was read from, so that a sync sees what changed.
+
+The record lies in the item's metadata under `FILE`, so that it is written, replaced and deleted
+together with the item's code: after a kill it is never newer than the code. Hits don't show it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from modalhash.data import Collection
+from modalhash.errors import CollectionError
+from modalhash.search.kept_features import FILE
+
+__all__ = ["FileRecord", "FolderItems", "hash_record"]
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What was known of an item when it was encoded.
+
+    Attributes:
+        stamp: of the picture's file: its size and times.
+        digest: SHA-256 of the picture's file.
+        content: SHA-256 of the item's texts and metadata.
+    """
+
+    stamp: str
+    digest: str
+    content: str
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> Self | None:
+        """Read the record of an item; None if the item has none, or one that can't be read."""
+        parts = str(metadata.get(FILE, "")).split(" ", 2)
+        return cls(parts[2], parts[0], parts[1]) if len(parts) == 3 else None
+
+    def as_metadata(self) -> dict[str, str]:
+        """Write the record as an entry of an item's metadata.
+
+        Example:
+            >>> FileRecord("12:5:5", "aa", "bb").as_metadata()
+            {'_file': 'aa bb 12:5:5'}
+        """
+        return {FILE: f"{self.digest} {self.content} {self.stamp}"}
+
+
+def hash_record(path: object, record: FileRecord | None) -> bytes:
+    """Hash a picture's path with its stamp, texts and metadata; of no record the hash is empty."""
+    if record is None:
+        return b""
+    text = f"{path}\n{record.stamp}\n{record.content}"
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+@dataclass(frozen=True)
+class FolderItems:
+    """The items of a folder, as a sync compares them with those of an index.
+
+    Attributes:
+        collection: what was read of the folder; it has pictures.
+    """
+
+    collection: Collection
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """First text of each item, and the number of texts at the end."""
+        starts: list[int] = self.collection.caption_starts.tolist()
+        return starts
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """Ids of all items."""
+        return frozenset(self.collection.item_ids)
+
+    def path(self, item: int) -> str | None:
+        """Name the file of an item's picture; None if it isn't a file of its own."""
+        path = None if self.collection.pictures is None else self.collection.pictures.path(item)
+        return None if path is None else str(path)
+
+    def hash(self, item: int) -> bytes:
+        """Hash what `hash_record` hashes, of an item as it is now; empty if its file is gone."""
+        assert self.collection.pictures is not None
+        try:
+            stamp = self.collection.pictures.stamp(item)
+        except (CollectionError, OSError):
+            return b""
+        return hash_record(self.path(item), FileRecord(stamp, "", self.hash_content(item)))
+
+    def record(self, item: int) -> FileRecord:
+        """Record an item's file; call it before the picture is encoded.
+
+        A file that changes meanwhile then differs from its record, and is encoded again next time.
+
+        Raises:
+            CollectionError: if the file can't be read.
+        """
+        pictures = self.collection.pictures
+        assert pictures is not None
+        return FileRecord(pictures.stamp(item), pictures.digest(item), self.hash_content(item))
+
+    def hash_content(self, item: int) -> str:
+        """Compute the SHA-256 of an item's texts, with their ids, and of its metadata."""
+        rows = slice(self.starts[item], self.starts[item + 1])
+        texts = (self.collection.captions or ())[rows]
+        metadata = {name: values[item] for name, values in self.collection.metadata.items()}
+        document = json.dumps([self.collection.caption_ids[rows], texts, metadata], default=str)
+        return hashlib.sha256(document.encode()).hexdigest()
