@@ -12,6 +12,7 @@ import pytest
 from modalhash.errors import DamagedArtifactError, NewerFormatError, StorageError
 from modalhash.files import (
     create_part_folder,
+    peek_json,
     read_json,
     sha256_of_file,
     write_array,
@@ -116,6 +117,19 @@ def test_broken_json_is_named(tmp_path: Path) -> None:
         DamagedArtifactError, match=f"^{re.escape(str(path))} is damaged: not valid"
     ):
         read_json(path, kind="thing", newest_format=1)
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b"[" * 100_000, b'{"a": '])
+def test_a_peek_at_what_is_no_object_finds_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    assert peek_json(tmp_path / "a.json") is None
+    assert peek_json(tmp_path / "missing.json") is None
+    assert peek_json(tmp_path) is None
+
+
+def test_a_peek_takes_any_format(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"format": 999, "artifact": "b"}')
+    assert peek_json(tmp_path / "a.json") == {"format": 999, "artifact": "b"}
 
 
 def test_checksum_of_abc(tmp_path: Path) -> None:

@@ -13,10 +13,8 @@ import http.client
 import json
 import multiprocessing
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event, Semaphore
@@ -26,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.service.attack_requests import ATTACKS, Target
+from benchmarks.service.memory import watch_memory
 
 RESULTS = Path(__file__).parent.parent / "results"
 N_BITS: Final = 64
@@ -74,26 +73,6 @@ class Signals:
 def make_texts(n: int) -> list[str]:
     """Make short texts, all different."""
     return [f"{WORDS[row % 7]} {WORDS[row // 7 % 7]} {row}" for row in range(n)]
-
-
-@contextmanager
-def watch_memory(process: int) -> Iterator[list[float]]:
-    """Collect the resident memory of a process, ten times a second, in MiB."""
-    seen: list[float] = []
-    is_over = threading.Event()
-
-    def watch() -> None:
-        while not is_over.wait(0.1):
-            lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
-            seen.extend(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        is_over.set()
-        watcher.join()
 
 
 def ask_steadily(port: int, path: str, bodies: list[str], signals: Signals) -> None:
@@ -149,7 +128,7 @@ def measure(
         signals.ready.acquire()
     search.begins.set()
     health.begins.set()
-    with watch_memory(process) as memory:
+    with watch_memory(process, seconds=0.1) as memory:
         answers = during()
         time.sleep(1.0)
     search.ends.set()

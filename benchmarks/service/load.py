@@ -29,6 +29,7 @@ import numpy as np
 
 import modalhash as mh
 from benchmarks.index.codes import real_like_codes
+from benchmarks.service.memory import watch_memory
 from modalhash.artifacts import CollectionCodes
 from modalhash.codes import Codes
 from modalhash.machine import describe_machine
@@ -114,26 +115,6 @@ def running_server(index: Path, *options: str) -> Iterator[tuple[str, int]]:
             process.wait(60)
 
 
-@contextmanager
-def watched_memory(process: int) -> Iterator[list[float]]:
-    """Collect the resident memory of a process each second, in MiB."""
-    seen: list[float] = []
-    is_over = threading.Event()
-
-    def watch() -> None:
-        while not is_over.wait(1.0):
-            lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
-            seen.extend(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        is_over.set()
-        watcher.join()
-
-
 def load(
     address: str,
     path: str,
@@ -203,7 +184,7 @@ def steady(
             bodies = search_bodies(of_sort)
             path = "/v1/indexes/load/search"
             load(address, path, bodies, folder, clients=asked.clients, seconds=5)  # warm
-            with watched_memory(process) as memory:
+            with watch_memory(process, seconds=1) as memory:
                 measured = load(
                     address, path, bodies, folder, clients=asked.clients, seconds=asked.seconds
                 )
@@ -240,7 +221,7 @@ def overload(folder: Path, asked: argparse.Namespace, queries: list[Any]) -> dic
             ("after", room // 2),
         ):
             pause = int(1000 * clients / (4 * rate)) if step == "overloaded" else 0
-            with watched_memory(process) as memory:
+            with watch_memory(process, seconds=1) as memory:
                 probe = Accepted(address, bodies)
                 measured = load(
                     address, path, bodies, folder,

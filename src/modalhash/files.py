@@ -37,6 +37,7 @@ __all__ = [
     "open_regular_file",
     "own_path",
     "parse_json",
+    "peek_json",
     "read_json",
     "read_regular_text",
     "remove_file",
@@ -395,6 +396,19 @@ def read_json(path: Path, *, kind: str, newest_format: int) -> dict[str, Any]:
     if "checksum" in document and sealed(document) != document:
         raise DamagedArtifactError(f"{path} is damaged: it was changed; make the {kind} again")
     return dict(document)
+
+
+def peek_json(path: Path) -> dict[str, Any] | None:
+    """Read the JSON object in a file, only to tell what it describes; it may be damaged or newer.
+
+    Returns:
+        The object, unchecked; None if the file can't be read or holds something else.
+    """
+    try:
+        document = json.loads(read_regular_text(path))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def parse_json(text: str) -> Any:

@@ -254,6 +254,7 @@ def test_what_cannot_be_imported_is_named(tmp_path: Path) -> None:
     out, bits = tmp_path / "out", [[1, 0], [0, 1]]
     (tmp_path / "bad.jsonl").write_text('{"a": 1}\n[2]\n')
     (tmp_path / "worse.jsonl").write_text('{"a": 1}\n\n{"a": \n')
+    (tmp_path / "deep.jsonl").write_text('{"a": 1}\n' + "[" * 100_000)
     (tmp_path / "latin.txt").write_bytes(b"\xff\n")
     (tmp_path / "some").mkdir()
     np.save(tmp_path / "codes.npy", np.full((2, 2), 200, np.uint8))
@@ -266,6 +267,8 @@ def test_what_cannot_be_imported_is_named(tmp_path: Path) -> None:
         (bits, {"metadata": [{}]}, ShapeError, "metadata has 1 mappings for 2 items"),
         (bits, {"metadata": tmp_path / "bad.jsonl"}, InputError,
          f"{tmp_path / 'bad.jsonl'}:2: expected a JSON object, got [2]"),
+        (bits, {"metadata": tmp_path / "deep.jsonl"}, InputError,
+         f"{tmp_path / 'deep.jsonl'}:2: expected a JSON object: maximum recursion depth exceeded"),
         (bits, {"metadata": tmp_path / "worse.jsonl"}, InputError, "worse.jsonl:3: expected"),
         (bits, {"ids": tmp_path / "latin.txt"}, InputError, "latin.txt isn't UTF-8: "),
         (bits, {"ids": tmp_path / "no.txt"}, InputError, "ids: there is no file"),
@@ -312,3 +315,18 @@ def test_the_commands(modalhash: CommandLine, tmp_path: Path) -> None:
     unknown = modalhash("export", tmp_path / "codes.index", "solr", "-o", tmp_path / "x")
     assert unknown.code == 1
     assert "unknown target 'solr'" in unknown.err
+
+
+def test_a_folder_whose_manifest_is_nested_too_deep_is_not_overwritten(tmp_path: Path) -> None:
+    index = small_index(tmp_path / "a.index", [1, 2])
+    for target, call in [
+        ("export", lambda folder: mh.export_codes(index, "faiss", folder, overwrite=True)),
+        ("index", lambda folder: mh.import_codes(np.eye(8), output=folder, overwrite=True)),
+    ]:
+        folder = tmp_path / target
+        folder.mkdir()
+        for name in ("manifest.json", "export.json"):
+            (folder / name).write_text('{"a": ' + "[" * 100_000)
+        with pytest.raises(InputError, match=re.escape(f"{folder} exists already and")):
+            call(folder)
+        assert (folder / "manifest.json").is_file()

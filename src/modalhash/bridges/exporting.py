@@ -1,6 +1,5 @@
 """The verb `export_codes`: codes, ids and metadata as files that another system loads."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from modalhash.bridges.contents import Content, Source, Written, list_keys, open
 from modalhash.bridges.folders import check_output
 from modalhash.bridges.targets import find_writer
 from modalhash.errors import InputError
-from modalhash.files import read_regular_text, sealed, sha256_of_file, write_json, write_text
+from modalhash.files import peek_json, sealed, sha256_of_file, write_json, write_text
 from modalhash.index import HashIndex, ItemBlock
 from modalhash.index.new_folders import new_folder
 from modalhash.progress import Progress, silent
@@ -172,8 +171,5 @@ def describe(folder: Path, target: str, content: Content, written: Written, n_it
 
 def is_export(folder: Path) -> bool:
     """Tell whether a folder holds an export, be it damaged or newer."""
-    try:
-        document = json.loads(read_regular_text(folder / EXPORT_MANIFEST))
-    except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and document.get("artifact") == ARTIFACT
+    document = peek_json(folder / EXPORT_MANIFEST)
+    return document is not None and document.get("artifact") == ARTIFACT

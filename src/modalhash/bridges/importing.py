@@ -15,7 +15,7 @@ from modalhash.bridges.folders import check_output
 from modalhash.bridges.item_lines import ITEMS
 from modalhash.codes import BitOrder, Codes, read_codes
 from modalhash.errors import ArtifactError, DamagedArtifactError, InputError, StorageError
-from modalhash.files import map_array, read_json, read_regular_text
+from modalhash.files import map_array, peek_json, read_json, read_regular_text
 from modalhash.index import HashIndex, Ids, Metadata, build_index, check_kind, open_index
 from modalhash.index.folder import ARTIFACT as INDEX_ARTIFACT
 from modalhash.index.new_folders import new_folder
@@ -125,11 +125,8 @@ def import_codes(
 
 def is_code_index(folder: Path) -> bool:
     """Tell whether a folder holds an index of codes, without a model, be it damaged or newer."""
-    try:
-        document = json.loads(read_regular_text(folder / MANIFEST))
-    except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and document.get("artifact") == INDEX_ARTIFACT
+    document = peek_json(folder / MANIFEST)
+    return document is not None and document.get("artifact") == INDEX_ARTIFACT
 
 
 def open_codes(source: ArrayLike | Path | str) -> Any:
@@ -242,7 +239,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}:{number}: expected a JSON object: {error}") from error
         if not isinstance(value, dict):
             raise InputError(f"{path}:{number}: expected a JSON object, got {line[:40]}")

@@ -18,7 +18,6 @@ log, then replaces the manifest in one step, then removes what it doesn't name. 
 old state or the new, never a mix; what it may leave lying is removed by the next checkpoint.
 """
 
-import json
 import os
 import re
 import shutil
@@ -44,8 +43,8 @@ from modalhash.files import (
     check_regular_file,
     map_array,
     own_path,
+    peek_json,
     read_json,
-    read_regular_text,
     sealed,
     sha256_of_file,
     sync_folder,
@@ -377,11 +376,8 @@ def refuse_foreign(folder: Path) -> None:
     Raises:
         InputError: if it does. A manifest that can't be read is no obstacle: saving mends it.
     """
-    try:
-        document = json.loads(read_regular_text(folder / MANIFEST))
-    except (OSError, ValueError, RecursionError):
-        return
-    if isinstance(document, dict) and document.get("artifact") != ARTIFACT:
+    document = peek_json(folder / MANIFEST)
+    if document is not None and document.get("artifact") != ARTIFACT:
         raise InputError(
             f"folder {folder} holds something else: its {MANIFEST} isn't that of an index; "
             "choose another folder"

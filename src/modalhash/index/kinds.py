@@ -9,7 +9,6 @@ its manifest of which kind it is; a manifest never makes the library import a mo
 itself.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -23,7 +22,7 @@ from modalhash.errors import (
     ModalhashError,
     UnknownNameError,
 )
-from modalhash.files import read_json, read_regular_text, sealed, write_json
+from modalhash.files import peek_json, read_json, sealed, write_json
 from modalhash.index.base import HashIndex
 from modalhash.index.milvus_settings import MILVUS, MILVUS_MANIFEST
 from modalhash.index.searcher_table import REGISTRY, SEARCHERS
@@ -115,11 +114,8 @@ def discard_folders(folders: Sequence[Path]) -> None:
 
 def stated_kind(folder: Path) -> str | None:
     """Read the kind of an index that isn't an embedded one; None for anything else."""
-    try:
-        document = json.loads(read_regular_text(folder / MANIFEST))
-    except (OSError, ValueError, RecursionError):
-        return None
-    if isinstance(document, dict) and document.get("artifact") == ARTIFACT:
+    document = peek_json(folder / MANIFEST)
+    if document is not None and document.get("artifact") == ARTIFACT:
         return str(document.get("kind"))
     return None
 

@@ -10,7 +10,6 @@
     pending.json      a change of both sides that isn't finished
 """
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
@@ -36,12 +35,7 @@ from modalhash.errors import (
     NewerFormatError,
     StorageError,
 )
-from modalhash.files import (
-    read_json,
-    read_regular_text,
-    sealed,
-    write_json,
-)
+from modalhash.files import peek_json, read_json, sealed, write_json
 from modalhash.index import build_index, check_kind, open_index
 from modalhash.index.kinds import discard_folders
 from modalhash.index.new_folders import new_folder
@@ -157,11 +151,8 @@ def check_target(
 
 def is_search_index(folder: Path) -> bool:
     """Tell whether a folder holds a search index, be it damaged or newer."""
-    try:
-        manifest = json.loads(read_regular_text(folder / MANIFEST))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(manifest, dict) and {"model_fingerprint", "sides"} <= manifest.keys()
+    manifest = peek_json(folder / MANIFEST)
+    return manifest is not None and {"model_fingerprint", "sides"} <= manifest.keys()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
