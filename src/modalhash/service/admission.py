@@ -96,7 +96,7 @@ class Admission:
         try:
             yield memory
         finally:
-            self.bytes.give_back(client, memory.held)
+            self.bytes.give_back(client, memory.n_bytes)
 
 
 @dataclass
@@ -106,12 +106,12 @@ class BodyMemory:
     Attributes:
         budget: of all bodies.
         client: whose body it is.
-        held: bytes so far.
+        n_bytes: bytes so far.
     """
 
     budget: Budget
     client: str
-    held: int = 0
+    n_bytes: int = 0
 
     def grow(self, amount: int) -> None:
         """Take memory for some more bytes.
@@ -120,9 +120,9 @@ class BodyMemory:
             RefusedError: if there is too little left.
         """
         self.budget.take(self.client, amount)
-        self.held += amount
+        self.n_bytes += amount
 
 
 def overloaded(problem: str) -> RefusedError:
-    """Return the refusal of a request that there is no room for now."""
+    """Describe the refusal of a request that there is no room for now."""
     return RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", problem, 1)

@@ -21,12 +21,12 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def answer_with_json(document: Mapping[str, Any]) -> Response:
-    """Return a document as an answer in JSON."""
+    """Answer with a document as JSON."""
     return answer_with_bytes(write_json_bytes(document))
 
 
 def answer_with_bytes(content: bytes, *, headers: Mapping[str, str] | None = None) -> Response:
-    """Return written JSON as an answer."""
+    """Answer with JSON that is written already."""
     return Response(content, media_type="application/json", headers=dict(headers or {}))
 
 
@@ -37,7 +37,7 @@ def write_json_bytes(document: Mapping[str, Any]) -> bytes:
 
 
 def convert_number(value: object) -> Any:
-    """Return a number of NumPy's as a plain one.
+    """Convert a number of NumPy's to a plain one.
 
     Raises:
         TypeError: if it is something else.
@@ -48,7 +48,7 @@ def convert_number(value: object) -> Any:
 
 
 def write_code(code: Codes, form: str = "hex") -> str:
-    """Return one code, (1, p) uint8, as text.
+    """Write one code, (1, p) uint8, as text.
 
     Example:
         >>> code = np.array([[1, 255]], np.uint8)

@@ -43,7 +43,7 @@ METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 
 
 def create_app(folders: Mapping[str, Path], settings: ServiceSettings | None = None) -> FastAPI:
-    """Return the application that answers for some indexes; they are opened now.
+    """Create the application that answers for some indexes; they are opened now.
 
     Args:
         folders: of the indexes, by name.
@@ -123,15 +123,15 @@ async def refuse_http(request: Request, error: Exception) -> Response:
 
 
 def find_methods(request: Request) -> list[str]:
-    """Return the methods that a request's address takes."""
+    """Find the methods that a request's address takes."""
     routes: list[BaseRoute] = request.app.routes
-    found = [
+    methods = [
         method
         for method in METHODS
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL
                for route in routes)
     ]  # fmt: skip
-    return ["GET", "HEAD", *found[1:]] if found[:1] == ["GET"] else found
+    return ["GET", "HEAD", *methods[1:]] if methods[:1] == ["GET"] else methods
 
 
 async def refuse_invalid(_: Request, error: Exception) -> Response:

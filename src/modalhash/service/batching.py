@@ -59,7 +59,7 @@ class Batcher(Generic[Job, Result]):
         self._running: set[asyncio.Task[None]] = set()
 
     async def do(self, job: Job) -> Result:
-        """Return the result of a job, or raise its error."""
+        """Do a job with others, and return its result or raise its error."""
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         work = current_work.get()
         self._queue.add("" if work is None else work.client, Waiting(job, done))
@@ -114,6 +114,6 @@ class Batcher(Generic[Job, Result]):
         self._consider()
 
     async def finish(self) -> None:
-        """Return when everything that was accepted is done."""
+        """Wait until everything that was accepted is done."""
         while len(self._queue) or self._running:
             await asyncio.sleep(CLOSING_PAUSE)

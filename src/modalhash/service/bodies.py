@@ -200,7 +200,7 @@ def read_form_part(piece: bytes) -> FormPart:
 
 
 def read_files(parts: Sequence[FormPart], name: str) -> list[bytes]:
-    """Return the files of one field of a form.
+    """Read the files of one field of a form.
 
     Raises:
         RefusedError: if there is none, or one isn't a file.
@@ -214,12 +214,12 @@ def read_files(parts: Sequence[FormPart], name: str) -> list[bytes]:
 
 
 def malformed(message: str) -> RefusedError:
-    """Return the refusal of a body that can't be read."""
+    """Describe the refusal of a body that can't be read."""
     return RefusedError(HTTPStatus.BAD_REQUEST, "malformed_request", message)
 
 
 def body_too_large(most: int) -> RefusedError:
-    """Return the refusal of a body that is too large."""
+    """Describe the refusal of a body that is too large."""
     return RefusedError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "body_too_large",

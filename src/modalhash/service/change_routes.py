@@ -36,7 +36,7 @@ OWN: Final = ("caption", "image", "item")
 
 
 def make_change_routes(service: Service) -> APIRouter:
-    """Return the routes of a server that change an index."""
+    """Make the routes of a server that change an index."""
     routes = APIRouter(prefix="/v1/indexes/{name}", responses=ERRORS, tags=["changes"])
     engine, settings = service.engine, service.settings
 
@@ -53,20 +53,24 @@ def make_change_routes(service: Service) -> APIRouter:
     async def add_items(name: str, request: Request, *, is_upsert: bool) -> Response:
         service.require_writable(request)
         with service.hold_index(name) as handle:
-            wanted = await service.read_document(request, AddItems)
-            check_items(wanted, settings)
-            uploads = await engine.convert(decode_pictures, wanted.items)
+            addition = await service.read_document(request, AddItems)
+            check_items(addition, settings)
+            uploads = await engine.convert(decode_pictures, addition.items)
             pixels = await engine.decode(count_all_pixels, uploads, settings.pixels)
             async with engine.pixels.hold(pixels):
                 items = [
                     await engine.decode(read_item, handle, item, upload, settings, place)
-                    for place, (item, upload) in enumerate(zip(wanted.items, uploads, strict=True))
+                    for place, (item, upload) in enumerate(
+                        zip(addition.items, uploads, strict=True)
+                    )
                 ]
                 sides, drawn = await engine.decode(contents_of_items, handle.index, items)
 
                 def put() -> None:
                     if not is_upsert:
-                        refuse_known(handle, {side: list(one.ids) for side, one in sides.items()})
+                        refuse_known(
+                            handle, {side: list(content.ids) for side, content in sides.items()}
+                        )
                     handle.index.add(sides, pictures=drawn, upsert=is_upsert)
 
                 await engine.write(put)
@@ -82,11 +86,11 @@ def make_change_routes(service: Service) -> APIRouter:
         """Remove items by their ids, or those that pass a filter."""
         service.require_writable(request)
         with service.hold_index(name) as handle:
-            wanted = await service.read_document(request, DeleteItems)
-            if wanted.filter is not None:
-                check_filter(wanted.filter, settings)
-            check_batch(len(wanted.ids or ()), settings, name="ids")
-            removed = await engine.select(delete_items, handle, wanted)
+            deletion = await service.read_document(request, DeleteItems)
+            if deletion.filter is not None:
+                check_filter(deletion.filter, settings)
+            check_batch(len(deletion.ids or ()), settings, name="ids")
+            removed = await engine.select(delete_items, handle, deletion)
             return answer_with_json({"removed": removed})
 
     @routes.post("/reload", response_model=IndexFacts)
@@ -100,16 +104,16 @@ def make_change_routes(service: Service) -> APIRouter:
     return routes
 
 
-def check_items(wanted: AddItems, settings: ServiceSettings) -> None:
+def check_items(addition: AddItems, settings: ServiceSettings) -> None:
     """Refuse too many items, texts that are too long, and metadata that is ours.
 
     Raises:
         RefusedError: if there are any.
     """
-    count = sum(max(1, len(item.texts)) for item in wanted.items)
+    count = sum(max(1, len(item.texts)) for item in addition.items)
     if count > settings.batch:
         raise beyond_limit(f"items holds {count} items or texts, {settings.batch} are the most")
-    for place, item in enumerate(wanted.items):
+    for place, item in enumerate(addition.items):
         for row, text in enumerate(item.texts):
             check_text(text.text, settings, name=f"items[{place}].texts[{row}].text")
         for name in item.metadata:
@@ -149,7 +153,7 @@ def read_item(
     settings: ServiceSettings,
     number: int,
 ) -> NewItem:
-    """Return an item with its picture opened and its codes read.
+    """Open the picture of an item and read its codes.
 
     Args:
         handle: of the index.
@@ -166,7 +170,7 @@ def read_item(
         raise invalid(f"{place} has both an image and an image_code: give one of them")
     if item.image is None and item.image_code is None and not item.texts:
         raise invalid(f"{place} has neither a picture nor texts: give one of them")
-    kinds = {one.id_kind for one in handle.index.sides.values()} - {None}
+    kinds = {side_index.id_kind for side_index in handle.index.sides.values()} - {None}
     own = IdKind.TEXT if isinstance(item.id, str) else IdKind.INTEGER
     if kinds and own not in kinds:
         raise invalid(f"{place}.id is {item.id!r}, ids of this index are {kinds.pop()}s")
@@ -220,8 +224,8 @@ def refuse_known(handle: IndexHandle, ids: dict[Side, list[Any]]) -> None:
     Raises:
         RefusedError: if something is, naming it.
     """
-    for side, wanted in ids.items():
-        for identity in wanted:
+    for side, identities in ids.items():
+        for identity in identities:
             if has_item(handle.index.sides[side], identity):
                 raise RefusedError(
                     HTTPStatus.CONFLICT,
@@ -231,27 +235,27 @@ def refuse_known(handle: IndexHandle, ids: dict[Side, list[Any]]) -> None:
                 )
 
 
-def delete_items(handle: IndexHandle, wanted: DeleteItems) -> int:
+def delete_items(handle: IndexHandle, deletion: DeleteItems) -> int:
     """Remove items, and return how many codes.
 
     Raises:
         RefusedError: if an id isn't there, unless that is allowed.
         IndexLockedError: if somebody else changes the index.
     """
-    if wanted.filter is not None:
-        return handle.index.delete_where(wanted.filter).n_codes
-    assert wanted.ids is not None
+    if deletion.filter is not None:
+        return handle.index.delete_where(deletion.filter).n_codes
+    assert deletion.ids is not None
     known: list[Any] = []
-    for identity in wanted.ids:
-        if any(has_item(one, identity) for one in handle.index.sides.values()):
+    for identity in deletion.ids:
+        if any(has_item(side, identity) for side in handle.index.sides.values()):
             known.append(identity)
-        elif wanted.missing == "error":
+        elif deletion.missing == "error":
             raise RefusedError(
                 HTTPStatus.NOT_FOUND,
                 "unknown_item",
                 f"there is no item {identity!r}: nothing was deleted",
             )
     try:
-        return handle.index.delete(known, missing=wanted.missing).n_codes if known else 0
+        return handle.index.delete(known, missing=deletion.missing).n_codes if known else 0
     except InputError as error:
         raise RefusedError(HTTPStatus.NOT_FOUND, "unknown_item", str(error)) from error

@@ -12,7 +12,7 @@ IPV6_PREFIX = 64
 
 @lru_cache(maxsize=4096)
 def identify_client(address: str) -> str:
-    """Return what limits of a client are counted by: an IPv4 address, or the /64 of an IPv6 one.
+    """Identify a client for its limits: by an IPv4 address, or the /64 of an IPv6 one.
 
     Example:
         >>> identify_client("2001:db8::1:2"), identify_client("::ffff:192.0.2.7")
@@ -30,7 +30,7 @@ def identify_client(address: str) -> str:
 
 
 def is_listed(address: str, entries: Sequence[str]) -> bool:
-    """Return whether an address is among addresses and networks; "*" stands for all.
+    """Tell whether an address is among addresses and networks; "*" stands for all.
 
     Example:
         >>> is_listed("10.1.2.3", ["10.0.0.0/8"]), is_listed("10.1.2.3", ["10.1.2.4"])

@@ -106,9 +106,9 @@ class ConnectionGuard:
         """
         if not is_needed:
             return
-        others = [one for one in connections if one is not newest]
-        waiting = (one for one in others if one.is_waiting())
-        receiving = (one for one in others if one.is_receiving())
+        others = [connection for connection in connections if connection is not newest]
+        waiting = (connection for connection in others if connection.is_waiting())
+        receiving = (connection for connection in others if connection.is_receiving())
         next(chain(waiting, receiving), newest).drop("too_many_connections")
 
     def hold_unread(self, connection: "GuardedConnection", size: int) -> None:
@@ -119,10 +119,10 @@ class ConnectionGuard:
         self.unread[connection] = size
         while sum(self.unread.values()) > self.limits.unread_bytes:
             sizes: Counter[str] = Counter()
-            for one, unread in self.unread.items():
-                sizes[one.owner] += unread
+            for waiting, unread in self.unread.items():
+                sizes[waiting.owner] += unread
             heaviest = sizes.most_common(1)[0][0]
-            oldest = next(one for one in self.unread if one.owner == heaviest)
+            oldest = next(waiting for waiting in self.unread if waiting.owner == heaviest)
             del self.unread[oldest]
             oldest.drop("answer_not_read")
 
@@ -266,11 +266,11 @@ class GuardedConnection(HttpToolsProtocol):
     # What the guard calls.
 
     def is_waiting(self) -> bool:
-        """Return whether no answer is under way."""
+        """Tell whether no answer is under way."""
         return self._has_answered() or self._is_refused
 
     def is_receiving(self) -> bool:
-        """Return whether a request hasn't come wholly, so that nobody works on it yet."""
+        """Tell whether a request hasn't come wholly, so that nobody works on it yet."""
         return self._is_in_body and not self.cycle.response_started
 
     def drop(self, code: str) -> None:
@@ -361,7 +361,7 @@ INVALID: Final = RefusedError(
 
 
 def head_too_large(problem: str) -> RefusedError:
-    """Return the refusal of a head beyond a limit."""
+    """Describe the refusal of a head beyond a limit."""
     return RefusedError(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         "headers_too_large",
@@ -370,7 +370,7 @@ def head_too_large(problem: str) -> RefusedError:
 
 
 def write_refusal(refusal: RefusedError) -> bytes:
-    """Return the whole answer of a refusal, as it goes over the wire; the connection closes."""
+    """Write the whole answer of a refusal, as it goes over the wire; the connection closes."""
     body = json.dumps(refusal.document("")).encode()
     status = HTTPStatus(refusal.status)
     head = (

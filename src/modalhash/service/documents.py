@@ -14,23 +14,23 @@ __all__ = ["describe_answer", "describe_hit", "describe_profile", "describe_reas
 
 
 def describe_answer(
-    handle: IndexHandle, query: EncodedQuery, found: Sequence[SideResult], stages: Stages
+    handle: IndexHandle, query: EncodedQuery, results: Sequence[SideResult], stages: Stages
 ) -> dict[str, Any]:
-    """Return the document of an answer."""
+    """Describe an answer as a document."""
     return {
         "index": handle.name,
         "query": dict(query.stated),
         "code": write_code(query.code),
         "n_bits": handle.index.model.n_bits,
         "unknown": list(query.unknown),
-        "results": [describe_result(handle, one) for one in found],
+        "results": [describe_result(handle, result) for result in results],
         "timings": stages.milliseconds(),
     }
 
 
-def describe_result(handle: IndexHandle, found: SideResult) -> dict[str, Any]:
-    """Return the document of one side's hits."""
-    answer = found.answer
+def describe_result(handle: IndexHandle, result: SideResult) -> dict[str, Any]:
+    """Describe one side's hits as a document."""
+    answer = result.answer
     explanations: Sequence[Explanation | None] = answer.explanations or [None] * len(answer.hits)
     return {
         "target": str(answer.target),
@@ -46,7 +46,7 @@ def describe_result(handle: IndexHandle, found: SideResult) -> dict[str, Any]:
 
 
 def describe_hit(handle: IndexHandle, side: Side, hit: Hit) -> dict[str, Any]:
-    """Return the document of one hit; where its picture lies isn't said."""
+    """Describe one hit as a document, without the place of its picture."""
     metadata = dict(hit.metadata)
     item = metadata.pop("item", None) if side is Side.TEXTS else None
     return {
@@ -62,7 +62,7 @@ def describe_hit(handle: IndexHandle, side: Side, hit: Hit) -> dict[str, Any]:
 
 
 def describe_reasons(explanation: Explanation) -> dict[str, Any]:
-    """Return why an item is where it is."""
+    """Describe why an item is where it is."""
     first, last = explanation.ranks
     return {
         "agreeing_bits": list(explanation.bits.agreeing),
@@ -75,7 +75,7 @@ def describe_reasons(explanation: Explanation) -> dict[str, Any]:
 
 
 def describe_profile(profile: DistanceProfile) -> dict[str, Any]:
-    """Return how far all items are."""
+    """Describe how far all items are."""
     return {
         "distances": profile.counts.tolist(),
         "n_items": profile.n_items,

@@ -25,7 +25,7 @@ EXTRA_PARTS: Final = 16
 
 
 def make_encode_routes(service: Service) -> APIRouter:
-    """Return the routes of a server that encode."""
+    """Make the routes of a server that encode."""
     routes = APIRouter(prefix="/v1/indexes/{name}/encode", responses=ERRORS, tags=["encode"])
     engine, settings = service.engine, service.settings
 
@@ -33,14 +33,16 @@ def make_encode_routes(service: Service) -> APIRouter:
     async def encode(name: str, request: Request) -> Response:
         """Encode texts."""
         with service.hold_index(name) as handle:
-            wanted = await service.read_document(request, EncodeTexts)
-            check_batch(len(wanted.texts), settings, name="texts")
-            for place, text in enumerate(wanted.texts):
+            document = await service.read_document(request, EncodeTexts)
+            check_batch(len(document.texts), settings, name="texts")
+            for place, text in enumerate(document.texts):
                 check_text(text, settings, name=f"texts[{place}]")
             check_encodes(handle, "text")
             model = handle.index.model
-            found = await asyncio.gather(*(engine.text_query(model, one) for one in wanted.texts))
-            return answer_with_json(describe_codes(handle, wanted.form, found))
+            encoded = await asyncio.gather(
+                *(engine.text_query(model, text) for text in document.texts)
+            )
+            return answer_with_json(describe_codes(handle, document.form, encoded))
 
     @routes.post(
         "/pictures",
@@ -61,17 +63,17 @@ def make_encode_routes(service: Service) -> APIRouter:
             parts = await service.read_form(request, most_parts=settings.batch + EXTRA_PARTS)
             images, form = read_files(parts, "images"), read_form_name(parts)
             check_batch(len(images), settings, name="images")
-            model, found = handle.index.model, []
+            model, encoded = handle.index.model, []
             for place, image in enumerate(images):
                 query = engine.picture_query(model, image, stages, name=f"images[{place}]")
-                found.append(await query)
-            return answer_with_json(describe_codes(handle, form, found))
+                encoded.append(await query)
+            return answer_with_json(describe_codes(handle, form, encoded))
 
     return routes
 
 
 def read_form_name(parts: Sequence[FormPart]) -> str:
-    """Return how codes are to be written.
+    """Read from a form how codes are to be written.
 
     Raises:
         RefusedError: if it is no form of codes.
@@ -85,7 +87,7 @@ def read_form_name(parts: Sequence[FormPart]) -> str:
 def describe_codes(
     handle: IndexHandle, form: str, queries: Sequence[EncodedQuery]
 ) -> dict[str, Any]:
-    """Return the document of codes."""
+    """Describe codes as a document."""
     model = handle.index.model
     codes = [write_code(query.code, form) for query in queries]
     return {"n_bits": model.n_bits, "model": model.fingerprint, "form": form, "codes": codes}

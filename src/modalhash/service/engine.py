@@ -72,7 +72,7 @@ class Stages:
     began: float = field(default_factory=time.perf_counter)
 
     def milliseconds(self) -> dict[str, float]:
-        """Return them by name, with the total so far."""
+        """List the stages' milliseconds by name, with the total so far."""
         named = {
             "decode": self.decode,
             "encode": self.encode,
@@ -234,13 +234,13 @@ class Engine:
         return interrupt_when(lambda: time.monotonic() > end or is_all_over(works))
 
     async def text_query(self, model: HashModel, text: str) -> EncodedQuery:
-        """Return the query of a text, encoded with those of other requests."""
+        """Encode the query of a text with those of other requests."""
         return await self.texts.do(Text(model, text))
 
     async def picture_query(
         self, model: HashModel, upload: bytes, stages: Stages, *, name: str
     ) -> EncodedQuery:
-        """Return the query of an uploaded picture.
+        """Encode the query of an uploaded picture.
 
         Raises:
             RefusedError: if it is no picture, damaged, or too large.
@@ -320,11 +320,11 @@ class Engine:
         for (_, plan), places in groups.items():
             index = jobs[places[0]].handle.index
             try:
-                found = find_nearest_of_all(index, [jobs[place].query for place in places], plan)
+                all_hits = find_nearest_of_all(index, [jobs[place].query for place in places], plan)
             except Exception as error:  # noqa: BLE001 - those who wait must hear of it
                 results |= dict.fromkeys(places, error)
                 continue
-            for place, hits in zip(places, found, strict=True):
+            for place, hits in zip(places, all_hits, strict=True):
                 try:
                     results[place] = answer_side(index, jobs[place].query, plan, hits)
                 except Exception as error:  # noqa: BLE001 - who waits must hear of it

@@ -67,7 +67,7 @@ class Exchange:
 
 
 def begin_exchange(scope: Scope) -> Exchange:
-    """Return the exchange of a request that has just come."""
+    """Begin the exchange of a request that has just come."""
     stated = Headers(scope=scope).get("x-request-id", "")
     return Exchange(
         stated if REQUEST_ID.fullmatch(stated) else secrets.token_hex(16),

@@ -28,7 +28,7 @@ OWN: Final = ("caption", "image", "item")
 
 
 def list_query_kinds(model: HashModel) -> dict[str, bool]:
-    """Return what a model can encode; nothing where its features were made elsewhere."""
+    """List what a model can encode; nothing where its features were made elsewhere."""
     encoder = model.encoder
     return {
         "text": not isinstance(encoder.text, PrecomputedTextTower),
@@ -37,7 +37,7 @@ def list_query_kinds(model: HashModel) -> dict[str, bool]:
 
 
 def collect_model_facts(model: HashModel, indexes: Sequence[str]) -> dict[str, Any]:
-    """Return what a model says of itself; nothing of where it lies."""
+    """Collect what a model states of itself, without its place on the disk."""
     record = model.record
     trained_on = {
         name: record.trained_on[name]
@@ -59,9 +59,9 @@ def collect_model_facts(model: HashModel, indexes: Sequence[str]) -> dict[str, A
 
 
 def collect_index_facts(index: SearchIndex) -> dict[str, Any]:
-    """Return what an index holds and can do."""
+    """Collect what an index holds and can do."""
     sampled = {side: sample(index, side) for side in index.sides}
-    everything = [one for documents in sampled.values() for one in documents]
+    everything = [document for documents in sampled.values() for document in documents]
     choices = index.choices
     return {
         "collection": str(index.collection.get("name", "")),
@@ -70,21 +70,21 @@ def collect_index_facts(index: SearchIndex) -> dict[str, Any]:
         "n_bits": index.model.n_bits,
         "sides": {
             str(side): {
-                "count": len(one),
+                "count": len(side_index),
                 "sampled": len(sampled[side]),
-                "kind": one.kind,
+                "kind": side_index.kind,
                 "search": choices[side],
-                "id_kind": None if one.id_kind is None else str(one.id_kind),
+                "id_kind": None if side_index.id_kind is None else str(side_index.id_kind),
             }
-            for side, one in index.sides.items()
+            for side, side_index in index.sides.items()
         },
         "fields": describe_fields(sampled),
         "queries": list_query_kinds(index.model),
-        "captions": any(one.get("caption") for one in everything),
-        "pictures": any(one.get("image") for one in everything),
+        "captions": any(document.get("caption") for document in everything),
+        "pictures": any(document.get("image") for document in everything),
         "relevance": {
-            str(direction): str(found.curve.rule.value)
-            for direction, found in (
+            str(direction): str(calibration.curve.rule.value)
+            for direction, calibration in (
                 {} if index.calibration is None else index.calibration.directions
             ).items()
         },
@@ -93,33 +93,33 @@ def collect_index_facts(index: SearchIndex) -> dict[str, Any]:
 
 
 def list_rerank_stages(index: SearchIndex) -> dict[str, list[str]]:
-    """Return by what a shortlist can be put in order, for each direction."""
-    found: dict[str, list[str]] = {}
+    """List by what a shortlist can be reranked, for each direction."""
+    stages: dict[str, list[str]] = {}
     for direction in Direction:
         side = Side.of(direction.database)
         if side not in index.sides:
             continue
-        found[str(direction)] = []
+        stages[str(direction)] = []
         for stage in (RerankBy.FINE, RerankBy.FEATURES, RerankBy.RELAXED):
             try:
                 choose_reranking(index, stage, direction.query, side)
             except UnavailableError:
                 continue
-            found[str(direction)].append(stage.value)
-    return found
+            stages[str(direction)].append(stage.value)
+    return stages
 
 
 def sample(index: SearchIndex, side: Side) -> list[Mapping[str, Any]]:
-    """Return metadata of up to `SAMPLED` items: those near to some drawn codes, the same always."""
-    one = index.sides[side]
-    if not len(one):
+    """Sample metadata of up to `SAMPLED` items: those near to some drawn codes, the same always."""
+    side_index = index.sides[side]
+    if not len(side_index):
         return []
-    n_draws = 1 if len(one) <= SAMPLED else DRAWS
+    n_draws = 1 if len(side_index) <= SAMPLED else DRAWS
     signs = np.random.default_rng(0).standard_normal((n_draws, index.model.n_bits))
-    found = one.search(pack(binarise(signs)), SAMPLED // n_draws, with_metadata=True)
-    assert found.metadata is not None
+    hits = side_index.search(pack(binarise(signs)), SAMPLED // n_draws, with_metadata=True)
+    assert hits.metadata is not None
     distinct: dict[Any, Mapping[str, Any]] = {}
-    for ids, documents in zip(found.ids, found.metadata, strict=True):
+    for ids, documents in zip(hits.ids, hits.metadata, strict=True):
         distinct.update(zip(ids.tolist(), documents, strict=True))
     return list(distinct.values())
 
@@ -152,15 +152,15 @@ class Seen:
             least, greatest = self.numbers or (value, value)
             self.numbers = (min(least, value), max(greatest, value))
             return
-        for one in value if isinstance(value, list) else [value]:
-            if self.values is not None and isinstance(one, str | bool):
-                self.values.add(one)
-                if len(self.values) > MOST_VALUES or len(str(one)) > LONGEST_VALUE:
+        for entry in value if isinstance(value, list) else [value]:
+            if self.values is not None and isinstance(entry, str | bool):
+                self.values.add(entry)
+                if len(self.values) > MOST_VALUES or len(str(entry)) > LONGEST_VALUE:
                     self.values = None
 
 
 def describe_fields(sampled: Mapping[Side, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Return the fields of some items, by name, as a filter names them."""
+    """Describe the fields of some items, by the name that a filter uses."""
     seen: dict[str, Seen] = {}
     for side, documents in sampled.items():
         for document in documents:
@@ -169,14 +169,14 @@ def describe_fields(sampled: Mapping[Side, Sequence[Mapping[str, Any]]]) -> list
     return [
         {
             "name": name,
-            "types": sorted(one.types),
-            "sides": sorted(one.sides),
-            "count": one.count,
-            "values": sorted(one.values or (), key=str),
-            "minimum": None if one.numbers is None else one.numbers[0],
-            "maximum": None if one.numbers is None else one.numbers[1],
+            "types": sorted(field.types),
+            "sides": sorted(field.sides),
+            "count": field.count,
+            "values": sorted(field.values or (), key=str),
+            "minimum": None if field.numbers is None else field.numbers[0],
+            "maximum": None if field.numbers is None else field.numbers[1],
         }
-        for name, one in sorted(seen.items())
+        for name, field in sorted(seen.items())
     ]
 
 
@@ -193,12 +193,12 @@ def iterate_fields(document: Mapping[str, Any], prefix: str = "", depth: int = 1
 
 
 def is_nameable(name: str) -> bool:
-    """Return whether a filter can name a field."""
-    return bool(name) and not any(one in '`"\\' or ord(one) < 32 for one in name)
+    """Tell whether a filter can name a field."""
+    return bool(name) and not any(character in '`"\\' or ord(character) < 32 for character in name)
 
 
 def quote_field(name: str) -> str:
-    """Return a name as a filter takes it.
+    """Quote a name as a filter takes it.
 
     Example:
         >>> quote_field("year"), quote_field("Exif ISO")
@@ -208,7 +208,7 @@ def quote_field(name: str) -> str:
 
 
 def name_json_type(value: Any) -> str:
-    """Return the sort of a JSON value in words."""
+    """Name the type of a JSON value in words."""
     match value:
         case bool():
             return "truth"

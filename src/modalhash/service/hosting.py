@@ -56,8 +56,8 @@ class IndexHandle:
         return self.index.folder
 
     def facts(self) -> dict[str, Any]:
-        """Return what the index says of itself; looked up anew where it has changed."""
-        versions = [(one.version, len(one)) for one in self.index.sides.values()]
+        """Collect what the index states of itself; looked up anew where it has changed."""
+        versions = [(side.version, len(side)) for side in self.index.sides.values()]
         if self.known is None or self.known[0] != versions:
             self.known = versions, collect_index_facts(self.index)
         return self.known[1] | {"name": self.name, "opened_at": self.opened_at}
@@ -139,7 +139,7 @@ class Host:
             raise
 
     def with_shared_encoder(self, model: HashModel) -> HashModel:
-        """Return a model with the encoder of another one, if that is the same."""
+        """Give a model the encoder of another one, if that is the same."""
         for other in self.models.values():
             is_same = identify_encoder(model) == identify_encoder(other) and not model.tuned_folders
             if is_same:
@@ -154,33 +154,33 @@ class Host:
 
     def forget_unused_models(self) -> None:
         """Let go of models that no index has any more."""
-        used = {one.current.index.model.fingerprint for one in self.hosted.values()}
+        used = {hosted.current.index.model.fingerprint for hosted in self.hosted.values()}
         self.models = {name: model for name, model in self.models.items() if name in used}
 
     def replaced(self) -> list[str]:
-        """Return the names of indexes whose folder holds another index than was handle."""
+        """List the indexes whose folder holds another index than the one that is open."""
         return [
             name
-            for name, one in self.hosted.items()
-            if read_signature(self.folders[name]) not in (None, one.current.signature)
+            for name, hosted in self.hosted.items()
+            if read_signature(self.folders[name]) not in (None, hosted.current.signature)
         ]
 
     def sizes(self) -> dict[tuple[str, str], int]:
-        """Return the number of codes by index and side."""
+        """Count the codes by index and side."""
         return {
             (name, str(side)): len(index)
-            for name, one in self.hosted.items()
-            for side, index in one.current.index.sides.items()
+            for name, hosted in self.hosted.items()
+            for side, index in hosted.current.index.sides.items()
         }
 
     def close(self) -> None:
         """Let go of all files."""
-        for one in self.hosted.values():
-            one.current.index.close()
+        for hosted in self.hosted.values():
+            hosted.current.index.close()
 
 
 def read_signature(folder: Path) -> Signature:
-    """Return what changes when an index is built anew; None if it can't be told."""
+    """Read what changes when an index is built anew; None if it can't be told."""
     try:
         status = (folder / MANIFEST).stat()
     except OSError:
@@ -189,7 +189,7 @@ def read_signature(folder: Path) -> Signature:
 
 
 def identify_encoder(model: HashModel) -> str:
-    """Return what is equal for models that read the same features."""
+    """Compute what is equal for models that read the same features."""
     return json.dumps(dict(model.record.encoder), sort_keys=True, default=str)
 
 

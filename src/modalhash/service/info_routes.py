@@ -38,7 +38,7 @@ IdText = Annotated[str, Query(min_length=1, max_length=1024)]
 
 
 def as_number(text: object) -> object:
-    """Return digits as a number; an address holds only texts."""
+    """Convert digits to a number; an address holds only texts."""
     return int(text) if isinstance(text, str) and text.isdecimal() and len(text) < 10 else text
 
 
@@ -46,7 +46,7 @@ ThumbnailSize = Annotated[Literal[64, 128, 256, 512, 1024], BeforeValidator(as_n
 
 
 def make_info_routes(service: Service) -> APIRouter:
-    """Return the routes of a server that say what there is."""
+    """Make the routes of a server that describe its indexes and items."""
     routes = APIRouter(prefix="/v1", responses=ERRORS, tags=["facts"])
     engine, settings = service.engine, service.settings
 
@@ -78,8 +78,8 @@ def make_info_routes(service: Service) -> APIRouter:
     @routes.get("/indexes", response_model=IndexList)
     async def indexes() -> Response:
         """List the indexes, what they hold and can do."""
-        found = [await collect_facts(service, name) for name in service.host.hosted]
-        return answer_with_json({"indexes": found})
+        facts = [await collect_facts(service, name) for name in service.host.hosted]
+        return answer_with_json({"indexes": facts})
 
     @routes.get("/indexes/{name}", response_model=IndexFacts)
     async def index(name: str) -> Response:
@@ -125,15 +125,17 @@ def make_info_routes(service: Service) -> APIRouter:
         v: Annotated[str | None, Query(max_length=64)] = None,
     ) -> Response:
         """Give an item's picture, made small."""
-        kept, engine = service.thumbnails, service.engine
+        thumbnails, engine = service.thumbnails, service.engine
         async with find_shown_picture(service, name, side, identity) as (path, version):
             headers = make_picture_headers(service, f"{version}-{size}", is_of_version=v == version)
             if headers["ETag"] in request.headers.get("if-none-match", ""):
                 return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-            content = kept.find(version, size)
+            content = thumbnails.find(version, size)
             if content is None:
-                async with engine.pixels.hold(await engine.make_small(kept.count_pixels, path)):
-                    content = await engine.make_small(kept.make, path, version, size)
+                async with engine.pixels.hold(
+                    await engine.make_small(thumbnails.count_pixels, path)
+                ):
+                    content = await engine.make_small(thumbnails.make, path, version, size)
             return Response(content, media_type="image/webp", headers=headers)
 
     @routes.get(
@@ -176,29 +178,29 @@ async def find_shown_picture(
         RefusedError: if there is no such item, or it has no picture here.
     """
     with service.hold_index(name) as handle:
-        found = find_side(handle, side)
-        path, version = await service.engine.look_up(find_picture, handle, found, identity)
+        side_index = find_side(handle, side)
+        path, version = await service.engine.look_up(find_picture, handle, side_index, identity)
         if path is None or version is None:
             raise no_picture("this item has no picture here")
         yield path, version
 
 
 def make_picture_headers(service: Service, tag: str, *, is_of_version: bool) -> dict[str, str]:
-    """Return the headers of a picture: how long it may be kept, and by whom."""
+    """Make the headers of a picture: how long it may be kept, and by whom."""
     whose = "public" if service.keys is None else "private"
-    kept = f"max-age={FOR_EVER}, immutable" if is_of_version else f"max-age={A_MINUTE}"
-    return {"ETag": f'"{tag}"', "Cache-Control": f"{whose}, {kept}"}
+    lifetime = f"max-age={FOR_EVER}, immutable" if is_of_version else f"max-age={A_MINUTE}"
+    return {"ETag": f'"{tag}"', "Cache-Control": f"{whose}, {lifetime}"}
 
 
 async def collect_facts(service: Service, name: str) -> dict[str, Any]:
-    """Return what an index says of itself."""
+    """Collect what an index states of itself."""
     with service.hold_index(name) as handle:
         facts = await service.engine.look_up(handle.facts)
         return facts | {"writable": service.settings.writable}
 
 
 def read_id(handle: IndexHandle, side: Side, text: str) -> str | int:
-    """Return an id from an address, as the index has them.
+    """Convert an id of an address to an id of the index.
 
     Raises:
         UnknownItemError: if it can't be one.
@@ -224,7 +226,7 @@ def find_picture(handle: IndexHandle, side: Side, identity: str) -> tuple[Path |
 
 
 def describe_item(handle: IndexHandle, side: Side, identity: str) -> dict[str, Any]:
-    """Return the document of an item.
+    """Describe an item as a document.
 
     Raises:
         UnknownItemError: if there is none of that id.

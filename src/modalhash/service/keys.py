@@ -30,9 +30,9 @@ class Role(StrEnum):
     READ = "read"
     WRITE = "write"
 
-    def allows(self, wanted: "Role") -> bool:
-        """Return whether this role is enough."""
-        return self is Role.WRITE or wanted is Role.READ
+    def allows(self, needed: "Role") -> bool:
+        """Tell whether this role is enough."""
+        return self is Role.WRITE or needed is Role.READ
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,10 @@ class KeyFile:
         document = read_json(path, kind="keys", newest_format=FORMAT)
         try:
             keys = tuple(
-                ApiKey(str(one["name"]), Role(one["role"]), str(one["sha256"]), one["created"])
-                for one in document["keys"]
+                ApiKey(
+                    str(entry["name"]), Role(entry["role"]), str(entry["sha256"]), entry["created"]
+                )
+                for entry in document["keys"]
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedArtifactError(f"{path} is no file of keys: {error!r}") from error
@@ -135,21 +137,21 @@ class KeyFile:
         self.path.chmod(0o600)
 
     def find(self, token: str) -> ApiKey | None:
-        """Return the key of a token; None if it is unknown."""
+        """Find the key of a token; None if it is unknown."""
         if not TOKEN.fullmatch(token):
             return None
         return find_key(self.keys, hash_token(token))
 
 
 def hash_token(token: str) -> str:
-    """Return the SHA-256 of a token in hexadecimal."""
+    """Compute the SHA-256 of a token in hexadecimal."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def find_key(keys: Sequence[ApiKey], sha256: str) -> ApiKey | None:
-    """Return the key of a hash; how long it takes says nothing about which bytes agree."""
-    found = None
+    """Find the key of a hash; the time it takes tells nothing of which bytes agree."""
+    match = None
     for key in keys:
         if hmac.compare_digest(key.sha256, sha256):
-            found = key
-    return found
+            match = key
+    return match

@@ -73,7 +73,7 @@ class Metrics:
         self.together = {stage: together.labels(stage) for stage in ("encode", "search")}
 
     def text(self) -> bytes:
-        """Return all metrics as Prometheus reads them."""
+        """Write all metrics as Prometheus reads them."""
         return generate_latest(self.registry)
 
 
@@ -88,7 +88,7 @@ class Sizes(Collector):
         self._sizes = sizes
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: the names of indexes aren't known beforehand."""
+        """Describe nothing: the names of indexes aren't known beforehand."""
         return []
 
     def collect(self) -> Iterable[Metric]:

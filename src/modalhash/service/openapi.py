@@ -43,7 +43,7 @@ class DescribedApp(FastAPI):
     """An application whose OpenAPI document holds the types of bodies that it reads by itself."""
 
     def openapi(self) -> dict[str, Any]:
-        """Return the document."""
+        """Build the document."""
         document = super().openapi()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         for name, model in described.items():

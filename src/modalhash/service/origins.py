@@ -64,7 +64,7 @@ def check_origin(method: str, headers: Headers, settings: ServiceSettings) -> No
 
 
 def is_same_host(origin: str | None, host: str | None) -> bool:
-    """Return whether an origin is that of the host that was asked; without one no page asks.
+    """Tell whether an origin is that of the asked host; without an origin no page asks.
 
     The scheme isn't compared: a proxy before the server may speak HTTPS with the browser.
 

@@ -29,7 +29,7 @@ TYPES = {
 
 
 def make_operation_routes(service: Service) -> APIRouter:
-    """Return the routes that say how a server is."""
+    """Make the routes that describe how a server is."""
     routes = APIRouter(responses=ERRORS, tags=["operation"])
 
     @routes.get("/healthz", response_model=Status, response_model_exclude_none=True)
@@ -63,7 +63,7 @@ def make_operation_routes(service: Service) -> APIRouter:
 
 
 def make_page_routes() -> APIRouter:
-    """Return the routes of the page: files that were there when the server began, no others."""
+    """Make the routes of the page: files that were there when the server began, no others."""
     routes = APIRouter(include_in_schema=False)
     files = {path.name: read_page_file(path) for path in sorted(PAGE.iterdir()) if path.is_file()}
 
@@ -94,7 +94,7 @@ def make_page_routes() -> APIRouter:
 
 
 def read_page_file(path: Path) -> tuple[bytes, str, str]:
-    """Return a file's content, its type and its tag."""
+    """Read a file's content, its type and its tag."""
     content = path.read_bytes()
     kind = TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0]
     return (

@@ -41,7 +41,7 @@ def describe_problems(problems: Sequence[Mapping[str, Any]], *, place: str = "")
 
 
 def name_place(problem: Mapping[str, Any]) -> str:
-    """Return the place of a problem as a path of fields and numbers.
+    """Write the place of a problem as a path of fields and numbers.
 
     Parts that aren't fields are left out: pydantic also names the branch of a union, or the
     function that checked a value.
@@ -63,12 +63,12 @@ def name_place(problem: Mapping[str, Any]) -> str:
 
 
 def is_field(part: str) -> bool:
-    """Return whether a part of a place is a field, not a branch or a function of pydantic's."""
+    """Tell whether a part of a place is a field, not a branch or a function of pydantic's."""
     return part.isidentifier() and part not in BRANCHES
 
 
 def refuse_problems(problems: Sequence[Mapping[str, Any]], *, place: str = "") -> RefusedError:
-    """Return the refusal of a request whose fields have problems."""
+    """Describe the refusal of a request whose fields have problems."""
     if problems[0].get("type") == "too_long":
         return beyond_limit(describe_problems(problems[:1], place=place))
     return invalid(describe_problems(problems, place=place))

@@ -98,7 +98,7 @@ def decode_code(code: PlainCode, *, name: str) -> bytes:
 
 
 def find_side(handle: IndexHandle, name: str) -> Side:
-    """Return a side of an index.
+    """Find a side of an index.
 
     Raises:
         RefusedError: if it hasn't that side.
@@ -153,7 +153,7 @@ def build_request(
 
 
 def collect_request_fields(parts: QueryParts) -> dict[str, Any]:
-    """Return the fields of a `SearchRequest` that a client sent."""
+    """Collect the fields of a `SearchRequest` that a client sent."""
     names = SearchRequest.__dataclass_fields__.keys() & parts.model_fields_set
     values = {name: getattr(parts, name) for name in names}
     if parts.code is not None:
@@ -166,7 +166,7 @@ def collect_request_fields(parts: QueryParts) -> dict[str, Any]:
 def limit_request(
     handle: IndexHandle, request: SearchRequest, settings: ServiceSettings
 ) -> SearchRequest:
-    """Return a request with at most as many hits as the server gives.
+    """Limit a request to as many hits as the server gives.
 
     Raises:
         RefusedError: if it asks for more than the server allows.
@@ -183,7 +183,7 @@ def limit_request(
 
 
 def choose_k(request: SearchRequest, settings: ServiceSettings) -> int:
-    """Return how many hits of a side a search gives at most."""
+    """Choose how many hits of a side a search gives at most."""
     hits = request.hits_at_most
     return settings.k if hits is None else min(hits, settings.k)
 

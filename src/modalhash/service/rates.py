@@ -46,15 +46,15 @@ class Rates:
         self.rate, self.burst, self._now = rate, max(burst, 1.0), now
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
-    def wait(self, who: str) -> int:
+    def wait(self, client: str) -> int:
         """Take a request, and return 0; or the whole seconds until there is one to take."""
         if not self.rate:
             return 0
         now = self._now()
-        bucket = self._buckets.pop(who, None) or Bucket(self.burst, now)
+        bucket = self._buckets.pop(client, None) or Bucket(self.burst, now)
         bucket.left = min(self.burst, bucket.left + (now - bucket.at) * self.rate)
         bucket.at = now
-        self._buckets[who] = bucket
+        self._buckets[client] = bucket
         while len(self._buckets) > MOST_BUCKETS:
             self._buckets.popitem(last=False)
         if bucket.left < 1:

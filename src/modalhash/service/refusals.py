@@ -49,7 +49,7 @@ class RefusedError(ModalhashError):
         return self.message
 
     def headers(self) -> dict[str, str]:
-        """Return what the answer's headers say of it."""
+        """Collect the headers of the answer."""
         headers: dict[str, str] = {}
         if self.retry_after is not None:
             headers["retry-after"] = str(self.retry_after)
@@ -60,32 +60,32 @@ class RefusedError(ModalhashError):
         return headers
 
     def document(self, request_id: str) -> dict[str, dict[str, str]]:
-        """Return the body of the answer."""
+        """Build the body of the answer."""
         return {"error": {"code": self.code, "message": self.message, "request_id": request_id}}
 
 
 def invalid(message: str) -> RefusedError:
-    """Return the refusal of a request with a wrong value."""
+    """Describe the refusal of a request with a wrong value."""
     return RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", message)
 
 
 def beyond_limit(message: str) -> RefusedError:
-    """Return the refusal of a request that is too large in some way."""
+    """Describe the refusal of a request that is too large in some way."""
     return RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "limit_exceeded", message)
 
 
 def not_available(message: str) -> RefusedError:
-    """Return the refusal of what this index can't do."""
+    """Describe the refusal of what this index can't do."""
     return RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "not_available", message)
 
 
 def item_missing(error: BaseException) -> RefusedError:
-    """Return the refusal of an id that isn't there."""
+    """Describe the refusal of an id that isn't there."""
     return RefusedError(HTTPStatus.NOT_FOUND, "unknown_item", str(error))
 
 
 def make_refusal(error: BaseException) -> RefusedError:
-    """Return what a client is told of an error; what isn't ours is a bug and says nothing."""
+    """Describe an error to a client; what isn't ours is a bug and is not described."""
     if isinstance(error, RefusedError):
         return error
     for kind, describe in REFUSALS:
@@ -99,17 +99,17 @@ def make_refusal(error: BaseException) -> RefusedError:
 
 
 def invalid_filter(error: BaseException) -> RefusedError:
-    """Return the refusal of a filter, with the place that isn't understood."""
+    """Describe the refusal of a filter, with the place that isn't understood."""
     return RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_filter", str(error))
 
 
 def index_busy(_: BaseException) -> RefusedError:
-    """Return the refusal of a change while somebody else makes one."""
+    """Describe the refusal of a change while somebody else makes one."""
     return RefusedError(HTTPStatus.CONFLICT, "index_busy", "somebody else is changing the index", 2)
 
 
 def storage_failed(_: BaseException) -> RefusedError:
-    """Return the refusal of what the disk or the index server doesn't do."""
+    """Describe the refusal of what the disk or the index server doesn't do."""
     return RefusedError(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "storage_failed",
@@ -119,12 +119,12 @@ def storage_failed(_: BaseException) -> RefusedError:
 
 
 def timed_out(_: BaseException) -> RefusedError:
-    """Return the refusal of a request that took too long."""
+    """Describe the refusal of a request that took too long."""
     return RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "timed_out", "the request took too long")
 
 
 def search_stopped(error: BaseException) -> RefusedError:
-    """Return the refusal of a search whose filter took too long."""
+    """Describe the refusal of a search whose filter took too long."""
     return RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "timed_out", str(error))
 
 

@@ -145,7 +145,7 @@ class RequestGate:
         self.service.admission.requests.check(client, 1)
 
     def find_role(self, headers: Headers, exchange: Exchange, *, is_needed: bool) -> Role:
-        """Return what the request's key allows.
+        """Find what the request's key allows.
 
         Raises:
             RefusedError: if there is no key, or an unknown one, where one is needed.
@@ -222,7 +222,7 @@ class RequestGate:
 
 
 def replay_body(body: bytes, leaving: "asyncio.Future[Message]") -> Receive:
-    """Return a function that gives a body that was read already, then waits until the client left.
+    """Make a function that gives a body that was read already, then waits until the client left.
 
     Args:
         body: all of it.

@@ -56,7 +56,7 @@ FORM_PARTS: Final = 16
 
 
 def make_search_routes(service: Service) -> APIRouter:
-    """Return the routes of a server that search and explain."""
+    """Make the routes of a server that search and explain."""
     routes = APIRouter(prefix="/v1/indexes/{name}", responses=ERRORS, tags=["search"])
     engine, settings = service.engine, service.settings
 
@@ -96,10 +96,12 @@ def make_search_routes(service: Service) -> APIRouter:
         with service.hold_index(name) as handle:
             queries = (await service.read_document(request, BatchSearch)).queries
             check_batch(len(queries), settings, name="queries")
-            wanted = build_requests(handle, queries, settings)
+            requests = build_requests(handle, queries, settings)
             answers: list[bytes] = []
-            for start in range(0, len(wanted), SLICE):
-                answers += await answer_slice(handle, wanted[start : start + SLICE], start, stages)
+            for start in range(0, len(requests), SLICE):
+                answers += await answer_slice(
+                    handle, requests[start : start + SLICE], start, stages
+                )
         return respond_with_timings(service, stages, b'{"answers":[', b",".join(answers), b"]}")
 
     @routes.post("/explain", response_model=ExplainAnswer, openapi_extra=json_body(ExplainQuery))
@@ -109,17 +111,19 @@ def make_search_routes(service: Service) -> APIRouter:
         with service.hold_index(name) as handle:
             query = await service.read_document(request, ExplainQuery)
             check_batch(len(query.ids), settings, name="ids")
-            wanted = build_request(handle, query, settings)
-            (side,) = handle.index.sides_to_search(wanted)
-            encoded = await encode_query(handle, wanted, engine, stages)
+            search_request = build_request(handle, query, settings)
+            (side,) = handle.index.sides_to_search(search_request)
+            encoded = await encode_query(handle, search_request, engine, stages)
             return answer_with_json(
                 await engine.look_up(describe_explanation, handle, side, encoded, query.ids)
             )
 
-    async def answer_request(handle: IndexHandle, wanted: SearchRequest, stages: Stages) -> bytes:
-        encoded, found = await search_sides(handle, wanted, engine, stages)
-        write = partial(write_answer, handle, encoded, found, stages)
-        n_hits = sum(len(side.answer.hits) for side in found)
+    async def answer_request(
+        handle: IndexHandle, search_request: SearchRequest, stages: Stages
+    ) -> bytes:
+        encoded, results = await search_sides(handle, search_request, engine, stages)
+        write = partial(write_answer, handle, encoded, results, stages)
+        n_hits = sum(len(side.answer.hits) for side in results)
         return write() if n_hits <= WRITTEN_AT_ONCE else await engine.convert(write)
 
     async def answer_slice(
@@ -127,15 +131,15 @@ def make_search_routes(service: Service) -> APIRouter:
     ) -> list[bytes]:
         """Answer some queries of a batch side by side; others get their turn between slices."""
         each = [Stages() for _ in requests]
-        found = await asyncio.gather(
-            *(answer_request(handle, *one) for one in zip(requests, each, strict=True)),
+        outcomes = await asyncio.gather(
+            *(answer_request(handle, *arguments) for arguments in zip(requests, each, strict=True)),
             return_exceptions=True,
         )
         answers: list[bytes] = []
-        for place, one in enumerate(found, start):
-            if isinstance(one, BaseException):
-                raise locate_error(one, f"queries[{place}]")
-            answers.append(one)
+        for place, outcome in enumerate(outcomes, start):
+            if isinstance(outcome, BaseException):
+                raise locate_error(outcome, f"queries[{place}]")
+            answers.append(outcome)
         stages.encode += max(own.encode for own in each)
         stages.search += max(own.search for own in each)
         stages.rerank += max(own.rerank for own in each)
@@ -178,46 +182,46 @@ def read_picture_form(parts: Sequence[FormPart], most_values: int) -> tuple[byte
 
 
 def write_answer(
-    handle: IndexHandle, query: EncodedQuery, found: Sequence[SideResult], stages: Stages
+    handle: IndexHandle, query: EncodedQuery, results: Sequence[SideResult], stages: Stages
 ) -> bytes:
     """Write an answer as JSON."""
-    return write_json_bytes(describe_answer(handle, query, found, stages))
+    return write_json_bytes(describe_answer(handle, query, results, stages))
 
 
 def describe_explanation(
     handle: IndexHandle, side: Side, query: EncodedQuery, ids: list[ItemId]
 ) -> dict[str, Any]:
-    """Return why items are where they are.
+    """Describe why items are where they are.
 
     Raises:
         UnknownItemError: if one isn't there, naming it.
     """
     check_items(handle, side, ids)
     index = handle.index
-    found = explain_items(index, ids, query, side)
+    explanations = explain_items(index, ids, query, side)
     codes = index.sides[side].reconstruct(ids)
     return {
         "index": handle.name,
         "code": write_code(query.code),
         "n_bits": index.model.n_bits,
         "target": str(side),
-        "relevance_rule": found[0].relevance_rule,
-        "explanation": describe_profile(found[0].profile),
+        "relevance_rule": explanations[0].relevance_rule,
+        "explanation": describe_profile(explanations[0].profile),
         "items": [
             {
-                "id": one.id,
+                "id": explanation.id,
                 "code": write_code(codes[row : row + 1]),
-                "distance": one.distance,
-                "relevance": one.relevance,
-                **describe_reasons(one),
+                "distance": explanation.distance,
+                "relevance": explanation.relevance,
+                **describe_reasons(explanation),
             }
-            for row, one in enumerate(found)
+            for row, explanation in enumerate(explanations)
         ],
     }
 
 
 def respond_with_timings(service: Service, stages: Stages, *parts: bytes) -> Response:
-    """Return an answer that says where its time went, and count that.
+    """Answer with the time of each stage in a header, and count it.
 
     Args:
         service: counts.
@@ -239,7 +243,7 @@ def respond_with_timings(service: Service, stages: Stages, *parts: bytes) -> Res
 
 
 def locate_error(error: BaseException, place: str) -> BaseException:
-    """Return an error that says which query of a batch it is of."""
+    """Add to an error which query of a batch it belongs to."""
     refusal = make_refusal(error)
     if refusal.status >= 500:
         return error

@@ -111,8 +111,8 @@ def listen(host: str, port: int) -> socket.socket:
         StorageError: if the address can't be used, saying why and what else could.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = addresses[0]
     except (OSError, UnicodeError) as error:
         raise StorageError(f"host is {host!r}, which is no address of this machine") from error
     bound = socket.socket(family, kind, protocol)
@@ -173,22 +173,22 @@ def stopped_quietly() -> Iterator[None]:
     uvicorn sends itself the signal again when it is done, for who would want to know.
     """
     try:
-        before = {one: signal.signal(one, lambda *_: None) for one in STOPPING}
+        before = {number: signal.signal(number, lambda *_: None) for number in STOPPING}
     except ValueError:  # only the main thread hears of signals
         yield
         return
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class JsonLines(logging.Formatter):
     """One JSON document a line: time, level, logger, message, and what a request was."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record as a line."""
+        """Write a record as a line."""
         at = datetime.fromtimestamp(record.created, UTC)
         document: dict[str, Any] = {
             "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),

@@ -192,17 +192,19 @@ def read_settings(
     indexes: dict[str, str] = {}
     if file:
         values = read_file(Path(file))
-        given = values.pop("indexes", {})
-        if not isinstance(given, dict) or not all(isinstance(one, str) for one in given.values()):
+        table = values.pop("indexes", {})
+        if not isinstance(table, dict) or not all(
+            isinstance(folder, str) for folder in table.values()
+        ):
             raise SettingError(f"indexes in {file} isn't a table of names and folders")
-        indexes = {name: str(Path(file).parent / folder) for name, folder in given.items()}
+        indexes = {name: str(Path(file).parent / folder) for name, folder in table.items()}
         if isinstance(values.get("keys"), str):
             values["keys"] = str(Path(file).parent / values["keys"])
     for variable, text in environment.items():
         if variable.startswith(PREFIX) and variable != f"{PREFIX}CONFIG":
             values[variable.removeprefix(PREFIX).lower()] = text
     values |= {name: value for name, value in (flags or {}).items() if value is not None}
-    known = {one.name: one.default for one in fields(ServiceSettings)}
+    known = {setting.name: setting.default for setting in fields(ServiceSettings)}
     for name in values:
         if name not in known:
             raise UnknownNameError("setting of the server", name, known)
@@ -226,7 +228,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def convert_setting(name: str, value: Any, default: Any) -> Any:
-    """Return a setting as the type of its default.
+    """Convert a setting to the type of its default.
 
     Raises:
         SettingError: if it can't be, naming the setting and the type.
@@ -258,7 +260,7 @@ def read_list(value: Any) -> tuple[str, ...]:
     """Read a list of texts, or one text with commas."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
-    return tuple(read_text(one) for one in list(value))
+    return tuple(read_text(entry) for entry in list(value))
 
 
 def read_text(value: Any) -> str:

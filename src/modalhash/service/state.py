@@ -117,18 +117,18 @@ class Service:
         with hosted.hold() as handle:
             yield handle
 
-    def require(self, request: Request, wanted: Role) -> None:
+    def require(self, request: Request, needed: Role) -> None:
         """Refuse a request whose key allows too little.
 
         Raises:
             RefusedError: if it does.
         """
         role: Role = request.scope["modalhash_role"]
-        if not role.allows(wanted):
+        if not role.allows(needed):
             raise RefusedError(
                 HTTPStatus.FORBIDDEN,
                 "forbidden",
-                f"this takes a key with the role {wanted.value}, yours has {role.value}",
+                f"this takes a key with the role {needed.value}, yours has {role.value}",
             )
 
     def require_writable(self, request: Request) -> None:

@@ -42,7 +42,7 @@ UNREADABLE: Final = (
 
 
 def find_picture_file(path: str | None) -> Path | None:
-    """Return the file of an item's picture; None if it has none that may be shown.
+    """Find the file of an item's picture; None if it has none that may be shown.
 
     Args:
         path: as a hit has it.
@@ -51,15 +51,15 @@ def find_picture_file(path: str | None) -> Path | None:
         return None
     expected = Path(path)
     try:
-        found = expected.resolve()
-        is_itself = found == expected and found.is_file()
+        resolved = expected.resolve()
+        is_itself = resolved == expected and resolved.is_file()
     except (OSError, RuntimeError):
         return None
-    return found if is_itself else None
+    return resolved if is_itself else None
 
 
 def read_picture_version(path: str | Path) -> str | None:
-    """Return what changes when a file does: of its path, size and times of change; None if gone."""
+    """Read what changes when a file does: its path, size and times of change; None if gone."""
     try:
         status = os.stat(path)  # noqa: PTH116 - for every hit
     except (OSError, ValueError):
@@ -71,7 +71,7 @@ def read_picture_version(path: str | Path) -> str | None:
 def describe_picture(
     index: str, side: str, identity: str | int, path: str | None
 ) -> dict[str, str] | None:
-    """Return what answers say of an item's picture; None if there is none."""
+    """Describe an item's picture for answers; None if there is none."""
     version = read_picture_version(path) if path else None
     if path is None or version is None:
         return None
@@ -90,7 +90,7 @@ class Thumbnails:
         self._lock = threading.Lock()
 
     def find(self, version: str, size: int) -> bytes | None:
-        """Return a small picture that was made before; None if it wasn't."""
+        """Find a small picture that was made before; None if it wasn't."""
         key = (version, size)
         with self._lock:
             if key in self._kept:
@@ -171,5 +171,5 @@ def write_anew(path: Path) -> tuple[bytes, str]:
 
 
 def no_picture(message: str) -> RefusedError:
-    """Return the refusal of a picture that can't be shown."""
+    """Describe the refusal of a picture that can't be shown."""
     return RefusedError(HTTPStatus.NOT_FOUND, "no_picture", message)

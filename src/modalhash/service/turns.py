@@ -34,7 +34,7 @@ class Turns(Generic[Item]):
         self._length += 1
 
     def next(self) -> Item:
-        """Return the item whose turn it is; it stays.
+        """Find the item whose turn it is; it stays.
 
         Raises:
             StopIteration: if nothing waits.

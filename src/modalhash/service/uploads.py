@@ -83,14 +83,14 @@ def decode_base64(text: str, *, name: str) -> bytes:
 
 
 def too_large(name: str, problem: str) -> RefusedError:
-    """Return the refusal of a picture with too many pixels."""
+    """Describe the refusal of a picture with too many pixels."""
     return RefusedError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "picture_too_large", f"{name} {problem}"
     )
 
 
 def unreadable(name: str) -> RefusedError:
-    """Return the refusal of what is no picture."""
+    """Describe the refusal of a file that is no picture."""
     return RefusedError(
         HTTPStatus.UNPROCESSABLE_ENTITY, "unreadable_picture", f"{name} can't be read: {UNREADABLE}"
     )

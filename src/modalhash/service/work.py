@@ -23,7 +23,7 @@ class Work:
     is_abandoned: bool = False
 
     def is_over(self) -> bool:
-        """Return whether nobody waits for the result any more."""
+        """Tell whether nobody waits for the result any more."""
         return self.is_abandoned or time.monotonic() > self.ends_at
 
 
@@ -32,5 +32,5 @@ current_work: ContextVar[Work | None] = ContextVar("current_work", default=None)
 
 
 def is_all_over(works: Sequence[Work]) -> bool:
-    """Return whether nobody waits for what is done for several requests at once."""
+    """Tell whether nobody waits for what is done for several requests at once."""
     return all(work.is_over() for work in works)
