@@ -6,10 +6,10 @@
 Hand-written pages hold three kinds of blocks between marks: the help of a command, after
 `<!-- help: modalhash NAME -->`, the fields of a settings dataclass as a table, after
 `<!-- settings: modalhash.ROOM.FILE:CLASS -->`, and measured numbers of benchmarks/results, after
-`<!-- results: FILE; COLLECTION; ROWS -->` or `<!-- summary: FILE; COLLECTION; LENGTH -->` (see
-measured.py); all end at `<!-- end -->`. Written whole are the pages in docs/api/ (see
-api_pages.py), docs/datasets.md (cards and protocols) and the figures in docs/images/: the methods'
-data flows (flows.py) and their results (results_figures.py).
+`<!-- results: FILE; COLLECTION; ROWS -->`, `<!-- summary: FILE; COLLECTION; LENGTH -->` or
+`<!-- signs: FILE -->` (see measured.py); all end at `<!-- end -->`. Written whole are the pages in
+docs/api/ (see api_pages.py), docs/datasets.md (cards and protocols) and the figures in
+docs/images/: the methods' data flows (flows.py) and their results (results_figures.py).
 """
 
 import argparse
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "src" / "modalhash"
 HELP_WIDTH = 88
-BLOCK = re.compile(r"<!-- (help|settings|results|summary): (.*?) -->\n.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(
+    r"<!-- (help|settings|results|summary|signs): (.*?) -->\n.*?<!-- end -->", re.DOTALL
+)
 DATASETS_HEAD = (
     "What the public data sets hold, under which terms, and what goes wrong with them; "
     "`modalhash data card NAME` shows the same. What isn't known to us is said to be unknown. "
@@ -103,7 +105,7 @@ def pages_with_blocks() -> dict[Path, str]:
     Raises:
         SystemExit: if a mark names a command or class that there isn't.
     """
-    from measured import measured_table, summary_table  # type: ignore[import-not-found, unused-ignore]
+    from measured import measured_table, signs_table, summary_table  # type: ignore[import-not-found, unused-ignore]
 
     texts = help_texts()
     pages = {}
@@ -117,6 +119,8 @@ def pages_with_blocks() -> dict[Path, str]:
                 body = measured_table(name)
             elif kind == "summary":
                 body = summary_table(name)
+            elif kind == "signs":
+                body = signs_table(name)
             elif name.removeprefix("modalhash").strip() in texts:
                 lines = texts[name.removeprefix("modalhash").strip()]
                 body = "```text\n" + "\n\n".join(lines) + "\n```"

@@ -31,7 +31,7 @@ from modalhash.benchmarking.grid_table import (
 from modalhash.benchmarking.marks import marks_from_json
 from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome, read_csv
 
-__all__ = ["RESULTS", "choose_outcomes", "measured_table", "summary_table"]
+__all__ = ["RESULTS", "choose_outcomes", "measured_table", "signs_table", "summary_table"]
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
@@ -105,6 +105,34 @@ def summary_table(block: str) -> str:
     ]  # fmt: skip
     rows = [[name_link(row), *(f"{value:.3f}" for value in means[row])] for row in shown]
     return markdown(heads, rows).rstrip()
+
+
+def signs_table(file: str) -> str:
+    """Format what `benchmarks.quality.signs` measured as Markdown, a row a method."""
+    document = json.loads((RESULTS / file).read_text(encoding="utf-8"))
+    heads = [
+        "method", "mean size, image / text", "cosine with signs, image / text", "constant bits",
+        "MAP@50 I→T / T→I",
+    ]  # fmt: skip
+    rows = []
+    for name, row in sorted(document["results"].items()):
+        sizes = [row["image_size"], row["text_size"]]
+        rows.append(
+            [
+                name_link(name),
+                "no tanh" if None in sizes else " / ".join(f"{size:.2f}" for size in sizes),
+                f"{row['image_sign_cosine']:.2f} / {row['text_sign_cosine']:.2f}",
+                f"{row['constant_share']:.0%}",
+                f"{row['image_to_text']:.3f} / {row['text_to_image']:.3f}",
+            ]
+        )
+    settings, machine = document["settings"], document["machine"]
+    about = (
+        f"Made by `{document['benchmark']}` on {settings['collection']}, {settings['bits']} bits, "
+        f"seed {document['seed']}, modalhash {document['version']}, {machine['cores']} cores of "
+        f"{machine['cpu']}; one seed, in the order of names: `benchmarks/results/{file}`."
+    )
+    return f"{markdown(heads, rows).rstrip()}\n\n{about}"
 
 
 ALWAYS = ("nested", "nested-labelled", "cca-itq", "random")

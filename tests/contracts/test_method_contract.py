@@ -31,6 +31,7 @@ from tests.oracles.method_cases import (
     ONE_SPACE,
     QUICK,
     all_method_classes,
+    small_settings,
 )
 from tests.oracles.paired_features import MadePairs, PlainTable, made_pairs
 from tests.oracles.plain_search import plain_distance
@@ -152,6 +153,35 @@ def test_codes_beat_random_ones(name: str, n_bits: int) -> None:
         assert max(recalls) < chance + 0.15
     else:
         assert min(recalls) > chance + 0.25
+
+
+def scaled_pairs(made: MadePairs, scale: float) -> MadePairs:
+    """The same pairs, whose pooled features are all multiplied."""
+    tables = [
+        PlainTable(np.float32(scale) * table.all_pooled, table.all_tokens, table.all_masks)
+        for table in (made.image, made.text)
+    ]
+    return replace(made, image=tables[0], text=tables[1])
+
+
+def constant_share(name: str, scale: float) -> float:
+    """Share of bits that never change, trained a little as dense features are."""
+    found = METHOD_CLASSES[name]
+    method, training = configured_method(
+        found,
+        preset=found.preset_for(has_sparse_texts=False),
+        changes={**small_settings(found), "epochs": 4, "batch_size": 20},
+    )
+    made = scaled_pairs(pairs_for(name, 120, 60), scale)
+    hasher = train_method(TrainingPlan(method, training, EVEN_BITS, 0), made.data()).hasher
+    signs = [unpack(codes, EVEN_BITS) for codes in codes_of(name, hasher, made)]
+    return float(np.mean([(one == one[0]).all(axis=0).mean() for one in signs]))
+
+
+@every_method
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_features_of_any_scale_give_codes_that_do_not_collapse(name: str, scale: float) -> None:
+    assert constant_share(name, scale) <= constant_share(name, 1.0) + 2 / EVEN_BITS
 
 
 @every_method

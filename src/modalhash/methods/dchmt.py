@@ -151,6 +151,7 @@ DENSE: Mapping[str, Any] = {
     "batch_size": 128,
     "epochs": 20,
     "least_steps": 500,
+    "text_scaling": "unit",
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev)."""
 

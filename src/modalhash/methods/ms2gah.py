@@ -172,6 +172,7 @@ DENSE: Mapping[str, Any] = {
     "batch_size": 64,
     "epochs": 32,
     "least_steps": 1500,
+    "text_scaling": "unit",
 }
 """For cached features of some thousand pairs (ours, chosen on Flickr8k dev).
 

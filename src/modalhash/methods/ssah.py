@@ -157,6 +157,7 @@ DENSE: Mapping[str, Any] = {
     "batch_size": 128,
     "epochs": 20,
     "least_steps": 800,
+    "text_scaling": "unit",
 }
 """For dense text features and small collections (ours, after MS2GAH's).
 
