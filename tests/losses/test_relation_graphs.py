@@ -10,9 +10,9 @@ from torch.testing import assert_close
 from modalhash.losses import (
     FilterRule,
     associated_graph,
+    count_kept_neighbours,
     filtered_graph,
     joint_graph,
-    kept_neighbours,
     reconstructed_graph,
     relation_graph,
     strong_relations,
@@ -109,7 +109,7 @@ def test_of_equal_entries_the_first_are_strongest() -> None:
      (101, 0.55, 55), (5, 0.01, 1)],
 )  # fmt: skip
 def test_kept_neighbours(n: int, share: float, expected: int) -> None:
-    assert kept_neighbours(n, share) == expected
+    assert count_kept_neighbours(n, share) == expected
 
 
 @pytest.mark.parametrize(

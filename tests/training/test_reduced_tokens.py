@@ -12,7 +12,7 @@ from modalhash.methods.hasher import HashTower
 from modalhash.methods.hugging_hash import HuggingHash
 from modalhash.methods.settings import configured_method
 from modalhash.training import TrainingPlan, TrainingResult, train_method
-from modalhash.training.reduced_tokens import ReducedTable, fitted_reduction
+from modalhash.training.reduced_tokens import ReducedTable, fit_reduction
 from tests.oracles.paired_features import MadePairs, PlainTable, made_pairs
 
 Rows = NDArray[np.int64]
@@ -34,7 +34,7 @@ def ragged_table(n: int = 40, length: int = 5, width: int = 6) -> PlainTable:
 
 
 def reduction_of(table: PlainTable, *, width: int = 2, grid: int = 0) -> TokenReduction | None:
-    return fitted_reduction(table, EVERY, width=width, grid=grid, modality="image")
+    return fit_reduction(table, EVERY, width=width, grid=grid, modality="image")
 
 
 def reduced_by_hand(reduction: TokenReduction, table: PlainTable, row: int) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ from modalhash.methods.base import (
 from modalhash.methods.cca_sign import CcaSign
 from modalhash.methods.cfrh import Cfrh, CfrhSettings
 from modalhash.training import TrainingData, TrainingPlan, TrainingResult, train_method
-from modalhash.training.loop import scaled_pairs
+from modalhash.training.loop import scale_pairs
 from modalhash.training.optimisers import make_optimiser
 from modalhash.training.pairs import Pairs
 from modalhash.training.schedules import rate_factor
@@ -99,7 +99,7 @@ def plain_training(plan: TrainingPlan, pairs: Pairs) -> dict[str, Tensor]:
 def test_the_loop_against_descent_written_out(changes: dict[str, Any]) -> None:
     plan = faulty_plan(epochs=2, **changes)
     data = replace(MADE.data(), labels=None, with_tokens=False)
-    expected = plain_training(plan, scaled_pairs(plan, data))
+    expected = plain_training(plan, scale_pairs(plan, data))
     result = train_method(plan, MADE.data())
     for name, value in expected.items():
         part, _, rest = name.partition(".")
@@ -285,7 +285,7 @@ def test_learning_rate_scales_go_by_whole_names() -> None:
             "auxiliary": nn.ModuleDict({"slow": nn.Linear(2, 2), "slower": nn.Linear(2, 2)}),
         }
     )
-    heads = method.build_heads(shapes_of(scaled_pairs(faulty_plan(), MADE.data())), 2)
+    heads = method.build_heads(shapes_of(scale_pairs(faulty_plan(), MADE.data())), 2)
     heads.rate_scales = {"auxiliary.slow": 0.1, "auxiliary": 0.5, "text.weight": 3.0}
     optimiser = make_optimiser(parts, heads.rate_scales, TrainingSettings())
     scales = {
@@ -313,7 +313,7 @@ def test_each_optimiser_gets_its_settings(
     optimiser: Optimiser, kind: type[torch.optim.Optimizer], stated: dict[str, float]
 ) -> None:
     settings = TrainingSettings(optimiser=optimiser, momentum=0.8, weight_decay=0.1)
-    heads = FaultyMethod().build_heads(shapes_of(scaled_pairs(faulty_plan(), MADE.data())), 2)
+    heads = FaultyMethod().build_heads(shapes_of(scale_pairs(faulty_plan(), MADE.data())), 2)
     made = make_optimiser(heads.modules(), heads.rate_scales, settings)
     assert type(made) is kind
     for group in made.param_groups:

@@ -27,12 +27,12 @@ class CrossSimilarity(StrEnum):
 
 
 def cosine_similarities(rows: Tensor, other_rows: Tensor) -> Tensor:
-    """Return (n, m) cosines between the rows of (n, d) and (m, d); a zero row gives zeros."""
+    """Compute (n, m) cosines between the rows of (n, d) and (m, d); a zero row gives zeros."""
     return normalize(rows, dim=1) @ normalize(other_rows, dim=1).T
 
 
 def rescaled_cosines(features: Tensor, *, unrelated: float = -1.0) -> Tensor:
-    """Return (n, n) `(1 - unrelated) cos + unrelated` of the rows of (n, d).
+    """Compute (n, n) `(1 - unrelated) cos + unrelated` of the rows of (n, d).
 
     A cosine of 1 stays, one of 0 becomes `unrelated`; with the default this is `2 cos - 1`, which
     is in [-1, 1] where cosines are in [0, 1].
@@ -86,7 +86,7 @@ def fused_affinity(
     scale: float,
     rule: CrossSimilarity,
 ) -> Tensor:
-    """Return `scale * (image_weight S_v + text_weight S_t + cross_weight S_c)`, (n, n).
+    """Compute `scale * (image_weight S_v + text_weight S_t + cross_weight S_c)`, (n, n).
 
     Not clipped: a scale above 1 asks for more than a cosine can give, which pushes relaxed codes
     towards their signs.

@@ -41,7 +41,7 @@ def info_nce(
     positive_prior: float = 0.0,
     items: Tensor | None = None,
 ) -> Tensor:
-    """Return InfoNCE of cosines, the mean of both directions.
+    """Compute InfoNCE of cosines, the mean of both directions.
 
     Equal similarities give log n; perfectly told apart ones go to 0 as the temperature falls.
 
@@ -78,13 +78,13 @@ def info_nce(
     scores = image @ text.T / temperature
     forward, backward = (
         contrast(
-            one,
+            direction_scores,
             partners=places,
             is_negative=is_other,
             temperature=temperature,
             positive_prior=positive_prior,
         )
-        for one in (scores, scores.T)
+        for direction_scores in (scores, scores.T)
     )
     return (forward + backward) / 2
 
@@ -98,7 +98,7 @@ def local_alignment(
     positive_prior: float = 0.0,
     items: Tensor | None = None,
 ) -> Tensor:
-    """Return InfoNCE between the same concepts of both modalities, averaged over concepts.
+    """Compute InfoNCE between the same concepts of both modalities, averaged over concepts.
 
     Args:
         image: (n, k, w) local embeddings, rows of length 1 or 0.
@@ -138,7 +138,7 @@ def contrast(
     temperature: float,
     positive_prior: float = 0.0,
 ) -> Tensor:
-    """Return the mean over rows of `-log(P / (P + N))` for scores in one direction.
+    """Compute the mean over rows of `-log(P / (P + N))` for scores in one direction.
 
     P is the exponential of the partner's score and N the sum of those of the m negatives. The
     debiased form takes out of N what positives among the negatives are thought to add,
@@ -169,12 +169,12 @@ def contrast(
 
 
 def own_items(items: Tensor | None, n: int, device: torch.device) -> Tensor:
-    """Return (n, n) bool, True where two pairs belong to different items."""
+    """Mark where two pairs belong to different items, (n, n) bool."""
     if items is None:
         items = torch.arange(n, device=device)
     return items[:, None] != items[None]
 
 
 def sign_gap(relaxed: Tensor) -> Tensor:
-    """Return the mean squared difference between relaxed codes (n, b) and their signs; a scalar."""
+    """Compute the mean squared difference of relaxed codes (n, b) to their signs; a scalar."""
     return (relaxed - signs_of(relaxed)).square().mean()

@@ -25,7 +25,7 @@ class DecodeFrom(StrEnum):
 
 
 def decoder_input(relaxed: Tensor, rule: DecodeFrom) -> Tensor:
-    """Return what a decoder reads of (n, b) relaxed codes; the sign of 0 is 1.
+    """Compute what a decoder reads of (n, b) relaxed codes; the sign of 0 is 1.
 
     Example:
         >>> import torch
@@ -40,7 +40,7 @@ def decoder_input(relaxed: Tensor, rule: DecodeFrom) -> Tensor:
 def decoding_loss(
     decoded: Tensor, features: Tensor, *, target: DecodeTarget, sum_rows: bool
 ) -> Tensor:
-    """Return the squared error between decoded and input features of one modality.
+    """Compute the squared error between decoded and input features of one modality.
 
     Args:
         decoded: (n, d) decoder output.

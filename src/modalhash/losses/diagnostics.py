@@ -11,13 +11,13 @@ SATURATED = 0.99
 
 
 def target_range(target: Tensor) -> dict[str, Tensor]:
-    """Return the smallest, mean and largest entry of a similarity target, as scalars by name."""
+    """Find the smallest, mean and largest entry of a similarity target, as scalars by name."""
     smallest, largest = torch.aminmax(target.detach())
     return {"target_min": smallest, "target_mean": target.detach().mean(), "target_max": largest}
 
 
 def saturated_share(relaxed: Tensor) -> Tensor:
-    """Return the share of relaxed codes beyond 0.99 in size, where tanh hardly passes gradient.
+    """Compute the share of relaxed codes beyond 0.99 in size, where tanh passes little gradient.
 
     Args:
         relaxed: (n, b) in [-1, 1].

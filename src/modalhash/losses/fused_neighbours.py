@@ -39,7 +39,7 @@ def fused_rows(image_features: Tensor, text_features: Tensor, *, image_weight: f
 
 
 def evenly_spaced(n: int, most: int) -> Tensor:
-    """Return places in `range(n)`, all of them or `most` evenly spaced ones, as (m,) int64.
+    """Choose places in `range(n)`, all of them or `most` evenly spaced ones, as (m,) int64.
 
     Example:
         >>> evenly_spaced(3, 8), evenly_spaced(9, 3)
@@ -67,14 +67,14 @@ def strongest_nodes(
         own = own_places[start : start + len(block)]
         is_node = own >= 0
         block[is_node, own[is_node]] = -torch.inf
-        found = block.topk(n_kept, dim=1)
-        places.append(found.indices)
-        similarities.append(found.values)
+        strongest = block.topk(n_kept, dim=1)
+        places.append(strongest.indices)
+        similarities.append(strongest.values)
     return torch.cat(places), torch.cat(similarities)
 
 
 def keep_thresholds(rows: Tensor, nodes: Tensor, n_kept: int) -> Tensor:
-    """Return what tells the k strongest nodes of each row, which may itself be one, from the rest.
+    """Compute the least similarity of the k strongest nodes of each row, which may include itself.
 
     Args:
         rows: (n, d), as of `fused_rows`.

@@ -11,7 +11,7 @@ __all__ = ["LabelTarget", "label_links", "label_similarity", "pairwise_logistic"
 
 
 def label_similarity(labels: Tensor, grading: float) -> Tensor:
-    """Return how alike the labels of every two items are.
+    """Compute how alike the labels of every two items are.
 
     `(1 - grading) B + grading F`, where B is 1 if a label is shared and else 0, and F is the cosine
     of the label rows: 0 where nothing is shared, `1 - grading` to 1 elsewhere, growing with the
@@ -35,7 +35,7 @@ def label_similarity(labels: Tensor, grading: float) -> Tensor:
 
 
 def label_links(labels: Tensor, threshold: float = 0.0) -> Tensor:
-    """Return which items share a label, (n, n) bool; each is linked with itself.
+    """Mark which items share a label, (n, n) bool; each is linked with itself.
 
     Args:
         labels: (n, c) of 0 and 1.
@@ -49,7 +49,7 @@ def label_links(labels: Tensor, threshold: float = 0.0) -> Tensor:
 
 
 def pairwise_logistic(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the logistic loss of soft labels, averaged over all pairs.
+    """Compute the logistic loss of soft labels, averaged over all pairs.
 
     `mean_ij [log(1 + exp(logits_ij)) - target_ij logits_ij]`, smallest where the sigmoid of the
     logits is the target. Its gradient is `(sigmoid(logits) - target) / (n m)`.
@@ -87,11 +87,11 @@ class LabelTarget:
     offset: float = 0.0
 
     def code_loss(self, relaxed: Tensor, other_relaxed: Tensor) -> Tensor:
-        """Return the pairwise loss of relaxed codes, both (n, b), by their mean product of bits."""
+        """Compute the pairwise loss of relaxed codes, both (n, b), by mean products of bits."""
         products = relaxed @ other_relaxed.T / relaxed.shape[1]
         return pairwise_logistic(self.scale * products - self.offset, self.similarity)
 
     def feature_loss(self, features: Tensor, other_features: Tensor) -> Tensor:
-        """Return the pairwise loss of features, both (n, d), by their cosines."""
+        """Compute the pairwise loss of features, both (n, d), by their cosines."""
         cosines = cosine_similarities(features, other_features)
         return pairwise_logistic(self.scale * cosines - self.offset, self.similarity)

@@ -17,7 +17,7 @@ def neighbour_targets(
     temperature: float,
     text_weight: float,
 ) -> Tensor:
-    """Return how much of each item's match every item of the batch deserves.
+    """Compute how much of each item's match every item of the batch deserves.
 
     `(1 - share) I + share softmax(S / temperature)`, with S the weighted mean of the cosines of
     both modalities' features after the batch's mean is taken out of each. No gradient passes.
@@ -40,14 +40,14 @@ def neighbour_targets(
 
 
 def centred_cosines(features: Tensor) -> Tensor:
-    """Return (n, n) cosines of (n, d) rows minus their mean; rows are scaled to length 1 first."""
+    """Compute (n, n) cosines of (n, d) rows minus their mean; rows are scaled to length 1 first."""
     rows = normalize(features, dim=1, eps=TINY)
     rows = normalize(rows - rows.mean(dim=0), dim=1, eps=TINY)
     return rows @ rows.T
 
 
 def soft_contrast(scores: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy of the softmax of each row of scores to its targets.
+    """Compute the mean cross-entropy of the softmax of each row of scores to its targets.
 
     With targets that are the identity this is InfoNCE.
 
@@ -66,7 +66,7 @@ def soft_contrast(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def others_contrast(scores: Tensor, targets: Tensor) -> Tensor:
-    """Return the cross-entropy within one modality, each item left out of its own row.
+    """Compute the cross-entropy within one modality, each item left out of its own row.
 
     Targets are what `neighbour_targets` gives the other items, scaled to sum to 1.
 

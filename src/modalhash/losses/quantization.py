@@ -1,4 +1,4 @@
-"""Terms that teach a product quantizer: what it gives must still be found, and be near."""
+"""Terms that teach a product quantizer: its output must still find the items, and be near them."""
 
 import math
 
@@ -26,7 +26,7 @@ def asymmetric_alignment(
     positive_prior: float = 0.0,
     items: Tensor | None = None,
 ) -> Tensor:
-    """Return InfoNCE of exact queries against quantized items, averaged over concepts.
+    """Compute InfoNCE of exact queries against quantized items, averaged over concepts.
 
     As a search does it: the query is exact, what is searched is quantized; one direction only.
 
@@ -54,8 +54,8 @@ def asymmetric_alignment(
     places = torch.arange(n, device=queries.device)
     if items is None:
         items = places
-    found = normalize(quantized, dim=2, eps=TINY)
-    scores = torch.einsum("ikw,jkw->kij", queries, found) / temperature
+    quantized_items = normalize(quantized, dim=2, eps=TINY)
+    scores = torch.einsum("ikw,jkw->kij", queries, quantized_items) / temperature
     return contrast(
         scores.flatten(0, 1),
         partners=places.repeat(n_concepts),
@@ -66,7 +66,7 @@ def asymmetric_alignment(
 
 
 def reconstruction_error(rotated: Tensor, decoded: Tensor) -> Tensor:
-    """Return the mean over items and concepts of the squared distance between (n, k, w); a scalar.
+    """Compute the mean over items and concepts of the squared distance of (n, k, w); a scalar.
 
     Example:
         >>> reconstruction_error(torch.zeros(1, 1, 2), torch.tensor([[[3.0, 4.0]]]))
@@ -78,7 +78,7 @@ def reconstruction_error(rotated: Tensor, decoded: Tensor) -> Tensor:
 
 
 def float_share(epoch: int, n_epochs: int, first_epoch: int) -> float:
-    """Return the weight of exact local embeddings in the blend with quantized ones.
+    """Compute the weight of exact local embeddings in the blend with quantized ones.
 
     1 before the quantizer starts, then `cos(pi epoch / (2 n_epochs))`, which falls towards 0.
 

@@ -9,7 +9,7 @@ __all__ = ["cross_gap", "diagonal_gap", "intra_gap", "paired_cosine", "similarit
 
 
 def similarity_gap(relaxed: Tensor, other_relaxed: Tensor, target: Tensor) -> Tensor:
-    """Return the mean squared difference between cosines of relaxed codes and their target.
+    """Compute the mean squared difference between cosines of relaxed codes and their target.
 
     Args:
         relaxed: (n, b).
@@ -23,17 +23,17 @@ def similarity_gap(relaxed: Tensor, other_relaxed: Tensor, target: Tensor) -> Te
 
 
 def paired_cosine(relaxed: Tensor, other_relaxed: Tensor) -> Tensor:
-    """Return the mean cosine between row i of one and row i of the other, both (n, b); a scalar."""
+    """Compute the mean cosine of row i of one and row i of the other, both (n, b); a scalar."""
     return (normalize(relaxed, dim=1) * normalize(other_relaxed, dim=1)).sum(dim=1).mean()
 
 
 def diagonal_gap(paired_similarity: Tensor, target: float) -> Tensor:
-    """Return the mean squared distance of the diagonal of (n, n), the partners, from a target."""
+    """Compute the mean squared distance of the diagonal of (n, n), the partners, from a target."""
     return (paired_similarity.diagonal() - target).square().mean()
 
 
 def intra_gap(image_relaxed: Tensor, text_relaxed: Tensor, target: Tensor) -> Tensor:
-    """Return how far codes are from the target within pictures plus within texts; a scalar."""
+    """Compute the gap of codes to the target within pictures plus within texts; a scalar."""
     return similarity_gap(image_relaxed, image_relaxed, target) + similarity_gap(
         text_relaxed, text_relaxed, target
     )
@@ -47,7 +47,7 @@ def cross_gap(
     both_orders: bool = True,
     pair_weight: float = 1.0,
 ) -> Tensor:
-    """Return how far codes are from the target across modalities, less the partners' cosine.
+    """Compute the gap of codes to the target across modalities, less the partners' cosine.
 
     Args:
         image_relaxed: (n, b).

@@ -15,9 +15,9 @@ from modalhash.losses.affinity import CrossSimilarity, cosine_similarities, cros
 __all__ = [
     "FilterRule",
     "associated_graph",
+    "count_kept_neighbours",
     "filtered_graph",
     "joint_graph",
-    "kept_neighbours",
     "reconstructed_graph",
     "relation_graph",
     "strong_relations",
@@ -44,7 +44,7 @@ class FilterRule(StrEnum):
 
 
 def relation_graph(features: Tensor) -> Tensor:
-    """Return cosines of the rows of (n, d), negative ones as 0, each node related to itself by 1.
+    """Compute cosines of the rows of (n, d), negative ones as 0; a node relates to itself by 1.
 
     Returns:
         (n, n), symmetric, in [0, 1]; a zero row has no relation but to itself.
@@ -71,21 +71,21 @@ def strong_relations(
     others = graph.masked_fill(itself, -1.0)  # below every similarity
     match rule:
         case FilterRule.TOP_SHARE:
-            kept = strongest_entries(others, kept_neighbours(n, keep_share))
+            is_strong = strongest_entries(others, count_kept_neighbours(n, keep_share))
         case FilterRule.ROW_MEAN:
-            kept = others >= (graph.sum(dim=1, keepdim=True) - 1) / max(n - 1, 1)
+            is_strong = others >= (graph.sum(dim=1, keepdim=True) - 1) / max(n - 1, 1)
         case FilterRule.DEVIATION:
             mean, deviation = spread((graph.sum() - n), (graph.square().sum() - n), n * (n - 1))
-            kept = others >= mean + deviation_factor * deviation
-    return kept | kept.T | itself
+            is_strong = others >= mean + deviation_factor * deviation
+    return is_strong | is_strong.T | itself
 
 
-def kept_neighbours(n: int, keep_share: float) -> int:
-    """Return how many of the n - 1 other nodes a node keeps: the share rounded up, at least one.
+def count_kept_neighbours(n: int, keep_share: float) -> int:
+    """Count how many of the n - 1 other nodes a node keeps: the share rounded up, at least one.
 
     Example:
-        >>> kept_neighbours(3, 0.4), kept_neighbours(16, 0.2), kept_neighbours(1, 0.4)
-        (1, 3, 0)
+        >>> [count_kept_neighbours(n, 0.2) for n in (3, 16, 1)]
+        [1, 3, 0]
     """
     return min(max(1, math.ceil(keep_share * (n - 1) - ROUNDING)), n - 1)
 
@@ -109,13 +109,13 @@ def strongest_entries(values: Tensor, n_kept: int) -> Tensor:
 
 
 def spread(total: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (over `count`) from a sum and a sum of squares."""
+    """Compute mean and standard deviation (over `count`) from a sum and a sum of squares."""
     mean = total / max(count, 1)
     return mean, (squares / max(count, 1) - mean.square()).clamp_min(0).sqrt()
 
 
 def filtered_graph(graph: Tensor, strong: Tensor) -> Tensor:
-    """Return the graph with its weak relations at 0."""
+    """Set the weak relations of a graph to 0."""
     return graph.masked_fill(~strong, 0.0)
 
 
@@ -182,6 +182,6 @@ def reconstructed_graph(
 
 
 def with_unit_diagonal(matrix: Tensor) -> Tensor:
-    """Return a square matrix with ones on its diagonal."""
+    """Set the diagonal of a square matrix to 1."""
     itself = torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)
     return matrix.masked_fill(itself, 1.0)

@@ -7,7 +7,7 @@ __all__ = ["signs_of"]
 
 
 def signs_of(relaxed: Tensor) -> Tensor:
-    """Return -1 and +1 in the type of relaxed codes of any shape; 0 gives 1, no gradient passes.
+    """Compute -1 and +1 in the type of relaxed codes of any shape; 0 gives 1, no gradient passes.
 
     Example:
         >>> signs_of(torch.tensor([[0.5, 0.0, -0.25]]))

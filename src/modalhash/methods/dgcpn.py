@@ -45,9 +45,9 @@ from modalhash.layers import MlpHead, row_normalised
 from modalhash.losses import (
     code_statistics,
     cosine_similarities,
+    count_kept_neighbours,
     diagonal_gap,
     fused_rows,
-    kept_neighbours,
     signs_of,
     strongest_nodes,
     target_range,
@@ -217,7 +217,9 @@ class Dgcpn(GradientMethod[DgcpnHeads]):
         """
         settings = self.settings
         n_nodes = min(settings.graph_nodes, shapes.n_pairs)
-        n_neighbours = min(settings.most_neighbours, kept_neighbours(n_nodes, settings.keep_share))
+        n_neighbours = min(
+            settings.most_neighbours, count_kept_neighbours(n_nodes, settings.keep_share)
+        )
         n_bytes = 8 * shapes.n_pairs * n_neighbours
         if n_bytes > LARGEST_GRAPH_BYTES:
             raise SettingError(

@@ -97,14 +97,14 @@ class Checkpoints:
                 "log": checkpoint.log,
             },
         )
-        kept = {name for name, _ in files.values()}
+        current = {name for name, _ in files.values()}
         for path in self.folder.iterdir():
             is_left_over = path.suffix in (".safetensors", ".part")
-            if is_left_over and path.name not in kept:
+            if is_left_over and path.name not in current:
                 path.unlink(missing_ok=True)
 
     def load(self) -> Checkpoint | None:
-        """Return the last checkpoint, or None if there is none.
+        """Load the last checkpoint; None if there is none.
 
         Raises:
             DamagedArtifactError: if a file is missing or doesn't match its checksum.
@@ -129,13 +129,13 @@ class Checkpoints:
             raise self.damaged(self.state_file) from error
 
     def damaged(self, path: Path) -> DamagedArtifactError:
-        """Return the error that names a file and the way out."""
+        """Describe, as an error, a damaged file and the way out."""
         return DamagedArtifactError(
             f"{path} is missing or damaged: remove {self.folder} to train from the start"
         )
 
     def read(self, entry: Mapping[str, str]) -> Tensors:
-        """Return the tensors of one file of the state after checking its checksum."""
+        """Read the tensors of one file of the state after checking its checksum."""
         path = self.folder / entry["name"]
         if not path.exists() or sha256_of_file(path) != entry["sha256"]:
             raise self.damaged(path)
@@ -144,12 +144,12 @@ class Checkpoints:
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return the tensors with a prefix before each name."""
+    """Add a prefix to the name of each tensor."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
 def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
-    """Return those tensors whose names have the prefix, without it."""
+    """Select those tensors whose names have the prefix, and remove it."""
     start = f"{prefix}."
     return {
         name.removeprefix(start): tensor

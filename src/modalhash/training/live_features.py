@@ -55,7 +55,7 @@ class Draw:
     epoch: int
 
     def generator(self, pair: int) -> np.random.Generator:
-        """Return a generator for one pair; the same whenever it is asked for."""
+        """Seed a generator for one pair; it is the same in every call."""
         return np.random.default_rng((self.seed, self.stream, self.epoch, pair))
 
 
@@ -69,7 +69,7 @@ class LiveSide(Protocol):
     def prepare(
         self, row: int, pair: int, draw: Draw | None, settings: TrainingSettings | None
     ) -> Any:
-        """Return the tower's input for a row; runs in a thread.
+        """Prepare the tower's input for a row; runs in a thread.
 
         Args:
             row: item or caption.
@@ -79,13 +79,13 @@ class LiveSide(Protocol):
         """
 
     def live(self, prepared: Sequence[Any], *, with_tokens: bool) -> TensorFeatures:
-        """Return the features of prepared rows, with gradient where torch keeps one."""
+        """Compute the features of prepared rows, with gradient where torch keeps one."""
 
     def encode(self, prepared: Sequence[Any], *, with_tokens: bool) -> TowerOutput:
-        """Return the features of prepared rows as the tower is now, without gradient."""
+        """Compute the features of prepared rows as the tower is now, without gradient."""
 
     def __len__(self) -> int:
-        """Return the number of rows."""
+        """Count the number of rows."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class LivePictures:
     def prepare(
         self, row: int, pair: int, draw: Draw | None, settings: TrainingSettings | None
     ) -> NDArray[Any]:
-        """Return the tower's input for a picture, cut out and mirrored as drawn.
+        """Prepare the tower's input for a picture, cut out and mirrored as drawn.
 
         All frames of a video are cut and mirrored alike.
         """
@@ -130,17 +130,17 @@ class LivePictures:
         return self.videos.prepare_frames(pictures)
 
     def live(self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool) -> TensorFeatures:
-        """Return the features of prepared pictures; see `LiveSide.live`."""
+        """Compute the features of prepared pictures; see `LiveSide.live`."""
         if self.videos is not None:
             return live_frame_features(self.videos, self.tower, prepared, with_tokens=with_tokens)
         return self.tower.live_features(prepared, with_tokens=with_tokens)
 
     def encode(self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool) -> TowerOutput:
-        """Return the features of prepared pictures; see `LiveSide.encode`."""
+        """Compute the features of prepared pictures; see `LiveSide.encode`."""
         return (self.videos or self.tower).encode(prepared, with_tokens=with_tokens)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Count the number of pictures."""
         return self.n_items
 
 
@@ -159,26 +159,26 @@ class LiveTexts:
     def prepare(
         self, row: int, pair: int, draw: Draw | None, settings: TrainingSettings | None
     ) -> str:
-        """Return a text."""
+        """Read a text."""
         return self.captions[row]
 
     def live(self, prepared: Sequence[str], *, with_tokens: bool) -> TensorFeatures:
-        """Return the features of texts; see `LiveSide.live`."""
+        """Compute the features of texts; see `LiveSide.live`."""
         return self.tower.live_features(prepared, with_tokens=with_tokens)
 
     def encode(self, prepared: Sequence[str], *, with_tokens: bool) -> TowerOutput:
-        """Return the features of texts; see `LiveSide.encode`."""
+        """Compute the features of texts; see `LiveSide.encode`."""
         return self.tower.encode(prepared, with_tokens=with_tokens)
 
     def __len__(self) -> int:
-        """Return the number of texts."""
+        """Count the number of texts."""
         return len(self.captions)
 
 
 def augmented(
     picture: Image.Image, generator: np.random.Generator, *, flip: bool, smallest_crop: float
 ) -> Image.Image:
-    """Return a random part of a picture, mirrored half of the times.
+    """Cut out a random part of a picture, mirrored half of the times.
 
     Args:
         picture: any size.
@@ -229,11 +229,11 @@ class LiveFeatures:
             side.tower.freeze_blocks(settings.freeze_blocks)
 
     def modules(self) -> nn.ModuleDict:
-        """Return the networks that learn, by modality."""
+        """List the networks that learn, by modality."""
         return nn.ModuleDict({name: side.tower.network for name, side in self.sides.items()})
 
     def rate_scales(self) -> dict[str, float]:
-        """Return each network's factor on the learning rate, by modality."""
+        """Compute each network's factor on the learning rate, by modality."""
         return {
             name: self.settings.encoder_rate_scale * side.tower.tuning_rate
             for name, side in self.sides.items()
@@ -262,7 +262,7 @@ class LiveFeatures:
                     waiting.append(self.submitted(pool, *request, draw=draw))
                 prepared = waiting.popleft()
                 yield {
-                    name: self.features(self.sides[name], [one.result() for one in rows])
+                    name: self.features(self.sides[name], [future.result() for future in rows])
                     for name, rows in prepared.items()
                 }
         finally:
@@ -282,15 +282,15 @@ class LiveFeatures:
         }
 
     def features(self, side: LiveSide, prepared: Sequence[Any]) -> ModalityFeatures:
-        """Return the features of prepared rows, float32 whatever the network computed in."""
+        """Compute the features of prepared rows, float32 whatever the network computed in."""
         kind = self.device.type
         with torch.autocast(kind, torch.bfloat16, enabled=self.uses_bfloat16()):
-            made = side.live(prepared, with_tokens=self.with_tokens)
-        tokens = None if made.tokens is None else made.tokens.float()
-        return ModalityFeatures(made.pooled.float(), tokens, made.token_mask)
+            outputs = side.live(prepared, with_tokens=self.with_tokens)
+        tokens = None if outputs.tokens is None else outputs.tokens.float()
+        return ModalityFeatures(outputs.pooled.float(), tokens, outputs.token_mask)
 
     def uses_bfloat16(self) -> bool:
-        """Return whether the networks compute in bfloat16."""
+        """Tell whether the networks compute in bfloat16."""
         precision = self.settings.encoder_precision
         if precision is Precision.AUTO:
             return self.device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -327,29 +327,33 @@ class PresentTable:
         return tokens.shape[1], width
 
     def __len__(self) -> int:
-        """Return the number of rows."""
+        """Count the number of rows."""
         return len(self.side)
 
     def pooled(self, rows: Rows) -> NDArray[np.float32]:
-        """Return the pooled features of some rows, (k, d) float32, in the order asked for."""
-        return np.concatenate([made.pooled for made in self.encoded(rows, with_tokens=False)])
+        """Compute the pooled features of some rows, (k, d) float32, in the order of `rows`."""
+        return np.concatenate(
+            [output.pooled for output in self.encode_rows(rows, with_tokens=False)]
+        )
 
     def tokens(self, rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the tokens of some rows: (k, t, w) float32 and their mask (k, t) bool."""
-        parts = list(self.encoded(rows, with_tokens=True))
-        longest = max(made.token_mask.shape[1] for made in parts if made.token_mask is not None)
+        """Compute the tokens of some rows: (k, t, w) float32 and their mask (k, t) bool."""
+        parts = list(self.encode_rows(rows, with_tokens=True))
+        longest = max(
+            output.token_mask.shape[1] for output in parts if output.token_mask is not None
+        )
         tokens = np.zeros((len(rows), longest, self.side.tower.token_width or 0), np.float32)
         mask = np.zeros((len(rows), longest), np.bool_)
         start = 0
-        for made in parts:
-            assert made.tokens is not None
-            assert made.token_mask is not None
-            end, length = start + len(made.pooled), made.token_mask.shape[1]
-            tokens[start:end, :length], mask[start:end, :length] = made.tokens, made.token_mask
+        for output in parts:
+            assert output.tokens is not None
+            assert output.token_mask is not None
+            end, length = start + len(output.pooled), output.token_mask.shape[1]
+            tokens[start:end, :length], mask[start:end, :length] = output.tokens, output.token_mask
             start = end
         return tokens, mask
 
-    def encoded(self, rows: Rows, *, with_tokens: bool) -> Iterator[TowerOutput]:
+    def encode_rows(self, rows: Rows, *, with_tokens: bool) -> Iterator[TowerOutput]:
         """Yield what the tower gives for the rows, some at a time."""
         for start in range(0, len(rows), ENCODED_AT_ONCE):
             part = rows[start : start + ENCODED_AT_ONCE]

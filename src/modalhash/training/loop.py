@@ -34,7 +34,7 @@ from modalhash.training.checkpoints import Checkpoint, Checkpoints
 from modalhash.training.live_features import LiveFeatures
 from modalhash.training.optimisers import make_optimiser, optimiser_tensors, restore_optimiser
 from modalhash.training.pairs import Pairs, TrainingData
-from modalhash.training.reduced_tokens import ReducedTable, fitted_reduction
+from modalhash.training.reduced_tokens import ReducedTable, fit_reduction
 from modalhash.training.requirements import (
     check_last_batch,
     check_needs,
@@ -129,15 +129,17 @@ def train_method(
     if isinstance(plan.method, ClosedFormMethod):
         whole = replace(plan.settings, validation_share=0.0)  # there are no epochs to choose from
         plan = replace(plan, device=torch.device("cpu"), settings=whole)
-    kept, held = data.without(plan.settings.validation_share, plan.seed)
-    check_sizes(kept, held, plan.settings.validation_share)
-    if kept.labels is not None:
-        warn_of_unlabelled(kept.labels, kept.items)
+    trained_data, held_out = data.without(plan.settings.validation_share, plan.seed)
+    check_sizes(trained_data, held_out, plan.settings.validation_share)
+    if trained_data.labels is not None:
+        warn_of_unlabelled(trained_data.labels, trained_data.items)
     with seeded(plan.seed, plan.device):
-        kept, image_reduction, text_reduction = reduced(kept, held, plan.settings)
-        pairs = scaled_pairs(plan, kept)
+        trained_data, image_reduction, text_reduction = reduced(
+            trained_data, held_out, plan.settings
+        )
+        pairs = scale_pairs(plan, trained_data)
         check_last_batch(plan.method, plan.settings, pairs.n_pairs)
-        shapes = feature_shapes(plan, kept, pairs)
+        shapes = feature_shapes(plan, trained_data, pairs)
         if isinstance(plan.method, ClosedFormMethod):
             generator = torch.Generator().manual_seed(plan.seed)
             progress("solve", 0, 1)
@@ -148,7 +150,7 @@ def train_method(
             method = plan.method
             assert isinstance(method, GradientMethod)
             plan = replace(plan, settings=with_enough_epochs(plan.settings, pairs))
-            run = GradientRun(plan, method, kept, held, pairs=pairs, shapes=shapes)
+            run = GradientRun(plan, method, trained_data, held_out, pairs=pairs, shapes=shapes)
             result = run.train(resume=resume, progress=progress)
         result.hasher.set_reductions(image_reduction, text_reduction)
         return result
@@ -162,12 +164,18 @@ class GradientRun:
         plan: TrainingPlan,
         method: GradientMethod[Any],
         data: TrainingData,
-        held: Rows,
+        held_out: Rows,
         *,
         pairs: Pairs,
         shapes: FeatureShapes,
     ) -> None:
-        self.plan, self.method, self.data, self.held, self.pairs = plan, method, data, held, pairs
+        self.plan, self.method, self.data, self.held, self.pairs = (
+            plan,
+            method,
+            data,
+            held_out,
+            pairs,
+        )
         self.heads = method.build_heads(shapes, plan.n_bits)
         self.parts = self.heads.modules()
         scales = dict(self.heads.rate_scales)
@@ -282,21 +290,21 @@ class GradientRun:
             if not torch.isfinite(tensor).all():
                 raise self.not_finite(f"{name} is not finite at the end", epoch)
 
-    def not_finite(self, what: str, epoch: int) -> TrainingError:
-        """Return the error that says what happened in an epoch, what is kept and the way out."""
+    def not_finite(self, event: str, epoch: int) -> TrainingError:
+        """Describe, as an error, what happened in an epoch, what is kept and the way out."""
         if not epoch:
-            kept = "no epoch was finished"
+            state = "no epoch was finished"
         elif self.plan.run_folder:
-            kept = f"the checkpoint after epoch {epoch} is kept in {self.plan.run_folder}"
+            state = f"the checkpoint after epoch {epoch} is kept in {self.plan.run_folder}"
         else:
-            kept = "nothing is kept of a run without a folder"
+            state = "nothing is kept of a run without a folder"
         return TrainingError(
-            f"{what} of epoch {epoch + 1}; {kept}; lower learning_rate "
+            f"{event} of epoch {epoch + 1}; {state}; lower learning_rate "
             f"(now {self.plan.settings.learning_rate:g}) or scale the features"
         )
 
     def checkpoint(self, epochs_done: int) -> Checkpoint:
-        """Return where the run stands."""
+        """Capture where the run stands."""
         return Checkpoint(
             epochs_done,
             self.best_epoch,
@@ -309,19 +317,19 @@ class GradientRun:
 
     def restore(self, checkpoints: Checkpoints) -> int:
         """Take up the last checkpoint; return how many epochs are done."""
-        found = checkpoints.load()
-        if found is None:
+        checkpoint = checkpoints.load()
+        if checkpoint is None:
             return 0
-        self.parts.load_state_dict(found.parts)
-        restore_optimiser(self.optimiser, found.optimiser)
-        self.log, self.best_epoch = found.log, found.best_epoch
-        self.best_value, self.best_parts = found.best_value, found.best_parts
-        logger.info("going on after epoch %d", found.epochs_done)
-        return found.epochs_done
+        self.parts.load_state_dict(checkpoint.parts)
+        restore_optimiser(self.optimiser, checkpoint.optimiser)
+        self.log, self.best_epoch = checkpoint.log, checkpoint.best_epoch
+        self.best_value, self.best_parts = checkpoint.best_value, checkpoint.best_parts
+        logger.info("going on after epoch %d", checkpoint.epochs_done)
+        return checkpoint.epochs_done
 
 
-def scaled_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
-    """Return the training pairs with scalings fitted on them."""
+def scale_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
+    """Fit scalings on the training pairs, and pair the data with them."""
     settings = plan.settings
     image_scaling = FeatureScaling(settings.image_scaling, data.image.width)
     text_scaling = FeatureScaling(settings.text_scaling, data.text.width)
@@ -345,9 +353,9 @@ def scaled_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
 
 
 def reduced(
-    data: TrainingData, held: Rows, settings: TrainingSettings
+    data: TrainingData, held_out: Rows, settings: TrainingSettings
 ) -> tuple[TrainingData, TokenReduction | None, TokenReduction | None]:
-    """Return the data with tokens reduced as the settings say, and both fitted reductions.
+    """Reduce the data's tokens as the settings say; the fitted reductions are returned too.
 
     Reductions are fitted on the training items, images as they are and texts by their first;
     reduced tokens of training and held-out items are kept in memory. Tokens of a tower that is
@@ -358,7 +366,7 @@ def reduced(
     starts = data.caption_starts
     image = text = None
     if not data.live_image:
-        image = fitted_reduction(
+        image = fit_reduction(
             data.image,
             data.items,
             width=settings.image_token_width,
@@ -366,7 +374,7 @@ def reduced(
             modality="image",
         )
     if not data.live_text:
-        text = fitted_reduction(
+        text = fit_reduction(
             data.text,
             starts[data.items],
             width=settings.text_token_width,
@@ -374,13 +382,13 @@ def reduced(
             modality="text",
         )
     if image:
-        rows = np.concatenate([data.items, held])
+        rows = np.concatenate([data.items, held_out])
         data = replace(data, image=ReducedTable(data.image, image, rows))
     if text:
-        rows = np.concatenate([starts[data.items], starts[held]])
+        rows = np.concatenate([starts[data.items], starts[held_out]])
         if settings.captions in (CaptionChoice.RANDOM, CaptionChoice.ALL):
             every = [np.arange(starts[item], starts[item + 1]) for item in data.items]
-            rows = np.concatenate([*every, starts[held]])
+            rows = np.concatenate([*every, starts[held_out]])
         data = replace(data, text=ReducedTable(data.text, text, rows))
     return data, image, text
 
@@ -391,13 +399,13 @@ def fit_scaling(
     """Fit a scaling to pooled features, and tell of rows of zeros among them, in one pass."""
     n_zeros = 0
 
-    def counted() -> Iterator[Tensor]:
+    def count_rows() -> Iterator[Tensor]:
         nonlocal n_zeros
         for pooled in batches:
             n_zeros += int((pooled == 0).all(dim=1).sum())
             yield pooled
 
-    rows = counted()
+    rows = count_rows()
     scaling.fit(rows)
     for _ in rows:  # a rule that needs no fitting reads nothing
         pass
@@ -405,13 +413,13 @@ def fit_scaling(
 
 
 def with_enough_epochs(settings: TrainingSettings, pairs: Pairs) -> TrainingSettings:
-    """Return the settings with as many epochs as the least number of steps takes."""
+    """Raise the number of epochs to what the least number of steps takes."""
     n_steps = pairs.n_steps(settings.batch_size, drop_last=settings.drop_last)
     return replace(settings, epochs=max(settings.epochs, -(-settings.least_steps // n_steps)))
 
 
 def feature_shapes(plan: TrainingPlan, data: TrainingData, pairs: Pairs) -> FeatureShapes:
-    """Return the widths that heads are built for."""
+    """Collect the widths that heads are built for."""
     image_tokens, text_tokens = (
         table.token_shape if data.with_tokens else None
         for table in (data.present().image, data.present().text)
@@ -429,7 +437,7 @@ def feature_shapes(plan: TrainingPlan, data: TrainingData, pairs: Pairs) -> Feat
 
 
 def hasher_of(heads: Heads, pairs: Pairs) -> Hasher:
-    """Return the towers of both modalities, scaling and hash head, and what makes finer codes."""
+    """Build the towers of both modalities, scaling and hash head, and what makes finer codes."""
     return Hasher(
         HashTower(pairs.image_scaling, heads.image),
         HashTower(pairs.text_scaling, heads.text),
@@ -438,7 +446,7 @@ def hasher_of(heads: Heads, pairs: Pairs) -> Hasher:
 
 
 def cloned(parts: nn.ModuleDict) -> dict[str, Tensor]:
-    """Return a copy of all tensors, on the CPU."""
+    """Copy all tensors to the CPU."""
     return {name: value.detach().cpu().clone() for name, value in parts.state_dict().items()}
 
 

@@ -15,7 +15,7 @@ __all__ = ["make_optimiser", "optimiser_tensors", "restore_optimiser"]
 def make_optimiser(
     parts: nn.ModuleDict, rate_scales: Mapping[str, float], settings: TrainingSettings
 ) -> Optimizer:
-    """Return the optimiser over all parts that aren't frozen, with learning-rate scales as groups.
+    """Make the optimiser over all parts that aren't frozen, with learning-rate scales as groups.
 
     Args:
         parts: what learns.
@@ -50,7 +50,7 @@ def make_optimiser(
 
 
 def optimiser_tensors(optimiser: Optimizer) -> dict[str, Tensor]:
-    """Return an optimiser's state as named tensors."""
+    """Convert an optimiser's state to named tensors."""
     state = optimiser.state_dict()["state"]
     return {
         f"{index}.{name}": value

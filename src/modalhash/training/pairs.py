@@ -49,7 +49,7 @@ class TrainingData:
     live_text: LiveSide | None = None
 
     def present(self) -> "TrainingData":
-        """Return the same data with features of tuned towers as they are when read."""
+        """Replace features of tuned towers by what the towers give when they are read."""
         return replace(
             self,
             image=PresentTable(self.live_image) if self.live_image else self.image,
@@ -68,8 +68,8 @@ class TrainingData:
         Returns:
             The data without them, and their positions.
         """
-        kept, held = hold_out(self.items, share, seed)
-        return replace(self, items=kept), held
+        remaining, held_out = hold_out(self.items, share, seed)
+        return replace(self, items=remaining), held_out
 
 
 def hold_out(items: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
@@ -137,7 +137,7 @@ class Pairs:
         yield from self.read(self.in_order(batch_size))
 
     def in_order(self, batch_size: int) -> list[Rows]:
-        """Return the places of all pairs, batch by batch."""
+        """List the places of all pairs, batch by batch."""
         everything = np.arange(self.n_pairs)
         return [
             everything[start : start + batch_size] for start in range(0, self.n_pairs, batch_size)
@@ -196,19 +196,19 @@ class Pairs:
         requests = [
             (chosen, self.data.items[self.owner[chosen]], captions[chosen]) for chosen in places
         ]
-        with closing(self.live.read(requests, draw)) as made:
-            for chosen, live in zip(places, made, strict=True):
+        with closing(self.live.read(requests, draw)) as batches:
+            for chosen, live in zip(places, batches, strict=True):
                 yield self.batch(chosen, captions[chosen], live)
 
     def n_steps(self, batch_size: int, *, drop_last: bool) -> int:
-        """Return the batches of an epoch; at least one."""
+        """Count the batches of an epoch; at least one."""
         full, rest = divmod(self.n_pairs, batch_size)
         return full + (1 if rest and (not drop_last or not full) else 0)
 
     def batch(
         self, chosen: Rows, captions: Rows, live: Mapping[str, ModalityFeatures] | None = None
     ) -> Batch:
-        """Return the pairs `chosen` with the given caption rows, and live features if there are."""
+        """Collect the pairs `chosen` with the given caption rows, and live features if any."""
         live = live or {}
         owners = self.owner[chosen]
         items = self.data.items[owners]
@@ -231,7 +231,7 @@ class Pairs:
     def features(
         self, table: FeatureTable, rows: Rows, live: ModalityFeatures | None = None
     ) -> ModalityFeatures:
-        """Return the features of some rows on the device, unscaled: live ones if they are given."""
+        """Read the features of some rows to the device, unscaled: live ones if they are given."""
         pooled = torch.from_numpy(table.pooled(rows)).to(self.device)
         if live is not None:
             return replace(live, untuned=pooled)
@@ -245,10 +245,13 @@ class Pairs:
         )
 
     def mean_text(self, owners: Rows) -> Tensor:
-        """Return the mean pooled text features of some items, (k, d), on the CPU."""
+        """Compute the mean pooled text features of some items, (k, d), on the CPU."""
         counts = self.counts[owners]
         rows = np.concatenate(
-            [np.arange(self.first[one], self.first[one] + self.counts[one]) for one in owners]
+            [
+                np.arange(self.first[owner], self.first[owner] + self.counts[owner])
+                for owner in owners
+            ]
         )
         sums = np.add.reduceat(self.data.text.pooled(rows), np.cumsum(counts) - counts, axis=0)
         return torch.from_numpy(sums / counts[:, None].astype(np.float32))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from modalhash.encoders.base import FeatureTable
 from modalhash.layers import ModalityFeatures, TokenReduction
 
-__all__ = ["ReducedTable", "fitted_reduction"]
+__all__ = ["ReducedTable", "fit_reduction"]
 
 Rows = NDArray[np.int64]
 logger = logging.getLogger(__name__)
@@ -22,10 +22,10 @@ MEMORY = 1 << 30
 """Bytes of reduced tokens that are kept, a modality; what is beyond is reduced when it is read."""
 
 
-def fitted_reduction(
+def fit_reduction(
     table: FeatureTable, rows: Rows, *, width: int, grid: int, modality: str
 ) -> TokenReduction | None:
-    """Return the reduction that the settings ask for, fitted on training rows.
+    """Fit the reduction that the settings ask for on training rows.
 
     Tokens that are no wider than asked for keep their width, and those that aren't a square of a
     larger side in every sampled row aren't pooled.
@@ -58,9 +58,9 @@ def fitted_reduction(
             + [f"width {token_width} projected to {width}"] * bool(width)
         ),
     )
-    made = TokenReduction(token_width, width, side=side, grid=grid)
+    reduction = TokenReduction(token_width, width, side=side, grid=grid)
     tokens_of = (table.tokens(part) for part in chosen)
-    return made.fit(
+    return reduction.fit(
         (torch.from_numpy(tokens), torch.from_numpy(mask)) for tokens, mask in tokens_of
     )
 
@@ -119,25 +119,25 @@ class ReducedTable:
         return self.longest, self.reduction.out_width
 
     def __len__(self) -> int:
-        """Return the number of rows."""
+        """Count the number of rows."""
         return len(self.table)
 
     def pooled(self, rows: Rows) -> NDArray[np.float32]:
-        """Return the pooled features of some rows, (k, d) float32."""
+        """Read the pooled features of some rows, (k, d) float32."""
         return self.table.pooled(rows)
 
     def tokens(self, rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the reduced tokens of some rows: (k, t, w) float32 and their mask (k, t) bool.
+        """Read the reduced tokens of some rows: (k, t, w) float32 and their mask (k, t) bool.
 
         t is the number of tokens of the longest of them, at least 1.
         """
         starts = self.starts[rows]
         if (starts < 0).any():
-            found = [self.reduced(part) for part in parts(rows)]
-            length = max(mask.shape[1] for _, mask in found)
+            blocks = [self.reduced(part) for part in parts(rows)]
+            length = max(mask.shape[1] for _, mask in blocks)
             return (
-                np.concatenate([padded(tokens, length) for tokens, _ in found]),
-                np.concatenate([padded(mask, length) for _, mask in found]),
+                np.concatenate([padded(tokens, length) for tokens, _ in blocks]),
+                np.concatenate([padded(mask, length) for _, mask in blocks]),
             )
         lengths = self.lengths[rows]
         mask = np.arange(max(1, lengths.max(initial=0))) < lengths[:, None]
@@ -148,24 +148,24 @@ class ReducedTable:
         return tokens, mask
 
     def reduced(self, rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return tokens and mask of some rows, read and reduced, real tokens first."""
+        """Read tokens and mask of some rows and reduce them, real tokens first."""
         tokens, mask = self.table.tokens(rows)
         with torch.inference_mode():
-            made = self.reduction(
+            output = self.reduction(
                 ModalityFeatures(
                     torch.zeros(len(rows), 0), torch.from_numpy(tokens), torch.from_numpy(mask)
                 )
             )
-        return made.tokens.numpy(), made.token_mask.numpy()
+        return output.tokens.numpy(), output.token_mask.numpy()
 
 
 def parts(rows: Rows) -> list[Rows]:
-    """Return the rows in blocks of up to `BLOCK`."""
+    """Divide the rows into blocks of up to `BLOCK`."""
     return [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
 
 
 def padded(array: NDArray, length: int) -> NDArray:  # type: ignore[type-arg]
-    """Return an array with its axis 1 filled up by zeros to a length."""
+    """Fill up axis 1 of an array with zeros to a length."""
     filled = np.zeros((len(array), length, *array.shape[2:]), array.dtype)
     filled[:, : array.shape[1]] = array
     return filled

@@ -66,11 +66,11 @@ def check_needs(method: Method, settings: TrainingSettings, data: TrainingData) 
             )
     smallest, size = method.smallest_batch, settings.batch_size
     if size < smallest or 0 < len(data.items) < smallest:
-        what, count = (
+        noun, count = (
             ("batch_size", size) if size < smallest else ("training items", len(data.items))
         )
         raise SettingError(
-            f"{what}: {count}, but {method.title} compares the pairs of a batch with each other "
+            f"{noun}: {count}, but {method.title} compares the pairs of a batch with each other "
             f"and needs at least {smallest}"
         )
 
@@ -114,18 +114,18 @@ def warn_of_zeros(n_zeros: int, n_rows: int, modality: str) -> None:
         )
 
 
-def check_sizes(kept: TrainingData, held: Rows, share: float) -> None:
+def check_sizes(trained: TrainingData, held_out: Rows, share: float) -> None:
     """Refuse too few items.
 
     Raises:
         InputError: if fewer than 2 items are left to train on, or so few are held out that every
             epoch would be the best.
     """
-    if len(kept.items) < 2:
-        raise InputError(f"{len(kept.items)} training items: at least 2 are needed")
-    if share and len(held) <= RECALL_AT:
+    if len(trained.items) < 2:
+        raise InputError(f"{len(trained.items)} training items: at least 2 are needed")
+    if share and len(held_out) <= RECALL_AT:
         raise InputError(
-            f"validation_share is {share:g}, which holds out {len(held)} of "
-            f"{len(kept.items) + len(held)} training items: choosing the best epoch by recall@"
-            f"{RECALL_AT} takes at least {RECALL_AT + 1}; raise it, or set it to 0"
+            f"validation_share is {share:g}, which holds out {len(held_out)} of "
+            f"{len(trained.items) + len(held_out)} training items: choosing the best epoch by "
+            f"recall@{RECALL_AT} takes at least {RECALL_AT + 1}; raise it, or set it to 0"
         )

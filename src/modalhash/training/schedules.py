@@ -12,7 +12,7 @@ EXPONENTIAL_END = 1e-3
 
 
 def rate_factor(schedule: Schedule, step: int, n_steps: int) -> float:
-    """Return what the learning rate is multiplied by at a step.
+    """Compute the factor of the learning rate at a step.
 
     - constant: 1.
     - cosine: `(1 + cos(pi step / n_steps)) / 2`.
@@ -44,5 +44,5 @@ def rate_factor(schedule: Schedule, step: int, n_steps: int) -> float:
 
 
 def half_cosine(start: float, end: float, share: float) -> float:
-    """Return the value at `share` in [0, 1] of the way from start to end along half a cosine."""
+    """Compute the value at `share` in [0, 1] of the way from start to end along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

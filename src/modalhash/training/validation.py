@@ -38,7 +38,9 @@ def both_signs(hasher: Hasher, data: TrainingData, items: Rows) -> tuple[Signs, 
             part = rows[start : start + BLOCK]
             parts = [table.pooled(part), *(table.tokens(part) if data.with_tokens else ())]
             with torch.no_grad():
-                features = ModalityFeatures(*(torch.from_numpy(one).to(device) for one in parts))
+                features = ModalityFeatures(
+                    *(torch.from_numpy(array).to(device) for array in parts)
+                )
                 blocks.append(binarise(tower(features).float().cpu().numpy()))
         return np.concatenate(blocks)
 
@@ -49,7 +51,7 @@ def both_signs(hasher: Hasher, data: TrainingData, items: Rows) -> tuple[Signs, 
 
 
 def pair_recall(hasher: Hasher, data: TrainingData, items: Rows) -> float:
-    """Return recall@10 by pair over both directions, each item with its first text.
+    """Compute recall@10 by pair over both directions, each item with its first text.
 
     Ties are averaged: an item whose partner shares its distance with others counts by the
     probability that a random order puts the partner within the first ten.
@@ -79,7 +81,7 @@ def pair_recall(hasher: Hasher, data: TrainingData, items: Rows) -> float:
 
 
 def constant_bits(hasher: Hasher, data: TrainingData) -> tuple[int, int]:
-    """Return how many bits never change over a sample of training items: of images, of texts."""
+    """Count the bits that never change over a sample of training items: of images, of texts."""
     step = max(1, len(data.items) // SAMPLE)
     return tuple(  # type: ignore[return-value]
         int((signs == signs[0]).all(axis=0).sum())
