@@ -8,7 +8,7 @@ from torch import Tensor
 __all__ = ["continuation_factor", "relative_factor", "relaxed_codes"]
 
 FIRST_FACTOR, LAST_FACTOR = 0.5, 4.0
-"""Course of the relative factor: at 8, the mean size of a normal bit's tanh is above .9."""
+"""Course of the relative factor: at 4, the mean size of a normal bit's tanh is .86."""
 
 
 def continuation_factor(epoch: int) -> float:
@@ -28,7 +28,7 @@ def continuation_factor(epoch: int) -> float:
 
 
 def relative_factor(progress: float) -> float:
-    """Compute the factor on outputs of root mean square 1, from 1 at the start to 8 at the end.
+    """Compute the factor on outputs of root mean square 1, from 0.5 at the start to 4 at the end.
 
     Its square grows evenly, as that of `continuation_factor` does.
 
@@ -37,7 +37,7 @@ def relative_factor(progress: float) -> float:
 
     Example:
         >>> relative_factor(0.0), relative_factor(1.0)
-        (1.0, 8.0)
+        (0.5, 4.0)
     """
     first, last = FIRST_FACTOR**2, LAST_FACTOR**2
     return math.sqrt(first + (last - first) * progress)
@@ -65,7 +65,7 @@ def relaxed_codes(
     Example:
         >>> outputs = torch.tensor([[0.01, -0.01]])
         >>> relaxed_codes(outputs, continuation=True, scale_free=True, epoch=9, progress=1.0)
-        tensor([[ 1.0000, -1.0000]])
+        tensor([[ 0.9993, -0.9993]])
     """
     if not continuation:
         return torch.tanh(outputs)

@@ -41,7 +41,6 @@ lets it grow from .5 to 4 relative to the outputs' own root mean square instead.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -52,7 +51,6 @@ from modalhash.layers import GraphNetwork, hash_head
 from modalhash.losses import (
     code_statistics,
     intra_gap,
-    relaxed_codes,
     similarity_gap,
     target_range,
 )
@@ -67,6 +65,7 @@ from modalhash.methods.base import (
     Term,
     TrainingSettings,
 )
+from modalhash.methods.continuation import make_relaxation
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     COSINE_BELOW_ONE,
@@ -332,13 +331,7 @@ class Agch(GradientMethod[AgchHeads]):
     def batch_loss(self, heads: AgchHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the four parts of the objective."""
         settings = self.settings
-        relax = partial(
-            relaxed_codes,
-            continuation=settings.continuation,
-            scale_free=settings.scale_free,
-            epoch=moment.epoch,
-            progress=moment.progress,
-        )
+        relax = make_relaxation(settings, moment)
         image = relax(heads.image(batch.image))
         text = relax(heads.text(batch.text))
         fused = self.fused(heads, image, text)

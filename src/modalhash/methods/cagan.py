@@ -44,7 +44,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -65,7 +64,6 @@ from modalhash.losses import (
     cross_gap,
     fused_affinity,
     intra_gap,
-    relaxed_codes,
     rescaled_cosines,
     saturated_share,
     similarity_gap,
@@ -83,6 +81,7 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
+from modalhash.methods.continuation import make_relaxation
 from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, Settings
 
 __all__ = [
@@ -331,13 +330,7 @@ class Cagan(GradientMethod[CaganHeads]):
     def batch_loss(self, heads: CaganHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the four weighted parts of the objective."""
         settings, target = self.settings, self.target(batch)
-        relax = partial(
-            relaxed_codes,
-            continuation=settings.continuation,
-            scale_free=settings.scale_free,
-            epoch=moment.epoch,
-            progress=moment.progress,
-        )
+        relax = make_relaxation(settings, moment)
         image = relax(heads.image(batch.image))
         text = relax(heads.text(batch.text))
         intra = intra_gap(image, text, target)

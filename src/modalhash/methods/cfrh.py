@@ -35,7 +35,6 @@ lets it grow from .5 to 4 relative to the outputs' own root mean square instead.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -50,7 +49,6 @@ from modalhash.losses import (
     decoding_loss,
     fused_affinity,
     intra_gap,
-    relaxed_codes,
     rescaled_cosines,
     target_range,
 )
@@ -65,6 +63,7 @@ from modalhash.methods.base import (
     Term,
     TrainingSettings,
 )
+from modalhash.methods.continuation import make_relaxation
 from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, Settings
 
 __all__ = ["Cfrh", "CfrhSettings"]
@@ -195,13 +194,7 @@ class Cfrh(GradientMethod[CfrhHeads]):
     def batch_loss(self, heads: CfrhHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the three weighted parts of the objective."""
         settings = self.settings
-        relax = partial(
-            relaxed_codes,
-            continuation=settings.continuation,
-            scale_free=settings.scale_free,
-            epoch=moment.epoch,
-            progress=moment.progress,
-        )
+        relax = make_relaxation(settings, moment)
         image_relaxed = relax(heads.image(batch.image))
         text_relaxed = relax(heads.text(batch.text))
         with torch.no_grad():

@@ -31,7 +31,6 @@ lets it grow from .5 to 4 relative to the outputs' own root mean square instead.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -41,7 +40,6 @@ from modalhash.layers import hash_head
 from modalhash.losses import (
     code_statistics,
     intra_gap,
-    relaxed_codes,
     rescaled_cosines,
     similarity_gap,
     target_range,
@@ -57,6 +55,7 @@ from modalhash.methods.base import (
     Term,
     TrainingSettings,
 )
+from modalhash.methods.continuation import make_relaxation
 from modalhash.methods.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Settings
 
 __all__ = ["Djsrh", "DjsrhSettings", "joint_semantics"]
@@ -164,13 +163,7 @@ class Djsrh(GradientMethod[Heads]):
     def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the two parts of the objective."""
         settings = self.settings
-        relax = partial(
-            relaxed_codes,
-            continuation=settings.continuation,
-            scale_free=settings.scale_free,
-            epoch=moment.epoch,
-            progress=moment.progress,
-        )
+        relax = make_relaxation(settings, moment)
         image = relax(heads.image(batch.image))
         text = relax(heads.text(batch.text))
         with torch.no_grad():

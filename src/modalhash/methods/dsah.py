@@ -38,7 +38,6 @@ lets it grow from .5 to 4 relative to the outputs' own root mean square instead.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -55,7 +54,6 @@ from modalhash.losses import (
     decoding_loss,
     diagonal_gap,
     intra_gap,
-    relaxed_codes,
     rescaled_cosines,
     similarity_gap,
     target_range,
@@ -71,6 +69,7 @@ from modalhash.methods.base import (
     Term,
     TrainingSettings,
 )
+from modalhash.methods.continuation import make_relaxation
 from modalhash.methods.ranges import COSINE_BELOW_ONE, NOT_NEGATIVE, SHARE, Settings
 
 __all__ = ["Dsah", "DsahSettings", "asymmetry", "own_gap"]
@@ -194,13 +193,7 @@ class Dsah(GradientMethod[DsahHeads]):
     def batch_loss(self, heads: DsahHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the five parts of the objective."""
         settings = self.settings
-        relax = partial(
-            relaxed_codes,
-            continuation=settings.continuation,
-            scale_free=settings.scale_free,
-            epoch=moment.epoch,
-            progress=moment.progress,
-        )
+        relax = make_relaxation(settings, moment)
         image = relax(heads.image(batch.image))
         text = relax(heads.text(batch.text))
         with torch.no_grad():

@@ -39,7 +39,6 @@ lets it grow from .5 to 4 relative to the outputs' own root mean square instead.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -53,7 +52,6 @@ from modalhash.losses import (
     distribution_weighted,
     fused_affinity,
     intra_gap,
-    relaxed_codes,
     rescaled_cosines,
     target_range,
 )
@@ -69,6 +67,7 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
+from modalhash.methods.continuation import make_relaxation
 from modalhash.methods.ranges import NOT_NEGATIVE, Settings, check_order
 
 __all__ = ["Bounds", "BoundsRule", "Jdsh", "JdshSettings", "SimilarityBounds", "fitted_bounds"]
@@ -342,13 +341,7 @@ class Jdsh(GradientMethod[JdshHeads]):
     def batch_loss(self, heads: JdshHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the two parts of the objective."""
         settings, bounds = self.settings, heads.bounds.get()
-        relax = partial(
-            relaxed_codes,
-            continuation=settings.continuation,
-            scale_free=settings.scale_free,
-            epoch=moment.epoch,
-            progress=moment.progress,
-        )
+        relax = make_relaxation(settings, moment)
         image = relax(heads.image(batch.image))
         text = relax(heads.text(batch.text))
         target = self.target(batch, bounds)

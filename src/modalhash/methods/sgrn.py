@@ -44,7 +44,6 @@ lets it grow from .5 to 4 relative to the outputs' own root mean square instead.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -62,7 +61,6 @@ from modalhash.losses import (
     joint_graph,
     reconstructed_graph,
     relation_graph,
-    relaxed_codes,
     strong_relations,
 )
 from modalhash.methods.base import (
@@ -76,6 +74,7 @@ from modalhash.methods.base import (
     Term,
     TrainingSettings,
 )
+from modalhash.methods.continuation import make_relaxation
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     COSINE_BELOW_ONE,
@@ -244,13 +243,7 @@ class Sgrn(GradientMethod[Heads]):
     def batch_loss(self, heads: Heads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the four weighted terms of the objective."""
         settings = self.settings
-        relax = partial(
-            relaxed_codes,
-            continuation=settings.continuation,
-            scale_free=settings.scale_free,
-            epoch=moment.epoch,
-            progress=moment.progress,
-        )
+        relax = make_relaxation(settings, moment)
         image_relaxed = relax(heads.image(batch.image))
         text_relaxed = relax(heads.text(batch.text))
         among_images = cosine_similarities(image_relaxed, image_relaxed)
