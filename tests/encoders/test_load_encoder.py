@@ -84,7 +84,7 @@ def test_precomputed_towers_refuse_raw_input() -> None:
 def test_unknown_names_list_the_known_ones(name: str) -> None:
     message = (
         "unknown encoder 'ofline': did you mean 'offline'? Known: "
-        "bert, bow, clip, offline, precomputed, vit"
+        "bert, bow, clip, offline, offline-shared, precomputed, vit"
     )
     with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
         load_encoder(name)

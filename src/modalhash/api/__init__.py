@@ -13,7 +13,7 @@ from modalhash.api.reranking import RerankSweep, SweepRow, rerank_sweep
 from modalhash.api.sharding import ShardCodes, encode_shards
 from modalhash.api.shortening import shorten, shorten_codes
 from modalhash.api.syncing import SyncCounts, sync
-from modalhash.artifacts import load_model
+from modalhash.artifacts import load_model, ready_model
 from modalhash.bridges import export_codes, import_codes
 from modalhash.data import load_collection
 from modalhash.scoring import score
@@ -43,6 +43,7 @@ __all__ = [
     "load_model",
     "open_folder_index",
     "open_index",
+    "ready_model",
     "repair_index",
     "rerank_sweep",
     "score",

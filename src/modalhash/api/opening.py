@@ -11,7 +11,9 @@ from modalhash.artifacts import (
     HashModel,
     RunFolder,
     load_model,
+    ready_model,
 )
+from modalhash.artifacts.ready_model import read_ready_name
 from modalhash.data import Collection, Frames, load_collection, read_split_file
 from modalhash.encoders import Encoder, EncoderFactory, encoder_name, load_encoder
 from modalhash.encoders.frames import DEFAULT_FRAMES, FrameTower
@@ -58,8 +60,16 @@ def require_texts(collection: Collection, purpose: str) -> None:
 
 
 def open_model(model: HashModel | Path | str, device: str) -> HashModel:
-    """Load a model from its folder; a model is returned as it is."""
-    return model if isinstance(model, HashModel) else load_model(model, device=device)
+    """Load a model from its folder, or the ready model of a name; a model is returned as it is.
+
+    A folder that has the name of a ready model is taken for a folder.
+    """
+    if isinstance(model, HashModel):
+        return model
+    n_bits = read_ready_name(model) if isinstance(model, str) else None
+    if n_bits is None or Path(model).is_dir():
+        return load_model(model, device=device)
+    return ready_model(n_bits, device=device)
 
 
 def cache_folder(cache: Path | str | None) -> Path | None:

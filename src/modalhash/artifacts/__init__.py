@@ -10,6 +10,7 @@ from modalhash.artifacts.collection_codes import CaptionUse, CollectionCodes
 from modalhash.artifacts.model import HashModel
 from modalhash.artifacts.model_files import load_model, save_model
 from modalhash.artifacts.model_record import ModelRecord
+from modalhash.artifacts.ready_model import ready_model
 from modalhash.artifacts.run_folder import RunFolder
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "load_model",
     "model_card",
     "read_calibration",
+    "ready_model",
     "save_model",
     "write_calibration",
 ]

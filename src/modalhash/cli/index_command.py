@@ -59,6 +59,7 @@ def command(
 ) -> None:
     """Make COLLECTION searchable by texts and pictures, with the model in RUN.
 
+    RUN may also be offline-shared, the ready model, which needs no training and no captions.
     Without COLLECTION, what the model was trained on is indexed. It may also be a folder that
     `encode --shards` wrote. The index folder holds all that queries need, the model included.
     """

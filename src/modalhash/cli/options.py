@@ -60,8 +60,8 @@ encoder_option: Option[Any] = click.option(
     "--encoder",
     default="offline",
     show_default=True,
-    help="offline, clip, clip:MODEL, bow, precomputed, or a pair IMAGE+TEXT such as offline+bow "
-    "or vit:MODEL+bert:MODEL.",
+    help="offline, offline-shared, clip, clip:MODEL, bow, precomputed, or a pair IMAGE+TEXT such "
+    "as offline+bow or vit:MODEL+bert:MODEL.",
 )
 frames_option: Option[Any] = click.option(
     "--frames",

