@@ -35,7 +35,8 @@ API_PAGES: Mapping[str, ApiPage] = {
             "modalhash.api": [
                 "extract_features", "train", "load_model", "ready_model", "evaluate",
                 "rerank_sweep", "encode", "encode_shards", "shorten", "shorten_codes",
-                "calibrate", "build_index", "open_index", "find", "open_folder_index", "add_to_index", "sync", "SyncCounts",
+                "calibrate", "build_index", "open_index", "find", "open_folder_index",
+                "add_to_index", "sync", "SyncCounts",
                 "verify_index", "repair_index", "IndexReport",
                 "IndexRepair", "CodeFolder", "ShardCodes", "RerankSweep", "SweepRow",
             ],
