@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("tiny_encoder", "own_cache")
 SCENES = "scenes:60"
 N_HELD_OUT = 12
 """Of 60 scenes 48 are trained on."""
-STATED = "calibrated on 12 items of scenes, what training didn't see, by shared label"
+STATED = "calibrated on 12 items of scenes, not seen in training, by shared label"
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +126,8 @@ def test_what_training_saw_is_refused(run: Path) -> None:
 def test_too_few_held_out_items(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("modalhash.api.calibrating.FEWEST_ITEMS", 50)
     message = (
-        "what training didn't see of scenes has 12 items, at least 50 held-out ones are needed to "
-        "calibrate: name a larger split, or a collection that the model hasn't seen"
+        "the part of scenes not seen in training has 12 items, at least 50 held-out ones are "
+        "needed to calibrate: name a larger split, or a collection that the model hasn't seen"
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         mh.calibrate(run)

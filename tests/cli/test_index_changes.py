@@ -77,6 +77,25 @@ def test_more_than_half_is_removed_only_with_a_yes(modalhash: CommandLine, folde
     assert modalhash("compact", folder).out == f"0 images and 0 texts in {folder}\n"
 
 
+def test_a_delete_of_nothing_says_so(modalhash: CommandLine, folder: Path) -> None:
+    done = modalhash("delete", folder, "--where", "n_objects == 99")
+    assert (done.code, done.out) == (0, f"0 items removed from {folder}\n")
+
+
+def test_a_search_without_hits_says_why(modalhash: CommandLine, folder: Path) -> None:
+    search = modalhash("search", folder, "--text", "a ring", "--where", "n_objects == 99")
+    assert (search.code, search.out) == (
+        0,
+        (
+            "images for text 'a ring': none\n"
+            "no item passes --where n_objects == 99: choose a looser limit\n"
+        ),
+    )
+    modalhash("delete", folder, "--where", "n_objects > 0", "--yes")
+    search = modalhash("search", folder, "--text", "a ring")
+    assert "the searched side of this index has no items" in search.out
+
+
 @pytest.mark.parametrize("test", ["n_object > 2", "n_object != 2", "not (n_object == 2)"])
 def test_a_field_that_no_item_has_is_an_error_with_the_nearest_name(
     modalhash: CommandLine, folder: Path, test: str

@@ -39,8 +39,8 @@ def test_without_a_terminal_there_is_a_line_every_few_seconds(
     for done in (0, 10, 60, 70, 120, 480, 480):
         watch("train", done, 480, {"loss": 0.5})
     assert capsys.readouterr().err.splitlines() == [
-        "train: 480 to do loss 0.5",
-        "train: 60 of 480, 0:42 min left loss 0.5",
-        "train: 120 of 480, 0:36 min left loss 0.5",
-        "train: 480 done loss 0.5",
+        "train: 480 to do; loss 0.5",
+        "train: 60 of 480, 0:42 min left; loss 0.5",
+        "train: 120 of 480, 0:36 min left; loss 0.5",
+        "train: 480 done; loss 0.5",
     ]

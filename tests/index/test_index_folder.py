@@ -22,6 +22,8 @@ from modalhash.index import build_index, folder, open_index, verify_index
 from modalhash.index.embedded import EmbeddedIndex
 from modalhash.index.folder import newest_generation, read_manifest
 
+WAY_OUT = "keep what is whole with `modalhash repair`, or make the index again"
+
 
 def index_of(n: int) -> EmbeddedIndex:
     codes = np.arange(n, dtype=np.uint8).reshape(n, 1)
@@ -274,7 +276,7 @@ def test_large_files_are_read_by_verify_only(
     path.write_bytes(content)
     monkeypatch.setattr(folder, "VERIFIED_BYTES", len(content) - 1)
     open_index(tmp_path)
-    message = f"{path} is damaged: its content doesn't match its checksum; make the index again"
+    message = f"{path} is damaged: its content doesn't match its checksum; {WAY_OUT}"
     with pytest.raises(DamagedArtifactError, match=f"^{re.escape(message)}$"):
         verify_index(tmp_path)
     path.write_bytes(content[:-1])  # the size is always compared

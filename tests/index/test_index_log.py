@@ -17,6 +17,8 @@ from modalhash.index.embedded import EmbeddedIndex
 from modalhash.index.item_changes import Operation
 from modalhash.index.log import HEADER_BYTES, Change, decode_change, encode_change
 
+WAY_OUT = "keep what is whole with `modalhash repair`, or make the index again"
+
 CODES = np.arange(10, dtype=np.uint8).reshape(10, 1)
 
 
@@ -99,7 +101,8 @@ def test_damage_before_the_last_record_is_said(tmp_path: Path) -> None:
         start = max(end for end in ends if end <= place)
         message = (
             f"{log} is damaged at byte {start}, before its last record: what follows was "
-            "acknowledged and can't be told; restore the file from a copy"
+            "acknowledged and can't be told; restore the file from a copy, or keep what is "
+            "whole with `modalhash repair`"
         )
         with pytest.raises(DamagedArtifactError, match=f"^{re.escape(message)}$"):
             open_index(tmp_path)
@@ -112,7 +115,7 @@ def test_a_log_of_another_index_is_refused(tmp_path: Path) -> None:
     changed_index(tmp_path / "other")
     log = tmp_path / "one" / "log.000001"
     log.write_bytes((tmp_path / "other" / "log.000001").read_bytes())
-    message = f"{log} is damaged: it doesn't begin as this index's log; make the index again"
+    message = f"{log} is damaged: it doesn't begin as this index's log; {WAY_OUT}"
     with pytest.raises(DamagedArtifactError, match=f"^{re.escape(message)}$"):
         open_index(tmp_path / "one")
 
@@ -122,7 +125,7 @@ def test_a_record_left_out_is_noticed(tmp_path: Path) -> None:
     log = tmp_path / "log.000001"
     whole = log.read_bytes()
     log.write_bytes(whole[: ends[0]] + whole[ends[1] :])
-    message = f"{log} is damaged: change 4 follows 2; make the index again"
+    message = f"{log} is damaged: change 4 follows 2; {WAY_OUT}"
     with pytest.raises(DamagedArtifactError, match=f"^{re.escape(message)}$"):
         open_index(tmp_path)
 
@@ -130,7 +133,7 @@ def test_a_record_left_out_is_noticed(tmp_path: Path) -> None:
 def test_a_missing_log_is_named(tmp_path: Path) -> None:
     changed_index(tmp_path)
     (tmp_path / "log.000001").unlink()
-    message = f"{tmp_path / 'log.000001'} is missing; make the index again"
+    message = f"{tmp_path / 'log.000001'} is missing; {WAY_OUT}"
     with pytest.raises(DamagedArtifactError, match=f"^{re.escape(message)}$"):
         open_index(tmp_path)
 

@@ -49,6 +49,15 @@ def test_a_difference_is_that_of_the_values_and_its_sign_says_which_is_better() 
     assert back["mean_rank"].paired.difference == -rank.paired.difference
 
 
+def test_a_report_is_printed_with_a_line_for_each_number() -> None:
+    report = made_report(0.02)
+    first, *lines = str(report).splitlines()
+    assert first == "made, 32 bits, queries of test"
+    assert len(lines) == len(report.measures)
+    value = report.value("recall", "text_to_image", relevance="pair", k=5)
+    assert f"text_to_image: recall@5 by pair, ties expected: {value:.4f}" in lines
+
+
 def test_a_report_does_not_differ_from_itself() -> None:
     report = made_report(0.3)
     compared = compare_reports(report, report)

@@ -70,6 +70,7 @@ def test_what_is_whole_is_kept(
     verified = modalhash("verify", folder)
     assert verified.code == 1
     assert name in verified.out
+    assert verified.out.endswith(f"keep what is whole: modalhash repair {folder}\n")
     repaired = modalhash("repair", folder)
     assert repaired.code == 0
     assert name in repaired.out

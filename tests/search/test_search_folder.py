@@ -35,6 +35,8 @@ from tests.oracles.plain_model import linear_tower, plain_model
 
 pytestmark = pytest.mark.usefixtures("tiny_encoder", "own_cache")
 
+WAY_OUT = "keep what is whole with `modalhash repair`, or make the index again"
+
 
 @pytest.fixture(scope="session")
 def scenes() -> Collection:
@@ -304,7 +306,7 @@ def test_an_unknown_side_is_refused(copied: Path) -> None:
 def test_a_missing_part_is_named(copied: Path) -> None:
     file = next((copied / "texts").rglob("codes.npy"))
     file.unlink()
-    message = f"{file} is missing; make the index again"
+    message = f"{file} is missing; {WAY_OUT}"
     with pytest.raises(DamagedArtifactError, match=f"^{re.escape(message)}$"):
         open_search_index(copied)
 

@@ -199,8 +199,8 @@ def find_held_out_items(model: HashModel, collection: Collection, split: str | N
         if len(items) >= FEWEST_ITEMS and not len(np.intersect1d(items, seen)):
             return HeldOut(f"split {name}", np.sort(items))
     rest = np.setdiff1d(np.arange(collection.n_items), seen)
-    check_enough(rest, f"what training didn't see of {collection.name}")
-    return HeldOut("what training didn't see" if len(seen) else "all items", rest)
+    check_enough(rest, f"the part of {collection.name} not seen in training")
+    return HeldOut("not seen in training" if len(seen) else "all items", rest)
 
 
 def check_enough(items: Positions, source: str) -> None:

@@ -21,7 +21,7 @@ from modalhash.cli.watching import show_progress
 @click.argument("collection", required=False)
 @click.option(
     "--split",
-    help="Held-out items  [default: dev, validation or val, else what training didn't see].",
+    help="Held-out items  [default: dev, validation or val, else items not seen in training].",
 )
 @click.option(
     "--relevance",

@@ -102,7 +102,11 @@ def info_command(collection: str | Collection, *, as_json: bool) -> None:
         "collection": f"{summary.name} ({summary.source})",
         "items": f"{summary.n_items:,}, {'with' if summary.has_pictures else 'no'} pictures",
         "texts": f"{summary.n_captions:,}{'' if summary.has_texts else ' (features only)'}, "
-        f"{fewest} to {most} an item, {mean:.2f} on average"
+        + (
+            f"{fewest} an item"
+            if fewest == most
+            else f"{fewest} to {most} an item, {mean:.2f} on average"
+        )
         if summary.n_captions
         else "none",
         "splits": ", ".join(f"{name} {count:,}" for name, count in summary.splits.items())

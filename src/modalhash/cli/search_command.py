@@ -1,7 +1,7 @@
 """`modalhash search`."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,10 +111,29 @@ def command(
     from modalhash.cli.tables import print_answer
 
     print_answer(answer)
+    if not answer.hits:
+        echo(explain_no_hits(fields, has_items=bool(searched.sides[answer.target])))
     if answer.explanations:
         print_explanations(answer.explanations)
     if sheet is not None:
         echo(f"sheet: {sheet}")
+
+
+def explain_no_hits(fields: Mapping[str, Any], *, has_items: bool) -> str:
+    """Explain why a search has no hits, and what to do.
+
+    Args:
+        fields: the options that the user gave, by the names of `SearchRequest`; None is not given.
+        has_items: whether the searched side has any items.
+    """
+    if not has_items:
+        return "the searched side of this index has no items: modalhash add adds some"
+    limits = [
+        f"--{name.replace('_', '-')} {fields[name]}"
+        for name in ("radius", "min_relevance", "where")
+        if fields[name] is not None
+    ]
+    return f"no item passes {' and '.join(limits)}: choose a looser limit"
 
 
 def warn_of_unknown_words(texts: Sequence[str], encoder: str) -> None:

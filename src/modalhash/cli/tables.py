@@ -40,10 +40,14 @@ def console() -> Console:
 
 
 def print_answer(answer: "Answer") -> None:
-    """Print hits, best first; with the scores of a second stage if there was one."""
+    """Print hits, best first, or that there are none; with scores if hits were reranked."""
     with_scores = answer.reranked_by is not None
     ((kind, query),) = answer.query.items()
-    table = Table(title=f"{answer.target} for {kind} {query!r}", title_justify="left")
+    title = f"{answer.target} for {kind} {query!r}"
+    if not answer.hits:
+        console().print(f"{title}: none")
+        return
+    table = Table(title=title, title_justify="left")
     table.add_column("distance", justify="right")
     if with_scores:
         table.add_column("score", justify="right")
@@ -119,6 +123,9 @@ def print_report(report: Report, *, full: bool = False) -> None:
     print_rows(out, shown, [format_value(measure) for measure in shown])
     if len(shown) < len(report.measures):
         out.print(f"{len(report.measures) - len(shown)} more numbers with --full, --json or --csv")
+    if any(measure.relevance == "jaccard" for measure in shown):
+        threshold = report.directions[0].jaccard_threshold
+        out.print(f"jaccard: relevant is what has a label Jaccard of at least {threshold:g}")
     for note in report.notes:
         out.print(f"note: {note}")
 
@@ -147,7 +154,7 @@ def write_heading(report: Report) -> str:
     """Write what was measured, on what, in a line."""
     about = report.about
     counts = ", ".join(
-        f"{count:,} {name.replace('_', ' ')}" for name, count in report.counts.items()
+        f"{count:,} {name.replace('_', ' ')}" for name, count in report.counts.items() if count
     )
     if report.split is None:
         where = f"{about.get('query_codes')} against {about.get('database_codes')}"

@@ -19,7 +19,9 @@ def command(index: str) -> int:
     report = mh.verify_index(index)
     for problem in report.problems:
         echo(problem)
-    if not report.problems:
+    if report.problems:
+        echo(f"keep what is whole: modalhash repair {index}")
+    else:
         echo(f"no damage: {count_items(report.n_items)} in {index}")
     return int(bool(report.problems))
 

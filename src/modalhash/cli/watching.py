@@ -103,7 +103,8 @@ def line_watcher(clock: Callable[[], float] = time.monotonic) -> Watcher:
             left = (now - started[stage]) * (total - done) / max(done, 1)
             state = f"{done} of {total}, {format_seconds(left)} left"
         printed[stage] = now
-        echo(" ".join([f"{stage}: {state}", format_values(values)]).rstrip(), err=True)
+        numbers = format_values(values)
+        echo(f"{stage}: {state}" + (f"; {numbers}" if numbers else ""), err=True)
 
     return watch
 

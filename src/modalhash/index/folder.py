@@ -53,6 +53,7 @@ from modalhash.files import (
 )
 
 __all__ = [
+    "REPAIR_ADVICE",
     "FileRecord",
     "Manifest",
     "SegmentRecord",
@@ -68,6 +69,9 @@ __all__ = [
     "write_codes",
     "write_manifest",
 ]
+
+REPAIR_ADVICE = "keep what is whole with `modalhash repair`, or make the index again"
+"""What to do about a damaged file of a segment, or a damaged log."""
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -302,16 +306,16 @@ def checked_path(folder: Path, record: FileRecord, *, read_all: bool = False) ->
         check_regular_file(path)
         n_bytes = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DamagedArtifactError(f"{path} is missing; make the index again") from error
+        raise DamagedArtifactError(f"{path} is missing; {REPAIR_ADVICE}") from error
     except OSError as error:
         raise StorageError(f"can't read {path}: {error.strerror or error}") from error
     if n_bytes != record.n_bytes:
         raise DamagedArtifactError(
-            f"{path} is damaged: it has {n_bytes} bytes, not {record.n_bytes}; make the index again"
+            f"{path} is damaged: it has {n_bytes} bytes, not {record.n_bytes}; {REPAIR_ADVICE}"
         )
     if (read_all or n_bytes <= VERIFIED_BYTES) and sha256_of_file(path) != record.sha256:
         raise DamagedArtifactError(
-            f"{path} is damaged: its content doesn't match its checksum; make the index again"
+            f"{path} is damaged: its content doesn't match its checksum; {REPAIR_ADVICE}"
         )
     return path
 
@@ -337,7 +341,7 @@ def read_array(path: Path) -> NDArray[Any]:
     except OSError as error:
         raise StorageError(f"can't read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, TypeError, OverflowError, SyntaxError, MemoryError) as error:
-        raise DamagedArtifactError(f"{path} is damaged: {error}; make the index again") from error
+        raise DamagedArtifactError(f"{path} is damaged: {error}; {REPAIR_ADVICE}") from error
 
 
 def write_codes(path: Path, blocks: Callable[[], Iterable[Codes]], n_rows: int, width: int) -> None:

@@ -22,6 +22,7 @@ from modalhash.errors import DamagedArtifactError, InputError, StorageError
 from modalhash.index.fields import FieldIndex
 from modalhash.index.filter_tests import holds
 from modalhash.index.filters import Compare, Contains, IsIn, IsNull, Leaf, Like, sort_of
+from modalhash.index.folder import REPAIR_ADVICE
 from modalhash.index.interruption import check_interruption, is_interrupted
 from modalhash.index.searchers import Positions
 from modalhash.numpy_numbers import json_number
@@ -397,7 +398,7 @@ def to_json(item_id: object, metadata: object) -> str:
 
 def damaged(path: Path | None, error: object) -> DamagedArtifactError:
     """Return the error of a file that SQLite can't read."""
-    return DamagedArtifactError(f"{path or 'metadata'} is damaged: {error}; make the index again")
+    return DamagedArtifactError(f"{path or 'metadata'} is damaged: {error}; {REPAIR_ADVICE}")
 
 
 def is_deeper(value: object, depth: int) -> bool:

@@ -27,6 +27,7 @@ import numpy as np
 from modalhash.codes import Codes, code_width
 from modalhash.errors import DamagedArtifactError, InputError, StorageError
 from modalhash.files import open_own_file, open_regular_file, own_path, parse_json, write_bytes
+from modalhash.index.folder import REPAIR_ADVICE
 from modalhash.index.item_changes import ItemChange, Operation
 
 __all__ = [
@@ -197,14 +198,14 @@ def read_log(
             file.seek(start)
             content = file.read()
     except FileNotFoundError as error:
-        raise DamagedArtifactError(f"{path} is missing; make the index again") from error
+        raise DamagedArtifactError(f"{path} is missing; {REPAIR_ADVICE}") from error
     except OSError as error:
         raise StorageError(f"can't read {path}: {error.strerror or error}") from error
     place = 0
     if not start:
         if not has_header_of(content, uid):
             raise DamagedArtifactError(
-                f"{path} is damaged: it doesn't begin as this index's log; make the index again"
+                f"{path} is damaged: it doesn't begin as this index's log; {REPAIR_ADVICE}"
             )
         place = HEADER_BYTES
     while (found := decode_at(path, content, start, place, n_bits)) is not None:
@@ -212,14 +213,14 @@ def read_log(
         version += 1
         if change.version != version:
             raise DamagedArtifactError(
-                f"{path} is damaged: change {change.version} follows {version - 1}; "
-                "make the index again"
+                f"{path} is damaged: change {change.version} follows {version - 1}; {REPAIR_ADVICE}"
             )
         yield change, start + place
     if has_record_after(content, place):
         raise DamagedArtifactError(
             f"{path} is damaged at byte {start + place}, before its last record: what follows "
-            "was acknowledged and can't be told; restore the file from a copy"
+            "was acknowledged and can't be told; restore the file from a copy, or keep what is "
+            "whole with `modalhash repair`"
         )
 
 

@@ -17,7 +17,14 @@ from modalhash.errors import ModalhashError
 from modalhash.files import open_regular_file, own_path
 from modalhash.index.changes import applied, check_change, load_dead, scan_of
 from modalhash.index.embedded import EmbeddedIndex
-from modalhash.index.folder import Manifest, SegmentRecord, checked_path, read_array, read_manifest
+from modalhash.index.folder import (
+    REPAIR_ADVICE,
+    Manifest,
+    SegmentRecord,
+    checked_path,
+    read_array,
+    read_manifest,
+)
 from modalhash.index.hits import IdKind
 from modalhash.index.ids import IdColumn, IdLookup, id_column
 from modalhash.index.item_changes import Operation
@@ -205,12 +212,12 @@ def salvaged_segment(
         try:
             checked_path(own_path(folder, record.name), file, read_all=True)
         except ModalhashError as error:
-            damaged[file.name] = str(error)
+            damaged[file.name] = str(error).removesuffix(f"; {REPAIR_ADVICE}")
     try:
         if not damaged:
             return open_segment(folder, record, manifest.n_bits, kind)
     except ModalhashError as error:
-        damaged["searcher"] = str(error)
+        damaged["searcher"] = str(error).removesuffix(f"; {REPAIR_ADVICE}")
     needed = ["codes.npy", *(f"{part}.npy" for part in ID_PARTS[kind][1])]
     try:
         if not damaged.keys() & set(needed):

@@ -63,6 +63,12 @@ class Report:
                 ).value
         raise InputError(f"the report has nothing on {direction} with relevance {relevance!r}")
 
+    def __str__(self) -> str:
+        """Write one line a number; `to_json` has what else the report knows."""
+        what = "codes" if self.split is None else f"queries of {self.split}"
+        lines = [f"{self.about.get('method', 'codes')}, {self.n_bits} bits, {what}"]
+        return "\n".join([*lines, *map(write_measure, self.measures), *self.notes])
+
     def to_json(self) -> dict[str, Any]:
         """Write the document that `evaluate --json` and `score --json` give; NaN becomes null."""
         return {
@@ -75,6 +81,23 @@ class Report:
             "notes": list(self.notes),
             "measures": [measure_json(measure) for measure in self.measures],
         }
+
+
+def write_measure(measure: Measure) -> str:
+    """Write a number in a line, with its cut-off, formula and rules.
+
+    Example:
+        >>> rules = {"convention": None, "ties": "expected", "relevance": "pair"}
+        >>> counts = {"n_queries": 30, "n_database": 30}
+        >>> write_measure(Measure("recall", 0.5, "text_to_image", 10, **rules, **counts))
+        'text_to_image: recall@10 by pair, ties expected: 0.5000'
+    """
+    cutoff = "" if measure.k is None else f"@{measure.k}"
+    convention = "" if measure.convention is None else f", {measure.convention}"
+    return (
+        f"{measure.direction}: {measure.measure}{cutoff} by {measure.relevance}{convention}, "
+        f"ties {measure.ties}: {measure.value:.4f}"
+    )
 
 
 def measure_json(measure: Measure) -> dict[str, Any]:

@@ -19,8 +19,8 @@ class ItemCounts:
         texts: texts.
 
     Example:
-        >>> str(ItemCounts(1, 5)), str(ItemCounts(0, 2)), ItemCounts(1, 5).n_codes
-        ('1 item (1 picture, 5 texts)', '2 texts', 6)
+        >>> str(ItemCounts(1, 5)), str(ItemCounts(0, 2)), str(ItemCounts(0, 0))
+        ('1 item (1 picture, 5 texts)', '2 texts', '0 items')
     """
 
     images: int
@@ -32,6 +32,8 @@ class ItemCounts:
         return self.images + self.texts
 
     def __str__(self) -> str:
+        if not self.n_codes:
+            return "0 items"
         texts = write_count(self.texts, "text")
         if not self.images:
             return texts

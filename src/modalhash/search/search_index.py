@@ -36,6 +36,10 @@ __all__ = ["SearchIndex"]
 class SearchIndex(IndexParts):
     """Answers texts and pictures from codes; see `IndexParts` for what it is made of."""
 
+    def __repr__(self) -> str:
+        counts = " and ".join(f"{len(index):,} {side}" for side, index in self.sides.items())
+        return f"<SearchIndex of {counts}, {self.model.n_bits} bits, in {self.folder}>"
+
     def search(
         self,
         text: str | None = None,
