@@ -118,7 +118,7 @@ def test_a_missing_settings_class_is_named() -> None:
 def test_every_block_on_the_pages_is_closed() -> None:
     for page in PAGES:
         text = read(page)
-        kinds = [f"<!-- {kind}:" for kind in ("help", "settings", "results", "summary")]
+        kinds = [f"<!-- {kind}:" for kind in ("help", "settings", "results", "summary", "signs")]
         assert sum(map(text.count, kinds)) == len(BLOCK.findall(text))
 
 
