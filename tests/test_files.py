@@ -14,6 +14,7 @@ from modalhash.files import (
     create_part_folder,
     peek_json,
     read_json,
+    report_damage,
     sha256_of_file,
     write_array,
     write_bytes,
@@ -159,3 +160,28 @@ def test_the_umask_says_who_may_read(
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "folder" / "file").stat().st_mode) == file_mode
     assert stat.S_IMODE(part.stat().st_mode) == folder_mode
+
+
+def test_a_json_file_larger_than_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.json"
+    write_json(path, {"format": 1})
+    monkeypatch.setattr("modalhash.files.LARGEST_JSON", 64)
+    assert read_json(path, kind="model", newest_format=1) == {"format": 1}
+    with path.open("ab") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(DamagedArtifactError, match="it is larger than 64 bytes"):
+        read_json(path, kind="model", newest_format=1)
+
+
+@pytest.mark.parametrize("error", [KeyError("a"), TypeError("a"), IndexError(), OverflowError()])
+def test_odd_values_are_damage_of_their_file(error: Exception) -> None:
+    message = "^a.json is damaged: an entry is missing or of another sort .*; encode again$"
+    with (
+        pytest.raises(DamagedArtifactError, match=message),
+        report_damage(Path("a.json"), "encode again"),
+    ):
+        raise error
+    with pytest.raises(StorageError, match="full"), report_damage(Path("a.json"), ""):
+        raise StorageError("full")

@@ -13,8 +13,8 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Final
@@ -22,7 +22,12 @@ from typing import IO, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.errors import DamagedArtifactError, NewerFormatError, StorageError
+from modalhash.errors import (
+    DamagedArtifactError,
+    ModalhashError,
+    NewerFormatError,
+    StorageError,
+)
 from modalhash.folder_hints import explain_wrong_folder
 from modalhash.numpy_numbers import json_number
 
@@ -41,6 +46,7 @@ __all__ = [
     "read_json",
     "read_regular_text",
     "remove_file",
+    "report_damage",
     "sealed",
     "sha256_of_file",
     "sync_folder",
@@ -52,6 +58,8 @@ __all__ = [
 ]
 
 LONGEST_NAME: Final = 255
+LARGEST_JSON: Final = 1 << 30
+"""Bytes of a JSON document of ours at most; a file can state more than the memory holds."""
 FORBIDDEN: Final = frozenset('/\\:*?"<>|')
 """What separates names or stands for many, on any system."""
 
@@ -261,6 +269,8 @@ def is_plain_name(name: object) -> bool:
     """
     if not isinstance(name, str) or name in {"", ".", ".."} or len(name) > LONGEST_NAME:
         return False
+    if any("\ud800" <= character <= "\udfff" for character in name):  # no UTF-8
+        return False
     return not any(character in FORBIDDEN or ord(character) < ord(" ") for character in name)
 
 
@@ -374,8 +384,7 @@ def read_json(path: Path, *, kind: str, newest_format: int) -> dict[str, Any]:
     """
     try:
         own_path(path.parent, path.name)
-        with open_regular_file(path) as file:
-            document = parse_json(file.read().decode("utf-8"))
+        document = parse_json(read_json_bytes(path).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DamagedArtifactError(explain_wrong_folder(path.parent, kind, path.name)) from error
     except OSError as error:
@@ -398,6 +407,20 @@ def read_json(path: Path, *, kind: str, newest_format: int) -> dict[str, Any]:
     return dict(document)
 
 
+def read_json_bytes(path: Path) -> bytes:
+    """Read a file of JSON, unless it is larger than any of ours.
+
+    Raises:
+        OSError: see `open_regular_file`.
+        ValueError: if it is larger.
+    """
+    with open_regular_file(path) as file:
+        content = file.read(LARGEST_JSON + 1)
+    if len(content) > LARGEST_JSON:
+        raise ValueError(f"it is larger than {LARGEST_JSON} bytes")
+    return content
+
+
 def peek_json(path: Path) -> dict[str, Any] | None:
     """Read the JSON object in a file, only to tell what it describes; it may be damaged or newer.
 
@@ -405,10 +428,31 @@ def peek_json(path: Path) -> dict[str, Any] | None:
         The object, unchecked; None if the file can't be read or holds something else.
     """
     try:
-        document = json.loads(read_regular_text(path))
+        document = json.loads(read_json_bytes(path).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
+
+
+@contextmanager
+def report_damage(path: Path, advice: str) -> Iterator[None]:
+    """Report what Python says of odd values in a file as damage of that file.
+
+    Args:
+        path: of the file whose values are used in the block.
+        advice: what to do, the end of the message.
+
+    Raises:
+        DamagedArtifactError: for a missing entry, or one of another sort. Errors of ours pass.
+    """
+    try:
+        yield
+    except ModalhashError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        what = f"{type(error).__name__}: {str(error)[:LONGEST_NAME]}"
+        message = f"{path} is damaged: an entry is missing or of another sort ({what}); {advice}"
+        raise DamagedArtifactError(message) from error
 
 
 def parse_json(text: str) -> Any:

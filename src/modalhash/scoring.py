@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modalhash.codes import BitOrder, ReadCodes, read_codes
+from modalhash.codes.manifest import read_codes_manifest
 from modalhash.data.arrays import read_arrays
 from modalhash.errors import CollectionError, InputError, ShapeError
-from modalhash.files import map_array, read_json
+from modalhash.files import map_array
 from modalhash.metrics import (
     Direction,
     MeasureChoices,
@@ -25,12 +26,10 @@ from modalhash.metrics import (
 from modalhash.metrics.options import read_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
 
-__all__ = ["CODES_FORMAT", "CODES_MANIFEST", "ScoredCodes", "read_scored_codes", "score"]
+__all__ = ["ScoredCodes", "read_scored_codes", "score"]
 
 Source = ArrayLike | Path | str
 Array = NDArray[Any]
-
-CODES_MANIFEST, CODES_FORMAT = "codes.json", 1
 
 
 @dataclass(frozen=True)
@@ -273,7 +272,7 @@ def read_scored_codes(
         read = read_codes(array, n_bits=n_bits, bit_order=bit_order, name=name)
         return ScoredCodes(shown, read)
     folder = Path(source)
-    manifest = read_json(folder / CODES_MANIFEST, kind="codes", newest_format=CODES_FORMAT)
+    manifest = read_codes_manifest(folder)
     if n_bits not in (None, manifest["n_bits"]):
         raise ShapeError(
             f"{name} in {folder} has {manifest['n_bits']} bits, but n_bits is {n_bits}: leave it "
@@ -286,7 +285,7 @@ def read_scored_codes(
     ids = images if modality == "image" else manifest.get("text_ids", ())
     if len(rows) != len(codes):
         raise ShapeError(
-            f"{folder} has {len(codes)} {modality} codes, its {CODES_MANIFEST} names {len(rows)}: "
+            f"{folder} has {len(codes)} {modality} codes, its manifest names {len(rows)}: "
             "make it again"
         )
     labels = folder / "labels.npy"

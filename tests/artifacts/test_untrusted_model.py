@@ -1,15 +1,19 @@
 """A model from somebody else: its file can neither reach a hub nor leave its folder."""
 
+import copy
 import json
+import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modalhash.artifacts import load_model
-from modalhash.errors import DamagedArtifactError, ModelUnavailableError
+from modalhash.errors import DamagedArtifactError, ModalhashError, ModelUnavailableError
 from modalhash.files import sealed
 
 pytestmark = pytest.mark.usefixtures("tiny_encoder", "own_cache")
@@ -56,3 +60,57 @@ def test_tuned_weights_lie_inside_the_model(scene_run: Path, tmp_path: Path, fol
     (place / "link").symlink_to(tmp_path)
     with pytest.raises(DamagedArtifactError, match=re.escape(str(place))):
         load_model(place).encode_texts(["a dog"])
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_a_fifo_in_place_of_a_file_of_a_model_does_not_hang(
+    scene_run: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(scene_run, tmp_path / "run")
+    (tmp_path / "run" / name).unlink()
+    os.mkfifo(tmp_path / "run" / name)
+    with pytest.raises(ModalhashError, match="is no regular file"):
+        load_model(tmp_path / "run")
+
+
+def values_of(document: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to every value of a document; of a list to its first."""
+    parts = document.items() if isinstance(document, dict) else enumerate(document[:1])
+    for name, value in parts:
+        yield (*place, name)
+        if isinstance(value, dict | list):
+            yield from values_of(value, (*place, name))
+
+
+def test_any_value_of_the_towers_may_be_odd(scene_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(scene_run, tmp_path / "run")
+    path = tmp_path / "run" / "model.json"
+    document = json.loads(path.read_text())
+    for place in [("towers",), *(("towers", *rest) for rest in values_of(document["towers"]))]:
+        for value in (None, True, -1, 10**6, 10**19, 1.5, "x", "", [], {}, [0], {"a": 1}):
+            changed = copy.deepcopy(document)
+            part = changed
+            for name in place[:-1]:
+                part = part[name]
+            part[place[-1]] = value
+            path.write_text(json.dumps(sealed(changed)))
+            with suppress(ModalhashError):
+                load_model(tmp_path / "run")
+
+
+def test_any_value_of_the_record_may_be_odd(scene_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(scene_run, tmp_path / "run")
+    path = tmp_path / "run" / "model.json"
+    document = json.loads(path.read_text())
+    for place in values_of(document):
+        if place[0] in {"towers", "training", "settings", "results", "checksum", "format"}:
+            continue
+        for value in (None, True, -1, 1.5, "x", [], {}, {"a": 1}):
+            changed = copy.deepcopy(document)
+            part = changed
+            for name in place[:-1]:
+                part = part[name]
+            part[place[-1]] = value
+            path.write_text(json.dumps(sealed(changed)))
+            with suppress(ModalhashError):
+                load_model(tmp_path / "run").encode_texts(["a dog"])

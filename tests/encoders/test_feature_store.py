@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from modalhash.errors import (
     DamagedArtifactError,
     FeatureError,
     InputError,
+    ModalhashError,
     NewerFormatError,
     SettingError,
     ShapeError,
@@ -329,3 +331,28 @@ def test_an_array_in_memory_is_a_table_too() -> None:
     np.testing.assert_array_equal(table.pooled(np.array([7, 0])), POOLED[[7, 0]])
     with pytest.raises(FeatureError, match=r"^the image features hold no content tokens: "):
         table.tokens(np.array([0]))
+
+
+ODD_VALUES = (None, True, -1, 0, 10**30, 1.5, "", "../x", [], {}, [None], {"a": 1})
+
+
+def test_any_value_of_the_manifest_may_be_odd(tmp_path: Path) -> None:
+    made(tmp_path)
+    path = tmp_path / "manifest.json"
+    text = path.read_text()
+    shard = ("shards", "0")
+    pooled = (*shard, "files", "pooled")
+    places = [(name,) for name in json.loads(text)]
+    places += [shard, *((*shard, name) for name in json.loads(text)["shards"]["0"])]
+    places += [pooled, (*pooled, "bytes"), (*pooled, "sha256"), (*shard, "files", "../x")]
+    for place in places:
+        for value in ODD_VALUES:
+            document = part = json.loads(text)
+            for name in place[:-1]:
+                part = part[name]
+            part[place[-1]] = value
+            path.write_text(json.dumps(document))
+            with suppress(ModalhashError):
+                store = FeatureStore(tmp_path)
+                store.pooled(np.arange(3))
+                store.tokens(np.arange(3))

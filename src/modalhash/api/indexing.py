@@ -19,6 +19,7 @@ from modalhash.api.opening import (
 )
 from modalhash.artifacts import CollectionCodes, HashModel, read_calibration
 from modalhash.choices import read_choice
+from modalhash.codes.manifest import CODES_FORMAT, CODES_MANIFEST
 from modalhash.data import Collection, Modality
 from modalhash.data.collection import Positions
 from modalhash.errors import InputError
@@ -27,7 +28,6 @@ from modalhash.index.code_files import is_code_folder
 from modalhash.index.milvus_settings import MILVUS
 from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.progress import Progress, silent
-from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
 from modalhash.search import (
     ItemCounts,
     SearchIndex,

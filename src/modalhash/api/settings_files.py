@@ -58,6 +58,9 @@ def read_settings(path: Path | str) -> SettingsFile:
     document = read_json(Path(path), kind=KIND, newest_format=FORMAT)
     if document.get("artifact") != KIND or not isinstance(document.get("settings"), dict):
         raise DamagedArtifactError(f"{path} is no file of settings, which `modalhash tune` writes")
+    method, preset, about = (document.get(name) for name in ("method", "preset", "about"))
+    if not isinstance(method, str) or not isinstance(preset, str):
+        raise DamagedArtifactError(f"{path} is damaged: it names no method and preset; tune again")
     return SettingsFile(
-        document["method"], document["preset"], document["settings"], document.get("about", {})
+        method, preset, document["settings"], about if isinstance(about, dict) else {}
     )

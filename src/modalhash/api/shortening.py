@@ -10,12 +10,12 @@ from modalhash.api.opening import open_model
 from modalhash.artifacts import HashModel, RunFolder, load_model, save_model
 from modalhash.artifacts.shorter_codes import check_shorter, prefix_fingerprint
 from modalhash.codes import Codes, check_codes, first_bits
+from modalhash.codes.manifest import CODES_MANIFEST, read_codes_manifest
 from modalhash.errors import DamagedArtifactError, InputError, ShapeError
-from modalhash.files import map_array, read_json, write_array, write_json
+from modalhash.files import map_array, write_array, write_json
 from modalhash.index.code_files import is_code_folder
 from modalhash.index.new_folders import new_folder
 from modalhash.numpy_numbers import takes_numpy_numbers
-from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
 
 __all__ = ["holds_codes", "shorten", "shorten_codes"]
 
@@ -75,7 +75,7 @@ def shorten_codes(codes: Path | str, output: Path | str, *, n_bits: int) -> Code
             f"{source} holds codes of shards, which aren't cut: shorten the model, and encode the "
             "shards with it"
         )
-    manifest = read_json(source / CODES_MANIFEST, kind="codes", newest_format=CODES_FORMAT)
+    manifest = read_codes_manifest(source)
     if "code_lengths" not in manifest:
         raise InputError(
             f"{source / CODES_MANIFEST} doesn't say which first bits are codes of their own: "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modalhash.artifacts.model_record import ModelRecord, compute_sha256
+from modalhash.artifacts.model_record import RECORD, ModelRecord, compute_sha256
 from modalhash.artifacts.model_weights import serialise_weights
 from modalhash.artifacts.shorter_codes import check_shorter, prefix_fingerprint, short_tower
 from modalhash.codes import Codes, binarise, code_width, pack
@@ -18,7 +18,7 @@ from modalhash.data import Modality
 from modalhash.data.pictures import read_picture, upright_rgb
 from modalhash.encoders import Encoder, TowerOutput, load_encoder
 from modalhash.errors import ArtifactError, CollectionError, InputError
-from modalhash.files import own_path
+from modalhash.files import own_path, report_damage
 from modalhash.index.rerank import FineBooks, FineCodes
 from modalhash.layers import KernelHead
 from modalhash.methods.hasher import Hasher, HashTower
@@ -79,15 +79,16 @@ class HashModel:
         stated = self.record.encoder
         root = (self.folder or Path()).absolute()  # "run/encoder" could be a name on the hub
         folders = {side: inner_folder(root, name) for side, name in self.tuned_folders.items()}
-        encoder = load_encoder(
-            stated["name"],
-            image_state=stated["image_state"],
-            text_state=stated["text_state"],
-            image_folder=folders.get("image"),
-            text_folder=folders.get("text"),
-            device=self.device,
-            from_file=True,
-        )
+        with report_damage(root / RECORD, "take it from a backup, or train again"):
+            encoder = load_encoder(
+                stated["name"],
+                image_state=stated["image_state"],
+                text_state=stated["text_state"],
+                image_folder=folders.get("image"),
+                text_folder=folders.get("text"),
+                device=self.device,
+                from_file=True,
+            )
         if dict(encoder.identity()) != stated["identity"]:
             raise ArtifactError(
                 f"the encoder {stated['name']!r} isn't the one this model was trained with: "

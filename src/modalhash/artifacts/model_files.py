@@ -5,6 +5,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
@@ -20,8 +21,17 @@ from modalhash.artifacts.model_record import (
     compute_sha256,
 )
 from modalhash.artifacts.model_weights import serialise_weights
+from modalhash.artifacts.record_checks import find_odd_entries
 from modalhash.errors import ArtifactError, DamagedArtifactError, InputError
-from modalhash.files import read_json, sealed, write_bytes, write_json, write_text
+from modalhash.files import (
+    open_regular_file,
+    read_json,
+    report_damage,
+    sealed,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from modalhash.layers import HashHead, build_head
 from modalhash.methods import REGISTRY as METHOD_REGISTRY
 from modalhash.methods.hasher import Hasher
@@ -89,9 +99,15 @@ def load_model(folder: Path | str, *, device: str = "auto") -> HashModel:
         raise DamagedArtifactError(
             f"{folder / RECORD} is damaged: missing or unknown entries: {', '.join(sorted(odd))}"
         )
+    if wrong := find_odd_entries(document):
+        raise DamagedArtifactError(
+            f"{folder / RECORD} is damaged: {', '.join(wrong)} of another sort than this version "
+            "writes; take it from a backup, or train again"
+        )
     record = ModelRecord(**document)
     try:
-        weights = (folder / WEIGHTS).read_bytes()
+        with open_regular_file(folder / WEIGHTS) as file:
+            weights = file.read()
     except OSError as error:
         raise DamagedArtifactError(
             f"can't read {folder / WEIGHTS}: {error.strerror or error}; take it from a backup, or "
@@ -102,14 +118,43 @@ def load_model(folder: Path | str, *, device: str = "auto") -> HashModel:
             f"{folder / WEIGHTS} is damaged: its checksum isn't the one in {RECORD}; "
             "take it from a backup, or train again"
         )
-    hasher = Hasher.from_spec(record.towers, head_builder(record))
+    check_size(folder, record, len(weights))
     try:
+        with report_damage(folder / RECORD, "take it from a backup, or train again"):
+            hasher = Hasher.from_spec(record.towers, head_builder(record))
         hasher.load_state_dict(load_tensors(weights))
     except (SafetensorError, RuntimeError) as error:
         raise DamagedArtifactError(
             f"{folder / WEIGHTS} doesn't fit the towers in {RECORD}: {error}"
         ) from error
     return HashModel(hasher, record, device=device, folder=folder)
+
+
+def check_size(folder: Path, record: ModelRecord, n_bytes: int) -> None:
+    """Refuse towers that are larger than their weights, before they take any memory.
+
+    Args:
+        folder: of the model.
+        record: that describes the towers.
+        n_bytes: of the weights file.
+
+    Raises:
+        DamagedArtifactError: if they are, or no towers of this version are described.
+    """
+    try:
+        with (
+            torch.device("meta"),  # shapes only
+            report_damage(folder / RECORD, "take it from a backup, or train again"),
+        ):
+            state = Hasher.from_spec(record.towers, head_builder(record)).state_dict()
+    except RuntimeError as error:
+        raise DamagedArtifactError(
+            f"{folder / RECORD} is damaged: its towers can't be built ({error})"
+        ) from error
+    if sum(value.numel() * value.element_size() for value in state.values()) > n_bytes:
+        raise DamagedArtifactError(
+            f"{folder / WEIGHTS} doesn't fit the towers in {RECORD}: it is smaller than they are"
+        )
 
 
 def head_builder(record: ModelRecord) -> Callable[[Mapping[str, Any]], HashHead]:

@@ -21,7 +21,7 @@ from modalhash.benchmarking.outcomes import Outcome
 from modalhash.benchmarking.tasks import Task, name_place
 from modalhash.benchmarking.workers import Budget, Killed, Workers
 from modalhash.errors import DamagedArtifactError, InputError, ModalhashError
-from modalhash.files import read_json, write_json, write_with
+from modalhash.files import read_json, report_damage, write_json, write_with
 from modalhash.progress import Progress, silent
 
 __all__ = ["read_values", "run_grid"]
@@ -125,7 +125,8 @@ def read_arrays(path: Path) -> QueryValues:
 def read_outcomes(path: Path) -> list[Outcome]:
     """Read the outcomes of one task."""
     document = read_json(path, kind="result", newest_format=FORMAT)
-    return [Outcome(**outcome) for outcome in document["outcomes"]]
+    with report_damage(path, "delete it, and its task runs again"):
+        return [Outcome(**outcome) for outcome in document["outcomes"]]
 
 
 def run_missing(

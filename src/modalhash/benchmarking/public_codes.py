@@ -15,13 +15,13 @@ from modalhash.benchmarking.public_programs import FORMAT, KIND, MANIFEST, PARTS
 from modalhash.bridges.folders import check_output
 from modalhash.bridges.public_inputs import GivenRows
 from modalhash.codes import BitOrder, ReadCodes, read_codes
+from modalhash.codes.manifest import CODES_FORMAT, CODES_MANIFEST, read_codes_manifest
 from modalhash.data.arrays import read_arrays
 from modalhash.errors import CollectionError, DamagedArtifactError, InputError, ShapeError
 from modalhash.files import map_array, read_json, write_array, write_json
 from modalhash.index.new_folders import new_folder
 from modalhash.metrics import MeasureChoices, Report
 from modalhash.options import CROSS_MODAL
-from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
 
 __all__ = ["import_public_codes", "score_public_codes"]
 
@@ -233,10 +233,7 @@ def score_public_codes(folder: Path | str, **choices: Unpack[MeasureChoices]) ->
         ArtifactError: if it holds no imported codes.
     """
     query, database = (Path(folder) / part for part in PARTS)
-    manifest = [
-        read_json(path / CODES_MANIFEST, kind="imported codes", newest_format=CODES_FORMAT)
-        for path in (query, database)
-    ]
+    manifest = [read_codes_manifest(path) for path in (query, database)]
     by_pair: MeasureChoices = {**choices, "relevances": ("pair",)}
     reports = [
         *(score(query, database, direction=direction, **choices) for direction in CROSS_MODAL),

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.codes import Codes, code_width, read_codes
+from modalhash.codes.manifest import CODES_MANIFEST, read_codes_manifest
 from modalhash.errors import DamagedArtifactError, InputError, StorageError
-from modalhash.files import map_array, read_json
+from modalhash.files import map_array, own_path, read_json
 from modalhash.index import HashIndex, IdKind, ItemBlock, open_index
 from modalhash.index.ids import id_column
 from modalhash.index.milvus_settings import MILVUS_MANIFEST
-from modalhash.scoring import CODES_FORMAT, CODES_MANIFEST
 
 __all__ = ["CodeRows", "Content", "Keys", "Source", "Written", "list_keys", "open_source"]
 
@@ -207,9 +207,9 @@ def open_source(source: HashIndex | Path | str, side: str | None = None) -> Sour
         return Source(f"{chosen} of {folder.name}", read_code_rows(folder, chosen), is_own=True)
     if (folder / MANIFEST).is_file():
         manifest = read_json(folder / MANIFEST, kind="index", newest_format=NEWEST_INDEX)
-        if isinstance(manifest.get("sides"), list):
+        if isinstance(manifest.get("sides"), list) and manifest["sides"]:
             chosen = check_side(side, manifest["sides"], folder)
-            index = open_index(folder / chosen)
+            index = open_index(own_path(folder, chosen))
             return Source(f"{chosen} of {folder.name}", index, is_own=True)
     if (folder / MANIFEST).is_file() or (folder / MILVUS_MANIFEST).is_file():
         refuse_side(side, f"{folder}, an index of one side")
@@ -255,7 +255,7 @@ def read_code_rows(folder: Path, side: str) -> CodeRows:
         NewerFormatError: if a newer modalhash wrote it.
         StorageError: if it can't be read.
     """
-    manifest = read_json(folder / CODES_MANIFEST, kind="codes", newest_format=CODES_FORMAT)
+    manifest = read_codes_manifest(folder)
     path = folder / f"{SIDES[side]}_codes.npy"
     try:
         array = map_array(path)
@@ -263,7 +263,7 @@ def read_code_rows(folder: Path, side: str) -> CodeRows:
         raise StorageError(f"can't read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
         raise DamagedArtifactError(f"{path} is damaged: {error}; encode again") from error
-    images, texts = manifest["image_ids"], manifest["text_ids"]
+    images, texts = manifest["image_ids"], manifest.get("text_ids", [])
     ids = images if side == "images" else texts
     if len(ids) != len(array):
         raise DamagedArtifactError(

@@ -14,13 +14,14 @@ from modalhash.bridges.exporting import ARTIFACT, EXPORT_FORMAT, EXPORT_MANIFEST
 from modalhash.bridges.folders import check_output
 from modalhash.bridges.item_lines import ITEMS
 from modalhash.codes import BitOrder, Codes, read_codes
+from modalhash.codes.manifest import CODES_MANIFEST
 from modalhash.errors import ArtifactError, DamagedArtifactError, InputError, StorageError
 from modalhash.files import map_array, peek_json, read_json, read_regular_text
 from modalhash.index import HashIndex, Ids, Metadata, build_index, check_kind, open_index
 from modalhash.index.folder import ARTIFACT as INDEX_ARTIFACT
 from modalhash.index.new_folders import new_folder
 from modalhash.numpy_numbers import takes_numpy_numbers
-from modalhash.scoring import CODES_MANIFEST, open_array
+from modalhash.scoring import open_array
 
 __all__ = ["import_codes"]
 

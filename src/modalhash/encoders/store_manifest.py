@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 
 from modalhash.data.collection import Modality
 from modalhash.errors import DamagedArtifactError, SettingError
-from modalhash.files import read_json, write_json
+from modalhash.files import is_plain_name, read_json, write_json
 
 __all__ = [
     "MANIFEST",
@@ -34,6 +34,10 @@ __all__ = [
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+ARRAYS = ("pooled", "tokens", "token_ends")
+"""Names of the arrays that a shard may have."""
+MOST_ROWS = 1 << 48
+"""No store has more rows, and no array more columns."""
 
 FeatureDtype = Literal["float16", "float32"]
 
@@ -147,17 +151,52 @@ class Manifest:
         document = read_json(folder / MANIFEST, kind="feature store", newest_format=FORMAT)
         try:
             spec = StoreSpec(**{name: document[name] for name in StoreSpec.__annotations__})
+            check_spec(spec)
             shards = {
                 int(shard): ShardRecord(**record) for shard, record in document["shards"].items()
             }
             batch_size = int(document["batch_size"])
-            if any(shard >= spec.n_shards for shard in shards):
+            if any(not 0 <= shard < spec.n_shards for shard in shards):
                 raise ValueError("more shards than rows")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            for record in shards.values():
+                check_record(record)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DamagedArtifactError(
                 f"{folder / MANIFEST} is damaged ({error!r}): delete {folder} and extract again"
             ) from error
         return cls(spec, batch_size, shards)
+
+
+def check_spec(spec: StoreSpec) -> None:
+    """Refuse what no writer writes of all shards.
+
+    Raises:
+        ValueError: naming what is of another sort.
+    """
+    counts = [spec.width, spec.n_rows, spec.shard_rows]
+    counts += [] if spec.token_width is None else [spec.token_width]
+    if not all(type(count) is int and 0 < count < MOST_ROWS for count in counts):
+        raise ValueError("a width or a number of rows")
+    if not isinstance(spec.tower, dict) or not isinstance(spec.fingerprint, str):
+        raise ValueError("tower or fingerprint")
+
+
+def check_record(record: ShardRecord) -> None:
+    """Refuse what no writer writes of a shard; a content names files, so it is plain.
+
+    Raises:
+        ValueError: naming what is of another sort.
+    """
+    counts = [record.rows, record.longest]
+    if not all(type(count) is int and 0 <= count < MOST_ROWS for count in counts):
+        raise ValueError("rows or longest")
+    if not is_plain_name(record.content) or not isinstance(record.stamp, str):
+        raise ValueError("content or stamp")
+    for name, stated in record.files.items():
+        if name not in ARRAYS or type(stated["bytes"]) is not int:
+            raise ValueError("the files of a shard")
+        if not isinstance(stated["sha256"], str):
+            raise ValueError("a checksum")
 
 
 def shard_path(folder: Path, array: str, shard: int, content: str) -> Path:

@@ -202,7 +202,7 @@ def open_searcher(place: Path, record: SegmentRecord, codes: Codes, n_bits: int)
         return searcher_class(record.searcher, from_file=True).open(
             place, codes, n_bits, parameters=record.parameters
         )
-    except (InputError, LookupError, TypeError, ValueError, OverflowError) as error:
+    except (InputError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DamagedArtifactError(
             f"{place} is damaged: its searcher of kind {record.searcher!r} can't be opened "
             f"({error}); make the index again"

@@ -35,7 +35,7 @@ from modalhash.errors import (
     NewerFormatError,
     StorageError,
 )
-from modalhash.files import peek_json, read_json, sealed, write_json
+from modalhash.files import own_path, peek_json, read_json, sealed, write_json
 from modalhash.index import build_index, check_kind, open_index
 from modalhash.index.kinds import discard_folders
 from modalhash.index.new_folders import new_folder
@@ -171,9 +171,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise
         manifest = {}  # of something else, whose formats are counted apart
     match manifest:
-        case {"model_fingerprint": str(), "collection": dict(), "sides": [*names]} if set(
-            names
-        ) <= set(Side):
+        case {"model_fingerprint": str(), "collection": dict(), "sides": [_, *_] as names} if all(
+            name in list(Side) for name in names
+        ):
             return manifest
     raise DamagedArtifactError(
         f"{folder} is no search index: its {MANIFEST} is of another sort; give the folder that "
@@ -207,7 +207,7 @@ def open_search_index(
             f"{folder / 'model'} isn't the model this index was made with: make the index again"
         )
     sides = {
-        Side(name): open_index(folder / name, expect_model=model.fingerprint)
+        Side(name): open_index(own_path(folder, name), expect_model=model.fingerprint)
         for name in manifest["sides"]
     }
     if (folder / PENDING).exists():

@@ -264,6 +264,8 @@ def check_pending(pending: PendingChange, sides: Mapping[Any, HashIndex]) -> Non
     Raises:
         ValueError: naming what is wrong.
     """
+    if not isinstance(pending.marks, dict) or not isinstance(pending.versions, dict):
+        raise TypeError("the marks or the versions")
     for names in (pending.new_pictures, pending.old_pictures):
         if not isinstance(names, list) or not all(map(is_plain_name, names)):
             raise ValueError("a picture's name")

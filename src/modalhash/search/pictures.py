@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from modalhash.errors import InputError, StorageError
-from modalhash.files import is_plain_name, remove_file, sync_folder, write_with
+from modalhash.files import is_plain_name, own_path, remove_file, sync_folder, write_with
 from modalhash.index import HashIndex, Metadata
 
 __all__ = [
@@ -72,9 +72,10 @@ def add_pictures(
 
     Raises:
         InputError: if a name is taken, or no item states it.
+        DamagedArtifactError: if the folder of the pictures is a link to another folder.
         StorageError: if the file system refuses.
     """
-    left = set(expected)
+    left, place = set(expected), own_path(folder, PICTURES)
     for name, picture in pictures:
         if name not in left:
             raise InputError(
@@ -82,7 +83,7 @@ def add_pictures(
                 f"as image '{PREFIX}{name}'"
             )
         left.remove(name)
-        write_picture(folder / PICTURES / name, picture)
+        write_picture(place / name, picture)
 
 
 def write_picture(path: Path, picture: Image.Image) -> None:
@@ -94,9 +95,10 @@ def remove_pictures(folder: Path, names: Sequence[str]) -> None:
     """Remove pictures for good; those that aren't there are passed over.
 
     Raises:
+        DamagedArtifactError: if the folder of the pictures is a link to another folder.
         StorageError: if the file system refuses.
     """
-    place = folder / PICTURES
+    place = own_path(folder, PICTURES)
     if not names or not place.is_dir():
         return
     try:
@@ -109,7 +111,7 @@ def remove_pictures(folder: Path, names: Sequence[str]) -> None:
 
 def picture_names(folder: Path) -> list[str]:
     """List the pictures that lie in an index folder."""
-    place = folder / PICTURES
+    place = own_path(folder, PICTURES)
     return sorted(path.name for path in place.glob(f"*{SUFFIX}")) if place.is_dir() else []
 
 

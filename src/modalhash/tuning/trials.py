@@ -11,8 +11,8 @@ from typing import Any
 from modalhash.api.settings_files import SettingsFile
 from modalhash.benchmarking.tasks import describe_method
 from modalhash.data import Collection
-from modalhash.errors import InputError
-from modalhash.files import read_json, write_json
+from modalhash.errors import DamagedArtifactError, InputError
+from modalhash.files import read_json, report_damage, write_json
 from modalhash.options import TuningOptions
 from modalhash.tuning.search_spaces import Dimension
 
@@ -135,18 +135,21 @@ def read_trials(folder: Path, search: Search) -> list[Trial]:
     if search.options.overwrite or not file.exists():
         return []
     document = read_json(file, kind=KIND, newest_format=FORMAT)
-    requested, stored = search.document(), document["search"]
-    if document["modalhash"] != version("modalhash"):
+    requested, stored = search.document(), document.get("search")
+    if document.get("modalhash") != version("modalhash"):
         raise InputError(
-            f"{file} was written by modalhash {document['modalhash']}, this is "
+            f"{file} was written by modalhash {document.get('modalhash')}, this is "
             f"{version('modalhash')}: begin anew with --overwrite, or choose another folder"
         )
+    if not isinstance(stored, dict):
+        raise DamagedArtifactError(f"{file} is damaged: it names no search; begin anew")
     if other := [name for name in requested if requested[name] != stored.get(name)]:
         raise InputError(
             f"{folder} holds another search, which differs in {', '.join(other)}: choose another "
             "folder, or begin anew with --overwrite"
         )
-    return [Trial(**trial) for trial in document["trials"]]
+    with report_damage(file, "begin anew with --overwrite"):
+        return [Trial(**trial) for trial in document["trials"]]
 
 
 def write_trials(folder: Path, search: Search, trials: Sequence[Trial]) -> None:
