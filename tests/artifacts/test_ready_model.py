@@ -72,6 +72,14 @@ def test_commands_take_the_name(photos: Path, tmp_path: Path, modalhash: Command
     assert "2024/" in ended.out
 
 
+def test_find_needs_no_model(photos: Path, modalhash: CommandLine) -> None:
+    ended = modalhash("find", photos, "a dog in the snow", "-k", "2")
+    assert ended.code == 0
+    assert len(ended.out.splitlines()) == 2
+    hit = mh.find(photos, image=photos / "2024" / "1.png", k=1).hits[0]
+    assert hit.image == str(photos / "2024" / "1.png")
+
+
 def test_other_names_and_lengths_are_refused(tmp_path: Path) -> None:
     message = re.escape(
         "there is no ready model 'offline-shared:32': name offline-shared:64 or offline-shared:256"

@@ -14,6 +14,7 @@ from PIL import Image
 from modalhash.api.opening import open_model
 from modalhash.api.syncing import SyncCounts, resolve_folder, sync_reading
 from modalhash.artifacts import HashModel
+from modalhash.artifacts.ready_model import READY_NAME
 from modalhash.codes import code_width
 from modalhash.data.loading import require_unicode
 from modalhash.data.picture_collections import list_pictures
@@ -45,7 +46,7 @@ def find(
     text: str | None = None,
     image: Path | str | Image.Image | None = None,
     *,
-    model: HashModel | Path | str,
+    model: HashModel | Path | str | None = None,
     cache: Path | str | None = None,
     device: str = "auto",
     progress: Progress = silent,
@@ -60,7 +61,7 @@ def find(
         folder: with pictures, in it or in any folder below.
         text: the query, or
         image: the query: a file or an opened picture.
-        model: or its run folder.
+        model: or its run folder; by default the ready model, which needs no training.
         cache: where indexes are kept; by default the user's cache folder, or MODALHASH_CACHE.
         device: "auto", "cpu", "cuda", ...
         progress: told of the stages "look for changes" and "encode pictures".
@@ -87,7 +88,7 @@ def find(
 def open_folder_index(
     folder: Path | str,
     *,
-    model: HashModel | Path | str,
+    model: HashModel | Path | str | None = None,
     cache: Path | str | None = None,
     device: str = "auto",
     progress: Progress = silent,
@@ -96,7 +97,7 @@ def open_folder_index(
 
     Args:
         folder: with pictures, in it or in any folder below.
-        model: or its run folder.
+        model: or its run folder; by default the ready model, which needs no training.
         cache: where indexes are kept; by default the user's cache folder, or MODALHASH_CACHE.
         device: "auto", "cpu", "cuda", ...
         progress: told of the stages "look for changes" and "encode pictures".
@@ -108,7 +109,7 @@ def open_folder_index(
     """
     require_unicode(Path(folder).expanduser())
     pictures = resolve_folder(folder)
-    opened_model = open_model(model, device)
+    opened_model = open_model(READY_NAME if model is None else model, device)
     place = index_place(pictures, opened_model, cache)
     try:
         with changing(place, pictures):

@@ -23,12 +23,15 @@ SECONDS_TO_START = 60
 """How long the browser waits for the page."""
 
 
-@click.command("find", epilog='Example: modalhash find ~/Pictures "a dog in the snow" --model run')
+@click.command("find", epilog='Example: modalhash find ~/Pictures "a dog in the snow"')
 @click.argument("folder", type=click.Path(file_okay=False))
 @click.argument("words", nargs=-1)
 @search_option("--image", type=click.Path(dir_okay=False))
 @click.option(
-    "--model", required=True, type=click.Path(file_okay=False), help="Folder of a trained model."
+    "--model",
+    type=click.Path(file_okay=False),
+    help="Folder of a trained model, or offline-shared:64.  [default: offline-shared, the ready "
+    "model]",
 )
 @search_option("-k", type=int, shown="10")
 @search_option("--where", more=", such as 'year >= 2020'")
@@ -45,7 +48,7 @@ def command(
     words: tuple[str, ...],
     *,
     image: str | None,
-    model: str,
+    model: str | None,
     k: int | None,
     where: str | None,
     is_opened: bool,
