@@ -11,6 +11,7 @@ from modalhash.codes import Codes
 from modalhash.errors import UnknownNameError
 from modalhash.files import sealed, sha256_of_file
 from modalhash.index import build_index, open_index, repair_index, verify_index
+from modalhash.index.embedded import EmbeddedIndex
 from tests.oracles.plain_search import plain_search
 
 IDS = [f"i{row}" for row in range(40)]
@@ -56,6 +57,7 @@ def test_the_codes_of_a_graph_are_scanned_and_the_log_says_so(
 ) -> None:
     codes = codes_of(n_bits)
     with caplog.at_level(logging.WARNING), open_index(folder) as index:
+        assert isinstance(index, EmbeddedIndex)
         assert (index.kind, dict(index.parameters), index.is_exact) == (
             "auto",
             {"recall": 0.9},

@@ -54,8 +54,8 @@ def kill_between(folder: Path, *, n_sides: int) -> None:
             apply_changes(self, changes)
             n_changed += 1
 
-        EmbeddedIndex.apply_changes = apply_or_die  # type: ignore[method-assign]
-        pending_changes.complete = lambda *_: os._exit(9)
+        pytest.MonkeyPatch().setattr(EmbeddedIndex, "apply_changes", apply_or_die)
+        pytest.MonkeyPatch().setattr(pending_changes, "complete", lambda *_: os._exit(9))
         with open_search_index(folder) as index:
             index.add(contents("half"))
         os._exit(0)

@@ -373,7 +373,7 @@ class HashIndex(ABC):
         return nullcontext()
 
     def mark(self) -> Mapping[str, Any] | None:
-        """Return JSON values that say where `roll_back` returns to; inside a block `writing`.
+        """Give JSON values that say where `roll_back` returns to; inside a block `writing`.
 
         With it a search index changes both its sides or neither. By default None: the index can't
         go back, and a change that a kill broke off is repeated instead.
@@ -494,7 +494,7 @@ class HashIndex(ABC):
 
     @abstractmethod
     def select(self, where: str) -> IdArray:
-        """Return the ids of the items that pass a filter, in the order of insertion.
+        """List the ids of the items that pass a filter, in the order of insertion.
 
         Raises:
             FilterError: if the filter can't be understood, marking the place.
@@ -513,7 +513,7 @@ class HashIndex(ABC):
 
     @abstractmethod
     def reconstruct(self, ids: Ids) -> Codes:
-        """Return the codes of items, (n, p) uint8, in the order asked for.
+        """Look up the codes of items, (n, p) uint8, in the order asked for.
 
         Raises:
             InputError: if an id isn't there, naming it.
@@ -521,7 +521,7 @@ class HashIndex(ABC):
 
     @abstractmethod
     def metadata(self, ids: Ids) -> list[dict[str, Any]]:
-        """Return the metadata of items in the order asked for; empty where none was given.
+        """Look up the metadata of items in the order asked for; empty where none was given.
 
         Raises:
             InputError: if an id isn't there, naming it.
@@ -540,7 +540,7 @@ class HashIndex(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return the number of items."""
+        """Count the items."""
 
     @property
     @abstractmethod

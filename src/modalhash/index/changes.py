@@ -43,12 +43,12 @@ DEAD_SHARE: Final = 0.25
 
 
 def scan_of(kind: str) -> type[Searcher]:
-    """Return what scans the rows of an index that no searcher was built for."""
+    """Load the class that scans the rows of an index that no searcher was built for."""
     return searcher_class("exact" if kind == "exact" else "flat")
 
 
 def without(snapshot: Snapshot, positions: Positions) -> list[View]:
-    """Return the views without some positions, which are there and distinct."""
+    """Delete some positions, which are there and distinct, from the views of a snapshot."""
     views = list(snapshot.views)
     for number, (start, view) in enumerate(zip(snapshot.starts(), snapshot.views, strict=False)):
         is_own = (positions >= start) & (positions < start + view.n_rows)
@@ -57,7 +57,7 @@ def without(snapshot: Snapshot, positions: Positions) -> list[View]:
 
 
 def applied(snapshot: Snapshot, recent: RecentRows, change: Change) -> Snapshot:
-    """Return the snapshot after a change; added rows are appended to the recent ones.
+    """Apply a change to a snapshot; added rows are appended to the recent ones.
 
     Args:
         snapshot: before; its last view is of `recent`.
@@ -78,7 +78,7 @@ def applied(snapshot: Snapshot, recent: RecentRows, change: Change) -> Snapshot:
 
 
 def first_merged(views: Sequence[View]) -> int:
-    """Return from which view on a checkpoint merges rows into one segment.
+    """Choose the view from which on a checkpoint merges rows into one segment.
 
     As with a binary counter, segments of like size are merged, so that there are few of them and
     each row is written again a few times only; and what is largely deleted is written again.
@@ -98,7 +98,7 @@ def first_merged(views: Sequence[View]) -> int:
 
 
 def packed_dead(views: Sequence[View]) -> DeadRows | None:
-    """Return the bits of the deleted rows of segments, one after the other; None without any."""
+    """Join the bits of the deleted rows of segments, one after the other; None without any."""
     if not any(view.n_dead for view in views):
         return None
     return np.concatenate(

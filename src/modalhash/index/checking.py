@@ -19,7 +19,7 @@ __all__ = ["check_id_kind", "check_known", "check_model", "checked_items", "refu
 def checked_items(
     ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None, n_bits: int
 ) -> tuple[IdColumn | None, list[str | None] | None]:
-    """Return items to add as a column of ids and JSON documents, or refuse them.
+    """Check items to add, and make a column of ids and JSON documents of them.
 
     Args:
         ids: n ids; that they are distinct isn't checked.

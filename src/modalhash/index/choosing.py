@@ -128,7 +128,7 @@ def choose(codes: Codes, n_bits: int, recall: float) -> tuple[Searcher, str]:
 
 
 def flat(codes: Codes, n_bits: int, folding: Folding | None) -> FlatSearcher:
-    """Return a scan of codes that may be folded already."""
+    """Make a scan of codes that may be folded already."""
     if folding is None:
         return FlatSearcher.build(codes, n_bits, parameters={})
     return FlatSearcher.folded(codes, folding)

@@ -91,7 +91,7 @@ class CodeHead:
     data_sha256: str = ""
 
     def leaving_out(self, problems: Sequence[str]) -> "CodeHead":
-        """Return the head of a file with some rows less."""
+        """Make the head of a file with some rows less."""
         shown = (*self.left_out, *problems)[:SHOWN_PLACES]
         return replace(self, n_left_out=self.n_left_out + len(problems), left_out=shown)
 
@@ -131,7 +131,7 @@ class CodeFile:
         text_codes: Codes | None,
         text_ends: NDArray[np.int64] | None,
     ) -> Self:
-        """Return the codes of a shard with the keys of its ids.
+        """Join the codes of a shard with the keys of its ids.
 
         Raises:
             InputError: if ids are of two kinds.
@@ -153,7 +153,7 @@ class CodeFile:
         )
 
     def without(self, rows: Sequence[int], problems: Sequence[str]) -> "CodeFile":
-        """Return the codes without some rows, and what was wrong with them."""
+        """Leave out some rows, and note what was wrong with them."""
         is_kept = np.ones(self.head.n_items, np.bool_)
         is_kept[np.asarray(rows, np.int64)] = False
         assert self.ids is not None
@@ -170,7 +170,7 @@ class CodeFile:
         )
 
     def text_ids(self) -> list[str]:
-        """Return the id of each text: that of its item, `#` and its place among the item's."""
+        """Make the id of each text: that of its item, `#` and its place among the item's."""
         if self.ids is None or self.text_ends is None:
             return []
         counts = np.diff(self.text_ends, prepend=0).tolist()
@@ -181,7 +181,7 @@ class CodeFile:
         ]
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Return what the file holds, by name; wide numbers first, so that all are aligned."""
+        """List the arrays of the file by name; wide numbers first, so that all are aligned."""
         ids: Mapping[str, NDArray[Any]] = (
             {"ids": np.zeros(0, np.int64)} if self.ids is None else self.ids.arrays()
         )
@@ -200,7 +200,7 @@ class CodeFile:
 
 
 def code_file_path(folder: Path, shard: str) -> Path:
-    """Return where the codes of a shard lie."""
+    """Name the file that holds the codes of a shard."""
     return folder / f"{shard}{SUFFIX}"
 
 
@@ -243,7 +243,7 @@ def write_code_file(path: Path, content: CodeFile) -> CodeHead:
 
 
 def read_code_head(path: Path) -> CodeHead | None:
-    """Return what a code file says of itself; None if there is none.
+    """Read the head of a code file; None if there is no file.
 
     The file's size is checked, its tensors aren't read.
 
@@ -293,7 +293,7 @@ def read_code_file(path: Path) -> CodeFile:
 
 
 def read_header(path: Path) -> tuple[CodeHead, dict[str, Any], int]:
-    """Return the head of a code file, its tensors' places, and where its data begins."""
+    """Read the head of a code file, its tensors' places, and where its data begins."""
     try:
         with open_regular_file(path) as file:
             length = int.from_bytes(file.read(8), "little")
@@ -322,7 +322,7 @@ def read_header(path: Path) -> tuple[CodeHead, dict[str, Any], int]:
 
 
 def damaged(path: Path, what: str) -> DamagedArtifactError:
-    """Return the error of a code file that can't be used."""
+    """Make the error of a code file that can't be used."""
     return DamagedArtifactError(
         f"{path} is damaged: {what}; delete it and run the same `modalhash encode` again"
     )
@@ -403,7 +403,7 @@ def ids_twice(paths: Sequence[Path], *, window: int = WINDOW_KEYS) -> Iterator[I
 
 
 def window_bounds(columns: Sequence[KeyColumn], window: int) -> list[np.uint64]:
-    """Return keys that divide all keys into parts of about a window each."""
+    """Choose keys that divide all keys into parts of about a window each."""
     total = sum(column.count for column in columns)
     n_windows = min(-(-total // window), MOST_WINDOWS)
     if n_windows < 2:
@@ -447,7 +447,7 @@ def twice_in(
 
 
 def is_code_folder(path: Path | str) -> bool:
-    """Return whether `modalhash encode --shards` wrote, or is writing, a folder."""
+    """Tell whether `modalhash encode --shards` wrote, or is writing, a folder."""
     return (Path(path) / CODE_FOLDER).is_file()
 
 

@@ -196,17 +196,17 @@ class EmbeddedIndex(IndexWriter):
         return self._current().histogram(codes, tree_of(where))
 
     def select(self, where: str) -> IdArray:
-        """Return the ids of the items that pass a filter; see `HashIndex.select`."""
+        """List the ids of the items that pass a filter; see `HashIndex.select`."""
         tree, state = parsed(where), self._current()
         return state.take_ids(state.select(tree))
 
     def reconstruct(self, ids: Ids) -> Codes:
-        """Return the codes of items; see `HashIndex.reconstruct`."""
+        """Look up the codes of items; see `HashIndex.reconstruct`."""
         state = self._current()
         return state.take_codes(self._positions(state, ids))
 
     def metadata(self, ids: Ids) -> list[dict[str, Any]]:
-        """Return the metadata of items; see `HashIndex.metadata`."""
+        """Look up the metadata of items; see `HashIndex.metadata`."""
         state = self._current()
         return state.take_metadata(self._positions(state, ids))
 
@@ -215,7 +215,7 @@ class EmbeddedIndex(IndexWriter):
         return self._current().blocks(n_rows)
 
     def _positions(self, state: Snapshot, ids: Ids) -> Positions:
-        """Return the positions of items that must be there."""
+        """Look up the positions of items that must be there."""
         column = id_column(ids)
         if column is None:
             return np.empty(0, np.int64)
@@ -232,7 +232,7 @@ class EmbeddedIndex(IndexWriter):
         return np.asarray(self._current().find(column) != NO_ROW)
 
     def contains(self, ids: Ids) -> NDArray[np.bool_]:
-        """Return which of some ids there are, (n,) bool."""
+        """Look which of some ids there are, (n,) bool."""
         column = id_column(ids)
         if column is None:
             return np.zeros(0, np.bool_)
@@ -273,5 +273,5 @@ class EmbeddedIndex(IndexWriter):
 
 
 def tree_of(where: str | None) -> Filter | None:
-    """Return a filter as a tree."""
+    """Parse a filter to a tree; None stays None."""
     return None if where is None else parsed(where)

@@ -66,7 +66,7 @@ class ExactSearcher(ScanSearcher):
 def smallest(
     keys: np.ndarray[tuple[int, int], np.dtype[np.int64]], top_k: int
 ) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """Return the `top_k` smallest of each row in any order, or all if there are no more."""
+    """Find the `top_k` smallest of each row in any order, or all if there are no more."""
     if keys.shape[1] <= top_k:
         return keys
     return np.partition(keys, top_k - 1, axis=1)[:, :top_k]

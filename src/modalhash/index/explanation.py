@@ -54,7 +54,7 @@ def compare_bits(code: Codes, other: Codes, n_bits: int) -> BitComparison:
 
 
 def chance_within(distance: int, n_bits: int) -> float:
-    """Return how probable it is that two random codes are at most this far apart.
+    """Compute how probable it is that two random codes are at most this far apart.
 
     Of codes of fair, independent bits; those of a learned code are neither quite, so the distances
     of a query to all items say more.
@@ -108,12 +108,12 @@ class DistanceProfile:
         return self.n_bits / 2
 
     def ranks(self, distance: int) -> tuple[int, int]:
-        """Return the first and the last rank, from 1, that items at a distance share."""
+        """Count the first and the last rank, from 1, that items at a distance share."""
         nearer = int(self.counts[:distance].sum())
         return nearer + 1, nearer + max(int(self.counts[distance]), 1)
 
     def percentile(self, distance: int) -> float:
-        """Return the share of items that are farther, in percent; of those as far, half.
+        """Compute the share of items that are farther, in percent; of those as far, half.
 
         Raises:
             InputError: if there are no items.

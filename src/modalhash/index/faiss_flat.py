@@ -95,7 +95,7 @@ class FlatSearcher(PostFilterSearcher):
         return scan_within(self.scanned, widened(query_codes, self.scanned.shape[1]), radius)
 
     def codes_compared(self, effort: float) -> float:
-        """Return how many codes a query is compared with: all."""
+        """Count the codes that a query is compared with: all."""
         return len(self.scanned)
 
     def write(self, folder: Path) -> Sequence[str]:

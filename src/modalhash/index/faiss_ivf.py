@@ -227,7 +227,7 @@ class IvfSearcher(PostFilterSearcher):
         return RaggedNeighbours(starts, rows[order].astype(np.int64), near[order].astype(np.int32))
 
     def codes_compared(self, effort: float) -> float:
-        """Return about how many codes a query is compared with."""
+        """Estimate how many codes a query is compared with."""
         share = min(1.0, effort * self.n_probes / self.n_cells)
         return self.n_cells + PROBED_CODE_COST * share * len(self.searched)
 
@@ -248,7 +248,7 @@ class IvfSearcher(PostFilterSearcher):
 
 
 def default_cells(n_codes: int) -> int:
-    """Return the power of two nearest to the square root, on a logarithmic scale.
+    """Choose the power of two nearest to the square root, on a logarithmic scale.
 
     Example:
         >>> default_cells(1_000_000), default_cells(10_000_000)
@@ -258,7 +258,7 @@ def default_cells(n_codes: int) -> int:
 
 
 def training_rows(n_codes: int, n_wanted: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return rows to train on, ascending; the same ones for the same numbers."""
+    """Choose rows to train on, ascending; the same ones for the same numbers."""
     if n_codes <= n_wanted:
         return np.arange(n_codes)
     generator = np.random.default_rng(SEED)
@@ -266,7 +266,7 @@ def training_rows(n_codes: int, n_wanted: int) -> np.ndarray[tuple[int], np.dtyp
 
 
 def probes_for(cells: Any, codes: Codes, sample: RecallSample, recall: float) -> int:
-    """Return how many cells to look into for a recall on a sample.
+    """Count the cells to look into for a recall on a sample.
 
     A neighbour is found by so many probes as its cell's rank for the query says, and `top_k`
     neighbours a query are needed.

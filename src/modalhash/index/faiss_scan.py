@@ -90,7 +90,7 @@ def scan_within(database_codes: Codes, query_codes: Codes, radius: int) -> Ragge
 
 
 def scan_width(width: int) -> int:
-    """Return the bytes a code should have for a quick scan, at least `width`.
+    """Choose the bytes a code should have for a quick scan, at least `width`.
 
     Example:
         >>> scan_width(3), scan_width(8), scan_width(24), scan_width(48)
@@ -100,7 +100,7 @@ def scan_width(width: int) -> int:
 
 
 def widened(codes: Codes, width: int) -> Codes:
-    """Return codes with zero bytes added up to `width`, themselves if they have it."""
+    """Add zero bytes to codes up to `width`; codes that have it are returned as they are."""
     if codes.shape[1] == width:
         return codes
     wide = np.zeros((len(codes), width), np.uint8)
@@ -110,7 +110,7 @@ def widened(codes: Codes, width: int) -> Codes:
 
 
 def take_rows(codes: Codes, rows: Positions) -> Codes:
-    """Return some rows of contiguous codes; whole words at a time where they fit."""
+    """Copy some rows of contiguous codes; whole words at a time where they fit."""
     width = codes.shape[1]
     if width in (2, 4, 8):
         words = codes.view(f"u{width}").ravel()

@@ -86,7 +86,7 @@ class FieldIndex:
         )
 
     def matching(self, leaf: Leaf) -> Positions | None:
-        """Return the rows for which a test holds, ascending; of `IsNull` those where it doesn't.
+        """Find the rows for which a test holds, ascending; of `IsNull` those where it doesn't.
 
         Returns:
             None if the index can't tell.
@@ -107,7 +107,7 @@ class FieldIndex:
         return None
 
     def compared(self, operator: str, value: Value) -> Positions | None:
-        """Return the rows whose value compares so; None if the index can't tell."""
+        """Find the rows whose value compares so; None if the index can't tell."""
         sort = sort_of(value)
         if is_beyond(value):
             return None
@@ -127,7 +127,7 @@ class FieldIndex:
 
 
 def span(operator: str, left: int, right: int, n: int) -> slice:
-    """Return which of n ascending values compare so with one that belongs from left to right."""
+    """Find which of n ascending values compare so with one that belongs from left to right."""
     return {
         "==": slice(left, right),
         "<": slice(0, left),
@@ -138,22 +138,22 @@ def span(operator: str, left: int, right: int, n: int) -> slice:
 
 
 def joined(parts: list[Positions]) -> Positions:
-    """Return rows of several parts, ascending, each once."""
+    """Join rows of several parts, ascending, each once."""
     return np.unique(np.concatenate([NO_ROWS, *parts]))
 
 
 def plain(value: Value) -> Value:
-    """Return a value so that equal ones are equal keys."""
+    """Convert a value so that equal ones are equal keys."""
     return float(value) if sort_of(value) == "number" else value
 
 
 def is_beyond(value: Value) -> bool:
-    """Return whether a value is an integer that no float may hold."""
+    """Tell whether a value is an integer that no float may hold."""
     return isinstance(value, int) and abs(value) > EXACT_INTEGER
 
 
 def keys_in(document: str) -> set[tuple[str, Value]]:
-    """Return the keys of a list's values."""
+    """Make the keys of a list's values."""
     return {
         ("list " + sort_of(value), plain(value))
         for value in json.loads(document)

@@ -10,7 +10,7 @@ __all__ = ["compares", "holds"]
 
 
 def holds(tree: Filter, metadata: Mapping[str, Any]) -> bool:  # noqa: PLR0911 - as above
-    """Return whether a filter holds for an item's metadata.
+    """Tell whether a filter holds for an item's metadata.
 
     Example:
         >>> from modalhash.index.filters import parse_filter
@@ -40,7 +40,7 @@ def holds(tree: Filter, metadata: Mapping[str, Any]) -> bool:  # noqa: PLR0911 -
 
 
 def compares(value: object, operator: str, wanted: Value) -> bool:
-    """Return whether a comparison holds; between values of two sorts none does."""
+    """Tell whether a comparison holds; between values of two sorts none does."""
     if sort(value) != sort(wanted):
         return False
     left: Any = value
@@ -57,7 +57,7 @@ def compares(value: object, operator: str, wanted: Value) -> bool:
 
 
 def sort(value: object) -> type | None:
-    """Return the sort of a JSON value as far as it can be compared."""
+    """Name the sort of a JSON value as far as it can be compared."""
     match value:
         case bool():
             return bool
@@ -69,7 +69,7 @@ def sort(value: object) -> type | None:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Return whether a text is of a pattern of `like`."""
+    """Tell whether a text is of a pattern of `like`."""
     parts, characters = [], iter(pattern)
     for character in characters:
         match character:

@@ -164,7 +164,7 @@ def parse_filter(text: str) -> Filter:
 
 
 def sort_of(value: Value) -> str:
-    """Return the sort of JSON value that a value is compared with: "truth", "text" or "number"."""
+    """Name the sort of JSON value that a value is compared with: "truth", "text" or "number"."""
     match value:
         case bool():
             return "truth"
@@ -174,7 +174,7 @@ def sort_of(value: Value) -> str:
 
 
 def quoted(value: str | int) -> str:
-    r"""Return a value as a filter says it.
+    r"""Write a value as a filter says it.
 
     Example:
         >>> quoted('5" lens'), quoted(7)
@@ -249,7 +249,7 @@ class Parser:
                 return
 
     def token(self, kind: str, raw: str, start: int, end: int) -> Token:
-        """Return one token with its value."""
+        """Read one token with its value."""
         match kind:
             case "number":
                 value: Any = self.number(raw, start)
@@ -267,7 +267,7 @@ class Parser:
         return Token(kind, value, start, end)
 
     def number(self, raw: str, start: int) -> int | float:
-        """Return a number."""
+        """Read a number."""
         value = int(raw) if raw.lstrip("-").isdigit() else float(raw)
         if isinstance(value, int) and not -MAX_INTEGER <= value < MAX_INTEGER:
             self.refuse(start, f"{raw} is beyond 64 bits")
@@ -276,7 +276,7 @@ class Parser:
         return value
 
     def text_of(self, token: Token, *, is_pattern: bool = False) -> str:
-        """Return what a text says; a pattern keeps what is escaped for `like`."""
+        """Read the characters of a text; a pattern keeps what is escaped for `like`."""
 
         def replaced(match: re.Match[str]) -> str:
             character = match[1]
@@ -315,7 +315,7 @@ class Parser:
         return self.tokens[self.place].kind
 
     def take(self) -> Token:
-        """Return the next token and go on."""
+        """Read the next token and go on."""
         self.place += 1
         return self.tokens[self.place - 1]
 

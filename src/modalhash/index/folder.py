@@ -160,7 +160,7 @@ class Manifest:
     log: str
 
     def document(self) -> dict[str, Any]:
-        """Return the manifest as JSON, with a checksum over the rest of itself."""
+        """Write the manifest as JSON, with a checksum over the rest of itself."""
         return sealed(
             {
                 "format": FORMAT,
@@ -203,7 +203,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def manifest_of(document: Mapping[str, Any]) -> Manifest:
-    """Return a manifest from its JSON.
+    """Make a manifest from its JSON.
 
     Raises:
         KeyError, TypeError, ValueError: if something is missing, unknown, of another type or out of
@@ -281,7 +281,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def library_version() -> str:
-    """Return the version of modalhash that runs."""
+    """Look up the version of modalhash that runs."""
     try:
         return version("modalhash")
     except PackageNotFoundError:
@@ -289,7 +289,7 @@ def library_version() -> str:
 
 
 def checked_path(folder: Path, record: FileRecord, *, read_all: bool = False) -> Path:
-    """Return a file after checking it.
+    """Check a file and give its path.
 
     Args:
         folder: where it lies.
@@ -389,7 +389,7 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def newest_generation(folder: Path) -> int:
-    """Return the highest generation of the manifest and of anything that a kill left there."""
+    """Find the highest generation of the manifest and of anything that a kill left there."""
     matches = (OURS.fullmatch(name) for name in names_in(folder))
     numbers = [int(match[match.lastgroup or 0]) for match in matches if match]
     with suppress(ModalhashError):
@@ -398,7 +398,7 @@ def newest_generation(folder: Path) -> int:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names of what lies in a folder, none if there is no such folder."""
+    """List the names of what lies in a folder, none if there is no such folder."""
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 

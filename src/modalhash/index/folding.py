@@ -77,11 +77,11 @@ class Folding:
         return cls(distinct, np.concatenate([np.zeros(1, dtype), ends]), rows)
 
     def __len__(self) -> int:
-        """Return the number of distinct codes."""
+        """Count the distinct codes."""
         return len(self.codes)
 
     def expand_nearest(self, found: Neighbours, top_k: int) -> Neighbours:
-        """Return the `top_k` nearest rows, given the nearest distinct codes.
+        """Find the `top_k` nearest rows, given the nearest distinct codes.
 
         Args:
             found: (q, j) distinct codes; all of them, or `top_k` at least.
@@ -110,7 +110,7 @@ class Folding:
     def expand_block(
         self, groups: Positions, group_distances: NDArray[np.int32], top_k: int
     ) -> Neighbours:
-        """Return the nearest rows of some queries; see `expand_nearest`."""
+        """Find the nearest rows of some queries; see `expand_nearest`."""
         n_queries, n_rows = len(groups), len(self.rows)
         is_code = groups != NO_ROW
         first = self.starts[groups].astype(np.int64)
@@ -140,7 +140,7 @@ class Folding:
         return Neighbours(rows, near.astype(np.int32))
 
     def expand_within(self, found: RaggedNeighbours) -> RaggedNeighbours:
-        """Return all rows of the distinct codes that were found, by distance, then position."""
+        """List all rows of the distinct codes that were found, by distance, then position."""
         first = self.starts[found.positions].astype(np.int64)
         counts = self.starts[found.positions + 1] - first
         rows = self.rows[ragged_ranges(first, counts)].astype(np.int64)
@@ -206,7 +206,7 @@ def distinct_share(codes: Codes) -> float:
 
 
 def to_words(codes: Codes) -> NDArray[np.uint64]:
-    """Return codes as rows of 64-bit words, with zero bytes added; a view where it can be."""
+    """Convert codes to rows of 64-bit words, with zero bytes added; a view where it can be."""
     width = codes.shape[1]
     if width % 8:
         codes = np.pad(codes, ((0, 0), (0, -width % 8)))
@@ -214,17 +214,17 @@ def to_words(codes: Codes) -> NDArray[np.uint64]:
 
 
 def row_type(n_rows: int) -> type[np.int32] | type[np.int64]:
-    """Return the narrowest type that holds the positions of so many rows."""
+    """Choose the narrowest type that holds the positions of so many rows."""
     return np.int32 if n_rows < 2**31 else np.int64
 
 
 def beyond(codes: Codes) -> int:
-    """Return the distance that stands beside `NO_ROW`, above that of any two codes."""
+    """Compute the distance that stands beside `NO_ROW`, above that of any two codes."""
     return 8 * int(codes.shape[1]) + 1
 
 
 def ragged_ranges(starts: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the ranges `start, ..., start + count - 1`, one after the other.
+    """Join the ranges `start, ..., start + count - 1`, one after the other.
 
     Example:
         >>> ragged_ranges(np.array([5, 0]), np.array([2, 3]))

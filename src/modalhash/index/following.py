@@ -95,7 +95,7 @@ class IndexFollower(HashIndex):
         renew_in_children(self)
 
     def _view(self, source: RecentRows | Segment, n_rows: int) -> View:
-        """Return the view of a source's first rows, none of them deleted."""
+        """Make the view of a source's first rows, none of them deleted."""
         return View(source, n_rows, self._scan, self.n_bits)
 
     def _load(self) -> None:
@@ -133,7 +133,7 @@ class IndexFollower(HashIndex):
         return manifest
 
     def _signed(self) -> Signature:
-        """Return what changes when somebody writes to the folder; () if it can't be told."""
+        """Read what changes when somebody writes to the folder; () if it can't be told."""
         assert self.folder is not None
         assert self._manifest is not None
         try:
@@ -167,7 +167,7 @@ class IndexFollower(HashIndex):
         return int(mark["end"])
 
     def _current(self) -> Snapshot:
-        """Return the newest snapshot there is."""
+        """Take in what was written since, and give the newest snapshot."""
         if self._is_closed:
             raise InputError("the index is closed: open it again")
         if self._is_forked:

@@ -120,11 +120,11 @@ class GenerationWriter(IndexFollower):
         return log
 
     def _kind_of(self, first: int) -> str:
-        """Return the kind of searcher of a segment that begins at a view."""
+        """Choose the kind of searcher of a segment that begins at a view."""
         return self._scan.kind if first else self.kind
 
 
 def segment_name(view: View) -> str:
-    """Return the name of a view's segment."""
+    """Look up the name of a view's segment."""
     assert isinstance(view.source, Segment)
     return view.source.name

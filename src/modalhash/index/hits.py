@@ -51,7 +51,7 @@ class QueryHits:
     metadata: Sequence[Metadata] | None = None
 
     def __len__(self) -> int:
-        """Return the number of hits."""
+        """Count the hits."""
         return len(self.distances)
 
 
@@ -70,11 +70,11 @@ class Hits:
     metadata: Sequence[Sequence[Metadata]] | None = None
 
     def __len__(self) -> int:
-        """Return the number of queries."""
+        """Count the queries."""
         return len(self.distances)
 
     def __getitem__(self, query: int) -> QueryHits:
-        """Return the hits of one query, counted from 0."""
+        """Take the hits of one query, counted from 0."""
         metadata = None if self.metadata is None else self.metadata[query]
         return QueryHits(self.ids[query], self.distances[query], metadata)
 
@@ -97,11 +97,11 @@ class RadiusHits:
     metadata: Sequence[Metadata] | None = None
 
     def __len__(self) -> int:
-        """Return the number of queries."""
+        """Count the queries."""
         return len(self.starts) - 1
 
     def __getitem__(self, query: int) -> QueryHits:
-        """Return the hits of one query, counted from 0."""
+        """Take the hits of one query, counted from 0."""
         if not -len(self) <= query < len(self):
             raise IndexError(f"query is {query}, there are {len(self)} queries")
         start, end = self.starts[query % len(self)], self.starts[query % len(self) + 1]
@@ -124,5 +124,5 @@ class ItemBlock:
     metadata: Sequence[Metadata]
 
     def __len__(self) -> int:
-        """Return the number of items."""
+        """Count the items."""
         return len(self.codes)

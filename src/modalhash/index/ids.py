@@ -26,27 +26,27 @@ class IdColumn(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return the number of ids."""
+        """Count the ids."""
 
     @abstractmethod
     def take(self, positions: Positions) -> IdArray:
-        """Return the ids at some positions, in the shape of `positions`."""
+        """Take the ids at some positions, in the shape of `positions`."""
 
     @abstractmethod
     def keep(self, is_kept: NDArray[np.bool_]) -> Self:
-        """Return the column of the ids marked True."""
+        """Make the column of the ids marked True."""
 
     @abstractmethod
     def extended(self, other: Self) -> Self:
-        """Return the column of these ids followed by the other's."""
+        """Make the column of these ids followed by the other's."""
 
     @abstractmethod
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """Return the arrays that hold the ids, by name; the constructor takes them again."""
+        """List the arrays that hold the ids, by name; the constructor takes them again."""
 
     @abstractmethod
     def keys(self) -> NDArray[Any]:
-        """Return a number for each id, the same for equal ids: what a lookup sorts by."""
+        """Make a number for each id, the same for equal ids: what a lookup sorts by."""
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the ids as Python values, made a block at a time."""
@@ -69,23 +69,23 @@ class IntegerIds(IdColumn):
         return len(self.ids)
 
     def take(self, positions: Positions) -> IdArray:
-        """Return the ids at some positions, in the shape of `positions`."""
+        """Take the ids at some positions, in the shape of `positions`."""
         return np.asarray(self.ids[positions])
 
     def keep(self, is_kept: NDArray[np.bool_]) -> Self:
-        """Return the column of the ids marked True."""
+        """Make the column of the ids marked True."""
         return type(self)(self.ids[is_kept])
 
     def extended(self, other: Self) -> Self:
-        """Return the column of these ids followed by the other's."""
+        """Make the column of these ids followed by the other's."""
         return type(self)(np.concatenate([self.ids, other.ids]))
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """Return the array of ids."""
+        """Name the array of ids."""
         return {"ids": self.ids}
 
     def keys(self) -> NDArray[Any]:
-        """Return the ids themselves."""
+        """Take the ids themselves."""
         return self.ids
 
 
@@ -104,7 +104,7 @@ class TextIds(IdColumn):
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Self:
-        """Return the column of some texts.
+        """Make the column of some texts.
 
         Raises:
             InputError: if a text can't be encoded (half of a surrogate pair), naming it.
@@ -120,7 +120,7 @@ class TextIds(IdColumn):
         return len(self.id_ends)
 
     def take(self, positions: Positions) -> IdArray:
-        """Return the ids at some positions, in the shape of `positions`."""
+        """Take the ids at some positions, in the shape of `positions`."""
         flat = positions.ravel()
         ends = self.id_ends[flat].tolist()
         starts = np.where(flat > 0, self.id_ends[flat - 1], 0).tolist()
@@ -135,22 +135,22 @@ class TextIds(IdColumn):
         return ids.reshape(positions.shape)
 
     def keep(self, is_kept: NDArray[np.bool_]) -> Self:
-        """Return the column of the ids marked True."""
+        """Make the column of the ids marked True."""
         lengths = np.diff(self.id_ends, prepend=0)
         kept_text = self.id_text[np.repeat(is_kept, lengths)]
         return type(self)(np.cumsum(lengths[is_kept], dtype=np.int64), kept_text)
 
     def extended(self, other: Self) -> Self:
-        """Return the column of these ids followed by the other's."""
+        """Make the column of these ids followed by the other's."""
         ends = np.concatenate([self.id_ends, other.id_ends + len(self.id_text)])
         return type(self)(ends, np.concatenate([self.id_text, other.id_text]))
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """Return the ends and the bytes."""
+        """Name the ends and the bytes."""
         return {"id_ends": self.id_ends, "id_text": self.id_text}
 
     def keys(self) -> NDArray[Any]:
-        """Return 64 bits of each text's BLAKE2b hash."""
+        """Compute 64 bits of each text's BLAKE2b hash."""
         text, ends = self.id_text.data, self.id_ends.tolist()
         digests = bytearray(8 * len(ends))
         start = 0
@@ -182,7 +182,7 @@ class IdLookup:
         return cls(keys[order], order)
 
     def arrays(self, column: IdColumn) -> Mapping[str, NDArray[Any]]:
-        """Return what must be kept beside the column to make the lookup again."""
+        """List what must be kept beside the column to make the lookup again."""
         arrays: dict[str, NDArray[Any]] = {}
         if self.order is not None:
             arrays["id_order"] = self.order
@@ -211,7 +211,7 @@ class IdLookup:
         return rows
 
     def row_at(self, places: Positions) -> Positions:
-        """Return the rows of keys by their places."""
+        """Look up the rows of keys by their places."""
         if self.order is None:
             return places
         rows = np.asarray(self.order[places])
@@ -243,7 +243,7 @@ class IdLookup:
                 place += 1
 
     def duplicates(self, column: IdColumn) -> list[Any]:
-        """Return the ids that come more than once in the column."""
+        """Find the ids that come more than once in the column."""
         same = np.flatnonzero(self.keys[1:] == self.keys[:-1])
         if not len(same):
             return []
@@ -298,7 +298,7 @@ def id_column(ids: Ids | IdColumn) -> IdColumn | None:
 
 
 def checked_integer(value: object) -> int:
-    """Return an integer id.
+    """Check and convert an integer id.
 
     Raises:
         InputError: if it isn't an integer of 64 bits.
@@ -315,7 +315,7 @@ def checked_integer(value: object) -> int:
 
 
 def shown(ids: Sequence[Any]) -> str:
-    """Return some ids as a reader would list them, and how many more there are."""
+    """List some ids for a reader, and how many more there are."""
     more = len(ids) - SHOWN_IDS
     listed = ", ".join(repr(value) for value in ids[:SHOWN_IDS])
     return f"{listed} and {more} more" if more > 0 else listed

@@ -33,7 +33,7 @@ def interrupt_when(is_over: Callable[[], bool]) -> Iterator[None]:
 
 
 def is_interrupted() -> bool:
-    """Return whether the work of this thread should stop."""
+    """Tell whether the work of this thread should stop."""
     is_over = condition.get()
     return is_over is not None and is_over()
 

@@ -54,5 +54,5 @@ class ItemChange:
         return 0 if self.operation is Operation.DELETE else len(self.column)
 
     def __len__(self) -> int:
-        """Return the number of items."""
+        """Count the items."""
         return len(self.column)

@@ -100,7 +100,7 @@ class ItemStore:
 
     @classmethod
     def empty(cls) -> Self:
-        """Return a temporary store without rows, in memory as far as it fits."""
+        """Make a temporary store without rows, in memory as far as it fits."""
         connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
@@ -110,7 +110,7 @@ class ItemStore:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Return a store that reads a saved file.
+        """Open a store that reads a saved file.
 
         Raises:
             DamagedArtifactError: if it is no database of items.
@@ -223,7 +223,7 @@ class ItemStore:
             first = block[-1][0] + 1
 
     def metadata(self, rows: Iterable[int]) -> list[dict[str, Any]]:
-        """Return the metadata of each row, empty where there is none."""
+        """Look up the metadata of each row, empty where there is none."""
         query = "SELECT metadata FROM items WHERE number = ?"
         with self.using() as connection:
             found = [connection.execute(query, (row,)).fetchone() for row in rows]
@@ -245,7 +245,7 @@ class ItemStore:
         raise damaged(self.path, problem)
 
     def field(self, field: tuple[str, ...], end: int) -> FieldIndex | None:
-        """Return the index of a field over the rows up to `end`; None if it is worth none."""
+        """Make the index of a field over the rows up to `end`; None if it is worth none."""
         if any("\0" in name for name in field) or self.rows_with_nul({"first": 0, "end": end}):
             return None
         with self.scanning() as connection:
@@ -276,7 +276,7 @@ class ItemStore:
         return np.unique(np.array(found, np.int64))
 
     def rows_with_nul(self, part: Mapping[str, int]) -> dict[int, dict[str, Any]]:
-        """Return the metadata of rows with a NUL character, where SQLite's JSON texts end."""
+        """Find the metadata of rows with a NUL character, where SQLite's JSON texts end."""
         with self.scanning() as connection:
             rows = connection.execute(WITH_NUL, part).fetchall()
         return {row: self.parse(document) for row, document in rows}
@@ -351,12 +351,12 @@ def statements(leaf: Leaf) -> Iterator[tuple[str, Any]]:
 
 
 def json_path(field: tuple[str, ...]) -> str:
-    """Return a field as SQLite's JSON functions name it; names hold neither " nor backslash."""
+    """Name a field as SQLite's JSON functions do; names hold neither " nor backslash."""
     return "$" + "".join(f'."{name}"' for name in field)
 
 
 def to_glob(pattern: str) -> str:
-    """Return a pattern of `like` as one of GLOB, which minds upper and lower case."""
+    """Convert a pattern of `like` to one of GLOB, which minds upper and lower case."""
     parts, characters = [], iter(pattern)
     for character in characters:
         if character == "\\":
@@ -368,7 +368,7 @@ def to_glob(pattern: str) -> str:
 
 
 def to_json(item_id: object, metadata: object) -> str:
-    """Return metadata as a JSON object.
+    """Write metadata as a JSON object.
 
     Raises:
         InputError: if it isn't a mapping of names to JSON values, or nested too deep, naming the
@@ -397,12 +397,12 @@ def to_json(item_id: object, metadata: object) -> str:
 
 
 def damaged(path: Path | None, error: object) -> DamagedArtifactError:
-    """Return the error of a file that SQLite can't read."""
+    """Make the error of a file that SQLite can't read."""
     return DamagedArtifactError(f"{path or 'metadata'} is damaged: {error}; {REPAIR_ADVICE}")
 
 
 def is_deeper(value: object, depth: int) -> bool:
-    """Return whether mappings and lists are nested deeper than a number of levels.
+    """Tell whether mappings and lists are nested deeper than a number of levels.
 
     Example:
         >>> is_deeper({"a": [1]}, 2), is_deeper({"a": [1]}, 1)

@@ -77,7 +77,7 @@ class ProcessLock:
             ) from error
 
     def is_at_path(self) -> bool:
-        """Return whether the file that is locked is the one at the path."""
+        """Tell whether the file that is locked is the one at the path."""
         try:
             return not self.is_removed or os.path.samestat(os.fstat(self.file), self.path.stat())
         except FileNotFoundError:

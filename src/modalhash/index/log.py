@@ -75,7 +75,7 @@ class Change:
 
 
 def encode_change(change: Change) -> bytes:
-    """Return a change as a record.
+    """Encode a change as a record.
 
     Raises:
         InputError: if it is too large for one.
@@ -156,7 +156,7 @@ def check_documents(documents: object, n_items: int) -> None:
 
 
 def record_end(content: bytes, start: int) -> int | None:
-    """Return where a record ends by its head, None if there is no head."""
+    """Compute where a record ends by its head; None if there is no head."""
     if len(content) < start + HEAD.size + NUMBER.size:
         return None
     head = content[start : start + HEAD.size]
@@ -167,7 +167,7 @@ def record_end(content: bytes, start: int) -> int | None:
 
 
 def header(uid: str) -> bytes:
-    """Return the header of an index's log."""
+    """Make the header of an index's log."""
     start = MAGIC + bytes.fromhex(uid)
     return start + NUMBER.pack(zlib.crc32(start))
 
@@ -241,7 +241,7 @@ def decode_at(
 
 
 def has_record_after(content: bytes, place: int) -> bool:
-    """Return whether the head of another record follows a place where none can be read.
+    """Tell whether the head of another record follows a place where none can be read.
 
     Behind a whole head, the next record is looked for behind its record only: a text in a record
     that was cut off may look like a head.
@@ -256,7 +256,7 @@ def has_record_after(content: bytes, place: int) -> bool:
 
 
 def has_header_of(content: bytes, uid: str) -> bool:
-    """Return whether the content of a log begins as the log of an index."""
+    """Tell whether the content of a log begins as the log of an index."""
     return content[:HEADER_BYTES] == header(uid)
 
 

@@ -95,7 +95,7 @@ class MilvusCollection:
     # --- making and finding -------------------------------------------------------------------
 
     def exists(self) -> bool:
-        """Return whether the server has the collection."""
+        """Tell whether the server has the collection."""
         return bool(
             self.call(
                 "look for a collection", self.client.has_collection, collection_name=self.name
@@ -155,7 +155,7 @@ class MilvusCollection:
         self.call("load a collection", self.client.load_collection, collection_name=self.name)
 
     def describe(self) -> tuple[dict[str, Any], bool]:
-        """Return what the collection says of its index, and whether ids are texts.
+        """Ask what the collection says of its index, and whether ids are texts.
 
         Raises:
             ArtifactError: if it isn't a collection of ours.
@@ -191,7 +191,7 @@ class MilvusCollection:
         return said, types["id"]["type"].name == "VARCHAR"
 
     def index_type(self) -> tuple[str, int]:
-        """Return the type of the collection's index and its number of cells, 0 without."""
+        """Ask for the type of the collection's index and its number of cells, 0 without."""
         found = self.call(
             "describe an index",
             self.client.describe_index,
@@ -240,7 +240,7 @@ class MilvusCollection:
         return int(found[0]["count(*)"])
 
     def rows(self, expression: str, fields: Sequence[str], *, consistency: str) -> list[Row]:
-        """Return the rows that pass an expression, in no order."""
+        """Fetch the rows that pass an expression, in no order."""
         found = self.call(
             "give items",
             self.client.query,
@@ -261,7 +261,7 @@ class MilvusCollection:
         parameters: Mapping[str, Any],
         consistency: str,
     ) -> list[list[tuple[int, Row]]]:
-        """Return distance and row of the nearest rows of each query, nearest first."""
+        """Fetch distance and row of the nearest rows of each query, nearest first."""
         found = self.call(
             "search",
             self.client.search,
@@ -281,7 +281,7 @@ class MilvusCollection:
 
 
 def connected(url: str, timeout: float) -> Any:
-    """Return a client of a server.
+    """Make a client of a server.
 
     Raises:
         IndexServerError: if nobody answers there.
@@ -329,7 +329,7 @@ def check_url(url: object) -> None:
 
 
 def is_of_server(error: Exception) -> bool:
-    """Return whether an error comes from the server, or from the way to it."""
+    """Tell whether an error comes from the server, or from the way to it."""
     names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     return not names.isdisjoint(
         {"pymilvus.MilvusException", "grpc.RpcError", "grpc.FutureTimeoutError"}
@@ -344,14 +344,14 @@ LASTING: Final = re.compile(
 
 
 def may_pass(error: Exception) -> bool:
-    """Return whether the same call may be answered later: nobody there, no time, no leader."""
+    """Tell whether the same call may be answered later: nobody there, no time, no leader."""
     if getattr(error, "retriable", False) is True:
         return True
     return not LASTING.search(reason_of(error)) and "ParamError" not in type(error).__name__
 
 
 def reason_of(error: Exception) -> str:
-    """Return what a server's error says, without the traces that old servers put into it."""
+    """Read the reason in a server's error, without the traces that old servers put into it."""
     text = str(getattr(error, "message", "") or error)
     lines = [
         line.strip()

@@ -56,7 +56,7 @@ EVERYTHING: Final = Expression("", is_exact=False)
 
 
 def literal(value: Value) -> str:
-    r"""Return a value as Milvus reads it; nothing in a text can end the literal.
+    r"""Write a value as Milvus reads it; nothing in a text can end the literal.
 
     Example:
         >>> print(literal('5" \\'), literal(True), literal(0.5))
@@ -71,14 +71,14 @@ def literal(value: Value) -> str:
 
 
 def escaped(character: str) -> str:
-    """Return a character as it stands between the quotes of a literal."""
+    """Write a character as it stands between the quotes of a literal."""
     if character in '"\\':
         return "\\" + character
     return f"\\u{ord(character):04x}" if ord(character) < 32 or character == "\x7f" else character
 
 
 def id_list(ids: Sequence[str] | Sequence[int]) -> str:
-    r"""Return the expression that the items of some ids pass.
+    r"""Write the expression that the items of some ids pass.
 
     Example:
         >>> print(id_list(["a", 'b"']))
@@ -88,7 +88,7 @@ def id_list(ids: Sequence[str] | Sequence[int]) -> str:
 
 
 def compiled(tree: Filter | None, *, partition_field: str = "") -> Expression:
-    """Return a filter as an expression.
+    """Translate a filter to an expression.
 
     Args:
         tree: the filter; None lets all items pass.
@@ -113,7 +113,7 @@ def compiled(tree: Filter | None, *, partition_field: str = "") -> Expression:
 
 
 def expression(tree: Filter, *, is_wanted: bool) -> Expression:
-    """Return the expression of a filter, or of its opposite; `not` moves down to the tests."""
+    """Write the expression of a filter, or of its opposite; `not` moves down to the tests."""
     match tree:
         case Not(term):
             return expression(term, is_wanted=not is_wanted)
@@ -133,14 +133,14 @@ def expression(tree: Filter, *, is_wanted: bool) -> Expression:
 
 
 def both(parts: Sequence[Expression]) -> Expression:
-    """Return the expression that all parts pass; what is too weak in one stays too weak."""
+    """Write the expression that all parts pass; what is too weak in one stays too weak."""
     said = [part.text for part in parts if part.text]
     text = " and ".join(f"({one})" for one in said) if len(said) > 1 else "".join(said)
     return Expression(text, all(part.is_exact for part in parts))
 
 
 def either(parts: Sequence[Expression]) -> Expression:
-    """Return the expression that any part passes."""
+    """Write the expression that any part passes."""
     if not all(part.text for part in parts):
         return EVERYTHING
     text = " or ".join(f"({part.text})" for part in parts)
@@ -148,12 +148,12 @@ def either(parts: Sequence[Expression]) -> Expression:
 
 
 def path_of(field: tuple[str, ...]) -> str:
-    """Return a field as Milvus names it."""
+    """Name a field as Milvus does."""
     return FIELDS + "".join(f'["{name}"]' for name in field)
 
 
 def leaf_expression(leaf: Leaf) -> Expression:  # noqa: PLR0911 - one for each sort of test
-    """Return the expression of one test."""
+    """Write the expression of one test."""
     if any(ODD_NAME.search(name) for name in leaf.field):
         return EVERYTHING
     path = path_of(leaf.field)
@@ -177,12 +177,12 @@ def leaf_expression(leaf: Leaf) -> Expression:  # noqa: PLR0911 - one for each s
 
 
 def is_safe(value: Value) -> bool:
-    """Return whether Milvus compares a value exactly: beyond 2^53 it may go through floats."""
+    """Tell whether Milvus compares a value exactly: beyond 2^53 it may go through floats."""
     return isinstance(value, str | bool) or abs(value) <= EXACT_FLOAT
 
 
 def one_of(path: str, values: Sequence[Value]) -> str:
-    """Return the expression of a field that equals one of some values; none is never."""
+    """Write the expression of a field that equals one of some values; none is never."""
     texts = [literal(value) for value in values if isinstance(value, str)]
     parts = [f"{path} == {literal(value)}" for value in values if not isinstance(value, str)]
     if texts:
@@ -193,7 +193,7 @@ def one_of(path: str, values: Sequence[Value]) -> str:
 
 
 def begins(path: str, pattern: str) -> Expression:
-    """Return the expression of a pattern: exact if its only wildcard is a `%` at the end."""
+    """Write the expression of a pattern: exact if its only wildcard is a `%` at the end."""
     plain, rest = re.match(r"((?:[^%_\\]|\\.)*)(.*)", pattern, re.DOTALL).groups()  # type: ignore[union-attr]
     start = re.sub(r"\\(.)", r"\1", plain, flags=re.DOTALL)
     if not rest:
@@ -204,7 +204,7 @@ def begins(path: str, pattern: str) -> Expression:
 
 
 def partition_keys(tree: Filter, field: str) -> list[str] | None:
-    """Return the partition keys that items of a filter can have; None if it doesn't say."""
+    """List the partition keys that items of a filter can have; None if it doesn't say."""
     match tree:
         case Compare((name,), "==", value) if name == field:
             return [partition_of(value)]
@@ -217,7 +217,7 @@ def partition_keys(tree: Filter, field: str) -> list[str] | None:
 
 
 def partition_of(value: object) -> str:
-    """Return the partition key of a field's value; equal values have the same.
+    """Compute the partition key of a field's value; equal values have the same.
 
     Example:
         >>> partition_of("dog"), partition_of(7.0), partition_of(True), partition_of(None)
@@ -234,7 +234,7 @@ def partition_of(value: object) -> str:
 
 
 def fields_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what filters see of metadata: no nulls, no integers that Milvus's JSON can't hold.
+    """Keep what filters see of metadata: no nulls, no integers that Milvus's JSON can't hold.
 
     Example:
         >>> fields_of({"a": None, "b": {"c": None, "d": 1}, "e": [None], "f": 2**70})
@@ -244,7 +244,7 @@ def fields_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seen(value: Any) -> Any:
-    """Return a JSON value as filters see it."""
+    """Convert a JSON value to what filters see of it."""
     match value:
         case Mapping():
             return fields_of(value)

@@ -105,7 +105,7 @@ class MilvusReader(HashIndex):
         self.collection.load()
 
     def _known_kind(self) -> IdKind | None:
-        """Return what the ids are; another process may have made the collection meanwhile."""
+        """Ask for the kind of ids; another process may have made the collection meanwhile."""
         if self._is_closed:
             raise InputError("the index is closed: open it again")
         if self._kind is None:
@@ -153,11 +153,11 @@ class MilvusReader(HashIndex):
         return counts
 
     def select(self, where: str) -> IdArray:
-        """Return the ids of the items that pass a filter; see `HashIndex.select`."""
+        """List the ids of the items that pass a filter; see `HashIndex.select`."""
         return self._select(where, self.settings.consistency)
 
     def _select(self, where: str | None, consistency: str) -> IdArray:
-        """Return the ids of the items that pass a filter, in the order of insertion."""
+        """List the ids of the items that pass a filter, in the order of insertion."""
         tree = None if where is None else parse_filter(where)
         ids: list[Any] = []
         if self._known_kind() is not None:
@@ -166,7 +166,7 @@ class MilvusReader(HashIndex):
         return self._id_array(ids)
 
     def _id_array(self, ids: Sequence[Any]) -> IdArray:
-        """Return ids as the index gives them."""
+        """Make the array of ids that the index gives."""
         if self._kind is IdKind.INTEGER:
             return np.array(ids, np.int64)
         found = np.empty(len(ids), np.object_)
@@ -174,7 +174,7 @@ class MilvusReader(HashIndex):
         return found
 
     def _rows_of(self, ids: Ids, fields: Sequence[str], consistency: str) -> dict[Any, Row]:
-        """Return the rows of some ids, those there are."""
+        """Fetch the rows of some ids, those there are."""
         column = id_column(ids)
         if column is None:
             return {}
@@ -189,7 +189,7 @@ class MilvusReader(HashIndex):
         return found
 
     def _known_rows(self, ids: Ids, fields: Sequence[str]) -> list[Row]:
-        """Return the rows of ids that must be there, in the order asked for."""
+        """Fetch the rows of ids that must be there, in the order asked for."""
         column = id_column(ids)
         if column is None:
             return []
@@ -198,11 +198,11 @@ class MilvusReader(HashIndex):
         return [found[value] for value in column]
 
     def reconstruct(self, ids: Ids) -> Codes:
-        """Return the codes of items; see `HashIndex.reconstruct`."""
+        """Look up the codes of items; see `HashIndex.reconstruct`."""
         return codes_of(self._known_rows(ids, ["code"]), code_width(self.n_bits)).copy()
 
     def metadata(self, ids: Ids) -> list[dict[str, Any]]:
-        """Return the metadata of items; see `HashIndex.metadata`."""
+        """Look up the metadata of items; see `HashIndex.metadata`."""
         return [metadata_of(row) for row in self._known_rows(ids, METADATA)]
 
     def blocks(self, n_rows: int = 4096) -> Iterator[ItemBlock]:
@@ -219,7 +219,7 @@ class MilvusReader(HashIndex):
                 )
 
     def contains(self, ids: Ids) -> NDArray[np.bool_]:
-        """Return which of some ids there are, (n,) bool; asked with "Strong"."""
+        """Look which of some ids there are, (n,) bool; asked with "Strong"."""
         column = id_column(ids)
         if column is None:
             return np.zeros(0, np.bool_)

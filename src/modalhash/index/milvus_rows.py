@@ -37,7 +37,7 @@ class Item:
 
 
 def row_of(item: Item, number: int, partition_field: str) -> Row:
-    """Return an item as a row.
+    """Write an item as a row.
 
     Args:
         item: to be written.
@@ -73,7 +73,7 @@ def row_of(item: Item, number: int, partition_field: str) -> Row:
 
 
 def metadata_of(row: Row) -> dict[str, Any]:
-    """Return an item's metadata as it was given."""
+    """Read an item's metadata as it was given."""
     if row["document"]:
         found: dict[str, Any] = json.loads(row["document"])
         return found
@@ -82,7 +82,7 @@ def metadata_of(row: Row) -> dict[str, Any]:
 
 
 def codes_of(rows: Sequence[Row], width: int) -> Codes:
-    """Return the codes of rows, (n, p) uint8."""
+    """Read the codes of rows, (n, p) uint8."""
     parts = [row["code"][0] if isinstance(row["code"], list) else row["code"] for row in rows]
     return np.frombuffer(b"".join(parts), np.uint8).reshape(len(rows), width)
 
@@ -118,7 +118,7 @@ def pages(
 
 
 def first_free_number(collection: MilvusCollection, hint: int) -> int:
-    """Return a number above all that are in use.
+    """Ask for a number above all that are in use.
 
     Args:
         collection: whose rows are numbered.

@@ -143,7 +143,7 @@ class MilvusSearch(MilvusReader):
         fields: Sequence[str],
         parameters: Mapping[str, Any],
     ) -> list[Found]:
-        """Return what Milvus finds for each query, in the order of the contract."""
+        """Fetch what Milvus finds for each query, in the order of the contract."""
         step = max(1, min(QUERIES_A_CALL, HITS_A_CALL // limit))
         found: list[Found] = []
         for start in range(0, len(codes), step):
@@ -165,7 +165,7 @@ class MilvusSearch(MilvusReader):
         return found
 
     def _probes(self, text: str) -> int:
-        """Return how many cells to look into for a filter."""
+        """Choose how many cells to look into for a filter."""
         share = 1.0
         if text:
             level = self.settings.consistency

@@ -75,7 +75,7 @@ class MilvusSettings(SearcherSettings):
                 raise SettingError(f"{name} is {value!r}, expected seconds above 0")
 
     def index_of(self, n_rows: int) -> dict[str, Any]:
-        """Return type and parameters of Milvus's index for so many rows.
+        """Choose type and parameters of Milvus's index for so many rows.
 
         Example:
             >>> MilvusSettings().index_of(1000)
@@ -90,7 +90,7 @@ class MilvusSettings(SearcherSettings):
         return {"index_type": TYPES[kind], "params": {"nlist": n_cells}}
 
     def probes(self, n_cells: int, share: float) -> int:
-        """Return how many cells to look into when a share of the items counts.
+        """Choose how many cells to look into when a share of the items counts.
 
         A filter is applied inside the cells that are looked into, so the fewer items pass, the
         more cells it takes to find k of them.

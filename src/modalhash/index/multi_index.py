@@ -103,7 +103,7 @@ class Tables:
     def listed(
         self, query_codes: Codes, n_flips: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return where the rows near each query are listed.
+        """Look up where the rows near each query are listed.
 
         Returns:
             (q, t * v) first place in the flattened `rows`, and number of rows, of each of the v
@@ -296,7 +296,7 @@ class MultiIndexSearcher(Searcher):
 
 
 def default_part_bits(n_codes: int) -> int:
-    """Return the bits of a part at which about one code has each value, within the limits.
+    """Choose the bits of a part at which about one code has each value, within the limits.
 
     Example:
         >>> default_part_bits(500), default_part_bits(10_000_000)
@@ -306,7 +306,7 @@ def default_part_bits(n_codes: int) -> int:
 
 
 def part_ends(n_bits: int, part_bits: int) -> tuple[int, ...]:
-    """Return where parts of about equal width end, the widest of at most `part_bits`.
+    """Compute where parts of about equal width end, the widest of at most `part_bits`.
 
     Example:
         >>> part_ends(64, 16), part_ends(24, 16)
@@ -317,7 +317,7 @@ def part_ends(n_bits: int, part_bits: int) -> tuple[int, ...]:
 
 
 def part_values(codes: Codes, ends: tuple[int, ...], part: int) -> NDArray[np.uint16]:
-    """Return one part of each code as a number, (n,) uint16."""
+    """Read one part of each code as a number, (n,) uint16."""
     first, end = (0, *ends)[part], ends[part]
     value = np.zeros(len(codes), np.uint32)
     for place, byte in enumerate(range(first // 8, (end - 1) // 8 + 1)):
@@ -328,7 +328,7 @@ def part_values(codes: Codes, ends: tuple[int, ...], part: int) -> NDArray[np.ui
 
 @cache
 def flip_masks(n_bits: int, n_flips: int) -> NDArray[np.int64]:
-    """Return all numbers of `n_bits` bits of which at most `n_flips` are 1.
+    """List all numbers of `n_bits` bits of which at most `n_flips` are 1.
 
     Example:
         >>> flip_masks(3, 1)
@@ -349,7 +349,7 @@ def blocks(counts: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
 def interleaved(
     is_first: NDArray[np.bool_], first: RaggedNeighbours, second: RaggedNeighbours
 ) -> RaggedNeighbours:
-    """Return hits of all queries: `first` has all queries, `second` those not marked."""
+    """Merge hits of all queries: `first` has all queries, `second` those not marked."""
     counts = np.diff(first.starts)
     counts[~is_first] = np.diff(second.starts)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -76,7 +76,7 @@ class PostFilterSearcher(Searcher):
 
     @abstractmethod
     def codes_compared(self, effort: float) -> float:
-        """Return about how many codes a query is compared with, or an equal cost."""
+        """Estimate how many codes a query is compared with, or an equal cost."""
 
     def nearest(
         self, query_codes: Codes, top_k: int, *, allowed: Allowed | None = None
@@ -180,7 +180,7 @@ def scan_rows_within(
 def keep_first(
     found: Neighbours, is_kept: NDArray[np.bool_], top_k: int, *, beyond: int
 ) -> Neighbours:
-    """Return the first `top_k` that are kept of each query, `NO_ROW` after them."""
+    """Keep the first `top_k` allowed ones of each query, `NO_ROW` after them."""
     order = np.argsort(~is_kept, axis=1, kind="stable")[:, :top_k]
     has_row = np.take_along_axis(is_kept, order, axis=1)
     positions = np.where(has_row, np.take_along_axis(found.positions, order, axis=1), NO_ROW)
@@ -192,7 +192,7 @@ def keep_first(
 
 
 def keep_within(found: RaggedNeighbours, is_kept: NDArray[np.bool_]) -> RaggedNeighbours:
-    """Return the hits that are kept."""
+    """Keep the hits that are allowed."""
     totals = np.concatenate([[0], np.cumsum(is_kept)])
     starts = totals[found.starts].astype(np.int64)
     return RaggedNeighbours(starts, found.positions[is_kept], found.distances[is_kept])

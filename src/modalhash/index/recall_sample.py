@@ -91,7 +91,7 @@ class RecallSample:
         return tie_aware_recall(found.distances, self.kth_distances)
 
     def statement(self, recall: float) -> dict[str, Any]:
-        """Return what the manifest says of a measured recall."""
+        """Describe a measured recall for the manifest."""
         return {
             "recall": round(recall, 4),
             "top_k": self.top_k,
@@ -101,7 +101,7 @@ class RecallSample:
 
 
 def without_rows(found: Neighbours, rows: Positions, top_k: int) -> Neighbours:
-    """Return the first `top_k` rows found that aren't the query's own."""
+    """Keep the first `top_k` rows found that aren't the query's own."""
     is_own = found.positions == rows[:, None]
     order = np.argsort(is_own, axis=1, kind="stable")[:, :top_k]
     return Neighbours(

@@ -155,7 +155,7 @@ def write_state(folder: Path, manifest: Manifest, state: Snapshot) -> None:
 
 
 def salvaged(folder: Path, manifest: Manifest, losses: list[str]) -> Snapshot:
-    """Return what is whole of an index; `losses` is told of what isn't."""
+    """Keep what is whole of an index; `losses` is told of what isn't."""
     scan = scan_of(manifest.kind)
     dead = salvaged_dead(folder, manifest, losses)
     views = []
@@ -188,7 +188,7 @@ def salvaged_dead(
 
 
 def without_replaced(views: Sequence[View]) -> list[View]:
-    """Return views without the rows whose ids come again in a later one."""
+    """Leave out the rows of views whose ids come again in a later one."""
     kept = list(views)
     for place, view in enumerate(views):
         assert isinstance(view.source, Segment)
@@ -307,7 +307,7 @@ def whole_record(content: bytes, place: int, n_bits: int) -> tuple[Change | None
 
 
 def is_usable(path: Path, state: Snapshot, change: Change) -> bool:
-    """Return whether a change has ids that a writer gives it."""
+    """Tell whether a change has ids that a writer gives it."""
     try:
         check_change(path, state, change)
     except ModalhashError:
@@ -316,7 +316,7 @@ def is_usable(path: Path, state: Snapshot, change: Change) -> bool:
 
 
 def is_torn_end(content: bytes, manifest: Manifest) -> bool:
-    """Return whether all that can't be read is a last record that was cut off."""
+    """Tell whether all that can't be read is a last record that was cut off."""
     place = HEADER_BYTES
     while True:
         change, end = whole_record(content, place, manifest.n_bits)

@@ -67,7 +67,7 @@ class Scorer(Protocol):
 
 
 def default_shortlist(n_items: int) -> int:
-    """Return how many items to rerank if nobody says: 5 % of them, between 500 and 5000.
+    """Choose how many items to rerank if nobody says: 5 % of them, between 500 and 5000.
 
     Example:
         >>> default_shortlist(1_000), default_shortlist(40_000), default_shortlist(1_000_000)
@@ -173,7 +173,7 @@ class FineBooks:
         return self.n_subspaces * (int(self.codewords.shape[1]) - 1).bit_length()
 
     def tables(self, queries: Floats) -> Floats:
-        """Return the inner products of query sub-vectors (q, s, w) with all codewords, (q, s, k).
+        """Compute the inner products of query sub-vectors (q, s, w) with all codewords, (q, s, k).
 
         Raises:
             ShapeError: if the sub-vectors don't fit the codewords.
@@ -190,12 +190,12 @@ class FineBooks:
         return made
 
     def decode(self, fine: FineCodes) -> Floats:
-        """Return what finer codes (n, s) stand for, (n, s, w)."""
+        """Look up the vectors of finer codes (n, s), (n, s, w)."""
         check_fine_codes(fine, self)
         return self.codewords[np.arange(self.n_subspaces), fine]
 
     def similarity(self, tables: Floats, fine: FineCodes) -> Scores:
-        """Return the mean inner product of one query's parts with those of items.
+        """Compute the mean inner product of one query's parts with those of items.
 
         Args:
             tables: (s, k) of one query.
@@ -209,7 +209,7 @@ class FineBooks:
         return sums / np.float32(self.n_parts)
 
     def fused(self, similarity: Scores, distances: Distances, n_bits: int) -> Scores:
-        """Return the weighted sum of both similarities.
+        """Compute the weighted sum of both similarities.
 
         Args:
             similarity: (n,) by finer codes.
@@ -343,7 +343,7 @@ class TwoStageRanking:
         return items, scores, distances
 
     def blocks(self, length: int) -> Callable[[slice], NDArray[np.float64]]:
-        """Return what gives the scores of a block of queries, for the measures.
+        """Make the function that computes the scores of a block of queries, for the measures.
 
         The shortlist scores by its place, above 0; the rest by minus its distance, so that ties
         of the first stage stay ties, and a shortlist of none is the ranking by distance.
@@ -401,11 +401,11 @@ class ByteFeatures:
         return cls(rounded.astype(np.int8), scales)
 
     def __len__(self) -> int:
-        """Return n."""
+        """Count the rows."""
         return len(self.values)
 
     def __getitem__(self, rows: Positions) -> Floats:
-        """Return the features of some rows, (k, d) float32."""
+        """Read the features of some rows, (k, d) float32."""
         return self.values[rows].astype(np.float32) * self.scales[rows, None]
 
 

@@ -51,22 +51,22 @@ class RowSource(ABC):
 
     @abstractmethod
     def codes(self, n: int) -> Codes:
-        """Return the codes of the first `n` rows, (n, p) uint8, contiguous."""
+        """Give the codes of the first `n` rows, (n, p) uint8, contiguous."""
 
     @abstractmethod
     def searcher(self, n: int) -> Searcher:
-        """Return a searcher of the first `n` rows; `n` is positive."""
+        """Give a searcher of the first `n` rows; `n` is positive."""
 
     @abstractmethod
     def take_ids(self, rows: Positions) -> IdArray:
-        """Return the ids of some rows, in the shape of `rows`."""
+        """Look up the ids of some rows, in the shape of `rows`."""
 
     @abstractmethod
     def find(self, wanted: IdColumn, n: int) -> Positions:
-        """Return the last row of each id among the first `n`, `NO_ROW` where there is none."""
+        """Look up the last row of each id among the first `n`, `NO_ROW` where there is none."""
 
     def holds(self, tree: Filter, n: int) -> Allowed:
-        """Return for which of the first `n` rows a filter holds, (n,) bool."""
+        """Test for which of the first `n` rows a filter holds, (n,) bool."""
         match tree:
             case Not(term):
                 return ~self.holds(term, n)
@@ -86,7 +86,7 @@ class RowSource(ABC):
         return found
 
     def tested(self, leaf: Leaf, n: int) -> Positions:
-        """Return the rows that the store finds for a test, of those up to `n`.
+        """List the rows that the store finds for a test, of those up to `n`.
 
         What was found for fewer rows is kept, so that only those since then are read.
         """
@@ -104,7 +104,7 @@ class RowSource(ABC):
         return rows if done == n else rows[: np.searchsorted(rows, n)]
 
     def looked_up(self, leaf: Leaf, n: int) -> Positions | None:
-        """Return the rows of a test by an index of its field; None if there is no index."""
+        """Look up the rows of a test by an index of its field; None if there is no index."""
         return None
 
 
@@ -140,19 +140,19 @@ class Segment(RowSource):
         return len(self._codes)
 
     def codes(self, n: int) -> Codes:
-        """Return the codes; see `RowSource.codes`."""
+        """Give the codes; see `RowSource.codes`."""
         return self._codes
 
     def searcher(self, n: int) -> Searcher:
-        """Return the searcher; see `RowSource.searcher`."""
+        """Give the searcher; see `RowSource.searcher`."""
         return self._searcher
 
     def take_ids(self, rows: Positions) -> IdArray:
-        """Return the ids of some rows, in the shape of `rows`."""
+        """Look up the ids of some rows, in the shape of `rows`."""
         return self.ids.take(rows)
 
     def looked_up(self, leaf: Leaf, n: int) -> Positions | None:
-        """Return the rows of a test by an index of its field, made when it is asked for twice."""
+        """Look up the rows of a test by an index of its field, made when it is asked for twice."""
         field = leaf.field
         if field not in self._fields:
             if n < INDEXED_ROWS or field not in self._asked:
@@ -166,7 +166,7 @@ class Segment(RowSource):
         return None if index is None else index.matching(leaf)
 
     def find(self, wanted: IdColumn, n: int) -> Positions:
-        """Return the row of each id; see `RowSource.find`."""
+        """Look up the row of each id; see `RowSource.find`."""
         if wanted.kind != self.ids.kind:
             return np.full(len(wanted), NO_ROW, np.int64)
         return self.lookup.rows(self.ids, wanted)
@@ -193,15 +193,15 @@ class RecentRows(RowSource):
         return len(self._ids)
 
     def codes(self, n: int) -> Codes:
-        """Return the codes of the first `n` rows; see `RowSource.codes`."""
+        """Give the codes of the first `n` rows; see `RowSource.codes`."""
         return self._codes[:n]
 
     def searcher(self, n: int) -> Searcher:
-        """Return a scan of the first `n` rows; see `RowSource.searcher`."""
+        """Make a scan of the first `n` rows; see `RowSource.searcher`."""
         return self.scan.build(self.codes(n), self.n_bits, parameters={})
 
     def take_ids(self, rows: Positions) -> IdArray:
-        """Return the ids of some rows, in the shape of `rows`."""
+        """Look up the ids of some rows, in the shape of `rows`."""
         ids = [self._ids[row] for row in rows.ravel().tolist()]
         if ids and not isinstance(ids[0], str):
             return np.array(ids, np.int64).reshape(rows.shape)
@@ -210,13 +210,13 @@ class RecentRows(RowSource):
         return taken.reshape(rows.shape)
 
     def find(self, wanted: IdColumn, n: int) -> Positions:
-        """Return the last row of each id among the first `n`; see `RowSource.find`."""
+        """Look up the last row of each id among the first `n`; see `RowSource.find`."""
         return np.fromiter(
             (self.last_before(value, n) for value in wanted), np.int64, count=len(wanted)
         )
 
     def last_before(self, value: Any, n: int) -> int:
-        """Return the last row of an id among the first `n`, or `NO_ROW`."""
+        """Find the last row of an id among the first `n`, or `NO_ROW`."""
         row = self._last.get(value, NO_ROW)
         while row >= n:
             row = self._before[row]
@@ -264,5 +264,5 @@ def documented(
 
 
 def empty_ids(kind: IdKind | None) -> NDArray[Any]:
-    """Return an array of no ids of a kind."""
+    """Make an array of no ids of a kind."""
     return np.empty(0, np.int64 if kind is IdKind.INTEGER else np.object_)

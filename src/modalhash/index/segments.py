@@ -59,7 +59,7 @@ def blocks_of(views: Sequence[View]) -> Iterator[Codes]:
 
 
 def ids_of(view: View) -> IdColumn:
-    """Return the ids of the rows that are there."""
+    """Take the ids of the rows that are there."""
     if isinstance(view.source, Segment):
         ids = view.source.ids
         return ids.keep(view.alive()) if view.n_dead else ids
@@ -69,7 +69,7 @@ def ids_of(view: View) -> IdColumn:
 
 
 def merged_ids(views: Sequence[View]) -> IdColumn:
-    """Return the ids of the rows that are there, one view after the other."""
+    """Join the ids of the rows that are there, one view after the other."""
     columns = [ids_of(view) for view in views if len(view)]
     return reduce(lambda column, other: column.extended(other), columns)
 

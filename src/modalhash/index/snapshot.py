@@ -89,25 +89,25 @@ class View:
         return self.source.codes(self.n_rows)
 
     def is_dead(self, rows: Positions) -> Allowed:
-        """Return which rows are deleted, in the shape of `rows`."""
+        """Look which rows are deleted, in the shape of `rows`."""
         if self.dead is None:
             return np.zeros(rows.shape, np.bool_)
         bits: NDArray[np.uint8] = self.dead[rows >> 3] >> (rows & 7).astype(np.uint8)
         return (bits & 1).astype(np.bool_)
 
     def alive(self) -> Allowed:
-        """Return which rows are there, (n,) bool."""
+        """Look which rows are there, (n,) bool."""
         if self.dead is None:
             return np.ones(self.n_rows, np.bool_)
         bits = np.unpackbits(self.dead, count=self.n_rows, bitorder="little")
         return np.asarray(bits == 0)
 
     def alive_rows(self) -> Positions:
-        """Return the rows that are there, ascending."""
+        """List the rows that are there, ascending."""
         return np.flatnonzero(self.alive())
 
     def without(self, rows: Positions) -> "View":
-        """Return the view without some rows, which are there and distinct."""
+        """Make the view without some rows, which are there and distinct."""
         if not len(rows):
             return self
         dead = np.zeros(-(-self.n_rows // 8), np.uint8)
@@ -117,25 +117,25 @@ class View:
         return View(self.source, self.n_rows, self.scan, self.n_bits, dead, self.n_dead + len(rows))
 
     def extended(self, n_rows: int) -> "View":
-        """Return the view of more rows of its source."""
+        """Make the view of more rows of its source."""
         dead = self.dead
         if dead is not None:
             dead = np.pad(dead, (0, -(-n_rows // 8) - len(dead)))
         return View(self.source, n_rows, self.scan, self.n_bits, dead, self.n_dead)
 
     def find(self, wanted: IdColumn) -> Positions:
-        """Return the row of each id that is there, `NO_ROW` otherwise."""
+        """Look up the row of each id that is there, `NO_ROW` otherwise."""
         rows = self.source.find(wanted, self.n_rows)
         found = np.flatnonzero(rows != NO_ROW)
         rows[found[self.is_dead(rows[found])]] = NO_ROW
         return rows
 
     def scanner(self, codes: Codes) -> Searcher:
-        """Return a scan of some codes, one at least."""
+        """Make a scan of some codes, one at least."""
         return self.scan.build(codes, self.n_bits, parameters={})
 
     def selection(self, where: Filter | None) -> Selection:
-        """Return the rows that are there and pass a filter; the last ones are kept."""
+        """Find the rows that are there and pass a filter; the last ones are kept."""
         key = repr(where)
         # A search without a filter doesn't wait for one with a filter.
         with self._counting if where is None else self._selecting:
@@ -240,7 +240,7 @@ class Snapshot:
         return sum(len(view) for view in self.views)
 
     def starts(self) -> NDArray[np.int64]:
-        """Return where each view's rows begin in the whole, (views + 1,)."""
+        """Count where each view's rows begin in the whole, (views + 1,)."""
         return np.cumsum([0, *(view.n_rows for view in self.views)])
 
     def filled(self, where: Filter | None) -> Iterator[tuple[int, View, Selection | None, int]]:
@@ -324,12 +324,12 @@ class Snapshot:
         return counts
 
     def select(self, where: Filter) -> Positions:
-        """Return the positions of all items that pass a filter, ascending."""
+        """Find the positions of all items that pass a filter, ascending."""
         found = [view.selection(where).rows + start for start, view, *_ in self.filled(where)]
         return np.concatenate([np.empty(0, np.int64), *found])
 
     def find(self, wanted: IdColumn) -> Positions:
-        """Return the position of each id, `NO_ROW` where there is no such item."""
+        """Look up the position of each id, `NO_ROW` where there is no such item."""
         found = np.full(len(wanted), NO_ROW, np.int64)
         for start, view in zip(self.starts().tolist(), self.views, strict=False):
             rows = view.find(wanted)
@@ -338,7 +338,7 @@ class Snapshot:
         return found
 
     def all_positions(self) -> Positions:
-        """Return the positions of all items in the order of insertion."""
+        """List the positions of all items in the order of insertion."""
         starts = self.starts().tolist()
         return np.concatenate(
             [
@@ -360,7 +360,7 @@ class Snapshot:
                 yield view, is_own, positions[is_own] - starts[number]
 
     def take_ids(self, positions: Positions) -> IdArray:
-        """Return the ids at some positions, in the shape of `positions`."""
+        """Look up the ids at some positions, in the shape of `positions`."""
         filled = [view for view in self.views if view.n_rows]
         if len(filled) == 1 and filled[0] is self.views[0] and positions.size:
             return filled[0].source.take_ids(positions)
@@ -370,14 +370,14 @@ class Snapshot:
         return ids
 
     def take_codes(self, positions: Positions) -> Codes:
-        """Return the codes at some positions, (n, p) uint8, a copy."""
+        """Copy the codes at some positions, (n, p) uint8, a copy."""
         codes = np.empty((len(positions), self.views[0].codes.shape[1]), np.uint8)
         for view, is_own, rows in self.split(positions):
             codes[is_own] = view.codes[rows]
         return codes
 
     def take_metadata(self, positions: Positions) -> list[dict[str, Any]]:
-        """Return the metadata at some positions, (n,)."""
+        """Look up the metadata at some positions, (n,)."""
         found: list[dict[str, Any]] = [{}] * len(positions)
         for view, is_own, rows in self.split(positions):
             documents = view.source.items.metadata(rows.tolist())
@@ -400,17 +400,17 @@ class Snapshot:
                 yield ItemBlock(view.source.take_ids(rows), view.codes[rows], metadata)
 
     def changed(self, views: Sequence[View], *, id_kind: IdKind | None = None) -> "Snapshot":
-        """Return the next snapshot."""
+        """Make the next snapshot."""
         kind = self.id_kind or id_kind
         return Snapshot(tuple(views), self.version + 1, self.n_bits, kind)
 
 
 def is_plain_scan(searcher: Searcher) -> bool:
-    """Return whether a searcher compares each code, so that leaving some out first is quicker."""
+    """Tell whether a searcher compares each code, so that leaving some out first is quicker."""
     return searcher.kind in SCANS and not searcher.parameters
 
 
 def no_rows(n_queries: int) -> RaggedNeighbours:
-    """Return that nothing was found."""
+    """Make the answer that nothing was found."""
     nothing = np.empty(0, np.int64)
     return RaggedNeighbours(np.zeros(n_queries + 1, np.int64), nothing, nothing.astype(np.int32))

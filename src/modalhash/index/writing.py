@@ -134,7 +134,7 @@ class IndexWriter(GenerationWriter):
         self._state = state
 
     def mark(self) -> Mapping[str, Any] | None:
-        """Return the present end of the log, to which `roll_back` cuts it; see `HashIndex.mark`.
+        """Give the present end of the log, to which `roll_back` cuts it; see `HashIndex.mark`.
 
         Until the block `writing` ends, changes stay in the log, however many they are.
         """
@@ -182,7 +182,7 @@ class IndexWriter(GenerationWriter):
             logger.warning("the change is kept, but no checkpoint could be made: %s", error)
 
     def _is_long(self, state: Snapshot) -> bool:
-        """Return whether a checkpoint is due."""
+        """Tell whether a checkpoint is due."""
         if state.views[-1].n_rows >= CHECKPOINT_ROWS:
             return True
         if self._log is not None and self._log.end >= CHECKPOINT_BYTES:
@@ -190,7 +190,7 @@ class IndexWriter(GenerationWriter):
         return any(view.n_dead > max(FEW_DEAD, DEAD_SHARE * view.n_rows) for view in state.views)
 
     def _bulk_view(self, change: ItemChange) -> View:
-        """Return many items as a view that scans them where they are."""
+        """Make a view of many items that scans them where they are."""
         items = ItemStore.empty()
         if change.documents is not None:
             items.append(documented(0, change.ids, change.documents))

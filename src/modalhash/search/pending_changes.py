@@ -340,7 +340,7 @@ class PendingMarks:
         """Read the file, unless it is the one that was read last; one that can't be is none."""
         try:
             status = os.stat(self.folder / PENDING)  # noqa: PTH116 - before searches
-            signature = (status.st_ino, status.st_mtime_ns, status.st_size)
+            signature: tuple[int, ...] = (status.st_ino, status.st_mtime_ns, status.st_size)
             if signature == self._signature:
                 return
             pending = read_pending(self.folder, self.sides)
