@@ -105,7 +105,7 @@ def test_rows_are_left_out_with_their_texts() -> None:
     assert file.item_rows.tolist() == [0, 2, 3, 4]
     assert (file.head.n_items, file.head.n_texts, file.head.n_left_out) == (4, 3, 2)
     assert file.head.left_out == ("bad b", "bad f")
-    many = file.head.leaving_out(["x"] * 1000)
+    many = file.head.leave_out_rows(["x"] * 1000)
     assert (many.n_left_out, len(many.left_out)) == (1002, 100)
     nothing = file.without([0, 1, 2, 3], ["bad"] * 4)
     assert (nothing.ids, nothing.head.n_items, nothing.head.n_texts) == (None, 0, 0)

@@ -29,7 +29,7 @@ from modalhash.index import build_index as build_embedded
 from modalhash.index.filters import parse_filter
 from modalhash.index.milvus import MilvusIndex
 from modalhash.index.milvus_collection import check_url, reason_of
-from modalhash.index.milvus_filters import compiled, literal
+from modalhash.index.milvus_filters import compile_filter, literal
 from tests.oracles.fake_milvus import FakeMilvus, MilvusException
 from tests.oracles.plain_filter import plain_holds
 from tests.oracles.plain_search import plain_search, plain_search_radius
@@ -202,16 +202,16 @@ def test_expressions(where: str, text: str | None, is_exact: bool) -> None:
         with pytest.raises(FilterError):
             parse_filter(where)
         return
-    found = compiled(parse_filter(where))
+    found = compile_filter(parse_filter(where))
     assert (found.text, found.is_exact) == (text, is_exact)
 
 
 def test_a_filter_on_the_partition_field_names_the_partition() -> None:
-    found = compiled(parse_filter('owner == "x" and year > 1'), partition_field="owner").text
+    found = compile_filter(parse_filter('owner == "x" and year > 1'), partition_field="owner").text
     assert found == (
         '(partition in ["text x"]) and ((fields["owner"] == "x") and (fields["year"] > 1))'
     )
-    other = compiled(parse_filter('owner == "x" or year > 1'), partition_field="owner").text
+    other = compile_filter(parse_filter('owner == "x" or year > 1'), partition_field="owner").text
     assert "partition" not in other
 
 

@@ -35,7 +35,7 @@ from modalhash.index.code_files import (
     write_code_file,
     write_code_folder,
 )
-from modalhash.index.ids import shown
+from modalhash.index.ids import format_ids
 from modalhash.index.lock import WriterLock
 from modalhash.progress import Progress, silent
 
@@ -249,18 +249,18 @@ def list_missing_shards(shards: Sequence[Shard], job: ShardJob, *, overwrite: bo
             path.unlink()
     elif foreign:
         raise ArtifactError(
-            f"{job.output} holds codes of another model, of {shown(foreign)}: encode them again "
-            f"{advice}"
+            f"{job.output} holds codes of another model, of {format_ids(foreign)}: encode them "
+            f"again {advice}"
         )
     elif changed:
         raise InputError(
-            f"{len(changed)} shards changed since they were encoded: {shown(changed)}; encode them "
-            f"again {advice}"
+            f"{len(changed)} shards changed since they were encoded: {format_ids(changed)}; encode "
+            f"them again {advice}"
         )
     elif gone:
         names = [path.relative_to(job.output).as_posix() for path in gone]
         raise InputError(
-            f"{job.output} holds codes of shards that weren't named: {shown(names)}; name all "
+            f"{job.output} holds codes of shards that weren't named: {format_ids(names)}; name all "
             f"shards, remove these {advice}"
         )
     return missing

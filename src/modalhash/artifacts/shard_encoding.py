@@ -143,7 +143,7 @@ class ShardEncoder:
         codes = {side: np.concatenate([nothing, *blocks]) for side, blocks in coded.codes.items()}
         ids: Any = list(coded.ids)
         ends = np.cumsum(coded.n_texts, dtype=np.int64) if "text" in codes else None
-        head = head.leaving_out(problems)
+        head = head.leave_out_rows(problems)
         return CodeFile.of(
             head,
             ids,

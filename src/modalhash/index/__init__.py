@@ -8,7 +8,7 @@ from modalhash.codes import Codes
 from modalhash.index.base import HashIndex, check_radius, check_top_k
 from modalhash.index.checking import check_model
 from modalhash.index.filters import parse_filter
-from modalhash.index.folder import checked_path, read_manifest
+from modalhash.index.folder import check_file, read_manifest
 from modalhash.index.hits import (
     Hits,
     IdArray,
@@ -185,9 +185,9 @@ def verify_index(folder: str | Path) -> None:
     manifest = read_manifest(folder)
     for segment in manifest.segments:
         for record in segment.files:
-            checked_path(folder / segment.name, record, read_all=True)
+            check_file(folder / segment.name, record, read_all=True)
     if manifest.dead is not None:
-        checked_path(folder, manifest.dead, read_all=True)
+        check_file(folder, manifest.dead, read_all=True)
     for _ in read_log(
         folder / manifest.log, manifest.uid, manifest.n_bits, version=manifest.version
     ):

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from modalhash.codes import Codes, check_codes, code_width
 from modalhash.errors import InputError, SettingError, ShapeError, UnknownNameError
-from modalhash.index.checking import check_id_kind, check_known, checked_items, refuse_twice
+from modalhash.index.checking import check_id_kind, check_item_arrays, check_known, refuse_twice
 from modalhash.index.filters import parse_filter
 from modalhash.index.hits import (
     Hits,
@@ -47,7 +47,7 @@ from modalhash.index.hits import (
     Metadata,
     RadiusHits,
 )
-from modalhash.index.ids import IdColumn, id_column, shown
+from modalhash.index.ids import IdColumn, format_ids, id_column
 from modalhash.index.item_changes import ItemChange, Operation
 
 __all__ = ["FindMark", "HashIndex", "check_radius", "check_top_k"]
@@ -281,7 +281,7 @@ class HashIndex(ABC):
             InputError: if ids come twice or are of no kind, or metadata can't be stored as JSON.
             ShapeError: if the codes don't fit the index, or the numbers differ.
         """
-        column, documents = checked_items(ids, codes, metadata, self.n_bits)
+        column, documents = check_item_arrays(ids, codes, metadata, self.n_bits)
         if column is None:
             return None
         change = ItemChange(operation, column, codes, documents)
@@ -304,7 +304,7 @@ class HashIndex(ABC):
         if change.operation is Operation.ADD and is_there.any():
             known = change.column.take(np.flatnonzero(is_there)).tolist()
             raise InputError(
-                f"the index already has {shown(known)}: nothing was added; take their place "
+                f"the index already has {format_ids(known)}: nothing was added; take their place "
                 "with upsert (on the command line --upsert), or leave them out"
             )
         return int(is_there.sum())

@@ -13,7 +13,7 @@ from modalhash.index.folder import (
     FileRecord,
     Manifest,
     SegmentRecord,
-    checked_path,
+    check_file,
     read_array,
 )
 from modalhash.index.hits import IdKind
@@ -27,14 +27,14 @@ from modalhash.index.segments import open_segment
 from modalhash.index.snapshot import DeadRows, Snapshot, View
 
 __all__ = [
-    "applied",
+    "apply_change",
     "check_change",
-    "first_merged",
+    "choose_first_merged",
     "load_dead",
     "load_snapshot",
-    "packed_dead",
-    "replayed",
-    "scan_of",
+    "pack_dead_rows",
+    "replay_log",
+    "scan_class",
     "without",
 ]
 
@@ -42,7 +42,7 @@ DEAD_SHARE: Final = 0.25
 """A segment of which more is deleted is written again at the next checkpoint."""
 
 
-def scan_of(kind: str) -> type[Searcher]:
+def scan_class(kind: str) -> type[Searcher]:
     """Load the class that scans the rows of an index that no searcher was built for."""
     return searcher_class("exact" if kind == "exact" else "flat")
 
@@ -56,7 +56,7 @@ def without(snapshot: Snapshot, positions: Positions) -> list[View]:
     return views
 
 
-def applied(snapshot: Snapshot, recent: RecentRows, change: Change) -> Snapshot:
+def apply_change(snapshot: Snapshot, recent: RecentRows, change: Change) -> Snapshot:
     """Apply a change to a snapshot; added rows are appended to the recent ones.
 
     Args:
@@ -69,15 +69,15 @@ def applied(snapshot: Snapshot, recent: RecentRows, change: Change) -> Snapshot:
         return snapshot.changed(snapshot.views)
     views = list(snapshot.views)
     if change.operation is not Operation.ADD:
-        found = snapshot.find(column)
-        views = without(snapshot, np.unique(found[found != NO_ROW]))
+        positions = snapshot.find(column)
+        views = without(snapshot, np.unique(positions[positions != NO_ROW]))
     if change.operation is not Operation.DELETE:
         recent.append(change.ids, change.codes, change.documents)
         views[-1] = views[-1].extended(len(recent))
     return snapshot.changed(views, id_kind=column.kind)
 
 
-def first_merged(views: Sequence[View]) -> int:
+def choose_first_merged(views: Sequence[View]) -> int:
     """Choose the view from which on a checkpoint merges rows into one segment.
 
     As with a binary counter, segments of like size are merged, so that there are few of them and
@@ -97,7 +97,7 @@ def first_merged(views: Sequence[View]) -> int:
     return first
 
 
-def packed_dead(views: Sequence[View]) -> DeadRows | None:
+def pack_dead_rows(views: Sequence[View]) -> DeadRows | None:
     """Join the bits of the deleted rows of segments, one after the other; None without any."""
     if not any(view.n_dead for view in views):
         return None
@@ -120,7 +120,7 @@ def load_dead(
     """
     if record is None:
         return [None] * len(segments)
-    path = checked_path(folder, record)
+    path = check_file(folder, record)
     bits: NDArray[np.uint8] = np.array(read_array(path))
     ends = np.cumsum([0, *(-(-segment.n_rows // 8) for segment in segments)]).tolist()
     parts = [bits[start:end] for start, end in pairwise(ends)]
@@ -148,7 +148,7 @@ def load_snapshot(
         DamagedArtifactError: if a file is missing or damaged, naming it.
         StorageError: if one can't be read.
     """
-    scan, n_bits = scan_of(manifest.kind), manifest.n_bits
+    scan, n_bits = scan_class(manifest.kind), manifest.n_bits
     id_kind = None if manifest.id_kind is None else IdKind(manifest.id_kind)
     opened = {
         view.source.name: view.source
@@ -169,11 +169,11 @@ def load_snapshot(
     recent = RecentRows(n_bits, scan)
     views.append(View(recent, 0, scan, n_bits))
     snapshot = Snapshot(tuple(views), manifest.version, n_bits, id_kind)
-    snapshot, end = replayed(folder, manifest, snapshot, recent, stop=stop)
+    snapshot, end = replay_log(folder, manifest, snapshot, recent, stop=stop)
     return snapshot, recent, end
 
 
-def replayed(
+def replay_log(
     folder: Path,
     manifest: Manifest,
     snapshot: Snapshot,
@@ -202,7 +202,7 @@ def replayed(
         if stop is not None and place > stop:
             break
         check_change(path, snapshot, change)
-        snapshot, end = applied(snapshot, recent, change), place
+        snapshot, end = apply_change(snapshot, recent, change), place
     return snapshot, end
 
 

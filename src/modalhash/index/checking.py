@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from modalhash.codes import Codes, check_codes
 from modalhash.errors import ArtifactError, InputError, ShapeError
 from modalhash.index.hits import IdKind, Ids, Metadata
-from modalhash.index.ids import IdColumn, id_column, shown
+from modalhash.index.ids import IdColumn, format_ids, id_column
 from modalhash.index.items import to_json
 
-__all__ = ["check_id_kind", "check_known", "check_model", "checked_items", "refuse_twice"]
+__all__ = ["check_id_kind", "check_item_arrays", "check_known", "check_model", "refuse_twice"]
 
 
-def checked_items(
+def check_item_arrays(
     ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None, n_bits: int
 ) -> tuple[IdColumn | None, list[str | None] | None]:
     """Check items to add, and make a column of ids and JSON documents of them.
@@ -46,8 +46,8 @@ def checked_items(
     if metadata is None:
         return column, None
     return column, [
-        to_json(value, one) if one != {} else None
-        for value, one in zip(column, metadata, strict=True)
+        to_json(value, document) if document != {} else None
+        for value, document in zip(column, metadata, strict=True)
     ]
 
 
@@ -67,7 +67,7 @@ def check_id_kind(column: IdColumn, kind: IdKind | None) -> None:
 def refuse_twice(ids: Sequence[Any]) -> None:
     """Refuse ids that come more than once, if there are any."""
     if ids:
-        raise InputError(f"ids holds {shown(ids)} more than once: nothing was added")
+        raise InputError(f"ids holds {format_ids(ids)} more than once: nothing was added")
 
 
 def check_known(column: IdColumn, is_there: NDArray[np.bool_], outcome: str = "") -> None:
@@ -79,7 +79,7 @@ def check_known(column: IdColumn, is_there: NDArray[np.bool_], outcome: str = ""
     unknown = np.flatnonzero(~is_there)
     if len(unknown):
         names = list(dict.fromkeys(column.take(unknown).tolist()))
-        raise InputError(f"the index has no item {shown(names)}{outcome}")
+        raise InputError(f"the index has no item {format_ids(names)}{outcome}")
 
 
 def check_model(folder: Path, written: str, expected: str | None) -> None:

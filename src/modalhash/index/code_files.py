@@ -90,7 +90,7 @@ class CodeHead:
     left_out: Sequence[str] = ()
     data_sha256: str = ""
 
-    def leaving_out(self, problems: Sequence[str]) -> "CodeHead":
+    def leave_out_rows(self, problems: Sequence[str]) -> "CodeHead":
         """Make the head of a file with some rows less."""
         shown = (*self.left_out, *problems)[:SHOWN_PLACES]
         return replace(self, n_left_out=self.n_left_out + len(problems), left_out=shown)
@@ -164,7 +164,7 @@ class CodeFile:
             ends = np.cumsum(counts[is_kept], dtype=np.int64)
         ids: Any = self.ids.keep(is_kept) if is_kept.any() else []
         images = None if self.image_codes is None else self.image_codes[is_kept]
-        head, item_rows = self.head.leaving_out(problems), self.item_rows[is_kept]
+        head, item_rows = self.head.leave_out_rows(problems), self.item_rows[is_kept]
         return CodeFile.of(
             head, ids, item_rows, image_codes=images, text_codes=texts, text_ends=ends
         )
@@ -321,10 +321,10 @@ def read_header(path: Path) -> tuple[CodeHead, dict[str, Any], int]:
     return CodeHead(**known), entries, 8 + length
 
 
-def damaged(path: Path, what: str) -> DamagedArtifactError:
+def damaged(path: Path, problem: str) -> DamagedArtifactError:
     """Make the error of a code file that can't be used."""
     return DamagedArtifactError(
-        f"{path} is damaged: {what}; delete it and run the same `modalhash encode` again"
+        f"{path} is damaged: {problem}; delete it and run the same `modalhash encode` again"
     )
 
 
@@ -432,7 +432,7 @@ def twice_in(
     in_order = keys[order]
     same = np.flatnonzero(in_order[1:] == in_order[:-1])
     near = order[np.union1d(same, same + 1)]
-    found: dict[str | int, list[tuple[int, int, int]]] = {}
+    places_by_id: dict[str | int, list[tuple[int, int, int]]] = {}
     # Equal keys of texts may be of different texts, which happens once in 2^64.
     for owner in np.unique(owners[near]).tolist():
         file = read_code_file(paths[owner])
@@ -440,8 +440,8 @@ def twice_in(
         items = file.id_order[places[near[owners[near] == owner]]].astype(np.int64)
         values, rows = file.ids.take(items).tolist(), file.item_rows[items].tolist()
         for value, item, row in zip(values, items.tolist(), rows, strict=True):
-            found.setdefault(value, []).append((owner, item, row))
-    for value, places_of in found.items():
+            places_by_id.setdefault(value, []).append((owner, item, row))
+    for value, places_of in places_by_id.items():
         if len(places_of) > 1:
             yield IdTwice(value, tuple(places_of))
 

@@ -94,11 +94,11 @@ class EmbeddedIndex(IndexWriter):
         if items is not None:
             views = [index._bulk_view(items)]
         kind_of_ids = None if items is None else items.column.kind
-        given = Snapshot((*views, *index._state.views), len(views), n_bits, kind_of_ids)
+        snapshot = Snapshot((*views, *index._state.views), len(views), n_bits, kind_of_ids)
         if folder is not None:
-            index._write_new(Path(folder), given)
+            index._write_new(Path(folder), snapshot)
             return cls.open(folder)
-        index._state = given
+        index._state = snapshot
         index._fold_in_memory(0)
         return index
 
@@ -170,13 +170,13 @@ class EmbeddedIndex(IndexWriter):
         check_top_k(k)
         self.check_query_codes(codes)
         tree, state = tree_of(where), self._current()
-        found = state.nearest(np.ascontiguousarray(codes), k, tree)
+        neighbours = state.nearest(np.ascontiguousarray(codes), k, tree)
         metadata = None
         if with_metadata:
-            flat = state.take_metadata(found.positions.ravel())
-            width = found.positions.shape[1]
+            flat = state.take_metadata(neighbours.positions.ravel())
+            width = neighbours.positions.shape[1]
             metadata = [flat[row * width : (row + 1) * width] for row in range(len(codes))]
-        return Hits(state.take_ids(found.positions), found.distances, metadata)
+        return Hits(state.take_ids(neighbours.positions), neighbours.distances, metadata)
 
     @takes_numpy_numbers
     def search_radius(
@@ -186,9 +186,11 @@ class EmbeddedIndex(IndexWriter):
         check_radius(radius)
         self.check_query_codes(codes)
         tree, state = tree_of(where), self._current()
-        found = state.within(np.ascontiguousarray(codes), radius, tree)
-        metadata = state.take_metadata(found.positions) if with_metadata else None
-        return RadiusHits(found.starts, state.take_ids(found.positions), found.distances, metadata)
+        neighbours = state.within(np.ascontiguousarray(codes), radius, tree)
+        metadata = state.take_metadata(neighbours.positions) if with_metadata else None
+        return RadiusHits(
+            neighbours.starts, state.take_ids(neighbours.positions), neighbours.distances, metadata
+        )
 
     def distance_histogram(self, codes: Codes, where: str | None = None) -> NDArray[np.int64]:
         """Count the items at each distance; see `HashIndex.distance_histogram`."""

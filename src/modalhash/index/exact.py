@@ -30,7 +30,7 @@ class ExactSearcher(ScanSearcher):
     def scan_nearest(self, database_codes: Codes, query_codes: Codes, top_k: int) -> Neighbours:
         """Find the nearest rows of each query; see `Searcher.nearest`."""
         n_items = len(database_codes)
-        found = []
+        parts = []
         for first_query in range(0, len(query_codes), BLOCK_QUERIES):
             queries = query_codes[first_query : first_query + BLOCK_QUERIES]
             best = np.empty((len(queries), 0), np.int64)
@@ -40,23 +40,23 @@ class ExactSearcher(ScanSearcher):
                 keys = hamming_distances(queries, block).astype(np.int64) * n_items
                 keys += np.arange(start, start + len(block))
                 best = smallest(np.concatenate([best, smallest(keys, top_k)], axis=1), top_k)
-            found.append(np.sort(best, axis=1))
-        keys = np.concatenate(found)
+            parts.append(np.sort(best, axis=1))
+        keys = np.concatenate(parts)
         return Neighbours(keys % n_items, (keys // n_items).astype(np.int32))
 
     def scan_within(
         self, database_codes: Codes, query_codes: Codes, radius: int
     ) -> RaggedNeighbours:
         """Find all rows within a radius of each query; see `Searcher.within`."""
-        found = []
+        parts = []
         for first_query in range(0, len(query_codes), BLOCK_QUERIES):
             queries = query_codes[first_query : first_query + BLOCK_QUERIES]
             for start in range(0, len(database_codes), BLOCK_ITEMS):
                 distances = hamming_distances(queries, database_codes[start : start + BLOCK_ITEMS])
                 query, position = np.nonzero(distances <= radius)
                 near = distances[query, position].astype(np.int64)
-                found.append(np.stack([query + first_query, near, position + start]))
-        query, distance, position = np.concatenate(found, axis=1)
+                parts.append(np.stack([query + first_query, near, position + start]))
+        query, distance, position = np.concatenate(parts, axis=1)
         order = np.lexsort((position, distance, query))
         counts = np.bincount(query, minlength=len(query_codes))
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

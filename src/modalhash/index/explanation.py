@@ -49,7 +49,7 @@ def compare_bits(code: Codes, other: Codes, n_bits: int) -> BitComparison:
     check_codes(code, n_bits)
     check_codes(other, n_bits)
     is_same = unpack(code, n_bits)[0] == unpack(other, n_bits)[0]
-    agreeing, differing = (np.flatnonzero(one).tolist() for one in (is_same, ~is_same))
+    agreeing, differing = (np.flatnonzero(bits).tolist() for bits in (is_same, ~is_same))
     return BitComparison(tuple(agreeing), tuple(differing))
 
 
@@ -63,7 +63,7 @@ def chance_within(distance: int, n_bits: int) -> float:
         >>> chance_within(1, 3)
         0.5
     """
-    ways = sum(comb(n_bits, one) for one in range(distance + 1))
+    ways = sum(comb(n_bits, n_differing) for n_differing in range(distance + 1))
     return float(ways / 2**n_bits)
 
 

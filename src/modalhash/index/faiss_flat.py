@@ -8,7 +8,7 @@ from typing import Any, Self, final
 from modalhash.codes import Codes
 from modalhash.errors import DamagedArtifactError
 from modalhash.files import write_array
-from modalhash.index.faiss_scan import scan_nearest, scan_width, scan_within, widened
+from modalhash.index.faiss_scan import scan_nearest, scan_width, scan_within, widen_codes
 from modalhash.index.folder import read_array
 from modalhash.index.folding import Folding
 from modalhash.index.post_filter import PostFilterSearcher
@@ -77,22 +77,22 @@ class FlatSearcher(PostFilterSearcher):
         settings = FlatSettings.of(cls.kind, parameters)
         if settings.distinct:
             return cls.folded(codes, Folding.of(codes))
-        return cls(codes, scanned=widened(codes, scan_width(codes.shape[1])))
+        return cls(codes, scanned=widen_codes(codes, scan_width(codes.shape[1])))
 
     @classmethod
     def folded(cls, codes: Codes, folding: Folding) -> Self:
         """Make a searcher of codes that are folded already."""
         stated = {"distinct": True, "distinct_codes": len(folding)}
-        scanned = widened(folding.codes, scan_width(codes.shape[1]))
+        scanned = widen_codes(folding.codes, scan_width(codes.shape[1]))
         return cls(codes, folding, stated, scanned)
 
     def find_nearest(self, query_codes: Codes, top_k: int, *, effort: float) -> Neighbours:
         """Scan for the nearest; see `PostFilterSearcher.find_nearest`."""
-        return scan_nearest(self.scanned, widened(query_codes, self.scanned.shape[1]), top_k)
+        return scan_nearest(self.scanned, widen_codes(query_codes, self.scanned.shape[1]), top_k)
 
     def find_within(self, query_codes: Codes, radius: int) -> RaggedNeighbours:
         """Scan for the codes within a radius."""
-        return scan_within(self.scanned, widened(query_codes, self.scanned.shape[1]), radius)
+        return scan_within(self.scanned, widen_codes(query_codes, self.scanned.shape[1]), radius)
 
     def codes_compared(self, effort: float) -> float:
         """Count the codes that a query is compared with: all."""

@@ -23,7 +23,7 @@ from modalhash.index.faiss_scan import (
     scan_width,
     scan_within,
     threads_for,
-    widened,
+    widen_codes,
 )
 from modalhash.index.folding import Folding, beyond
 from modalhash.index.post_filter import PostFilterSearcher
@@ -101,7 +101,7 @@ class TrainedCells:
         cells.cp.niter = ITERATIONS
         cells.cp.min_points_per_centroid = 1
         rows = training_rows(len(codes), TRAINED_CODES_A_CELL * n_cells)
-        cells.train(widened(np.ascontiguousarray(codes[rows]), width))
+        cells.train(widen_codes(np.ascontiguousarray(codes[rows]), width))
         if len(codes) == 1:
             return cls(cells, 1, None)
         sample = RecallSample.draw(codes)
@@ -160,7 +160,9 @@ class IvfSearcher(PostFilterSearcher):
         cells, searched = trained.cells, codes if folding is None else folding.codes
         width = int(cells.d) // 8
         for start in range(0, len(searched), ADDED_ROWS):
-            cells.add(widened(np.ascontiguousarray(searched[start : start + ADDED_ROWS]), width))
+            cells.add(
+                widen_codes(np.ascontiguousarray(searched[start : start + ADDED_ROWS]), width)
+            )
         stated: dict[str, Any] = {
             "recall": settings.recall,
             "n_cells": int(cells.nlist),
@@ -199,7 +201,7 @@ class IvfSearcher(PostFilterSearcher):
         settings = (
             self.usual_settings if effort == 1 else kernels.SearchParametersIVF(nprobe=n_probes)
         )
-        queries = widened(query_codes, self.width)
+        queries = widen_codes(query_codes, self.width)
         with threads_for(len(queries), n_rows * self.width * n_probes // self.n_cells):
             distances, positions = self.cells.search(queries, top_k, params=settings)
         # FAISS's distance beside -1 is the largest int32: such places stay last.
@@ -216,7 +218,7 @@ class IvfSearcher(PostFilterSearcher):
         """Look into the nearest cells for rows within a radius."""
         if self.n_probes * RADIUS_PROBES >= self.n_cells:
             return scan_within(self.searched, query_codes, radius)
-        queries = widened(query_codes, self.width)
+        queries = widen_codes(query_codes, self.width)
         n_bytes = len(self.searched) * self.width * self.cells.nprobe // self.n_cells
         with threads_for(len(queries), n_bytes):
             # FAISS means distances below its radius.
@@ -272,11 +274,11 @@ def probes_for(cells: Any, codes: Codes, sample: RecallSample, recall: float) ->
     neighbours a query are needed.
     """
     width, n_cells = int(cells.d) // 8, int(cells.nlist)
-    cells_in_order = cells.quantizer.search(widened(sample.query_codes, width), n_cells)[1]
+    cells_in_order = cells.quantizer.search(widen_codes(sample.query_codes, width), n_cells)[1]
     rank_of_cell = np.empty_like(cells_in_order)
     ranks = np.broadcast_to(np.arange(n_cells), cells_in_order.shape)
     np.put_along_axis(rank_of_cell, cells_in_order, ranks, axis=1)
-    neighbours = widened(np.ascontiguousarray(codes[sample.neighbours.ravel()]), width)
+    neighbours = widen_codes(np.ascontiguousarray(codes[sample.neighbours.ravel()]), width)
     cell = cells.quantizer.search(neighbours, 1)[1].reshape(sample.neighbours.shape)
     rank = np.where(sample.is_relevant, np.take_along_axis(rank_of_cell, cell, axis=1), n_cells)
     needed = np.sort(np.sort(rank, axis=1)[:, : sample.top_k].ravel())

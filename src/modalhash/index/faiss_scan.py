@@ -17,7 +17,7 @@ __all__ = [
     "scan_within",
     "take_rows",
     "threads_for",
-    "widened",
+    "widen_codes",
 ]
 
 ONE_THREAD_BYTES = 1 << 23
@@ -69,7 +69,7 @@ def scan_nearest(database_codes: Codes, query_codes: Codes, top_k: int) -> Neigh
 def scan_within(database_codes: Codes, query_codes: Codes, radius: int) -> RaggedNeighbours:
     """Find those of some codes, one at least, at a distance of at most `radius`."""
     n_queries = len(query_codes)
-    found = faiss.RangeSearchResult(n_queries)
+    result = faiss.RangeSearchResult(n_queries)
     with threads_for(n_queries, database_codes.size):
         kernels.hamming_range_search(
             faiss.swig_ptr(query_codes),
@@ -78,12 +78,12 @@ def scan_within(database_codes: Codes, query_codes: Codes, radius: int) -> Ragge
             len(database_codes),
             radius + 1,  # FAISS means distances below its radius
             database_codes.shape[1],
-            found,
+            result,
         )
-    starts = faiss.rev_swig_ptr(found.lims, n_queries + 1).astype(np.int64)
+    starts = faiss.rev_swig_ptr(result.lims, n_queries + 1).astype(np.int64)
     n_hits = int(starts[-1])
-    positions = faiss.rev_swig_ptr(found.labels, n_hits).astype(np.int64)
-    distances = faiss.rev_swig_ptr(found.distances, n_hits).astype(np.int32)
+    positions = faiss.rev_swig_ptr(result.labels, n_hits).astype(np.int64)
+    distances = faiss.rev_swig_ptr(result.distances, n_hits).astype(np.int32)
     queries = np.repeat(np.arange(n_queries), np.diff(starts))
     order = np.lexsort((positions, distances, queries))
     return RaggedNeighbours(starts, positions[order], distances[order])
@@ -99,7 +99,7 @@ def scan_width(width: int) -> int:
     return next((quick for quick in QUICK_WIDTHS if width <= quick), width)
 
 
-def widened(codes: Codes, width: int) -> Codes:
+def widen_codes(codes: Codes, width: int) -> Codes:
     """Add zero bytes to codes up to `width`; codes that have it are returned as they are."""
     if codes.shape[1] == width:
         return codes

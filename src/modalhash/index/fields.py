@@ -81,7 +81,7 @@ class FieldIndex:
             np.array(numbers, np.float64)[order],
             np.array(number_rows, np.int64)[order],
             sorted(str(value) for kind, value in entries if kind == "text"),
-            {key: np.array(found, np.int64) for key, found in entries.items()},
+            {key: np.array(key_rows, np.int64) for key, key_rows in entries.items()},
             np.array(rows, np.int64),
         )
 
@@ -97,9 +97,9 @@ class FieldIndex:
             case Compare(_, operator, value):
                 return self.compared(operator, value)
             case IsIn(_, values):
-                found = [self.compared("==", value) for value in values]
-                known = [rows for rows in found if rows is not None]
-                return joined(known) if len(known) == len(found) else None
+                parts = [self.compared("==", value) for value in values]
+                known = [rows for rows in parts if rows is not None]
+                return join_rows(known) if len(known) == len(parts) else None
             case Contains(_, value):
                 if is_beyond(value):
                     return None
@@ -122,8 +122,8 @@ class FieldIndex:
             return None
         place = bisect_left(self.texts, str(value))
         is_there = self.texts[place : place + 1] == [value]
-        found = self.texts[span(operator, place, place + is_there, len(self.texts))]
-        return joined([self.entries["text", text] for text in found])
+        texts = self.texts[span(operator, place, place + is_there, len(self.texts))]
+        return join_rows([self.entries["text", text] for text in texts])
 
 
 def span(operator: str, left: int, right: int, n: int) -> slice:
@@ -137,7 +137,7 @@ def span(operator: str, left: int, right: int, n: int) -> slice:
     }[operator]
 
 
-def joined(parts: list[Positions]) -> Positions:
+def join_rows(parts: list[Positions]) -> Positions:
     """Join rows of several parts, ascending, each once."""
     return np.unique(np.concatenate([NO_ROWS, *parts]))
 

@@ -31,29 +31,29 @@ def holds(tree: Filter, metadata: Mapping[str, Any]) -> bool:  # noqa: PLR0911 -
         case Compare(_, operator, wanted):
             return compares(value, operator, wanted)
         case IsIn(_, values):
-            return any(compares(value, "==", one) for one in values)
+            return any(compares(value, "==", entry) for entry in values)
         case Contains(_, wanted):
-            return isinstance(value, list) and any(compares(one, "==", wanted) for one in value)
+            return isinstance(value, list) and any(compares(entry, "==", wanted) for entry in value)
         case Like(_, pattern):
             return isinstance(value, str) and matches(pattern, value)
     return value is None
 
 
-def compares(value: object, operator: str, wanted: Value) -> bool:
+def compares(value: object, operator: str, constant: Value) -> bool:
     """Tell whether a comparison holds; between values of two sorts none does."""
-    if sort(value) != sort(wanted):
+    if sort(value) != sort(constant):
         return False
     left: Any = value
     match operator:
         case "==":
-            return bool(left == wanted)
+            return bool(left == constant)
         case "<":
-            return bool(left < wanted)
+            return bool(left < constant)
         case "<=":
-            return bool(left <= wanted)
+            return bool(left <= constant)
         case ">":
-            return bool(left > wanted)
-    return bool(left >= wanted)
+            return bool(left > constant)
+    return bool(left >= constant)
 
 
 def sort(value: object) -> type | None:

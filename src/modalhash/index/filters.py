@@ -330,10 +330,10 @@ class Parser:
         """Read the whole filter."""
         if self.kind == "end":
             self.refuse(len(self.text), "it is empty")
-        found = self.any_of()
+        tree = self.any_of()
         if self.kind != "end":
             self.refuse_token("and, or, or the end")
-        return found
+        return tree
 
     def any_of(self) -> Filter:
         """Read terms between `or`."""
@@ -355,19 +355,19 @@ class Parser:
         if self.depth > MAX_DEPTH:
             self.refuse(self.tokens[self.place].start, f"it is nested over {MAX_DEPTH} deep")
         if self.takes("not"):
-            found: Filter = Not(self.term())
+            tree: Filter = Not(self.term())
         elif self.takes("("):
-            found = self.any_of()
+            tree = self.any_of()
             if not self.takes(")"):
                 self.refuse_token("a closing )")
         elif self.kind in {"text", "number", "true", "false"}:
-            found = self.contains()
+            tree = self.contains()
         elif self.kind == "name":
-            found = self.test()
+            tree = self.test()
         else:
             self.refuse_token("a field, a value, not, or (")
         self.depth -= 1
-        return found
+        return tree
 
     def contains(self) -> Filter:
         """Read `value in field` or `value not in field`."""
@@ -375,8 +375,8 @@ class Parser:
         is_negated = self.takes("not")
         if not self.takes("in"):
             self.refuse_token("in and a field (a comparison begins with the field)")
-        found = Contains(self.field(), value)
-        return Not(found) if is_negated else found
+        test = Contains(self.field(), value)
+        return Not(test) if is_negated else test
 
     def test(self) -> Filter:
         """Read what begins with a field."""
@@ -398,14 +398,14 @@ class Parser:
             return Not(IsNull(field)) if is_negated else IsNull(field)
         is_negated = self.takes("not")
         if self.takes("in"):
-            found: Filter = IsIn(field, self.values())
+            leaf: Filter = IsIn(field, self.values())
         elif self.takes("like"):
             if self.kind != "text":
                 self.refuse_token('a pattern in quotes, such as "North%"')
-            found = Like(field, self.text_of(self.take(), is_pattern=True))
+            leaf = Like(field, self.text_of(self.take(), is_pattern=True))
         else:
             self.refuse_token("in or like" if is_negated else "a comparison, in, like, or is null")
-        return Not(found) if is_negated else found
+        return Not(leaf) if is_negated else leaf
 
     def field(self) -> Field:
         """Read a field."""
@@ -422,14 +422,14 @@ class Parser:
         """Read values in parentheses."""
         if not self.takes("("):
             self.refuse_token("( and values")
-        found = [self.value()]
+        constants = [self.value()]
         while self.takes(","):
             if self.kind == ")":
                 break
-            found.append(self.value())
+            constants.append(self.value())
         if not self.takes(")"):
             self.refuse_token("a comma or a closing )")
-        return tuple(found)
+        return tuple(constants)
 
     def value(self) -> Value:
         """Read a value."""

@@ -57,7 +57,7 @@ __all__ = [
     "FileRecord",
     "Manifest",
     "SegmentRecord",
-    "checked_path",
+    "check_file",
     "file_record",
     "flush_file",
     "names_in",
@@ -288,7 +288,7 @@ def library_version() -> str:
         return "unknown"
 
 
-def checked_path(folder: Path, record: FileRecord, *, read_all: bool = False) -> Path:
+def check_file(folder: Path, record: FileRecord, *, read_all: bool = False) -> Path:
     """Check a file and give its path.
 
     Args:

@@ -80,24 +80,24 @@ class Folding:
         """Count the distinct codes."""
         return len(self.codes)
 
-    def expand_nearest(self, found: Neighbours, top_k: int) -> Neighbours:
+    def expand_nearest(self, neighbours: Neighbours, top_k: int) -> Neighbours:
         """Find the `top_k` nearest rows, given the nearest distinct codes.
 
         Args:
-            found: (q, j) distinct codes; all of them, or `top_k` at least.
+            neighbours: (q, j) distinct codes; all of them, or `top_k` at least.
             top_k: rows wanted.
 
         Returns:
             (q, top_k) rows by distance, then position; `NO_ROW` where the codes have no more.
         """
-        n_queries, width = found.positions.shape
+        n_queries, width = neighbours.positions.shape
         block = max(1, EXPANDED_ROWS // max(1, width * min(top_k, 64)))
         if n_queries <= block:
-            return self.expand_block(found.positions, found.distances, top_k)
+            return self.expand_block(neighbours.positions, neighbours.distances, top_k)
         parts = [
             self.expand_block(
-                found.positions[start : start + block],
-                found.distances[start : start + block],
+                neighbours.positions[start : start + block],
+                neighbours.distances[start : start + block],
                 top_k,
             )
             for start in range(0, n_queries, block)
@@ -139,14 +139,14 @@ class Folding:
             near, rows = np.where(is_row, near, beyond(self.codes)), np.where(is_row, rows, NO_ROW)
         return Neighbours(rows, near.astype(np.int32))
 
-    def expand_within(self, found: RaggedNeighbours) -> RaggedNeighbours:
+    def expand_within(self, neighbours: RaggedNeighbours) -> RaggedNeighbours:
         """List all rows of the distinct codes that were found, by distance, then position."""
-        first = self.starts[found.positions].astype(np.int64)
-        counts = self.starts[found.positions + 1] - first
+        first = self.starts[neighbours.positions].astype(np.int64)
+        counts = self.starts[neighbours.positions + 1] - first
         rows = self.rows[ragged_ranges(first, counts)].astype(np.int64)
-        distances = np.repeat(found.distances, counts)
+        distances = np.repeat(neighbours.distances, counts)
         totals = np.concatenate([[0], np.cumsum(counts)])
-        starts = totals[found.starts].astype(np.int64)
+        starts = totals[neighbours.starts].astype(np.int64)
         query = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
         order = np.lexsort((rows, distances, query))
         return RaggedNeighbours(starts, rows[order], distances[order])

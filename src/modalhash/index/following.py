@@ -23,8 +23,8 @@ from modalhash.errors import (
 from modalhash.index.base import FindMark, HashIndex
 from modalhash.index.changes import (
     load_snapshot,
-    replayed,
-    scan_of,
+    replay_log,
+    scan_class,
 )
 from modalhash.index.folder import (
     MANIFEST,
@@ -80,7 +80,7 @@ class IndexFollower(HashIndex):
         self.n_bits, self.kind, self.model_fingerprint = n_bits, kind, model_fingerprint
         self.parameters = dict(parameters or {})
         self.folder: Path | None = None
-        self._scan = scan_of(kind)
+        self._scan = scan_class(kind)
         self._recent = RecentRows(n_bits, self._scan)
         self._state = Snapshot((self._view(self._recent, 0),), 0, n_bits, None)
         self._writing, self._refreshing = threading.RLock(), threading.Lock()
@@ -202,7 +202,7 @@ class IndexFollower(HashIndex):
             stop = self._find_stop(manifest, signature)
             try:
                 if stop > self._log_end:
-                    self._state, self._log_end = replayed(
+                    self._state, self._log_end = replay_log(
                         self.folder, manifest, self._state, self._recent, self._log_end, stop=stop
                     )
             except (DamagedArtifactError, StorageError):

@@ -16,7 +16,7 @@ from modalhash.errors import (
 )
 from modalhash.files import write_array
 from modalhash.index.changes import (
-    packed_dead,
+    pack_dead_rows,
 )
 from modalhash.index.folder import (
     Manifest,
@@ -75,11 +75,11 @@ class GenerationWriter(IndexFollower):
             The new, empty log.
         """
         generation = newest_generation(folder) + 1
-        kept, merged = state.views[:first], state.views[first:]
-        segments = [replace(records[segment_name(view)], n_dead=view.n_dead) for view in kept]
+        kept_views, merged = state.views[:first], state.views[first:]
+        segments = [replace(records[segment_name(view)], n_dead=view.n_dead) for view in kept_views]
         try:
             if any(map(len, merged)):
-                made = write_segment(
+                segment = write_segment(
                     folder,
                     f"{generation:06}",
                     merged,
@@ -87,10 +87,12 @@ class GenerationWriter(IndexFollower):
                     kind=self._kind_of(first),
                     parameters={} if first else self.parameters,
                 )
-                segments.append(made)
-            dead, bits = None, packed_dead(kept)
+                segments.append(segment)
+            dead, bits = None, pack_dead_rows(kept_views)
             if bits is not None:
-                tail = np.zeros(sum(-(-one.n_rows // 8) for one in segments[first:]), np.uint8)
+                tail = np.zeros(
+                    sum(-(-record.n_rows // 8) for record in segments[first:]), np.uint8
+                )
                 name = f"dead.{generation:06}.npy"
                 write_array(folder / name, np.concatenate([bits, tail]))
                 dead = file_record(folder, name)

@@ -13,7 +13,7 @@ from modalhash.errors import DamagedArtifactError, InputError, ShapeError
 from modalhash.index.hits import IdArray, IdKind, Ids
 from modalhash.index.searchers import NO_ROW, Positions
 
-__all__ = ["IdColumn", "IdLookup", "IntegerIds", "TextIds", "id_column", "shown"]
+__all__ = ["IdColumn", "IdLookup", "IntegerIds", "TextIds", "format_ids", "id_column"]
 
 BLOCK = 1 << 16
 SHOWN_IDS = 5
@@ -190,24 +190,24 @@ class IdLookup:
             arrays["id_keys"] = self.keys
         return arrays
 
-    def rows(self, column: IdColumn, wanted: IdColumn) -> Positions:
+    def rows(self, column: IdColumn, sought: IdColumn) -> Positions:
         """Find the row of each wanted id.
 
         Args:
             column: the ids this is the lookup of.
-            wanted: ids of the same kind.
+            sought: ids of the same kind.
 
         Returns:
             (w,) int64, `NO_ROW` for an id that isn't there.
         """
-        keys = wanted.keys()
+        keys = sought.keys()
         places = np.searchsorted(self.keys, keys)
         is_near = places < len(self.keys)
         is_near[is_near] = self.keys[places[is_near]] == keys[is_near]
-        rows = np.full(len(wanted), NO_ROW, np.int64)
+        rows = np.full(len(sought), NO_ROW, np.int64)
         rows[is_near] = self.row_at(places[is_near])
         if column.kind is IdKind.TEXT:
-            self.settle(column, wanted, keys, places, rows)
+            self.settle(column, sought, keys, places, rows)
         return rows
 
     def row_at(self, places: Positions) -> Positions:
@@ -222,7 +222,7 @@ class IdLookup:
     def settle(
         self,
         column: IdColumn,
-        wanted: IdColumn,
+        sought: IdColumn,
         keys: NDArray[Any],
         places: Positions,
         rows: Positions,
@@ -231,9 +231,9 @@ class IdLookup:
         near = np.flatnonzero(rows != NO_ROW)
         if not len(near):
             return
-        differs = column.take(rows[near]) != wanted.take(near)
+        differs = column.take(rows[near]) != sought.take(near)
         for item in near[differs].tolist():
-            text, place = wanted.take(np.array([item]))[0], int(places[item])
+            text, place = sought.take(np.array([item]))[0], int(places[item])
             rows[item] = NO_ROW
             while place < len(self.keys) and self.keys[place] == keys[item]:
                 row = self.row_at(np.array([place]))
@@ -294,10 +294,10 @@ def id_column(ids: Ids | IdColumn) -> IdColumn | None:
         return None
     if all(isinstance(value, str) for value in values):
         return TextIds.of(values)
-    return IntegerIds(np.array([checked_integer(value) for value in values], np.int64))
+    return IntegerIds(np.array([check_integer_id(value) for value in values], np.int64))
 
 
-def checked_integer(value: object) -> int:
+def check_integer_id(value: object) -> int:
     """Check and convert an integer id.
 
     Raises:
@@ -314,7 +314,7 @@ def checked_integer(value: object) -> int:
     return number
 
 
-def shown(ids: Sequence[Any]) -> str:
+def format_ids(ids: Sequence[Any]) -> str:
     """List some ids for a reader, and how many more there are."""
     more = len(ids) - SHOWN_IDS
     listed = ", ".join(repr(value) for value in ids[:SHOWN_IDS])

@@ -226,8 +226,8 @@ class ItemStore:
         """Look up the metadata of each row, empty where there is none."""
         query = "SELECT metadata FROM items WHERE number = ?"
         with self.using() as connection:
-            found = [connection.execute(query, (row,)).fetchone() for row in rows]
-        return [{} if one is None else self.parse(one[0]) for one in found]
+            documents = [connection.execute(query, (row,)).fetchone() for row in rows]
+        return [{} if document is None else self.parse(document[0]) for document in documents]
 
     def parse(self, document: Any) -> dict[str, Any]:
         """Read metadata of a row.
@@ -260,7 +260,7 @@ class ItemStore:
         Returns:
             (r,) int64, ascending.
         """
-        found: list[int] = []
+        rows: list[int] = []
         for begin in range(first, end, SLICE):
             part = {"first": begin, "end": min(begin + SLICE, end)}
             odd = self.rows_with_nul(part)
@@ -271,9 +271,9 @@ class ItemStore:
                     passing.update(row[0] for row in connection.execute(statement, values | part))
             is_null = isinstance(leaf, IsNull)
             passing -= odd.keys()
-            found += passing
-            found += [row for row, metadata in odd.items() if holds(leaf, metadata) != is_null]
-        return np.unique(np.array(found, np.int64))
+            rows += passing
+            rows += [row for row, metadata in odd.items() if holds(leaf, metadata) != is_null]
+        return np.unique(np.array(rows, np.int64))
 
     def rows_with_nul(self, part: Mapping[str, int]) -> dict[int, dict[str, Any]]:
         """Find the metadata of rows with a NUL character, where SQLite's JSON texts end."""
@@ -338,10 +338,10 @@ def statements(leaf: Leaf) -> Iterator[tuple[str, Any]]:
             yield COMPARE[sort_of(value), operator], value
         case IsIn(_, values):
             for sort, statement in IS_IN.items():
-                wanted = [value for value in values if sort_of(value) == sort]
-                wanted = [value for value in wanted if "\0" not in str(value)]
-                if wanted:
-                    yield statement, json.dumps(wanted)
+                values_of_sort = [value for value in values if sort_of(value) == sort]
+                values_of_sort = [value for value in values_of_sort if "\0" not in str(value)]
+                if values_of_sort:
+                    yield statement, json.dumps(values_of_sort)
         case Contains(_, value):
             yield CONTAINS[sort_of(value)], value
         case Like(_, pattern) if "\0" not in pattern:
@@ -411,12 +411,12 @@ def is_deeper(value: object, depth: int) -> bool:
     level = [value]
     for _ in range(depth):
         inner: list[object] = []
-        for one in level:
-            if isinstance(one, Mapping):
-                inner += one.values()
-            elif isinstance(one, list | tuple):
-                inner += one
-        level = [one for one in inner if isinstance(one, Mapping | list | tuple)]
+        for part in level:
+            if isinstance(part, Mapping):
+                inner += part.values()
+            elif isinstance(part, list | tuple):
+                inner += part
+        level = [part for part in inner if isinstance(part, Mapping | list | tuple)]
         if not level:
             return False
     return True

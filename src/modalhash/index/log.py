@@ -208,8 +208,8 @@ def read_log(
                 f"{path} is damaged: it doesn't begin as this index's log; {REPAIR_ADVICE}"
             )
         place = HEADER_BYTES
-    while (found := decode_at(path, content, start, place, n_bits)) is not None:
-        change, place = found
+    while (record := decode_at(path, content, start, place, n_bits)) is not None:
+        change, place = record
         version += 1
         if change.version != version:
             raise DamagedArtifactError(
@@ -247,11 +247,11 @@ def has_record_after(content: bytes, place: int) -> bool:
     that was cut off may look like a head.
     """
     end = record_end(content, place)
-    found = content.find(RECORD, place + 1 if end is None else end)
-    while found >= 0:
-        if record_end(content, found) is not None:
+    start = content.find(RECORD, place + 1 if end is None else end)
+    while start >= 0:
+        if record_end(content, start) is not None:
             return True
-        found = content.find(RECORD, found + 1)
+        start = content.find(RECORD, start + 1)
     return False
 
 

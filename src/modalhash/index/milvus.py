@@ -27,8 +27,8 @@ from modalhash.errors import (
 )
 from modalhash.files import read_json, sealed, write_json
 from modalhash.index.checking import (
+    check_item_arrays,
     check_model,
-    checked_items,
     refuse_twice,
 )
 from modalhash.index.folder import refuse_foreign
@@ -71,9 +71,9 @@ class MilvusIndex(MilvusWriter):
     @classmethod
     def check_parameters(cls, kind: str, parameters: Mapping[str, Any]) -> None:
         """Refuse parameters without a `url`, or that `MilvusSettings` doesn't take."""
-        given = dict(parameters)
-        check_url(given.pop("url", None))
-        MilvusSettings.of(kind, given)
+        settings = dict(parameters)
+        check_url(settings.pop("url", None))
+        MilvusSettings.of(kind, settings)
 
     @classmethod
     def build(
@@ -114,11 +114,11 @@ class MilvusIndex(MilvusWriter):
             ShapeError: as `add` does.
             SettingError: if a parameter is unknown or out of its range.
         """
-        given = {"url": url, **(parameters or {})}
-        cls.check_parameters(kind, given)
-        url = given.pop("url")
-        settings = MilvusSettings.of(kind, given)
-        column, documents = checked_items(ids, codes, metadata, n_bits)
+        all_parameters = {"url": url, **(parameters or {})}
+        cls.check_parameters(kind, all_parameters)
+        url = all_parameters.pop("url")
+        settings = MilvusSettings.of(kind, all_parameters)
+        column, documents = check_item_arrays(ids, codes, metadata, n_bits)
         if column is not None:
             refuse_twice(IdLookup.of(column).duplicates(column))
         name = collection or f"modalhash_{secrets.token_hex(8)}"
@@ -205,7 +205,7 @@ class MilvusIndex(MilvusWriter):
 
     def discard(self) -> None:
         """Remove the collection with all codes from the server, for good."""
-        if self._known_kind() is not None:
+        if self._find_id_kind() is not None:
             self.collection.drop()
         self._kind = self._next_number = None
 

@@ -62,12 +62,12 @@ class MilvusWriter(MilvusSearch):
 
     def checkpoint(self) -> None:
         """Ask the server to seal what was written; it does so by itself."""
-        if self._known_kind() is not None:
+        if self._find_id_kind() is not None:
             self.collection.flush()
 
     def compact(self) -> None:
         """Ask the server to give back the room of deleted items, in its own time."""
-        if self._known_kind() is not None:
+        if self._find_id_kind() is not None:
             self.collection.compact()
 
     def apply_changes(self, changes: Sequence[ItemChange]) -> None:
@@ -85,8 +85,8 @@ class MilvusWriter(MilvusSearch):
     def _put(self, column: IdColumn, codes: Codes, documents: Sequence[str | None] | None) -> None:
         """Write items in batches, each acknowledged as a whole."""
         n, field = len(column), self.settings.partition_field
-        given = documents or [None] * n
-        if self._known_kind() is None:
+        documents_or_none = documents or [None] * n
+        if self._find_id_kind() is None:
             self._create(column.kind, n)
         if self._next_number is None:
             self._next_number = first_free_number(self.collection, self._hint)
@@ -98,7 +98,7 @@ class MilvusWriter(MilvusSearch):
                 rows = [
                     row_of(Item(value, code.tobytes(), document), number, field)
                     for value, code, document, number in zip(
-                        ids, codes[start:end], given[start:end], numbers, strict=True
+                        ids, codes[start:end], documents_or_none[start:end], numbers, strict=True
                     )
                 ]
                 if field:

@@ -67,9 +67,9 @@ class MilvusCollection:
     ) -> None:
         check_url(url)
         self.url, self.name, self.settings = url, name, settings
-        self.client = connected(url, settings.timeout) if client is None else client
+        self.client = connect(url, settings.timeout) if client is None else client
 
-    def call(self, what: str, function: Callable[..., T], /, **named: Any) -> T:
+    def call(self, purpose: str, function: Callable[..., T], /, **named: Any) -> T:
         """Call the server again until it answers, the patience ends, or the error is final.
 
         Raises:
@@ -85,10 +85,10 @@ class MilvusCollection:
                 is_over = time.monotonic() + pause > deadline
                 if is_over or not may_pass(error):
                     raise IndexServerError(
-                        f"the Milvus server at {self.url} didn't {what}: {reason_of(error)}"
+                        f"the Milvus server at {self.url} didn't {purpose}: {reason_of(error)}"
                         + ("; look whether it runs, then try again" if may_pass(error) else "")
                     ) from error
-                logger.info("%s didn't %s, trying again: %s", self.url, what, reason_of(error))
+                logger.info("%s didn't %s, trying again: %s", self.url, purpose, reason_of(error))
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -161,44 +161,44 @@ class MilvusCollection:
             ArtifactError: if it isn't a collection of ours.
             NewerFormatError: if a newer modalhash made it.
         """
-        found = self.call(
+        answer = self.call(
             "describe a collection", self.client.describe_collection, collection_name=self.name
         )
         where = f"the collection {self.name} at {self.url}"
         try:
-            said = json.loads(found.get("description") or "{}")
+            description = json.loads(answer.get("description") or "{}")
         except ValueError:
-            said = {}
-        if not isinstance(said, dict) or not isinstance(said.get("format"), int):
+            description = {}
+        if not isinstance(description, dict) or not isinstance(description.get("format"), int):
             raise ArtifactError(
                 f"{where} isn't one that modalhash made: its description doesn't say so"
             )
-        if said["format"] > FORMAT:
+        if description["format"] > FORMAT:
             raise NewerFormatError(
-                f"{where} has format {said['format']} (written by modalhash "
-                f"{said.get('modalhash', 'a newer version')}); this version reads formats up to "
-                f"{FORMAT}: upgrade modalhash"
+                f"{where} has format {description['format']} (written by modalhash "
+                f"{description.get('modalhash', 'a newer version')}); this version reads formats "
+                f"up to {FORMAT}: upgrade modalhash"
             )
-        types = {field["name"]: field for field in found["fields"]}
+        types = {field["name"]: field for field in answer["fields"]}
         missing = {"id", "number", "code", "fields", "document"} - types.keys()
         width = types.get("code", {}).get("params", {}).get("dim")
-        if missing or int(width or 0) != 8 * -(-int(said.get("n_bits", 0)) // 8):
+        if missing or int(width or 0) != 8 * -(-int(description.get("n_bits", 0)) // 8):
             raise ArtifactError(
                 f"{where} has another schema than modalhash gives: "
                 + (f"no field {', '.join(sorted(missing))}" if missing else f"{width} bits a code")
                 + "; make the index again"
             )
-        return said, types["id"]["type"].name == "VARCHAR"
+        return description, types["id"]["type"].name == "VARCHAR"
 
     def index_type(self) -> tuple[str, int]:
         """Ask for the type of the collection's index and its number of cells, 0 without."""
-        found = self.call(
+        answer = self.call(
             "describe an index",
             self.client.describe_index,
             collection_name=self.name,
             index_name="code",
         )
-        return str(found["index_type"]), int(found.get("nlist") or 0)
+        return str(answer["index_type"]), int(answer.get("nlist") or 0)
 
     def drop(self) -> None:
         """Remove the collection."""
@@ -229,7 +229,7 @@ class MilvusCollection:
 
     def count(self, expression: str = "", *, consistency: str) -> int:
         """Count the rows that pass an expression."""
-        found = self.call(
+        answer = self.call(
             "count items",
             self.client.query,
             collection_name=self.name,
@@ -237,11 +237,11 @@ class MilvusCollection:
             output_fields=["count(*)"],
             consistency_level=consistency,
         )
-        return int(found[0]["count(*)"])
+        return int(answer[0]["count(*)"])
 
     def rows(self, expression: str, fields: Sequence[str], *, consistency: str) -> list[Row]:
         """Fetch the rows that pass an expression, in no order."""
-        found = self.call(
+        answer = self.call(
             "give items",
             self.client.query,
             collection_name=self.name,
@@ -249,7 +249,7 @@ class MilvusCollection:
             output_fields=list(fields),
             consistency_level=consistency,
         )
-        return [dict(row) for row in found]
+        return [dict(row) for row in answer]
 
     def search(
         self,
@@ -262,7 +262,7 @@ class MilvusCollection:
         consistency: str,
     ) -> list[list[tuple[int, Row]]]:
         """Fetch distance and row of the nearest rows of each query, nearest first."""
-        found = self.call(
+        answer = self.call(
             "search",
             self.client.search,
             collection_name=self.name,
@@ -276,11 +276,11 @@ class MilvusCollection:
         )
         return [
             [(round(hit["distance"]), {**hit["entity"], "id": hit["id"]}) for hit in hits]
-            for hits in found
+            for hits in answer
         ]
 
 
-def connected(url: str, timeout: float) -> Any:
+def connect(url: str, timeout: float) -> Any:
     """Make a client of a server.
 
     Raises:

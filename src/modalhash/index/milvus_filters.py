@@ -31,7 +31,7 @@ from modalhash.index.filters import (
     Value,
 )
 
-__all__ = ["Expression", "compiled", "fields_of", "id_list", "literal", "partition_of"]
+__all__ = ["Expression", "compile_filter", "fields_of", "id_list", "literal", "partition_of"]
 
 FIELDS: Final = "fields"
 PARTITION: Final = "partition"
@@ -87,7 +87,7 @@ def id_list(ids: Sequence[str] | Sequence[int]) -> str:
     return f"id in [{', '.join(map(literal, ids))}]"
 
 
-def compiled(tree: Filter | None, *, partition_field: str = "") -> Expression:
+def compile_filter(tree: Filter | None, *, partition_field: str = "") -> Expression:
     """Translate a filter to an expression.
 
     Args:
@@ -96,20 +96,20 @@ def compiled(tree: Filter | None, *, partition_field: str = "") -> Expression:
 
     Example:
         >>> from modalhash.index.filters import parse_filter
-        >>> compiled(parse_filter('year >= 2020 and "dog" in tags')).text
+        >>> compile_filter(parse_filter('year >= 2020 and "dog" in tags')).text
         '(fields["year"] >= 2020) and (json_contains(fields["tags"], "dog"))'
-        >>> compiled(parse_filter('place like "%way"'))
+        >>> compile_filter(parse_filter('place like "%way"'))
         Expression(text='', is_exact=False)
     """
     if tree is None:
         return Expression("")
-    found = expression(tree, is_wanted=True)
+    result = expression(tree, is_wanted=True)
     keys = partition_keys(tree, partition_field) if partition_field else None
     if keys is None:
-        return found
+        return result
     narrowed = f"{PARTITION} in [{', '.join(map(literal, keys))}]"
-    text = f"({narrowed}) and ({found.text})" if found.text else narrowed
-    return Expression(text, found.is_exact)
+    text = f"({narrowed}) and ({result.text})" if result.text else narrowed
+    return Expression(text, result.is_exact)
 
 
 def expression(tree: Filter, *, is_wanted: bool) -> Expression:
@@ -134,8 +134,10 @@ def expression(tree: Filter, *, is_wanted: bool) -> Expression:
 
 def both(parts: Sequence[Expression]) -> Expression:
     """Write the expression that all parts pass; what is too weak in one stays too weak."""
-    said = [part.text for part in parts if part.text]
-    text = " and ".join(f"({one})" for one in said) if len(said) > 1 else "".join(said)
+    texts = [part.text for part in parts if part.text]
+    text = (
+        " and ".join(f"({part_text})" for part_text in texts) if len(texts) > 1 else "".join(texts)
+    )
     return Expression(text, all(part.is_exact for part in parts))
 
 
@@ -159,8 +161,8 @@ def leaf_expression(leaf: Leaf) -> Expression:  # noqa: PLR0911 - one for each s
     path = path_of(leaf.field)
     match leaf:
         case Compare(_, operator, bool() as value):
-            wanted = [truth for truth in (False, True) if compares(truth, operator, value)]
-            return Expression(one_of(path, wanted))
+            truths = [truth for truth in (False, True) if compares(truth, operator, value)]
+            return Expression(one_of(path, truths))
         case Compare(_, operator, value):
             return Expression(f"{path} {operator} {literal(value)}", is_safe(value))
         case IsIn(_, values):
@@ -249,7 +251,7 @@ def seen(value: Any) -> Any:
         case Mapping():
             return fields_of(value)
         case list() | tuple():
-            return [seen(one) for one in value]
+            return [seen(entry) for entry in value]
         case bool():
             return value
         case int() if not -(2**63) <= value < 2**63:

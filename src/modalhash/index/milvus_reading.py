@@ -24,7 +24,7 @@ from modalhash.index.hits import IdArray, IdKind, Ids, ItemBlock
 from modalhash.index.ids import id_column
 from modalhash.index.lock import WriterLock
 from modalhash.index.milvus_collection import MilvusCollection, Row
-from modalhash.index.milvus_filters import compiled, id_list
+from modalhash.index.milvus_filters import compile_filter, id_list
 from modalhash.index.milvus_rows import (
     codes_of,
     metadata_of,
@@ -88,23 +88,23 @@ class MilvusReader(HashIndex):
         """Look what the server has, and refuse what isn't this index."""
         if not self.collection.exists():
             return
-        said, is_text = self.collection.describe()
+        description, is_text = self.collection.describe()
         where = f"the collection {self.collection.name} at {self.collection.url}"
         for name, mine in (
             ("n_bits", self.n_bits),
             ("model_fingerprint", self.model_fingerprint),
             ("partition_field", self.settings.partition_field),
         ):
-            if said.get(name) != mine:
+            if description.get(name) != mine:
                 raise ArtifactError(
-                    f"{where} has {name} {said.get(name)!r}, expected {mine!r}: its codes are of "
-                    "another model or index; build an index with this one"
+                    f"{where} has {name} {description.get(name)!r}, expected {mine!r}: its codes "
+                    "are of another model or index; build an index with this one"
                 )
         self._kind = IdKind.TEXT if is_text else IdKind.INTEGER
         self._index = self.collection.index_type()
         self.collection.load()
 
-    def _known_kind(self) -> IdKind | None:
+    def _find_id_kind(self) -> IdKind | None:
         """Ask for the kind of ids; another process may have made the collection meanwhile."""
         if self._is_closed:
             raise InputError("the index is closed: open it again")
@@ -124,10 +124,10 @@ class MilvusReader(HashIndex):
         self, tree: Filter | None, fields: Sequence[str], consistency: str
     ) -> Iterator[list[Row]]:
         """Yield pages of the items that pass a filter, those that Milvus can't test tested here."""
-        asked = compiled(tree, partition_field=self.settings.partition_field)
-        wanted = list(fields) if asked.is_exact else list(dict.fromkeys([*fields, *METADATA]))
-        for rows in pages(self.collection, asked.text, wanted, consistency=consistency):
-            if asked.is_exact or tree is None:
+        expression = compile_filter(tree, partition_field=self.settings.partition_field)
+        names = list(fields) if expression.is_exact else list(dict.fromkeys([*fields, *METADATA]))
+        for rows in pages(self.collection, expression.text, names, consistency=consistency):
+            if expression.is_exact or tree is None:
                 yield rows
             elif passing := [row for row in rows if holds(tree, metadata_of(row))]:
                 yield passing
@@ -135,10 +135,10 @@ class MilvusReader(HashIndex):
     def _count(self, where: str | None) -> int:
         """Count the items that pass a filter."""
         tree = None if where is None else parse_filter(where)
-        asked = compiled(tree, partition_field=self.settings.partition_field)
+        expression = compile_filter(tree, partition_field=self.settings.partition_field)
         level = self.settings.consistency
-        if asked.is_exact:
-            return self.collection.count(asked.text, consistency=level)
+        if expression.is_exact:
+            return self.collection.count(expression.text, consistency=level)
         return sum(map(len, self._pages(tree, ["id"], level)))
 
     def distance_histogram(self, codes: Codes, where: str | None = None) -> NDArray[np.int64]:
@@ -146,10 +146,10 @@ class MilvusReader(HashIndex):
         self.check_query_codes(codes)
         tree = None if where is None else parse_filter(where)
         counts = np.zeros((len(codes), self.n_bits + 1), np.int64)
-        if self._known_kind() is not None:
+        if self._find_id_kind() is not None:
             for _, distances in self._read(codes, tree, ()):
-                for query, one in enumerate(distances):
-                    counts[query] += np.bincount(one, minlength=self.n_bits + 1)
+                for query, query_distances in enumerate(distances):
+                    counts[query] += np.bincount(query_distances, minlength=self.n_bits + 1)
         return counts
 
     def select(self, where: str) -> IdArray:
@@ -160,7 +160,7 @@ class MilvusReader(HashIndex):
         """List the ids of the items that pass a filter, in the order of insertion."""
         tree = None if where is None else parse_filter(where)
         ids: list[Any] = []
-        if self._known_kind() is not None:
+        if self._find_id_kind() is not None:
             for rows in self._pages(tree, ["id"], consistency):
                 ids += [row["id"] for row in rows]
         return self._id_array(ids)
@@ -169,45 +169,45 @@ class MilvusReader(HashIndex):
         """Make the array of ids that the index gives."""
         if self._kind is IdKind.INTEGER:
             return np.array(ids, np.int64)
-        found = np.empty(len(ids), np.object_)
-        found[:] = ids
-        return found
+        array = np.empty(len(ids), np.object_)
+        array[:] = ids
+        return array
 
     def _rows_of(self, ids: Ids, fields: Sequence[str], consistency: str) -> dict[Any, Row]:
         """Fetch the rows of some ids, those there are."""
         column = id_column(ids)
         if column is None:
             return {}
-        kind = self._known_kind()
+        kind = self._find_id_kind()
         check_id_kind(column, kind)
-        found: dict[Any, Row] = {}
+        rows: dict[Any, Row] = {}
         distinct = list(dict.fromkeys(column))
         for start in range(0, len(distinct) if kind is not None else 0, IDS_A_CALL):
             text = id_list(distinct[start : start + IDS_A_CALL])
             for row in self.collection.rows(text, ["id", *fields], consistency=consistency):
-                found[row["id"]] = row
-        return found
+                rows[row["id"]] = row
+        return rows
 
-    def _known_rows(self, ids: Ids, fields: Sequence[str]) -> list[Row]:
+    def _fetch_known_rows(self, ids: Ids, fields: Sequence[str]) -> list[Row]:
         """Fetch the rows of ids that must be there, in the order asked for."""
         column = id_column(ids)
         if column is None:
             return []
-        found = self._rows_of(ids, fields, self.settings.consistency)
-        check_known(column, np.array([value in found for value in column], np.bool_))
-        return [found[value] for value in column]
+        rows = self._rows_of(ids, fields, self.settings.consistency)
+        check_known(column, np.array([value in rows for value in column], np.bool_))
+        return [rows[value] for value in column]
 
     def reconstruct(self, ids: Ids) -> Codes:
         """Look up the codes of items; see `HashIndex.reconstruct`."""
-        return codes_of(self._known_rows(ids, ["code"]), code_width(self.n_bits)).copy()
+        return codes_of(self._fetch_known_rows(ids, ["code"]), code_width(self.n_bits)).copy()
 
     def metadata(self, ids: Ids) -> list[dict[str, Any]]:
         """Look up the metadata of items; see `HashIndex.metadata`."""
-        return [metadata_of(row) for row in self._known_rows(ids, METADATA)]
+        return [metadata_of(row) for row in self._fetch_known_rows(ids, METADATA)]
 
     def blocks(self, n_rows: int = 4096) -> Iterator[ItemBlock]:
         """Yield all items, a page after the other; see `HashIndex.blocks`."""
-        if self._known_kind() is None:
+        if self._find_id_kind() is None:
             return
         for page in self._pages(None, ["id", "code", *METADATA], self.settings.consistency):
             for start in range(0, len(page), n_rows):
@@ -223,13 +223,13 @@ class MilvusReader(HashIndex):
         column = id_column(ids)
         if column is None:
             return np.zeros(0, np.bool_)
-        if column.kind is not self._known_kind():
+        if column.kind is not self._find_id_kind():
             return np.zeros(len(column), np.bool_)
-        found = self._rows_of(ids, [], "Strong")
-        return np.array([value in found for value in column], np.bool_)
+        rows = self._rows_of(ids, [], "Strong")
+        return np.array([value in rows for value in column], np.bool_)
 
     def __len__(self) -> int:
-        return 0 if self._known_kind() is None else self._count(None)
+        return 0 if self._find_id_kind() is None else self._count(None)
 
     @property
     def ids(self) -> IdArray:
@@ -239,7 +239,7 @@ class MilvusReader(HashIndex):
     @property
     def id_kind(self) -> IdKind | None:
         """What the ids are; None until the first item was added."""
-        return self._known_kind()
+        return self._find_id_kind()
 
     @property
     def is_exact(self) -> bool:
@@ -254,6 +254,6 @@ class MilvusReader(HashIndex):
     @property
     def searcher_parameters(self) -> Mapping[str, Any]:
         """Where the codes are and how the server searches them."""
-        how = "exact" if self.is_exact else f"{self._index[1]} cells, approximate"
+        manner = "exact" if self.is_exact else f"{self._index[1]} cells, approximate"
         place = f"{self.collection.name} at {self.collection.url}"
-        return {"reason": f"{self._index[0]}, {how}; collection {place}"}
+        return {"reason": f"{self._index[0]}, {manner}; collection {place}"}

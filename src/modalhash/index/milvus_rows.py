@@ -75,8 +75,8 @@ def row_of(item: Item, number: int, partition_field: str) -> Row:
 def metadata_of(row: Row) -> dict[str, Any]:
     """Read an item's metadata as it was given."""
     if row["document"]:
-        found: dict[str, Any] = json.loads(row["document"])
-        return found
+        document: dict[str, Any] = json.loads(row["document"])
+        return document
     fields = row["fields"]
     return dict(json.loads(fields) if isinstance(fields, str | bytes) else fields)
 

@@ -15,7 +15,7 @@ from modalhash.index.base import check_radius, check_top_k
 from modalhash.index.filters import Filter, parse_filter
 from modalhash.index.hits import Hits, RadiusHits
 from modalhash.index.milvus_collection import Row
-from modalhash.index.milvus_filters import compiled
+from modalhash.index.milvus_filters import compile_filter
 from modalhash.index.milvus_reading import METADATA, MilvusReader
 from modalhash.index.milvus_rows import (
     metadata_of,
@@ -42,15 +42,15 @@ class MilvusSearch(MilvusReader):
     ) -> Hits:
         """Find the k nearest items of each query; see `HashIndex.search`."""
         check_top_k(k)
-        found = self._nearest(codes, k, where, with_metadata=with_metadata)
-        width = min((len(one) for one in found), default=0)
-        if not len(codes) and self._known_kind() is not None:
+        results = self._nearest(codes, k, where, with_metadata=with_metadata)
+        width = min((len(hits) for hits in results), default=0)
+        if not len(codes) and self._find_id_kind() is not None:
             width = min(k, self._count(where))
-        flat = [hit for one in found for hit in one[:width]]
+        flat = [hit for hits in results for hit in hits[:width]]
         shape = (len(codes), width)
         metadata = None
         if with_metadata:
-            metadata = [[metadata_of(row) for *_, row in one[:width]] for one in found]
+            metadata = [[metadata_of(row) for *_, row in hits[:width]] for hits in results]
         distances = np.array([hit[0] for hit in flat], np.int32).reshape(shape)
         return Hits(
             self._id_array([row["id"] for *_, row in flat]).reshape(shape), distances, metadata
@@ -62,10 +62,10 @@ class MilvusSearch(MilvusReader):
     ) -> RadiusHits:
         """Find all items within a radius of each query; see `HashIndex.search_radius`."""
         check_radius(radius)
-        found = self._nearest(codes, None, where, with_metadata=with_metadata, radius=radius)
+        results = self._nearest(codes, None, where, with_metadata=with_metadata, radius=radius)
         starts = np.zeros(len(codes) + 1, np.int64)
-        np.cumsum([len(one) for one in found], out=starts[1:])
-        flat = [hit for one in found for hit in one]
+        np.cumsum([len(hits) for hits in results], out=starts[1:])
+        flat = [hit for hits in results for hit in hits]
         return RadiusHits(
             starts,
             self._id_array([row["id"] for *_, row in flat]),
@@ -85,21 +85,21 @@ class MilvusSearch(MilvusReader):
         """Find the hits of each query in order: the k nearest, or those within a radius."""
         self.check_query_codes(codes)
         tree = None if where is None else parse_filter(where)
-        if self._known_kind() is None or not len(codes):
+        if self._find_id_kind() is None or not len(codes):
             return [[] for _ in codes]
-        asked = compiled(tree, partition_field=self.settings.partition_field)
+        expression = compile_filter(tree, partition_field=self.settings.partition_field)
         fields = METADATA if with_metadata else ()
-        found: list[Found | None] = [None] * len(codes)
-        if asked.is_exact and (k is None or k < MOST_HITS):
-            found = self._asked(codes, k, asked.text, fields, radius)
-        left = [query for query, one in enumerate(found) if one is None]
+        results: list[Found | None] = [None] * len(codes)
+        if expression.is_exact and (k is None or k < MOST_HITS):
+            results = self._search_server(codes, k, expression.text, fields, radius)
+        left = [query for query, hits in enumerate(results) if hits is None]
         if left:
             read = self._compared(codes[left], k, tree, fields, radius)
-            for query, one in zip(left, read, strict=True):
-                found[query] = one
-        return [one or [] for one in found]
+            for query, hits in zip(left, read, strict=True):
+                results[query] = hits
+        return [hits or [] for hits in results]
 
-    def _asked(
+    def _search_server(
         self, codes: Codes, k: int | None, text: str, fields: Sequence[str], radius: int | None
     ) -> list[Found | None]:
         """Let Milvus search; None in the place of a query whose answer it can't give whole."""
@@ -110,7 +110,7 @@ class MilvusSearch(MilvusReader):
         elif radius is not None:
             parameters["radius"] = min(radius, self.n_bits) + 1  # Milvus means less than
         limit = MOST_HITS if k is None else min(k + max(k, MORE_HITS), MOST_HITS)
-        found: list[Found | None] = [None] * len(codes)
+        results: list[Found | None] = [None] * len(codes)
         left = list(range(len(codes)))
         while left:
             answers = self._answers(codes[left], limit, text, fields, parameters)
@@ -121,9 +121,9 @@ class MilvusSearch(MilvusReader):
                 if k is None:
                     assert radius is not None
                     if is_whole or (not is_flat and last > radius):
-                        found[query] = [hit for hit in answer if hit[0] <= radius]
+                        results[query] = [hit for hit in answer if hit[0] <= radius]
                 elif is_whole or (len(answer) > k and answer[k - 1][0] < last):
-                    found[query] = answer[:k]
+                    results[query] = answer[:k]
                 else:
                     again.append(query)
             left = again
@@ -133,7 +133,7 @@ class MilvusSearch(MilvusReader):
                 break
             else:
                 limit = min(8 * limit, MOST_HITS)
-        return found
+        return results
 
     def _answers(
         self,
@@ -145,7 +145,7 @@ class MilvusSearch(MilvusReader):
     ) -> list[Found]:
         """Fetch what Milvus finds for each query, in the order of the contract."""
         step = max(1, min(QUERIES_A_CALL, HITS_A_CALL // limit))
-        found: list[Found] = []
+        results: list[Found] = []
         for start in range(0, len(codes), step):
             answers = self.collection.search(
                 [code.tobytes() for code in codes[start : start + step]],
@@ -155,14 +155,14 @@ class MilvusSearch(MilvusReader):
                 parameters=parameters,
                 consistency=self.settings.consistency,
             )
-            found += [
+            results += [
                 sorted(
-                    ((distance, int(row["number"]), row) for distance, row in one),
+                    ((distance, int(row["number"]), row) for distance, row in answer),
                     key=lambda hit: hit[:2],
                 )
-                for one in answers
+                for answer in answers
             ]
-        return found
+        return results
 
     def _probes(self, text: str) -> int:
         """Choose how many cells to look into for a filter."""
@@ -182,18 +182,21 @@ class MilvusSearch(MilvusReader):
         radius: int | None,
     ) -> list[Found]:
         """Read the items that may count, and compare them here."""
-        found: list[Found] = [[] for _ in codes]
+        results: list[Found] = [[] for _ in codes]
         for rows, distances in self._read(codes, tree, fields):
-            for query, one in enumerate(distances):
+            for query, query_distances in enumerate(distances):
                 near = (
-                    range(len(rows)) if radius is None else np.flatnonzero(one <= radius).tolist()
+                    range(len(rows))
+                    if radius is None
+                    else np.flatnonzero(query_distances <= radius).tolist()
                 )
-                found[query] += [
-                    (int(one[place]), int(rows[place]["number"]), rows[place]) for place in near
+                results[query] += [
+                    (int(query_distances[place]), int(rows[place]["number"]), rows[place])
+                    for place in near
                 ]
                 if k is not None:
-                    found[query].sort(key=lambda hit: hit[:2])
-                    del found[query][k:]
-        for hits in found:
+                    results[query].sort(key=lambda hit: hit[:2])
+                    del results[query][k:]
+        for hits in results:
             hits.sort(key=lambda hit: hit[:2])
-        return found
+        return results

@@ -99,5 +99,5 @@ class MilvusSettings(SearcherSettings):
             >>> MilvusSettings().probes(1024, 1.0), MilvusSettings().probes(1024, 0.1)
             (32, 320)
         """
-        wanted = self.n_probes or max(n_cells // PROBED_SHARE, 1)
-        return min(n_cells, max(wanted, round(wanted / max(share, 1e-12))))
+        n_probes = self.n_probes or max(n_cells // PROBED_SHARE, 1)
+        return min(n_cells, max(n_probes, round(n_probes / max(share, 1e-12))))

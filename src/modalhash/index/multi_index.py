@@ -100,7 +100,7 @@ class Tables:
             np.cumsum(np.bincount(values, minlength=n_values), out=starts[part, 1:])
         return cls(ends, rows, starts)
 
-    def listed(
+    def locate_rows(
         self, query_codes: Codes, n_flips: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Look up where the rows near each query are listed.
@@ -148,10 +148,10 @@ class MultiIndexSearcher(Searcher):
     def build(cls, codes: Codes, n_bits: int, *, parameters: Mapping[str, Any]) -> Self:
         """Make the tables; see `Searcher.build`."""
         settings = MultiIndexSettings.of(cls.kind, parameters)
-        wanted = settings.part_bits or default_part_bits(len(codes))
-        tables = Tables.of(codes, n_bits, wanted)
+        part_bits = settings.part_bits or default_part_bits(len(codes))
+        tables = Tables.of(codes, n_bits, part_bits)
         n_tables = len(tables.ends)
-        stated = {"part_bits": wanted, "tables": n_tables, "radius_without_flips": n_tables - 1}
+        stated = {"part_bits": part_bits, "tables": n_tables, "radius_without_flips": n_tables - 1}
         return cls(codes, tables, stated)
 
     def nearest(
@@ -169,12 +169,12 @@ class MultiIndexSearcher(Searcher):
         while len(left) and self.can_look_up(n_flips, len(left)):
             queries = np.ascontiguousarray(query_codes[left])
             radius = self.n_tables * (n_flips + 1) - 1
-            is_looked_up, found = self.look_up(queries, radius, n_flips, allowed, TRIED_SHARE)
-            has_enough = np.diff(found.starts) >= top_k
+            is_looked_up, neighbours = self.look_up(queries, radius, n_flips, allowed, TRIED_SHARE)
+            has_enough = np.diff(neighbours.starts) >= top_k
             for place in np.flatnonzero(has_enough).tolist():
-                first = found.starts[place]
-                positions[left[place]] = found.positions[first : first + top_k]
-                distances[left[place]] = found.distances[first : first + top_k]
+                first = neighbours.starts[place]
+                positions[left[place]] = neighbours.positions[first : first + top_k]
+                distances[left[place]] = neighbours.distances[first : first + top_k]
             # Those whose tables list too many rows won't be better off with more flips.
             scanned = left[~is_looked_up]
             if len(scanned):
@@ -196,10 +196,10 @@ class MultiIndexSearcher(Searcher):
         """Scan for some of the queries."""
         chosen, top_k = np.ascontiguousarray(query_codes[queries]), positions.shape[1]
         if allowed is None:
-            found = scan_nearest(self.codes, chosen, top_k)
+            neighbours = scan_nearest(self.codes, chosen, top_k)
         else:
-            found = scan_allowed(self.codes, chosen, top_k, allowed)
-        positions[queries], distances[queries] = found.positions, found.distances
+            neighbours = scan_allowed(self.codes, chosen, top_k, allowed)
+        positions[queries], distances[queries] = neighbours.positions, neighbours.distances
 
     def within(
         self, query_codes: Codes, radius: int, *, allowed: Allowed | None = None
@@ -208,13 +208,13 @@ class MultiIndexSearcher(Searcher):
         n_flips = radius // self.n_tables
         if not self.can_look_up(n_flips, len(query_codes)):
             return self.scan_within(query_codes, radius, allowed)
-        is_looked_up, found = self.look_up(query_codes, radius, n_flips, allowed, 1)
+        is_looked_up, neighbours = self.look_up(query_codes, radius, n_flips, allowed, 1)
         if is_looked_up.all():
-            return found
+            return neighbours
         scanned = self.scan_within(
             np.ascontiguousarray(query_codes[~is_looked_up]), radius, allowed
         )
-        return interleaved(is_looked_up, found, scanned)
+        return interleave_hits(is_looked_up, neighbours, scanned)
 
     def scan_within(
         self, query_codes: Codes, radius: int, allowed: Allowed | None
@@ -246,12 +246,12 @@ class MultiIndexSearcher(Searcher):
             Which queries were looked up, (q,) bool: those whose tables list too many rows are not,
             and have no hits; and the hits.
         """
-        first, counts = self.tables.listed(query_codes, n_flips)
+        first, counts = self.tables.locate_rows(query_codes, n_flips)
         n_listed = counts.sum(axis=1)
         is_looked_up = n_listed * CANDIDATE_COST <= share * len(self.codes)
         counts[~is_looked_up] = 0
         n_listed[~is_looked_up] = 0
-        found = []
+        parts = []
         for start, end in blocks(n_listed, BLOCK_CANDIDATES):
             listed = ragged_ranges(first[start:end].ravel(), counts[start:end].ravel())
             rows = self.tables.rows.ravel()[listed].astype(np.int64)
@@ -263,8 +263,8 @@ class MultiIndexSearcher(Searcher):
             own = to_words(np.ascontiguousarray(query_codes[start:end]))[query - start]
             near = np.bitwise_count(words ^ own).sum(axis=1, dtype=np.int64)
             is_kept = near <= radius
-            found.append(np.stack([query[is_kept], near[is_kept], rows[is_kept]]))
-        query, near, rows = np.concatenate(found, axis=1)
+            parts.append(np.stack([query[is_kept], near[is_kept], rows[is_kept]]))
+        query, near, rows = np.concatenate(parts, axis=1)
         order = np.lexsort((rows, near, query))
         query, near, rows = query[order], near[order], rows[order]
         # A row that several tables list stands here as often, one after the other.
@@ -346,7 +346,7 @@ def blocks(counts: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def interleaved(
+def interleave_hits(
     is_first: NDArray[np.bool_], first: RaggedNeighbours, second: RaggedNeighbours
 ) -> RaggedNeighbours:
     """Merge hits of all queries: `first` has all queries, `second` those not marked."""
@@ -356,6 +356,6 @@ def interleaved(
     is_first_hit = np.repeat(is_first, counts)
     positions = np.empty(len(is_first_hit), np.int64)
     distances = np.empty(len(is_first_hit), np.int32)
-    for chosen, found in ((is_first_hit, first), (~is_first_hit, second)):
-        positions[chosen], distances[chosen] = found.positions, found.distances
+    for chosen, hits in ((is_first_hit, first), (~is_first_hit, second)):
+        positions[chosen], distances[chosen] = hits.positions, hits.distances
     return RaggedNeighbours(starts, positions, distances)

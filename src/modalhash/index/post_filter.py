@@ -18,7 +18,7 @@ from modalhash.index.faiss_scan import (
     scan_width,
     scan_within,
     take_rows,
-    widened,
+    widen_codes,
 )
 from modalhash.index.folding import Folding, beyond
 from modalhash.index.searchers import (
@@ -85,16 +85,16 @@ class PostFilterSearcher(Searcher):
         n_rows = len(self.codes)
         n_allowed = n_rows if allowed is None else int(np.count_nonzero(allowed))
         if allowed is None or n_allowed == n_rows:
-            found = self.nearest_rows(query_codes, top_k)
-            return self.completed(found, query_codes, None, min(top_k, n_rows))
+            neighbours = self.nearest_rows(query_codes, top_k)
+            return self.completed(neighbours, query_codes, None, min(top_k, n_rows))
         share = n_allowed / n_rows
         n_found = min(n_rows, int(top_k / max(share, 1e-9) * SPARE_SHARE) + SPARE_ROWS)
         if self.prefers_taking(n_allowed, len(query_codes), n_found):
             return scan_allowed(self.codes, query_codes, top_k, allowed)
-        found = self.nearest_rows(query_codes, n_found, effort=1 / share)
-        is_kept = (found.positions != NO_ROW) & allowed[found.positions]
-        kept = keep_first(found, is_kept, top_k, beyond=beyond(self.codes))
-        return self.completed(kept, query_codes, allowed, min(top_k, n_allowed))
+        neighbours = self.nearest_rows(query_codes, n_found, effort=1 / share)
+        is_kept = (neighbours.positions != NO_ROW) & allowed[neighbours.positions]
+        kept_rows = keep_first(neighbours, is_kept, top_k, beyond=beyond(self.codes))
+        return self.completed(kept_rows, query_codes, allowed, min(top_k, n_allowed))
 
     def within(
         self, query_codes: Codes, radius: int, *, allowed: Allowed | None = None
@@ -105,15 +105,21 @@ class PostFilterSearcher(Searcher):
             if self.prefers_taking(n_allowed, len(query_codes), 0):
                 rows = np.flatnonzero(allowed)
                 return scan_rows_within(self.codes, query_codes, radius, rows)
-        found = self.find_within(query_codes, radius)
+        neighbours = self.find_within(query_codes, radius)
         if self.folding is not None:
-            found = self.folding.expand_within(found)
-        return found if allowed is None else keep_within(found, allowed[found.positions])
+            neighbours = self.folding.expand_within(neighbours)
+        return (
+            neighbours
+            if allowed is None
+            else keep_within(neighbours, allowed[neighbours.positions])
+        )
 
     def nearest_rows(self, query_codes: Codes, top_k: int, *, effort: float = 1) -> Neighbours:
         """Find the nearest rows, all of which count."""
-        found = self.find_nearest(query_codes, min(top_k, len(self.searched)), effort=effort)
-        return found if self.folding is None else self.folding.expand_nearest(found, top_k)
+        neighbours = self.find_nearest(query_codes, min(top_k, len(self.searched)), effort=effort)
+        return (
+            neighbours if self.folding is None else self.folding.expand_nearest(neighbours, top_k)
+        )
 
     def prefers_taking(self, n_allowed: int, n_queries: int, n_found: int) -> bool:
         """Tell whether scanning the rows that count is cheaper than dropping the others."""
@@ -124,23 +130,23 @@ class PostFilterSearcher(Searcher):
         return not n_allowed or taking <= dropping
 
     def completed(
-        self, found: Neighbours, query_codes: Codes, allowed: Allowed | None, n_wanted: int
+        self, neighbours: Neighbours, query_codes: Codes, allowed: Allowed | None, n_wanted: int
     ) -> Neighbours:
         """Scan for the queries that were left with fewer rows than there are."""
         if not n_wanted:
-            return found
-        is_short = found.positions[:, n_wanted - 1] == NO_ROW
+            return neighbours
+        is_short = neighbours.positions[:, n_wanted - 1] == NO_ROW
         if not is_short.any():
-            return found
+            return neighbours
         queries = np.ascontiguousarray(query_codes[is_short])
-        top_k = found.positions.shape[1]
+        top_k = neighbours.positions.shape[1]
         if allowed is None:
             scanned = scan_nearest(self.searched, queries, min(top_k, len(self.searched)))
             if self.folding is not None:
                 scanned = self.folding.expand_nearest(scanned, top_k)
         else:
             scanned = scan_allowed(self.codes, queries, top_k, allowed)
-        positions, distances = found.positions.copy(), found.distances.copy()
+        positions, distances = neighbours.positions.copy(), neighbours.distances.copy()
         positions[is_short], distances[is_short] = scanned.positions, scanned.distances
         return Neighbours(positions, distances)
 
@@ -156,10 +162,10 @@ def scan_allowed(codes: Codes, query_codes: Codes, top_k: int, allowed: Allowed)
     distances = np.full(positions.shape, beyond(codes), np.int32)
     if n_found := min(top_k, len(rows)):
         width = scan_width(codes.shape[1])
-        taken = widened(take_rows(codes, rows), width)
-        found = scan_nearest(taken, widened(query_codes, width), n_found)
-        positions[:, :n_found] = rows[found.positions]
-        distances[:, :n_found] = found.distances
+        allowed_codes = widen_codes(take_rows(codes, rows), width)
+        neighbours = scan_nearest(allowed_codes, widen_codes(query_codes, width), n_found)
+        positions[:, :n_found] = rows[neighbours.positions]
+        distances[:, :n_found] = neighbours.distances
     return Neighbours(positions, distances)
 
 
@@ -172,27 +178,27 @@ def scan_rows_within(
         starts = np.zeros(len(query_codes) + 1, np.int64)
         return RaggedNeighbours(starts, nothing, nothing.astype(np.int32))
     width = scan_width(codes.shape[1])
-    taken = widened(take_rows(codes, rows), width)
-    found = scan_within(taken, widened(query_codes, width), radius)
-    return RaggedNeighbours(found.starts, rows[found.positions], found.distances)
+    allowed_codes = widen_codes(take_rows(codes, rows), width)
+    neighbours = scan_within(allowed_codes, widen_codes(query_codes, width), radius)
+    return RaggedNeighbours(neighbours.starts, rows[neighbours.positions], neighbours.distances)
 
 
 def keep_first(
-    found: Neighbours, is_kept: NDArray[np.bool_], top_k: int, *, beyond: int
+    neighbours: Neighbours, is_kept: NDArray[np.bool_], top_k: int, *, beyond: int
 ) -> Neighbours:
     """Keep the first `top_k` allowed ones of each query, `NO_ROW` after them."""
     order = np.argsort(~is_kept, axis=1, kind="stable")[:, :top_k]
     has_row = np.take_along_axis(is_kept, order, axis=1)
-    positions = np.where(has_row, np.take_along_axis(found.positions, order, axis=1), NO_ROW)
-    distances = np.where(has_row, np.take_along_axis(found.distances, order, axis=1), beyond)
+    positions = np.where(has_row, np.take_along_axis(neighbours.positions, order, axis=1), NO_ROW)
+    distances = np.where(has_row, np.take_along_axis(neighbours.distances, order, axis=1), beyond)
     if (missing := top_k - positions.shape[1]) > 0:
         positions = np.pad(positions, ((0, 0), (0, missing)), constant_values=NO_ROW)
         distances = np.pad(distances, ((0, 0), (0, missing)), constant_values=beyond)
     return Neighbours(positions, distances.astype(np.int32))
 
 
-def keep_within(found: RaggedNeighbours, is_kept: NDArray[np.bool_]) -> RaggedNeighbours:
+def keep_within(neighbours: RaggedNeighbours, is_kept: NDArray[np.bool_]) -> RaggedNeighbours:
     """Keep the hits that are allowed."""
     totals = np.concatenate([[0], np.cumsum(is_kept)])
-    starts = totals[found.starts].astype(np.int64)
-    return RaggedNeighbours(starts, found.positions[is_kept], found.distances[is_kept])
+    starts = totals[neighbours.starts].astype(np.int64)
+    return RaggedNeighbours(starts, neighbours.positions[is_kept], neighbours.distances[is_kept])

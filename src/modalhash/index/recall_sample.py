@@ -70,8 +70,8 @@ class RecallSample:
         rows = np.sort(generator.choice(n_rows, min(n_queries, n_rows), replace=False))
         queries = np.ascontiguousarray(codes[rows])
         top_k = min(MEASURED_TOP_K, n_rows - 1)
-        found = scan_nearest(codes, queries, min(TIED_ROWS * top_k + 1, n_rows))
-        others = without_rows(found, rows, found.positions.shape[1] - 1)
+        neighbours = scan_nearest(codes, queries, min(TIED_ROWS * top_k + 1, n_rows))
+        others = drop_own_rows(neighbours, rows, neighbours.positions.shape[1] - 1)
         return cls(queries, rows, top_k, others.positions, others.distances)
 
     @property
@@ -87,8 +87,10 @@ class RecallSample:
 
     def recall(self, find_nearest: Callable[[Codes, int], Neighbours]) -> float:
         """Measure a search, which gets query codes and the number of rows wanted."""
-        found = without_rows(find_nearest(self.query_codes, self.top_k + 1), self.rows, self.top_k)
-        return tie_aware_recall(found.distances, self.kth_distances)
+        neighbours = drop_own_rows(
+            find_nearest(self.query_codes, self.top_k + 1), self.rows, self.top_k
+        )
+        return tie_aware_recall(neighbours.distances, self.kth_distances)
 
     def statement(self, recall: float) -> dict[str, Any]:
         """Describe a measured recall for the manifest."""
@@ -100,11 +102,11 @@ class RecallSample:
         }
 
 
-def without_rows(found: Neighbours, rows: Positions, top_k: int) -> Neighbours:
+def drop_own_rows(neighbours: Neighbours, rows: Positions, top_k: int) -> Neighbours:
     """Keep the first `top_k` rows found that aren't the query's own."""
-    is_own = found.positions == rows[:, None]
+    is_own = neighbours.positions == rows[:, None]
     order = np.argsort(is_own, axis=1, kind="stable")[:, :top_k]
     return Neighbours(
-        np.take_along_axis(found.positions, order, axis=1),
-        np.take_along_axis(found.distances, order, axis=1),
+        np.take_along_axis(neighbours.positions, order, axis=1),
+        np.take_along_axis(neighbours.distances, order, axis=1),
     )

@@ -15,13 +15,13 @@ import numpy as np
 from modalhash.codes import code_width
 from modalhash.errors import ModalhashError
 from modalhash.files import open_regular_file, own_path
-from modalhash.index.changes import applied, check_change, load_dead, scan_of
+from modalhash.index.changes import apply_change, check_change, load_dead, scan_class
 from modalhash.index.embedded import EmbeddedIndex
 from modalhash.index.folder import (
     REPAIR_ADVICE,
     Manifest,
     SegmentRecord,
-    checked_path,
+    check_file,
     read_array,
     read_manifest,
 )
@@ -86,12 +86,12 @@ def problems_of_files(folder: Path, manifest: Manifest) -> Iterator[str]:
     for segment in manifest.segments:
         for record in segment.files:
             try:
-                checked_path(own_path(folder, segment.name), record, read_all=True)
+                check_file(own_path(folder, segment.name), record, read_all=True)
             except ModalhashError as error:
                 yield str(error)
     try:
         if manifest.dead is not None:
-            checked_path(folder, manifest.dead, read_all=True)
+            check_file(folder, manifest.dead, read_all=True)
     except ModalhashError as error:
         yield str(error)
     try:
@@ -133,7 +133,7 @@ def repair_index(folder: Path | str) -> Repair:
     lock = WriterLock(folder)
     try:
         losses: list[str] = []
-        state = salvaged(folder, manifest, losses)
+        state = salvage(folder, manifest, losses)
         if losses:
             write_state(folder, manifest, state)
         return Repair(len(state), tuple(losses))
@@ -154,28 +154,34 @@ def write_state(folder: Path, manifest: Manifest, state: Snapshot) -> None:
     index.write_generation(folder, state, 0, uid=uid, records={}).close()
 
 
-def salvaged(folder: Path, manifest: Manifest, losses: list[str]) -> Snapshot:
+def salvage(folder: Path, manifest: Manifest, losses: list[str]) -> Snapshot:
     """Keep what is whole of an index; `losses` is told of what isn't."""
-    scan = scan_of(manifest.kind)
-    dead = salvaged_dead(folder, manifest, losses)
+    scan = scan_class(manifest.kind)
+    dead = salvage_dead_rows(folder, manifest, losses)
     views = []
     for record, bits in zip(manifest.segments, dead or [], strict=bool(dead)):
-        segment = salvaged_segment(folder, manifest, record, losses)
+        segment = salvage_segment(folder, manifest, record, losses)
         if segment is not None:
             n_dead = 0 if bits is None else int(np.bitwise_count(bits).sum())
             views.append(View(segment, len(segment), scan, manifest.n_bits, bits, n_dead))
     if dead is None:
-        segments = [salvaged_segment(folder, manifest, one, losses) for one in manifest.segments]
-        views = [View(one, len(one), scan, manifest.n_bits) for one in segments if one is not None]
-        views = without_replaced(views)
+        segments = [
+            salvage_segment(folder, manifest, record, losses) for record in manifest.segments
+        ]
+        views = [
+            View(segment, len(segment), scan, manifest.n_bits)
+            for segment in segments
+            if segment is not None
+        ]
+        views = remove_replaced_rows(views)
     recent = RecentRows(manifest.n_bits, scan)
     views.append(View(recent, 0, scan, manifest.n_bits))
     id_kind = None if manifest.id_kind is None else IdKind(manifest.id_kind)
     state = Snapshot(tuple(views), manifest.version, manifest.n_bits, id_kind)
-    return with_log(folder, manifest, state, recent, losses)
+    return apply_log(folder, manifest, state, recent, losses)
 
 
-def salvaged_dead(
+def salvage_dead_rows(
     folder: Path, manifest: Manifest, losses: list[str]
 ) -> list[DeadRows | None] | None:
     """Read which rows are deleted; None if that isn't known any more."""
@@ -187,21 +193,21 @@ def salvaged_dead(
         return None
 
 
-def without_replaced(views: Sequence[View]) -> list[View]:
+def remove_replaced_rows(views: Sequence[View]) -> list[View]:
     """Leave out the rows of views whose ids come again in a later one."""
-    kept = list(views)
+    kept_views = list(views)
     for place, view in enumerate(views):
         assert isinstance(view.source, Segment)
         for later in views[place + 1 :]:
             assert isinstance(later.source, Segment)
             rows = view.source.find(later.source.ids, len(view.source))
             rows = np.unique(rows[rows != NO_ROW])
-            rows = rows[~kept[place].is_dead(rows)]
-            kept[place] = kept[place].without(rows)
-    return kept
+            rows = rows[~kept_views[place].is_dead(rows)]
+            kept_views[place] = kept_views[place].without(rows)
+    return kept_views
 
 
-def salvaged_segment(
+def salvage_segment(
     folder: Path, manifest: Manifest, record: SegmentRecord, losses: list[str]
 ) -> Segment | None:
     """Open a segment, if need be without its searcher and metadata; None if it is lost."""
@@ -210,7 +216,7 @@ def salvaged_segment(
     damaged: dict[str, str] = {}
     for file in record.files:
         try:
-            checked_path(own_path(folder, record.name), file, read_all=True)
+            check_file(own_path(folder, record.name), file, read_all=True)
         except ModalhashError as error:
             damaged[file.name] = str(error).removesuffix(f"; {REPAIR_ADVICE}")
     try:
@@ -221,14 +227,14 @@ def salvaged_segment(
     needed = ["codes.npy", *(f"{part}.npy" for part in ID_PARTS[kind][1])]
     try:
         if not damaged.keys() & set(needed):
-            return opened_by_parts(folder, manifest, record, damaged, losses)
+            return open_by_parts(folder, manifest, record, damaged, losses)
     except ModalhashError as error:
         damaged[str(error)] = str(error)
     losses.append(f"{'; '.join(damaged.values())}. {record.n_rows} items are lost")
     return None
 
 
-def opened_by_parts(
+def open_by_parts(
     folder: Path,
     manifest: Manifest,
     record: SegmentRecord,
@@ -253,11 +259,11 @@ def opened_by_parts(
     else:
         losses.append(f"{'; '.join(damaged.values())}. Its searcher is built anew")
     items = ItemStore.empty() if ITEMS in damaged else ItemStore.open(place / ITEMS)
-    searcher = scan_of(manifest.kind).build(codes, manifest.n_bits, parameters={})
+    searcher = scan_class(manifest.kind).build(codes, manifest.n_bits, parameters={})
     return Segment(codes, ids, IdLookup.of(ids), items, searcher, name=record.name)
 
 
-def with_log(
+def apply_log(
     folder: Path, manifest: Manifest, state: Snapshot, recent: RecentRows, losses: list[str]
 ) -> Snapshot:
     """Apply every whole record of the write log."""
@@ -275,7 +281,7 @@ def with_log(
     while place < len(content):
         change, end = whole_record(content, place, manifest.n_bits)
         if change is not None and is_usable(path, state, change):
-            state = applied(state, recent, change)
+            state = apply_change(state, recent, change)
             n_applied += 1
         else:
             n_skipped += end - place
@@ -291,11 +297,11 @@ def with_log(
 def whole_record(content: bytes, place: int, n_bits: int) -> tuple[Change | None, int]:
     """Read a record; None, and where to go on, if there is no whole one."""
     try:
-        found = decode_change(content, place, n_bits)
+        record = decode_change(content, place, n_bits)
     except ValueError:
-        found = None
-    if found is not None:
-        change, end = found
+        record = None
+    if record is not None:
+        change, end = record
         if change.operation is Operation.ADD:  # what it replaced is perhaps there again
             change = Change(
                 change.version, Operation.UPSERT, change.ids, change.codes, change.documents

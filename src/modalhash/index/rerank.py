@@ -77,11 +77,11 @@ def default_shortlist(n_items: int) -> int:
     return min(max(SMALLEST_SHORTLIST, share), LARGEST_SHORTLIST)
 
 
-def shortlist_length(wanted: int | str, n_items: int) -> int:
+def shortlist_length(request: int | str, n_items: int) -> int:
     """Read the length of a shortlist.
 
     Args:
-        wanted: a number, 0 or more; "auto" for `default_shortlist`; "all".
+        request: a number, 0 or more; "auto" for `default_shortlist`; "all".
         n_items: of the database.
 
     Returns:
@@ -90,17 +90,17 @@ def shortlist_length(wanted: int | str, n_items: int) -> int:
     Raises:
         InputError: if it is none of these.
     """
-    if wanted == "all":
+    if request == "all":
         return n_items
-    if wanted == "auto":
+    if request == "auto":
         return min(default_shortlist(n_items), n_items)
     try:
-        count = int(wanted)
+        count = int(request)
     except ValueError:
         count = -1
-    if count < 0 or isinstance(wanted, float):
+    if count < 0 or isinstance(request, float):
         raise InputError(
-            f"rerank is {wanted!r}, expected a number of items, 0 or more, or auto, or all"
+            f"rerank is {request!r}, expected a number of items, 0 or more, or auto, or all"
         )
     return min(count, n_items)
 
@@ -184,10 +184,10 @@ class FineBooks:
                 f"query sub-vectors have shape {queries.shape}, expected (q, {expected[0]}, "
                 f"{expected[1]}): they come from another model than the codewords"
             )
-        made: Floats = np.einsum("qsw,skw->qsk", queries, self.codewords, optimize=True).astype(
+        products: Floats = np.einsum("qsw,skw->qsk", queries, self.codewords, optimize=True).astype(
             np.float32
         )
-        return made
+        return products
 
     def decode(self, fine: FineCodes) -> Floats:
         """Look up the vectors of finer codes (n, s), (n, s, w)."""
@@ -204,8 +204,8 @@ class FineBooks:
         Returns:
             (n,) float32.
         """
-        looked_up = tables.ravel()[fine + np.arange(self.n_subspaces) * tables.shape[1]]
-        sums: Scores = looked_up.sum(axis=1, dtype=np.float32)
+        products_of_codes = tables.ravel()[fine + np.arange(self.n_subspaces) * tables.shape[1]]
+        sums: Scores = products_of_codes.sum(axis=1, dtype=np.float32)
         return sums / np.float32(self.n_parts)
 
     def fused(self, similarity: Scores, distances: Distances, n_bits: int) -> Scores:
@@ -443,11 +443,11 @@ class FeatureScorer:
     def __call__(self, query: int, items: Positions, distances: Distances) -> Scores:
         """Score items for one query; see `Scorer`."""
         rows = self.features[items].astype(np.float32)
-        asked = self.queries[query]
-        scores: Scores = rows @ asked
+        query_features = self.queries[query]
+        scores: Scores = rows @ query_features
         if not self.is_cosine:
             return scores
-        lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(asked)
+        lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query_features)
         return np.where(lengths > 0, scores / np.where(lengths > 0, lengths, 1), np.float32(0))
 
 

@@ -62,7 +62,7 @@ class RowSource(ABC):
         """Look up the ids of some rows, in the shape of `rows`."""
 
     @abstractmethod
-    def find(self, wanted: IdColumn, n: int) -> Positions:
+    def find(self, column: IdColumn, n: int) -> Positions:
         """Look up the last row of each id among the first `n`, `NO_ROW` where there is none."""
 
     def holds(self, tree: Filter, n: int) -> Allowed:
@@ -71,21 +71,21 @@ class RowSource(ABC):
             case Not(term):
                 return ~self.holds(term, n)
             case And(terms):
-                found = self.holds(terms[0], n)
+                is_passing = self.holds(terms[0], n)
                 for term in terms[1:]:
-                    found &= self.holds(term, n)
-                return found
+                    is_passing &= self.holds(term, n)
+                return is_passing
             case Or(terms):
-                found = self.holds(terms[0], n)
+                is_passing = self.holds(terms[0], n)
                 for term in terms[1:]:
-                    found |= self.holds(term, n)
-                return found
+                    is_passing |= self.holds(term, n)
+                return is_passing
         is_null = isinstance(tree, IsNull)
-        found = np.full(n, is_null)
-        found[self.tested(tree, n)] = not is_null
-        return found
+        is_passing = np.full(n, is_null)
+        is_passing[self.select_by_test(tree, n)] = not is_null
+        return is_passing
 
-    def tested(self, leaf: Leaf, n: int) -> Positions:
+    def select_by_test(self, leaf: Leaf, n: int) -> Positions:
         """List the rows that the store finds for a test, of those up to `n`.
 
         What was found for fewer rows is kept, so that only those since then are read.
@@ -94,16 +94,16 @@ class RowSource(ABC):
         with self._testing:
             done, rows = self._tests.pop(key, (0, np.empty(0, np.int64)))
             if done < n:
-                found = self.looked_up(leaf, n) if not done else None
-                if found is None:
-                    found = np.concatenate([rows, self.items.matching(leaf, done, n)])
-                rows, done = found, n
+                tested_rows = self.look_up_in_field(leaf, n) if not done else None
+                if tested_rows is None:
+                    tested_rows = np.concatenate([rows, self.items.matching(leaf, done, n)])
+                rows, done = tested_rows, n
             self._tests[key] = done, rows
             while len(self._tests) > REMEMBERED_TESTS:
                 self._tests.popitem(last=False)
         return rows if done == n else rows[: np.searchsorted(rows, n)]
 
-    def looked_up(self, leaf: Leaf, n: int) -> Positions | None:
+    def look_up_in_field(self, leaf: Leaf, n: int) -> Positions | None:
         """Look up the rows of a test by an index of its field; None if there is no index."""
         return None
 
@@ -134,7 +134,7 @@ class Segment(RowSource):
         self._codes, self.ids, self.lookup = codes, ids, lookup
         self.items, self._searcher, self.name = items, searcher, name
         self._fields: OrderedDict[tuple[str, ...], FieldIndex | None] = OrderedDict()
-        self._asked: set[tuple[str, ...]] = set()
+        self._requested_fields: set[tuple[str, ...]] = set()
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -151,12 +151,12 @@ class Segment(RowSource):
         """Look up the ids of some rows, in the shape of `rows`."""
         return self.ids.take(rows)
 
-    def looked_up(self, leaf: Leaf, n: int) -> Positions | None:
+    def look_up_in_field(self, leaf: Leaf, n: int) -> Positions | None:
         """Look up the rows of a test by an index of its field, made when it is asked for twice."""
         field = leaf.field
         if field not in self._fields:
-            if n < INDEXED_ROWS or field not in self._asked:
-                self._asked.add(field)
+            if n < INDEXED_ROWS or field not in self._requested_fields:
+                self._requested_fields.add(field)
                 return None
             self._fields[field] = self.items.field(field, n)
             if len(self._fields) > REMEMBERED_FIELDS:
@@ -165,11 +165,11 @@ class Segment(RowSource):
         index = self._fields[field]
         return None if index is None else index.matching(leaf)
 
-    def find(self, wanted: IdColumn, n: int) -> Positions:
+    def find(self, column: IdColumn, n: int) -> Positions:
         """Look up the row of each id; see `RowSource.find`."""
-        if wanted.kind != self.ids.kind:
-            return np.full(len(wanted), NO_ROW, np.int64)
-        return self.lookup.rows(self.ids, wanted)
+        if column.kind != self.ids.kind:
+            return np.full(len(column), NO_ROW, np.int64)
+        return self.lookup.rows(self.ids, column)
 
 
 class RecentRows(RowSource):
@@ -205,14 +205,14 @@ class RecentRows(RowSource):
         ids = [self._ids[row] for row in rows.ravel().tolist()]
         if ids and not isinstance(ids[0], str):
             return np.array(ids, np.int64).reshape(rows.shape)
-        taken = np.empty(len(ids), np.object_)
-        taken[:] = ids
-        return taken.reshape(rows.shape)
+        values = np.empty(len(ids), np.object_)
+        values[:] = ids
+        return values.reshape(rows.shape)
 
-    def find(self, wanted: IdColumn, n: int) -> Positions:
+    def find(self, column: IdColumn, n: int) -> Positions:
         """Look up the last row of each id among the first `n`; see `RowSource.find`."""
         return np.fromiter(
-            (self.last_before(value, n) for value in wanted), np.int64, count=len(wanted)
+            (self.last_before(value, n) for value in column), np.int64, count=len(column)
         )
 
     def last_before(self, value: Any, n: int) -> int:

@@ -59,9 +59,9 @@ class ScanSearcher(Searcher):
         positions = np.full((len(query_codes), top_k), NO_ROW, np.int64)
         distances = np.full(positions.shape, beyond, np.int32)
         if n_found := min(top_k, len(rows)):
-            found = self.scan_nearest(self.codes[rows], query_codes, n_found)
-            positions[:, :n_found] = rows[found.positions]
-            distances[:, :n_found] = found.distances
+            neighbours = self.scan_nearest(self.codes[rows], query_codes, n_found)
+            positions[:, :n_found] = rows[neighbours.positions]
+            distances[:, :n_found] = neighbours.distances
         return Neighbours(positions, distances)
 
     def within(
@@ -75,8 +75,8 @@ class ScanSearcher(Searcher):
             nothing = np.empty(0, np.int64)
             starts = np.zeros(len(query_codes) + 1, np.int64)
             return RaggedNeighbours(starts, nothing, nothing.astype(np.int32))
-        found = self.scan_within(self.codes[rows], query_codes, radius)
-        return RaggedNeighbours(found.starts, rows[found.positions], found.distances)
+        neighbours = self.scan_within(self.codes[rows], query_codes, radius)
+        return RaggedNeighbours(neighbours.starts, rows[neighbours.positions], neighbours.distances)
 
 
 def refuse_parameters(kind: str, parameters: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from modalhash.errors import DamagedArtifactError, InputError, StorageError
 from modalhash.files import own_path, write_array
 from modalhash.index.folder import (
     SegmentRecord,
-    checked_path,
+    check_file,
     file_record,
     flush_file,
     read_array,
@@ -28,7 +28,7 @@ from modalhash.index.searcher_table import searcher_class
 from modalhash.index.searchers import Searcher
 from modalhash.index.snapshot import View
 
-__all__ = ["ID_PARTS", "ITEMS", "check_ids", "merged_segment", "open_segment", "write_segment"]
+__all__ = ["ID_PARTS", "ITEMS", "check_ids", "merge_segments", "open_segment", "write_segment"]
 
 BLOCK: Final = 1 << 18
 CHECKED_ROWS: Final = 1 << 23
@@ -68,7 +68,7 @@ def ids_of(view: View) -> IdColumn:
     return column
 
 
-def merged_ids(views: Sequence[View]) -> IdColumn:
+def merge_ids(views: Sequence[View]) -> IdColumn:
     """Join the ids of the rows that are there, one view after the other."""
     columns = [ids_of(view) for view in views if len(view)]
     return reduce(lambda column, other: column.extended(other), columns)
@@ -87,7 +87,7 @@ def items_of(views: Sequence[View]) -> Iterator[tuple[int, Any, str]]:
         start += len(view)
 
 
-def merged_segment(
+def merge_segments(
     views: Sequence[View], n_bits: int, kind: str, parameters: Mapping[str, Any]
 ) -> Segment:
     """Make one segment in memory of the rows that are there, one at least.
@@ -99,7 +99,7 @@ def merged_segment(
         parameters: of its searcher.
     """
     codes: Codes = np.concatenate(list(blocks_of(views)))
-    ids, items = merged_ids(views), ItemStore.empty()
+    ids, items = merge_ids(views), ItemStore.empty()
     items.append(items_of(views))
     searcher = searcher_class(kind).build(codes, n_bits, parameters=parameters)
     return Segment(codes, ids, IdLookup.of(ids), items, searcher)
@@ -133,7 +133,7 @@ def write_segment(
     except OSError as error:
         raise StorageError(f"can't write {place}: {error.strerror or error}") from error
     write_codes(place / CODES, lambda: blocks_of(views), n_rows, code_width(n_bits))
-    ids = merged_ids(views)
+    ids = merge_ids(views)
     arrays = {**ids.arrays(), **IdLookup.of(ids).arrays(ids)}
     for part, array in arrays.items():
         write_array(place / f"{part}.npy", array)
@@ -155,7 +155,7 @@ def open_segment(folder: Path, record: SegmentRecord, n_bits: int, id_kind: IdKi
         StorageError: if it can't be read.
     """
     place = own_path(folder, record.name)
-    paths = {file.name: checked_path(place, file) for file in record.files}
+    paths = {file.name: check_file(place, file) for file in record.files}
 
     def load(part: str) -> NDArray[Any]:
         if f"{part}.npy" not in paths:

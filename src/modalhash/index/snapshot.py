@@ -123,11 +123,11 @@ class View:
             dead = np.pad(dead, (0, -(-n_rows // 8) - len(dead)))
         return View(self.source, n_rows, self.scan, self.n_bits, dead, self.n_dead)
 
-    def find(self, wanted: IdColumn) -> Positions:
+    def find(self, column: IdColumn) -> Positions:
         """Look up the row of each id that is there, `NO_ROW` otherwise."""
-        rows = self.source.find(wanted, self.n_rows)
-        found = np.flatnonzero(rows != NO_ROW)
-        rows[found[self.is_dead(rows[found])]] = NO_ROW
+        rows = self.source.find(column, self.n_rows)
+        places = np.flatnonzero(rows != NO_ROW)
+        rows[places[self.is_dead(rows[places])]] = NO_ROW
         return rows
 
     def scanner(self, codes: Codes) -> Searcher:
@@ -139,11 +139,11 @@ class View:
         key = repr(where)
         # A search without a filter doesn't wait for one with a filter.
         with self._counting if where is None else self._selecting:
-            found = self._selections.pop(key, None) or self._select(where)
-            self._selections[key] = found
+            last_selection = self._selections.pop(key, None) or self._select(where)
+            self._selections[key] = last_selection
             while len(self._selections) > REMEMBERED_SELECTIONS:
                 self._selections.popitem(last=False)
-        return found
+        return last_selection
 
     def _select(self, where: Filter | None) -> Selection:
         """Find the rows that are there and pass a filter."""
@@ -161,11 +161,11 @@ class View:
         if selection is None:
             return self._nearest_alive(query_codes, top_k)
         if selection.codes is not None:
-            found = self.scanner(selection.codes).nearest(query_codes, top_k)
-            return Neighbours(selection.rows[found.positions], found.distances)
+            neighbours = self.scanner(selection.codes).nearest(query_codes, top_k)
+            return Neighbours(selection.rows[neighbours.positions], neighbours.distances)
         searcher = self.source.searcher(self.n_rows)
-        found = searcher.nearest(query_codes, top_k, allowed=selection.allowed)
-        return self._completed(query_codes, found, selection.allowed)
+        neighbours = searcher.nearest(query_codes, top_k, allowed=selection.allowed)
+        return self._completed(query_codes, neighbours, selection.allowed)
 
     def _nearest_alive(self, query_codes: Codes, top_k: int) -> Neighbours:
         """Find the nearest rows that are there, asking for more where some are deleted."""
@@ -174,26 +174,26 @@ class View:
             return self._completed(query_codes, searcher.nearest(query_codes, top_k), None)
         fetched = SPARE_ROWS + top_k * self.n_rows // len(self) * 5 // 4
         while fetched <= self.n_rows // 4:
-            found = searcher.nearest(query_codes, fetched)
-            is_there = found.positions != NO_ROW
-            is_there &= ~self.is_dead(np.where(is_there, found.positions, 0))
+            neighbours = searcher.nearest(query_codes, fetched)
+            is_there = neighbours.positions != NO_ROW
+            is_there &= ~self.is_dead(np.where(is_there, neighbours.positions, 0))
             if (is_there.sum(axis=1) >= top_k).all():
                 order = np.argsort(~is_there, axis=1, kind="stable")[:, :top_k]
                 return Neighbours(
-                    np.take_along_axis(found.positions, order, axis=1),
-                    np.take_along_axis(found.distances, order, axis=1),
+                    np.take_along_axis(neighbours.positions, order, axis=1),
+                    np.take_along_axis(neighbours.distances, order, axis=1),
                 )
             fetched *= 4
         return self.nearest(query_codes, top_k, self.selection(None))
 
     def _completed(
-        self, query_codes: Codes, found: Neighbours, allowed: Allowed | None
+        self, query_codes: Codes, neighbours: Neighbours, allowed: Allowed | None
     ) -> Neighbours:
         """Scan for the queries for which an approximate searcher found too few rows."""
-        is_short = found.positions[:, -1] == NO_ROW
+        is_short = neighbours.positions[:, -1] == NO_ROW
         if not is_short.any():
-            return found
-        positions, distances = found.positions.copy(), found.distances.copy()
+            return neighbours
+        positions, distances = neighbours.positions.copy(), neighbours.distances.copy()
         scanned = self.scanner(self.codes).nearest(
             np.ascontiguousarray(query_codes[is_short]), positions.shape[1], allowed=allowed
         )
@@ -207,17 +207,21 @@ class View:
         if selection is not None and selection.codes is not None:
             if not len(selection.rows):
                 return no_rows(len(query_codes))
-            found = self.scanner(selection.codes).within(query_codes, radius)
-            return RaggedNeighbours(found.starts, selection.rows[found.positions], found.distances)
+            neighbours = self.scanner(selection.codes).within(query_codes, radius)
+            return RaggedNeighbours(
+                neighbours.starts, selection.rows[neighbours.positions], neighbours.distances
+            )
         searcher = self.source.searcher(self.n_rows)
         if selection is not None:
             return searcher.within(query_codes, radius, allowed=selection.allowed)
-        found = searcher.within(query_codes, radius)
+        neighbours = searcher.within(query_codes, radius)
         if not self.n_dead:
-            return found
-        is_there = ~self.is_dead(found.positions)
-        starts = np.concatenate([[0], np.cumsum(is_there)])[found.starts].astype(np.int64)
-        return RaggedNeighbours(starts, found.positions[is_there], found.distances[is_there])
+            return neighbours
+        is_there = ~self.is_dead(neighbours.positions)
+        starts = np.concatenate([[0], np.cumsum(is_there)])[neighbours.starts].astype(np.int64)
+        return RaggedNeighbours(
+            starts, neighbours.positions[is_there], neighbours.distances[is_there]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,17 +269,17 @@ class Snapshot:
         if not top_k or not n_queries:
             nothing = np.empty((n_queries, top_k), np.int64)
             return Neighbours(nothing, nothing.astype(np.int32))
-        found = [
+        parts = [
             (start, view.nearest(query_codes, min(top_k, count), selection))
             for start, view, selection, count in filled
         ]
-        if len(found) == 1:
-            start, one = found[0]
-            return Neighbours(one.positions + start, one.distances) if start else one
+        if len(parts) == 1:
+            start, part = parts[0]
+            return Neighbours(part.positions + start, part.distances) if start else part
         # One number that orders by distance, then by insertion; no two are equal.
         total = np.int64(self.starts()[-1])
         keys = np.concatenate(
-            [one.distances * total + one.positions + start for start, one in found], axis=1
+            [part.distances * total + part.positions + start for start, part in parts], axis=1
         )
         if keys.shape[1] > top_k:
             keys = np.partition(keys, top_k - 1, axis=1)[:, :top_k]
@@ -284,21 +288,21 @@ class Snapshot:
 
     def within(self, query_codes: Codes, radius: int, where: Filter | None) -> RaggedNeighbours:
         """Find all items within a radius of each query, in positions of the whole."""
-        found = [
+        parts = [
             (start, view.within(query_codes, min(radius, self.n_bits), selection))
             for start, view, selection, _ in self.filled(where)
             if len(query_codes)
         ]
-        if not found:
+        if not parts:
             return no_rows(len(query_codes))
-        if len(found) == 1:
-            start, one = found[0]
-            return RaggedNeighbours(one.starts, one.positions + start, one.distances)
+        if len(parts) == 1:
+            start, part = parts[0]
+            return RaggedNeighbours(part.starts, part.positions + start, part.distances)
         queries = np.concatenate(
-            [np.repeat(np.arange(len(query_codes)), np.diff(one.starts)) for _, one in found]
+            [np.repeat(np.arange(len(query_codes)), np.diff(part.starts)) for _, part in parts]
         )
-        positions = np.concatenate([one.positions + start for start, one in found])
-        distances = np.concatenate([one.distances for _, one in found])
+        positions = np.concatenate([part.positions + start for start, part in parts])
+        distances = np.concatenate([part.distances for _, part in parts])
         order = np.lexsort((positions, distances, queries))
         counts = np.bincount(queries, minlength=len(query_codes))
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -319,23 +323,23 @@ class Snapshot:
                 span = slice(start, start + step)
                 block = codes[span] if rows is None else codes[rows[span]]
                 keys = hamming_distances(query_codes, block) + offsets
-                found = np.bincount(keys.ravel(), minlength=counts.size)
-                counts += found.reshape(counts.shape)
+                block_counts = np.bincount(keys.ravel(), minlength=counts.size)
+                counts += block_counts.reshape(counts.shape)
         return counts
 
     def select(self, where: Filter) -> Positions:
         """Find the positions of all items that pass a filter, ascending."""
-        found = [view.selection(where).rows + start for start, view, *_ in self.filled(where)]
-        return np.concatenate([np.empty(0, np.int64), *found])
+        parts = [view.selection(where).rows + start for start, view, *_ in self.filled(where)]
+        return np.concatenate([np.empty(0, np.int64), *parts])
 
-    def find(self, wanted: IdColumn) -> Positions:
+    def find(self, column: IdColumn) -> Positions:
         """Look up the position of each id, `NO_ROW` where there is no such item."""
-        found = np.full(len(wanted), NO_ROW, np.int64)
+        positions = np.full(len(column), NO_ROW, np.int64)
         for start, view in zip(self.starts().tolist(), self.views, strict=False):
-            rows = view.find(wanted)
+            rows = view.find(column)
             is_found = rows != NO_ROW
-            found[is_found] = rows[is_found] + start
-        return found
+            positions[is_found] = rows[is_found] + start
+        return positions
 
     def all_positions(self) -> Positions:
         """List the positions of all items in the order of insertion."""
@@ -378,12 +382,12 @@ class Snapshot:
 
     def take_metadata(self, positions: Positions) -> list[dict[str, Any]]:
         """Look up the metadata at some positions, (n,)."""
-        found: list[dict[str, Any]] = [{}] * len(positions)
+        all_documents: list[dict[str, Any]] = [{}] * len(positions)
         for view, is_own, rows in self.split(positions):
             documents = view.source.items.metadata(rows.tolist())
             for place, document in zip(np.flatnonzero(is_own).tolist(), documents, strict=True):
-                found[place] = document
-        return found
+                all_documents[place] = document
+        return all_documents
 
     def blocks(self, n_rows: int) -> Iterator[ItemBlock]:
         """Yield all items in the order of insertion, up to `n_rows` at a time."""

@@ -18,9 +18,9 @@ from modalhash.errors import (
 )
 from modalhash.index.changes import (
     DEAD_SHARE,
-    applied,
-    first_merged,
-    scan_of,
+    apply_change,
+    choose_first_merged,
+    scan_class,
     without,
 )
 from modalhash.index.folder import (
@@ -36,7 +36,7 @@ from modalhash.index.lock import WriterLock
 from modalhash.index.log import Change, WriteLog
 from modalhash.index.rows import RecentRows, Segment, documented
 from modalhash.index.searchers import NO_ROW
-from modalhash.index.segments import merged_segment, open_segment
+from modalhash.index.segments import merge_segments, open_segment
 from modalhash.index.snapshot import Snapshot, View
 
 __all__ = ["IndexWriter"]
@@ -125,7 +125,7 @@ class IndexWriter(GenerationWriter):
         state, n_recent = self._state, self._state.views[-1].n_rows
         try:
             for change in changes:
-                state = applied(state, self._recent, change)
+                state = apply_change(state, self._recent, change)
             if self._log is not None:
                 self._log.append(changes)
         except BaseException:
@@ -177,7 +177,7 @@ class IndexWriter(GenerationWriter):
         if not self._is_long(self._state):
             return
         try:
-            self._fold(first_merged(self._state.views))
+            self._fold(choose_first_merged(self._state.views))
         except StorageError as error:
             logger.warning("the change is kept, but no checkpoint could be made: %s", error)
 
@@ -195,16 +195,16 @@ class IndexWriter(GenerationWriter):
         if change.documents is not None:
             items.append(documented(0, change.ids, change.documents))
         codes = np.ascontiguousarray(change.codes)
-        searcher = scan_of("exact").build(codes, self.n_bits, parameters={})
+        searcher = scan_class("exact").build(codes, self.n_bits, parameters={})
         segment = Segment(codes, change.column, change.lookup, items, searcher)
         return self._view(segment, len(codes))
 
     def _put_segment(self, change: ItemChange) -> None:
         """Add many items at once: they and the recent rows become a segment, without the log."""
         state, added = self._state, self._bulk_view(change)
-        found = state.find(change.column)
-        views = without(state, np.unique(found[found != NO_ROW]))
-        first = first_merged([*views[:-1], added])
+        positions = state.find(change.column)
+        views = without(state, np.unique(positions[positions != NO_ROW]))
+        first = choose_first_merged([*views[:-1], added])
         self._fold(first, state.changed([*views, added], id_kind=change.column.kind))
 
     def _fold(self, first: int, state: Snapshot | None = None) -> None:
@@ -236,23 +236,23 @@ class IndexWriter(GenerationWriter):
             raise
         self._log.close()
         manifest = read_manifest(self.folder)
-        kept = list(state.views[:first])
+        kept_views = list(state.views[:first])
         for record in manifest.segments[first:]:
             assert state.id_kind is not None
             segment = open_segment(self.folder, record, self.n_bits, state.id_kind)
-            kept.append(self._view(segment, record.n_rows))
+            kept_views.append(self._view(segment, record.n_rows))
         self._manifest, self._log, self._log_end = manifest, log, log.end
-        self._begin(kept, state)
+        self._begin(kept_views, state)
 
     def _fold_in_memory(self, first: int, state: Snapshot | None = None) -> None:
         """Merge views from `first` on into one segment in memory."""
         state = self._state if state is None else state
-        kept, merged = list(state.views[:first]), state.views[first:]
+        kept_views, merged = list(state.views[:first]), state.views[first:]
         if any(map(len, merged)):
             parameters = {} if first else self.parameters
-            segment = merged_segment(merged, self.n_bits, self._kind_of(first), parameters)
-            kept.append(self._view(segment, len(segment)))
-        self._begin(kept, state)
+            segment = merge_segments(merged, self.n_bits, self._kind_of(first), parameters)
+            kept_views.append(self._view(segment, len(segment)))
+        self._begin(kept_views, state)
 
     def _begin(self, segments: list[View], state: Snapshot) -> None:
         """Show the snapshot of some segments and no recent rows."""
@@ -273,7 +273,7 @@ class IndexWriter(GenerationWriter):
             state = self._for_writing()
             changed_since = 0 if self._manifest is None else self._manifest.version
             if state.version != changed_since:
-                self._fold(first_merged(state.views))
+                self._fold(choose_first_merged(state.views))
 
     def compact(self) -> None:
         """Make one segment of all items, with a new searcher; deleted items are gone for good.

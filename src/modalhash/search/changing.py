@@ -9,7 +9,7 @@ from PIL import Image
 from modalhash.errors import InputError
 from modalhash.index import HashIndex, Ids, ItemChange, Operation
 from modalhash.index.filters import parse_filter, quoted
-from modalhash.index.ids import shown
+from modalhash.index.ids import format_ids
 from modalhash.modalities import Side
 from modalhash.search.answers import ItemCounts
 from modalhash.search.contents import SideContent
@@ -110,7 +110,7 @@ def delete_items(
             left = [value for value in left if value not in known_here]
         if left and missing == "error":
             raise InputError(
-                f"the index has no item {shown(left)}: nothing was deleted; ids are those of "
+                f"the index has no item {format_ids(left)}: nothing was deleted; ids are those of "
                 "pictures or of texts"
             )
         return delete_with_texts(index, ids_by_side, dry_run=dry_run)
