@@ -11,7 +11,6 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "modalhash"
 NOT_YET = {
-    "index",
     "methods",
 }  # fmt: skip
 PARTICIPLES = {
