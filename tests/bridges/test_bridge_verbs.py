@@ -319,14 +319,13 @@ def test_the_commands(modalhash: CommandLine, tmp_path: Path) -> None:
 
 def test_a_folder_whose_manifest_is_nested_too_deep_is_not_overwritten(tmp_path: Path) -> None:
     index = small_index(tmp_path / "a.index", [1, 2])
-    for target, call in [
-        ("export", lambda folder: mh.export_codes(index, "faiss", folder, overwrite=True)),
-        ("index", lambda folder: mh.import_codes(np.eye(8), output=folder, overwrite=True)),
-    ]:
-        folder = tmp_path / target
-        folder.mkdir()
-        for name in ("manifest.json", "export.json"):
-            (folder / name).write_text('{"a": ' + "[" * 100_000)
-        with pytest.raises(InputError, match=re.escape(f"{folder} exists already and")):
-            call(folder)
-        assert (folder / "manifest.json").is_file()
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    for name in ("manifest.json", "export.json"):
+        (folder / name).write_text('{"a": ' + "[" * 100_000)
+    message = f"{folder} exists already and holds something else: choose another folder"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        mh.export_codes(index, "faiss", folder, overwrite=True)
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        mh.import_codes(np.eye(8), output=folder, overwrite=True)
+    assert len(list(folder.iterdir())) == 2

@@ -86,8 +86,8 @@ def test_features_are_the_towers_in_the_order_of_the_rows(
     assert features.text.token_shape == (4, 1)
     for text, own, is_real in zip(collection.captions, tokens, mask, strict=True):
         assert own[is_real, 0].tolist() == [float(len(word)) for word in text.split()]
-    assert features.image_identity == {"name": "grey", "version": 1, "width": 2}
-    assert features.text_identity["name"] == "length"
+    assert features.encoder.image.identity() == {"name": "grey", "version": 1, "width": 2}
+    assert features.encoder.text.identity()["name"] == "length"
 
 
 def test_a_second_run_encodes_nothing_and_writes_nothing(tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_precomputed_features_are_the_arrays(tmp_path: Path) -> None:
     np.testing.assert_array_equal(features.text.pooled(np.array([1])), text[1:])
     assert features.encoder.image.state() == {"width": 5}
     assert features.encoder.text.state() == {"width": 3}
-    assert features.image_identity["width"] == 5
+    assert features.encoder.image.identity()["width"] == 5
     assert not list(tmp_path.iterdir())
 
 

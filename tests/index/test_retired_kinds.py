@@ -116,6 +116,7 @@ def test_repairing_a_damaged_graph_loses_no_item(folder: Path) -> None:
     graph.write_bytes(bytes(64))
     assert repair_index(folder).n_items == 40
     with open_index(folder) as index:
+        assert isinstance(index, EmbeddedIndex)
         assert (index.kind, index.ids.tolist()) == ("auto", IDS)
 
 

@@ -101,7 +101,7 @@ def rerank_sweep(
         captions: each item's first text, or all of them.
         directions: of `modalhash.metrics.Direction`.
         shortlists: numbers, "auto" or "all"; lengths beyond the database count as all of it.
-        rerank_score: "fused" or "local", see `modalhash.index.RerankScore`.
+        rerank_score: "fused" or "local", see `modalhash.index.rerank.RerankScore`.
         relevance: a rule on labels.
         top_k: cut-off of mean average precision, convention `truncated`; None is the whole list.
         skip_bad: leave out items with defects.

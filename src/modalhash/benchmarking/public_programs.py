@@ -80,7 +80,8 @@ def export_inputs(
         program: "cirh", "ucch", "ucmfh" or "dgcpn".
         collection: or what `load_collection` takes; it must have labels.
         output: the new folder.
-        layout: one of the program's layouts (`modalhash.bridges.LAYOUTS`); None is the usual one.
+        layout: one of the program's layouts (`modalhash.bridges.public_inputs.LAYOUTS`); None is
+            the usual one.
         encoder: makes the features; "auto" is `offline`, or `precomputed` for features only.
         split: the queries; "auto" is `test` if there is such a split, else `dev`.
         database: what is searched; by default the split "database", else "train".

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.data.collection import Collection, Modality
-from modalhash.encoders.base import Encoder, FeatureTable, Identity, ImageTower, TextTower
+from modalhash.encoders.base import Encoder, FeatureTable, ImageTower, TextTower
 from modalhash.encoders.content_rows import PictureRows, Rows, TextRows, require_finite
 from modalhash.encoders.feature_tables import ArrayTable
 from modalhash.encoders.memory import starting_batch_size
@@ -44,16 +44,6 @@ class Features:
     image: FeatureTable
     text: FeatureTable
     encoder: Encoder
-
-    @property
-    def image_identity(self) -> Identity:
-        """What makes the image tower interchangeable with another."""
-        return self.encoder.image.identity()
-
-    @property
-    def text_identity(self) -> Identity:
-        """What makes the text tower interchangeable with another."""
-        return self.encoder.text.identity()
 
 
 def default_cache_folder() -> Path:

@@ -28,18 +28,7 @@ from modalhash.index.kinds import (
     write_index_manifest,
 )
 from modalhash.index.log import read_log
-from modalhash.index.rerank import (
-    ByteFeatures,
-    FeatureScorer,
-    FineBooks,
-    FineScorer,
-    RelaxedScorer,
-    RerankScore,
-    Scorer,
-    TwoStageRanking,
-    default_shortlist,
-    shortlist_length,
-)
+from modalhash.index.rerank import ByteFeatures, FeatureScorer, FineScorer, RelaxedScorer
 from modalhash.index.searcher_table import SEARCHERS as KINDS
 from modalhash.index.searchers import stated_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
@@ -52,7 +41,6 @@ __all__ = [
     "KINDS",
     "ByteFeatures",
     "FeatureScorer",
-    "FineBooks",
     "FineScorer",
     "HashIndex",
     "Hits",
@@ -66,22 +54,16 @@ __all__ = [
     "QueryHits",
     "RadiusHits",
     "RelaxedScorer",
-    "RerankScore",
-    "Scorer",
-    "TwoStageRanking",
     "build_index",
     "check_kind",
     "check_model",
     "check_radius",
     "check_top_k",
-    "default_shortlist",
     "find_damage",
-    "index_class",
     "open_index",
     "parse_filter",
     "read_index_manifest",
     "repair_index",
-    "shortlist_length",
     "stated_choice",
     "verify_index",
     "write_index_manifest",

@@ -13,7 +13,6 @@ from modalhash.layers.canonical_correlation import (
     linear_head,
 )
 from modalhash.layers.feature_scaling import FeatureScaling, ScalingRule
-from modalhash.layers.fine_codes import FineCoder, LocalCoder, build_fine_coder, content_of
 from modalhash.layers.fusion_transformer import FusionHead, FusionTransformer
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
 from modalhash.layers.graph_attention import GraphAttention, ResidualGraphAttention, masked_softmax
@@ -31,12 +30,6 @@ from modalhash.layers.kernel_regression import KernelFit, gaussian_kernel, kerne
 from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.layers.normalised_head import NormalisedHead, hidden_head
 from modalhash.layers.pair_moments import PairMoments, pair_moments
-from modalhash.layers.product_quantizer import (
-    ProductQuantizer,
-    Quantized,
-    RotationRule,
-    SubspaceSimilarity,
-)
 from modalhash.layers.random_hyperplanes import random_hyperplanes
 from modalhash.layers.token_reduction import TokenReduction, grid_pooling
 from modalhash.layers.token_trunk import TokenTrunk, TrunkHead, TrunkKind, trunk_from_spec
@@ -48,7 +41,6 @@ __all__ = [
     "BitMap",
     "CanonicalMaps",
     "FeatureScaling",
-    "FineCoder",
     "FusionHead",
     "FusionTransformer",
     "GeluHead",
@@ -60,7 +52,6 @@ __all__ = [
     "KernelFit",
     "KernelHead",
     "LinearHead",
-    "LocalCoder",
     "LocalEmbeddings",
     "MlpHead",
     "ModalityFeatures",
@@ -68,21 +59,15 @@ __all__ = [
     "PairMatrix",
     "PairMoments",
     "PositionMatrix",
-    "ProductQuantizer",
     "ProjectionNorm",
-    "Quantized",
     "ResidualGraphAttention",
-    "RotationRule",
     "ScalingRule",
-    "SubspaceSimilarity",
     "TokenReduction",
     "TokenTrunk",
     "TrunkHead",
     "TrunkKind",
-    "build_fine_coder",
     "build_head",
     "canonical_maps",
-    "content_of",
     "gaussian_kernel",
     "grid_pooling",
     "hash_head",

@@ -4,14 +4,8 @@ from modalhash.modalities import Side
 from modalhash.search.answers import Answer, Explanation, Hit, ItemCounts
 from modalhash.search.contents import SideContent
 from modalhash.search.explaining import explain_items
-from modalhash.search.folder import (
-    build_search_index,
-    check_target,
-    is_search_index,
-    open_search_index,
-)
+from modalhash.search.folder import build_search_index, is_search_index, open_search_index
 from modalhash.search.items import NewItem, NewText, contents_of_items
-from modalhash.search.parts import IndexParts
 from modalhash.search.queries import (
     EncodedQuery,
     combine_queries,
@@ -21,7 +15,6 @@ from modalhash.search.queries import (
     encode_text,
     has_item,
     query_modality,
-    query_of_code,
     read_code,
 )
 from modalhash.search.repairing import (
@@ -34,7 +27,6 @@ from modalhash.search.search_index import SearchIndex
 from modalhash.search.searching import (
     SearchPlan,
     explain_hits,
-    find_nearest,
     find_nearest_of_all,
     make_answer,
     make_hit,
@@ -47,7 +39,6 @@ __all__ = [
     "EncodedQuery",
     "Explanation",
     "Hit",
-    "IndexParts",
     "IndexRepair",
     "IndexReport",
     "ItemCounts",
@@ -59,7 +50,6 @@ __all__ = [
     "Side",
     "SideContent",
     "build_search_index",
-    "check_target",
     "combine_queries",
     "contents_of_items",
     "encode_output",
@@ -68,7 +58,6 @@ __all__ = [
     "encode_text",
     "explain_hits",
     "explain_items",
-    "find_nearest",
     "find_nearest_of_all",
     "has_item",
     "is_search_index",
@@ -77,7 +66,6 @@ __all__ = [
     "open_search_index",
     "plan_search",
     "query_modality",
-    "query_of_code",
     "read_code",
     "repair_search_index",
     "verify_search_index",

@@ -8,10 +8,9 @@ the work in threads, `documents` writes the answer. `hosting` keeps the indexes.
 from modalhash.service.index_names import parse_index_arguments
 from modalhash.service.keys import ApiKey, KeyFile, Role
 from modalhash.service.server import log_to_stderr, serve
-from modalhash.service.settings import PREFIX, ServiceSettings, read_settings
+from modalhash.service.settings import ServiceSettings, read_settings
 
 __all__ = [
-    "PREFIX",
     "ApiKey",
     "KeyFile",
     "Role",
