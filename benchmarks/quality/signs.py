@@ -25,7 +25,7 @@ from modalhash.files import write_json
 from modalhash.machine import describe_machine
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import Needs
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.metrics import evaluate_direction
 from modalhash.training import TrainingData, TrainingPlan, TrainingResult, train_method
 
@@ -54,7 +54,7 @@ def train(
     """Train a method with the preset that suits dense features."""
     found = method_class(name)
     preset = found.preset_for(has_sparse_texts=False)
-    method, training = configured_method(found, preset=preset)
+    method, training = make_method(found, preset=preset)
     data = TrainingData(
         features.image,
         features.text,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from modalhash.machine import describe_machine, peak_mib
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import GradientMethod, Needs
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 
 RESULTS = Path(__file__).parent.parent / "results"
 WIDTH, TOKEN_WIDTH, N_LABELS = 512, 128, 24
@@ -92,7 +92,7 @@ def run_one(name: str, folder: Path, n_bits: int, epochs: int, preset: str) -> d
     torch.set_num_threads(1)
     found = method_class(name)
     chosen = preset if preset in found.presets else None
-    method, settings = configured_method(found, preset=chosen, changes={"epochs": epochs})
+    method, settings = make_method(found, preset=chosen, changes={"epochs": epochs})
     with_tokens = Needs.TOKENS in method.needs
     image, text = (MappedTable(folder, one, with_tokens=with_tokens) for one in TOKENS)
     n_pairs = len(image)

@@ -22,7 +22,7 @@ from modalhash.layers import ModalityFeatures
 from modalhash.methods import METHODS
 from modalhash.methods.base import ClosedFormMethod, GradientMethod, Needs, TrainingSettings
 from modalhash.methods.hasher import Hasher, HashTower
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.training import TrainingPlan, TrainingResult, train_method
 from tests.oracles.largest_tensor import LargestTensor
 from tests.oracles.method_cases import (
@@ -46,7 +46,7 @@ every_built_in_method = pytest.mark.parametrize("name", sorted(METHODS))
 
 
 def plan_of(name: str, n_bits: int = EVEN_BITS, *, seed: int = 0) -> TrainingPlan:
-    method, training = configured_method(METHOD_CLASSES[name], changes=QUICK.get(name))
+    method, training = make_method(METHOD_CLASSES[name], changes=QUICK.get(name))
     return TrainingPlan(method, training, n_bits, seed)
 
 
@@ -167,7 +167,7 @@ def scaled_pairs(made: MadePairs, scale: float) -> MadePairs:
 def constant_share(name: str, scale: float) -> float:
     """Share of bits that never change, trained a little as dense features are."""
     found = METHOD_CLASSES[name]
-    method, training = configured_method(
+    method, training = make_method(
         found,
         preset=found.preset_for(has_sparse_texts=False),
         changes={**small_settings(found), "epochs": 4, "batch_size": 20},
@@ -346,7 +346,7 @@ def test_own_and_training_settings_share_no_name(name: str) -> None:
 def test_every_preset_can_be_used(name: str) -> None:
     found = METHOD_CLASSES[name]
     for preset, changes in found.presets.items():
-        method, training = configured_method(found, preset=preset)
+        method, training = make_method(found, preset=preset)
         for key, value in changes.items():
             holder = training if hasattr(training, key) else method.settings
             assert getattr(holder, key) == value

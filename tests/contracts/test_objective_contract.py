@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from modalhash.layers import ModalityFeatures
 from modalhash.methods.base import Batch, FeatureShapes, GradientMethod, Heads, LossReport, Moment
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import paired_features
 from tests.oracles.held_detached import HeldDetached
@@ -126,7 +126,7 @@ def made_method(
 ) -> GradientMethod[Any]:
     """A tiny method with a preset, by default the one that suits dense features."""
     found = METHOD_CLASSES[name]
-    method, _ = configured_method(
+    method, _ = make_method(
         found,
         preset=preset or found.preset_for(has_sparse_texts=False),
         changes={**tiny_settings(found), **(changes or {})},
@@ -287,7 +287,7 @@ def learned(name: str, ablation: str | None = None) -> dict[str, Tensor]:
     """Weights of both heads after a short training, with all parts or without one."""
     found = METHOD_CLASSES[name]
     changes = {} if ablation is None else found.ablations[ablation]
-    method, training = configured_method(
+    method, training = make_method(
         found,
         preset=found.preset_for(has_sparse_texts=False),
         changes={

@@ -22,7 +22,7 @@ from modalhash.methods.agch import (
     graph_loss,
 )
 from modalhash.methods.base import Batch, FeatureShapes, Moment
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
 from tests.oracles.plain_statistics import code_statistics, squashed
@@ -287,7 +287,7 @@ def test_presets_hold_the_constants_of_digests() -> None:
         "wiki": (1.0, 0.8, 0.4, 0.3, 5.0),
     }
     for preset, expected in published.items():
-        method, training = configured_method(Agch, preset=preset)
+        method, training = make_method(Agch, preset=preset)
         settings = method.settings
         found = (
             settings.image_weight, settings.text_weight, settings.intra_weight,

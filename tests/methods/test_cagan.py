@@ -30,7 +30,7 @@ from modalhash.methods.cagan import (
     distillation_loss,
     text_similarities,
 )
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
 from tests.oracles.plain_statistics import code_statistics, squashed
@@ -313,7 +313,7 @@ def test_heads_start_the_same_with_and_without_a_graph() -> None:
 
 
 def test_networks_have_the_released_layers() -> None:
-    method, training = configured_method(Cagan, preset="paper")
+    method, training = make_method(Cagan, preset="paper")
     assert isinstance(method, Cagan)
     shapes = FeatureShapes(image_width=512, text_width=1386, batch_size=32)
     heads = method.build_heads(shapes, 64)
@@ -339,7 +339,7 @@ def test_presets_hold_the_released_constants() -> None:
         ("paper", 0.45, 0.15), ("mirflickr", 0.45, 0.15), ("coco", 0.45, 0.15),
         ("nuswide", 0.5, 0.25),
     ):  # fmt: skip
-        settings = configured_method(Cagan, preset=preset)[0].settings
+        settings = make_method(Cagan, preset=preset)[0].settings
         assert (settings.attention_weight, settings.distillation_weight) == (
             attention,
             distillation,
@@ -353,7 +353,7 @@ def test_presets_hold_the_released_constants() -> None:
         assert settings.similarity_scale == 1.4
     assert Cagan.preset_for(has_sparse_texts=True) == "paper"
     assert Cagan.preset_for(has_sparse_texts=False) == "dense"
-    dense = configured_method(Cagan, preset="dense")[0].settings
+    dense = make_method(Cagan, preset="dense")[0].settings
     assert dense.text_similarity is TextSimilarity.LINEAR
 
 

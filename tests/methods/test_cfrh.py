@@ -18,7 +18,7 @@ from modalhash.methods.cfrh import (
     CfrhHeads,
     CfrhSettings,
 )
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from tests.oracles import plain_losses as plain
 from tests.oracles.plain_statistics import code_statistics, squashed
 
@@ -221,7 +221,7 @@ def test_presets_of_data_sets() -> None:
         "coco": (0.5, 0.2, 0.3, 1.4),
         "wiki": (0.3, 0.4, 0.3, 1.5),
     }.items():
-        settings = configured_method(Cfrh, preset=preset)[0].settings
+        settings = make_method(Cfrh, preset=preset)[0].settings
         assert (
             settings.image_weight, settings.text_weight, settings.fusion_weight,
             settings.similarity_scale,

@@ -21,7 +21,7 @@ from modalhash.methods.cirh import (
 )
 from modalhash.methods.cirh_networks import FusionNetwork
 from modalhash.methods.hugged_method import configure_hugged_method
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_fusion as fusion
 from tests.oracles import plain_losses as plain
@@ -231,7 +231,7 @@ def test_the_network_learns_from_its_own_terms_and_the_heads_from_theirs() -> No
 
 
 def test_the_defaults_are_the_released_constants() -> None:
-    method, training = configured_method(Cirh, preset="paper")
+    method, training = make_method(Cirh, preset="paper")
     settings = method.settings
     assert (settings.image_weight, settings.direct_share, settings.keep_share) == (0.6, 0.6, 0.4)
     weights = (settings.decode_weight, settings.relation_weight, settings.head_relation_weight)

@@ -19,12 +19,12 @@ from modalhash.methods.cmfh import (
     Factors,
     Views,
     factorised,
-    fitted_bases,
-    fitted_latent,
-    fitted_maps,
+    fit_bases,
+    fit_latent,
+    fit_maps,
     map_solvers,
 )
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.training.pairs import Pairs
 from tests.oracles.paired_features import MadePairs, PlainTable, made_pairs
 from tests.oracles.plain_factorization import collective_loss
@@ -73,10 +73,10 @@ def some_factors(n_bits: int, seed: int = 7) -> Factors:
 def stepped(factors: Factors, settings: CmfhSettings = SETTINGS) -> list[Factors]:
     """The factors after each of the three steps, from given ones."""
     crossed = VIEWS.products @ factors.latent
-    bases = replace(factors, bases=fitted_bases(factors.latent, crossed, VIEWS, settings))
-    latent = replace(bases, latent=fitted_latent(bases.bases, bases.maps, settings))
+    bases = replace(factors, bases=fit_bases(factors.latent, crossed, VIEWS, settings))
+    latent = replace(bases, latent=fit_latent(bases.bases, bases.maps, settings))
     crossed = VIEWS.products @ latent.latent
-    maps = replace(latent, maps=fitted_maps(crossed, VIEWS, map_solvers(VIEWS, settings)))
+    maps = replace(latent, maps=fit_maps(crossed, VIEWS, map_solvers(VIEWS, settings)))
     return [bases, latent, maps]
 
 
@@ -124,14 +124,14 @@ def test_rank_one_by_hand() -> None:
     latent = torch.tensor([[1.0], [1.0]]).double()  # V = x_v + x_t = 3 x_v
     crossed = views.products @ latent
     assert_close(crossed, torch.tensor([[3 * s], [6 * s]]).double(), rtol=1e-12, atol=0)
-    image_basis, text_basis = fitted_bases(latent, crossed, views, settings)
+    image_basis, text_basis = fit_bases(latent, crossed, views, settings)
     u_v, u_t = 3 * s / (9 * s + gamma / w), 6 * s / (9 * s + gamma / (1 - w))
     assert (image_basis.item(), text_basis.item()) == pytest.approx((u_v, u_t), rel=1e-12)
-    image_map, text_map = fitted_maps(crossed, views, map_solvers(views, settings))
+    image_map, text_map = fit_maps(crossed, views, map_solvers(views, settings))
     p_v = 3 * s / (s + gamma / mu + ridge * s)
     p_t = 6 * s / (4 * s + gamma / mu + ridge * 4 * s)
     assert (image_map.item(), text_map.item()) == pytest.approx((p_v, p_t), rel=1e-12)
-    found = fitted_latent((image_basis, text_basis), (image_map, text_map), settings)
+    found = fit_latent((image_basis, text_basis), (image_map, text_map), settings)
     below = w * u_v**2 + (1 - w) * u_t**2 + 2 * mu + gamma
     expected = [(w * u_v + mu * p_v) / below, ((1 - w) * u_t + mu * p_t) / below]
     assert found.flatten().tolist() == pytest.approx(expected, rel=1e-12)
@@ -160,9 +160,9 @@ def test_swapped_modalities_give_swapped_factors() -> None:
     )
     for views, factors, one in ((VIEWS, start, settings), (turned, mirror, mirrored)):
         crossed = views.products @ factors.latent
-        bases = fitted_bases(factors.latent, crossed, views, one)
-        latent = fitted_latent(bases, factors.maps, one)
-        maps = fitted_maps(views.products @ latent, views, map_solvers(views, one))
+        bases = fit_bases(factors.latent, crossed, views, one)
+        latent = fit_latent(bases, factors.maps, one)
+        maps = fit_maps(views.products @ latent, views, map_solvers(views, one))
         if views is VIEWS:
             expected = maps
     assert_close(maps[::-1], expected, rtol=1e-9, atol=1e-12)
@@ -232,7 +232,7 @@ def test_the_rotation_reads_no_more_than_its_sample() -> None:
 @pytest.mark.parametrize("scale", [100.0, 1e-3])
 def test_more_bits_than_features_and_odd_scales_are_solved(preset: str, scale: float) -> None:
     """As many bits as one likes: latent vectors need not be independent."""
-    method, _ = configured_method(Cmfh, preset=preset)
+    method, _ = make_method(Cmfh, preset=preset)
     rows = drawn(60, 3, seed=5).numpy().astype(np.float32)
     repeated = np.repeat(rows, 2, axis=1)  # of rank 3
     tiny = replace(

@@ -22,7 +22,7 @@ from modalhash.methods.dchmt import (
     selection_distances,
     undecided,
 )
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_dchmt as plain
 from tests.oracles.paired_features import made_pairs
@@ -197,7 +197,7 @@ def test_dropped_inputs_are_those_of_pictures_in_training_alone() -> None:
 
 def test_the_released_constants() -> None:
     for preset in (None, "paper"):
-        method, training = configured_method(Dchmt, preset=preset)
+        method, training = make_method(Dchmt, preset=preset)
         settings = method.settings
         assert (settings.hidden_width, settings.unlike_share) == (128, 0.5)
         assert (settings.label_grading, settings.quantization_weight) == (0.0, 0.0)
@@ -211,7 +211,7 @@ def test_the_released_constants() -> None:
 
 def test_labels_are_needed_and_said_so() -> None:
     assert Dchmt.needs == {Needs.LABELS}
-    method, training = configured_method(Dchmt)
+    method, training = make_method(Dchmt)
     data = replace(made_pairs(20, 5).data(), labels=None)
     message = (
         "DCHMT learns from labels, but the collection has none: add labels.tsv, or choose an "

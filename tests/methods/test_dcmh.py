@@ -22,7 +22,7 @@ from modalhash.methods.dcmh import (
     balance_loss,
     quantization_loss,
 )
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_dcmh as plain
 from tests.oracles.paired_features import made_pairs
@@ -223,7 +223,7 @@ def test_gradients_equal_finite_differences_of_what_is_learned() -> None:
 
 def test_the_memory_starts_with_labels_and_what_fresh_heads_give() -> None:
     made = made_pairs(30, 5)
-    method, training = configured_method(
+    method, training = make_method(
         Dcmh, changes={"image_hidden_width": 4, "text_hidden_width": 4, "epochs": 1}
     )
     assert isinstance(method, Dcmh)
@@ -326,7 +326,7 @@ def test_dropped_inputs_are_those_of_pictures_in_training_alone() -> None:
 
 def test_the_paper_s_constants() -> None:
     for preset in (None, "paper"):
-        method, training = configured_method(Dcmh, preset=preset)
+        method, training = make_method(Dcmh, preset=preset)
         settings = method.settings
         assert (settings.quantization_weight, settings.balance_weight) == (1.0, 1.0)
         assert (settings.compared, settings.logit_scale, settings.logit_offset) == (0, 0.0, 0.0)
@@ -346,7 +346,7 @@ def test_only_the_heads_are_learned() -> None:
 
 def test_labels_are_needed_and_said_so() -> None:
     assert Dcmh.needs == {Needs.LABELS}
-    method, training = configured_method(Dcmh)
+    method, training = make_method(Dcmh)
     data = replace(made_pairs(20, 5).data(), labels=None)
     message = (
         "DCMH learns from labels, but the collection has none: add labels.tsv, or choose an "

@@ -22,7 +22,7 @@ from modalhash.methods.dgcpn import (
     off_diagonal_gap,
 )
 from modalhash.methods.hugged_method import configure_hugged_method
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
@@ -219,7 +219,7 @@ def test_the_target_passes_no_gradient_to_features() -> None:
 
 
 def test_the_defaults_are_the_released_constants() -> None:
-    method, training = configured_method(Dgcpn, preset="paper")
+    method, training = make_method(Dgcpn, preset="paper")
     settings = method.settings
     assert (settings.image_weight, settings.coherence_share) == (0.99, 0.3)
     assert (settings.pair_target, settings.unrelated_similarity) == (1.5, -1.0)

@@ -14,7 +14,7 @@ from modalhash.layers import MlpHead, ModalityFeatures
 from modalhash.losses import rescaled_cosines
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
 from modalhash.methods.djsrh import Djsrh, DjsrhSettings, joint_semantics
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
 from tests.oracles.plain_statistics import code_statistics, squashed
@@ -158,7 +158,7 @@ def test_presets_hold_the_released_constants() -> None:
         "wiki": (0.3, 0.3, 200, 1.0),
     }
     for preset, expected in released.items():
-        method, training = configured_method(Djsrh, preset=preset)
+        method, training = make_method(Djsrh, preset=preset)
         settings = method.settings
         found = (
             settings.image_weight, settings.intra_weight, training.epochs,

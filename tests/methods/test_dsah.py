@@ -14,7 +14,7 @@ from modalhash.layers import MlpHead, ModalityFeatures
 from modalhash.losses import DecodeFrom
 from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.dsah import Dsah, DsahHeads, DsahSettings, asymmetry, own_gap
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
 from tests.oracles.plain_statistics import code_statistics, squashed
@@ -215,7 +215,7 @@ def test_swapped_modalities_of_equal_share_change_nothing() -> None:
 
 def test_presets_hold_the_released_constants() -> None:
     for preset in ("paper", "mirflickr"):
-        method, training = configured_method(Dsah, preset=preset)
+        method, training = make_method(Dsah, preset=preset)
         settings = method.settings
         assert (settings.image_weight, settings.similarity_scale) == (0.9, 1.5)
         assert (settings.pair_weight, settings.symmetry_weight) == (1.0, 2.0)

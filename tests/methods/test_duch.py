@@ -24,7 +24,7 @@ from modalhash.methods.duch import (
 )
 from modalhash.methods.hugged_method import HuggedMethod, HugMode
 from modalhash.methods.local_alignment import HugSettings
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from tests.oracles import plain_contrast as contrast
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS = 4, 6, 5
@@ -201,7 +201,7 @@ def test_another_view_loses_features_and_gains_noise() -> None:
 def test_presets() -> None:
     assert Duch.preset_for(has_sparse_texts=True) == "paper"
     assert Duch.preset_for(has_sparse_texts=False) == "dense"
-    method, training = configured_method(Duch, preset="paper")
+    method, training = make_method(Duch, preset="paper")
     settings = method.settings
     weights = (
         settings.adversarial_weight, settings.quantization_weight, settings.balance_weight,

@@ -21,7 +21,7 @@ from modalhash.methods.fsh import (
     map_solvers,
     one_round,
 )
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from tests.oracles.paired_view import relaxed_codes, solved_heads
 from tests.oracles.plain_fused_neighbours import fused_similarity, fusion_loss
 
@@ -175,7 +175,7 @@ def test_only_the_sample_is_learned_from() -> None:
 @pytest.mark.parametrize("preset", ["paper", "dense"])
 @pytest.mark.parametrize("scale", [100.0, 1e-3])
 def test_more_bits_than_features_and_few_pairs_are_solved(preset: str, scale: float) -> None:
-    method, _ = configured_method(Fsh, preset=preset)
+    method, _ = make_method(Fsh, preset=preset)
     assert isinstance(method, Fsh)
     heads = solved_heads(method, scale * PICTURES[:9], scale * TEXTS[:9, :2], 21)
     for found in relaxed_codes(heads, scale * PICTURES[:9], scale * TEXTS[:9, :2]):

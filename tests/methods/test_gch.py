@@ -14,7 +14,7 @@ from modalhash.errors import FeatureError, SettingError
 from modalhash.layers import GraphConvolution, ModalityFeatures, NormalisedHead
 from modalhash.methods.base import Batch, FeatureShapes, Moment, Needs
 from modalhash.methods.gch import Gch, GchHeads, GchSettings, fused_nodes, label_edges, sign_gap_of
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_label_graphs as graphs
 from tests.oracles import plain_label_networks as plain
@@ -242,7 +242,7 @@ def test_what_is_off_takes_no_part() -> None:
 
 def test_presets() -> None:
     for preset in (None, "paper"):
-        settings = configured_method(Gch, preset=preset)[0].settings
+        settings = make_method(Gch, preset=preset)[0].settings
         weights = (
             settings.guide_weight, settings.pair_weight, settings.class_weight,
             settings.graph_weight,
@@ -255,7 +255,7 @@ def test_presets() -> None:
 
 def test_labels_are_needed_and_said_so() -> None:
     assert Gch.needs == {Needs.LABELS}
-    method, training = configured_method(Gch)
+    method, training = make_method(Gch)
     data = replace(made_pairs(20, 5).data(), labels=None)
     message = (
         "GCH learns from labels, but the collection has none: add labels.tsv, or choose an "

@@ -18,7 +18,7 @@ from modalhash.methods.hugging_hash import (
     HuggingHashSettings,
 )
 from modalhash.methods.local_alignment import AlignedHeads, HugSettings, LocalAlignment, trunk_pass
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.training import TrainingPlan, TrainingResult, train_method
 from tests.oracles import plain_contrast as plain
 from tests.oracles.attribute_tokens import attribute_pairs
@@ -256,7 +256,7 @@ QUICK: dict[str, Any] = {
 
 
 def trained(seed: int = 0, **changes: Any) -> TrainingResult:
-    of, training = configured_method(HuggingHash, changes=QUICK | changes)
+    of, training = make_method(HuggingHash, changes=QUICK | changes)
     return train_method(TrainingPlan(of, training, 16, seed), made_pairs().data())
 
 
@@ -275,7 +275,7 @@ def test_codes_stay_when_local_parts_are_scrambled() -> None:
             kept.append(super().build_heads(shapes, n_bits))
             return kept[-1]
 
-    of, training = configured_method(HuggingHash, changes=QUICK)
+    of, training = make_method(HuggingHash, changes=QUICK)
     made = made_pairs()
     hasher = train_method(TrainingPlan(Keeping(of.settings), training, 16), made.data()).hasher
     rows = made.unseen
@@ -337,7 +337,7 @@ def test_clusters_start_anew_after_the_first_epoch_alone() -> None:
             moved.append(not torch.equal(before, hug.vlad.centroids))
             assert float(hug.image_masses.sum()) == 0
 
-    of, training = configured_method(HuggingHash, changes=QUICK | {"epochs": 3})
+    of, training = make_method(HuggingHash, changes=QUICK | {"epochs": 3})
     train_method(TrainingPlan(Watching(of.settings), training, 16), made_pairs().data())
     assert moved == [True, False, False]
 
@@ -351,7 +351,7 @@ def test_two_captions_of_an_item_are_told_to_the_loss() -> None:
             seen.append(batch.items)
             return super().batch_loss(heads, batch, moment)
 
-    of, training = configured_method(
+    of, training = make_method(
         HuggingHash, changes=QUICK | {"captions": "all", "epochs": 1, "batch_size": 200}
     )
     made = made_pairs()
@@ -381,7 +381,7 @@ def mean_average_precision(hasher: Any, made: Any) -> float:
 @pytest.mark.slow
 def test_it_learns_attributes_of_made_tokens() -> None:
     made = attribute_pairs()
-    of, training = configured_method(
+    of, training = make_method(
         HuggingHash,
         changes={
             "hidden_width": 64,

@@ -21,9 +21,9 @@ from modalhash.methods.jdsh import (
     JdshHeads,
     JdshSettings,
     SimilarityBounds,
-    fitted_bounds,
+    fit_bounds,
 )
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from tests.oracles import plain_graphs as graphs
 from tests.oracles import plain_losses as plain
 from tests.oracles.plain_statistics import code_statistics, squashed
@@ -169,7 +169,7 @@ def test_the_target_by_hand() -> None:
 def test_fitted_bounds_by_hand() -> None:
     # The median is 0.5; below it lie distances .3 and .4, above it .6 and .8.
     sample = torch.tensor([0.2, 1.3, 0.5, 0.1, 1.1], dtype=torch.float64)
-    found = fitted_bounds(sample, left_deviations=2.0, right_deviations=3.0)
+    found = fit_bounds(sample, left_deviations=2.0, right_deviations=3.0)
     assert_allclose(
         (found.left, found.right, found.minimum, found.maximum),
         (0.5 - 2 * math.sqrt(0.25 / 2), 0.5 + 3 * math.sqrt(0.5), 0.1, 1.3),
@@ -179,7 +179,7 @@ def test_fitted_bounds_by_hand() -> None:
 
 
 def test_bounds_of_similarities_that_are_all_alike() -> None:
-    found = fitted_bounds(torch.full((3,), 0.25), left_deviations=2.0, right_deviations=4.0)
+    found = fit_bounds(torch.full((3,), 0.25), left_deviations=2.0, right_deviations=4.0)
     assert found == Bounds(0.25, 0.25, 0.25, 0.25)
 
 
@@ -277,7 +277,7 @@ def test_presets_hold_the_released_constants() -> None:
     middles = {"mirflickr": (-0.49, -0.49), "paper": (-0.49, -0.49), "nuswide": (-0.62, -0.62)}
     scales = {"mirflickr": (0.019, 0.088), "paper": (0.019, 0.088), "nuswide": (0.0128, 0.086)}
     for preset, expected in released.items():
-        method, training = configured_method(Jdsh, preset=preset)
+        method, training = make_method(Jdsh, preset=preset)
         settings = method.settings
         found = (
             settings.image_weight, settings.text_weight, settings.fusion_weight,

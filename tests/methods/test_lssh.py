@@ -19,13 +19,13 @@ from modalhash.methods.lssh import (
     Lssh,
     LsshSettings,
     first_concepts,
-    fitted_latent,
-    fitted_rows,
+    fit_latent,
+    fit_rows,
     one_round,
     sparse_codes,
     text_map,
 )
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.training.pairs import Pairs
 from tests.oracles.paired_features import MadePairs, PlainTable, made_pairs
 from tests.oracles.plain_factorization import lasso, sparse_loss
@@ -135,7 +135,7 @@ def test_rows_by_hand() -> None:
     """Two items, two rows: codes (2, 0) and (0, 1), so each row sees one item, divided by it."""
     codes = torch.tensor([[2.0, 0.0], [0.0, 1.0]]).double()
     targets = torch.tensor([[0.6, -0.8], [3.0, 4.0]], dtype=torch.float64)
-    found = fitted_rows(codes.T @ codes, codes.T @ targets, torch.zeros(2, 2).double())
+    found = fit_rows(codes.T @ codes, codes.T @ targets, torch.zeros(2, 2).double())
     # The first is (0.6, -0.8) / 2; the second would be (3, 4), of length 5.
     assert_close(
         found, torch.tensor([[0.3, -0.4], [0.6, 0.8]], dtype=torch.float64), rtol=0, atol=1e-12
@@ -145,7 +145,7 @@ def test_rows_by_hand() -> None:
 def test_rows_that_no_item_uses_stay() -> None:
     codes = torch.tensor([[1.0, 0.0], [2.0, 0.0]]).double()
     rows = torch.tensor([[0.0, 0.0], [0.3, 0.4]], dtype=torch.float64)
-    found = fitted_rows(codes.T @ codes, codes.T @ torch.ones(2, 2).double(), rows)
+    found = fit_rows(codes.T @ codes, codes.T @ torch.ones(2, 2).double(), rows)
     assert_close(found[1], rows[1], rtol=0, atol=0)
     thirds = torch.tensor([3 / 5, 3 / 5], dtype=torch.float64)
     assert_close(found[0], thirds, rtol=0, atol=1e-12)
@@ -157,7 +157,7 @@ def test_many_passes_over_rows_meet_the_optimality_conditions() -> None:
     codes[:, 0] /= 30
     rows = torch.zeros(4, 3).double()
     for _ in range(500):
-        rows = fitted_rows(codes.T @ codes, codes.T @ targets, rows)
+        rows = fit_rows(codes.T @ codes, codes.T @ targets, rows)
     pulls = codes.T @ (targets - codes @ rows)
     inside = rows.norm(dim=1) < 1 - 1e-9
     assert set(inside.tolist()) == {True, False}
@@ -169,11 +169,11 @@ def test_many_passes_over_rows_meet_the_optimality_conditions() -> None:
 
 def test_latent_concepts_solve_their_normal_equations() -> None:
     concepts = begun()
-    latent = fitted_latent(TEXTS, concepts, SETTINGS)
+    latent = fit_latent(TEXTS, concepts, SETTINGS)
     slope = SETTINGS.text_weight * (latent @ concepts.texts - TEXTS) @ concepts.texts.T
     slope += SETTINGS.link_weight * (latent - concepts.codes @ concepts.links)
     assert_close(slope, torch.zeros_like(slope), rtol=0, atol=1e-12)
-    alone = fitted_latent(TEXTS, replace(concepts, codes=0 * concepts.codes), SETTINGS)
+    alone = fit_latent(TEXTS, replace(concepts, codes=0 * concepts.codes), SETTINGS)
     assert_close(TEXTS @ text_map(concepts.texts, SETTINGS), alone, rtol=0, atol=1e-12)
 
 
@@ -182,7 +182,7 @@ def test_one_text_one_bit_by_hand() -> None:
     settings = replace(SETTINGS, text_weight=3.0, link_weight=2.0)
     one, half, four = (torch.tensor([[value]]).double() for value in (1.0, 0.5, 4.0))
     concepts = Concepts(codes=four, latent=one, atoms=one, links=half, texts=one)
-    found = fitted_latent(torch.tensor([[10.0]]).double(), concepts, settings)
+    found = fit_latent(torch.tensor([[10.0]]).double(), concepts, settings)
     assert found.item() == pytest.approx((3 * 10 + 2 * 4 * 0.5) / 5, rel=1e-12)
     assert text_map(one, settings).item() == pytest.approx(3 / 5, rel=1e-12)
 
@@ -255,7 +255,7 @@ def test_only_the_sample_is_learned_from() -> None:
 @pytest.mark.parametrize("preset", ["paper", "dense"])
 @pytest.mark.parametrize("scale", [100.0, 1e-3])
 def test_more_bits_than_features_and_odd_scales_are_solved(preset: str, scale: float) -> None:
-    method, _ = configured_method(Lssh, preset=preset, changes={"atoms": 16, "rounds": 3})
+    method, _ = make_method(Lssh, preset=preset, changes={"atoms": 16, "rounds": 3})
     rows = drawn(60, 3, seed=5).numpy().astype(np.float32)
     tiny = replace(
         MADE,

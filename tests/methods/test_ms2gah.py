@@ -25,7 +25,7 @@ from modalhash.methods.label_networks import (
     quantization_loss,
 )
 from modalhash.methods.ms2gah import GraphPath, Ms2gah, Ms2gahHeads, Ms2gahSettings
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.training import TrainingPlan, train_method
 from tests.oracles import plain_label_graphs as graphs
 from tests.oracles import plain_losses as plain
@@ -464,7 +464,7 @@ def test_codes_don_t_depend_on_batch_mates(path: GraphPath) -> None:
         "feature_width": 16, "epochs": 2, "batch_size": 16, "graph_path": path,
         "learning_rate": 5e-3, "image_dropout": 0.2,
     }  # fmt: skip
-    method, training = configured_method(Ms2gah, changes=changes)
+    method, training = make_method(Ms2gah, changes=changes)
     result = train_method(TrainingPlan(method, training, 16), made.data())
     order = np.random.default_rng(0).permutation(40)
     for tower, table, rows in (
@@ -503,7 +503,7 @@ def test_presets_by_features() -> None:
 
 def test_labels_are_needed_and_said_so() -> None:
     assert Ms2gah.needs == {Needs.LABELS}
-    method, training = configured_method(Ms2gah)
+    method, training = make_method(Ms2gah)
     data = replace(made_pairs(20, 5).data(), labels=None)
     message = (
         "MS2GAH learns from labels, but the collection has none: add labels.tsv, or choose an "
@@ -514,7 +514,7 @@ def test_labels_are_needed_and_said_so() -> None:
 
 
 def test_a_batch_of_one_is_refused_before_training() -> None:
-    method, training = configured_method(Ms2gah, changes={"batch_size": 1})
+    method, training = make_method(Ms2gah, changes={"batch_size": 1})
     message = "batch_size: 1, but MS2GAH compares the pairs of a batch with each other and needs "
     with pytest.raises(SettingError, match=f"^{re.escape(message)}at least 2$"):
         train_method(TrainingPlan(method, training, 8), made_pairs(20, 5).data())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from modalhash.codes import binarise
 from modalhash.errors import FeatureError, SettingError
 from modalhash.layers import pair_moments
-from modalhash.methods.pca_itq import PcaItq, PcaItqSettings, fitted_map, pair_components
+from modalhash.methods.pca_itq import PcaItq, PcaItqSettings, fit_map, pair_components
 from tests.oracles.paired_view import relaxed_codes, solved_heads
 
 Floats = NDArray[np.float64]
@@ -69,11 +69,11 @@ def test_components_are_those_of_a_singular_value_decomposition() -> None:
 def test_the_regression_by_hand() -> None:
     # One feature of variance 4 and its covariance 2 with the target: 2 / (4 + 0.5 * 4).
     four, two = torch.tensor([[4.0]]).double(), torch.tensor([[2.0]]).double()
-    assert fitted_map(four, two, 0.5).item() == pytest.approx(2 / 6, rel=1e-12)
+    assert fit_map(four, two, 0.5).item() == pytest.approx(2 / 6, rel=1e-12)
     # Two of variances 1 and 3, mean 2, uncorrelated, ridge 0.5: 1 is added to each.
     within = torch.diag(torch.tensor([1.0, 3.0]).double())
     across = torch.tensor([[1.0], [1.0]]).double()
-    assert_allclose(fitted_map(within, across, 0.5), [[1 / 2], [1 / 4]], rtol=1e-12, atol=0)
+    assert_allclose(fit_map(within, across, 0.5), [[1 / 2], [1 / 4]], rtol=1e-12, atol=0)
 
 
 def test_heads_predict_the_rotated_components() -> None:

@@ -19,7 +19,7 @@ from modalhash.methods.base import (
     Schedule,
     TrainingSettings,
 )
-from modalhash.methods.settings import configured_method, read_value
+from modalhash.methods.settings import make_method, read_value
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Toy(GradientMethod[Heads]):
 
 
 def test_defaults() -> None:
-    method, training = configured_method(Toy)
+    method, training = make_method(Toy)
     assert isinstance(method, Toy)
     assert method.settings == ToySettings()
     assert training == Toy.training
@@ -66,24 +66,24 @@ def test_defaults() -> None:
 
 
 def test_a_preset_comes_before_a_user_s_changes() -> None:
-    method, training = configured_method(Toy, preset="deep")
+    method, training = make_method(Toy, preset="deep")
     assert (method.settings.depth, training.epochs) == (9, 70)
-    method, training = configured_method(Toy, preset="deep", changes={"depth": "3"})
+    method, training = make_method(Toy, preset="deep", changes={"depth": "3"})
     assert (method.settings.depth, training.epochs) == (3, 70)
     assert Toy.training.epochs == 7
 
 
 def test_who_names_epochs_gets_them_and_no_least_steps() -> None:
     cfrh = method_class("cfrh")
-    assert configured_method(cfrh, preset="dense")[1].least_steps == 500
-    named = configured_method(cfrh, preset="dense", changes={"epochs": "3"})[1]
+    assert make_method(cfrh, preset="dense")[1].least_steps == 500
+    named = make_method(cfrh, preset="dense", changes={"epochs": "3"})[1]
     assert (named.epochs, named.least_steps) == (3, 0)
-    both = configured_method(cfrh, preset="dense", changes={"epochs": 3, "least_steps": 40})[1]
+    both = make_method(cfrh, preset="dense", changes={"epochs": 3, "least_steps": 40})[1]
     assert (both.epochs, both.least_steps) == (3, 40)
 
 
 def test_texts_are_read_as_each_setting_s_type() -> None:
-    method, training = configured_method(
+    method, training = make_method(
         Toy,
         changes={
             "depth": "4", "weight": "1e-3", "is_wide": "yes", "note": "a b",
@@ -114,13 +114,13 @@ def test_an_unknown_setting_lists_the_known_ones_and_the_nearest() -> None:
     )
     message = f"unknown setting of toy 'learnin_rate': did you mean 'learning_rate'? Known: {known}"
     with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
-        configured_method(Toy, changes={"learnin_rate": 1})
+        make_method(Toy, changes={"learnin_rate": 1})
 
 
 def test_an_unknown_preset_and_an_unknown_method() -> None:
     message = "unknown preset of toy 'deap': did you mean 'deep'? Known: deep"
     with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
-        configured_method(Toy, preset="deap")
+        make_method(Toy, preset="deap")
     message = f"unknown method 'cfrhh': did you mean 'cfrh'? Known: {', '.join(sorted(METHODS))}"
     with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
         method_class("cfrhh")
@@ -179,4 +179,4 @@ def test_values_of_a_wrong_type_are_refused(value: Any, wanted: type, expected: 
 )
 def test_values_out_of_range_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
-        configured_method(Toy, changes=changes)
+        make_method(Toy, changes=changes)

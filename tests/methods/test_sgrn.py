@@ -15,7 +15,7 @@ from modalhash.errors import SettingError
 from modalhash.layers import MlpHead, ModalityFeatures
 from modalhash.losses import FilterRule, diagonal_gap
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.methods.sgrn import (
     Sgrn,
     SgrnSettings,
@@ -243,7 +243,7 @@ def test_targets_carry_no_gradient_and_codes_do() -> None:
 
 
 def quick_plan(folder: Path | None = None, **changes: Any) -> TrainingPlan:
-    method, training = configured_method(Sgrn, changes={"hidden_width": 16, "epochs": 3} | changes)
+    method, training = make_method(Sgrn, changes={"hidden_width": 16, "epochs": 3} | changes)
     return TrainingPlan(method, training, N_BITS, seed=3, run_folder=folder)
 
 

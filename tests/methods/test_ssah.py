@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from modalhash.errors import FeatureError, SettingError
 from modalhash.layers import ModalityFeatures, NormalisedHead
 from modalhash.methods.base import Batch, FeatureShapes, Moment, Needs
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.methods.ssah import (
     Ssah,
     SsahHeads,
@@ -232,7 +232,7 @@ def test_what_is_off_takes_no_part() -> None:
 
 def test_presets() -> None:
     for preset in (None, "paper"):
-        settings = configured_method(Ssah, preset=preset)[0].settings
+        settings = make_method(Ssah, preset=preset)[0].settings
         weights = (
             settings.guide_weight, settings.class_weight, settings.quantization_weight,
             settings.adversary_weight,
@@ -245,7 +245,7 @@ def test_presets() -> None:
 
 def test_labels_are_needed_and_said_so() -> None:
     assert Ssah.needs == {Needs.LABELS}
-    method, training = configured_method(Ssah)
+    method, training = make_method(Ssah)
     data = replace(made_pairs(20, 5).data(), labels=None)
     message = (
         "SSAH learns from labels, but the collection has none: add labels.tsv, or choose an "

@@ -16,7 +16,7 @@ from modalhash.layers import ModalityFeatures
 from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.hugged_method import HuggedMethod, HugMode
 from modalhash.methods.local_alignment import HugSettings
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.methods.ucch import (
     CodeBank,
     Ucch,
@@ -214,7 +214,7 @@ def test_the_bank_follows_and_is_not_read_while_warm() -> None:
 def test_each_ablation_changes_the_training(name: str) -> None:
     found = []
     for ablation in ({}, Ucch.ablations[name]):
-        method, _ = configured_method(Ucch, changes=SMALL | dict(ablation))
+        method, _ = make_method(Ucch, changes=SMALL | dict(ablation))
         assert isinstance(method, Ucch)
         heads = made_heads(method)
         for epoch in (1, 2):
@@ -235,7 +235,7 @@ def test_heads_have_the_released_layers() -> None:
 def test_presets() -> None:
     assert Ucch.preset_for(has_sparse_texts=True) == "paper"
     assert Ucch.preset_for(has_sparse_texts=False) == "dense"
-    method, training = configured_method(Ucch, preset="paper")
+    method, training = make_method(Ucch, preset="paper")
     settings = method.settings
     assert (settings.contrast_share, settings.temperature, settings.n_negatives) == (0.7, 0.9, 4096)
     assert (settings.bank_momentum, settings.margin, settings.shift) == (0.4, 0.2, 0.1)

@@ -14,7 +14,7 @@ from modalhash.layers import FusionHead, ModalityFeatures
 from modalhash.methods.base import Batch, FeatureShapes, Moment
 from modalhash.methods.hugged_method import HuggedMethod, HugMode
 from modalhash.methods.local_alignment import HugSettings
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.methods.ucmfh import (
     PairFusion,
     Ucmfh,
@@ -219,7 +219,7 @@ def test_the_teacher_s_targets_pass_no_gradient() -> None:
 def test_presets() -> None:
     assert Ucmfh.preset_for(has_sparse_texts=True) == "paper"
     assert Ucmfh.preset_for(has_sparse_texts=False) == "dense"
-    method, training = configured_method(Ucmfh, preset="paper")
+    method, training = make_method(Ucmfh, preset="paper")
     settings = method.settings
     assert (settings.n_layers, settings.n_attention_heads, settings.hidden_width) == (2, 4, 4096)
     assert (settings.temperature, settings.hash_weight, settings.hidden_dropout) == (0.5, 0.5, 0.3)

@@ -10,7 +10,7 @@ from modalhash.layers import ModalityFeatures, TokenReduction
 from modalhash.methods.base import CaptionChoice
 from modalhash.methods.hasher import HashTower
 from modalhash.methods.hugging_hash import HuggingHash
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.training import TrainingPlan, TrainingResult, train_method
 from modalhash.training.reduced_tokens import ReducedTable, fit_reduction
 from tests.oracles.paired_features import MadePairs, PlainTable, made_pairs
@@ -117,7 +117,7 @@ def test_tokens_that_are_small_enough_stay(table: PlainTable, width: int, grid: 
 
 
 def trained(made: MadePairs, **changes: object) -> TrainingResult:
-    method, training = configured_method(
+    method, training = make_method(
         HuggingHash,
         changes={
             "hidden_width": 16,

@@ -11,7 +11,7 @@ from modalhash.encoders.precomputed import PrecomputedTextTower
 from modalhash.methods import method_class
 from modalhash.methods.base import Method, TrainingSettings
 from modalhash.methods.hugged_method import configure_hugged_method
-from modalhash.methods.settings import configured_method, read_value
+from modalhash.methods.settings import make_method, read_value
 
 __all__ = ["AUTO", "choose_method", "choose_preset", "configure_method"]
 
@@ -90,5 +90,5 @@ def configure_method(
     if isinstance(method, Method):
         settings = method.record() | dict(settings)
     if hug is None:
-        return configured_method(the_class, preset=preset, changes=settings)
+        return make_method(the_class, preset=preset, changes=settings)
     return configure_hugged_method(the_class, hug, preset=preset, changes=settings)

@@ -85,9 +85,9 @@ def make_captions() -> list[str]:
         >>> len(captions), captions[4].endswith("in the street")
         (600, True)
     """
-    nouns = [add_article(one.name) for one in read_class_names()]
+    nouns = [add_article(entry.name) for entry in read_class_names()]
     drawn = np.random.default_rng(CAPTIONS_SEED).integers(0, len(nouns), (N_CAPTIONS, 2))
     return [
-        PATTERNS[place % len(PATTERNS)].format(one=nouns[one], other=nouns[other])
-        for place, (one, other) in enumerate(drawn)
+        PATTERNS[place % len(PATTERNS)].format(one=nouns[first], other=nouns[second])
+        for place, (first, second) in enumerate(drawn)
     ]

@@ -242,7 +242,7 @@ def offline_text(request: TowerRequest) -> TextTower:
 
 
 def offline_shared_image(request: TowerRequest) -> ImageTower:
-    """Return the image tower of `offline-shared`."""
+    """Load the image tower of `offline-shared`."""
     require_no_options("offline-shared", request)
     import_optional("torch", extra="offline", feature="the offline-shared encoder")
     from modalhash.encoders.offline_shared import OfflineSharedImageTower
@@ -251,7 +251,7 @@ def offline_shared_image(request: TowerRequest) -> ImageTower:
 
 
 def offline_shared_text(request: TowerRequest) -> TextTower:
-    """Return the text tower of `offline-shared`."""
+    """Load the text tower of `offline-shared`."""
     require_no_options("offline-shared", request)
     import_optional("torch", extra="offline", feature="the offline-shared encoder")
     from modalhash.encoders.offline_shared import OfflineSharedTextTower

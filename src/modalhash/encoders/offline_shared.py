@@ -96,7 +96,7 @@ class OfflineSharedImageTower(ImageTower):
         self._classes = (embeddings - embeddings.mean(dim=0)).to(on_device)
 
     def identity(self) -> Identity:
-        """Return the network, the constants' hash and the temperature."""
+        """Describe the network, the constants' hash and the temperature."""
         return {
             "name": "efficientnet-lite0-class-names",
             "version": 1,
@@ -159,7 +159,7 @@ class OfflineSharedTextTower(TextTower):
         self._mean = constants["text_mean"].numpy()
 
     def identity(self) -> Identity:
-        """Return the network and the constants' hash."""
+        """Describe the network and the constants' hash."""
         return {
             "name": "all-minilm-l6-v2-centred",
             "version": 1,
@@ -169,7 +169,7 @@ class OfflineSharedTextTower(TextTower):
         }
 
     def knows(self, text: str) -> bool:
-        """Return whether `OfflineTextTower` knows a text."""
+        """Tell whether `OfflineTextTower` knows a text."""
         return self._texts.knows(text)
 
     def encode(self, texts: Sequence[str], *, with_tokens: bool = False) -> TowerOutput:

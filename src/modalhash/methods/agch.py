@@ -148,7 +148,7 @@ def aggregated_similarity(
     distance_power: float,
     measures: Measures = Measures.BOTH,
 ) -> Tensor:
-    """Return (n, n) similarities of the joined features of n pairs, in [-1, 1].
+    """Compute (n, n) similarities of the joined features of n pairs, in [-1, 1].
 
     Args:
         image_features: (n, d).
@@ -180,7 +180,7 @@ def aggregated_similarity(
 
 
 def degree_normalised(similarities: Tensor) -> Tensor:
-    """Return (n, n) edges: entries below 0 are none, others are divided by roots of both degrees.
+    """Normalise (n, n) edges: those below 0 are none, others are divided by roots of both degrees.
 
     Example:
         >>> degree_normalised(torch.tensor([[1.0, -0.5, 3.0], [-0.5, 1.0, 0.0], [3.0, 0.0, 1.0]]))
@@ -199,7 +199,7 @@ def fusion_loss(image_relaxed: Tensor, text_relaxed: Tensor, fused: Tensor) -> T
 
 
 def graph_loss(graph_relaxed: Tensor, relaxed: Tensor, target: Tensor) -> Tensor:
-    """Return how far a graph network's codes are from the target and from the modality's codes.
+    """Compute the gap of a graph network's codes to the target and to the modality's codes.
 
     Args:
         graph_relaxed: (n, b).
@@ -315,7 +315,7 @@ class Agch(GradientMethod[AgchHeads]):
         return fused
 
     def affinity(self, batch: Batch) -> Tensor:
-        """Return (n, n) aggregated similarities of a batch, without gradient."""
+        """Compute (n, n) aggregated similarities of a batch, without gradient."""
         settings = self.settings
         with torch.no_grad():
             return aggregated_similarity(

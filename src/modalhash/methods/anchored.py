@@ -31,15 +31,15 @@ class AnchoredMoments:
     text_ties: slice
 
     def covariance(self, rows: slice, columns: slice) -> Tensor:
-        """Return a block of the covariance, float64."""
+        """Compute a block of the covariance, float64."""
         return self.moments.covariance[rows, columns]
 
     def mean(self, place: slice) -> Tensor:
-        """Return a part of the mean, float64."""
+        """Compute a part of the mean, float64."""
         return self.moments.mean[place]
 
     def inverse_degrees(self, ties: slice) -> Tensor:
-        """Return the anchors' 1 / mean weight, (k,) float64; 0 for an anchor without items."""
+        """Compute the anchors' 1 / mean weight, (k,) float64; 0 for an anchor without items."""
         degrees = self.mean(ties)
         return torch.where(degrees > 0, 1 / degrees, torch.zeros_like(degrees))
 
@@ -72,8 +72,8 @@ def anchored_moments(
         for rows in zip(*drawn, strict=True)
     )
     moments = pair_moments(
-        (with_ties(one.image.pooled, image_graph), with_ties(one.text.pooled, text_graph))
-        for one in view.batches(batch_size)
+        (with_ties(batch.image.pooled, image_graph), with_ties(batch.text.pooled, text_graph))
+        for batch in view.batches(batch_size)
     )
     image_width, text_width = image_graph.anchors.shape[1], text_graph.anchors.shape[1]
     middle = moments.image_width
@@ -87,7 +87,7 @@ def anchored_moments(
 
 
 def with_ties(rows: Tensor, graph: AnchorGraph) -> Tensor:
-    """Return features and weights side by side, (n, d + k) float64."""
+    """Join features and weights side by side, (n, d + k) float64."""
     return torch.cat([rows.double(), graph.weights(rows)], dim=1)
 
 
@@ -97,5 +97,5 @@ def sampled_pairs(
     """Yield image and text features of at most `sample` pairs, evenly spaced over all."""
     stride = -(-view.n_pairs // sample)
     for batch in view.batches(batch_size):
-        taken = batch.positions % stride == 0
-        yield batch.image.pooled[taken], batch.text.pooled[taken]
+        is_sampled = batch.positions % stride == 0
+        yield batch.image.pooled[is_sampled], batch.text.pooled[is_sampled]

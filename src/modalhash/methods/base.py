@@ -219,7 +219,7 @@ class Batch:
     items: Tensor | None = None
 
     def __len__(self) -> int:
-        """Return n."""
+        """Count the pairs, n."""
         return len(self.image)
 
 
@@ -270,8 +270,8 @@ class Heads:
     @property
     def auxiliary(self) -> nn.ModuleDict:
         """The parts that a subclass adds, by their names."""
-        shared = {one.name for one in fields(Heads)}
-        parts = {one.name: getattr(self, one.name) for one in fields(self)}
+        shared = {field.name for field in fields(Heads)}
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return nn.ModuleDict(
             {
                 name: part
@@ -388,7 +388,7 @@ class Method(ABC):
 
     @classmethod
     def preset_for(cls, *, has_sparse_texts: bool) -> str | None:
-        """Return the preset that suits the features, or None for the defaults.
+        """Find the preset that suits the features, or None for the defaults.
 
         That is `paper` for bags of words, which papers' constants are for, else `dense`; `dense`
         for both if there is no `paper`.
@@ -413,7 +413,7 @@ class Method(ABC):
         )
 
     def record(self) -> dict[str, Any]:
-        """Return all settings by name, as a model's record keeps them."""
+        """List all settings by name, as a model's record keeps them."""
         return asdict(self.settings)
 
     @property
@@ -457,7 +457,7 @@ class ClosedFormMethod(Method):
     def solve(
         self, view: TrainingView, shapes: FeatureShapes, n_bits: int, generator: torch.Generator
     ) -> Heads:
-        """Return the solved heads.
+        """Solve for the heads.
 
         Raises:
             SettingError: if `n_bits` is more than the method can give on these features.

@@ -152,7 +152,7 @@ class CaganSettings(Settings):
 
 
 def text_similarities(features: Tensor, rule: TextSimilarity) -> Tensor:
-    """Return (n, n) similarities in [-1, 1] of (n, d) text features, 1 on the diagonal."""
+    """Compute (n, n) similarities in [-1, 1] of (n, d) text features, 1 on the diagonal."""
     if rule is TextSimilarity.BINARY:
         return binary_similarities(features)
     return rescaled_cosines(features).fill_diagonal_(1)
@@ -192,7 +192,7 @@ class GraphBranch(nn.Module):
         self.network = GraphNetwork(widths)
 
     def forward(self, features: Tensor, target: Tensor) -> Tensor:
-        """Return (n, b) graph codes before the tanh, of (n, d) features under an (n, n) target."""
+        """Compute (n, b) graph codes before the tanh, of (n, d) features under an (n, n) target."""
         settings, features = self.settings, features.detach()
         edges: Tensor = target + settings.attention_weight * self.matrix(features)
         if settings.normalise_adjacency:
@@ -314,7 +314,7 @@ class Cagan(GradientMethod[CaganHeads]):
             )
 
     def target(self, batch: Batch) -> Tensor:
-        """Return the (n, n) fused and enhanced similarities of a batch, without gradient."""
+        """Compute the (n, n) fused and enhanced similarities of a batch, without gradient."""
         settings = self.settings
         with torch.no_grad():
             return fused_affinity(

@@ -87,13 +87,15 @@ class CcaItq(ClosedFormMethod):
     def solve(
         self, view: TrainingView, shapes: FeatureShapes, n_bits: int, generator: torch.Generator
     ) -> Heads:
-        """Return the rotated canonical maps as heads.
+        """Solve for the rotated canonical maps as heads.
 
         Raises:
             SettingError: if `n_bits` is more than the smaller feature width.
         """
         settings = self.settings
-        pairs = ((one.image.pooled, one.text.pooled) for one in view.batches(shapes.batch_size))
+        pairs = (
+            (batch.image.pooled, batch.text.pooled) for batch in view.batches(shapes.batch_size)
+        )
         maps = canonical_maps(pairs, n_bits, ridge=settings.ridge)
         maps = maps.weighted(maps.correlations**settings.correlation_power)
         parts = []

@@ -53,7 +53,7 @@ class CcaSign(ClosedFormMethod):
     def solve(
         self, view: TrainingView, shapes: FeatureShapes, n_bits: int, generator: torch.Generator
     ) -> Heads:
-        """Return the canonical maps as heads; nothing is random.
+        """Solve for the canonical maps as heads; nothing is random.
 
         Raises:
             SettingError: if `n_bits` is more than the smaller feature width.

@@ -123,7 +123,7 @@ class CirhSettings(Settings):
 def collaborated_relations(
     similarity: Tensor, thresholds: Tensor, *, direct_share: float
 ) -> Tensor:
-    """Return how pairs of a batch are related.
+    """Compute how pairs of a batch are related.
 
     Args:
         similarity: (n, n) fused cosines.
@@ -240,9 +240,9 @@ class Cirh(GradientMethod[CirhHeads]):
         settings = self.settings
         _, nodes = read_nodes(view, settings.image_weight, settings.graph_nodes)
         n_kept = max(1, round(settings.keep_share * len(nodes)))
-        kept = heads.thresholds.values
+        thresholds = heads.thresholds.values
         for positions, rows in fused_batches(view, settings.image_weight):
-            kept[positions] = keep_thresholds(rows, nodes, n_kept).to(kept)
+            thresholds[positions] = keep_thresholds(rows, nodes, n_kept).to(thresholds)
 
     def batch_loss(self, heads: CirhHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the loss of the network and that of the heads, which learn its signs."""
@@ -266,7 +266,7 @@ class Cirh(GradientMethod[CirhHeads]):
         return LossReport({**teacher, **pupils}, watched)
 
     def relations(self, heads: CirhHeads, batch: Batch) -> Tensor:
-        """Return how the pairs of a batch are related, (n, n)."""
+        """Compute how the pairs of a batch are related, (n, n)."""
         settings = self.settings
         rows = fused_rows(
             batch.image.reference, batch.text.reference, image_weight=settings.image_weight
@@ -275,7 +275,7 @@ class Cirh(GradientMethod[CirhHeads]):
         return collaborated_relations(rows @ rows.T, thresholds, direct_share=settings.direct_share)
 
     def inputs(self, batch: Batch, relations: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the network reads and decodes: image (n, d) and text (n, e) features."""
+        """Collect what the network reads and decodes: image (n, d) and text (n, e) features."""
         image, text = even_rows(batch.image.reference), even_rows(batch.text.reference)
         if not self.settings.mix_neighbours:
             return image, text
@@ -298,12 +298,12 @@ class Cirh(GradientMethod[CirhHeads]):
 
 
 def even_rows(features: Tensor) -> Tensor:
-    """Return (n, d) features, rows scaled to a mean square of 1; a zero row stays zero."""
+    """Scale rows of (n, d) features to a mean square of 1; a zero row stays zero."""
     return normalize(features, dim=1) * math.sqrt(features.shape[1])
 
 
 def wide_head(widths: tuple[int, int, int], dropout: float) -> MlpHead:
-    """Return a head whose last layer starts with weights of deviation 1, as the released code."""
+    """Make a head whose last layer starts with weights of deviation 1, as the released code."""
     head = MlpHead(widths, dropout=dropout)
     last = head.layers[-1]
     assert isinstance(last, nn.Linear)

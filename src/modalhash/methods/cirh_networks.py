@@ -51,10 +51,10 @@ class FusionNetwork(nn.Module):
         self.image_graph_norm = nn.BatchNorm1d(width)
         self.text_graph_norm = nn.BatchNorm1d(width)
         self.joint_graph_norm = nn.BatchNorm1d(width)
-        self.image_codes = coded_layer(2 * width, n_bits)
-        self.text_codes = coded_layer(2 * width, n_bits)
-        self.graph_codes = coded_layer(width, n_bits)
-        self.joint_codes = coded_layer(3 * n_bits, n_bits)
+        self.image_codes = make_code_layer(2 * width, n_bits)
+        self.text_codes = make_code_layer(2 * width, n_bits)
+        self.graph_codes = make_code_layer(width, n_bits)
+        self.joint_codes = make_code_layer(3 * n_bits, n_bits)
         self.image_decoder = decoder(n_bits, width, image_width)
         self.text_decoder = decoder(n_bits, width, text_width)
 
@@ -84,7 +84,7 @@ class FusionNetwork(nn.Module):
         )
 
     def collaborated(self, image: Tensor, text: Tensor, edges: Tensor) -> Tensor:
-        """Return (n, w) of a convolution over both modalities' nodes, those of a pair summed."""
+        """Compute (n, w) of a convolution over both modalities' nodes, those of a pair summed."""
         mapped_image, mapped_text = self.joint_graph(image), self.joint_graph(text)
         # The product with [[edges, I], [I, edges]], without making that matrix.
         nodes = torch.cat([edges @ mapped_image + mapped_text, mapped_image + edges @ mapped_text])
@@ -93,17 +93,17 @@ class FusionNetwork(nn.Module):
 
 
 def normalised_layer(in_width: int, out_width: int) -> nn.Sequential:
-    """Return an affine map, batch normalisation and ReLU."""
+    """Make an affine map, batch normalisation and ReLU."""
     return nn.Sequential(nn.Linear(in_width, out_width), nn.BatchNorm1d(out_width), nn.ReLU())
 
 
-def coded_layer(in_width: int, n_bits: int) -> nn.Sequential:
-    """Return an affine map to codes and batch normalisation, which balances bits."""
+def make_code_layer(in_width: int, n_bits: int) -> nn.Sequential:
+    """Make an affine map to codes and batch normalisation, which balances bits."""
     return nn.Sequential(nn.Linear(in_width, n_bits), nn.BatchNorm1d(n_bits))
 
 
 def decoder(n_bits: int, width: int, out_width: int) -> nn.Sequential:
-    """Return a decoder of one hidden layer."""
+    """Make a decoder of one hidden layer."""
     return nn.Sequential(
         *normalised_layer(n_bits, width), nn.Linear(width, out_width), nn.BatchNorm1d(out_width)
     )

@@ -91,7 +91,7 @@ class Views:
 
     @classmethod
     def of(cls, moments: PairMoments) -> "Views":
-        """Return the sums behind means and covariances."""
+        """Compute the sums behind means and covariances."""
         return cls(moments.covariance * moments.count, moments.image_width)
 
     @property
@@ -116,19 +116,19 @@ class Factors:
 
 
 def weights(settings: CmfhSettings) -> tuple[float, float]:
-    """Return w_v and w_t."""
+    """Find w_v and w_t."""
     return settings.image_weight, 1 - settings.image_weight
 
 
 def damping(views: Views, place: slice, settings: CmfhSettings) -> float:
-    """Return gamma / mu + ridge s_m, at least what rounding makes of a zero eigenvalue."""
+    """Compute gamma / mu + ridge s_m, at least what rounding makes of a zero eigenvalue."""
     sizes = views.products.diagonal()[place]
     own = settings.regularisation / settings.projection_weight
     return max(own + settings.ridge * float(sizes.mean()), TINY_SHARE * float(sizes.sum()))
 
 
 def map_solvers(views: Views, settings: CmfhSettings) -> tuple[Tensor, Tensor]:
-    """Return the Cholesky factors of X_m'X_m + (gamma / mu + ridge s_m) I of both modalities."""
+    """Compute the Cholesky factors of X_m'X_m + (gamma / mu + ridge s_m) I of both modalities."""
     image, text = (
         torch.linalg.cholesky(
             plus_diagonal(views.products[place, place], damping(views, place, settings))
@@ -138,8 +138,8 @@ def map_solvers(views: Views, settings: CmfhSettings) -> tuple[Tensor, Tensor]:
     return image, text
 
 
-def fitted_bases(latent: Tensor, crossed: Tensor, views: Views, settings: CmfhSettings) -> Both:
-    """Return the bases U_m (b, d_m) that rebuild the features from latent vectors with least loss.
+def fit_bases(latent: Tensor, crossed: Tensor, views: Views, settings: CmfhSettings) -> Both:
+    """Fit the bases U_m (b, d_m) that rebuild the features from latent vectors with least loss.
 
     Args:
         latent: (d_v + d_t, b), W.
@@ -157,19 +157,19 @@ def fitted_bases(latent: Tensor, crossed: Tensor, views: Views, settings: CmfhSe
     return image, text
 
 
-def fitted_latent(bases: Both, maps: Both, settings: CmfhSettings) -> Tensor:
-    """Return the W (d_v + d_t, b) of the latent vectors with least loss."""
+def fit_latent(bases: Both, maps: Both, settings: CmfhSettings) -> Tensor:
+    """Fit the W (d_v + d_t, b) of the latent vectors with least loss."""
     mu = settings.projection_weight
     shares = list(zip(weights(settings), bases, maps, strict=True))
     squares = sum((weight * basis @ basis.T for weight, basis, _ in shares), torch.zeros(()))
-    pulls = torch.cat([weight * basis.T + mu * one for weight, basis, one in shares])
+    pulls = torch.cat([weight * basis.T + mu * projected for weight, basis, projected in shares])
     system = plus_diagonal(squares, 2 * mu + settings.regularisation)
     solved: Tensor = torch.linalg.solve(system, pulls.T)
     return solved.T
 
 
-def fitted_maps(crossed: Tensor, views: Views, solvers: Both) -> Both:
-    """Return the maps P_m (d_m, b) that give the latent vectors from features with least loss.
+def fit_maps(crossed: Tensor, views: Views, solvers: Both) -> Both:
+    """Fit the maps P_m (d_m, b) that give the latent vectors from features with least loss.
 
     Args:
         crossed: (d_v + d_t, b), Z'V.
@@ -186,7 +186,7 @@ def fitted_maps(crossed: Tensor, views: Views, solvers: Both) -> Both:
 def factorised(
     views: Views, n_bits: int, settings: CmfhSettings, generator: torch.Generator
 ) -> Factors:
-    """Return the factors after all rounds.
+    """Compute the factors after all rounds.
 
     Args:
         views: of the features.
@@ -198,18 +198,18 @@ def factorised(
     size = len(views.products)
     latent = torch.randn(size, n_bits, generator=generator, dtype=torch.float64)
     crossed = views.products @ latent
-    bases = fitted_bases(latent, crossed, views, settings)
-    maps = fitted_maps(crossed, views, solvers)
+    bases = fit_bases(latent, crossed, views, settings)
+    maps = fit_maps(crossed, views, solvers)
     for _ in range(settings.rounds):
-        latent = fitted_latent(bases, maps, settings)
+        latent = fit_latent(bases, maps, settings)
         crossed = views.products @ latent
-        maps = fitted_maps(crossed, views, solvers)
-        bases = fitted_bases(latent, crossed, views, settings)
+        maps = fit_maps(crossed, views, solvers)
+        bases = fit_bases(latent, crossed, views, settings)
     return Factors(latent, bases, maps)
 
 
 def plus_diagonal(matrix: Tensor, amount: float) -> Tensor:
-    """Return `matrix + amount I`."""
+    """Compute `matrix + amount I`."""
     return matrix + amount * torch.eye(len(matrix), dtype=matrix.dtype)
 
 
@@ -235,9 +235,9 @@ class Cmfh(ClosedFormMethod):
     def solve(
         self, view: TrainingView, shapes: FeatureShapes, n_bits: int, generator: torch.Generator
     ) -> Heads:
-        """Return the maps P_m of centred features as heads."""
+        """Solve for the maps P_m of centred features as heads."""
         moments = pair_moments(
-            (one.image.pooled, one.text.pooled) for one in view.batches(shapes.batch_size)
+            (batch.image.pooled, batch.text.pooled) for batch in view.batches(shapes.batch_size)
         )
         image_map, text_map = factorised(Views.of(moments), n_bits, self.settings, generator).maps
         image = linear_head(image_map, moments.image_mean)
@@ -250,7 +250,7 @@ class Cmfh(ClosedFormMethod):
         return Heads(image, text)
 
     def sampled_latents(self, view: TrainingView, batch_size: int, heads: Heads) -> Tensor:
-        """Return the (n, b) float64 outputs of both heads for the sample, one below the other."""
+        """Compute the (n, b) float64 outputs of both heads for the sample, one below the other."""
         sample = sampled_pairs(view, batch_size, self.settings.sample)
         return torch.cat(
             [

@@ -4,7 +4,7 @@ __all__ = ["code_lengths", "length_shares"]
 
 
 def code_lengths(n_bits: int, shortest: int) -> list[int]:
-    """Return the lengths that are trained: doublings of the shortest below n_bits, and n_bits.
+    """List the lengths that are trained: doublings of the shortest below n_bits, and n_bits.
 
     Example:
         >>> code_lengths(64, 16), code_lengths(48, 16), code_lengths(8, 16), code_lengths(64, 0)
@@ -18,7 +18,7 @@ def code_lengths(n_bits: int, shortest: int) -> list[int]:
 
 
 def length_shares(n_lengths: int) -> list[float]:
-    """Return what each length counts: the whole code half, its prefixes the rest in equal parts.
+    """Compute each length's share: the whole code half, its prefixes the rest in equal parts.
 
     Example:
         >>> length_shares(3), length_shares(1)

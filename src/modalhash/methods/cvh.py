@@ -68,7 +68,7 @@ class CvhSettings(Settings):
 
 
 def smoothed(known: AnchoredMoments, rows: slice, columns: slice) -> Tensor:
-    """Return X_m' S X_k / n of two modalities, with S the mean of both anchor graphs."""
+    """Compute X_m' S X_k / n of two modalities, with S the mean of both anchor graphs."""
     total = torch.zeros(())
     for ties in (known.image_ties, known.text_ties):
         left, right = known.covariance(rows, ties), known.covariance(ties, columns)
@@ -131,14 +131,16 @@ class Cvh(ClosedFormMethod):
     def solve(
         self, view: TrainingView, shapes: FeatureShapes, n_bits: int, generator: torch.Generator
     ) -> Heads:
-        """Return the maps as heads.
+        """Solve for the maps as heads.
 
         Raises:
             SettingError: if `n_bits` is more than the smaller feature width.
         """
         settings = self.settings
         if not settings.neighbour_share:
-            pairs = ((one.image.pooled, one.text.pooled) for one in view.batches(shapes.batch_size))
+            pairs = (
+                (batch.image.pooled, batch.text.pooled) for batch in view.batches(shapes.batch_size)
+            )
             return Heads(*canonical_maps(pairs, n_bits, ridge=settings.ridge).heads())
         known = anchored_moments(
             view,

@@ -95,7 +95,7 @@ class DchmtSettings(Settings):
 
 
 def selection_distances(selected: Tensor, other_selected: Tensor) -> Tensor:
-    """Return squared distances between the rows of all softmax probabilities.
+    """Compute squared distances between the rows of all softmax probabilities.
 
     Args:
         selected: (n, b) probabilities of +1; those of -1 are what is left to 1.
@@ -108,18 +108,18 @@ def selection_distances(selected: Tensor, other_selected: Tensor) -> Tensor:
         >>> selection_distances(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
         tensor([[2., 0.]])
     """
-    one, other = selected - 0.5, other_selected - 0.5  # nearer to 0: less is lost to rounding
-    squares = one.square().sum(dim=1)[:, None] + other.square().sum(dim=1)
-    return 2 * (squares - 2 * one @ other.T).clamp_min(0)
+    left, right = selected - 0.5, other_selected - 0.5  # nearer to 0: less is lost to rounding
+    squares = left.square().sum(dim=1)[:, None] + right.square().sum(dim=1)
+    return 2 * (squares - 2 * left @ right.T).clamp_min(0)
 
 
 def near_loss(distances: Tensor, similarity: Tensor) -> Tensor:
-    """Return the squared distances of alike items, as a mean over all (n, m) pairs."""
+    """Compute the squared distances of alike items, as a mean over all (n, m) pairs."""
     return (similarity * distances).mean()
 
 
 def far_loss(distances: Tensor, similarity: Tensor, margin: float) -> Tensor:
-    """Return by how much unlike items are too near, squared, as a mean over all pairs.
+    """Compute by how much unlike items are too near, squared, as a mean over all pairs.
 
     Args:
         distances: (n, m), squared.
@@ -134,7 +134,7 @@ def far_loss(distances: Tensor, similarity: Tensor, margin: float) -> Tensor:
 
 
 def undecided(selected: Tensor) -> Tensor:
-    """Return how undecided bits are, `1 - mean (2 p - 1)^2` of (n, b): 1 at 1/2, 0 at 0 and 1."""
+    """Compute how undecided bits are, `1 - mean (2 p - 1)^2` of (n, b): 1 at 1/2, 0 at 0 and 1."""
     return 1 - (2 * selected - 1).square().mean()
 
 
@@ -203,11 +203,11 @@ class Dchmt(GradientMethod[Heads]):
         similarity = label_similarity(labels, settings.label_grading)
         margin = math.sqrt(2 * heads.image.n_bits * settings.unlike_share)
         distances = [
-            selection_distances(one, other)
-            for one, other in ((image, text), (image, image), (text, text))
+            selection_distances(left, right)
+            for left, right in ((image, text), (image, image), (text, text))
         ]
-        near = torch.stack([near_loss(one, similarity) for one in distances]).sum()
-        far = torch.stack([far_loss(one, similarity, margin) for one in distances]).sum()
+        near = torch.stack([near_loss(side, similarity) for side in distances]).sum()
+        far = torch.stack([far_loss(side, similarity, margin) for side in distances]).sum()
         return LossReport(
             {
                 "near": Term(near),

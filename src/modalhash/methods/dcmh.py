@@ -144,7 +144,7 @@ def alike(
 
 
 def quantization_loss(relaxed: Tensor, signs: Tensor, n_compared: int) -> Tensor:
-    """Return the squared distance of relaxed codes from signs, over all compared pairs; a scalar.
+    """Compute the squared distance of relaxed codes to signs, over all compared pairs; a scalar.
 
     Args:
         relaxed: (n, b).
@@ -154,15 +154,15 @@ def quantization_loss(relaxed: Tensor, signs: Tensor, n_compared: int) -> Tensor
     return (relaxed - signs).square().sum() / (len(relaxed) * n_compared)
 
 
-def balance_loss(relaxed: Tensor, kept: Tensor) -> Tensor:
-    """Return the squared sums of each bit over all training pairs, over n N; a scalar.
+def balance_loss(relaxed: Tensor, all_relaxed: Tensor) -> Tensor:
+    """Compute the squared sums of each bit over all training pairs, over n N; a scalar.
 
     Args:
         relaxed: (n, b) of the batch, with gradient.
-        kept: (N, b) of all pairs, which holds the batch's too.
+        all_relaxed: (N, b) of all pairs, which holds the batch's too.
     """
-    sums = kept.sum(dim=0) + (relaxed - relaxed.detach()).sum(dim=0)  # the batch's learn
-    return sums.square().sum() / (len(relaxed) * len(kept))
+    sums = all_relaxed.sum(dim=0) + (relaxed - relaxed.detach()).sum(dim=0)  # the batch's learn
+    return sums.square().sum() / (len(relaxed) * len(all_relaxed))
 
 
 DENSE: Mapping[str, Any] = {
@@ -282,7 +282,7 @@ class Dcmh(GradientMethod[DcmhHeads]):
         )
 
     def compared_places(self, positions: Tensor, n_pairs: int) -> Tensor:
-        """Return the places of the training pairs that a batch is compared with, (m,)."""
+        """Choose the places of the training pairs that a batch is compared with, (m,)."""
         n_drawn = self.settings.compared
         if not n_drawn or len(positions) + n_drawn >= n_pairs:
             return torch.arange(n_pairs, device=positions.device)

@@ -122,12 +122,12 @@ class DgcpnSettings(Settings):
 
 
 def off_diagonal_gap(similarity: Tensor, target: Tensor) -> Tensor:
-    """Return the squared distance of two (n, n) matrices off their diagonals, the mean over n n."""
+    """Compute the squared distance of two (n, n) matrices off their diagonals, a mean over n n."""
     return (similarity - target).fill_diagonal_(0.0).square().mean()
 
 
 def consistency_loss(among_images: Tensor, among_texts: Tensor, across: Tensor) -> Tensor:
-    """Return how far the codes' similarities depend on modality; all (n, n)."""
+    """Compute how far the codes' similarities depend on modality; all (n, n)."""
     return (
         mse_loss(across, among_images)
         + mse_loss(across, among_texts)
@@ -155,7 +155,7 @@ class Neighbours(nn.Module):
         self.register_buffer("weights", torch.zeros(n_pairs, n_neighbours))
 
     def coherence(self, positions: Tensor) -> Tensor:
-        """Return k times the inner products (n, n) of the pairs' weights over all nodes."""
+        """Compute k times the inner products (n, n) of the pairs' weights over all nodes."""
         rows = self.weights.new_zeros(len(positions), self.n_nodes)
         rows.scatter_(1, self.places[positions].long(), self.weights[positions])
         return self.weights.shape[1] * (rows @ rows.T)
@@ -236,14 +236,16 @@ class Dgcpn(GradientMethod[DgcpnHeads]):
 
     def before_training(self, heads: DgcpnHeads, view: TrainingView) -> None:
         """Find the neighbours of all pairs, by first captions."""
-        weight, kept = self.settings.image_weight, heads.neighbours
-        places, nodes = read_nodes(view, weight, kept.n_nodes)
+        weight, neighbours = self.settings.image_weight, heads.neighbours
+        places, nodes = read_nodes(view, weight, neighbours.n_nodes)
         for positions, rows in fused_batches(view, weight):
             own = torch.searchsorted(places, positions).clamp_max(len(places) - 1)
             own = own.masked_fill(places[own] != positions, -1)
-            found, similarities = strongest_nodes(rows, nodes, kept.places.shape[1], own_places=own)
-            kept.places[positions] = found.int()
-            kept.weights[positions] = row_normalised(similarities.clamp_min(0))
+            strongest, similarities = strongest_nodes(
+                rows, nodes, neighbours.places.shape[1], own_places=own
+            )
+            neighbours.places[positions] = strongest.int()
+            neighbours.weights[positions] = row_normalised(similarities.clamp_min(0))
 
     def batch_loss(self, heads: DgcpnHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the loss of relaxed codes and, with signs, of either modality against them."""
@@ -261,7 +263,7 @@ class Dgcpn(GradientMethod[DgcpnHeads]):
         return LossReport(terms, target_range(target) | code_statistics(image, text))
 
     def target(self, heads: DgcpnHeads, batch: Batch) -> Tensor:
-        """Return what the cosines of codes should be, (n, n); the diagonal isn't used."""
+        """Compute what the cosines of codes should be, (n, n); the diagonal isn't used."""
         settings = self.settings
         rows = fused_rows(
             batch.image.reference, batch.text.reference, image_weight=settings.image_weight

@@ -108,14 +108,14 @@ class DsahSettings(Settings):
 def own_gap(
     image_relaxed: Tensor, text_relaxed: Tensor, image_target: Tensor, text_target: Tensor
 ) -> Tensor:
-    """Return how far codes (n, b) are from the target (n, n) of their own modality; a scalar."""
+    """Compute the gap of codes (n, b) to the target (n, n) of their own modality; a scalar."""
     return similarity_gap(image_relaxed, image_relaxed, image_target) + similarity_gap(
         text_relaxed, text_relaxed, text_target
     )
 
 
 def asymmetry(paired_similarity: Tensor) -> Tensor:
-    """Return the mean squared difference of (n, n) from its transpose."""
+    """Compute the mean squared difference of (n, n) to its transpose."""
     return mse_loss(paired_similarity, paired_similarity.T)
 
 
@@ -215,7 +215,7 @@ class Dsah(GradientMethod[DsahHeads]):
         return LossReport(terms, target_range(target) | code_statistics(image, text))
 
     def decode(self, heads: DsahHeads, batch: Batch, image: Tensor, text: Tensor) -> Tensor:
-        """Return how far features are from what codes of the other modality decode to."""
+        """Compute the gap of features to those decoded from codes of the other modality."""
         settings = self.settings
         gaps = [
             decoding_loss(

@@ -101,7 +101,7 @@ class DuchSettings(Settings):
 
 
 def other_view(features: ModalityFeatures, *, dropout: float, noise: float) -> ModalityFeatures:
-    """Return features with some pooled entries dropped and noise added; tokens stay.
+    """Drop some pooled entries of features and add noise; tokens stay.
 
     Args:
         features: of n items.
@@ -110,12 +110,12 @@ def other_view(features: ModalityFeatures, *, dropout: float, noise: float) -> M
     """
     pooled = features.pooled
     scale = pooled.detach().square().mean(dim=1, keepdim=True).sqrt()
-    kept = drop(pooled, dropout)
-    return replace(features, pooled=kept + noise * scale * torch.randn_like(pooled))
+    remaining = drop(pooled, dropout)
+    return replace(features, pooled=remaining + noise * scale * torch.randn_like(pooled))
 
 
 def quantization_loss(codes: Tensor) -> Tensor:
-    """Return the squared gaps between all codes of a pair and their common signs, summed.
+    """Compute the squared gaps between all codes of a pair and their common signs, summed.
 
     Args:
         codes: (k, n, b) relaxed codes of k views.
@@ -133,7 +133,7 @@ def balance_loss(codes: Tensor) -> Tensor:
 
 
 def fooling_loss(discriminator: nn.Module, image_codes: Tensor) -> Tensor:
-    """Return how well the discriminator finds out (n, b) image codes, summed; it doesn't learn."""
+    """Compute how well the discriminator finds out (n, b) image codes, summed; it doesn't learn."""
     fixed = {name: value.detach() for name, value in discriminator.named_parameters()}
     logits: Tensor = functional_call(discriminator, fixed, (image_codes,))
     return softplus(-logits).sum()
@@ -142,7 +142,7 @@ def fooling_loss(discriminator: nn.Module, image_codes: Tensor) -> Tensor:
 def discriminator_loss(
     discriminator: nn.Module, image_codes: Tensor, text_codes: Tensor, *, penalty: float
 ) -> Tensor:
-    """Return how badly image codes are told from text codes; only the discriminator learns.
+    """Compute how badly image codes are told from text codes; only the discriminator learns.
 
     Args:
         discriminator: (n, b) to (n, 1), large for texts.
@@ -155,13 +155,13 @@ def discriminator_loss(
         Scalar.
     """
     image_codes, text_codes = image_codes.detach(), text_codes.detach()
-    told = softplus(-discriminator(text_codes)).mean() + softplus(discriminator(image_codes)).mean()
+    loss = softplus(-discriminator(text_codes)).mean() + softplus(discriminator(image_codes)).mean()
     if not penalty:
-        return told
+        return loss
     share = torch.rand_like(text_codes)
     between = (share * text_codes + (1 - share) * image_codes).requires_grad_()
     (slope,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
-    total: Tensor = told + penalty * (slope.norm(dim=1) - 1).square().mean()
+    total: Tensor = loss + penalty * (slope.norm(dim=1) - 1).square().mean()
     return total
 
 

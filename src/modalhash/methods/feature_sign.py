@@ -43,7 +43,7 @@ class FeatureSignSettings:
 
 
 def widest_dimensions(variances: Tensor, n_bits: int) -> Tensor:
-    """Return the places of the largest variances, falling; of equal ones the earlier comes first.
+    """Find the places of the largest variances, falling; of equal ones the earlier comes first.
 
     Args:
         variances: (d,).
@@ -80,7 +80,7 @@ class FeatureSign(ClosedFormMethod):
         n_bits: int,
         generator: torch.Generator,
     ) -> Heads:
-        """Return heads that pick and centre dimensions.
+        """Solve for heads that pick and centre dimensions.
 
         Raises:
             SettingError: if the two widths differ, or `n_bits` is more than the width.

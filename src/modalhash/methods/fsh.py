@@ -92,22 +92,22 @@ class Fused:
 
 
 def memberships(rows: Tensor, anchors: Tensor, neighbours: int) -> Tensor:
-    """Return (n, a): 1/k at the k anchors nearest to a row, else 0."""
+    """Compute (n, a): 1/k at the k anchors nearest to a row, else 0."""
     count = min(neighbours, len(anchors))
     nearest = torch.cdist(rows, anchors).topk(count, largest=False).indices
-    found = rows.new_zeros(len(rows), len(anchors))
-    return found.scatter(1, nearest, 1 / count)
+    shares = rows.new_zeros(len(rows), len(anchors))
+    return shares.scatter(1, nearest, 1 / count)
 
 
 def kernel(anchors: Tensor, bandwidth: float) -> Tensor:
-    """Return (a, a): exp(-distance / (2 bandwidth mean distance)); 1 where all are the same."""
+    """Compute (a, a): exp(-distance / (2 bandwidth mean distance)); 1 where all are the same."""
     distances = torch.cdist(anchors, anchors, compute_mode="donot_use_mm_for_euclid_dist")
     scale = 2 * bandwidth * distances.mean()
     return torch.exp(-distances / scale.clamp_min(torch.finfo(distances.dtype).tiny))
 
 
 def fused_similarities(features: Both, anchors: Tensor, settings: FshSettings) -> Tensor:
-    """Return D (n, a), in [0, 1]; larger is more alike.
+    """Compute D (n, a), in [0, 1]; larger is more alike.
 
     Args:
         features: (n, d_m) of images and texts.
@@ -122,7 +122,7 @@ def fused_similarities(features: Both, anchors: Tensor, settings: FshSettings) -
 
 
 def map_solvers(features: Both, ridge: float) -> Both:
-    """Return the Cholesky factors of X_m'X_m + ridge s_m I."""
+    """Compute the Cholesky factors of X_m'X_m + ridge s_m I."""
     solvers = []
     for rows in features:
         squares = rows.T @ rows
@@ -134,7 +134,7 @@ def map_solvers(features: Both, ridge: float) -> Both:
 def one_round(
     features: Both, similarities: Tensor, fused: Fused, solvers: Both, settings: FshSettings
 ) -> tuple[Fused, Fused, Fused]:
-    """Return the parts after each step of a round; none raises the loss.
+    """Compute the parts after each step of a round; none raises the loss.
 
     Args:
         features: (n, d_m) of images and texts, centred.
@@ -158,7 +158,7 @@ def one_round(
 
 
 def first_codes(features: Both, n_bits: int, ridge: float, generator: torch.Generator) -> Tensor:
-    """Return signs of random mixtures of what both modalities share, (n, b).
+    """Compute signs of random mixtures of what both modalities share, (n, b).
 
     Canonical variates, each weighted by its correlation and summed over both modalities, times a
     random matrix: there may be fewer of them than bits.
@@ -186,7 +186,7 @@ class Fsh(ClosedFormMethod):
     def solve(
         self, view: TrainingView, shapes: FeatureShapes, n_bits: int, generator: torch.Generator
     ) -> Heads:
-        """Return the maps W_m of centred features as heads."""
+        """Solve for the maps W_m of centred features as heads."""
         settings = self.settings
         sample = list(sampled_pairs(view, shapes.batch_size, settings.sample))
         moments = pair_moments(sample)

@@ -107,7 +107,7 @@ class GchSettings(Settings):
 
 
 def label_edges(labels: Tensor) -> Tensor:
-    """Return the graph's edges: counts of shared labels, normalised by both ends' sums.
+    """Compute the graph's edges: counts of shared labels, normalised by both ends' sums.
 
     Args:
         labels: (n, c) of 0 and 1.
@@ -128,7 +128,7 @@ def label_edges(labels: Tensor) -> Tensor:
 
 
 def fused_nodes(image_features: Tensor, text_features: Tensor) -> Tensor:
-    """Return the graph's nodes: features gathered along the affinities of both modalities.
+    """Compute the graph's nodes: features gathered along the affinities of both modalities.
 
     Args:
         image_features: (n, d).
@@ -143,7 +143,7 @@ def fused_nodes(image_features: Tensor, text_features: Tensor) -> Tensor:
 
 
 def sign_gap_of(relaxed: Tensor, teacher: Tensor) -> Tensor:
-    """Return the squared error of (n, b) codes from a teacher's signs, of 0 +1; a mean over n b."""
+    """Compute the squared error of (n, b) codes to a teacher's signs, of 0 +1; a mean over n b."""
     return (relaxed - signs_of(teacher)).square().mean()
 
 
@@ -249,7 +249,7 @@ class Gch(GradientMethod[GchHeads]):
         assert label is not None
         teacher = label.relaxed.detach()
         label_loss = target.code_loss(label.relaxed, label.relaxed)
-        guide = torch.stack([sign_gap_of(one.relaxed, teacher) for one in students]).sum()
+        guide = torch.stack([sign_gap_of(network.relaxed, teacher) for network in students]).sum()
         pairs = target.code_loss(image.relaxed, teacher) + target.code_loss(text.relaxed, teacher)
         terms = {
             "label": Term(label_loss),
@@ -267,7 +267,7 @@ class Gch(GradientMethod[GchHeads]):
             graph = target.code_loss(codes, codes) + binary_cross_entropy_with_logits(
                 classes, labels
             )
-            feedback = feedback_loss([one.relaxed for one in students], [codes, codes])
+            feedback = feedback_loss([network.relaxed for network in students], [codes, codes])
             terms["graph"] = Term(graph, settings.graph_weight)
             terms["feedback"] = Term(feedback, settings.graph_weight)
         return LossReport(terms, code_statistics(image.relaxed, text.relaxed))

@@ -20,7 +20,7 @@ def fused_batches(view: TrainingView, image_weight: float) -> Iterator[tuple[Ten
 
 
 def fused_features(batch: Batch, image_weight: float) -> Tensor:
-    """Return the joined features (n, d) of a batch; their inner products are similarities."""
+    """Join the features (n, d) of a batch; their inner products are similarities."""
     return fused_rows(batch.image.reference, batch.text.reference, image_weight=image_weight)
 
 
@@ -36,8 +36,8 @@ def read_nodes(view: TrainingView, image_weight: float, most: int) -> tuple[Tens
         Positions (m,) int64 of the nodes among the pairs, ascending, and features (m, d).
     """
     places = evenly_spaced(view.n_pairs, most)
-    found = []
+    features = []
     for positions, rows in fused_batches(view, image_weight):
         places = places.to(positions.device)
-        found.append(rows[torch.isin(positions, places)])
-    return places, torch.cat(found)
+        features.append(rows[torch.isin(positions, places)])
+    return places, torch.cat(features)

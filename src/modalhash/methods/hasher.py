@@ -54,12 +54,12 @@ class HashTower(nn.Module):
         return len(self.scaling.mean)
 
     def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return (n, b) relaxed codes of unscaled features."""
+        """Compute (n, b) relaxed codes of unscaled features."""
         relaxed: Tensor = self.head(self.prepared(features))
         return relaxed
 
     def prepared(self, features: ModalityFeatures) -> ModalityFeatures:
-        """Return features as the head reads them: pooled ones scaled, tokens reduced."""
+        """Prepare features as the head reads them: pooled ones scaled, tokens reduced."""
         scaled: ModalityFeatures = self.scaling(features)
         if self.reduction is None or scaled.tokens is None:
             return scaled
@@ -167,7 +167,7 @@ class HashTower(nn.Module):
         return pack(binarise(self.relaxed(pooled, tokens, token_mask)))
 
     def spec(self) -> dict[str, Any]:
-        """Return what `from_spec` needs to make a tower of the same shape, as JSON."""
+        """Describe, as JSON, all that `from_spec` needs to make a tower of the same shape."""
         spec: dict[str, Any] = {
             "width": self.width,
             "scaling": str(self.scaling.rule),
@@ -271,11 +271,13 @@ class Hasher(nn.Module):
             content = content_of(tower.head, tower.prepared(features))
             return fine.queries(content, modality).flatten(1)
 
-        made = tower.apply_by_rows(queries, n_subspaces * width, pooled, tokens, token_mask, fine)
-        return made.reshape(-1, n_subspaces, width)
+        vectors = tower.apply_by_rows(
+            queries, n_subspaces * width, pooled, tokens, token_mask, fine
+        )
+        return vectors.reshape(-1, n_subspaces, width)
 
     def fine_coder(self) -> FineCoder:
-        """Return what makes finer codes.
+        """Find what makes finer codes.
 
         Raises:
             FeatureError: if the method learned none.
@@ -288,11 +290,11 @@ class Hasher(nn.Module):
         return self.fine
 
     def tower(self, modality: Literal["image", "text"]) -> HashTower:
-        """Return the tower of one modality."""
+        """Find the tower of one modality."""
         return self.image if modality == "image" else self.text
 
     def spec(self) -> dict[str, Any]:
-        """Return the descriptions of both towers and, if there, of the finer coder, as JSON."""
+        """Describe both towers and, if there, the finer coder, as JSON."""
         towers = {"image": self.image.spec(), "text": self.text.spec()}
         return towers if self.fine is None else {**towers, "fine": self.fine.spec()}
 
@@ -348,7 +350,7 @@ def chunk(
     *,
     device: torch.device,
 ) -> ModalityFeatures:
-    """Return the features of some rows, with tokens filled up by zeros to `length`."""
+    """Take the features of some rows, with tokens filled up by zeros to `length`."""
     chosen = torch.from_numpy(pooled[rows]).to(device)
     if tokens is None or token_mask is None:
         return ModalityFeatures(chosen)

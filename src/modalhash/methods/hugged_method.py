@@ -50,7 +50,7 @@ from modalhash.methods.quantized_alignment import (
     check_fine_settings,
     fine_alignment,
 )
-from modalhash.methods.settings import configured_method, read_value
+from modalhash.methods.settings import make_method, read_value
 from modalhash.methods.stand_in_heads import ConstantHead, PrecomputedTrunkHead
 
 __all__ = ["HugMode", "HuggedMethod", "HuggedSettings", "configure_hugged_method"]
@@ -136,7 +136,7 @@ class HuggedMethod(GradientMethod[HuggedHeads]):
             warn_of_missing_trunk()
 
     def record(self) -> dict[str, Any]:
-        """Return all settings under their names, those of the method and of the hug together."""
+        """List all settings under their names, those of the method and of the hug together."""
         return {
             **self.base.record(),
             "hug": str(self.mode),
@@ -221,7 +221,7 @@ class HuggedMethod(GradientMethod[HuggedHeads]):
         moment: Moment,
         local: tuple[LocalEmbeddings, LocalEmbeddings],
     ) -> Tensor:
-        """Return the method's loss of local embeddings in the place of codes, the mean of all.
+        """Compute the method's loss of local embeddings in the place of codes, the mean of all.
 
         Pairs take part where both sides have content.
         """
@@ -242,7 +242,7 @@ class HuggedMethod(GradientMethod[HuggedHeads]):
 
 
 def moved_name(name: str) -> str:
-    """Return where a part of the method lies in the hugged one."""
+    """Find where a part of the method lies in the hugged one."""
     room, _, rest = name.partition(".")
     moved = {"image": "image.head", "text": "text.head", "auxiliary": "auxiliary.base"}[room]
     return f"{moved}.{rest}" if rest else moved
@@ -268,7 +268,7 @@ def check_huggable(base: Method, mode: HugMode) -> None:
             f"{base.title} reads content tokens itself: choose a method of pooled features to hug"
         )
     if mode in base.unhuggable:
-        others = [one for one in HugMode if one not in base.unhuggable]
+        others = [choice for choice in HugMode if choice not in base.unhuggable]
         raise SettingError(
             f"{base.title} {base.unhuggable[mode]}: it can't be hugged in the mode {mode}; "
             + (f"choose --hug {others[0]}" if others else "choose another method to hug")
@@ -295,7 +295,7 @@ def configure_hugged_method(
     preset: str | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> tuple[HuggedMethod, TrainingSettings]:
-    """Return a method hugged, with its settings, and how to train it.
+    """Make a method hugged, with its settings, and choose how to train it.
 
     Args:
         method: class of the method to hug.
@@ -322,6 +322,6 @@ def configure_hugged_method(
             raise UnknownNameError("setting of hugging", name, {*types, *fine_types})
         else:
             rest[name] = value
-    base, training = configured_method(method, preset=preset, changes={**REDUCED, **rest})
+    base, training = make_method(method, preset=preset, changes={**REDUCED, **rest})
     settings = FineSettings(**fine) if chosen is HugMode.PLUS else None
     return HuggedMethod(base, HugSettings(**own), chosen, settings), training

@@ -85,7 +85,7 @@ class HuggingHashSettings(HugSettings):
 
 
 def make_heads(settings: HuggingHashSettings, shapes: FeatureShapes, n_bits: int) -> AlignedHeads:
-    """Return two hash heads on trunks, and the hug unless its weight is 0."""
+    """Make two hash heads on trunks, and the hug unless its weight is 0."""
 
     def head(pooled_width: int, token_width: int | None) -> TrunkHead:
         return TrunkHead(

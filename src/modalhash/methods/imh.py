@@ -126,7 +126,7 @@ class Imh(ClosedFormMethod):
     def solve(
         self, view: TrainingView, shapes: FeatureShapes, n_bits: int, generator: torch.Generator
     ) -> Heads:
-        """Return the regressions, less their medians, as heads.
+        """Solve for the regressions, less their medians, as heads.
 
         Raises:
             SettingError: if `n_bits` is more than there are solutions.
@@ -156,6 +156,6 @@ class Imh(ClosedFormMethod):
 
 
 def medians(rows: Tensor) -> Tensor:
-    """Return the median of each column, (b,); of an even number, the mean of the middle two."""
+    """Compute the median of each column, (b,); of an even number, the mean of the middle two."""
     ordered = rows.sort(dim=0).values
     return (ordered[(len(rows) - 1) // 2] + ordered[len(rows) // 2]) / 2

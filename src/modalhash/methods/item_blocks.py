@@ -62,13 +62,13 @@ class PairRows:
 
     @classmethod
     def of(cls, batch: Batch) -> "PairRows":
-        """Return a batch's rows."""
+        """Read a batch's rows."""
         items = batch.positions if batch.items is None else batch.items
         return cls(batch.image.pooled, batch.text.pooled, batch.labels, items)
 
     @classmethod
     def join(cls, parts: Sequence["PairRows"]) -> "PairRows":
-        """Return rows one after another."""
+        """Join rows one after another."""
         labels = [part.labels for part in parts if part.labels is not None]
         return cls(
             torch.cat([part.image for part in parts]),
@@ -78,12 +78,12 @@ class PairRows:
         )
 
     def part(self, start: int, end: int) -> "PairRows":
-        """Return some of the rows."""
+        """Select some of the rows."""
         labels = None if self.labels is None else self.labels[start:end]
         return PairRows(self.image[start:end], self.text[start:end], labels, self.items[start:end])
 
     def block(self) -> ItemBlock:
-        """Return the rows' items."""
+        """Collect the rows' items."""
         _, places, counts = torch.unique_consecutive(
             self.items, return_inverse=True, return_counts=True
         )
@@ -95,5 +95,5 @@ class PairRows:
 
 
 def pictures_and_texts(block: ItemBlock, image_weight: float) -> tuple[Tensor, Tensor]:
-    """Return rows (k, d_v) and (k, d_t) that, side by side, have the fused inner products."""
+    """Compute rows (k, d_v) and (k, d_t) that, side by side, have the fused inner products."""
     return math.sqrt(image_weight) * block.image, math.sqrt(1 - image_weight) * block.mean_text

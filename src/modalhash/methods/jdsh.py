@@ -70,7 +70,7 @@ from modalhash.methods.base import (
 from modalhash.methods.continuation import make_relaxation
 from modalhash.methods.ranges import NOT_NEGATIVE, Settings, check_order
 
-__all__ = ["Bounds", "BoundsRule", "Jdsh", "JdshSettings", "SimilarityBounds", "fitted_bounds"]
+__all__ = ["Bounds", "BoundsRule", "Jdsh", "JdshSettings", "SimilarityBounds", "fit_bounds"]
 
 SAMPLE = 50_000
 """Similarities from which bounds are fitted, at least, where there are as many."""
@@ -150,9 +150,7 @@ class Bounds:
     maximum: float
 
 
-def fitted_bounds(
-    similarities: Tensor, *, left_deviations: float, right_deviations: float
-) -> Bounds:
+def fit_bounds(similarities: Tensor, *, left_deviations: float, right_deviations: float) -> Bounds:
     """Tell from a sample of similarities which are surely small and surely large.
 
     Both sides of the median have a deviation of their own: the root of the mean squared distance to
@@ -164,7 +162,7 @@ def fitted_bounds(
         right_deviations: how many above it they begin to be near.
 
     Example:
-        >>> fitted_bounds(
+        >>> fit_bounds(
         ...     torch.tensor([0.0, 0.0, 0.0, -0.5, 1.0]), left_deviations=2, right_deviations=0.5
         ... )
         Bounds(left=-1.0, right=0.5, minimum=-0.5, maximum=1.0)
@@ -200,11 +198,11 @@ class SimilarityBounds(nn.Module):
 
     def set(self, bounds: Bounds) -> None:
         """Put other bounds in their place."""
-        found = (bounds.left, bounds.right, bounds.minimum, bounds.maximum)
-        self.values.copy_(self.values.new_tensor(found))
+        values = (bounds.left, bounds.right, bounds.minimum, bounds.maximum)
+        self.values.copy_(self.values.new_tensor(values))
 
     def get(self) -> Bounds:
-        """Return the bounds."""
+        """Read the bounds."""
         return Bounds(*self.values.tolist())
 
 
@@ -277,11 +275,11 @@ class Jdsh(GradientMethod[JdshHeads]):
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> JdshHeads:
         """Make two hash heads, and room for the bounds."""
         settings = self.settings
-        given = Bounds(settings.left, settings.right, settings.minimum, settings.maximum)
+        stated = Bounds(settings.left, settings.right, settings.minimum, settings.maximum)
         return JdshHeads(
             image=hash_head(shapes.image_width, settings.image_hidden_width, n_bits),
             text=hash_head(shapes.text_width, settings.text_hidden_width, n_bits),
-            bounds=SimilarityBounds(given, shapes.batch_size or RELEASED_BATCH_SIZE),
+            bounds=SimilarityBounds(stated, shapes.batch_size or RELEASED_BATCH_SIZE),
         )
 
     def before_training(self, heads: JdshHeads, view: TrainingView) -> None:
@@ -292,7 +290,7 @@ class Jdsh(GradientMethod[JdshHeads]):
         sample = self.sampled(view.batches(bounds.batch_size))
         if len(sample):
             bounds.set(
-                fitted_bounds(
+                fit_bounds(
                     sample,
                     left_deviations=self.settings.left_deviations,
                     right_deviations=self.settings.right_deviations,
@@ -300,7 +298,7 @@ class Jdsh(GradientMethod[JdshHeads]):
             )
 
     def sampled(self, batches: Iterable[Batch]) -> Tensor:
-        """Return (k,) joint similarities of different items of the first batches."""
+        """Sample (k,) joint similarities of different items of the first batches."""
         parts, count = [torch.zeros(0)], 0
         for batch in batches:
             joint = self.joint_similarity(batch)
@@ -312,7 +310,7 @@ class Jdsh(GradientMethod[JdshHeads]):
         return torch.cat(parts)
 
     def joint_similarity(self, batch: Batch) -> Tensor:
-        """Return (n, n) mixed similarities, neither weighted nor scaled; symmetric."""
+        """Compute (n, n) mixed similarities, neither weighted nor scaled; symmetric."""
         settings = self.settings
         return fused_affinity(
             rescaled_cosines(batch.image.reference),
@@ -325,7 +323,7 @@ class Jdsh(GradientMethod[JdshHeads]):
         )
 
     def target(self, batch: Batch, bounds: Bounds) -> Tensor:
-        """Return the (n, n) weighted and scaled similarities of a batch, without gradient."""
+        """Compute the (n, n) weighted and scaled similarities of a batch, without gradient."""
         settings = self.settings
         with torch.no_grad():
             return settings.similarity_scale * distribution_weighted(

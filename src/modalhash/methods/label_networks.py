@@ -63,20 +63,20 @@ def label_outputs(heads: LabelGuidedHeads, labels: Tensor) -> Outputs | None:
 def network_outputs(
     head: NormalisedHead, classifier: nn.Module, hidden: Tensor, links: Tensor | None = None
 ) -> Outputs:
-    """Return what a network makes of its trunk's output, (n, d), attending along (n, n) links."""
+    """Compute a network's outputs from its trunk's output, (n, d), attending along (n, n) links."""
     features = head.attended(hidden, links)
     return Outputs(features, torch.tanh(head.last(features)), classifier(features))
 
 
 def trunk_outputs(heads: LabelGuidedHeads, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return what the trunks make of the pictures and of the texts of a batch, (n, d) each."""
+    """Compute the trunks' outputs for the pictures and for the texts of a batch, (n, d) each."""
     return heads.image.trunk(batch.image.pooled), heads.text.trunk(batch.text.pooled)
 
 
 def student_outputs(
     heads: LabelGuidedHeads, hidden: tuple[Tensor, Tensor], links: Tensor | None = None
 ) -> tuple[Outputs, Outputs]:
-    """Return what the networks of pictures and of texts make of their trunks' outputs."""
+    """Compute the outputs of the networks of pictures and of texts from their trunks' outputs."""
     return (
         network_outputs(heads.image, heads.image_classes, hidden[0], links),
         network_outputs(heads.text, heads.text_classes, hidden[1], links),
@@ -84,27 +84,27 @@ def student_outputs(
 
 
 def label_encoder_loss(label: Outputs, target: LabelTarget) -> Tensor:
-    """Return how far codes and features of the label encoder are from the target, a scalar."""
+    """Compute the gap of codes and features of the label encoder to the target, a scalar."""
     return target.code_loss(label.relaxed, label.relaxed) + target.feature_loss(
         label.features, label.features
     )
 
 
 def guidance_loss(student: Outputs, label: Outputs, target: LabelTarget) -> Tensor:
-    """Return how far a network is from the label encoder, which gets no gradient; a scalar."""
+    """Compute the gap of a network to the label encoder, which gets no gradient; a scalar."""
     return target.code_loss(student.relaxed, label.relaxed.detach()) + target.feature_loss(
         student.features, label.features.detach()
     )
 
 
 def classification_loss(outputs: Sequence[Outputs], labels: Tensor) -> Tensor:
-    """Return the binary cross entropies of some networks' classes, each a mean over n c, summed."""
-    losses = [binary_cross_entropy_with_logits(one.classes, labels) for one in outputs]
+    """Compute the binary cross entropies of networks' classes, each a mean over n c, summed."""
+    losses = [binary_cross_entropy_with_logits(output.classes, labels) for output in outputs]
     return torch.stack(losses).sum()
 
 
 def feedback_loss(relaxed: Sequence[Tensor], teachers: Sequence[Tensor]) -> Tensor:
-    """Return the squared errors of relaxed codes from their teachers', summed over the networks.
+    """Compute the squared errors of relaxed codes to their teachers', summed over the networks.
 
     Args:
         relaxed: (n, b) each, with gradient.
@@ -114,11 +114,11 @@ def feedback_loss(relaxed: Sequence[Tensor], teachers: Sequence[Tensor]) -> Tens
         Scalar; each error is a mean over n b.
     """
     pairs = zip(relaxed, teachers, strict=True)
-    return torch.stack([mse_loss(one, teacher.detach()) for one, teacher in pairs]).sum()
+    return torch.stack([mse_loss(codes, teacher.detach()) for codes, teacher in pairs]).sum()
 
 
 def quantization_loss(relaxed: Sequence[Tensor], voters: Sequence[Tensor] = ()) -> Tensor:
-    """Return the squared errors of relaxed codes from the signs of the sum of all, summed.
+    """Compute the squared errors of relaxed codes to the signs of the sum of all, summed.
 
     Args:
         relaxed: (n, b) each, pulled to the common signs.
@@ -129,4 +129,4 @@ def quantization_loss(relaxed: Sequence[Tensor], voters: Sequence[Tensor] = ()) 
     """
     votes = torch.stack([*relaxed, *voters]).detach().sum(dim=0)
     signs = signs_of(votes)
-    return torch.stack([mse_loss(one, signs) for one in relaxed]).sum()
+    return torch.stack([mse_loss(codes, signs) for codes in relaxed]).sum()

@@ -94,7 +94,7 @@ class HugSettings(Settings):
 
 
 def make_trunk(settings: HugSettings, pooled_width: int, token_width: int | None) -> TokenTrunk:
-    """Return a fresh trunk of one modality."""
+    """Make a fresh trunk of one modality."""
     assert token_width is not None
     return TokenTrunk(
         settings.hug_trunk,
@@ -149,20 +149,20 @@ class LocalAlignment(nn.Module):
     def forward(
         self, image: ModalityFeatures, text: ModalityFeatures
     ) -> tuple[LocalEmbeddings, LocalEmbeddings]:
-        """Return the local embeddings of n pairs from what the trunks gave.
+        """Compute the local embeddings of n pairs from the trunks' outputs.
 
         In training, cluster masses are added up until the epoch ends.
         """
-        found = self.vlad(image, "image"), self.vlad(text, "text")
+        embeddings = self.vlad(image, "image"), self.vlad(text, "text")
         if self.training:
-            self.image_masses += found[0].masses
-            self.text_masses += found[1].masses
-        return found
+            self.image_masses += embeddings[0].masses
+            self.text_masses += embeddings[1].masses
+        return embeddings
 
     def alignment(
         self, image: LocalEmbeddings, text: LocalEmbeddings, items: Tensor | None
     ) -> Tensor:
-        """Return the contrastive local alignment, a scalar."""
+        """Compute the contrastive local alignment, a scalar."""
         return local_alignment(
             image.vectors,
             text.vectors,
@@ -172,10 +172,10 @@ class LocalAlignment(nn.Module):
         )
 
     def ghost_shares(self, image: LocalEmbeddings, text: LocalEmbeddings) -> dict[str, Tensor]:
-        """Return the share of each modality's assignments that ghosts take, for the log."""
+        """Compute the share of each modality's assignments that ghosts take, for the log."""
         return {
-            f"{name}_ghost_share": shares(found.masses)[self.settings.hug_concepts :].sum()
-            for name, found in (("image", image), ("text", text))
+            f"{name}_ghost_share": shares(embeddings.masses)[self.settings.hug_concepts :].sum()
+            for name, embeddings in (("image", image), ("text", text))
         }
 
     def after_epoch(self, heads: "AlignedHeads", view: TrainingView, moment: Moment) -> None:
@@ -190,9 +190,9 @@ class LocalAlignment(nn.Module):
         self.text_masses.zero_()
 
     def sampled_tokens(self, heads: "AlignedHeads", view: TrainingView) -> Tensor:
-        """Return projected tokens of both modalities, drawn from all over the training pairs."""
+        """Sample projected tokens of both modalities from all over the training pairs."""
         stride = max(1, -(-view.n_pairs // (RESTART_BATCH * RESTART_BATCHES)))
-        found = []
+        samples = []
         for place, batch in enumerate(view.batches(RESTART_BATCH)):
             if place % stride:
                 continue
@@ -202,8 +202,8 @@ class LocalAlignment(nn.Module):
                 projected = self.vlad.project(content.tokens, content.token_mask, modality)
                 real = projected[content.token_mask]
                 chosen = torch.randperm(len(real))[:RESTART_TOKENS]
-                found.append(real[chosen.to(real.device)])
-        return torch.cat(found)
+                samples.append(real[chosen.to(real.device)])
+        return torch.cat(samples)
 
     def warn_of_empty_clusters(self, epoch: int) -> None:
         """Log a warning for real clusters that hold next to nothing in both modalities."""
@@ -236,12 +236,12 @@ def trunk_pass(heads: AlignedHeads, batch: Batch) -> tuple[ModalityFeatures, Mod
 
 
 def shares(masses: Tensor) -> Tensor:
-    """Return masses divided by their sum, 0 where there is none."""
+    """Divide masses by their sum, 0 where there is none."""
     return masses / masses.sum().clamp_min(torch.finfo(masses.dtype).tiny)
 
 
 def rows_of(batch: Batch, chosen: Tensor) -> Batch:
-    """Return the chosen pairs of a batch; all of them leave it as it is."""
+    """Select the chosen pairs of a batch; all of them leave it as it is."""
     if bool(chosen.all()):
         return batch
 

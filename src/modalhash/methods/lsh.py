@@ -64,7 +64,7 @@ class Lsh(ClosedFormMethod):
         n_bits: int,
         generator: torch.Generator,
     ) -> Heads:
-        """Return hyperplanes through the origin of the scaled features."""
+        """Draw hyperplanes through the origin of the scaled features."""
         image_normals = random_hyperplanes(shapes.image_width, n_bits, generator)
         text_normals = image_normals
         if shapes.text_width != shapes.image_width:

@@ -51,8 +51,8 @@ __all__ = [
     "Concepts",
     "Lssh",
     "LsshSettings",
-    "fitted_latent",
-    "fitted_rows",
+    "fit_latent",
+    "fit_rows",
     "one_round",
     "sparse_codes",
 ]
@@ -133,13 +133,14 @@ def sparse_codes(
         ahead = following + (momentum - 1) / grown * (following - codes)
         codes, momentum = following, grown
     before, after = (
-        ((one @ squares - 2 * crossed) * one).sum(dim=1) + sparsity * one.abs().sum(dim=1)
-        for one in (start, codes)
+        ((vectors @ squares - 2 * crossed) * vectors).sum(dim=1)
+        + sparsity * vectors.abs().sum(dim=1)
+        for vectors in (start, codes)
     )
     return torch.where((after <= before)[:, None], codes, start)
 
 
-def fitted_rows(squares: Tensor, crossed: Tensor, rows: Tensor) -> Tensor:
+def fit_rows(squares: Tensor, crossed: Tensor, rows: Tensor) -> Tensor:
     """Lower || Y - S D ||^2 over D, no row longer than 1, by one pass over its rows.
 
     Each row gets its best value while the others stay; one that no item uses stays as well.
@@ -161,8 +162,8 @@ def fitted_rows(squares: Tensor, crossed: Tensor, rows: Tensor) -> Tensor:
     return rows
 
 
-def fitted_latent(texts: Tensor, concepts: Concepts, settings: LsshSettings) -> Tensor:
-    """Return the V (n, b) with least loss, from texts T (n, d_t) and all other parts."""
+def fit_latent(texts: Tensor, concepts: Concepts, settings: LsshSettings) -> Tensor:
+    """Fit the V (n, b) with least loss, from texts T (n, d_t) and all other parts."""
     mu, lam = settings.text_weight, settings.link_weight
     pulls = mu * texts @ concepts.texts.T + lam * concepts.codes @ concepts.links
     solved: Tensor = torch.linalg.solve(text_system(concepts.texts, settings), pulls.T)
@@ -170,13 +171,13 @@ def fitted_latent(texts: Tensor, concepts: Concepts, settings: LsshSettings) -> 
 
 
 def text_system(texts: Tensor, settings: LsshSettings) -> Tensor:
-    """Return mu U U' + lambda I, (b, b)."""
+    """Compute mu U U' + lambda I, (b, b)."""
     identity = torch.eye(len(texts), dtype=texts.dtype)
     return settings.text_weight * texts @ texts.T + settings.link_weight * identity
 
 
 def text_map(texts: Tensor, settings: LsshSettings) -> Tensor:
-    """Return the (d_t, b) map from a text alone to its concepts, mu U' (mu U U' + lambda I)^-1."""
+    """Compute the (d_t, b) map from a text alone to its concepts, mu U' (mu U U' + lambda I)^-1."""
     system = text_system(texts, settings)
     solved: Tensor = torch.linalg.solve(system, settings.text_weight * texts)
     return solved.T
@@ -185,7 +186,7 @@ def text_map(texts: Tensor, settings: LsshSettings) -> Tensor:
 def first_concepts(
     pictures: Tensor, texts: Tensor, n_bits: int, settings: LsshSettings, generator: torch.Generator
 ) -> Concepts:
-    """Return random rows of length 1, and the sparse codes of pictures (n, q) by themselves."""
+    """Draw random rows of length 1, and compute sparse codes of pictures (n, q) with them."""
     atoms, links, basis = (
         normalize(torch.randn(*shape, generator=generator).to(pictures), dim=1)
         for shape in (
@@ -215,10 +216,10 @@ def one_round(
         concepts: to begin from.
         settings: with the weights.
     """
-    latent = fitted_latent(texts, concepts, settings)
+    latent = fit_latent(texts, concepts, settings)
     concepts = replace(concepts, latent=latent)
     yield concepts
-    basis = fitted_rows(latent.T @ latent, latent.T @ texts, concepts.texts)
+    basis = fit_rows(latent.T @ latent, latent.T @ texts, concepts.texts)
     concepts = replace(concepts, texts=basis)
     yield concepts
     atoms, links, lam = concepts.atoms, concepts.links, settings.link_weight
@@ -232,9 +233,9 @@ def one_round(
     concepts = replace(concepts, codes=codes)
     yield concepts
     squares = codes.T @ codes
-    concepts = replace(concepts, atoms=fitted_rows(squares, codes.T @ pictures, atoms))
+    concepts = replace(concepts, atoms=fit_rows(squares, codes.T @ pictures, atoms))
     yield concepts
-    yield replace(concepts, links=fitted_rows(squares, codes.T @ latent, links))
+    yield replace(concepts, links=fit_rows(squares, codes.T @ latent, links))
 
 
 class Lssh(ClosedFormMethod):
@@ -258,7 +259,7 @@ class Lssh(ClosedFormMethod):
     def solve(
         self, view: TrainingView, shapes: FeatureShapes, n_bits: int, generator: torch.Generator
     ) -> Heads:
-        """Return linear maps to the concepts: of texts as learned, of pictures by regression."""
+        """Solve for linear maps to the concepts: of texts as learned, of pictures by regression."""
         settings = self.settings
         sample = list(sampled_pairs(view, shapes.batch_size, settings.sample))
         moments = pair_moments(sample)
@@ -278,13 +279,13 @@ class Lssh(ClosedFormMethod):
 
 
 def components(moments: PairMoments, count: int) -> Tensor:
-    """Return the (d_v, q) leading principal directions of image features."""
+    """Compute the (d_v, q) leading principal directions of image features."""
     vectors: Tensor = torch.linalg.eigh(moments.within_images).eigenvectors
     return vectors.flip(1)[:, :count]
 
 
 def ridge_map(moments: PairMoments, crossed: Tensor, ridge: float) -> Tensor:
-    """Return the (d_v, b) ridge regression of concepts on image features.
+    """Compute the (d_v, b) ridge regression of concepts on image features.
 
     Args:
         moments: of the features.

@@ -282,12 +282,12 @@ class Ms2gah(GradientMethod[Ms2gahHeads]):
         students = student_outputs(heads, hidden)
         label = label_outputs(heads, labels)
         losses = student_losses(students, label, labels, target)
-        relaxed, voters = [one.relaxed for one in students], list[Tensor]()
+        relaxed, voters = [network.relaxed for network in students], list[Tensor]()
         if settings.graph_weight:
             links = label_links(labels, settings.edge_threshold)
             if settings.graph_path is GraphPath.IN_PATH:
                 linked = student_outputs(heads, hidden, links)
-                teachers = [one.relaxed for one in linked]
+                teachers = [network.relaxed for network in linked]
                 graph_losses = student_losses(linked, label, labels, target)
                 losses["graph"] = LossReport(self.weighted(graph_losses)).total
             else:

@@ -52,9 +52,9 @@ class Nested(NestedMethod):
     settings_class = NestedSettings
 
     def likeness(self, block: ItemBlock) -> tuple[Tensor, Tensor]:
-        """Return pictures and mean texts."""
+        """Select pictures and mean texts."""
         return pictures_and_texts(block, self.settings.image_weight)
 
     def likeness_width(self, shapes: FeatureShapes) -> int:
-        """Return the columns of what `likeness` gives."""
+        """Count the columns of what `likeness` gives."""
         return shapes.image_width + shapes.text_width

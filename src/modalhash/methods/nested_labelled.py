@@ -48,7 +48,7 @@ class NestedLabelled(NestedMethod):
     settings: NestedLabelledSettings
 
     def likeness(self, block: ItemBlock) -> tuple[Tensor, Tensor]:
-        """Return pictures, and texts beside labels."""
+        """Select pictures, and texts beside labels."""
         assert block.labels is not None
         weight = self.settings.label_weight
         image, text = pictures_and_texts(block, self.settings.image_weight)
@@ -57,6 +57,6 @@ class NestedLabelled(NestedMethod):
         return rest * image, torch.cat([rest * text, labels], dim=1)
 
     def likeness_width(self, shapes: FeatureShapes) -> int:
-        """Return the columns of what `likeness` gives."""
+        """Count the columns of what `likeness` gives."""
         assert shapes.n_classes is not None
         return shapes.image_width + shapes.text_width + shapes.n_classes

@@ -84,7 +84,7 @@ class NestedSettings(Settings):
 
 
 def partner_contrast(scores: Tensor) -> Tensor:
-    """Return InfoNCE of scores (n, n) that are divided by their temperature, both directions' mean.
+    """Compute InfoNCE of scores (n, n) divided by their temperature, both directions' mean.
 
     It is `losses.info_nce` of whole batches in which no item comes twice, at a third of its time.
     """
@@ -112,7 +112,7 @@ class Memory(nn.Module):
         self.register_buffer("points", torch.zeros(4, n_items, width))
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is kept of the items of pairs, each item once.
+        """Collect what is kept of the items of pairs, each item once.
 
         Args:
             positions: (n,) int64 of pairs.
@@ -175,11 +175,11 @@ class NestedMethod(GradientMethod[NestedHeads]):
 
     @abstractmethod
     def likeness(self, block: ItemBlock) -> tuple[Tensor, Tensor]:
-        """Return two matrices of rows that, side by side, make items alike: pictures, and more."""
+        """Compute two matrices of rows that, side by side, make items alike: pictures, and more."""
 
     @abstractmethod
     def likeness_width(self, shapes: FeatureShapes) -> int:
-        """Return the columns of what `likeness` gives."""
+        """Count the columns of what `likeness` gives."""
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> NestedHeads:
         """Make both regressions, the bits that they share, and the memory of training items."""
@@ -212,7 +212,9 @@ class NestedMethod(GradientMethod[NestedHeads]):
 
     def set_targets(self, memory: Memory, view: TrainingView) -> None:
         """Fill in targets, and whose pairs are whose."""
-        rows = (torch.cat(self.likeness(one), dim=1) for one in item_blocks(view.batches(BLOCK)))
+        rows = (
+            torch.cat(self.likeness(items), dim=1) for items in item_blocks(view.batches(BLOCK))
+        )
         mean, covariance = row_moments(rows)
         directions = principal_directions(covariance, memory.targets.shape[1]).float()
         targets, counts = [], []
@@ -226,7 +228,7 @@ class NestedMethod(GradientMethod[NestedHeads]):
     def regression(
         self, head: KernelHead, modality: str, memory: Memory, view: TrainingView
     ) -> KernelFit:
-        """Return one modality's regression to the targets, on the CPU."""
+        """Fit one modality's regression to the targets, on the CPU."""
         settings, targets = self.settings, memory.targets.cpu()
 
         def blocks() -> Iterator[tuple[Tensor, Tensor]]:

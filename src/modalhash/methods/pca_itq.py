@@ -42,7 +42,7 @@ from modalhash.methods.base import (
 from modalhash.methods.cca_itq import itq_rotation
 from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE_BETWEEN, Settings
 
-__all__ = ["PcaItq", "PcaItqSettings", "fitted_map", "pair_components"]
+__all__ = ["PcaItq", "PcaItqSettings", "fit_map", "pair_components"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class PcaItqSettings(Settings):
 
 
 def pair_components(moments: PairMoments, n_bits: int, image_weight: float) -> Tensor:
-    """Return the map from centred features to the first principal components of pairs.
+    """Compute the map from centred features to the first principal components of pairs.
 
     Args:
         moments: of the features.
@@ -93,8 +93,8 @@ def pair_components(moments: PairMoments, n_bits: int, image_weight: float) -> T
     return directions
 
 
-def fitted_map(within: Tensor, across: Tensor, ridge: float) -> Tensor:
-    """Return the ridge regression from features to targets.
+def fit_map(within: Tensor, across: Tensor, ridge: float) -> Tensor:
+    """Fit the ridge regression from features to targets.
 
     Args:
         within: (d, d) float64 covariance of the features.
@@ -117,14 +117,14 @@ class PcaItq(ClosedFormMethod):
     def solve(
         self, view: TrainingView, shapes: FeatureShapes, n_bits: int, generator: torch.Generator
     ) -> Heads:
-        """Return the regressions on rotated components as heads.
+        """Solve for the regressions on rotated components as heads.
 
         Raises:
             SettingError: if `n_bits` is more than both feature widths together.
         """
         settings = self.settings
         moments = pair_moments(
-            (one.image.pooled, one.text.pooled) for one in view.batches(shapes.batch_size)
+            (batch.image.pooled, batch.text.pooled) for batch in view.batches(shapes.batch_size)
         )
         directions = pair_components(moments, n_bits, settings.image_weight)
         components = [
@@ -136,11 +136,11 @@ class PcaItq(ClosedFormMethod):
         width = moments.image_width
         return Heads(
             linear_head(
-                fitted_map(moments.within_images, targets[:width], settings.ridge),
+                fit_map(moments.within_images, targets[:width], settings.ridge),
                 moments.image_mean,
             ),
             linear_head(
-                fitted_map(moments.within_texts, targets[width:], settings.ridge),
+                fit_map(moments.within_texts, targets[width:], settings.ridge),
                 moments.text_mean,
             ),
         )

@@ -128,7 +128,7 @@ class FineSettings(Settings):
     """Weight of the hash code in the score that reranks; finer codes have the rest (HCQ 1 in 8)."""
 
     def first_epoch(self, n_epochs: int) -> int:
-        """Return the first epoch, from 0, that the quantizer takes part in."""
+        """Compute the first epoch, from 0, that the quantizer takes part in."""
         if not self.fine_start:
             return 0
         return max(1, round(self.fine_start * n_epochs))
@@ -186,7 +186,7 @@ def add_fine_coder(heads: AlignedHeads, settings: FineSettings) -> None:
 def make_class_maps(
     heads: AlignedHeads, settings: FineSettings, width: int
 ) -> dict[Literal["image", "text"], HashHead]:
-    """Return fresh maps from the class vectors of both modalities to embeddings."""
+    """Make fresh maps from the class vectors of both modalities to embeddings."""
     return {
         modality: GeluHead(
             (trunk.pooled_width, settings.fine_class_hidden, width),
@@ -206,7 +206,7 @@ def fine_alignment(
     *,
     settings: FineSettings,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the local loss with quantization: the total, and its terms.
+    """Compute the local loss with quantization: the total, and its terms.
 
     Args:
         heads: hugged, with a finer coder.
@@ -220,8 +220,8 @@ def fine_alignment(
     assert hug is not None
     assert isinstance(coder, LocalCoder)
     image, text = (
-        replace(one, vectors=coder.parts(content, modality, one.vectors))
-        for one, content, modality in zip(local, contents, MODALITIES, strict=True)
+        replace(side, vectors=coder.parts(content, modality, side.vectors))
+        for side, content, modality in zip(local, contents, MODALITIES, strict=True)
     )
     local = image, text
     has_content = image.has_content & text.has_content
@@ -249,30 +249,30 @@ def fine_alignment(
     first = settings.first_epoch(moment.n_epochs)
     if moment.epoch < first:
         return exact, terms
-    rotated = [coder.quantizer.rotate(one.vectors) for one in local]
+    rotated = [coder.quantizer.rotate(side.vectors) for side in local]
     is_late = 2 * moment.epoch >= moment.n_epochs
     straight = settings.fine_forward is QuantizedForward.ST or (
         settings.fine_forward is QuantizedForward.LATE and is_late
     )
     quantized: list[Quantized] = [
-        coder.quantizer(one, straight_through=straight) for one in rotated
+        coder.quantizer(rows, straight_through=straight) for rows in rotated
     ]
     if hug.training:
-        for one, found in zip(local, quantized, strict=True):
-            coder.quantizer.count(found.codes[one.has_content])
+        for side, output in zip(local, quantized, strict=True):
+            coder.quantizer.count(output.codes[side.has_content])
     directions = [
         quantized_alignment(
-            rotated[asked], quantized[1 - asked].output, has_content, hug.settings,
+            rotated[query_side], quantized[1 - query_side].output, has_content, hug.settings,
             targets=targets, items=batch.items,
         )
-        for asked in (0, 1)
+        for query_side in (0, 1)
     ]  # fmt: skip
     terms["quantized"] = (directions[0] + directions[1]) / 2
     share = float_share(moment.epoch, moment.n_epochs, first)
     total = share * exact + (1 - share) * terms["quantized"]
     terms["reconstruction"] = mean_of(
-        reconstruction_error(rows[one.has_content], found.hard[one.has_content])
-        for rows, one, found in zip(rotated, local, quantized, strict=True)
+        reconstruction_error(rows[side.has_content], output.hard[side.has_content])
+        for rows, side, output in zip(rotated, local, quantized, strict=True)
     )
     total = total + settings.fine_reconstruction_weight * terms["reconstruction"]
     if settings.fine_rotation is RotationRule.PENALTY:
@@ -284,7 +284,7 @@ def fine_alignment(
 def soft_alignment(
     image: Tensor, text: Tensor, has_content: Tensor, settings: HugSettings, targets: Tensor
 ) -> Tensor:
-    """Return the local alignment of both directions to soft targets, a scalar.
+    """Compute the local alignment of both directions to soft targets, a scalar.
 
     Args:
         image: (n, k, w) local embeddings.
@@ -309,7 +309,7 @@ def quantized_alignment(
     targets: Tensor | None,
     items: Tensor | None,
 ) -> Tensor:
-    """Return the alignment of exact queries to quantized partners, a scalar.
+    """Compute the alignment of exact queries to quantized partners, a scalar.
 
     Args:
         queries: (n, k, w) rotated.
@@ -329,13 +329,13 @@ def quantized_alignment(
         )
     if not len(targets):
         return (queries.sum() + quantized.sum()) * 0.0
-    found = normalize(quantized[has_content], dim=2)
-    scores = torch.einsum("ikw,jkw->kij", queries[has_content], found)
+    quantized_items = normalize(quantized[has_content], dim=2)
+    scores = torch.einsum("ikw,jkw->kij", queries[has_content], quantized_items)
     return soft_contrast(scores / settings.hug_temperature, targets)
 
 
 def mean_of(values: Iterable[Tensor]) -> Tensor:
-    """Return the mean of scalars."""
+    """Compute the mean of scalars."""
     return torch.stack(list(values)).mean()
 
 
@@ -384,14 +384,14 @@ def start(heads: AlignedHeads, view: TrainingView, settings: FineSettings) -> No
 
 
 def sampled_embeddings(heads: AlignedHeads, view: TrainingView, most: int) -> Tensor:
-    """Return embeddings of both modalities, (n, l, w), of up to `most` training pairs.
+    """Sample embeddings of both modalities, (n, l, w), of up to `most` training pairs.
 
     They are taken evenly from all pairs; items without content are left out.
     """
     coder = heads.fine
     assert isinstance(coder, LocalCoder)
     stride = -(-view.n_pairs // most)
-    found = []
+    samples = []
     for batch in view.batches(SAMPLE_BATCH):
         is_chosen = batch.positions % stride == 0
         if not bool(is_chosen.any()):
@@ -400,5 +400,5 @@ def sampled_embeddings(heads: AlignedHeads, view: TrainingView, most: int) -> Te
         for modality, content in zip(MODALITIES, contents, strict=True):
             local: LocalEmbeddings = coder.vlad(content, modality)
             parts = coder.parts(content, modality, local.vectors)
-            found.append(parts[local.has_content])
-    return torch.cat(found)
+            samples.append(parts[local.has_content])
+    return torch.cat(samples)

@@ -43,7 +43,7 @@ class RandomProjection(ClosedFormMethod):
     def solve(
         self, view: TrainingView, shapes: FeatureShapes, n_bits: int, generator: torch.Generator
     ) -> Heads:
-        """Return random heads whose offsets centre the training features."""
+        """Draw random heads whose offsets centre the training features."""
         image_total = torch.zeros(shapes.image_width, dtype=torch.float64)
         text_total = torch.zeros(shapes.text_width, dtype=torch.float64)
         for batch in view.batches(shapes.batch_size):

@@ -12,16 +12,16 @@ from modalhash.numpy_numbers import plain_numbers
 if TYPE_CHECKING:
     from modalhash.methods.base import Method, TrainingSettings
 
-__all__ = ["configured_method", "read_value"]
+__all__ = ["make_method", "read_value"]
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
-def configured_method(
+def make_method(
     method: "type[Method]", *, preset: str | None = None, changes: Mapping[str, Any] | None = None
 ) -> "tuple[Method, TrainingSettings]":
-    """Return a method with its settings, and how to train it.
+    """Make a method with its settings, and choose how to train it.
 
     Args:
         method: the method's class.
@@ -50,11 +50,11 @@ def configured_method(
 def split_changes(
     method: "type[Method]", changes: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the changes to the method's own settings and to those of training, read."""
+    """Divide the changes into the method's own settings and those of training, and read them."""
     own_types = get_type_hints(method.settings_class)
     shared_types = get_type_hints(type(method.training))
-    own_names = {one.name for one in fields(method.settings_class)}
-    shared_names = {one.name for one in fields(type(method.training))}
+    own_names = {field.name for field in fields(method.settings_class)}
+    shared_names = {field.name for field in fields(type(method.training))}
     own, shared = {}, {}
     for name, value in changes.items():
         if name in own_names:
@@ -66,13 +66,13 @@ def split_changes(
     return own, shared
 
 
-def read_value(name: str, value: Any, wanted: type) -> Any:
-    """Return a value as the setting's type; texts are parsed.
+def read_value(name: str, value: Any, kind: type) -> Any:
+    """Read a value as the setting's type; texts are parsed.
 
     Args:
         name: of the setting, for messages.
         value: a text, or a value of the type (a whole number passes for a real one).
-        wanted: bool, int, float, str or an enum of texts.
+        kind: bool, int, float, str or an enum of texts.
 
     Raises:
         SettingError: if it can't be read as that type.
@@ -81,28 +81,28 @@ def read_value(name: str, value: Any, wanted: type) -> Any:
         >>> read_value("epochs", "20", int), read_value("both_orders", "no", bool)
         (20, False)
     """
-    if issubclass(wanted, StrEnum):
-        if value not in list(wanted):
-            known = ", ".join(wanted)
+    if issubclass(kind, StrEnum):
+        if value not in list(kind):
+            known = ", ".join(kind)
             raise SettingError(f"{name} is {value!r}, expected one of: {known}")
-        return wanted(value)
+        return kind(value)
     value = plain_numbers(value)
     read: Any = value
     if isinstance(value, str):
-        read = parsed(value, wanted)
-    elif wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        read = parsed(value, kind)
+    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
         read = float(value)
     is_finite = not isinstance(read, float) or isfinite(read)
-    if type(read) is not wanted or not is_finite:
-        raise SettingError(f"{name} is {value!r}, expected {EXPECTED[wanted]}")
+    if type(read) is not kind or not is_finite:
+        raise SettingError(f"{name} is {value!r}, expected {EXPECTED[kind]}")
     return read
 
 
-def parsed(text: str, wanted: type) -> Any:
-    """Return a text as a bool, int, float or str, or None if it isn't one."""
-    if wanted is bool:
+def parsed(text: str, kind: type) -> Any:
+    """Parse a text as a bool, int, float or str; None if it isn't one."""
+    if kind is bool:
         return True if text.lower() in TRUE else False if text.lower() in FALSE else None
     try:
-        return wanted(text)
+        return kind(text)
     except ValueError:
         return None

@@ -147,7 +147,7 @@ class SgrnSettings(Settings):
 def intra_loss(
     image_similarity: Tensor, text_similarity: Tensor, image_target: Tensor, text_target: Tensor
 ) -> Tensor:
-    """Return how far codes are from the rebased graph of their own modality; all (n, n)."""
+    """Compute the gap of codes to the rebased graph of their own modality; all (n, n)."""
     return mse_loss(image_similarity, image_target) + mse_loss(text_similarity, text_target)
 
 
@@ -159,7 +159,7 @@ def joint_loss(
     *,
     own_share: float,
 ) -> Tensor:
-    """Return how far codes are from the reconstructed joint graph.
+    """Compute the gap of codes to the reconstructed joint graph.
 
     Args:
         image_similarity: (n, n) among image codes.
@@ -175,7 +175,7 @@ def joint_loss(
 def consistency_loss(
     image_similarity: Tensor, text_similarity: Tensor, paired_similarity: Tensor
 ) -> Tensor:
-    """Return how far the codes' similarities depend on modality; all (n, n)."""
+    """Compute how far the codes' similarities depend on modality; all (n, n)."""
     return (
         mse_loss(paired_similarity, paired_similarity.T)
         + mse_loss(paired_similarity, image_similarity)
@@ -288,7 +288,7 @@ class Sgrn(GradientMethod[Heads]):
         return image, text, joint
 
     def filtered(self, features: Tensor) -> Tensor:
-        """Return the filtered graph (n, n) of one modality's features (n, d)."""
+        """Filter the graph (n, n) of one modality's features (n, d)."""
         settings = self.settings
         graph = relation_graph(features)
         strong = strong_relations(

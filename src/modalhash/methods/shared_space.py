@@ -21,7 +21,7 @@ SPARE = 32
 
 
 def row_moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return mean (d,) and covariance (d, d) of all rows of blocks (k, d), in float64 on the CPU.
+    """Compute mean (d,) and covariance (d, d) of all rows of blocks (k, d), float64 on the CPU.
 
     Columns may be zero throughout, as those of pictures with a weight of 0 are.
     """
@@ -36,7 +36,7 @@ def row_moments(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def principal_directions(covariance: Tensor, width: int) -> Tensor:
-    """Return the `width` directions of largest variance, (d, width), largest first.
+    """Compute the `width` directions of largest variance, (d, width), largest first.
 
     Args:
         covariance: (d, d), symmetric.
@@ -48,7 +48,7 @@ def principal_directions(covariance: Tensor, width: int) -> Tensor:
 
 
 def first_rotation(points: Tensor, n_bits: int, generator: torch.Generator) -> Tensor:
-    """Return an affine map's first weights (k, n_bits), which make mean sizes of 1.
+    """Compute an affine map's first weights (k, n_bits), which make mean sizes of 1.
 
     Principal directions, the first `n_bits` columns of points, rotated by ITQ; with more bits than
     columns, random directions that keep lengths.

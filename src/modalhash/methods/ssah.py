@@ -105,26 +105,26 @@ class SsahSettings(Settings):
 
 
 def make_critic(width: int) -> nn.Sequential:
-    """Return a fresh critic: of a feature of this width, the logit that it is of labels."""
+    """Make a fresh critic: of a feature of this width, the logit that it is of labels."""
     return nn.Sequential(
         nn.Linear(width, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 1)
     )
 
 
 def adversary_loss(critic: nn.Module, features: Tensor) -> Tensor:
-    """Return how far features are from being taken for the labels'; the critic gets no gradient.
+    """Compute how far features are from passing for the labels'; the critic gets no gradient.
 
     Args:
         critic: from (n, d) to (n, 1) logits.
         features: (n, d), which learn.
     """
-    standing = {name: one.detach() for name, one in critic.named_parameters()}
+    standing = {name: parameter.detach() for name, parameter in critic.named_parameters()}
     logits = torch.func.functional_call(critic, standing, (features,))
     return binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
 
 
 def critic_loss(critic: nn.Module, features: Tensor, label_features: Tensor) -> Tensor:
-    """Return how badly a critic tells features from the labels', which both get no gradient.
+    """Compute how badly a critic tells features from the labels', which both get no gradient.
 
     Args:
         critic: from (n, d) to (n, 1) logits.
@@ -255,7 +255,7 @@ class Ssah(GradientMethod[SsahHeads]):
         networks = [*students] if label is None else [*students, label]
         terms = {} if label is None else self.guide_terms(students, label, target)
         classes = classification_loss(networks, labels)
-        quantization = quantization_loss([one.relaxed for one in networks])
+        quantization = quantization_loss([network.relaxed for network in networks])
         terms["classes"] = Term(classes, settings.class_weight)
         terms["quantization"] = Term(quantization, settings.quantization_weight)
         if label is not None and heads.image_critic is not None and heads.text_critic is not None:
@@ -280,9 +280,11 @@ class Ssah(GradientMethod[SsahHeads]):
         label: Outputs,
     ) -> dict[str, Term]:
         """Compute what the critics learn, and how far the students are from deceiving them."""
-        judged = [(critic, one.features) for critic, one in zip(critics, students, strict=True)]
-        adversary = torch.stack([adversary_loss(*one) for one in judged]).sum()
-        loss = torch.stack([critic_loss(*one, label.features) for one in judged]).sum() / 4
+        judged = [
+            (critic, student.features) for critic, student in zip(critics, students, strict=True)
+        ]
+        adversary = torch.stack([adversary_loss(*pair) for pair in judged]).sum()
+        loss = torch.stack([critic_loss(*pair, label.features) for pair in judged]).sum() / 4
         return {
             "adversary": Term(adversary, self.settings.adversary_weight),
             "critics": Term(loss),

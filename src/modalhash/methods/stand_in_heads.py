@@ -26,7 +26,7 @@ class PrecomputedTrunkHead(HashHead):
         self.training = head.training
 
     def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return (n, b) relaxed codes; features of other items go through the trunk."""
+        """Compute (n, b) relaxed codes; features of other items go through the trunk."""
         assert isinstance(self.head, TrunkHead)
         if features is not self.features:
             return self.head.forward(features)
@@ -39,7 +39,7 @@ class PrecomputedTrunkHead(HashHead):
         return self.head.n_bits
 
     def spec(self) -> dict[str, Any]:
-        """Return that of the head."""
+        """Describe the head."""
         return self.head.spec()
 
 
@@ -55,7 +55,7 @@ class ConstantHead(HashHead):
         self.vectors = vectors
 
     def forward(self, features: ModalityFeatures) -> Tensor:
-        """Return the vectors."""
+        """Pass on the vectors."""
         return self.vectors
 
     @property
@@ -64,5 +64,5 @@ class ConstantHead(HashHead):
         return self.vectors.shape[1]
 
     def spec(self) -> dict[str, Any]:
-        """Return the kind; no model is made of it."""
+        """Name the kind; no model is made of it."""
         return {"kind": "given"}

@@ -108,7 +108,7 @@ class CodeBank(nn.Module):
         self.register_buffer("owners", torch.full((n_pairs,), -1))  # items, as they are seen
 
     def draw(self, n_rows: int) -> Tensor:
-        """Return (k,) positions of rows: drawn at random, or all where there are no more."""
+        """Draw (k,) positions of rows at random, or take all where there are no more."""
         size, device = len(self.rows), self.rows.device
         if n_rows >= size:
             return torch.arange(size, device=device)
@@ -126,7 +126,7 @@ class CodeBank(nn.Module):
 def bank_contrast(
     relaxed: Tensor, own: Tensor, others: Tensor, is_negative: Tensor, temperature: float
 ) -> Tensor:
-    """Return how little the own code stands out among others, the mean over items.
+    """Compute how little the own code stands out among others, the mean over items.
 
     Args:
         relaxed: (n, b), rows of length 1.
@@ -151,7 +151,7 @@ def bank_contrast(
 def ranking_loss(
     image: Tensor, text: Tensor, *, margin: float, shift: float, items: Tensor | None = None
 ) -> Tensor:
-    """Return how little partners stand above all others, from both modalities.
+    """Compute how little partners stand above all others, from both modalities.
 
     Args:
         image: (n, b), rows of length 1.
@@ -171,10 +171,12 @@ def ranking_loss(
     scores = image @ text.T
     partner = scores.diagonal()
 
-    def direction(found: Tensor) -> Tensor:
-        is_near = found >= partner[:, None] - margin
-        kept = torch.where(is_near, found, found - shift).masked_fill(~counts, -torch.inf)
-        return (margin - partner + kept.logsumexp(dim=1)).mean()
+    def direction(similarities: Tensor) -> Tensor:
+        is_near = similarities >= partner[:, None] - margin
+        considered = torch.where(is_near, similarities, similarities - shift).masked_fill(
+            ~counts, -torch.inf
+        )
+        return (margin - partner + considered.logsumexp(dim=1)).mean()
 
     return direction(scores) + direction(scores.T)
 

@@ -125,14 +125,14 @@ class PairFusion(nn.Module):
         self.image_map, self.text_map, self.transformer = image_map, text_map, transformer
 
     def forward(self, image_features: Tensor, text_features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the tokens (n, w) of pictures and of texts, each having seen its partner's."""
+        """Compute the tokens (n, w) of pictures and of texts, each having seen its partner's."""
         tokens = torch.stack([self.image_map(image_features), self.text_map(text_features)], dim=1)
         seen = self.transformer(tokens)
         return seen[:, 0], seen[:, 1]
 
 
 def teacher_targets(image_tokens: Tensor, text_tokens: Tensor, temperature: float) -> Tensor:
-    """Return how alike pairs are by their fused tokens.
+    """Compute how alike pairs are by their fused tokens.
 
     Args:
         image_tokens: (n, w), rows of one length.
@@ -147,7 +147,7 @@ def teacher_targets(image_tokens: Tensor, text_tokens: Tensor, temperature: floa
 
 
 def teacher_loss(image: Tensor, text: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Return the mean cross-entropy of codes' likeness across modalities to its targets; a scalar.
+    """Compute the mean cross-entropy of codes' likeness across modalities to targets; a scalar.
 
     Args:
         image: (n, b) relaxed codes.

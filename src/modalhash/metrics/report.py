@@ -65,8 +65,8 @@ class Report:
 
     def __str__(self) -> str:
         """Write one line a number; `to_json` has what else the report knows."""
-        what = "codes" if self.split is None else f"queries of {self.split}"
-        lines = [f"{self.about.get('method', 'codes')}, {self.n_bits} bits, {what}"]
+        subject = "codes" if self.split is None else f"queries of {self.split}"
+        lines = [f"{self.about.get('method', 'codes')}, {self.n_bits} bits, {subject}"]
         return "\n".join([*lines, *map(write_measure, self.measures), *self.notes])
 
     def to_json(self) -> dict[str, Any]:

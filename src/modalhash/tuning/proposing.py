@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from modalhash.extras import import_optional
 from modalhash.methods import method_class
-from modalhash.methods.settings import configured_method
+from modalhash.methods.settings import make_method
 from modalhash.tuning.search_spaces import Dimension, count_epochs
 from modalhash.tuning.trials import Search, Trial
 
@@ -65,7 +65,7 @@ def make_distribution(dimension: Dimension) -> Any:
 
 def default_values(search: Search) -> dict[str, Any]:
     """Look up the values that the searched settings have in the method as it is."""
-    configured, training = configured_method(
+    configured, training = make_method(
         method_class(search.method), preset=search.preset, changes=search.changes
     )
     n_items = len(search.parts[0].splits["train"])

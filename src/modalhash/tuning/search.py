@@ -27,7 +27,7 @@ from modalhash.errors import FeatureError, InputError, ModalhashError, UnknownNa
 from modalhash.files import write_text
 from modalhash.methods import method_class
 from modalhash.methods.base import Method, Needs
-from modalhash.methods.settings import configured_method, read_value
+from modalhash.methods.settings import make_method, read_value
 from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import CROSS_MODAL, TuningChoices, TuningOptions, change_options
 from modalhash.training.pairs import hold_out
@@ -163,7 +163,7 @@ def read_changes(
     Raises:
         SettingError, UnknownNameError: if the method doesn't take one of them.
     """
-    configured_method(method, preset=preset, changes=settings)
+    make_method(method, preset=preset, changes=settings)
     types = list_setting_types(method)
     return {name: read_value(name, value, types[name]) for name, value in (settings or {}).items()}
 

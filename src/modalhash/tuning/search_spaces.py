@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 from modalhash.errors import InputError, SettingError, UnknownNameError
 from modalhash.methods.base import ClosedFormMethod, Method, TrainingSettings
-from modalhash.methods.settings import configured_method, read_value
+from modalhash.methods.settings import make_method, read_value
 
 __all__ = [
     "Dimension",
@@ -167,7 +167,7 @@ def make_named_space(
                 )
             space[name] = dimension
         for end in space[name].choices or (space[name].low, space[name].high):
-            configured_method(method, preset=preset, changes={**changes, name: end})
+            make_method(method, preset=preset, changes={**changes, name: end})
     return space
 
 
@@ -193,7 +193,7 @@ def make_default_dimension(
     n_items: int,
 ) -> Dimension | None:
     """Make the range around a setting's own value, by the rule of `make_usual_space`; or None."""
-    configured, training = configured_method(method, preset=preset, changes=changes)
+    configured, training = make_method(method, preset=preset, changes=changes)
     if hasattr(configured.settings, name):
         return make_dimension_around(configured.settings, name)
     match name:
