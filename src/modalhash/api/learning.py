@@ -11,6 +11,7 @@ import torch
 
 from modalhash.api.method_choice import AUTO, choose_method, choose_preset, configure_method
 from modalhash.api.opening import fit_encoder, open_collection, require_texts
+from modalhash.api.picture_training import PictureTraining
 from modalhash.api.run_records import (
     describe_encoder,
     describe_items,
@@ -25,10 +26,11 @@ from modalhash.artifacts import (
     save_model,
 )
 from modalhash.data import Collection, Modality, write_splits
-from modalhash.encoders import Encoder, EncoderFactory, Features
+from modalhash.encoders import Encoder, EncoderFactory, Features, encoder_name
 from modalhash.encoders import extract_features as extract_with
 from modalhash.encoders.devices import torch_device
 from modalhash.encoders.frames import FrameTower
+from modalhash.encoders.loading import has_shared_space
 from modalhash.encoders.network_towers import NetworkImageTower, NetworkTextTower
 from modalhash.encoders.tuning import tunable_towers
 from modalhash.errors import FeatureError, InputError
@@ -117,7 +119,8 @@ def train(
         method: a name in `modalhash.methods.METHODS` or one that an installed package registers,
             `MODULE:CLASS`, a class, or a method object, whose settings `settings` changes; "auto"
             chooses `nested-labelled` where the items to learn from have labels, else `nested`, and
-            logs its choice.
+            logs its choice. Where there are no texts and the encoder has one space for both (clip,
+            offline-shared), "auto" learns from the pictures alone.
         n_bits: bits of a code, 16 to 256 as a rule.
         encoder: a name in `modalhash.encoders.ENCODERS` or one that an installed package registers,
             `MODULE:CLASS`, a class, or an encoder that is loaded.
@@ -144,6 +147,12 @@ def train(
     changes = dict(settings or {}) | tuning
     if method == AUTO:
         collection = open_collection(collection, options.skip_bad, options.progress)
+        if not collection.has_texts and has_shared_space(name_of_encoder(encoder)):
+            loaded = load_fitted_encoder(collection, encoder, split, options)
+            folder = None if output is None else Path(output)
+            return PictureTraining(collection, loaded, n_bits, split, seed, folder, options).run(
+                changes
+            )
         method = choose_method(collection, split, hug=options.hug, settings=changes)
     if isinstance(method, Method) and preset == "auto":
         preset = None
@@ -172,6 +181,11 @@ def train(
     }
     is_given = isinstance(encoder, Encoder)
     return TrainingJob(plan, collection, split, loaded, document, options, is_given).run()
+
+
+def name_of_encoder(encoder: str | type[EncoderFactory] | Encoder) -> str:
+    """Name an encoder, loaded or not."""
+    return encoder.name if isinstance(encoder, Encoder) else encoder_name(encoder)
 
 
 def warn_of_short_codes(n_bits: int) -> None:

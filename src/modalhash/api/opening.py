@@ -55,7 +55,8 @@ def require_texts(collection: Collection, purpose: str) -> None:
     if not collection.has_texts:
         raise FeatureError(
             f"{purpose}, and {collection.name} has pictures only: write captions.tsv with the "
-            "columns image and caption, or encode and index the pictures with a trained model"
+            "columns image and caption, or encode and index the pictures with a trained model, or "
+            "search them with the ready model, offline-shared"
         )
 
 

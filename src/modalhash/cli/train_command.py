@@ -139,9 +139,10 @@ def command(
     """Learn hash functions from the pairs of COLLECTION.
 
     COLLECTION is a built-in name (see `modalhash data list`), a folder of pictures with captions,
-    or NAME:PATH. Features are made first and kept for the next run. The run folder receives the
-    model, its card, the log, the splits and checkpoints; after a kill, the same command with
-    --resume gives the same codes as an uninterrupted run.
+    or NAME:PATH. Pictures without captions suffice with --encoder clip or offline-shared. Features
+    are made first and kept for the next run. The run folder receives the model, its card, the log,
+    the splits and checkpoints; after a kill, the same command with --resume gives the same codes as
+    an uninterrupted run.
     """
     if settings_file is not None:
         options |= read_settings_file(settings_file, options)

@@ -40,6 +40,10 @@ ENCODERS: Mapping[str, str] = {
 """What `load_encoder` knows, with a line on each; A+B takes pictures from A and texts from B."""
 
 
+SHARED_SPACES = frozenset({"clip", "offline-shared"})
+"""Encoders whose pictures and texts lie in one space."""
+
+
 def load_bases() -> tuple[type, ...]:
     """Load the class that encoders of other packages are subclasses of."""
     return (EncoderFactory,)
@@ -182,6 +186,17 @@ def split_pair(name: str) -> tuple[str, str]:
     if "+" in name and ":" not in name:
         kind_and_options(name.partition("+")[2])
     return name, name
+
+
+def has_shared_space(name: str) -> bool:
+    """Tell whether an encoder puts pictures and texts into one space before anything is learned.
+
+    Example:
+        >>> [has_shared_space(name) for name in ("clip:models/b32", "offline", "clip+bow")]
+        [True, False, False]
+    """
+    image_name, text_name = split_pair(name)
+    return image_name == text_name and name.partition(":")[0] in SHARED_SPACES
 
 
 def is_known(kind: str) -> bool:
