@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import modalhash as mh
 from modalhash.codes import unpack
@@ -31,11 +32,11 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def unit_rows(rows: np.ndarray) -> np.ndarray:
+def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return rows of length 1, in float64."""
-    rows = rows.astype(np.float64)
-    lengths: np.ndarray = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / lengths
+    exact = rows.astype(np.float64)
+    unit: NDArray[np.float64] = exact / np.linalg.norm(exact, axis=1, keepdims=True)
+    return unit
 
 
 def test_bits_are_signs_in_the_principal_subspace(photos: Path, clip: str) -> None:
