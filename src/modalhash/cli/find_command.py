@@ -11,7 +11,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.options import device_option, json_option
-from modalhash.cli.search_command import search_option, warn_of_unknown_words
+from modalhash.cli.search_command import search_option, warn_of_doubts
 from modalhash.cli.terminal import echo, echo_json, show_line
 from modalhash.cli.watching import show_progress
 from modalhash.modalities import Side
@@ -89,7 +89,7 @@ def print_paths(
 ) -> None:
     """Search pictures, and print the paths of the hits, nearest first."""
     answer = index.search(text, image, target=Side.IMAGES, k=k, where=where)
-    warn_of_unknown_words(answer.unknown, index.model.record.encoder["name"])
+    warn_of_doubts(answer, index.model.record.encoder["name"])
     if as_json:
         echo_json(answer.to_json())
         return

@@ -1,7 +1,7 @@
 """`modalhash search`."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from modalhash.modalities import Side
 from modalhash.search_request import RerankBy, SearchRequest
 
 if TYPE_CHECKING:
-    from modalhash.search import Explanation
+    from modalhash.search import Answer, Explanation
 
 logger = logging.getLogger("modalhash")
 
@@ -99,7 +99,7 @@ def command(
         show_explanation(explanation, as_json=as_json)
         return
     (answer,) = searched.answer(request)
-    warn_of_unknown_words(answer.unknown, searched.model.record.encoder["name"])
+    warn_of_doubts(answer, searched.model.record.encoder["name"])
     if sheet is not None:
         from modalhash.reports.sheet import write_sheet
 
@@ -136,14 +136,19 @@ def explain_no_hits(fields: Mapping[str, Any], *, has_items: bool) -> str:
     return f"no item passes {' and '.join(limits)}: choose a looser limit"
 
 
-def warn_of_unknown_words(texts: Sequence[str], encoder: str) -> None:
-    """Say that answers mean nothing for texts of which the encoder knows no word."""
-    for text in texts:
+def warn_of_doubts(answer: "Answer", encoder: str) -> None:
+    """Warn of answers that mean nothing: of texts without a known word, or as far as by chance."""
+    for text in answer.unknown:
         logger.warning(
             "the text encoder of %r knows no word of %r, so the answers say nothing about it: use "
             "words of the texts or the language that the encoder was trained on",
             encoder,
             text,
+        )
+    if answer.near_chance and not answer.unknown:
+        logger.warning(
+            "even the nearest answers are no nearer than random codes would be: there may be "
+            "nothing like it in the index, or the model doesn't know such words or pictures"
         )
 
 

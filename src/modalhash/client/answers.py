@@ -298,6 +298,7 @@ class SideResult:
         reranked_by: what the nearest were put in order by, if anything.
         hits: nearest first.
         explanation: how far all items are, if that was asked for.
+        near_chance: whether random codes would be as near as the nearest hits.
     """
 
     target: str
@@ -305,6 +306,7 @@ class SideResult:
     reranked_by: str | None
     hits: tuple[ServedHit, ...]
     explanation: Profile | None = None
+    near_chance: bool = False
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,9 @@ class Answer:
         explanations: one a hit, where they are wanted; empty if a hit was deleted meanwhile.
         unknown: the texts of the query of which the text encoder knows no word: other scripts,
             emoji, words outside a vocabulary. The hits say nothing about them.
+        near_chance: whether random codes would be as near as the nearest hits, so that these say
+            little: a model of icons on photos, or nothing of the kind in the index. Codes of fewer
+            than 32 bits and answers to a filter don't tell; then it is False.
     """
 
     query: Mapping[str, str]
@@ -161,6 +164,7 @@ class Answer:
     profile: DistanceProfile | None = None
     explanations: tuple[Explanation, ...] = ()
     unknown: tuple[str, ...] = ()
+    near_chance: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Write the document that `search --json` prints."""
@@ -174,6 +178,8 @@ class Answer:
         }
         if self.unknown:
             document["unknown"] = list(self.unknown)
+        if self.near_chance:
+            document["near_chance"] = True
         if self.profile is not None:
             document["explanations"] = [explanation.to_json() for explanation in self.explanations]
         return document

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modalhash.codes import Codes, code_width
 from modalhash.errors import InputError, UnavailableError
 from modalhash.index import Ids, QueryHits
+from modalhash.index.explanation import chance_within
 from modalhash.index.filters import parse_filter
 from modalhash.index.rerank import rerank, shortlist_length
 from modalhash.modalities import Side
@@ -35,6 +37,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+FEWEST_TELLING_BITS, COMPARED_HITS, NEAREST_BY_CHANCE = 32, 10, 0.01
 NOTHING = -1
 """A radius that no item is within."""
 
@@ -230,7 +233,33 @@ def make_answer(
         None if curve is None else curve.rule.value,
         plan.rerank_by.value if plan.shortlist else None,
         unknown=query.unknown,
+        near_chance=plan.where is None
+        and is_near_chance(nearest.distances, index.model.n_bits, len(index.sides[plan.side])),
     )
+
+
+def is_near_chance(distances: NDArray[np.integer[Any]], n_bits: int, n_items: int) -> bool:
+    """Tell whether random codes would be as near to a query as its nearest items.
+
+    Both must hold: of `n_items` random codes, at least `NEAREST_BY_CHANCE` on average are as near
+    as the nearest item, and a tenth of a code for each of the first ten items as near as the last
+    of them. Learned codes vary more than random ones, so answers without meaning are often a little
+    nearer than chance says; those with meaning are nearer by orders of magnitude.
+
+    Args:
+        distances: (k,) of the nearest items, in any order.
+        n_bits: bits of a code; fewer than 32 don't tell.
+        n_items: items that were searched.
+
+    Example:
+        >>> is_near_chance(np.array([19, 22]), 64, 1000), is_near_chance(np.array([2, 7]), 64, 1000)
+        (True, False)
+    """
+    if not len(distances) or n_bits < FEWEST_TELLING_BITS:
+        return False
+    nearest = np.sort(distances)[:COMPARED_HITS]
+    first, last = (n_items * chance_within(int(row), n_bits) for row in nearest[[0, -1]])
+    return first >= NEAREST_BY_CHANCE and last >= len(nearest) / 10
 
 
 def read_shortlist_codes(index: IndexParts, plan: SearchPlan, ids: Ids) -> Codes:

@@ -36,6 +36,7 @@ def describe_result(handle: IndexHandle, result: SideResult) -> dict[str, Any]:
         "target": str(answer.target),
         "relevance_rule": answer.relevance_rule,
         "reranked_by": answer.reranked_by,
+        "near_chance": answer.near_chance,
         "hits": [
             describe_hit(handle, answer.target, hit)
             | {"explanation": None if reason is None else describe_reasons(reason)}

@@ -468,6 +468,9 @@ class SideResult(BaseModel):
     target: SideName
     relevance_rule: str | None
     reranked_by: str | None
+    near_chance: bool = Field(
+        description="Whether random codes would be as near as the nearest hits."
+    )
     hits: list[Hit]
     explanation: Profile | None
 

@@ -165,15 +165,17 @@ function setBusy(busy) {
 function clearSummary() {
   parts.summary.replaceChildren();
   parts.legend.replaceChildren();
-  warn([]);
+  warn([], []);
 }
 
-/** Say that the encoder knows no word of a text: what is found then has little to do with it. */
-function warn(unknown) {
-  parts.warning.hidden = !unknown.length;
+/** Say that the encoder knows no word of a text, or that all answers are as far as by chance. */
+function warn(unknown, results) {
+  const isChance = results.some((result) => result.near_chance);
+  parts.warning.hidden = !unknown.length && !isChance;
   const texts = unknown.map((text) => `“${short(text)}”`).join(" and ");
   parts.warning.textContent = unknown.length
-    ? `This index's model knows no word of ${texts}, so these answers have little to do with it. Try other words.` : "";
+    ? `This index's model knows no word of ${texts}, so these answers have little to do with it. Try other words.`
+    : isChance ? "Even the nearest answers are no nearer than by chance: there may be nothing like it here, or this index's model doesn't know such words or pictures." : "";
 }
 
 async function start(isCurrent) {
@@ -206,7 +208,7 @@ async function find(signal, isCurrent) {
   const [counts, legend] = summaryOf(found, asked);
   parts.summary.replaceChildren(counts);
   parts.legend.replaceChildren(legend);
-  warn(found.unknown ?? []);
+  warn(found.unknown ?? [], found.results);
   if (!found.results.some((result) => result.hits.length)) return showNone();
   showAnswer(parts.answers, found, { addressOf, open: openItem, why: openWhy, like });
   offerMore(found, request.k, index);
