@@ -37,7 +37,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-FEWEST_TELLING_BITS, COMPARED_HITS, NEAREST_BY_CHANCE = 32, 10, 0.01
+FEWEST_TELLING_BITS, COMPARED_HITS, SHARE_BY_CHANCE = 32, 10, 0.5
 NOTHING = -1
 """A radius that no item is within."""
 
@@ -241,10 +241,10 @@ def make_answer(
 def is_near_chance(distances: NDArray[np.integer[Any]], n_bits: int, n_items: int) -> bool:
     """Tell whether random codes would be as near to a query as its nearest items.
 
-    Both must hold: of `n_items` random codes, at least `NEAREST_BY_CHANCE` on average are as near
-    as the nearest item, and a tenth of a code for each of the first ten items as near as the last
-    of them. Learned codes vary more than random ones, so answers without meaning are often a little
-    nearer than chance says; those with meaning are nearer by orders of magnitude.
+    They would if, of `n_items` random codes, at least half a code on average were as near as the
+    nearest item, and half as many codes as there are items as near as the last of ten. Learned
+    codes vary more than random ones, so answers without meaning are often a little nearer than
+    chance says; those with meaning are nearer by orders of magnitude.
 
     Args:
         distances: (k,) of the nearest items, in any order.
@@ -259,7 +259,7 @@ def is_near_chance(distances: NDArray[np.integer[Any]], n_bits: int, n_items: in
         return False
     nearest = np.sort(distances)[:COMPARED_HITS]
     first, last = (n_items * chance_within(int(row), n_bits) for row in nearest[[0, -1]])
-    return first >= NEAREST_BY_CHANCE and last >= len(nearest) / 10
+    return first >= SHARE_BY_CHANCE and last >= SHARE_BY_CHANCE * len(nearest)
 
 
 def read_shortlist_codes(index: IndexParts, plan: SearchPlan, ids: Ids) -> Codes:
