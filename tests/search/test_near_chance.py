@@ -29,7 +29,7 @@ def nearest_of_random(seed: int, *, flipped: int | None) -> np.ndarray:
 
 
 def test_random_codes_are_near_chance() -> None:
-    """No code is where half a code is expected in exp(-.5) = 61 % of cases; steps of bits take some."""
+    """Where half a code is expected there is none in exp(-.5) = 61 % of cases."""
     rows = [nearest_of_random(seed, flipped=None) for seed in range(50)]
     assert sum(is_near_chance(row, N_BITS, N_ITEMS) for row in rows) >= 25
 
