@@ -450,8 +450,8 @@ def report_damage(path: Path, advice: str) -> Iterator[None]:
     except ModalhashError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        what = f"{type(error).__name__}: {str(error)[:LONGEST_NAME]}"
-        message = f"{path} is damaged: an entry is missing or of another sort ({what}); {advice}"
+        kind = f"{type(error).__name__}: {str(error)[:LONGEST_NAME]}"
+        message = f"{path} is damaged: an entry is missing or of another sort ({kind}); {advice}"
         raise DamagedArtifactError(message) from error
 
 

@@ -53,7 +53,8 @@ from modalhash.data.picture_collections import read_pictures
 from modalhash.data.pictures import PICTURE_SUFFIXES, PictureFiles, is_safe_name
 from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits, read_splits
-from modalhash.data.tables import Table, typed_values
+from modalhash.data.table_contents import Table
+from modalhash.data.tables import typed_values
 from modalhash.data.text_lines import ascii_if_broken, quote_text
 from modalhash.errors import Defect
 

@@ -14,7 +14,7 @@ from modalhash.data.folder_tables import (
     type_name,
     with_plain_names,
 )
-from modalhash.data.tables import Table
+from modalhash.data.table_contents import Table
 from modalhash.data.text_lines import quote_text
 from modalhash.errors import Defect
 

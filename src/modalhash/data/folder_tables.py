@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from modalhash.data.table_contents import Table
 from modalhash.data.table_formats import default_format, find_format, folded_column
-from modalhash.data.tables import TABLE_SUFFIXES, Table, read_table
+from modalhash.data.tables import TABLE_SUFFIXES, read_table
 from modalhash.errors import CollectionError, Defect
 
 __all__ = [

@@ -32,10 +32,11 @@ from modalhash.data.table_columns import (
     divide_source,
     find_roles,
 )
+from modalhash.data.table_contents import Table
 from modalhash.data.table_formats import TableFormat, find_format, read_header
 from modalhash.data.table_pictures import find_table_pictures, without_absolute_names
 from modalhash.data.table_rows import SPLIT_NAMES, RowReader, TableItems, find_split_name
-from modalhash.data.tables import Table, read_table
+from modalhash.data.tables import read_table
 from modalhash.data.text_lines import quote_text
 from modalhash.errors import CollectionError, Defect, InputError
 

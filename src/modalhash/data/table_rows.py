@@ -10,8 +10,8 @@ from modalhash.data.arrow_tables import ArrowPicture
 from modalhash.data.collection import Value
 from modalhash.data.stored_pictures import StoredPicture
 from modalhash.data.table_columns import ColumnRoles
+from modalhash.data.table_contents import Table
 from modalhash.data.table_formats import folded_column
-from modalhash.data.tables import Table
 from modalhash.data.text_lines import ascii_if_broken, quote_text
 from modalhash.errors import Defect
 
