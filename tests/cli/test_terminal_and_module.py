@@ -61,3 +61,26 @@ def test_a_terminal_without_a_character_is_no_bug(tmp_path: Path, encoding: str)
     assert (ended.returncode, ended.stderr) == (1, b"")
     # Click writes UTF-8 where the terminal says ASCII; others get the character's escape.
     assert b"\\u72ac" in ended.stdout or "犬".encode() in ended.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no such shell here")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("arguments", ["--version", "data list"])
+def test_a_closed_standard_stream_is_no_bug(arguments: str, closed: str) -> None:
+    command = f'"$0" -m modalhash {arguments} {closed}'
+    ended = subprocess.run(
+        ["sh", "-c", command, sys.executable], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert bool(ended.stdout) == (" >&-" not in f" {closed}")
+
+
+def test_no_file_takes_the_number_of_a_closed_stream() -> None:
+    script = (
+        "import sys; from modalhash.cli.main import open_missing_streams as o; o();"
+        "import os; h = os.open(os.devnull, os.O_RDONLY); sys.exit(h)"
+    )
+    ended = subprocess.run(
+        ["sh", "-c", '"$0" -c "$1" <&- >&-', sys.executable, script], check=False
+    )
+    assert ended.returncode > 2

@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 from importlib import import_module
-from typing import Any, TypeGuard
+from pathlib import Path
+from typing import Any, Final, TypeGuard
 
 import click
 
@@ -49,6 +50,8 @@ COMMANDS = {
 
 OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF, errno.EDQUOT})
 """Ways in which printing fails."""
+LAST_STREAM: Final = 2
+"""The file number of the last standard stream."""
 
 
 class LazyGroup(click.Group):
@@ -102,6 +105,7 @@ def cli(context: click.Context, *, debug: bool, quiet: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit with 0 done, 1 failed, 2 wrong usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    open_missing_streams()
     show_what_cannot_be_encoded()
     try:
         outcome: Any = cli.main(arguments, prog_name="modalhash", standalone_mode=False)
@@ -125,6 +129,22 @@ def main(arguments: list[str] | None = None) -> None:
         echo(f"modalhash: {format_error(error)}", err=True)
         sys.exit(1)
     sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+def open_missing_streams() -> None:
+    """Open standard streams that the caller closed on nothing.
+
+    Otherwise the next file that is opened, such as an index's log, takes the number of one of them,
+    and gets what libraries print.
+    """
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= LAST_STREAM:
+        pass
+    os.close(handle)
+    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")
 
 
 def show_what_cannot_be_encoded() -> None:

@@ -47,6 +47,7 @@ from modalhash.data.folder_tables import (
     type_name,
     with_plain_names,
 )
+from modalhash.data.folder_unread import list_unread
 from modalhash.data.frames import FrameFolders, frame_names
 from modalhash.data.path_patterns import is_left_out
 from modalhash.data.picture_collections import read_pictures
@@ -115,6 +116,13 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
     metadata = _item_metadata(captions, notes)
     reading = read_splits(folder / "splits", positions, known=known)
     defects += reading.defects
+    notes += list_unread(
+        folder,
+        kind,
+        table.columns,
+        has_labels=bool(label_names),
+        has_splits=bool(reading.splits or reading.defects),
+    )
     if not reading.splits:
         reading.splits, reading.note = make_splits(tuple(positions), seed=split_seed)
     elif outside := len(positions.keys() - _members(positions, reading.splits)):

@@ -8,6 +8,7 @@ import numpy as np
 from modalhash.data.collection import Collection, Pictures
 from modalhash.data.folder_labels import read_labels
 from modalhash.data.folder_tables import PICTURES, VIDEOS, ItemKind
+from modalhash.data.folder_unread import list_unread
 from modalhash.data.frames import FrameFolders, frame_names
 from modalhash.data.path_patterns import expand_pattern
 from modalhash.data.pictures import PICTURE_SUFFIXES, PictureFiles, is_safe_name
@@ -53,6 +54,13 @@ def read_pictures(folder: Path, kind: ItemKind, *, split_seed: int) -> Reading |
     labels, label_names = read_labels(folder, kind, positions, set(names), defects)
     splits = read_splits(folder / "splits", positions, known=())
     defects += splits.defects
+    notes = list_unread(
+        folder,
+        kind,
+        (),
+        has_labels=bool(label_names),
+        has_splits=bool(splits.splits or splits.defects),
+    )
     if not splits.splits:
         splits.splits, splits.note = make_splits(names, seed=split_seed)
     collection = Collection(
@@ -69,7 +77,7 @@ def read_pictures(folder: Path, kind: ItemKind, *, split_seed: int) -> Reading |
         split_note=splits.note,
     )
     note = f"{folder} has {len(names):,} {kind.noun}s and no captions file: there are no texts"
-    return Reading(collection, tuple(defects), (note,))
+    return Reading(collection, tuple(defects), (note, *notes))
 
 
 def list_pictures(folder: Path) -> Reading | None:
