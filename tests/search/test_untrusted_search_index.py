@@ -13,6 +13,7 @@ from modalhash.bridges.contents import open_source
 from modalhash.errors import DamagedArtifactError, ModalhashError
 from modalhash.files import sealed
 from modalhash.search import open_search_index
+from modalhash.search.repairing import repair_search_index, verify_search_index
 
 pytestmark = pytest.mark.usefixtures("tiny_encoder", "own_cache")
 
@@ -48,6 +49,11 @@ def test_a_side_that_is_a_link_is_not_opened(folder: Path, tmp_path: Path, side:
         open_search_index(folder)
     with pytest.raises(DamagedArtifactError, match=r"it is a link, which no file of ours is$"):
         open_source(folder, side)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "other").rglob("*")}
+    for work in (verify_search_index, repair_search_index):
+        with pytest.raises(DamagedArtifactError, match=r"it is a link, which no file of ours is$"):
+            work(folder)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "other").rglob("*")}
 
 
 def rewrite(path: Path, **entries: Any) -> None:

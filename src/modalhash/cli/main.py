@@ -7,7 +7,7 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, Literal, TextIO, TypeGuard
 
 import click
 
@@ -142,9 +142,14 @@ def open_missing_streams() -> None:
     while (handle := os.open(os.devnull, os.O_RDWR)) <= LAST_STREAM:
         pass
     os.close(handle)
-    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")
-    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")
-    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")
+    sys.stdin = sys.stdin or open_nothing("r")
+    sys.stdout = sys.stdout or open_nothing("w")
+    sys.stderr = sys.stderr or open_nothing("w")
+
+
+def open_nothing(mode: Literal["r", "w"]) -> TextIO:
+    """Open what reads as empty, and drops what is written."""
+    return Path(os.devnull).open(mode, encoding="utf-8")
 
 
 def show_what_cannot_be_encoded() -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from modalhash.artifacts import load_model, read_calibration
 from modalhash.errors import ArtifactError, DamagedArtifactError, InputError, ModalhashError
-from modalhash.files import remove_file
+from modalhash.files import own_path, remove_file
 from modalhash.index import HashIndex, find_damage, open_index, repair_index
 from modalhash.modalities import Side
 from modalhash.search.folder import read_manifest
@@ -80,11 +80,12 @@ def verify_search_index(folder: Path | str) -> IndexReport:
 def side_folders(folder: Path) -> dict[str, Path]:
     """List the index folders in an index by side; an index of codes itself stands under ""."""
     try:
-        return {str(name): folder / str(name) for name in read_manifest(folder)["sides"]}
+        names = read_manifest(folder)["sides"]
     except DamagedArtifactError:
         if any((folder / side).is_dir() for side in Side):
             raise
         return {"": folder}
+    return {name: own_path(folder, name) for name in names}
 
 
 def problems_of_model(folder: Path) -> Iterator[str]:
