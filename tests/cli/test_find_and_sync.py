@@ -233,3 +233,17 @@ def test_watching_syncs_again_after_a_change(photos: Path) -> None:
     assert next(changes) is None
     assert (photos / "new.jpg").exists()
     changes.close()  # type: ignore[attr-defined]
+
+
+def test_a_search_names_pictures_where_they_lie_now(
+    modalhash: CommandLine, photos: Path, scene_run: Path, cache: Path, tmp_path: Path
+) -> None:
+    index, moved = tmp_path / "index", tmp_path / "moved"
+    assert modalhash("index", scene_run, photos, "-o", index, "--no-calibrate").code == 0
+    photos.rename(moved)
+    search = ("-q", "search", index, "--text", "circle", "--json", "--pictures")
+    hits = json.loads(modalhash(*search, moved).out)["hits"]
+    assert sorted(hit["image"] for hit in hits) == sorted(str(moved / name) for name in NAMES)
+    refused = modalhash(*search, photos)
+    assert (refused.code, refused.out) == (1, "")
+    assert f"there is no folder {photos}: name where the pictures lie now" in refused.err

@@ -425,6 +425,22 @@ def locate_pictures(
     return dict(files), ((name, pictures.open(item)) for item, name in names.items())
 
 
-def open_index(folder: Path | str, *, device: str = "auto") -> SearchIndex:
-    """Open an index folder that `build_index` made; see `SearchIndex`."""
-    return open_search_index(folder, device=device)
+def open_index(
+    folder: Path | str, *, pictures: Path | str | None = None, device: str = "auto"
+) -> SearchIndex:
+    """Open an index folder that `build_index` made; see `SearchIndex`.
+
+    Args:
+        folder: of the index.
+        pictures: where the folder of pictures that was indexed lies now, if it was moved; hits name
+            the files there. `sync` makes that last.
+        device: where queries are encoded.
+
+    Raises:
+        InputError: if there is no folder `pictures`.
+    """
+    if pictures is not None and not Path(pictures).is_dir():
+        raise InputError(f"there is no folder {pictures}: name where the pictures lie now")
+    index = open_search_index(folder, device=device)
+    index.pictures = None if pictures is None else Path(pictures).resolve()
+    return index

@@ -83,17 +83,29 @@ def search_option(name: str, *, more: str = "", shown: str = "", **settings: Any
     type=click.Path(dir_okay=False),
     help="Also write the answers as pictures: a .html or .png file.",
 )
+@click.option(
+    "--pictures",
+    type=click.Path(file_okay=False),
+    help="Where the pictures that were indexed lie now, if their folder was moved.",
+)
 @json_option
 @device_option
 def command(
-    index: str, *, explain: str | None, sheet: str | None, as_json: bool, device: str, **fields: Any
+    index: str,
+    *,
+    explain: str | None,
+    sheet: str | None,
+    as_json: bool,
+    pictures: str | None,
+    device: str,
+    **fields: Any,
 ) -> None:
     """Find the items of INDEX that are nearest to words or to a picture, by Hamming distance."""
     if (fields["text"] is None) == (fields["image"] is None):
         raise click.UsageError("Give either --text or --image.")
     values = {name: value for name, value in fields.items() if value is not None}
     request = SearchRequest(explain=explain is not None, **values)
-    searched = mh.open_index(index, device=device)
+    searched = mh.open_index(index, pictures=pictures, device=device)
     if explain:
         (explanation,) = searched.explain_items(read_ids(searched, (explain,)), request)
         show_explanation(explanation, as_json=as_json)

@@ -38,6 +38,15 @@ class IndexParts:
         self.model, self.sides = model, dict(sides)
         self.collection, self.folder = dict(collection), folder
         self.calibration = calibration
+        self.pictures: Path | None = None
+        """Where the folder that was indexed lies now, if it was moved."""
+
+    def locate_picture(self, image: str) -> str:
+        """Locate a picture's file: below `pictures`, if the folder that was indexed lies there."""
+        source = str(self.collection.get("source") or "")
+        if self.pictures is None or not source or not Path(image).is_relative_to(source):
+            return image
+        return str(self.pictures / Path(image).relative_to(source))
 
     def side(self, target: Side | str) -> Side:
         """Look up the side of a name.

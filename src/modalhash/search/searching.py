@@ -295,6 +295,8 @@ def make_hit(
     caption, image = rest.pop("caption", None), rest.pop("image", None)
     if image is not None and not Path(image).is_absolute():
         image = str(index.folder / image)
+    elif image is not None:
+        image = index.locate_picture(image)
     return Hit(
         plain_id(identity),
         distance,
