@@ -102,10 +102,11 @@ def test_any_value_of_the_record_may_be_odd(scene_run: Path, tmp_path: Path) -> 
     shutil.copytree(scene_run, tmp_path / "run")
     path = tmp_path / "run" / "model.json"
     document = json.loads(path.read_text())
+    odd_values: tuple[Any, ...] = (None, True, -1, 1.5, "x", [], {}, {"a": 1})
     for place in values_of(document):
         if place[0] in {"towers", "training", "settings", "results", "checksum", "format"}:
             continue
-        for value in (None, True, -1, 1.5, "x", [], {}, {"a": 1}):
+        for value in odd_values:
             changed = copy.deepcopy(document)
             part = changed
             for name in place[:-1]:

@@ -625,11 +625,12 @@ def test_a_file_cut_short_or_missing_is_named(kind: str, tmp_path: Path) -> None
 
 
 FORKED_SAVES = """
-import os, signal, sys
+import os, sys
 from pathlib import Path
 import numpy as np
 import tests.oracles.contract_kinds
 from modalhash.index import build_index, open_index
+from tests.oracles.kill_steps import kill_at
 
 kind, folder = sys.argv[1], Path(sys.argv[2])
 
@@ -641,18 +642,7 @@ def state(size):
 
 def die_at(step):
     # Every call that changes the folder is a step; the process is killed before or after one.
-    count = 0
-    def watched(call):
-        def run(*arguments, **named):
-            nonlocal count
-            for half in (0, 1):
-                if count == step:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                count += 1
-                if not half:
-                    result = call(*arguments, **named)
-            return result
-        return run
+    watched = kill_at(step)
     os.fsync = watched(os.fsync)
     Path.replace, Path.unlink, Path.chmod = map(watched, (Path.replace, Path.unlink, Path.chmod))
 

@@ -333,7 +333,7 @@ def test_an_array_in_memory_is_a_table_too() -> None:
         table.tokens(np.array([0]))
 
 
-ODD_VALUES = (None, True, -1, 0, 10**30, 1.5, "", "../x", [], {}, [None], {"a": 1})
+ODD_VALUES: tuple[Any, ...] = (None, True, -1, 0, 10**30, 1.5, "", "../x", [], {}, [None], {"a": 1})
 
 
 def test_any_value_of_the_manifest_may_be_odd(tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_any_value_of_the_manifest_may_be_odd(tmp_path: Path) -> None:
     text = path.read_text()
     shard = ("shards", "0")
     pooled = (*shard, "files", "pooled")
-    places = [(name,) for name in json.loads(text)]
+    places: list[tuple[str, ...]] = [(name,) for name in json.loads(text)]
     places += [shard, *((*shard, name) for name in json.loads(text)["shards"]["0"])]
     places += [pooled, (*pooled, "bytes"), (*pooled, "sha256"), (*shard, "files", "../x")]
     for place in places:

@@ -85,12 +85,13 @@ def test_what_killed_builds_left_is_removed_and_living_builds_stay(tmp_path: Pat
 
 
 KILLED = """
-import os, shutil, signal, sys
+import os, shutil, sys
 from pathlib import Path
 from modalhash import files
 from modalhash.files import write_text
 from modalhash.index import new_folders
 from modalhash.index.new_folders import new_folder
+from tests.oracles.kill_steps import kill_at
 
 place, is_there = Path(sys.argv[1]), sys.argv[2] == "True"
 
@@ -100,18 +101,7 @@ def build(text):
         write_text(part / "two.txt", text)
 
 def die_at(step):
-    count = 0
-    def watched(call):
-        def run(*arguments, **named):
-            nonlocal count
-            for half in (0, 1):
-                if count == step:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                count += 1
-                if not half:
-                    result = call(*arguments, **named)
-            return result
-        return run
+    watched = kill_at(step)
     os.fsync, os.unlink, os.rmdir = map(watched, (os.fsync, os.unlink, os.rmdir))
     Path.mkdir, Path.rename, Path.replace = map(watched, (Path.mkdir, Path.rename, Path.replace))
     new_folders.exchange, files.swap = watched(new_folders.exchange), watched(files.swap)

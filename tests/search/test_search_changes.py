@@ -113,13 +113,14 @@ def test_what_cannot_be_added_changes_neither_side(folder: Path) -> None:
 
 
 KILLED = """
-import json, os, shutil, signal, sys
+import json, os, shutil, sys
 from pathlib import Path
 import numpy as np
 from PIL import Image
 from modalhash.search import Side, SideContent, changing
 from modalhash.search.pending_changes import finish_pending, writing
 from modalhash.index import open_index
+from tests.oracles.kill_steps import kill_at
 
 whole, place, what = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 
@@ -130,18 +131,7 @@ class Parts:
 
 def die_at(step):
     # Every call that changes the folder is a step; the process is killed before or after one.
-    count = 0
-    def watched(call):
-        def run(*arguments, **named):
-            nonlocal count
-            for half in (0, 1):
-                if count == step:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                count += 1
-                if not half:
-                    result = call(*arguments, **named)
-            return result
-        return run
+    watched = kill_at(step)
     for name in ("fsync", "fdatasync", "write", "replace", "unlink", "ftruncate"):
         setattr(os, name, watched(getattr(os, name)))
     Path.replace, Path.unlink = watched(Path.replace), watched(Path.unlink)
