@@ -1,5 +1,7 @@
 """Between signs and packed codes."""
 
+from numbers import Integral
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -16,14 +18,14 @@ def code_width(n_bits: int) -> int:
     """Count the bytes that a packed code of `n_bits` takes.
 
     Raises:
-        InputError: if `n_bits` is not positive.
+        InputError: if `n_bits` is not a positive whole number.
 
     Example:
         >>> code_width(64), code_width(12)
         (8, 2)
     """
-    if n_bits < 1:
-        raise InputError(f"n_bits is {n_bits}, expected a positive number (16 to 256 are usual)")
+    if isinstance(n_bits, bool) or not isinstance(n_bits, Integral) or n_bits < 1:
+        raise InputError(f"n_bits is {n_bits!r}, expected a positive number (16 to 256 are usual)")
     return -(-n_bits // 8)
 
 

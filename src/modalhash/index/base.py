@@ -27,6 +27,7 @@ for an index without locks, checkpoints or measurements.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -583,6 +584,10 @@ class HashIndex(ABC):
         Raises:
             ShapeError: if they are not (q, p) uint8 of the index's width.
         """
+        if not isinstance(codes, np.ndarray):
+            raise ShapeError(
+                f"query codes are of type {type(codes).__name__}, expected an array (q, p) uint8"
+            )
         width = -(-self.n_bits // 8)
         if codes.ndim == 2 and codes.dtype == np.uint8 and codes.shape[1] != width:
             raise ShapeError(
@@ -592,12 +597,23 @@ class HashIndex(ABC):
         check_codes(codes, self.n_bits, name="query codes")
 
 
+def check_whole_number(name: str, value: object) -> None:
+    """Refuse what isn't a whole number, also a NumPy one.
+
+    Raises:
+        InputError: if it isn't.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputError(f"{name} is {value!r}, expected a whole number")
+
+
 def check_top_k(k: int) -> None:
     """Refuse a k below 1.
 
     Raises:
-        InputError: if it is.
+        InputError: if it is, or isn't a whole number.
     """
+    check_whole_number("k", k)
     if k < 1:
         raise InputError(f"k is {k}, expected at least 1")
 
@@ -606,7 +622,8 @@ def check_radius(radius: int) -> None:
     """Refuse a negative radius.
 
     Raises:
-        InputError: if it is.
+        InputError: if it is, or isn't a whole number.
     """
+    check_whole_number("radius", radius)
     if radius < 0:
         raise InputError(f"radius is {radius}, expected 0 or more")
