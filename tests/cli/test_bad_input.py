@@ -138,7 +138,7 @@ def test_unknown_names_and_values(modalhash: CommandLine) -> None:
 
 def test_an_unknown_collection(modalhash: CommandLine, tmp_path: Path) -> None:
     assert train_on(modalhash, "iconz").startswith(
-        "unknown collection (and no folder is called so) 'iconz': did you mean 'icons'? Known: "
+        "unknown collection or folder 'iconz': did you mean 'icons'? Known: "
     )
     missing = tmp_path / "no" / "photos"
     assert train_on(modalhash, missing) == f"there is no folder {missing}: check the path"

@@ -137,6 +137,7 @@ def test_collections_are_listed_described_and_checked(modalhash: CommandLine) ->
     info = modalhash("data", "info", "scenes:60")
     assert (info.code, info.err) == (0, "")
     assert "60, with pictures" in info.out
+    assert "300, 5 an item" in info.out
     document = json.loads(modalhash("data", "info", "scenes:60", "--json").out)
     assert (document["format"], document["n_items"], document["n_captions"]) == (1, 60, 300)
     check = modalhash("data", "check", "scenes:20", "--json")

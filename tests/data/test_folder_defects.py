@@ -585,7 +585,7 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=re.escape(problem)):
         load_collection(str(file))
     problem = (
-        "unknown collection (and no folder is called so) 'iconz': did you mean 'icons'? "
+        "unknown collection or folder 'iconz': did you mean 'icons'? "
         f"Known: {', '.join(sorted(COLLECTIONS))}"
     )
     with pytest.raises(UnknownNameError, match=f"^{re.escape(problem)}$"):

@@ -14,6 +14,7 @@ from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, ProjectionNorm
 from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.layers.product_quantizer import (
     ProductQuantizer,
+    Rotation,
     RotationRule,
     SubspaceSimilarity,
     nearest_rotation,
@@ -342,3 +343,11 @@ def test_a_quantizer_is_rebuilt_from_its_weights(rule: RotationRule) -> None:
 def test_sizes_out_of_range(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
         made(**changes)
+
+
+@every_rule
+def test_a_rotation_without_memory_is_as_large_as_one_with_it(rule: RotationRule) -> None:
+    with torch.device("meta"):
+        shapes = Rotation(rule, 3, 4).state_dict()
+    entries = [value.shape for value in Rotation(rule, 3, 4).state_dict().values()]
+    assert [value.shape for value in shapes.values()] == entries

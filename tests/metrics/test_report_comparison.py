@@ -54,6 +54,7 @@ def test_a_report_is_printed_with_a_line_for_each_number() -> None:
     first, *lines = str(report).splitlines()
     assert first == "made, 32 bits, queries of test"
     assert len(lines) == len(report.measures)
+    assert repr(report) == f"<Report of {len(lines)} numbers: {first}>"
     value = report.value("recall", "text_to_image", relevance="pair", k=5)
     assert f"text_to_image: recall@5 by pair, ties expected: {value:.4f}" in lines
 

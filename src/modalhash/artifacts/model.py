@@ -50,6 +50,10 @@ class HashModel:
         self.hasher, self.record, self.device = hasher, record, device
         self.folder, self._loaded = folder, encoder
 
+    def __repr__(self) -> str:
+        encoder = self.record.encoder["name"]
+        return f"<HashModel {self.record.title}, {self.n_bits} bits, encoder {encoder!r}>"
+
     @property
     def n_bits(self) -> int:
         """Bits of a code."""

@@ -233,6 +233,12 @@ class Collection:
                 f"labels has shape {self.labels.shape}, expected {(n_items, len(self.label_names))}"
             )
 
+    def __repr__(self) -> str:
+        """Name the collection and count what it holds."""
+        splits = "".join(f", {name} {len(items):,}" for name, items in self.splits.items())
+        texts = f"{len(self.caption_ids):,} texts"
+        return f"<Collection {self.name!r}: {len(self.item_ids):,} items, {texts}{splits}>"
+
     @property
     def n_items(self) -> int:
         """Number of items (pictures)."""

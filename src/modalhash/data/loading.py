@@ -238,7 +238,7 @@ def no_such_source(source: str | Path, name: str) -> InputError:
             f"there is no folder and no collection {name!r}: did you mean {proposals}? "
             "`modalhash data list` names the collections"
         )
-    return UnknownNameError("collection (and no folder is called so)", name, COLLECTIONS)
+    return UnknownNameError("collection or folder", name, COLLECTIONS)
 
 
 def require_unicode(source: str | Path) -> None:

@@ -94,6 +94,9 @@ class Rotation(nn.Module):
                 self.matrix = nn.Parameter(identity)
             case RotationRule.CAYLEY | RotationRule.EXPM:
                 self.matrix = nn.Parameter(identity.clone())
+                if identity.is_meta:  # `orthogonal` reads values; shapes are all that counts here
+                    self.register_buffer("base", identity)
+                    return
                 name = "cayley" if rule is RotationRule.CAYLEY else "matrix_exp"
                 orthogonal(self, "matrix", orthogonal_map=name)
                 self.matrix = identity

@@ -63,6 +63,9 @@ class Report:
                 ).value
         raise InputError(f"the report has nothing on {direction} with relevance {relevance!r}")
 
+    def __repr__(self) -> str:
+        return f"<Report of {len(self.measures)} numbers: {str(self).splitlines()[0]}>"
+
     def __str__(self) -> str:
         """Write one line a number; `to_json` has what else the report knows."""
         subject = "codes" if self.split is None else f"queries of {self.split}"
