@@ -125,8 +125,9 @@ API_PAGES: Mapping[str, ApiPage] = {
         "fills in.",
         {
             "modalhash.index": [
-                "build_index", "open_index", "HashIndex", "Hits", "QueryHits", "RadiusHits",
-                "Metadata", "parse_filter", "verify_index", "find_damage", "ItemChange",
+                "build_index", "open_index", "HashIndex", "SearchableIndex", "Hits",
+                "QueryHits", "RadiusHits", "Metadata", "parse_filter", "verify_index",
+                "find_damage", "ItemChange",
             ],
         },
     ),

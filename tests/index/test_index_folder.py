@@ -20,7 +20,8 @@ from modalhash.errors import (
 from modalhash.files import sealed, sha256_of_file, write_json
 from modalhash.index import build_index, folder, open_index, verify_index
 from modalhash.index.embedded import EmbeddedIndex
-from modalhash.index.folder import newest_generation, read_manifest
+from modalhash.index.folder import newest_generation
+from modalhash.index.manifest import Manifest, read_manifest
 
 WAY_OUT = "keep what is whole with `modalhash repair`, or make the index again"
 
@@ -298,7 +299,7 @@ def test_opening_during_a_save_finds_the_new_generation(
     index_of(2).save(tmp_path)
     is_first = True
 
-    def read_then_save(place: Path) -> folder.Manifest:
+    def read_then_save(place: Path) -> Manifest:
         nonlocal is_first
         manifest = read_manifest(place)
         if is_first:

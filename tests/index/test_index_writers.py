@@ -22,7 +22,7 @@ from modalhash.errors import (
 )
 from modalhash.index import build_index, open_index
 from modalhash.index.embedded import EmbeddedIndex
-from modalhash.index.folder import read_manifest
+from modalhash.index.manifest import read_manifest
 
 
 def codes_of(n: int, seed: int = 0) -> Codes:

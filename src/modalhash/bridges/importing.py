@@ -18,7 +18,7 @@ from modalhash.codes.manifest import CODES_MANIFEST
 from modalhash.errors import ArtifactError, DamagedArtifactError, InputError, StorageError
 from modalhash.files import map_array, peek_json, read_json, read_regular_text
 from modalhash.index import HashIndex, Ids, Metadata, build_index, check_kind, open_index
-from modalhash.index.folder import ARTIFACT as INDEX_ARTIFACT
+from modalhash.index.manifest import ARTIFACT as INDEX_ARTIFACT
 from modalhash.index.new_folders import new_folder
 from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.scoring import open_array

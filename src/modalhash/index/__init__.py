@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modalhash.codes import Codes
-from modalhash.index.base import HashIndex, check_radius, check_top_k
+from modalhash.index.base import HashIndex
 from modalhash.index.checking import check_model
 from modalhash.index.filters import parse_filter
-from modalhash.index.folder import check_file, read_manifest
+from modalhash.index.folder import check_file
 from modalhash.index.hits import (
     Hits,
     IdArray,
@@ -28,7 +28,9 @@ from modalhash.index.kinds import (
     write_index_manifest,
 )
 from modalhash.index.log import read_log
+from modalhash.index.manifest import read_manifest
 from modalhash.index.rerank import ByteFeatures, FeatureScorer, FineScorer, RelaxedScorer
+from modalhash.index.searchable import SearchableIndex
 from modalhash.index.searcher_table import SEARCHERS as KINDS
 from modalhash.index.searchers import stated_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
@@ -54,6 +56,7 @@ __all__ = [
     "QueryHits",
     "RadiusHits",
     "RelaxedScorer",
+    "SearchableIndex",
     "build_index",
     "check_kind",
     "check_model",

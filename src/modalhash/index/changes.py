@@ -9,17 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.errors import DamagedArtifactError, InputError
-from modalhash.index.folder import (
-    FileRecord,
-    Manifest,
-    SegmentRecord,
-    check_file,
-    read_array,
-)
+from modalhash.index.folder import check_file, read_array
 from modalhash.index.hits import IdKind
 from modalhash.index.ids import id_column
 from modalhash.index.item_changes import Operation
 from modalhash.index.log import HEADER_BYTES, Change, read_log
+from modalhash.index.manifest import FileRecord, Manifest, SegmentRecord
 from modalhash.index.rows import RecentRows, Segment
 from modalhash.index.searcher_table import searcher_class
 from modalhash.index.searchers import NO_ROW, Positions, Searcher

@@ -11,7 +11,7 @@ from modalhash.codes import Codes, check_codes
 from modalhash.errors import ArtifactError, InputError, ShapeError
 from modalhash.index.hits import IdKind, Ids, Metadata
 from modalhash.index.ids import IdColumn, format_ids, id_column
-from modalhash.index.items import to_json
+from modalhash.index.item_json import to_json
 
 __all__ = ["check_id_kind", "check_item_arrays", "check_known", "check_model", "refuse_twice"]
 

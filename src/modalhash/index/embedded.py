@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.codes import Codes
-from modalhash.index.base import check_radius, check_top_k
 from modalhash.index.checking import check_id_kind, check_known, check_model
 from modalhash.index.filters import Filter, parse_filter
-from modalhash.index.folder import read_manifest
 from modalhash.index.hits import Hits, IdArray, IdKind, Ids, ItemBlock, Metadata, RadiusHits
 from modalhash.index.ids import IdColumn, id_column
+from modalhash.index.manifest import read_manifest
 from modalhash.index.retired_kinds import current_kind
+from modalhash.index.searchable import check_radius, check_top_k
 from modalhash.index.searcher_table import check_stated_kind, searcher_class
 from modalhash.index.searchers import NO_ROW, Positions
 from modalhash.index.snapshot import Snapshot, View

@@ -26,14 +26,10 @@ from modalhash.index.changes import (
     replay_log,
     scan_class,
 )
-from modalhash.index.folder import (
-    MANIFEST,
-    Manifest,
-    read_manifest,
-)
 from modalhash.index.forking import renew_in_children
 from modalhash.index.lock import WriterLock
 from modalhash.index.log import HEADER_BYTES, WriteLog
+from modalhash.index.manifest import MANIFEST, Manifest, read_manifest
 from modalhash.index.rows import RecentRows, Segment
 from modalhash.index.searcher_table import searcher_class
 from modalhash.index.snapshot import Snapshot, View

@@ -19,8 +19,6 @@ from modalhash.index.changes import (
     pack_dead_rows,
 )
 from modalhash.index.folder import (
-    Manifest,
-    SegmentRecord,
     file_record,
     newest_generation,
     refuse_foreign,
@@ -30,6 +28,7 @@ from modalhash.index.folder import (
 from modalhash.index.following import IndexFollower
 from modalhash.index.lock import WriterLock
 from modalhash.index.log import WriteLog
+from modalhash.index.manifest import Manifest, SegmentRecord
 from modalhash.index.rows import Segment
 from modalhash.index.segments import write_segment
 from modalhash.index.snapshot import Snapshot, View

@@ -18,16 +18,16 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from modalhash.errors import DamagedArtifactError, InputError, StorageError
+from modalhash.errors import DamagedArtifactError, StorageError
 from modalhash.index.fields import FieldIndex
 from modalhash.index.filter_tests import holds
-from modalhash.index.filters import Compare, Contains, IsIn, IsNull, Leaf, Like, sort_of
-from modalhash.index.folder import REPAIR_ADVICE
+from modalhash.index.filters import IsNull, Leaf
 from modalhash.index.interruption import check_interruption, is_interrupted
+from modalhash.index.item_statements import VALUES, WITH_NUL, make_statements, name_json_path
+from modalhash.index.manifest import REPAIR_ADVICE
 from modalhash.index.searchers import Positions
-from modalhash.numpy_numbers import json_number
 
-__all__ = ["ItemStore", "to_json", "write_items"]
+__all__ = ["ItemStore", "write_items"]
 
 # Rows without metadata aren't here. `number` is the row in its segment.
 SCHEMA: Final = "CREATE TABLE items (number INTEGER PRIMARY KEY, id, metadata TEXT NOT NULL)"
@@ -35,50 +35,8 @@ CACHE_KIB: Final = 16384
 BLOCK: Final = 4096
 SLICE: Final = 32768
 """Rows that a test of a filter reads before others may use the connection."""
-MOST_DEPTH: Final = 500
-"""Levels of metadata; SQLite reads 1000, and Python's own reader not many more."""
 INSTRUCTIONS: Final = 10_000
 """Steps of SQLite's between two looks whether the work should stop."""
-
-RANGE: Final = "SELECT number FROM items WHERE number >= :first AND number < :end AND "
-TYPES: Final = {
-    "number": "json_type(metadata, :path) IN ('integer', 'real') AND ",
-    "text": "json_type(metadata, :path) = 'text' AND ",
-    "truth": "json_type(metadata, :path) IN ('true', 'false') AND ",
-}
-ENTRY_TYPES: Final = {
-    "number": "type IN ('integer', 'real')",
-    "text": "type = 'text'",
-    "truth": "type IN ('true', 'false')",
-}
-# Every statement there is; fields and values of users are parameters.
-# ruff: noqa: S608 - the statements are put together of this file's constants only.
-COMPARE: Final = {
-    (sort, operator): f"{RANGE}{check}json_extract(metadata, :path) {operator} :value"
-    for sort, check in TYPES.items()
-    for operator in ("==", "<", "<=", ">", ">=")
-}
-IS_IN: Final = {
-    sort: RANGE + check + "json_extract(metadata, :path) IN (SELECT value FROM json_each(:value))"
-    for sort, check in TYPES.items()
-}
-CONTAINS: Final = {
-    sort: RANGE
-    + "json_type(metadata, :path) = 'array' AND EXISTS "
-    + f"(SELECT 1 FROM json_each(metadata, :path) WHERE {check} AND value = :value)"
-    for sort, check in ENTRY_TYPES.items()
-}
-LIKE: Final = f"{RANGE}{TYPES['text']}json_extract(metadata, :path) GLOB :value"
-VALUES: Final = (
-    "SELECT number, json_type(metadata, :path), json_extract(metadata, :path) FROM items "
-    "WHERE number < :end AND json_type(metadata, :path) IS NOT NULL ORDER BY number"
-)
-NOT_NULL: Final = f"{RANGE}json_type(metadata, :path) <> 'null'"
-WITH_NUL: Final = (
-    "SELECT number, metadata FROM items WHERE number >= :first AND number < :end "
-    "AND instr(metadata, '\\u0000')"
-)
-GLOB: Final = {"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}
 
 
 class ItemStore:
@@ -249,7 +207,7 @@ class ItemStore:
         if any("\0" in name for name in field) or self.rows_with_nul({"first": 0, "end": end}):
             return None
         with self.scanning() as connection:
-            values = {"path": json_path(field), "end": end}
+            values = {"path": name_json_path(field), "end": end}
             return FieldIndex.of(connection.execute(VALUES, values))
 
     def matching(self, leaf: Leaf, first: int, end: int) -> Positions:
@@ -265,8 +223,8 @@ class ItemStore:
             part = {"first": begin, "end": min(begin + SLICE, end)}
             odd = self.rows_with_nul(part)
             passing: set[int] = set()
-            for statement, value in statements(leaf):
-                values = {"path": json_path(leaf.field), "value": value}
+            for statement, value in make_statements(leaf):
+                values = {"path": name_json_path(leaf.field), "value": value}
                 with self.scanning() as connection:
                     passing.update(row[0] for row in connection.execute(statement, values | part))
             is_null = isinstance(leaf, IsNull)
@@ -325,98 +283,6 @@ def write_items(path: Path, rows: Iterable[tuple[int, Any, str]]) -> None:
         ) from error
 
 
-def statements(leaf: Leaf) -> Iterator[tuple[str, Any]]:
-    """Yield the statements of a test, each with its value; rows of any match.
-
-    They are for rows without NUL characters. No such row has a name, an entry or a whole text with
-    one, and SQLite would read the name or the text only up to it.
-    """
-    if any("\0" in name for name in leaf.field):
-        return
-    match leaf:
-        case Compare(_, operator, value):
-            yield COMPARE[sort_of(value), operator], value
-        case IsIn(_, values):
-            for sort, statement in IS_IN.items():
-                values_of_sort = [value for value in values if sort_of(value) == sort]
-                values_of_sort = [value for value in values_of_sort if "\0" not in str(value)]
-                if values_of_sort:
-                    yield statement, json.dumps(values_of_sort)
-        case Contains(_, value):
-            yield CONTAINS[sort_of(value)], value
-        case Like(_, pattern) if "\0" not in pattern:
-            yield LIKE, to_glob(pattern)
-        case IsNull():
-            yield NOT_NULL, None
-
-
-def json_path(field: tuple[str, ...]) -> str:
-    """Name a field as SQLite's JSON functions do; names hold neither " nor backslash."""
-    return "$" + "".join(f'."{name}"' for name in field)
-
-
-def to_glob(pattern: str) -> str:
-    """Convert a pattern of `like` to one of GLOB, which minds upper and lower case."""
-    parts, characters = [], iter(pattern)
-    for character in characters:
-        if character == "\\":
-            literal = next(characters, "\\")
-            parts.append(GLOB[literal] if literal in "*?[" else literal)
-        else:
-            parts.append(GLOB.get(character, character))
-    return "".join(parts)
-
-
-def to_json(item_id: object, metadata: object) -> str:
-    """Write metadata as a JSON object.
-
-    Raises:
-        InputError: if it isn't a mapping of names to JSON values, or nested too deep, naming the
-            item.
-    """
-    if not isinstance(metadata, Mapping):
-        problem = f"it is of type {type(metadata).__name__}"
-    elif odd := [name for name in metadata if not isinstance(name, str)]:
-        problem = f"it has the name {odd[0]!r}"
-    elif is_deeper(metadata, MOST_DEPTH):
-        problem = f"it is nested more than {MOST_DEPTH} deep"
-    else:
-        try:
-            document = json.dumps(
-                dict(metadata), ensure_ascii=False, allow_nan=False, default=json_number
-            )
-            document.encode()  # half of a surrogate pair shows here, not in the middle of a change
-        except (TypeError, ValueError) as error:
-            problem = str(error)
-        else:
-            return document
-    raise InputError(
-        f"metadata of item {item_id!r} can't be stored as JSON ({problem}): "
-        "names are texts; values are texts, finite numbers, true, false, null, lists or mappings"
-    )
-
-
 def damaged(path: Path | None, error: object) -> DamagedArtifactError:
     """Make the error of a file that SQLite can't read."""
     return DamagedArtifactError(f"{path or 'metadata'} is damaged: {error}; {REPAIR_ADVICE}")
-
-
-def is_deeper(value: object, depth: int) -> bool:
-    """Tell whether mappings and lists are nested deeper than a number of levels.
-
-    Example:
-        >>> is_deeper({"a": [1]}, 2), is_deeper({"a": [1]}, 1)
-        (False, True)
-    """
-    level = [value]
-    for _ in range(depth):
-        inner: list[object] = []
-        for part in level:
-            if isinstance(part, Mapping):
-                inner += part.values()
-            elif isinstance(part, list | tuple):
-                inner += part
-        level = [part for part in inner if isinstance(part, Mapping | list | tuple)]
-        if not level:
-            return False
-    return True

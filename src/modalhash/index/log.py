@@ -27,8 +27,8 @@ import numpy as np
 from modalhash.codes import Codes, code_width
 from modalhash.errors import DamagedArtifactError, InputError, StorageError
 from modalhash.files import open_own_file, open_regular_file, own_path, parse_json, write_bytes
-from modalhash.index.folder import REPAIR_ADVICE
 from modalhash.index.item_changes import ItemChange, Operation
+from modalhash.index.manifest import REPAIR_ADVICE
 
 __all__ = [
     "HEADER_BYTES",

@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 
 from modalhash.codes import Codes
-from modalhash.index.base import check_radius, check_top_k
 from modalhash.index.filters import Filter, parse_filter
 from modalhash.index.hits import Hits, RadiusHits
 from modalhash.index.milvus_collection import Row
@@ -20,6 +19,7 @@ from modalhash.index.milvus_reading import METADATA, MilvusReader
 from modalhash.index.milvus_rows import (
     metadata_of,
 )
+from modalhash.index.searchable import check_radius, check_top_k
 from modalhash.numpy_numbers import takes_numpy_numbers
 
 __all__ = ["MilvusSearch"]

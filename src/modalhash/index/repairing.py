@@ -17,14 +17,7 @@ from modalhash.errors import ModalhashError
 from modalhash.files import open_regular_file, own_path
 from modalhash.index.changes import apply_change, check_change, load_dead, scan_class
 from modalhash.index.embedded import EmbeddedIndex
-from modalhash.index.folder import (
-    REPAIR_ADVICE,
-    Manifest,
-    SegmentRecord,
-    check_file,
-    read_array,
-    read_manifest,
-)
+from modalhash.index.folder import check_file, read_array
 from modalhash.index.hits import IdKind
 from modalhash.index.ids import IdColumn, IdLookup, id_column
 from modalhash.index.item_changes import Operation
@@ -40,6 +33,7 @@ from modalhash.index.log import (
     read_log,
     record_end,
 )
+from modalhash.index.manifest import REPAIR_ADVICE, Manifest, SegmentRecord, read_manifest
 from modalhash.index.retired_kinds import current_kind
 from modalhash.index.rows import RecentRows, Segment
 from modalhash.index.searchers import NO_ROW

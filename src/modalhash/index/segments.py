@@ -12,7 +12,6 @@ from modalhash.codes import Codes, code_width
 from modalhash.errors import DamagedArtifactError, InputError, StorageError
 from modalhash.files import own_path, write_array
 from modalhash.index.folder import (
-    SegmentRecord,
     check_file,
     file_record,
     flush_file,
@@ -22,6 +21,7 @@ from modalhash.index.folder import (
 from modalhash.index.hits import IdKind
 from modalhash.index.ids import IdColumn, IdLookup, IntegerIds, TextIds, id_column
 from modalhash.index.items import ItemStore, write_items
+from modalhash.index.manifest import SegmentRecord
 from modalhash.index.retired_kinds import is_retired, scan_retired
 from modalhash.index.rows import Segment
 from modalhash.index.searcher_table import searcher_class

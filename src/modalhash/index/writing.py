@@ -23,17 +23,14 @@ from modalhash.index.changes import (
     scan_class,
     without,
 )
-from modalhash.index.folder import (
-    newest_generation,
-    read_manifest,
-    write_manifest,
-)
+from modalhash.index.folder import newest_generation, write_manifest
 from modalhash.index.following import is_mark_of
 from modalhash.index.generations import GenerationWriter
 from modalhash.index.item_changes import ItemChange
 from modalhash.index.items import ItemStore
 from modalhash.index.lock import WriterLock
 from modalhash.index.log import Change, WriteLog
+from modalhash.index.manifest import read_manifest
 from modalhash.index.rows import RecentRows, Segment, documented
 from modalhash.index.searchers import NO_ROW
 from modalhash.index.segments import merge_segments, open_segment
