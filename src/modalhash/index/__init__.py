@@ -30,7 +30,7 @@ from modalhash.index.kinds import (
 from modalhash.index.log import read_log
 from modalhash.index.manifest import read_manifest
 from modalhash.index.rerank import ByteFeatures, FeatureScorer, FineScorer, RelaxedScorer
-from modalhash.index.searchable import SearchableIndex
+from modalhash.index.searchable import SearchableIndex, check_radius, check_top_k
 from modalhash.index.searcher_table import SEARCHERS as KINDS
 from modalhash.index.searchers import stated_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
