@@ -139,3 +139,8 @@ def test_wrong_counts_are_refused(argument: str) -> None:
     )
     with pytest.raises(InputError, match=f"^{re.escape(problem)}$"):
         load_collection(f"scenes:{argument}")
+
+
+def test_a_collection_is_shown_by_its_counts() -> None:
+    shown = repr(load_collection("scenes:20"))
+    assert shown == "<Collection 'scenes': 20 items, 100 texts, train 16, dev 2, test 2>"
