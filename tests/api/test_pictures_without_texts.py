@@ -48,6 +48,14 @@ def test_any_folder_of_pictures_is_a_collection(photos: Path) -> None:
     assert (some.item_ids, some.captions) == (("c.jpeg", "2024/a.jpg"), ())
 
 
+def test_pictures_outside_of_images_count_as_well(photos: Path) -> None:
+    draw(photos / "images" / "d.jpg", 4)
+    assert set(load_collection(photos).item_ids) == {*NAMES, "images/d.jpg"}
+    for name in NAMES:
+        (photos / name).unlink()
+    assert load_collection(photos).item_ids == ("d.jpg",)
+
+
 def test_labels_and_splits_stand_beside_pictures(photos: Path) -> None:
     lines = ["image\tsky\tdog", *(f"{name}\t1\t0" for name in NAMES)]
     write_lines(photos / "labels.tsv", lines)
