@@ -32,8 +32,10 @@ def test_a_number_that_is_not_whole_is_refused(index: HashIndex, value: Any) -> 
 
 
 def test_numbers_of_numpy_are_whole(index: HashIndex) -> None:
-    assert index.search(CODES[:1], np.uint8(1)).ids.tolist() == [["a"]]
-    assert index.search_radius(CODES[:1], np.int64(0)).ids.tolist() == ["a"]
+    one: Any = np.uint8(1)
+    zero: Any = np.int64(0)
+    assert index.search(CODES[:1], one).ids.tolist() == [["a"]]
+    assert index.search_radius(CODES[:1], zero).ids.tolist() == ["a"]
 
 
 @pytest.mark.parametrize("codes", [[[1, 2]], "ab", None])

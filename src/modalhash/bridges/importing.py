@@ -16,7 +16,7 @@ from modalhash.bridges.item_lines import ITEMS
 from modalhash.codes import BitOrder, Codes, read_codes
 from modalhash.codes.manifest import CODES_MANIFEST
 from modalhash.errors import ArtifactError, DamagedArtifactError, InputError, StorageError
-from modalhash.files import map_array, peek_json, read_json, read_regular_text
+from modalhash.files import map_array, peek_json, read_json, read_regular_text, report_damage
 from modalhash.index import HashIndex, Ids, Metadata, build_index, check_kind, open_index
 from modalhash.index.manifest import ARTIFACT as INDEX_ARTIFACT
 from modalhash.index.new_folders import new_folder
@@ -192,14 +192,11 @@ def items_of_export(folder: Path) -> ImportedItems:
         raise DamagedArtifactError(
             f"{folder} has {len(codes)} codes and {len(lines)} items in {ITEMS}: export again"
         )
-    read = read_codes(codes, n_bits=manifest["n_bits"], bit_order=manifest["bit_order"])
-    return ImportedItems(
-        read.codes,
-        read.n_bits,
-        [line["id"] for line in lines],
-        [line["metadata"] for line in lines],
-        manifest["model_fingerprint"],
-    )
+    with report_damage(folder / EXPORT_MANIFEST, "export again"):
+        read = read_codes(codes, n_bits=manifest["n_bits"], bit_order=manifest["bit_order"])
+        ids, metadata = [line["id"] for line in lines], [line["metadata"] for line in lines]
+        fingerprint = str(manifest["model_fingerprint"])
+    return ImportedItems(read.codes, read.n_bits, ids, metadata, fingerprint)
 
 
 def read_ids(ids: Ids | Path | str) -> Ids:

@@ -24,7 +24,8 @@ def code_width(n_bits: int) -> int:
         >>> code_width(64), code_width(12)
         (8, 2)
     """
-    if isinstance(n_bits, bool) or not isinstance(n_bits, Integral) or n_bits < 1:
+    number: object = n_bits
+    if isinstance(number, bool) or not isinstance(number, Integral) or n_bits < 1:
         raise InputError(f"n_bits is {n_bits!r}, expected a positive number (16 to 256 are usual)")
     return -(-n_bits // 8)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modalhash.errors import SettingError, StorageError, UnknownNameError
+from modalhash.files import read_regular_text
 
 __all__ = ["PREFIX", "ServiceSettings", "read_settings"]
 
@@ -220,7 +221,7 @@ def read_file(path: Path) -> dict[str, Any]:
         StorageError: if it can't be read.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_regular_text(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} isn't TOML: {error}") from error
     except OSError as error:
