@@ -1,6 +1,7 @@
 """Between signs and packed codes."""
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +25,7 @@ def code_width(n_bits: int) -> int:
         >>> code_width(64), code_width(12)
         (8, 2)
     """
-    number: object = n_bits
+    number: Any = n_bits
     if isinstance(number, bool) or not isinstance(number, Integral) or n_bits < 1:
         raise InputError(f"n_bits is {n_bits!r}, expected a positive number (16 to 256 are usual)")
     return -(-n_bits // 8)

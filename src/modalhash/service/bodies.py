@@ -6,7 +6,9 @@ anything is parsed: counting commas and brackets takes milliseconds and no memor
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
@@ -110,13 +112,19 @@ def parse_document(
         raise malformed("the body isn't a JSON object of Content-Type application/json")
     if not body:
         raise invalid("the body is empty: send a JSON object")
-    try:
-        document = load_json(body, most_values)
-    except (ValueError, RecursionError):
-        document = None
+    document = None
+    if has_braces(body):
+        with suppress(ValueError, RecursionError):
+            document = load_json(body, most_values)
     if not isinstance(document, dict):
         raise malformed("the body isn't a JSON object of Content-Type application/json")
     return validate_document(document, model)
+
+
+def has_braces(body: bytes) -> bool:
+    """Check that a body begins and ends as a JSON object does, without parsing it."""
+    text = body.removeprefix(BOM_UTF8).strip()
+    return text.startswith(b"{") and text.endswith(b"}")
 
 
 def load_json(text: bytes, most_values: int) -> Any:
