@@ -103,6 +103,29 @@ def test_pictures_are_verified(folder: Path) -> None:
     assert not (folder / "pictures" / "unnamed.png").exists()
 
 
+def test_a_side_whose_folder_is_gone_becomes_empty(modalhash: CommandLine, folder: Path) -> None:
+    shutil.rmtree(folder / "images")
+    assert modalhash("verify", folder).code == 1
+    repaired = modalhash("repair", folder)
+    assert repaired.code == 0
+    assert f"{folder / 'images'} was gone: all its items are lost" in repaired.out
+    assert repaired.out.endswith(f"kept 0 images and 300 texts in {folder}\n")
+    with open_search_index(folder) as index:
+        index.add({Side.IMAGES: SideContent(["x"], np.zeros((1, 2), np.uint8), [{}])})
+        assert len(index.sides[Side.IMAGES]) == 1
+
+
+def test_pictures_of_lost_items_stay(folder: Path) -> None:
+    pictures = {path.name for path in (folder / "pictures").iterdir()}
+    flip(folder / "images/000001/codes.npy")
+    shutil.rmtree(folder / "texts")
+    losses = mh.repair_index(folder).losses
+    assert (
+        losses[-1] == f"{len(pictures)} pictures are of no item: `modalhash compact` removes them"
+    )
+    assert {path.name for path in (folder / "pictures").iterdir()} == pictures
+
+
 def test_a_pending_change_that_cannot_be_read_is_left_out(folder: Path) -> None:
     (folder / "pending.json").write_text("{")
     with pytest.raises(DamagedArtifactError, match=re.escape("pending.json is damaged")):

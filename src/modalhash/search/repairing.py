@@ -5,12 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from modalhash.artifacts import load_model, read_calibration
+from modalhash.codes import code_width
 from modalhash.errors import ArtifactError, DamagedArtifactError, InputError, ModalhashError
 from modalhash.files import own_path, remove_file
-from modalhash.index import HashIndex, find_damage, open_index, repair_index
+from modalhash.index import HashIndex, build_index, find_damage, open_index, repair_index
 from modalhash.modalities import Side
 from modalhash.search.folder import read_manifest
 from modalhash.search.pending_changes import PENDING, finish_pending, writing
@@ -138,9 +140,10 @@ def problem_of_picture(path: Path) -> str | None:
 def repair_search_index(folder: Path | str) -> IndexRepair:
     """Keep what is whole of an index, and say what was lost.
 
-    Codes and rows are repaired side by side; pictures of no item are removed. Nothing is written if
-    nothing is damaged. Pictures that are missing, and a damaged model, can't be made again: they
-    are named.
+    Codes and rows are repaired side by side; a side whose folder is gone becomes empty. Nothing is
+    written if nothing is damaged. Pictures of no item are removed, unless items were lost: they may
+    be all that is left of these then. Pictures that are missing, and a damaged model, can't be made
+    again: they are named.
 
     Args:
         folder: of a search index, or of an index of codes.
@@ -154,6 +157,7 @@ def repair_search_index(folder: Path | str) -> IndexRepair:
     sides = side_folders(folder)
     losses = []
     if "" not in sides:
+        losses += replace_missing_sides(folder, sides)
         losses += settle_pending(folder, sides)
     counts = {}
     for name, place in sides.items():
@@ -161,8 +165,25 @@ def repair_search_index(folder: Path | str) -> IndexRepair:
         counts[name] = repair.n_items
         losses += repair.losses
     if "" not in sides:
-        losses += [*problems_of_model(folder), *lost_pictures(folder, sides)]
+        if not losses:
+            remove_unnamed_pictures(folder, sides)
+        losses += [*problems_of_model(folder), *problems_of_pictures(folder, sides)]
     return IndexRepair(counts, tuple(losses))
+
+
+def replace_missing_sides(folder: Path, sides: dict[str, Path]) -> list[str]:
+    """Put an empty side where a side's folder is gone, and say what was lost."""
+    missing = [place for place in sides.values() if not place.exists()]
+    if not missing:
+        return []
+    model = load_model(folder / "model", device="cpu")
+    for place in missing:
+        no_codes = np.zeros((0, code_width(model.n_bits)), np.uint8)
+        build_index(
+            [], no_codes, model.n_bits, kind="auto", model_fingerprint=model.fingerprint,
+            folder=place,
+        ).close()  # fmt: skip
+    return [f"{place} was gone: all its items are lost" for place in missing]
 
 
 def settle_pending(folder: Path, sides: dict[str, Path]) -> list[str]:
@@ -183,11 +204,10 @@ def settle_pending(folder: Path, sides: dict[str, Path]) -> list[str]:
     return []
 
 
-def lost_pictures(folder: Path, sides: dict[str, Path]) -> Iterator[str]:
-    """Yield which pictures are lost, and remove those of no item."""
+def remove_unnamed_pictures(folder: Path, sides: dict[str, Path]) -> None:
+    """Remove kept pictures that no item names."""
     named: set[str] = set()
     for place in sides.values():
         with open_index(place) as index:
             named.update(picture for picture, _ in pictures_of(index))
     remove_pictures(folder, [name for name in picture_names(folder) if name not in named])
-    yield from problems_of_pictures(folder, sides)
