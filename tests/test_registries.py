@@ -1,6 +1,7 @@
 """What packages register, and one clear line for each way of doing it wrong."""
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -140,6 +141,8 @@ def test_a_file_imports_no_module_that_it_names(
         load_encoder(name, from_file=True)
     install_acme(package_site)
     path = "acme_hashing.colours:Colours"
+    for module in ("acme_hashing", "acme_hashing.colours"):  # another test may have imported it
+        monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(InputError, match="is named by a file"):
         load_encoder(path, from_file=True)
     monkeypatch.setenv(TRUSTED_MODULES, "json, acme_hashing.colours")

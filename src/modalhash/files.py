@@ -223,7 +223,7 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise
     except OSError as error:
         reason = error.strerror or str(error)
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         advice = "free some space or choose another folder" if is_full else "choose another folder"
         raise StorageError(
             f"can't write {path}: {reason}; {advice}, then run the same command again: what was "

@@ -98,12 +98,16 @@ def test_files_are_found_again_after_the_process_went_elsewhere(
 def test_every_logger_of_the_server_writes_our_form(capsys: pytest.CaptureFixture[str]) -> None:
     loggers = [logging.getLogger(name) for name in ("modalhash", "uvicorn", "asyncio")]
     before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
+    errors = logging.getLogger("uvicorn.error")
+    level = errors.level  # a server that another test started may have raised it
     try:
+        errors.setLevel(logging.WARNING)
         server.log_to_stderr("json")
         logging.getLogger("uvicorn.error").warning("some trouble")
         logging.getLogger("asyncio").error("more trouble")
     finally:
         for logger, handlers, propagate in before:
             logger.handlers, logger.propagate = handlers, propagate
+        errors.setLevel(level)
     lines = capsys.readouterr().err.splitlines()
     assert [line.startswith('{"time": ') for line in lines] == [True, True]

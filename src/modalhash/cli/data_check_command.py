@@ -37,7 +37,7 @@ def command(context: click.Context, collection: str, *, strict: bool, as_json: b
             },
             "defects": [asdict(defect) for defect in report.defects],
             "notes": list(report.notes),
-            "deviations": [asdict(deviation) for deviation in report.deviations],
+            "deviations": [deviation.to_json() for deviation in report.deviations],
             "values": list(report.values),
         }
         echo_json(document)

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,15 @@ class Deviation:
     def __str__(self) -> str:
         expected = " or ".join(f"{count:,}" for count in self.expected)
         return f"{self.quantity}: found {self.count:,}, the card of {self.card} says {expected}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe the deviation as `data check --json` prints it."""
+        return {
+            "card": self.card,
+            "what": self.quantity,
+            "found": self.count,
+            "expected": list(self.expected),
+        }
 
 
 def compare_with_card(collection: Collection) -> tuple[Deviation, ...]:

@@ -177,8 +177,8 @@ class SearchableIndex(ABC):
         Raises:
             ShapeError: if they are not (q, p) uint8 of the index's width.
         """
-        given: object = codes
-        if not isinstance(given, np.ndarray):
+        value: object = codes
+        if not isinstance(value, np.ndarray):
             raise ShapeError(
                 f"query codes are of type {type(codes).__name__}, expected an array (q, p) uint8"
             )
