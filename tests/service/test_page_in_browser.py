@@ -235,6 +235,25 @@ def test_answers_come_while_typing_and_the_address_keeps_them(page: Page) -> Non
     page.shows(page.found(text=WORDS))
 
 
+def test_going_back_while_the_start_is_still_loading_shows_the_answers_again(page: Page) -> None:
+    page.open()
+    page.one("#q").send_keys(WORDS)
+    expected = page.found(text=WORDS)
+    page.shows(expected)
+    page.browser.execute_script(
+        "const real = window.fetch; window.fetch = async (address, options) => {"
+        "  if (String(address).includes('batch'))"
+        "    await new Promise((done) => setTimeout(done, 1500));"
+        "  return real(address, options); };"
+    )
+    page.one("#q").send_keys(Keys.ESCAPE)
+    page.one(".start")
+    page.browser.back()
+    page.shows(expected)
+    time.sleep(1.7)
+    assert page.ids() == expected
+
+
 def test_a_late_answer_to_an_old_query_is_not_shown(page: Page) -> None:
     page.open()
     page.one(".start")

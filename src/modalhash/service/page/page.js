@@ -135,6 +135,7 @@ async function run() {
   const mine = (running = new AbortController());
   const isCurrent = () => running === mine;
   const wanted = searchOf(state);
+  answered = null; // going back to the last answer while this one is under way searches again
   clearTimeout(againTimer);
   clearTimeout(patienceTimer);
   patienceTimer = setTimeout(() => isCurrent() && setBusy(true), PATIENCE);
