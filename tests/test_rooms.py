@@ -27,6 +27,7 @@ FOUNDATION = {
     "choices",
     "folder_hints",
     "modalities",
+    "notebook_html",
     "forked_children",
     "numpy_numbers",
     "registries",

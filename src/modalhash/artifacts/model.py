@@ -22,6 +22,7 @@ from modalhash.files import own_path, report_damage
 from modalhash.index.rerank import FineBooks, FineCodes
 from modalhash.layers import KernelHead
 from modalhash.methods.hasher import Hasher, HashTower
+from modalhash.notebook_html import join_parts, make_fact_table
 from modalhash.search_request import refuse_address
 
 __all__ = ["HashModel"]
@@ -53,6 +54,22 @@ class HashModel:
     def __repr__(self) -> str:
         encoder = self.record.encoder["name"]
         return f"<HashModel {self.record.title}, {self.n_bits} bits, encoder {encoder!r}>"
+
+    def _repr_html_(self) -> str:
+        """Write what notebooks show: what the model is, and what it learned from."""
+        record = self.record
+        trained_on = record.trained_on
+        split = f", split {trained_on['split']}" if trained_on.get("split") else ""
+        facts = {
+            "method": f"{record.title} ({record.method})",
+            "preset": record.preset,
+            "code": f"{self.n_bits} bits",
+            "encoder": record.encoder["name"],
+            "trained on": f"{trained_on.get('name', '')}{split}",
+            "seed": str(record.seed),
+            "fingerprint": self.fingerprint[:12],
+        }
+        return join_parts(f"Model: {record.title}, {self.n_bits} bits", make_fact_table(facts))
 
     @property
     def n_bits(self) -> int:

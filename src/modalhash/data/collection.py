@@ -3,8 +3,9 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,14 @@ from PIL import Image
 
 from modalhash.errors import InputError, ShapeError, UnknownNameError
 from modalhash.modalities import Modality
+from modalhash.notebook_html import (
+    PictureCard,
+    join_parts,
+    make_card,
+    make_fact_table,
+    make_gallery,
+    write_count_list,
+)
 
 __all__ = [
     "Collection",
@@ -171,6 +180,10 @@ class TokenArrays:
         return TokenArrays(np.concatenate(own), np.cumsum([len(vectors) for vectors in own]))
 
 
+SHOWN_PICTURES: Final = 6
+"""First pictures of a collection that a notebook shows."""
+
+
 @dataclass(frozen=True)
 class Collection:
     """Items with a picture and one or more texts each, their labels, metadata and splits.
@@ -238,6 +251,35 @@ class Collection:
         splits = "".join(f", {name} {len(items):,}" for name, items in self.splits.items())
         texts = f"{len(self.caption_ids):,} texts"
         return f"<Collection {self.name!r}: {len(self.item_ids):,} items, {texts}{splits}>"
+
+    def _repr_html_(self) -> str:
+        """Write what notebooks show: what the collection holds, and its first pictures."""
+        facts = {
+            "items": f"{self.n_items:,}",
+            "texts": f"{self.n_captions:,}",
+            "splits": write_count_list({name: len(own) for name, own in self.splits.items()}),
+            "labels": self.labels is not None
+            and f"{len(self.label_names):,}: {', '.join(self.label_names[:10])}",
+            "metadata": ", ".join(self.metadata),
+            "features": ", ".join(
+                f"{side} {' x '.join(map(str, array.shape))}"
+                for side, array in self.features.items()
+            ),
+        }
+        return join_parts(
+            f"Collection {self.name!r}",
+            make_fact_table(facts),
+            make_gallery([self._make_card(item) for item in range(self.n_items)[:SHOWN_PICTURES]])
+            if self.pictures is not None
+            else "",
+        )
+
+    def _make_card(self, item: int) -> PictureCard:
+        """Make the card of an item: its picture, and its first text or else its id."""
+        assert self.pictures is not None
+        first, end = self.caption_starts[item : item + 2]
+        texts = (self.captions or ())[first:end]
+        return make_card(partial(self.pictures.open, item), [(*texts, self.item_ids[item])[0]])
 
     @property
     def n_items(self) -> int:

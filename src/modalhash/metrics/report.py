@@ -7,6 +7,7 @@ from typing import Any
 
 from modalhash.errors import InputError
 from modalhash.metrics.results import DirectionReport, Measure
+from modalhash.notebook_html import join_parts, make_fact_table, make_table
 
 __all__ = ["Report"]
 
@@ -72,6 +73,28 @@ class Report:
         lines = [f"{self.about.get('method', 'codes')}, {self.n_bits} bits, {subject}"]
         return "\n".join([*lines, *map(write_measure, self.measures), *self.notes])
 
+    def _repr_html_(self) -> str:
+        """Write what notebooks show: every number with its rules, and the notes."""
+        has_intervals = any(measure.interval is not None for measure in self.measures)
+        header = [
+            "direction",
+            "measure",
+            "relevant",
+            "formula",
+            "ties",
+            "value",
+            "queries",
+            "items",
+        ]
+        rows = [make_cells(measure, has_intervals) for measure in self.measures]
+        title, *_ = str(self).splitlines()
+        facts = {f"note {number}": note for number, note in enumerate(self.notes, start=1)}
+        return join_parts(
+            title,
+            make_table([*header, *(["interval"] if has_intervals else [])], rows),
+            make_fact_table(facts) if facts else "",
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Write the document that `evaluate --json` and `score --json` give; NaN becomes null."""
         return {
@@ -101,6 +124,23 @@ def write_measure(measure: Measure) -> str:
         f"{measure.direction}: {measure.measure}{cutoff} by {measure.relevance}{convention}, "
         f"ties {measure.ties}: {measure.value:.4f}"
     )
+
+
+def make_cells(measure: Measure, has_interval: bool) -> list[str]:
+    """Make the cells of a number's row."""
+    cutoff = "" if measure.k is None else f"@{measure.k}"
+    interval = "" if measure.interval is None else "{:.4f} to {:.4f}".format(*measure.interval)
+    return [
+        measure.direction,
+        f"{measure.measure}{cutoff}",
+        measure.relevance,
+        measure.convention or "",
+        measure.ties,
+        f"{measure.value:.4f}",
+        f"{measure.n_queries:,}",
+        f"{measure.n_database:,}",
+        *([interval] if has_interval else []),
+    ]
 
 
 def measure_json(measure: Measure) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from modalhash.errors import CollectionError, FeatureError, ModelUnavailableErro
 from modalhash.index import build_index
 from modalhash.metrics import DirectionReport
 from modalhash.modalities import Direction
-from modalhash.reports.pages import image_data
+from modalhash.notebook_html import picture_url
+from modalhash.reports.pages import QUALITY, THUMBNAIL
 
 __all__ = ["Examples", "Latency", "query_latency"]
 
@@ -205,7 +206,7 @@ def load_picture(collection: Collection, item: int) -> str:
     if collection.pictures is None:
         return ""
     try:
-        return image_data(collection.pictures.open(item))
+        return picture_url(collection.pictures.open(item), THUMBNAIL, QUALITY)
     except CollectionError:
         return ""
 

@@ -10,14 +10,15 @@ from PIL import Image
 
 from modalhash.extras import import_optional
 from modalhash.files import write_text
+from modalhash.notebook_html import picture_url
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["figure_data", "image_data", "new_figure", "picture_data", "thumbnail", "write_page"]
+__all__ = ["figure_data", "new_figure", "picture_data", "thumbnail", "write_page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
-THUMBNAIL = 160
+THUMBNAIL, QUALITY = 160, 85
 INK, GRID = "#6b7280", "#9ca3af40"
 
 
@@ -58,16 +59,7 @@ def thumbnail(file: str | Path, size: int = THUMBNAIL) -> Image.Image | None:
 def picture_data(file: str | Path | None) -> str:
     """Encode a picture file's thumbnail as a data URL; "" if there is none to show."""
     small = None if file is None else thumbnail(file)
-    return "" if small is None else image_data(small)
-
-
-def image_data(picture: Image.Image, size: int = THUMBNAIL) -> str:
-    """Encode a small copy of a picture as a data URL."""
-    small = picture.convert("RGB")
-    small.thumbnail((size, size))
-    content = io.BytesIO()
-    small.save(content, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return "" if small is None else picture_url(small, THUMBNAIL, QUALITY)
 
 
 def new_figure(width: float = 5.4, height: float = 3.0) -> "Figure":

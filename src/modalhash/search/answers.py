@@ -2,10 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
+from PIL import Image
+
+from modalhash.data.pictures import read_picture
 from modalhash.index.explanation import BitComparison, DistanceProfile, chance_within
 from modalhash.modalities import Side
+from modalhash.notebook_html import (
+    MOST_CARDS,
+    PictureCard,
+    escape_text,
+    join_parts,
+    make_card,
+    make_gallery,
+)
+from modalhash.search.picture_files import find_picture_file
+
+NEAR_CHANCE: Final = "Even the nearest are no nearer than random codes would be."
+UNKNOWN: Final = "The text encoder knows no word of this query."
 
 __all__ = ["Answer", "Explanation", "Hit", "ItemCounts", "plain_id"]
 
@@ -166,6 +182,24 @@ class Answer:
     unknown: tuple[str, ...] = ()
     near_chance: bool = False
 
+    def __repr__(self) -> str:
+        nearest = f", nearest {self.hits[0].id!r} at {self.hits[0].distance}" if self.hits else ""
+        query = ", ".join(f"{part} {value!r}" for part, value in self.query.items())
+        return f"<Answer: {len(self.hits)} {self.target} for {query}{nearest}>"
+
+    def _repr_html_(self) -> str:
+        """Write what notebooks show: the nearest hits, with pictures, texts and distances."""
+        query = ", ".join(f"{part}: {value}" for part, value in self.query.items())
+        doubts = [UNKNOWN] if self.unknown else [NEAR_CHANCE] if self.near_chance else []
+        cards = [make_hit_card(hit, self.n_bits) for hit in self.hits[:MOST_CARDS]]
+        n_left = len(self.hits) - len(cards)
+        notes = [*doubts, *([f"{n_left:,} more hits aren't shown"] if n_left else [])]
+        return join_parts(
+            f"{len(self.hits):,} {self.target} for {query}",
+            make_gallery(cards),
+            *(f"<div>{escape_text(note)}</div>" for note in notes),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Write the document that `search --json` prints."""
         document: dict[str, Any] = {
@@ -183,6 +217,25 @@ class Answer:
         if self.profile is not None:
             document["explanations"] = [explanation.to_json() for explanation in self.explanations]
         return document
+
+
+def make_hit_card(hit: Hit, n_bits: int) -> PictureCard:
+    """Make the card of a hit: its picture, its text or else its id, and its distance."""
+    lines = [hit.caption or hit.id, f"{hit.distance} of {n_bits} bits differ"]
+    if hit.relevance is not None:
+        lines.append(f"relevant with probability {hit.relevance:.2f}")
+    return make_card(partial(open_hit_picture, hit), lines)
+
+
+def make_item_card(hit: Hit) -> PictureCard:
+    """Make the card of an item that isn't a hit: its picture, and its text or else its id."""
+    return make_card(partial(open_hit_picture, hit), [hit.caption or hit.id])
+
+
+def open_hit_picture(hit: Hit) -> Image.Image | None:
+    """Open the picture of a hit; None where it has none that may be shown."""
+    file = find_picture_file(hit.image)
+    return None if file is None else read_picture(file)
 
 
 def plain_id(identity: Any) -> str | int:

@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Final, Self, Unpack
 
 from PIL import Image
 
 from modalhash.errors import InputError
 from modalhash.index import Ids
 from modalhash.modalities import Side
-from modalhash.search.answers import Answer, Explanation, ItemCounts
+from modalhash.notebook_html import join_parts, make_fact_table, make_gallery, write_count_list
+from modalhash.search.answers import Answer, Explanation, ItemCounts, make_item_card
 from modalhash.search.changing import (
     add_contents,
     compact_sides,
@@ -26,11 +27,15 @@ from modalhash.search.searching import (
     explain_hits,
     find_nearest,
     make_answer,
+    make_hit,
     plan_search,
 )
 from modalhash.search_request import SearchOptions, SearchRequest, Target
 
 __all__ = ["SearchIndex"]
+
+SHOWN_PICTURES: Final = 6
+"""First pictures of an index that a notebook shows."""
 
 
 class SearchIndex(IndexParts):
@@ -39,6 +44,27 @@ class SearchIndex(IndexParts):
     def __repr__(self) -> str:
         counts = " and ".join(f"{len(index):,} {side}" for side, index in self.sides.items())
         return f"<SearchIndex of {counts}, {self.model.n_bits} bits, in {self.folder}>"
+
+    def _repr_html_(self) -> str:
+        """Write what notebooks show: what the index holds, and its first pictures."""
+        record = self.model.record
+        facts = {
+            "codes": write_count_list({str(side): len(own) for side, own in self.sides.items()}),
+            "model": f"{record.title}, {self.model.n_bits} bits, encoder {record.encoder['name']}",
+            "collection": self.collection.get("name"),
+            "relevance": "calibrated" if self.calibration is not None else "not calibrated",
+        }
+        return join_parts("Search index", make_fact_table(facts), self._draw_first_pictures())
+
+    def _draw_first_pictures(self) -> str:
+        """Draw the first pictures there are as HTML; nothing of an index of texts."""
+        blocks = self.sides[Side.IMAGES].blocks(SHOWN_PICTURES) if Side.IMAGES in self.sides else ()
+        block = next(iter(blocks), None)
+        if block is None:
+            return ""
+        rows = zip(block.ids.tolist(), block.metadata, strict=True)
+        hits = (make_hit(self, identity, 0, row) for identity, row in rows)
+        return make_gallery([make_item_card(hit) for hit in hits])
 
     def search(
         self,

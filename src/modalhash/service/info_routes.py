@@ -15,6 +15,7 @@ import modalhash
 from modalhash.errors import UnknownItemError
 from modalhash.index import IdKind
 from modalhash.search import Side, make_hit
+from modalhash.search.picture_files import find_picture_file
 from modalhash.service.answers import ERRORS, answer_with_json, write_code
 from modalhash.service.documents import describe_hit
 from modalhash.service.facts import collect_model_facts
@@ -23,7 +24,6 @@ from modalhash.service.queries import check_items, find_side
 from modalhash.service.schemas import IndexFacts, IndexList, Item, ModelList, ServiceFacts
 from modalhash.service.state import Service
 from modalhash.service.thumbnails import (
-    find_picture_file,
     no_picture,
     read_picture_version,
     write_anew,

@@ -25,7 +25,6 @@ __all__ = [
     "SIZES",
     "Thumbnails",
     "describe_picture",
-    "find_picture_file",
     "read_picture_version",
     "write_anew",
 ]
@@ -39,23 +38,6 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP")
 UNREADABLE: Final = (
     CollectionError, OSError, ValueError, SyntaxError, Image.DecompressionBombError,
 )  # fmt: skip
-
-
-def find_picture_file(path: str | None) -> Path | None:
-    """Find the file of an item's picture; None if it has none that may be shown.
-
-    Args:
-        path: as a hit has it.
-    """
-    if not path or "\0" in path:
-        return None
-    expected = Path(path)
-    try:
-        resolved = expected.resolve()
-        is_itself = resolved == expected and resolved.is_file()
-    except (OSError, RuntimeError):
-        return None
-    return resolved if is_itself else None
 
 
 def read_picture_version(path: str | Path) -> str | None:
