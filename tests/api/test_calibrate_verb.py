@@ -12,7 +12,7 @@ import pytest
 import modalhash as mh
 from modalhash.codes import hamming_distances
 from modalhash.data import Collection
-from modalhash.errors import DamagedArtifactError, InputError, UnknownNameError
+from modalhash.errors import DamagedArtifactError, InputError, UnavailableError, UnknownNameError
 from modalhash.search import SearchIndex, Side
 from tests.conftest import add_tiny_encoder
 from tests.oracles.command_line import CommandLine
@@ -189,7 +189,7 @@ def test_a_radius_and_a_relevance_cut_off(trained: Path) -> None:
             for k in (None, 4, 60):
                 found = index.search(text="a red circle", radius=radius, k=k).hits
                 assert [(one.id, one.distance, one.relevance) for one in found] == expected[:k]
-        for least in (0.0, 0.3, 0.5, 1.0):
+        for least in (0.0, 0.1, 0.2):
             expected = [one for one in everything if one[2] is not None and one[2] >= least]
             found = index.search(text="a red circle", min_relevance=least).hits
             assert [(one.id, one.distance, one.relevance) for one in found] == expected
@@ -199,6 +199,24 @@ def test_a_radius_and_a_relevance_cut_off(trained: Path) -> None:
             text="a red circle", radius=4, rerank="all", rerank_by="relaxed"
         ).hits
         assert {hit.id for hit in reranked} == {one[0] for one in everything if one[1] <= 4}
+
+
+def test_a_relevance_that_no_distance_reaches_is_refused_and_the_largest_one_is_not(
+    trained: Path,
+) -> None:
+    with mh.open_index(trained / "index") as index:
+        curve = index.curve("text", Side.IMAGES)
+        assert curve is not None
+        largest = float(curve.at(60)[0])
+        stated = f"{int(largest * 10**6) / 10**6:g}"
+        message = (
+            f"min_relevance is 1.0, but the calibration of this index gives {stated} at most, to "
+            "images with the query's very code: ask for that or less, or cut off by a radius"
+        )
+        with pytest.raises(UnavailableError, match=f"^{re.escape(message)}$"):
+            index.search(text="a red circle", min_relevance=1.0)
+        exact = index.search(text="a red circle", min_relevance=float(stated)).hits
+        assert all(hit.distance <= (curve.radius(float(stated), 60) or 0) for hit in exact)
 
 
 def test_cut_offs_that_are_none(trained: Path, scene_index: Path) -> None:
@@ -273,7 +291,7 @@ def test_an_index_without_calibration_gets_one_by_command(
     assert calibrated.code == 0
     assert calibrated.out.startswith(f"{STATED}\n")
     assert calibrated.out.endswith(f"kept in {folder}\n")
-    assert modalhash("search", folder, "--text", "a circle", "--min-relevance", "0.5").code == 0
+    assert modalhash("search", folder, "--text", "a circle", "--min-relevance", "0.1").code == 0
     document = json.loads(modalhash("calibrate", run, "--json").out)
     assert (document["format"], document["n_items"]) == (1, 12)
     made = modalhash("index", run, "-o", tmp_path / "made.index")
@@ -302,7 +320,11 @@ def test_search_cuts_off_and_explains(modalhash: CommandLine, trained: Path) -> 
     assert f"  {alone['distance']} of 12 bits differ: " in told.out
     assert "relevant (shares a label) with probability" in told.out
     shown = modalhash(*ask, "-k", "2", "--explain")
-    assert (shown.code, "relevance" in shown.out) == (0, True)
+    assert (shown.code, "match" in shown.out, "with probability" in shown.out) == (0, True, True)
+    assert "relevance" not in modalhash(*ask, "-k", "2").out  # a word stands for the number
+    unreachable = modalhash(*ask, "--min-relevance", "1")
+    assert (unreachable.code, unreachable.out) == (1, "")
+    assert "ask for that or less" in unreachable.err
     for arguments, message in (
         (("--radius", "-1"), "radius is -1, expected 0 or more"),
         (("--min-relevance", "2"), "min_relevance is 2.0, expected a probability from 0 to 1"),

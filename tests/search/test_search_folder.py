@@ -157,9 +157,9 @@ def test_drawn_pictures_lie_in_the_folder_and_move_with_it(
 
 
 def test_the_document_of_an_answer_is_the_stated_one() -> None:
-    from modalhash.search import Hit
+    from modalhash.search import Hit, Strength
 
-    hit = Hit("a.jpg", 3, 0.9, "a dog", "photos/a.jpg", {"year": 2001}, 0.75)
+    hit = Hit("a.jpg", 3, 0.9, "a dog", "photos/a.jpg", {"year": 2001}, 0.75, Strength.STRONG)
     answer = Answer({"text": "dogs"}, Side.IMAGES, 30, (hit,), "pair")
     assert answer.to_json() == {
         "format": 1,
@@ -176,6 +176,7 @@ def test_the_document_of_an_answer_is_the_stated_one() -> None:
                 "image": "photos/a.jpg",
                 "metadata": {"year": 2001},
                 "relevance": 0.75,
+                "strength": "strong",
             }
         ],
     }

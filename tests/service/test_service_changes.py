@@ -91,8 +91,8 @@ def test_items_may_come_as_codes_or_as_one_side(client: TestClient, own_index: P
     assert client.post(ITEMS, json={"items": items}).json() == {"images": 1, "texts": 1}
     found = client.post(SEARCH, json={"code": {"hex": "ff0f"}, "k": 100, "radius": 0}).json()
     assert found["results"][0]["hits"][0] | {"score": 1.0} == {
-        "id": "coded", "item": None, "distance": 0, "score": 1.0, "relevance": None, "caption": "",
-        "picture": None, "metadata": {}, "explanation": None,
+        "id": "coded", "item": None, "distance": 0, "score": 1.0, "relevance": None,
+        "strength": None, "caption": "", "picture": None, "metadata": {}, "explanation": None,
     }  # fmt: skip
     with mh.open_index(own_index) as index:
         assert index.sides[index.side("texts")].reconstruct(["told#0"]).tolist() == [[1, 2]]

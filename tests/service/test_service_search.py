@@ -239,6 +239,7 @@ def test_relevance_is_that_of_python(
         assert [hit["relevance"] for hit in result["hits"]] == [
             hit.relevance for hit in answer.hits
         ]
+        assert [hit["strength"] for hit in result["hits"]] == [hit.strength for hit in answer.hits]
         least = answer.hits[0].relevance
         assert least is not None
         cut = index.search("a red circle", target="images", min_relevance=least)

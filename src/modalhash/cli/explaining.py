@@ -53,6 +53,8 @@ def explain_item(item: "Explanation") -> Iterator[str]:
         f"  {rank} of {item.profile.n_items:,}, nearer than {item.percentile:.1f} % of the items; "
         f"two random codes are as near with probability {item.chance:.2g}"
     )
+    if item.strength is not None:
+        yield f"  match: {item.strength}"
     if item.relevance is not None:
         means = "shares a label" if item.relevance_rule == "shared_label" else "is the query's own"
         yield f"  relevant ({means}) with probability {format_probability(item.relevance)}"

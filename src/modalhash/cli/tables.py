@@ -40,7 +40,10 @@ def console() -> Console:
 
 
 def print_answer(answer: "Answer") -> None:
-    """Print hits, best first, or that there are none; with scores if hits were reranked."""
+    """Print hits, best first, or that there are none; with scores if hits were reranked.
+
+    How much a distance speaks for a hit is a word; `--explain` and `--json` have the probability.
+    """
     with_scores = answer.reranked_by is not None
     ((kind, query),) = answer.query.items()
     title = f"{answer.target} for {kind} {query!r}"
@@ -51,15 +54,15 @@ def print_answer(answer: "Answer") -> None:
     table.add_column("distance", justify="right")
     if with_scores:
         table.add_column("score", justify="right")
-    is_calibrated = answer.relevance_rule is not None
-    if is_calibrated:
-        table.add_column("relevance", justify="right")
+    is_graded = any(hit.strength is not None for hit in answer.hits)
+    if is_graded:
+        table.add_column("match")
     table.add_column("id", overflow="fold")
     table.add_column("caption", overflow="fold")
     for hit in answer.hits:
         numbers = [f"{hit.score:.3f}"] if with_scores else []
-        if is_calibrated:
-            numbers.append(format_probability(hit.relevance))
+        if is_graded:
+            numbers.append(str(hit.strength or "-"))
         table.add_row(
             f"{hit.distance}/{answer.n_bits}",
             *numbers,

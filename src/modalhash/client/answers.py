@@ -275,6 +275,8 @@ class ServedHit:
         picture: its picture, if there is one.
         metadata: what else the collection says of it.
         explanation: why it is here, if that was asked for.
+        strength: how much its distance speaks for it: "strong", "fair" or "weak"; None if neither a
+            calibration nor the bits tell.
     """
 
     id: str | int
@@ -286,6 +288,7 @@ class ServedHit:
     picture: PictureLink | None
     metadata: Mapping[str, Any]
     explanation: HitReasons | None = None
+    strength: str | None = None
 
 
 @dataclass(frozen=True)
@@ -353,6 +356,7 @@ class Explained:
         percentile: share of the items that are farther, in percent; of those as far, half.
         chance_of_random: how probable it is that two random codes are as near.
         local_score: similarity by finer codes, if the model makes them.
+        strength: how much its distance speaks for it, as in `ServedHit`.
     """
 
     id: str | int
@@ -365,6 +369,7 @@ class Explained:
     percentile: float
     chance_of_random: float
     local_score: float | None
+    strength: str | None = None
 
 
 @dataclass(frozen=True)

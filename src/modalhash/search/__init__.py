@@ -32,6 +32,7 @@ from modalhash.search.searching import (
     make_hit,
     plan_search,
 )
+from modalhash.search.strength import Strength
 from modalhash.search_request import SearchRequest
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "SearchRequest",
     "Side",
     "SideContent",
+    "Strength",
     "build_search_index",
     "combine_queries",
     "contents_of_items",

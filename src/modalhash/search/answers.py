@@ -19,6 +19,7 @@ from modalhash.notebook_html import (
     make_gallery,
 )
 from modalhash.search.picture_files import find_picture_file
+from modalhash.search.strength import Strength
 
 NEAR_CHANCE: Final = "Even the nearest are no nearer than random codes would be."
 UNKNOWN: Final = "The text encoder knows no word of this query."
@@ -77,6 +78,8 @@ class Hit:
         metadata: what else the collection says of it.
         relevance: probability that a random item at this distance is relevant; None if the model
             isn't calibrated for this direction.
+        strength: how much its distance speaks for it: strong, fair or weak, see `Strength`; None if
+            the model isn't calibrated and has codes of fewer than 32 bits.
     """
 
     id: str | int
@@ -86,6 +89,7 @@ class Hit:
     image: str | None
     metadata: Mapping[str, Any]
     relevance: float | None = None
+    strength: Strength | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class Explanation:
             isn't calibrated for this direction.
         relevance_rule: what relevant means, `shared_label` or `pair`.
         local_score: similarity by finer codes, if the model makes them.
+        strength: how much its distance speaks for it: strong, fair or weak, see `Strength`.
     """
 
     id: str | int
@@ -108,6 +113,7 @@ class Explanation:
     relevance: float | None = None
     relevance_rule: str | None = None
     local_score: float | None = None
+    strength: Strength | None = None
 
     @property
     def distance(self) -> int:
@@ -145,6 +151,7 @@ class Explanation:
             "chance_of_random": self.chance,
             "relevance": self.relevance,
             "relevance_rule": self.relevance_rule,
+            "strength": self.strength,
             "local_score": self.local_score,
             "distances": self.profile.counts.tolist(),
         }

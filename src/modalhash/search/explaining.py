@@ -35,6 +35,7 @@ def explain_items(
     profile = measure_profile(index, query, side)
     curve = None if query.modality is None else index.curve(query.modality, side)
     probabilities = index.probabilities(curve, side)
+    strengths = index.strengths(curve, side)
     compared = [
         compare_bits(query.code, codes[row : row + 1], index.model.n_bits)
         for row in range(len(codes))
@@ -47,6 +48,7 @@ def explain_items(
             None if probabilities is None else round(probabilities[bits.distance], 6),
             None if curve is None else curve.rule.value,
             score,
+            strengths[bits.distance],
         )
         for identity, bits, score in zip(
             ids, compared, local_scores(index, query, compared, documents, codes), strict=True

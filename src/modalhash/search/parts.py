@@ -11,6 +11,7 @@ from modalhash.metrics import RelevanceCurve
 from modalhash.modalities import Direction, Modality, Side
 from modalhash.search.filter_fields import check_filter_fields
 from modalhash.search.kept_features import KeepFeatures
+from modalhash.search.strength import Strength, strengths_by_distance
 from modalhash.search_request import SearchRequest, Target
 
 __all__ = ["IndexParts"]
@@ -127,6 +128,10 @@ class IndexParts:
     def probabilities(self, curve: RelevanceCurve | None, side: Side) -> Sequence[float] | None:
         """Compute the probability of relevance at each distance, in a side as large as it is."""
         return None if curve is None else curve.at(len(self.sides[side])).tolist()
+
+    def strengths(self, curve: RelevanceCurve | None, side: Side) -> Sequence[Strength | None]:
+        """Grade each distance in words, in a side as large as it is."""
+        return strengths_by_distance(curve, self.model.n_bits, len(self.sides[side]))
 
     def __len__(self) -> int:
         """Count the codes of all sides."""

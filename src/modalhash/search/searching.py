@@ -1,6 +1,7 @@
 """From a request to answers: plan each side, find the nearest, put them in order, make hits."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from modalhash.search.kept_features import KEPT_NAMES
 from modalhash.search.parts import IndexParts
 from modalhash.search.queries import EncodedQuery, query_modality
 from modalhash.search.reranking import choose_reranking, make_scorer
+from modalhash.search.strength import FEWEST_TELLING_BITS, Strength
 from modalhash.search_request import RerankBy, RerankScore, SearchRequest
 
 __all__ = [
@@ -37,7 +39,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-FEWEST_TELLING_BITS, COMPARED_HITS, SHARE_BY_CHANCE = 32, 10, 0.5
+COMPARED_HITS, SHARE_BY_CHANCE = 10, 0.5
 NOTHING = -1
 """A radius that no item is within."""
 
@@ -74,11 +76,45 @@ def plan_search(index: IndexParts, request: SearchRequest) -> tuple[SearchPlan, 
         FilterError: if the filter can't be understood, marking the place.
         InputError: if the length of the shortlist is none.
         UnavailableError: if the index lacks what is wanted: a side, the relevance of distances, or
-            what to rerank by.
+            what to rerank by; or no distance is as relevant as wanted.
     """
     if request.where is not None:
         parse_filter(request.where)
-    return tuple(plan_side(index, request, side) for side in index.sides_to_search(request))
+    plans = tuple(plan_side(index, request, side) for side in index.sides_to_search(request))
+    if all(plan.radius == NOTHING for plan in plans):
+        refuse_unreachable_relevance(index, request, plans)
+    return plans
+
+
+def refuse_unreachable_relevance(
+    index: IndexParts, request: SearchRequest, plans: Sequence[SearchPlan]
+) -> None:
+    """Refuse a least relevance that no distance has, on any side that is searched.
+
+    Empty sides are passed over: nothing is found there, whatever is asked for.
+
+    Raises:
+        UnavailableError: saying what can be reached.
+    """
+    modality = query_modality(index, request)
+    reaches = []
+    for plan in plans:
+        n_items = len(index.sides[plan.side])
+        curve = None if modality is None else index.curve(modality, plan.side)
+        if curve is None or not n_items:
+            return
+        reaches.append((float(curve.at(n_items)[0]), plan.side))
+    reach, side = max(reaches)
+    raise UnavailableError(
+        f"min_relevance is {request.min_relevance}, but the calibration of this index gives "
+        f"{write_reach(reach)} at most, to {side} with the query's very code: ask for that or "
+        "less, or cut off by a radius"
+    )
+
+
+def write_reach(reach: float) -> str:
+    """Write the largest probability so that asking for it finds something: rounded down."""
+    return f"{math.floor(reach * 10**6) / 10**6:g}"
 
 
 def plan_side(index: IndexParts, request: SearchRequest, side: Side) -> SearchPlan:
@@ -122,7 +158,8 @@ def limit_distance(index: IndexParts, request: SearchRequest, side: Side) -> int
             f"this index doesn't know how relevant {side} are at which distance: run "
             f"`modalhash calibrate {index.folder}`, or cut off by a radius"
         )
-    reached = curve.radius(request.min_relevance, len(index.sides[side]))
+    n_items = len(index.sides[side])
+    reached = curve.radius(request.min_relevance, n_items)
     if reached is None:
         return NOTHING
     return reached if request.radius is None else min(request.radius, reached)
@@ -203,6 +240,7 @@ def make_answer(
         check_filter_fields(index.sides[plan.side], plan.where, nearest.metadata)
     curve = None if query.modality is None else index.curve(query.modality, plan.side)
     probabilities = index.probabilities(curve, plan.side)
+    strengths = index.strengths(curve, plan.side)
     order, scores = np.arange(len(nearest)), None
     if plan.shortlist:
         scorer = make_scorer(
@@ -222,6 +260,7 @@ def make_answer(
             nearest.metadata[place],
             score=None if scores is None else float(scores[rank]),
             probabilities=probabilities,
+            strengths=strengths,
         )
         for rank, place in enumerate(order[: plan.k].tolist())
     )
@@ -289,6 +328,7 @@ def make_hit(
     *,
     score: float | None = None,
     probabilities: Sequence[float] | None = None,
+    strengths: Sequence[Strength | None] | None = None,
 ) -> Hit:
     """Make one hit, with what is known of the item."""
     rest = {name: value for name, value in metadata.items() if name not in KEPT_NAMES}
@@ -305,4 +345,5 @@ def make_hit(
         image,
         rest,
         None if probabilities is None else round(probabilities[distance], 6),
+        None if strengths is None else strengths[distance],
     )

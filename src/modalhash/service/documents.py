@@ -56,6 +56,7 @@ def describe_hit(handle: IndexHandle, side: Side, hit: Hit) -> dict[str, Any]:
         "distance": hit.distance,
         "score": hit.score,
         "relevance": hit.relevance,
+        "strength": hit.strength,
         "caption": hit.caption,
         "picture": describe_picture(handle.name, side, hit.id, hit.image),
         "metadata": metadata,

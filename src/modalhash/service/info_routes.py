@@ -236,6 +236,6 @@ def describe_item(handle: IndexHandle, side: Side, identity: str) -> dict[str, A
     index: Any = handle.index.sides[side]
     hit = make_hit(handle.index, known, 0, index.metadata([known])[0])
     document = describe_hit(handle, side, hit)
-    for name in ("distance", "score", "relevance"):
+    for name in ("distance", "score", "relevance", "strength"):
         del document[name]
     return document | {"side": str(side), "code": write_code(index.reconstruct([known]))}

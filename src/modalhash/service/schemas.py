@@ -448,6 +448,10 @@ class Profile(BaseModel):
     expected_distance: float
 
 
+StrengthWord = Literal["strong", "fair", "weak"]
+ABOUT_STRENGTH: Final = "How much the distance speaks for the item."
+
+
 class Hit(BaseModel):
     """One answer."""
 
@@ -456,6 +460,7 @@ class Hit(BaseModel):
     distance: int
     score: float
     relevance: float | None
+    strength: StrengthWord | None = Field(description=ABOUT_STRENGTH)
     caption: str
     picture: Picture | None
     metadata: dict[str, Any]
@@ -502,6 +507,7 @@ class ExplainedItem(HitExplanation):
     code: str
     distance: int
     relevance: float | None
+    strength: StrengthWord | None = Field(description=ABOUT_STRENGTH)
 
 
 class ExplainAnswer(BaseModel):

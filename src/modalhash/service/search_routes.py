@@ -213,6 +213,7 @@ def describe_explanation(
                 "code": write_code(codes[row : row + 1]),
                 "distance": explanation.distance,
                 "relevance": explanation.relevance,
+                "strength": explanation.strength,
                 **describe_reasons(explanation),
             }
             for row, explanation in enumerate(explanations)

@@ -28,7 +28,7 @@ function aboutIndex(index) {
     ["collection", `${index.collection}${index.split ? ` (${index.split})` : ""}`],
     ...sides,
     ["a code", `${index.n_bits} bits, ${bytes(Math.ceil(index.n_bits / 8))}`],
-    ["“likely” means", relevance.length ? relevance : "not known: the index isn't calibrated"],
+    ["relevant means", relevance.length ? relevance : "not known: the index isn't calibrated"],
     ["fields", index.fields.map((field) => field.name).join(", ")],
     ["changes", index.writable ? "allowed" : "not allowed"],
     ["opened", new Date(index.opened_at).toLocaleString()],

@@ -27,13 +27,18 @@ export function frame(picture, size, { lazy = true, alt = "" } = {}) {
   return box;
 }
 
+/** Say what number stands behind a word. */
+export const strengthSays = (hit) => (hit.relevance === null
+  ? "By how few random codes would be as near"
+  : `${percent(hit.relevance)} of the items at this distance are relevant`);
+
 function figures(hit, nBits) {
   const share = `${(100 * (nBits - hit.distance)) / nBits}%`;
   return el("p", { class: "figures" },
     el("span", { class: "meter", "aria-hidden": "true" }, el("i", { "--share": share })),
     el("span", {}, `${counted(hit.distance, "bit")} away`),
-    hit.relevance === null ? null
-      : el("span", { class: "relevance" }, `${percent(hit.relevance)} likely`));
+    hit.strength === null ? null
+      : el("span", { class: `strength is-${hit.strength}`, title: strengthSays(hit) }, hit.strength));
 }
 
 function hitCard(hit, side, nBits, act) {
@@ -78,9 +83,9 @@ export function showAnswer(place, answer, act) {
 export function summaryOf(answer, asked) {
   const counts = answer.results.map((result) =>
     counted(result.hits.length, result.target === "texts" ? "text" : "picture"));
-  const first = answer.results.find((result) => result.hits.some((hit) => hit.relevance !== null));
+  const isGraded = answer.results.some((result) => result.hits.some((hit) => hit.strength !== null));
   const nearness = `, nearest first. Codes have ${number(answer.n_bits)} bits: the fewer differ, the nearer. `;
-  const chance = first ? `“Likely” is the chance that it ${ruleSays(first.relevance_rule)}. ` : "";
+  const chance = isGraded ? "Strong, fair and weak say how much that speaks for a hit; “Why” has the numbers. " : "";
   const order = answer.results[0].reranked_by ? `The nearest were put in order by ${answer.results[0].reranked_by}. ` : "";
   const time = `Found in ${Math.max(1, Math.round(answer.timings.total))} ms.`;
   return [`${counts.join(" and ")} for ${asked}`, nearness + chance + order + time];

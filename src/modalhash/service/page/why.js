@@ -32,6 +32,9 @@ function place(one, profile, answer) {
   return [
     el("p", { class: "says" }, `${counted(one.distance, "bit")} of ${answer.n_bits} differ. ` +
       `${rank} of ${number(of)}, nearer than ${(Math.floor(one.percentile * 10) / 10).toFixed(1)} % of them.`),
+    one.strength === null ? null : el("p", { class: "says" }, "That is a ",
+      el("strong", { class: `strength is-${one.strength}` }, one.strength), " match",
+      one.relevance === null ? ": random codes would hardly be as near in a strong one." : "."),
     one.relevance === null ? null : el("p", { class: "says" },
       `At this distance, an item ${ruleSays(answer.relevance_rule)} with a probability of ${percent(one.relevance)}.`),
     el("p", { class: "note" }, `Two codes made by chance are as near in ${odds(one.chance_of_random)}; ` +
