@@ -28,6 +28,7 @@ FOUNDATION = {
     "folder_hints",
     "modalities",
     "notebook_html",
+    "picture_arrays",
     "forked_children",
     "numpy_numbers",
     "registries",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from operator import index as whole_number
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 from modalhash.choices import read_choice
 from modalhash.errors import InputError, UnknownNameError
 from modalhash.modalities import MODALITIES, Side
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from modalhash.picture_arrays import PictureInput, picture_from_array
 
 __all__ = [
     "PART_NAMES",
@@ -39,8 +37,10 @@ __all__ = [
 
 Code = str | bytes | NDArray[np.uint8]
 """A packed code: in hexadecimal, as bytes, or (p,) or (1, p) uint8."""
-PartName = Literal["id", "code", "text", "image", "minus_text"]
-PART_NAMES: Final[tuple[PartName, ...]] = ("id", "code", "text", "image", "minus_text")
+PartName = Literal["id", "code", "features", "text", "image", "minus_text"]
+PART_NAMES: Final[tuple[PartName, ...]] = (
+    "id", "code", "features", "text", "image", "minus_text"
+)  # fmt: skip
 """The parts of a query, in the order in which they are put together."""
 USUAL_HITS: Final = 10
 LARGEST_WEIGHT: Final = 1000.0
@@ -86,6 +86,7 @@ class SearchOptions(TypedDict, total=False):
 
     id: str | int | None
     code: Code | None
+    features: NDArray[np.floating[Any]] | None
     minus_text: str | None
     modality: str | None
     id_side: str | None
@@ -108,18 +109,21 @@ def about(meaning: str, **limits: float) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """One search. At least one of text, image, id and code is needed; several are combined.
+    """One search. At least one of its parts but `minus_text` is needed; several are combined.
 
     A combination is the sum of the parts' relaxed codes, each of length 1 times its weight; the
     part `minus_text` is subtracted.
 
     Attributes:
         text: words to search for.
-        image: a picture to search for: a path, a file's bytes, or an opened picture.
+        image: a picture to search for: a path, a file's bytes, an opened picture, or its pixels as
+            a uint8 array of shape (height, width, 3), which is kept as an opened picture.
         id: an item of the index: more like this. The item itself is no hit.
         code: a packed code of the index's width; kept in hexadecimal.
+        features: what the model's encoder gave for a picture or a text, as `extract_features` keeps
+            it: (d,) or (1, d) floats. `modality` says which; a server takes none.
         minus_text: words to lead away from.
-        modality: what `code` is of, "image" or "text"; then its relevance is known.
+        modality: what `code` or `features` is of, "image" or "text"; then its relevance is known.
         id_side: the side that `id` is on; `images` by default.
         weights: how much each part of a combination counts, by the part's name; 1 by default.
         target: `images`, `texts` or `both`; by default images, for a picture alone texts.
@@ -143,15 +147,18 @@ class SearchRequest:
     """
 
     text: str | None = field(default=None, metadata=about("Words to search for."))
-    image: "str | PathLike[str] | bytes | Image | None" = field(
-        default=None, metadata=about("A picture to search for.")
-    )
+    image: "PictureInput | None" = field(default=None, metadata=about("A picture to search for."))
     id: str | int | None = field(
         default=None, metadata=about("An item of the index: more like this.")
     )
     code: Code | None = field(default=None, metadata=about("A packed code of the index's width."))
+    features: NDArray[np.floating[Any]] | None = field(
+        default=None, metadata=about("What the model's encoder gave for a picture or a text.")
+    )
     minus_text: str | None = field(default=None, metadata=about("Words to lead away from."))
-    modality: str | None = field(default=None, metadata=about("What the code is of."))
+    modality: str | None = field(
+        default=None, metadata=about("What the code, or the features, are of.")
+    )
     id_side: str | None = field(default=None, metadata=about("The side that the id is on."))
     weights: Mapping[str, float] = field(
         default_factory=dict, metadata=about("How much each part of a combination counts.")
@@ -185,8 +192,7 @@ class SearchRequest:
             raise InputError("minus_text is empty: give at least one word, or leave it out")
         if not set(self.parts) - {"minus_text"}:
             raise InputError("give a text, an id, a code or a picture to search for")
-        if isinstance(self.image, str | PathLike):
-            refuse_address(self.image)
+        self._check_arrays()
         if self.code is not None:
             self._set("code", code_hex(self.code))
         for name in ("k", "radius"):
@@ -205,6 +211,15 @@ class SearchRequest:
         self._set("rerank_by", read_choice("rerank_by", RerankBy, self.rerank_by))
         self._set("rerank_score", read_choice("rerank_score", RerankScore, self.rerank_score))
 
+    def _check_arrays(self) -> None:
+        """Check the picture and the features; pixels become a picture, features a row."""
+        if isinstance(self.image, str | PathLike):
+            refuse_address(self.image)
+        elif isinstance(self.image, np.ndarray):
+            self._set("image", picture_from_array(self.image))
+        if self.features is not None:
+            self._set("features", check_features(self.features, self.modality))
+
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
@@ -220,8 +235,9 @@ class SearchRequest:
 
     @property
     def usual_target(self) -> Side:
-        """The side that is searched where none is named."""
-        return Side.TEXTS if self.parts == ("image",) else Side.IMAGES
+        """The side that is searched where none is named: texts for a picture alone, else images."""
+        is_picture = self.parts == ("features",) and self.modality == "image"
+        return Side.TEXTS if self.parts == ("image",) or is_picture else Side.IMAGES
 
     @property
     def hits_at_most(self) -> int | None:
@@ -230,7 +246,15 @@ class SearchRequest:
         return USUAL_HITS if self.k is None and not is_cut_off else self.k
 
     def to_json(self) -> dict[str, Any]:
-        """Write the document of an HTTP request, without defaults and the picture."""
+        """Write the document of an HTTP request, without defaults and the picture.
+
+        Raises:
+            InputError: if there are features, which a server doesn't take.
+        """
+        if self.features is not None:
+            raise InputError(
+                "features aren't sent to a server: give a text, a picture, an id or a code"
+            )
         document: dict[str, Any] = {}
         for entry in fields(self):
             value = getattr(self, entry.name)
@@ -256,6 +280,27 @@ def refuse_address(path: "str | PathLike[str]") -> None:
             f"{path} is an address, and addresses aren't read: download the picture first, and "
             "give its file"
         )
+
+
+def check_features(
+    features: NDArray[np.floating[Any]], modality: str | None
+) -> NDArray[np.floating[Any]]:
+    """Check the features of one picture or text, and make them a row, (1, d).
+
+    Raises:
+        InputError: if they aren't floats of one row, or nobody says what they are of.
+    """
+    if not isinstance(features, np.ndarray) or features.dtype.kind != "f":
+        came = features.dtype if isinstance(features, np.ndarray) else type(features).__name__
+        raise InputError(f"features are {came}, expected an array of floats")
+    if not features.size or features.size != features.shape[-1] or features.ndim > 2:
+        raise InputError(
+            f"features have the shape {features.shape}, expected (d,) or (1, d): search for one "
+            "picture or text at a time"
+        )
+    if modality is None:
+        raise InputError("modality is missing: say whether the features are of an image or a text")
+    return features.reshape(1, -1)
 
 
 def check_whole(name: str, value: Any) -> int | None:

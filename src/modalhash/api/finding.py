@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Unpack
 
 import numpy as np
-from PIL import Image
 
 from modalhash.api.opening import open_model
 from modalhash.api.syncing import SyncCounts, resolve_folder, sync_reading
@@ -27,6 +26,7 @@ from modalhash.errors import (
     StorageError,
 )
 from modalhash.index.lock import ProcessLock
+from modalhash.picture_arrays import PictureInput
 from modalhash.progress import Progress, silent
 from modalhash.search import Answer, SearchIndex, Side, SideContent
 from modalhash.search.folder import build_search_index, is_search_index, open_search_index
@@ -44,7 +44,7 @@ FOLDERS = "folders"
 def find(
     folder: Path | str,
     text: str | None = None,
-    image: Path | str | Image.Image | None = None,
+    image: "PictureInput | None" = None,
     *,
     model: HashModel | Path | str | None = None,
     cache: Path | str | None = None,
@@ -60,7 +60,8 @@ def find(
     Args:
         folder: with pictures, in it or in any folder below.
         text: the query, or
-        image: the query: a file or an opened picture.
+        image: the query: a file, its bytes, an opened picture, or its pixels as a uint8 array of
+            shape (height, width, 3).
         model: or its run folder; by default the ready model, which needs no training.
         cache: where indexes are kept; by default the user's cache folder, or MODALHASH_CACHE.
         device: "auto", "cpu", "cuda", ...

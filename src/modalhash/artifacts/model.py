@@ -1,8 +1,10 @@
 """A trained model: hasher, encoder and where it came from; it encodes pictures and texts."""
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from modalhash.index.rerank import FineBooks, FineCodes
 from modalhash.layers import KernelHead
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.notebook_html import join_parts, make_fact_table
+from modalhash.picture_arrays import PictureInput, picture_from_array
 from modalhash.search_request import refuse_address
 
 __all__ = ["HashModel"]
@@ -175,12 +178,13 @@ class HashModel:
             outputs.append(TowerOutput(pooled, tokens, mask))
         return outputs
 
-    def encode_images(self, images: Sequence[Path | str | Image.Image]) -> Codes:
+    def encode_images(self, images: "Sequence[PictureInput]") -> Codes:
         """Encode pictures.
 
         Args:
-            images: files or opened pictures, read as those of collections are (upright,
-                transparency on white); may be an empty list.
+            images: files, their bytes, opened pictures, or pixels as uint8 arrays of shape
+                (height, width, 3), read as those of collections are (upright, transparency on
+                white); may be an empty list.
 
         Returns:
             (n, p) uint8. A picture's code doesn't depend on the other pictures.
@@ -192,7 +196,7 @@ class HashModel:
         require_list("images", images)
         return self.encode_outputs(map(self.image_output, images), "image")
 
-    def image_output(self, image: Path | str | Image.Image) -> TowerOutput:
+    def image_output(self, image: "PictureInput") -> TowerOutput:
         """Compute the output of the model's encoder for one picture.
 
         Raises:
@@ -410,20 +414,29 @@ def require_list(name: str, values: object) -> None:
     Raises:
         InputError: naming the argument.
     """
-    if isinstance(values, str | Path | Image.Image):
+    if isinstance(values, str | bytes | Path | Image.Image):
         raise InputError(f"{name} is a single {type(values).__name__}: give a list, [{name}]")
 
 
-def open_picture(image: Path | str | Image.Image) -> Image.Image:
-    """Open a picture from a file or an opened picture as RGB.
+def open_picture(image: "PictureInput") -> Image.Image:
+    """Open a picture from a file, its bytes, an opened picture or pixels as RGB.
 
     Raises:
         InputError: if it can't be read; the message names the file.
     """
+    if isinstance(image, np.ndarray):
+        image = picture_from_array(image)
     if isinstance(image, Image.Image):
         return upright_rgb(image)
-    refuse_address(image)
+    if not isinstance(image, str | PathLike | bytes):
+        raise InputError(
+            f"the picture is of type {type(image).__name__}, expected a file, its bytes, an opened "
+            "picture, or a uint8 array of shape (height, width, 3)"
+        )
     try:
+        if isinstance(image, bytes):
+            return read_picture(Path("the picture"), content=io.BytesIO(image))
+        refuse_address(image)
         return read_picture(Path(image))
     except CollectionError as error:
         raise InputError(str(error.defects[0])) from error

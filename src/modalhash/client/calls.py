@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -25,11 +24,11 @@ from modalhash.client.answers import (
 from modalhash.client.queries import NewItem, picture_bytes
 from modalhash.client.retrying import read_retry_after
 from modalhash.errors import InputError, ServiceError
+from modalhash.picture_arrays import PictureInput
 from modalhash.search_request import SearchRequest
 
 if TYPE_CHECKING:
     from httpx2 import Response
-    from PIL.Image import Image
 
 __all__ = ["Call", "choose_only_index", "read_refusal"]
 
@@ -217,7 +216,7 @@ def make_encode_texts_call(name: str, texts: Sequence[str]) -> Call[NDArray[np.u
 
 
 def make_encode_images_call(
-    name: str, pictures: "Sequence[str | PathLike[str] | bytes | Image]"
+    name: str, pictures: "Sequence[PictureInput]"
 ) -> Call[NDArray[np.uint8]]:
     """Ask for the codes of pictures."""
     files = [("images", picture_bytes(picture)) for picture in pictures]

@@ -6,18 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from modalhash.errors import StorageError
+from modalhash.picture_arrays import PictureInput, picture_from_array
 from modalhash.search_request import Code, code_hex
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-__all__ = ["NewItem", "NewText", "Picture", "picture_bytes"]
-
-Picture = "str | PathLike[str] | bytes | Image"
-"""A picture: a file's path, a file's bytes, or a picture that is open."""
+__all__ = ["NewItem", "NewText", "picture_bytes"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class NewItem:
     """
 
     id: str | int
-    image: "str | PathLike[str] | bytes | Image | None" = None
+    image: "PictureInput | None" = None
     image_code: Code | None = None
     texts: Sequence[str | NewText] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -79,10 +76,11 @@ class NewItem:
         return document
 
 
-def picture_bytes(picture: "str | PathLike[str] | bytes | Image") -> bytes:
-    """Read the bytes of a picture's file.
+def picture_bytes(picture: "PictureInput") -> bytes:
+    """Read the bytes of a picture's file; an opened picture and pixels become a PNG file.
 
     Raises:
+        InputError: if an array has no pixels.
         StorageError: if the file can't be read.
     """
     if isinstance(picture, bytes):
@@ -92,6 +90,8 @@ def picture_bytes(picture: "str | PathLike[str] | bytes | Image") -> bytes:
             return Path(picture).read_bytes()
         except OSError as error:
             raise StorageError(f"can't read {picture}: {error.strerror or error}") from error
+    if isinstance(picture, np.ndarray):
+        picture = picture_from_array(picture)
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()

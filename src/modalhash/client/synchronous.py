@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -44,11 +43,11 @@ from modalhash.client.retrying import Retries
 from modalhash.client.sending import describe_lost_connection, make_http_options, read_outcome
 from modalhash.errors import ServiceError
 from modalhash.extras import import_optional
+from modalhash.picture_arrays import PictureInput
 from modalhash.search_request import SearchOptions, SearchRequest
 
 if TYPE_CHECKING:
     import httpx2
-    from PIL.Image import Image
 
 __all__ = ["Client"]
 
@@ -119,7 +118,7 @@ class Client:
     def search(
         self,
         text: str | None = None,
-        image: "str | PathLike[str] | bytes | Image | None" = None,
+        image: "PictureInput | None" = None,
         *,
         index: str | None = None,
         **options: Unpack[SearchOptions],
@@ -128,7 +127,8 @@ class Client:
 
         Args:
             text: words to search for.
-            image: a picture to search for: a path, a file's bytes, or an opened picture.
+            image: a picture to search for: a path, a file's bytes, an opened picture, or its
+                pixels, (height, width, 3) uint8.
             index: another than the client's own.
             options: the other fields of `SearchRequest`: `k`, `target`, `where`, ...
 
@@ -177,7 +177,7 @@ class Client:
 
     def encode_images(
         self,
-        images: "Sequence[str | PathLike[str] | bytes | Image]",
+        images: "Sequence[PictureInput]",
         *,
         index: str | None = None,
     ) -> NDArray[np.uint8]:

@@ -1,17 +1,15 @@
 """From a request to the code that is searched for: each part encoded, and the parts combined."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from os import PathLike
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from modalhash.artifacts import HashModel
 from modalhash.codes import Codes, binarise, code_width, pack, unpack
-from modalhash.data import read_picture
 from modalhash.encoders import TowerOutput
 from modalhash.errors import InputError, ShapeError, UnknownItemError
 from modalhash.index import HashIndex
@@ -31,6 +29,9 @@ __all__ = [
     "query_of_code",
     "read_code",
 ]
+
+
+ARTICLES: Final[Mapping[Modality, str]] = {"image": "an", "text": "a"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def query_modality(index: IndexParts, request: SearchRequest) -> Modality | None
             return "image"
         case ("id",):
             return index.side_of_item(request).modality
-        case ("code",) if request.modality is not None:
+        case ("code",) | ("features",) if request.modality is not None:
             return "image" if request.modality == "image" else "text"
     return None
 
@@ -97,22 +98,17 @@ def encode_part(index: IndexParts, request: SearchRequest, part: PartName) -> En
         return query_of_code(
             code, model.n_bits, {"code": request.code}, query_modality(index, request)
         )
+    if part == "features":
+        assert request.features is not None
+        modality: Modality = "image" if request.modality == "image" else "text"
+        stated = {"features": f"{request.features.size} numbers of {ARTICLES[modality]} {modality}"}
+        return encode_output(model, TowerOutput(request.features), modality, stated)
     if part == "image":
-        name, picture = open_image(request)
-        return encode_output(model, model.image_output(picture), "image", {"image": name})
+        assert request.image is not None
+        name = str(request.image) if isinstance(request.image, str | PathLike) else "a picture"
+        return encode_output(model, model.image_output(request.image), "image", {"image": name})
     text = str(getattr(request, part))
     return encode_text(model, text, model.text_output(text), part)
-
-
-def open_image(request: SearchRequest) -> tuple[str, Path | str | Image.Image]:
-    """Open a request's picture: its name as answers state it, and the picture or its file."""
-    image = request.image
-    if isinstance(image, bytes):
-        return "a picture", read_picture(Path("the picture"), content=io.BytesIO(image))
-    if isinstance(image, Image.Image):
-        return "a picture", image
-    assert image is not None
-    return str(image), str(image)
 
 
 def encode_text(

@@ -1,7 +1,6 @@
 """An index that answers texts and pictures: a model and the codes of a collection."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, Unpack
 
@@ -11,6 +10,7 @@ from modalhash.errors import InputError
 from modalhash.index import Ids
 from modalhash.modalities import Side
 from modalhash.notebook_html import join_parts, make_fact_table, make_gallery, write_count_list
+from modalhash.picture_arrays import PictureInput
 from modalhash.search.answers import Answer, Explanation, ItemCounts, make_item_card
 from modalhash.search.changing import (
     add_contents,
@@ -69,30 +69,31 @@ class SearchIndex(IndexParts):
     def search(
         self,
         text: str | None = None,
-        image: Path | str | Image.Image | None = None,
+        image: "PictureInput | None" = None,
         **options: Unpack[SearchOptions],
     ) -> Answer:
-        """Find what is nearest to a text, a picture, an item or a code on one side.
+        """Find what is nearest to a text, a picture, an item, a code or features.
 
-        `answer` takes combinations and searches both sides.
+        One side is searched; `answer` takes combinations and searches both.
 
         Args:
             text: the query, or
-            image: the query: a file or an opened picture.
+            image: the query: a file, its bytes, an opened picture, or its pixels as a uint8 array
+                of shape (height, width, 3).
             options: the other fields of `SearchRequest`: `k`, `target`, `where`, ...
 
         Raises:
             FeatureError: if the model can't encode the query.
             FilterError: if the filter can't be understood, or names a field that no item has,
                 marking the place.
-            InputError: if there isn't exactly one text or image, and no id or code; if the picture
-                is unreadable or a value is out of its range.
+            InputError: if there isn't exactly one text or image, and no id, code or features; if a
+                picture is unreadable or a value is out of its range.
             UnavailableError: if the index lacks what is wanted: a side, the relevance of distances,
                 or what to rerank by.
             UnknownItemError: if there is no item of the id.
             UnknownNameError: if `rerank_by` or `rerank_score` is none.
         """
-        is_alone = options.get("id") is None and options.get("code") is None
+        is_alone = all(options.get(name) is None for name in ("id", "code", "features"))
         if (text is None) == (image is None) and (is_alone or text is not None):
             raise InputError("give either a text or an image to search for")
         if options.get("target") == Target.BOTH:
@@ -123,7 +124,7 @@ class SearchIndex(IndexParts):
         self,
         ids: Sequence[str | int],
         text: str | None = None,
-        image: Path | str | Image.Image | None = None,
+        image: "PictureInput | None" = None,
         *,
         target: Side | str | None = None,
     ) -> tuple[Explanation, ...]:
@@ -132,7 +133,7 @@ class SearchIndex(IndexParts):
         Args:
             ids: of items on the side that is searched.
             text: the query, or
-            image: the query: a file or an opened picture.
+            image: the query, as for `search`.
             target: as for `search`.
 
         Returns:
