@@ -5,11 +5,17 @@ r"""The filter language: a small, safe way to say which items count.
     year >= 2020 and tag in ("dog", "cat")
     "snow" in tags and not (place like "North%")
     score is null or camera.maker == "Leica"
+    taken >= 2021-07 and not taken in 2022
 
 - A *field* is a name in an item's metadata; `a.b` is the entry `b` of the mapping `a`; a name with
   other characters stands in backticks: `` `Exif ISO` ``.
 - `== != < <= > >=` compare a field with a text ("..." or '...', with backslash escapes), a number,
   `true` or `false`. Texts are in the order of their code points; numbers of both sorts compare.
+- A date without quotes (YYYY-MM, YYYY-MM-DD, YYYY-MM-DDTHH:MM:SS) is a period of time, beside texts
+  that are dates in ISO form: `==` holds in it, `<` before it, `<=` before it or in it, `>` after
+  it. So is a year beside the field `taken`, and what stands behind `in`, beside any field:
+  `day in 2021`, `day in 2021-07`.
+- `field between a and b` holds from a to b, both included, for numbers, texts and dates.
 - `field in (value, ...)` holds for a field that equals one of the values; `value in field` for a
   field that is a list with that value.
 - `field like "pattern"`: `%` stands for any characters, `_` for one, `\%` for itself; upper and
@@ -31,6 +37,30 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from modalhash.errors import FilterError, InputError
+from modalhash.index.filter_dates import (
+    DATE_FORM,
+    DatePeriod,
+    compare_with_period,
+    is_year_of,
+    read_period,
+)
+from modalhash.index.filter_tree import (
+    And,
+    Compare,
+    Contains,
+    Field,
+    Filter,
+    IsIn,
+    IsNull,
+    Leaf,
+    Like,
+    Not,
+    Or,
+    Value,
+    leaves,
+    quoted,
+    sort_of,
+)
 
 __all__ = [
     "And",
@@ -50,94 +80,9 @@ __all__ = [
     "sort_of",
 ]
 
-Value = str | int | float | bool
-Field = tuple[str, ...]
 MAX_LENGTH: Final = 1 << 16
 MAX_DEPTH: Final = 100
 MAX_INTEGER: Final = 2**63
-
-
-@dataclass(frozen=True)
-class Compare:
-    """A field beside a value.
-
-    Attributes:
-        field: names from the outermost mapping inwards.
-        operator: one of `==`, `<`, `<=`, `>`, `>=`; `!=` is a `Not` around `==`.
-        value: what it is compared with.
-    """
-
-    field: Field
-    operator: str
-    value: Value
-
-
-@dataclass(frozen=True)
-class IsIn:
-    """A field equals one of some values."""
-
-    field: Field
-    values: tuple[Value, ...]
-
-
-@dataclass(frozen=True)
-class Contains:
-    """A field is a list that holds a value."""
-
-    field: Field
-    value: Value
-
-
-@dataclass(frozen=True)
-class Like:
-    """A field is a text of a pattern; `%` any characters, `_` one, a backslash takes the next."""
-
-    field: Field
-    pattern: str
-
-
-@dataclass(frozen=True)
-class IsNull:
-    """A field is missing or null."""
-
-    field: Field
-
-
-@dataclass(frozen=True)
-class Not:
-    """The opposite."""
-
-    term: "Filter"
-
-
-@dataclass(frozen=True)
-class And:
-    """All of some filters."""
-
-    terms: tuple["Filter", ...]
-
-
-@dataclass(frozen=True)
-class Or:
-    """Any of some filters."""
-
-    terms: tuple["Filter", ...]
-
-
-Leaf = Compare | IsIn | Contains | Like | IsNull
-Filter = Leaf | Not | And | Or
-
-
-def leaves(tree: Filter) -> Iterator[Leaf]:
-    """Yield the tests of a filter from left to right."""
-    match tree:
-        case And(terms) | Or(terms):
-            for term in terms:
-                yield from leaves(term)
-        case Not(term):
-            yield from leaves(term)
-        case _:
-            yield tree
 
 
 def parse_filter(text: str) -> Filter:
@@ -163,32 +108,10 @@ def parse_filter(text: str) -> Filter:
     return Parser(text).parse()
 
 
-def sort_of(value: Value) -> str:
-    """Name the sort of JSON value that a value is compared with: "truth", "text" or "number"."""
-    match value:
-        case bool():
-            return "truth"
-        case str():
-            return "text"
-    return "number"
-
-
-def quoted(value: str | int) -> str:
-    r"""Write a value as a filter says it.
-
-    Example:
-        >>> quoted('5" lens'), quoted(7)
-        ('"5\\" lens"', '7')
-    """
-    if isinstance(value, int):
-        return str(value)
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
 TOKEN = re.compile(
     r"""\s*(?:
-      (?P<number>-?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)(?![\w.])
+      (?P<date>\d{4}-\d[\w:-]*)
+    | (?P<number>-?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)(?![\w.])
     | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
     | (?P<quoted>`[^`]*`)
     | (?P<word>[^\W\d]\w*)
@@ -209,8 +132,10 @@ class Token:
     """A word of a filter.
 
     Attributes:
-        kind: `number`, `text`, `name`, `end`; of signs and keywords the sign or word itself.
-        value: the number, the name, or what stands between the quotes of a text.
+        kind: `number`, `date`, `text`, `name`, `end`; of signs and keywords the sign or word
+            itself.
+        value: the number, the period of a date, the name, or what stands between the quotes of a
+            text.
         start: where it begins.
         end: where it ends.
     """
@@ -253,6 +178,10 @@ class Parser:
         match kind:
             case "number":
                 value: Any = self.number(raw, start)
+            case "date":
+                value = read_period(raw)
+                if value is None:
+                    self.refuse(start, f"{raw} is no date: write {DATE_FORM}")
             case "quoted":
                 kind, value = "name", raw[1:-1]
                 if not value or any(character in UNNAMED for character in value):
@@ -360,6 +289,8 @@ class Parser:
             tree = self.any_of()
             if not self.takes(")"):
                 self.refuse_token("a closing )")
+        elif self.kind == "date":
+            self.refuse_token("a field before a date, as in taken >= 2021-07")
         elif self.kind in {"text", "number", "true", "false"}:
             tree = self.contains()
         elif self.kind == "name":
@@ -385,12 +316,10 @@ class Parser:
             operator = self.take().kind
             if self.kind == "null":
                 self.refuse_token("a value (for null: is null)")
-            value = self.value()
-            return (
-                Not(Compare(field, "==", value))
-                if operator == "!="
-                else Compare(field, operator, value)
-            )
+            constant = self.constant(field)
+            if operator == "!=":
+                return Not(comparison(field, "==", constant))
+            return comparison(field, operator, constant)
         if self.takes("is"):
             is_negated = self.takes("not")
             if not self.takes("null"):
@@ -398,13 +327,16 @@ class Parser:
             return Not(IsNull(field)) if is_negated else IsNull(field)
         is_negated = self.takes("not")
         if self.takes("in"):
-            leaf: Filter = IsIn(field, self.values())
+            leaf = self.period_or_values(field)
+        elif self.takes_between():
+            leaf = self.between(field)
         elif self.takes("like"):
             if self.kind != "text":
                 self.refuse_token('a pattern in quotes, such as "North%"')
             leaf = Like(field, self.text_of(self.take(), is_pattern=True))
         else:
-            self.refuse_token("in or like" if is_negated else "a comparison, in, like, or is null")
+            others = "in, like or between"
+            self.refuse_token(others if is_negated else f"a comparison, {others}, or is null")
         return Not(leaf) if is_negated else leaf
 
     def field(self) -> Field:
@@ -418,18 +350,61 @@ class Parser:
             names.append(self.take().value)
         return tuple(names)
 
-    def values(self) -> tuple[Value, ...]:
-        """Read values in parentheses."""
+    def takes_between(self) -> bool:
+        """Go on if the next token is the word `between`, which may also be a field's name."""
+        token = self.tokens[self.place]
+        return self.text[token.start : token.end].lower() == "between" and self.takes("name")
+
+    def between(self, field: Field) -> Filter:
+        """Read `LOW and HIGH`, which a field lies between; both are included."""
+        first = self.tokens[self.place]
+        low = self.constant(field)
+        if not self.takes("and"):
+            self.refuse_token("and, with the upper bound")
+        high = self.constant(field)
+        if constant_sort(low) != constant_sort(high):
+            self.refuse(first.start, "the bounds of between must be of one sort")
+        return And((comparison(field, ">=", low), comparison(field, "<=", high)))
+
+    def period_or_values(self, field: Field) -> Filter:
+        """Read what stands behind `in`: a period of time, or values in parentheses."""
+        token = self.tokens[self.place]
+        if token.kind == "date":
+            return comparison(field, "==", self.take().value)
+        if token.kind == "number":
+            period = read_period(self.text[token.start : token.end])
+            if period is None:
+                self.refuse(token.start, f"in needs a date or values in (): write {DATE_FORM}")
+            self.take()
+            return comparison(field, "==", period)
+        constants = self.constants(field)
+        values = tuple(value for value in constants if not isinstance(value, DatePeriod))
+        terms: list[Filter] = [IsIn(field, values)] if values else []
+        terms += [
+            comparison(field, "==", value) for value in constants if isinstance(value, DatePeriod)
+        ]
+        return terms[0] if len(terms) == 1 else Or(tuple(terms))
+
+    def constants(self, field: Field) -> list[Value | DatePeriod]:
+        """Read values and dates in parentheses."""
         if not self.takes("("):
-            self.refuse_token("( and values")
-        constants = [self.value()]
+            self.refuse_token("( and values, or a date")
+        constants = [self.constant(field)]
         while self.takes(","):
             if self.kind == ")":
                 break
-            constants.append(self.value())
+            constants.append(self.constant(field))
         if not self.takes(")"):
             self.refuse_token("a comma or a closing )")
-        return tuple(constants)
+        return constants
+
+    def constant(self, field: Field) -> Value | DatePeriod:
+        """Read a value or a date, that a field is compared with."""
+        if self.kind == "date":
+            period: DatePeriod = self.take().value
+            return period
+        value = self.value()
+        return DatePeriod(str(value)) if is_year_of(field, value) else value
 
     def value(self) -> Value:
         """Read a value."""
@@ -443,3 +418,15 @@ class Parser:
             case "text":
                 return self.text_of(token)
         return token.kind == "true"
+
+
+def comparison(field: Field, operator: str, constant: Value | DatePeriod) -> Filter:
+    """Write the comparison of a field with a value or a date."""
+    if isinstance(constant, DatePeriod):
+        return compare_with_period(field, operator, constant)
+    return Compare(field, operator, constant)
+
+
+def constant_sort(constant: Value | DatePeriod) -> str:
+    """Name the sort of a value or date."""
+    return "date" if isinstance(constant, DatePeriod) else sort_of(constant)
