@@ -113,10 +113,13 @@ class HashModel:
                 device=self.device,
                 from_file=True,
             )
+        identity = dict(encoder.identity())
+        if identity != stated["identity"]:  # a model of before JPEG files were decoded smaller?
+            encoder.image.decode_in_full()
         if dict(encoder.identity()) != stated["identity"]:
             raise ArtifactError(
                 f"the encoder {stated['name']!r} isn't the one this model was trained with: "
-                f"now {dict(encoder.identity())}, then {stated['identity']}; install the same "
+                f"now {identity}, then {stated['identity']}; install the same "
                 "version, or train again"
             )
         return encoder
@@ -203,7 +206,9 @@ class HashModel:
             InputError: if it can't be read; the message names the file.
         """
         tower, with_tokens = self.encoder.image, self.hasher.image.head.reads_tokens
-        return tower.encode([tower.prepare(open_picture(image))], with_tokens=with_tokens)
+        return tower.encode(
+            [tower.prepare(open_picture(image, tower.picture_side))], with_tokens=with_tokens
+        )
 
     def encode_outputs(self, outputs: Iterable[TowerOutput], modality: Modality) -> Codes:
         """Encode what the model's encoder gave, output by output, (n, p) uint8."""
@@ -418,8 +423,12 @@ def require_list(name: str, values: object) -> None:
         raise InputError(f"{name} is a single {type(values).__name__}: give a list, [{name}]")
 
 
-def open_picture(image: "PictureInput") -> Image.Image:
+def open_picture(image: "PictureInput", side: int | None = None) -> Image.Image:
     """Open a picture from a file, its bytes, an opened picture or pixels as RGB.
+
+    Args:
+        image: an opened picture and pixels are taken as they are.
+        side: pixels that the shorter side of a file's picture is needed with; see `read_picture`.
 
     Raises:
         InputError: if it can't be read; the message names the file.
@@ -435,8 +444,8 @@ def open_picture(image: "PictureInput") -> Image.Image:
         )
     try:
         if isinstance(image, bytes):
-            return read_picture(Path("the picture"), content=io.BytesIO(image))
+            return read_picture(Path("the picture"), content=io.BytesIO(image), side=side)
         refuse_address(image)
-        return read_picture(Path(image))
+        return read_picture(Path(image), side=side)
     except CollectionError as error:
         raise InputError(str(error.defects[0])) from error

@@ -192,18 +192,19 @@ class ShardEncoder:
         """Decode the picture of a row for the image tower, or say what is wrong with it."""
         if not row.images or self.side_widths["image"] is not None:
             return row, row.images
-        picture = row.images[0]
+        picture, tower = row.images[0], self.model.encoder.image
         try:
             if isinstance(picture, Path):
-                opened = read_picture(picture)
+                opened = read_picture(picture, side=tower.picture_side)
             else:
                 assert isinstance(picture, bytes)
-                opened = read_picture(Path(row.place), content=BytesIO(picture))
+                content = BytesIO(picture)
+                opened = read_picture(Path(row.place), content=content, side=tower.picture_side)
         except CollectionError as error:
             defect = error.defects[0]
             name = f"{picture} " if isinstance(picture, Path) else "the picture "
             return describe_bad_row(row, defect.kind, f"{name}{defect.problem}")
-        return row, (self.model.encoder.image.prepare(opened),)
+        return row, (tower.prepare(opened),)
 
     def add(self, chunk: list[PreparedRow], coded: ShardCodes, lanes: ThreadPoolExecutor) -> None:
         """Encode the rows of a chunk and add those that are sound."""

@@ -28,8 +28,10 @@ __all__ = [
     "Modality",
     "Pictures",
     "Positions",
+    "ScalablePictures",
     "TokenArrays",
     "Value",
+    "open_for_side",
 ]
 
 
@@ -67,11 +69,38 @@ class Pictures(Protocol):
 
 
 @runtime_checkable
+class ScalablePictures(Protocol):
+    """Pictures that can be decoded smaller than they are, where that is quicker."""
+
+    def open_scaled(self, position: int, side: int) -> Image.Image:
+        """Open the picture of item `position` for a use that needs `side` pixels a side.
+
+        Its shorter side has at least twice as many, or it is as large as it is stored.
+
+        Raises:
+            CollectionError: if it can't be read; the defect names the file.
+        """
+
+
+def open_for_side(pictures: Pictures, position: int, side: int | None) -> Image.Image:
+    """Open a picture for a use that needs so many pixels a side; None for all there are.
+
+    Raises:
+        CollectionError: if it can't be read; the defect names the file.
+    """
+    if side is not None and isinstance(pictures, ScalablePictures):
+        return pictures.open_scaled(position, side)
+    return pictures.open(position)
+
+
+@runtime_checkable
 class Frames(Pictures, Protocol):
     """Pictures of which each is the middle frame of a video."""
 
-    def frames(self, position: int, most: int) -> list[Image.Image]:
+    def frames(self, position: int, most: int, *, side: int | None = None) -> list[Image.Image]:
         """Open up to `most` frames of a video, at equal distances, in their order.
+
+        With `side` they may be decoded smaller; see `ScalablePictures.open_scaled`.
 
         Raises:
             CollectionError: if one can't be read; the defect names the file.
@@ -96,6 +125,10 @@ class SelectedPictures:
     def open(self, position: int) -> Image.Image:
         """Open a picture; see `Pictures.open`."""
         return self.pictures.open(int(self.positions[position]))
+
+    def open_scaled(self, position: int, side: int) -> Image.Image:
+        """Open a picture, smaller where that is quicker; see `ScalablePictures.open_scaled`."""
+        return open_for_side(self.pictures, int(self.positions[position]), side)
 
     def stamp(self, position: int) -> str:
         """Describe a picture's state; see `Pictures.stamp`."""
@@ -126,9 +159,13 @@ class SelectedFrames:
         """Open a middle frame; see `Pictures.open`."""
         return self.videos.open(int(self.positions[position]))
 
-    def frames(self, position: int, most: int) -> list[Image.Image]:
+    def open_scaled(self, position: int, side: int) -> Image.Image:
+        """Open a middle frame, smaller where that is quicker."""
+        return open_for_side(self.videos, int(self.positions[position]), side)
+
+    def frames(self, position: int, most: int, *, side: int | None = None) -> list[Image.Image]:
         """Open up to `most` frames of a video; see `Frames.frames`."""
-        return self.videos.frames(int(self.positions[position]), most)
+        return self.videos.frames(int(self.positions[position]), most, side=side)
 
     def frame_paths(self, position: int) -> list[Path]:
         """List the files of all frames of a video, in their order."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modalhash.data.collection import Frames, Pictures
+from modalhash.data.collection import Frames, Pictures, open_for_side
 from modalhash.data.pictures import PICTURE_SUFFIXES, PictureFiles
 
 __all__ = ["FrameFolders", "choose_frames", "frame_names", "frames_of"]
@@ -45,11 +45,20 @@ def frame_names(folder: Path) -> list[str]:
     return sorted(name for name in names if name.lower().endswith(PICTURE_SUFFIXES))
 
 
-def frames_of(pictures: Pictures, position: int, most: int) -> list[Image.Image]:
-    """Open up to `most` frames of an item; of an item that is one picture, that picture."""
+def frames_of(
+    pictures: Pictures, position: int, most: int, *, side: int | None = None
+) -> list[Image.Image]:
+    """Open up to `most` frames of an item; of an item that is one picture, that picture.
+
+    Args:
+        pictures: of a collection.
+        position: of the item.
+        most: frames at most.
+        side: pixels that the shorter side of each is needed with; None for all there are.
+    """
     if isinstance(pictures, Frames):
-        return pictures.frames(position, most)
-    return [pictures.open(position)]
+        return pictures.frames(position, most, side=side)
+    return [open_for_side(pictures, position, side)]
 
 
 @dataclass(frozen=True)
@@ -71,11 +80,15 @@ class FrameFolders:
         """Open the middle frame; see `Pictures.open`."""
         return self.files(self.middle(position)).open(0)
 
-    def frames(self, position: int, most: int) -> list[Image.Image]:
+    def open_scaled(self, position: int, side: int) -> Image.Image:
+        """Open the middle frame, smaller where that is quicker."""
+        return self.files(self.middle(position)).open_scaled(0, side)
+
+    def frames(self, position: int, most: int, *, side: int | None = None) -> list[Image.Image]:
         """Open up to `most` frames of a video; see `Frames.frames`."""
         names = self.names[position]
         files = self.files(*(names[place] for place in choose_frames(len(names), most)))
-        return [files.open(place) for place in range(len(files.names))]
+        return [open_for_side(files, place, side) for place in range(len(files.names))]
 
     def frame_paths(self, position: int) -> list[Path]:
         """List the files of all frames of a video, in their order."""

@@ -48,9 +48,16 @@ class StoredPictures:
 
     def open(self, position: int) -> Image.Image:
         """Open the picture; see `Pictures.open`."""
+        return self._open(position, None)
+
+    def open_scaled(self, position: int, side: int) -> Image.Image:
+        """Open the picture, smaller where that is quicker; see `ScalablePictures.open_scaled`."""
+        return self._open(position, side)
+
+    def _open(self, position: int, side: int | None) -> Image.Image:
         picture = self.pictures[position]
         content = io.BytesIO(picture.read())
-        return read_picture(picture.place, formats=self.formats, content=content)
+        return read_picture(picture.place, formats=self.formats, content=content, side=side)
 
     def stamp(self, position: int) -> str:
         """Describe the picture's state; see `Pictures.stamp`."""

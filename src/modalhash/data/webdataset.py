@@ -55,8 +55,15 @@ class TarPictures:
 
     def open(self, position: int) -> Image.Image:
         """Open the picture; see `Pictures.open`."""
+        return self._open(position, None)
+
+    def open_scaled(self, position: int, side: int) -> Image.Image:
+        """Open the picture, smaller where that is quicker; see `ScalablePictures.open_scaled`."""
+        return self._open(position, side)
+
+    def _open(self, position: int, side: int | None) -> Image.Image:
         member = self.members[position]
-        return read_picture(member.tar / member.name, content=io.BytesIO(member.read()))
+        return read_picture(member.tar / member.name, content=io.BytesIO(member.read()), side=side)
 
     def stamp(self, position: int) -> str:
         """Combine the tar's size and times and the member's place; see `Pictures.stamp`."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from modalhash.data.pictures import SCALED_MARGIN
 from modalhash.errors import InputError, ShapeError
 
 __all__ = [
@@ -88,7 +89,28 @@ class Tower(ABC):
 
 
 class ImageTower(Tower):
-    """Pictures to features."""
+    """Pictures to features.
+
+    Attributes:
+        picture_side: pixels that the shorter side of a picture is needed with: larger JPEG files
+            may then be decoded smaller, see `read_picture`, and the identity says so. None has
+            pictures decoded in full.
+    """
+
+    picture_side: int | None = None
+
+    def decode_in_full(self) -> None:
+        """Have large JPEG files decoded in full from now on; the identity follows.
+
+        So it was before they were decoded smaller: models of that time state such an identity.
+        """
+        self.picture_side = None
+
+    def decoding_entry(self) -> Identity:
+        """State, for the identity, how large JPEG files are decoded; nothing if in full."""
+        if self.picture_side is None:
+            return {}
+        return {"jpeg": f"decoded smaller, at no less than {SCALED_MARGIN} x {self.picture_side}"}
 
     @abstractmethod
     def prepare(self, picture: Image.Image) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.data.collection import Collection, Modality
+from modalhash.data.collection import Collection, Modality, open_for_side
 from modalhash.data.frames import frames_of
 from modalhash.encoders.base import ImageTower, TextTower, Tower, TowerOutput
 from modalhash.encoders.frames import FrameTower
@@ -90,9 +90,10 @@ class PictureRows(Rows):
     def prepare(self, row: int) -> NDArray[Any]:
         """Open a picture, or a video's frames, and return the tower's input for it."""
         if isinstance(self.tower, FrameTower):
-            frames = frames_of(self.pictures, row, self.tower.frames)
+            side = self.tower.picture_side
+            frames = frames_of(self.pictures, row, self.tower.frames, side=side)
             return self.tower.prepare_frames(frames)
-        return self.tower.prepare(self.pictures.open(row))
+        return self.tower.prepare(open_for_side(self.pictures, row, self.tower.picture_side))
 
     def encode(self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool) -> TowerOutput:
         """Encode a batch of prepared rows."""

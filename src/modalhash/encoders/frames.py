@@ -49,10 +49,16 @@ class FrameTower(ImageTower):
         self.width = self.token_width = tower.width
         self.device = tower.device
         self.item_bytes = tower.item_bytes * frames
+        self.picture_side = tower.picture_side
 
     def identity(self) -> Identity:
         """Combine the picture tower's identity with how videos are read."""
         return {**self.tower.identity(), "frames": self.frames, "frame_grid": self.grid}
+
+    def decode_in_full(self) -> None:
+        """Have large JPEG files decoded in full from now on; the identity follows."""
+        self.tower.decode_in_full()
+        super().decode_in_full()
 
     def state(self) -> Mapping[str, Any]:
         """Export how videos are read, as JSON; whether there are videos, a collection decides."""

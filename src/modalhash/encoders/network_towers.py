@@ -128,6 +128,7 @@ class NetworkImageTower(ImageTower, NetworkTower):
         self._device = torch_device(device)
         self.device = device
         self.model, self.preparation = model, preparation
+        self.picture_side = preparation.least_side
 
     def identity(self) -> Identity:
         """Describe the kind of model, its weights' hash and the preparation of pictures."""
@@ -136,6 +137,7 @@ class NetworkImageTower(ImageTower, NetworkTower):
             "version": 1,
             "weights": self._weights,
             "picture": self.preparation.to_json(),
+            **self.decoding_entry(),
             "width": self.width,
         }
 

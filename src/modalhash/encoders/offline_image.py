@@ -151,6 +151,7 @@ class OfflineImageTower(ImageTower):
     width = 1280
     token_width = 1280
     item_bytes = 24 << 20
+    picture_side = PICTURE_SIDE
 
     def __init__(self, device: str = "cpu") -> None:
         self._device = torch_device(device)
@@ -164,6 +165,7 @@ class OfflineImageTower(ImageTower):
             "version": 1,
             "weights": WEIGHTS_SHA256,
             "picture": "centre square, bicubic to 224, (x - 127) / 128",
+            **self.decoding_entry(),
             "width": self.width,
         }
 

@@ -88,6 +88,7 @@ class OfflineSharedImageTower(ImageTower):
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
         self._pictures = OfflineImageTower(device)
+        self.picture_side = self._pictures.picture_side
         weights, on_device = load_lite0_weights(), torch_device(device)
         self._classifier = weights["_fc.weight"].float().to(on_device)
         self._bias = weights["_fc.bias"].float().to(on_device)
@@ -105,6 +106,11 @@ class OfflineSharedImageTower(ImageTower):
             "temperature": TEMPERATURE,
             "width": self.width,
         }
+
+    def decode_in_full(self) -> None:
+        """Have large JPEG files decoded in full from now on; the identity follows."""
+        self._pictures.decode_in_full()
+        super().decode_in_full()
 
     def prepare(self, picture: Image.Image) -> NDArray[Any]:
         """Prepare a picture as `OfflineImageTower` does."""

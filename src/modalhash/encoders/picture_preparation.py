@@ -75,6 +75,11 @@ class PicturePreparation:
             squeezed=None if squeezed == target_size else squeezed,
         )
 
+    @property
+    def least_side(self) -> int:
+        """Pixels that the shorter side of a picture must have so that it isn't enlarged."""
+        return self.shorter_side or max(self.squeezed or (self.height, self.width))
+
     def __call__(self, picture: Image.Image) -> NDArray[np.uint8]:
         """Resize and cut a picture to (height, width, 3) uint8; scaling is left to the device."""
         picture = picture.convert("RGB")

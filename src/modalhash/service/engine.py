@@ -248,7 +248,7 @@ class Engine:
         began = time.perf_counter()
         pixels = await self.decode(count_pixels, upload, self.settings.pixels, name=name)
         async with self.pixels.hold(pixels):
-            picture = await self.decode(open_upload, upload, self.settings.pixels, name=name)
+            picture = await self.decode(open_query_picture, model, upload, self.settings, name)
             stages.decode += time.perf_counter() - began
             return await self.decode(encode_picture, model, picture)
 
@@ -349,6 +349,13 @@ def count_cost(plan: SearchPlan) -> int:
     """Count what the hits of a search cost, in plain hits."""
     hits = LIGHT_COST + 1 if plan.k is None else plan.k
     return (hits + plan.shortlist) * (EXPLAINED_COST if plan.is_explained else 1)
+
+
+def open_query_picture(
+    model: HashModel, upload: bytes, settings: ServiceSettings, name: str
+) -> Image.Image:
+    """Open an uploaded picture with the pixels that a model's encoder needs; see `open_upload`."""
+    return open_upload(upload, settings.pixels, name=name, side=model.encoder.image.picture_side)
 
 
 def encode_picture(model: HashModel, picture: Image.Image) -> EncodedQuery:

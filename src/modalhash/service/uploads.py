@@ -44,7 +44,9 @@ def count_pixels(content: bytes, most_pixels: int, *, name: str = "image") -> in
     return pixels
 
 
-def open_upload(content: bytes, most_pixels: int, *, name: str = "image") -> Image.Image:
+def open_upload(
+    content: bytes, most_pixels: int, *, name: str = "image", side: int | None = None
+) -> Image.Image:
     """Open an uploaded picture as those of collections are: upright, transparency on white.
 
     Its header says how large it is; one that is too large isn't decoded.
@@ -53,13 +55,14 @@ def open_upload(content: bytes, most_pixels: int, *, name: str = "image") -> Ima
         content: of the file.
         most_pixels: that it may have.
         name: of the part of the request, for messages.
+        side: pixels that its shorter side is needed with; None for all there are.
 
     Raises:
         RefusedError: if it is no picture, damaged, or too large.
     """
     count_pixels(content, most_pixels, name=name)
     try:
-        return read_picture(Path(name), content=io.BytesIO(content))
+        return read_picture(Path(name), content=io.BytesIO(content), side=side)
     except CollectionError as error:
         if error.defects[0].kind == "too-large-picture":
             raise too_large(name, "has too many pixels") from error

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import nn
 
 from modalhash.data import Pictures
+from modalhash.data.collection import open_for_side
 from modalhash.data.frames import frames_of
 from modalhash.encoders.base import TowerOutput
 from modalhash.encoders.frames import FrameTower
@@ -111,10 +112,12 @@ class LivePictures:
 
         All frames of a video are cut and mirrored alike.
         """
+        # What is cut out of a picture may be small in it, so all its pixels are needed then.
+        side = self.tower.picture_side if draw is None else None
         if self.videos is None:
-            pictures = [self.pictures.open(row)]
+            pictures = [open_for_side(self.pictures, row, side)]
         else:
-            pictures = frames_of(self.pictures, row, self.videos.frames)
+            pictures = frames_of(self.pictures, row, self.videos.frames, side=side)
         if draw is not None and settings is not None:
             pictures = [
                 augmented(
