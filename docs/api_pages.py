@@ -115,7 +115,8 @@ API_PAGES: Mapping[str, ApiPage] = {
         {
             "modalhash.codes": [
                 "binarise", "pack", "unpack", "code_width", "first_bits", "check_codes",
-                "hamming_distances", "read_codes", "ReadCodes", "BitOrder",
+                "hamming_distances", "asymmetric_scores", "weighted_distances", "WeightedQueries",
+                "read_codes", "ReadCodes", "BitOrder",
             ],
         },
     ),

@@ -395,8 +395,8 @@ def small_index(kind: str) -> HashIndex:
             "query codes is uint8 of shape (16,), expected uint8 of shape (n, 16)",
         ),
         (
-            np.zeros((1, 16)),
-            "query codes is float64 of shape (1, 16), expected uint8 of shape (n, 16)",
+            np.zeros((1, 16), np.int64),
+            "query codes is int64 of shape (1, 16), expected uint8 of shape (n, 16)",
         ),
     ],
 )

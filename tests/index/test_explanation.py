@@ -7,7 +7,12 @@ import pytest
 
 from modalhash.codes import hamming_distances, pack
 from modalhash.errors import InputError, ShapeError
-from modalhash.index.explanation import DistanceProfile, chance_within, compare_bits
+from modalhash.index.explanation import (
+    DistanceProfile,
+    chance_within,
+    compare_bits,
+    weigh_bits,
+)
 
 
 def test_bits_by_hand() -> None:
@@ -56,3 +61,20 @@ def test_an_empty_index_has_no_distances() -> None:
         _ = profile.mean
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         profile.percentile(0)
+
+
+def test_what_bits_add_to_a_score_by_hand() -> None:
+    query = np.array([[4.0, -2.0, 0.0, -1.0, 1.0]], np.float32)
+    bits = weigh_bits(query, pack([[1, 1, -1, -1, 1]]), 5)
+    np.testing.assert_allclose(
+        bits.values, [4 / 8, -2 / 8, 0, 1 / 8, 1 / 8], rtol=0, atol=5 / 2**24
+    )
+    # Zero counts as +1, so the third bit differs, and weighs nothing.
+    assert (bits.agreeing, bits.differing, bits.distance) == ((0, 3, 4), (1, 2), 2)
+    assert bits.score == pytest.approx(4 / 8, abs=5 / 2**24)
+    with pytest.raises(
+        ShapeError, match=re.escape("there are 2 queries and 1 codes, expected one")
+    ):
+        weigh_bits(np.ones((2, 5)), pack([[1, 1, 1, 1, 1]]), 5)
+    with pytest.raises(InputError, match=re.escape("query hold NaN or infinity, first in row 0")):
+        weigh_bits(np.full((1, 5), np.nan), pack([[1, 1, 1, 1, 1]]), 5)

@@ -1,5 +1,7 @@
 """An index as a package of somebody else's would write it: a list of items, against the contract.
 
+It knows only packed codes, as packages did before there were relaxed queries.
+
 Importing the module puts it into the table of kinds under "plain".
 """
 
@@ -172,7 +174,7 @@ class PlainIndex(HashIndex):
             rankings.append((order, distances[order]))
         return rankings
 
-    def search(
+    def search(  # type: ignore[override]
         self, codes: Codes, k: int, where: str | None = None, *, with_metadata: bool = False
     ) -> Hits:
         """Find the k nearest items of each query."""
@@ -188,7 +190,7 @@ class PlainIndex(HashIndex):
             metadata if with_metadata else None,
         )
 
-    def search_radius(
+    def search_radius(  # type: ignore[override]
         self, codes: Codes, radius: int, where: str | None = None, *, with_metadata: bool = False
     ) -> RadiusHits:
         """Find all items within a radius of each query."""

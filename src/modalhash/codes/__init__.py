@@ -4,6 +4,14 @@ One definition each: zero binarises to +1; bit 1 means +1; bit j of a code is bi
 j // 8, counted from the low end; the padding bits of the last byte are zero.
 """
 
+from modalhash.codes.asymmetric import (
+    Queries,
+    Relaxed,
+    Scores,
+    WeightedQueries,
+    asymmetric_scores,
+    weighted_distances,
+)
 from modalhash.codes.binarise import Signs, binarise
 from modalhash.codes.hamming import Distances, hamming_distances, pairwise_distances
 from modalhash.codes.packing import Codes, check_codes, code_width, first_bits, pack, unpack
@@ -13,8 +21,13 @@ __all__ = [
     "BitOrder",
     "Codes",
     "Distances",
+    "Queries",
     "ReadCodes",
+    "Relaxed",
+    "Scores",
     "Signs",
+    "WeightedQueries",
+    "asymmetric_scores",
     "binarise",
     "check_codes",
     "code_width",
@@ -24,4 +37,5 @@ __all__ = [
     "pairwise_distances",
     "read_codes",
     "unpack",
+    "weighted_distances",
 ]

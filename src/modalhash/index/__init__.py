@@ -30,7 +30,13 @@ from modalhash.index.kinds import (
 from modalhash.index.log import read_log
 from modalhash.index.manifest import read_manifest
 from modalhash.index.rerank import ByteFeatures, FeatureScorer, FineScorer, RelaxedScorer
-from modalhash.index.searchable import SearchableIndex, check_radius, check_top_k
+from modalhash.index.searchable import (
+    SearchableIndex,
+    check_limits,
+    check_radius,
+    check_top_k,
+    is_relaxed,
+)
 from modalhash.index.searcher_table import SEARCHERS as KINDS
 from modalhash.index.searchers import stated_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
@@ -59,10 +65,12 @@ __all__ = [
     "SearchableIndex",
     "build_index",
     "check_kind",
+    "check_limits",
     "check_model",
     "check_radius",
     "check_top_k",
     "find_damage",
+    "is_relaxed",
     "open_index",
     "parse_filter",
     "read_index_manifest",

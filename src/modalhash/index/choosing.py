@@ -16,13 +16,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, final
 
-from modalhash.codes import Codes
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.codes import Codes, WeightedQueries
 from modalhash.index.faiss_flat import FlatSearcher
 from modalhash.index.faiss_ivf import IvfSearcher, IvfSettings, TrainedCells
 from modalhash.index.folding import Folding, distinct_share
+from modalhash.index.relaxed_scan import find_nearest, find_within
 from modalhash.index.searcher_settings import RecallTarget
 from modalhash.index.searcher_table import searcher_class
-from modalhash.index.searchers import Allowed, Neighbours, RaggedNeighbours, Searcher
+from modalhash.index.searchers import (
+    Allowed,
+    Neighbours,
+    RaggedNeighbours,
+    RelaxedSearcher,
+    Searcher,
+)
 
 __all__ = ["AutoSearcher"]
 
@@ -38,7 +48,7 @@ with more the gain is below three times."""
 
 
 @final
-class AutoSearcher(Searcher):
+class AutoSearcher(RelaxedSearcher):
     """Search by the kind that was chosen; the parameters say which, and why.
 
     Example:
@@ -52,9 +62,13 @@ class AutoSearcher(Searcher):
     kind = "auto"
     settings = RecallTarget
 
-    def __init__(self, searcher: Searcher, parameters: Mapping[str, Any]) -> None:
-        self.searcher, self.parameters = searcher, parameters
+    def __init__(self, searcher: Searcher, parameters: Mapping[str, Any], codes: Codes) -> None:
+        self.searcher, self.parameters, self.codes = searcher, parameters, codes
         self.is_exact = searcher.is_exact
+        # Codes of a searcher that doesn't take relaxed queries are scanned.
+        self.is_exact_relaxed = (
+            not isinstance(searcher, RelaxedSearcher) or searcher.is_exact_relaxed
+        )
 
     @classmethod
     def build(cls, codes: Codes, n_bits: int, *, parameters: Mapping[str, Any]) -> Self:
@@ -68,7 +82,8 @@ class AutoSearcher(Searcher):
         target = RecallTarget.of(cls.kind, parameters)
         searcher, reason = choose(codes, n_bits, target.recall)
         chosen = {"kind": searcher.kind, "parameters": dict(searcher.parameters)}
-        return cls(searcher, {"recall": target.recall, "chosen": chosen, "reason": reason})
+        stated = {"recall": target.recall, "chosen": chosen, "reason": reason}
+        return cls(searcher, stated, codes)
 
     def nearest(
         self, query_codes: Codes, top_k: int, *, allowed: Allowed | None = None
@@ -81,6 +96,22 @@ class AutoSearcher(Searcher):
     ) -> RaggedNeighbours:
         """Find the rows within a radius of each query; see `Searcher.within`."""
         return self.searcher.within(query_codes, radius, allowed=allowed)
+
+    def nearest_relaxed(
+        self, queries: WeightedQueries, top_k: int, *, allowed: Allowed | None = None
+    ) -> Neighbours:
+        """Find the best rows of relaxed queries; see `RelaxedSearcher.nearest_relaxed`."""
+        return find_nearest(self.searcher, self.codes, queries, top_k, allowed=allowed)
+
+    def within_relaxed(
+        self,
+        queries: WeightedQueries,
+        limits: NDArray[np.int64],
+        *,
+        allowed: Allowed | None = None,
+    ) -> RaggedNeighbours:
+        """Find rows within limits; see `RelaxedSearcher.within_relaxed`."""
+        return find_within(self.searcher, self.codes, queries, limits, allowed=allowed)
 
     def write(self, folder: Path) -> Sequence[str]:
         """Write what was chosen; see `Searcher.write`."""
@@ -95,7 +126,7 @@ class AutoSearcher(Searcher):
         searcher = searcher_class(chosen["kind"], from_file=True).open(
             folder, codes, n_bits, parameters=chosen["parameters"]
         )
-        return cls(searcher, parameters)
+        return cls(searcher, parameters, codes)
 
 
 def choose(codes: Codes, n_bits: int, recall: float) -> tuple[Searcher, str]:

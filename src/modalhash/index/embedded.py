@@ -20,16 +20,16 @@ from typing import Any, Final, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes
+from modalhash.codes import Codes, Queries, WeightedQueries
 from modalhash.index.checking import check_id_kind, check_known, check_model
 from modalhash.index.filters import Filter, parse_filter
 from modalhash.index.hits import Hits, IdArray, IdKind, Ids, ItemBlock, Metadata, RadiusHits
 from modalhash.index.ids import IdColumn, id_column
 from modalhash.index.manifest import read_manifest
 from modalhash.index.retired_kinds import current_kind
-from modalhash.index.searchable import check_radius, check_top_k
+from modalhash.index.searchable import check_limits, check_top_k
 from modalhash.index.searcher_table import check_stated_kind, searcher_class
-from modalhash.index.searchers import NO_ROW, Positions
+from modalhash.index.searchers import NO_ROW, Positions, RelaxedSearcher
 from modalhash.index.snapshot import Snapshot, View
 from modalhash.index.writing import IndexWriter
 from modalhash.numpy_numbers import takes_numpy_numbers
@@ -63,6 +63,8 @@ class EmbeddedIndex(IndexWriter):
         InputError: if `n_bits` is not positive.
         UnknownNameError: if there is no such kind.
     """
+
+    takes_relaxed = True
 
     # --- making, opening and saving -----------------------------------------------------------
 
@@ -164,33 +166,56 @@ class EmbeddedIndex(IndexWriter):
 
     @takes_numpy_numbers
     def search(
-        self, codes: Codes, k: int, where: str | None = None, *, with_metadata: bool = False
+        self, queries: Queries, k: int, where: str | None = None, *, with_metadata: bool = False
     ) -> Hits:
-        """Find the k nearest items of each query; see `HashIndex.search`."""
+        """Find the k best items of each query; see `HashIndex.search`."""
         check_top_k(k)
-        self.check_query_codes(codes)
+        searched = self.read_queries(queries)
         tree, state = tree_of(where), self._current()
-        neighbours = state.nearest(np.ascontiguousarray(codes), k, tree)
+        neighbours = state.nearest(searched, k, tree)
+        positions, distances, scores = neighbours.positions, neighbours.distances, None
+        if isinstance(searched, WeightedQueries):
+            scores = searched.scores(distances)
+            query = np.repeat(np.arange(len(searched)), positions.shape[1])
+            near = state.compare_signs(searched, query, positions.ravel())
+            distances = near.reshape(positions.shape)
         metadata = None
         if with_metadata:
-            flat = state.take_metadata(neighbours.positions.ravel())
-            width = neighbours.positions.shape[1]
-            metadata = [flat[row * width : (row + 1) * width] for row in range(len(codes))]
-        return Hits(state.take_ids(neighbours.positions), neighbours.distances, metadata)
+            flat = state.take_metadata(positions.ravel())
+            width = positions.shape[1]
+            metadata = [flat[row * width : (row + 1) * width] for row in range(len(searched))]
+        return Hits(state.take_ids(positions), distances, metadata, scores)
 
     @takes_numpy_numbers
     def search_radius(
-        self, codes: Codes, radius: int, where: str | None = None, *, with_metadata: bool = False
+        self,
+        queries: Queries,
+        radius: int | None = None,
+        where: str | None = None,
+        *,
+        min_score: float | None = None,
+        with_metadata: bool = False,
     ) -> RadiusHits:
-        """Find all items within a radius of each query; see `HashIndex.search_radius`."""
-        check_radius(radius)
-        self.check_query_codes(codes)
+        """Find all items within a radius, or of a score; see `HashIndex.search_radius`."""
+        check_limits(queries, radius, min_score)
+        searched = self.read_queries(queries)
         tree, state = tree_of(where), self._current()
-        neighbours = state.within(np.ascontiguousarray(codes), radius, tree)
+        scores, reach = None, self.n_bits if radius is None else min(radius, self.n_bits)
+        if isinstance(searched, WeightedQueries):
+            limits = searched.totals if min_score is None else searched.limits(min_score)
+            if radius is None:
+                neighbours = state.within(searched, limits, tree)
+            else:
+                neighbours = state.within_radius(searched, reach, limits, tree)
+            query = np.repeat(np.arange(len(searched)), np.diff(neighbours.starts))
+            scores = searched.scores(neighbours.distances, query)
+            distances = state.compare_signs(searched, query, neighbours.positions)
+        else:
+            neighbours = state.within(searched, reach, tree)
+            distances = neighbours.distances
+        ids = state.take_ids(neighbours.positions)
         metadata = state.take_metadata(neighbours.positions) if with_metadata else None
-        return RadiusHits(
-            neighbours.starts, state.take_ids(neighbours.positions), neighbours.distances, metadata
-        )
+        return RadiusHits(neighbours.starts, ids, distances, metadata, scores)
 
     def distance_histogram(self, codes: Codes, where: str | None = None) -> NDArray[np.int64]:
         """Count the items at each distance; see `HashIndex.distance_histogram`."""
@@ -260,11 +285,24 @@ class EmbeddedIndex(IndexWriter):
 
     @property
     def is_exact(self) -> bool:
-        """Whether a search misses nothing."""
+        """Whether a search for packed codes misses nothing."""
         return all(
             view.source.searcher(view.n_rows).is_exact
             for view in self._current().views
             if view.n_rows
+        )
+
+    @property
+    def is_exact_relaxed(self) -> bool:
+        """Whether a search for relaxed queries misses nothing."""
+        searchers = [
+            view.source.searcher(view.n_rows) for view in self._current().views if view.n_rows
+        ]
+        # Codes of other searchers are scanned for such queries.
+        return all(
+            searcher.is_exact_relaxed
+            for searcher in searchers
+            if isinstance(searcher, RelaxedSearcher)
         )
 
     @property

@@ -5,6 +5,7 @@ from typing import final
 import numpy as np
 
 from modalhash.codes import Codes, hamming_distances
+from modalhash.index.relaxed_scan import smallest
 from modalhash.index.scan import ScanSearcher
 from modalhash.index.searchers import Neighbours, RaggedNeighbours
 
@@ -61,12 +62,3 @@ class ExactSearcher(ScanSearcher):
         counts = np.bincount(query, minlength=len(query_codes))
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return RaggedNeighbours(starts, position[order], distance[order].astype(np.int32))
-
-
-def smallest(
-    keys: np.ndarray[tuple[int, int], np.dtype[np.int64]], top_k: int
-) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """Find the `top_k` smallest of each row in any order, or all if there are no more."""
-    if keys.shape[1] <= top_k:
-        return keys
-    return np.partition(keys, top_k - 1, axis=1)[:, :top_k]

@@ -6,10 +6,17 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, check_codes, unpack
-from modalhash.errors import InputError
+from modalhash.codes import Codes, Relaxed, WeightedQueries, check_codes, unpack
+from modalhash.errors import InputError, ShapeError
 
-__all__ = ["BitComparison", "DistanceProfile", "chance_within", "compare_bits"]
+__all__ = [
+    "BitComparison",
+    "BitContributions",
+    "DistanceProfile",
+    "chance_within",
+    "compare_bits",
+    "weigh_bits",
+]
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,65 @@ def compare_bits(code: Codes, other: Codes, n_bits: int) -> BitComparison:
     is_same = unpack(code, n_bits)[0] == unpack(other, n_bits)[0]
     agreeing, differing = (np.flatnonzero(bits).tolist() for bits in (is_same, ~is_same))
     return BitComparison(tuple(agreeing), tuple(differing))
+
+
+@dataclass(frozen=True)
+class BitContributions:
+    """What each bit adds to the score of an item for a relaxed query.
+
+    Attributes:
+        values: (b,) float64; positive where the item's bit agrees with the query's sign, negative
+            where it doesn't; 0 where the query's number is 0. Their sum is the score.
+        agreeing: bits that agree with the query's signs, from 0; the weightiest first.
+        differing: bits that don't; the weightiest first. Their number is the Hamming distance.
+    """
+
+    values: NDArray[np.float64]
+    agreeing: tuple[int, ...]
+    differing: tuple[int, ...]
+
+    @property
+    def distance(self) -> int:
+        """Hamming distance of the item from the query's signs."""
+        return len(self.differing)
+
+    @property
+    def score(self) -> float:
+        """Score of the item, as a search gives it but for the last digits of float32."""
+        return float(self.values.sum())
+
+
+def weigh_bits(query: Relaxed, code: Codes, n_bits: int) -> BitContributions:
+    """Compute what each bit adds to the score of an item.
+
+    Args:
+        query: (1, b) float32 or float64, one relaxed query.
+        code: (1, p) uint8, packed, of the item.
+        n_bits: b.
+
+    Raises:
+        InputError: if a number isn't finite.
+        ShapeError: if query or code isn't one of this length.
+
+    Example:
+        >>> from modalhash.codes import pack
+        >>> bits = weigh_bits(np.array([[2.0, -1.0, 1.0]]), pack([[1, 1, 1]]), 3)
+        >>> bits.values.round(3), bits.agreeing, bits.differing, round(bits.score, 3)
+        (array([ 0.5 , -0.25,  0.25]), (0, 2), (1,), 0.5)
+    """
+    check_codes(code, n_bits)
+    weighted = WeightedQueries.of(query, n_bits, name="query")
+    if len(weighted) != 1 or len(code) != 1:
+        raise ShapeError(
+            f"there are {len(weighted)} queries and {len(code)} codes, expected one of each"
+        )
+    shares = weighted.weights[0] / max(1, int(weighted.totals[0]))
+    is_same = unpack(code, n_bits)[0] == unpack(weighted.codes, n_bits)[0]
+    by_weight = np.argsort(-shares, kind="stable")
+    agreeing, differing = (
+        tuple(by_weight[bits[by_weight]].tolist()) for bits in (is_same, ~is_same)
+    )
+    return BitContributions(np.where(is_same, shares, -shares), agreeing, differing)
 
 
 def chance_within(distance: int, n_bits: int) -> float:

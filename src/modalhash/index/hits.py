@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, Distances
+from modalhash.codes import Codes, Distances, Scores
 
 __all__ = [
     "Hits",
@@ -41,14 +41,16 @@ class QueryHits:
     """The hits of one query.
 
     Attributes:
-        ids: (k,) ids, nearest first.
-        distances: (k,) int32, ascending; smaller is nearer.
+        ids: (k,) ids, best first.
+        distances: (k,) int32 Hamming distances; ascending where the query was packed.
         metadata: k mappings, as the search saw them; None unless it was asked for them.
+        scores: (k,) float32 in [-1, 1], descending; None where the query was packed.
     """
 
     ids: IdArray
     distances: Distances
     metadata: Sequence[Metadata] | None = None
+    scores: Scores | None = None
 
     def __len__(self) -> int:
         """Count the hits."""
@@ -60,14 +62,18 @@ class Hits:
     """The k nearest items of each query.
 
     Attributes:
-        ids: (q, k) ids, nearest first.
-        distances: (q, k) int32, ascending in each row; smaller is nearer.
+        ids: (q, k) ids, best first.
+        distances: (q, k) int32 Hamming distances, of relaxed queries those of their signs;
+            ascending in each row where the queries were packed.
         metadata: q rows of k mappings; None unless the search was asked for them.
+        scores: (q, k) float32 in [-1, 1], descending in each row; +1 where every bit agrees with
+            the query. None where the queries were packed.
     """
 
     ids: IdArray
     distances: Distances
     metadata: Sequence[Sequence[Metadata]] | None = None
+    scores: Scores | None = None
 
     def __len__(self) -> int:
         """Count the queries."""
@@ -76,7 +82,8 @@ class Hits:
     def __getitem__(self, query: int) -> QueryHits:
         """Take the hits of one query, counted from 0."""
         metadata = None if self.metadata is None else self.metadata[query]
-        return QueryHits(self.ids[query], self.distances[query], metadata)
+        scores = None if self.scores is None else self.scores[query]
+        return QueryHits(self.ids[query], self.distances[query], metadata, scores)
 
 
 @dataclass(frozen=True)
@@ -86,15 +93,19 @@ class RadiusHits:
     Attributes:
         starts: (q + 1,) int64; the hits of query i are those from `starts[i]` up to
             `starts[i + 1]`.
-        ids: (t,) ids of all queries' hits, nearest first within a query.
-        distances: (t,) int32, ascending within a query.
+        ids: (t,) ids of all queries' hits, best first within a query.
+        distances: (t,) int32 Hamming distances; ascending within a query where the queries were
+            packed.
         metadata: t mappings; None unless the search was asked for them.
+        scores: (t,) float32 in [-1, 1], descending within a query; None where the queries were
+            packed.
     """
 
     starts: NDArray[np.int64]
     ids: IdArray
     distances: Distances
     metadata: Sequence[Metadata] | None = None
+    scores: Scores | None = None
 
     def __len__(self) -> int:
         """Count the queries."""
@@ -106,7 +117,8 @@ class RadiusHits:
             raise IndexError(f"query is {query}, there are {len(self)} queries")
         start, end = self.starts[query % len(self)], self.starts[query % len(self) + 1]
         metadata = None if self.metadata is None else self.metadata[start:end]
-        return QueryHits(self.ids[start:end], self.distances[start:end], metadata)
+        scores = None if self.scores is None else self.scores[start:end]
+        return QueryHits(self.ids[start:end], self.distances[start:end], metadata, scores)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from modalhash.codes import Codes
+from modalhash.codes import Codes, Queries, WeightedQueries
 from modalhash.index.filters import Filter, parse_filter
 from modalhash.index.hits import Hits, RadiusHits
 from modalhash.index.milvus_collection import Row
@@ -19,7 +19,8 @@ from modalhash.index.milvus_reading import METADATA, MilvusReader
 from modalhash.index.milvus_rows import (
     metadata_of,
 )
-from modalhash.index.searchable import check_radius, check_top_k
+from modalhash.index.rescoring import search_radius_again, search_shortlist
+from modalhash.index.searchable import check_limits, check_top_k
 from modalhash.numpy_numbers import takes_numpy_numbers
 
 __all__ = ["MilvusSearch"]
@@ -34,20 +35,68 @@ Found = list[tuple[int, int, Row]]
 
 
 class MilvusSearch(MilvusReader):
-    """Searches an index on Milvus."""
+    """Searches an index on Milvus, which ranks by Hamming distance.
+
+    Items of relaxed queries are those of a shortlist, scored here; see `modalhash.index.rescoring`.
+    """
+
+    takes_relaxed = True
 
     @takes_numpy_numbers
     def search(
-        self, codes: Codes, k: int, where: str | None = None, *, with_metadata: bool = False
+        self, queries: Queries, k: int, where: str | None = None, *, with_metadata: bool = False
     ) -> Hits:
-        """Find the k nearest items of each query; see `HashIndex.search`."""
+        """Find the k best items of each query; see `HashIndex.search`."""
         check_top_k(k)
-        results = self._nearest(codes, k, where, with_metadata=with_metadata)
+        searched = self.read_queries(queries)
+        if not isinstance(searched, WeightedQueries):
+            return self._search_codes(searched, k, where, with_metadata=with_metadata)
+        return search_shortlist(
+            self,
+            self._search_codes,
+            searched,
+            k,
+            where,
+            with_metadata=with_metadata,
+            length=self.shortlist,
+        )
+
+    @takes_numpy_numbers
+    def search_radius(
+        self,
+        queries: Queries,
+        radius: int | None = None,
+        where: str | None = None,
+        *,
+        min_score: float | None = None,
+        with_metadata: bool = False,
+    ) -> RadiusHits:
+        """Find all items within a radius, or of a score; see `HashIndex.search_radius`."""
+        check_limits(queries, radius, min_score)
+        searched = self.read_queries(queries)
+        if not isinstance(searched, WeightedQueries):
+            reach = self.n_bits if radius is None else radius
+            return self._search_radius(searched, reach, where, with_metadata=with_metadata)
+        return search_radius_again(
+            self,
+            self._search_radius,
+            searched,
+            radius,
+            where,
+            min_score=min_score,
+            with_metadata=with_metadata,
+        )
+
+    def _search_codes(
+        self, queries: Codes, k: int, where: str | None = None, *, with_metadata: bool = False
+    ) -> Hits:
+        """Find the k nearest items of packed codes."""
+        results = self._nearest(queries, k, where, with_metadata=with_metadata)
         width = min((len(hits) for hits in results), default=0)
-        if not len(codes) and self._find_id_kind() is not None:
+        if not len(queries) and self._find_id_kind() is not None:
             width = min(k, self._count(where))
         flat = [hit for hits in results for hit in hits[:width]]
-        shape = (len(codes), width)
+        shape = (len(queries), width)
         metadata = None
         if with_metadata:
             metadata = [[metadata_of(row) for *_, row in hits[:width]] for hits in results]
@@ -56,14 +105,12 @@ class MilvusSearch(MilvusReader):
             self._id_array([row["id"] for *_, row in flat]).reshape(shape), distances, metadata
         )
 
-    @takes_numpy_numbers
-    def search_radius(
-        self, codes: Codes, radius: int, where: str | None = None, *, with_metadata: bool = False
+    def _search_radius(
+        self, queries: Codes, radius: int, where: str | None = None, *, with_metadata: bool = False
     ) -> RadiusHits:
-        """Find all items within a radius of each query; see `HashIndex.search_radius`."""
-        check_radius(radius)
-        results = self._nearest(codes, None, where, with_metadata=with_metadata, radius=radius)
-        starts = np.zeros(len(codes) + 1, np.int64)
+        """Find all items within a radius of packed codes."""
+        results = self._nearest(queries, None, where, with_metadata=with_metadata, radius=radius)
+        starts = np.zeros(len(queries) + 1, np.int64)
         np.cumsum([len(hits) for hits in results], out=starts[1:])
         flat = [hit for hits in results for hit in hits]
         return RadiusHits(

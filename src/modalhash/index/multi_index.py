@@ -22,13 +22,14 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes
+from modalhash.codes import Codes, WeightedQueries
 from modalhash.errors import DamagedArtifactError
 from modalhash.files import write_array
 from modalhash.index.faiss_scan import scan_nearest, scan_within, take_rows
 from modalhash.index.folder import read_array
 from modalhash.index.folding import beyond, ragged_ranges, row_type, to_words
 from modalhash.index.post_filter import scan_allowed, scan_rows_within
+from modalhash.index.relaxed_scan import scan_nearest_relaxed, scan_within_relaxed
 from modalhash.index.searcher_settings import SearcherSettings, check_range
 from modalhash.index.searchers import (
     NO_ROW,
@@ -36,7 +37,7 @@ from modalhash.index.searchers import (
     Neighbours,
     Positions,
     RaggedNeighbours,
-    Searcher,
+    RelaxedSearcher,
 )
 
 __all__ = ["MultiIndexSearcher", "MultiIndexSettings", "Tables"]
@@ -121,7 +122,7 @@ class Tables:
 
 
 @final
-class MultiIndexSearcher(Searcher):
+class MultiIndexSearcher(RelaxedSearcher):
     """Search tables of parts of the code; made for near-duplicates.
 
     The guarantee: with t tables, all rows at a distance of at most t - 1 are found by looking up
@@ -139,6 +140,7 @@ class MultiIndexSearcher(Searcher):
     kind = "mih"
     settings = MultiIndexSettings
     is_exact = True
+    is_exact_relaxed = True
 
     def __init__(self, codes: Codes, tables: Tables, parameters: Mapping[str, Any]) -> None:
         self.codes, self.tables, self.parameters = codes, tables, parameters
@@ -223,6 +225,22 @@ class MultiIndexSearcher(Searcher):
         if allowed is None:
             return scan_within(self.codes, query_codes, radius)
         return scan_rows_within(self.codes, query_codes, radius, np.flatnonzero(allowed))
+
+    def nearest_relaxed(
+        self, queries: WeightedQueries, top_k: int, *, allowed: Allowed | None = None
+    ) -> Neighbours:
+        """Scan for relaxed queries; see `RelaxedSearcher.nearest_relaxed`."""
+        return scan_nearest_relaxed(self.codes, queries, top_k, allowed=allowed)
+
+    def within_relaxed(
+        self,
+        queries: WeightedQueries,
+        limits: NDArray[np.int64],
+        *,
+        allowed: Allowed | None = None,
+    ) -> RaggedNeighbours:
+        """Scan for relaxed queries; see `RelaxedSearcher.within_relaxed`."""
+        return scan_within_relaxed(self.codes, queries, limits, allowed=allowed)
 
     def can_look_up(self, n_flips: int, n_queries: int) -> bool:
         """Tell whether looking values up, whatever they list, is cheaper than a scan."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes
+from modalhash.codes import Codes, WeightedQueries
 from modalhash.index.faiss_scan import (
     scan_nearest,
     scan_width,
@@ -21,12 +21,13 @@ from modalhash.index.faiss_scan import (
     widen_codes,
 )
 from modalhash.index.folding import Folding, beyond
+from modalhash.index.relaxed_scan import scan_nearest_relaxed, scan_within_relaxed
 from modalhash.index.searchers import (
     NO_ROW,
     Allowed,
     Neighbours,
     RaggedNeighbours,
-    Searcher,
+    RelaxedSearcher,
 )
 
 __all__ = ["PostFilterSearcher"]
@@ -39,7 +40,7 @@ CHECKED_ROW_COST, TAKEN_ROW_COST = 0.8, 1.0
 """Cost of looking whether a row counts, and of taking one, in codes scanned (measured)."""
 
 
-class PostFilterSearcher(Searcher):
+class PostFilterSearcher(RelaxedSearcher):
     """Finds near codes by an index that knows nothing of rows that don't count.
 
     Args:
@@ -50,6 +51,8 @@ class PostFilterSearcher(Searcher):
     Attributes:
         searched: (u, p) uint8, the codes that are searched: all, or the distinct ones.
     """
+
+    is_exact_relaxed = True
 
     def __init__(
         self, codes: Codes, folding: Folding | None, parameters: Mapping[str, Any]
@@ -113,6 +116,22 @@ class PostFilterSearcher(Searcher):
             if allowed is None
             else keep_within(neighbours, allowed[neighbours.positions])
         )
+
+    def nearest_relaxed(
+        self, queries: WeightedQueries, top_k: int, *, allowed: Allowed | None = None
+    ) -> Neighbours:
+        """Scan for relaxed queries; see `RelaxedSearcher.nearest_relaxed`."""
+        return scan_nearest_relaxed(self.codes, queries, top_k, allowed=allowed)
+
+    def within_relaxed(
+        self,
+        queries: WeightedQueries,
+        limits: NDArray[np.int64],
+        *,
+        allowed: Allowed | None = None,
+    ) -> RaggedNeighbours:
+        """Scan for relaxed queries; see `RelaxedSearcher.within_relaxed`."""
+        return scan_within_relaxed(self.codes, queries, limits, allowed=allowed)
 
     def nearest_rows(self, query_codes: Codes, top_k: int, *, effort: float = 1) -> Neighbours:
         """Find the nearest rows, all of which count."""

@@ -59,4 +59,4 @@ def scan_retired(kind: str, codes: Codes, n_bits: int) -> Searcher:
     scan = searcher_class("flat").build(codes, n_bits, parameters={})
     reason = f"kind {kind!r} is no longer built: its codes are scanned until the index is compacted"
     chosen = {"kind": scan.kind, "parameters": {}}
-    return AutoSearcher(scan, {"chosen": chosen, "reason": reason})
+    return AutoSearcher(scan, {"chosen": chosen, "reason": reason}, codes)

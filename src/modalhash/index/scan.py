@@ -5,21 +5,23 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from modalhash.codes import Codes
+from modalhash.codes import Codes, WeightedQueries
 from modalhash.errors import SettingError
+from modalhash.index.relaxed_scan import scan_nearest_relaxed, scan_within_relaxed
 from modalhash.index.searchers import (
     NO_ROW,
     Allowed,
     Neighbours,
     RaggedNeighbours,
-    Searcher,
+    RelaxedSearcher,
 )
 
 __all__ = ["ScanSearcher", "refuse_parameters"]
 
 
-class ScanSearcher(Searcher):
+class ScanSearcher(RelaxedSearcher):
     """Compares each query with every code that counts; building one costs nothing.
 
     Args:
@@ -27,6 +29,7 @@ class ScanSearcher(Searcher):
     """
 
     is_exact = True
+    is_exact_relaxed = True
 
     def __init__(self, codes: Codes) -> None:
         self.codes = codes
@@ -77,6 +80,22 @@ class ScanSearcher(Searcher):
             return RaggedNeighbours(starts, nothing, nothing.astype(np.int32))
         neighbours = self.scan_within(self.codes[rows], query_codes, radius)
         return RaggedNeighbours(neighbours.starts, rows[neighbours.positions], neighbours.distances)
+
+    def nearest_relaxed(
+        self, queries: WeightedQueries, top_k: int, *, allowed: Allowed | None = None
+    ) -> Neighbours:
+        """Scan for relaxed queries; see `RelaxedSearcher.nearest_relaxed`."""
+        return scan_nearest_relaxed(self.codes, queries, top_k, allowed=allowed)
+
+    def within_relaxed(
+        self,
+        queries: WeightedQueries,
+        limits: NDArray[np.int64],
+        *,
+        allowed: Allowed | None = None,
+    ) -> RaggedNeighbours:
+        """Scan for relaxed queries; see `RelaxedSearcher.within_relaxed`."""
+        return scan_within_relaxed(self.codes, queries, limits, allowed=allowed)
 
 
 def refuse_parameters(kind: str, parameters: Mapping[str, Any]) -> None:

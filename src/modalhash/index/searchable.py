@@ -1,22 +1,37 @@
 """The half of the contract of every index that reads: searches, filters, and what is in it.
 
 `modalhash.index.base` holds the other half, and says what both promise.
+
+Every index takes relaxed queries. A class that knows only packed codes says nothing, and gets no
+floats: its `search` and `search_radius` are wrapped when the class is made, so that they answer
+relaxed queries by a shortlist, see `modalhash.index.rescoring`. A class whose own methods take
+relaxed queries says `takes_relaxed = True` in its body.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from numbers import Integral
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from numbers import Integral, Real
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, check_codes
+from modalhash.codes import Codes, Queries, WeightedQueries, check_codes
 from modalhash.errors import InputError, ShapeError
 from modalhash.index.hits import Hits, IdArray, IdKind, Ids, ItemBlock, RadiusHits
+from modalhash.index.relaxed_scan import SearchedQueries
+from modalhash.index.rescoring import search_radius_again, search_shortlist
 
-__all__ = ["SearchableIndex", "check_radius", "check_top_k"]
+__all__ = [
+    "SearchableIndex",
+    "check_limits",
+    "check_min_score",
+    "check_radius",
+    "check_top_k",
+    "is_relaxed",
+]
 
 
 class SearchableIndex(ABC):
@@ -24,50 +39,83 @@ class SearchableIndex(ABC):
 
     Attributes:
         n_bits: bits of a code.
+        takes_relaxed: whether the methods in the body of this very class take relaxed queries;
+            those of a class that doesn't say so are wrapped.
+        shortlist: items that are scored for a relaxed query by a class that only knows packed
+            codes; None chooses by the number of hits.
     """
 
     n_bits: int
+    takes_relaxed: ClassVar[bool] = False
+    shortlist: int | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__dict__.get("takes_relaxed", False):
+            return
+        for name, wrap in (("search", rescored_search), ("search_radius", rescored_radius)):
+            method: Any = cls.__dict__.get(name)
+            if method is not None and not getattr(method, "__isabstractmethod__", False):
+                setattr(cls, name, wrap(method))
+                cls.takes_relaxed = False
 
     @abstractmethod
     def search(
-        self, codes: Codes, k: int, where: str | None = None, *, with_metadata: bool = False
+        self, queries: Queries, k: int, where: str | None = None, *, with_metadata: bool = False
     ) -> Hits:
-        """Find the k nearest items of each query.
+        """Find the k best items of each query.
+
+        Packed codes are ranked by Hamming distance. Relaxed queries keep their numbers: items are
+        ranked by `score = sum_i x_i s_i / sum_i |x_i|`, where x are the numbers of the query and s
+        the signs of the item; see `modalhash.codes.asymmetric`.
 
         Args:
-            codes: (q, p) uint8 of queries, packed by `pack`.
+            queries: (q, p) uint8 packed by `pack`, or (q, n_bits) float32 or float64, finite. A
+                relaxed query of zeros scores all items 0.
             k: hits a query; clipped to the number of items that count.
             where: a filter; None counts all items.
             with_metadata: give the hits' metadata, too, of the same moment.
 
         Returns:
-            (q, min(k, number of items that count)) by distance, then by insertion.
+            (q, min(k, number of items that count)) by distance, or by score where the queries are
+            relaxed, then by insertion. Hits of relaxed queries have `scores` beside the distances.
 
         Raises:
-            InputError: if `k` is less than 1.
+            InputError: if `k` is less than 1, or a number of a query isn't finite.
             FilterError: if the filter can't be understood, marking the place.
-            ShapeError: if the codes don't fit the index.
+            ShapeError: if the queries don't fit the index.
         """
 
     @abstractmethod
     def search_radius(
-        self, codes: Codes, radius: int, where: str | None = None, *, with_metadata: bool = False
+        self,
+        queries: Queries,
+        radius: int | None = None,
+        where: str | None = None,
+        *,
+        min_score: float | None = None,
+        with_metadata: bool = False,
     ) -> RadiusHits:
-        """Find all items at a distance of at most `radius` from each query.
+        """Find all items within a Hamming radius of each query, or of a score.
 
         Args:
-            codes: (q, p) uint8 of queries, packed by `pack`.
-            radius: largest distance, included.
+            queries: as `search` takes them.
+            radius: largest Hamming distance, included, of relaxed queries from their signs; None
+                is any, which relaxed queries with a `min_score` may ask for.
             where: a filter; None counts all items.
+            min_score: smallest score, included; only relaxed queries have scores. With a radius,
+                too, an item must be within both.
             with_metadata: give the hits' metadata, too, of the same moment.
 
         Returns:
-            Hits of each query, by distance, then by insertion. Memory grows with their number.
+            Hits of each query, by distance, or by score where the queries are relaxed, then by
+            insertion. Memory grows with their number.
 
         Raises:
-            InputError: if `radius` is negative.
+            InputError: if `radius` is negative; if there is neither a radius nor a score; if packed
+                codes come with a score; or if a number isn't finite.
             FilterError: if the filter can't be understood, marking the place.
-            ShapeError: if the codes don't fit the index.
+            ShapeError: if the queries don't fit the index.
         """
 
     @abstractmethod
@@ -149,7 +197,12 @@ class SearchableIndex(ABC):
     @property
     @abstractmethod
     def is_exact(self) -> bool:
-        """Whether a search misses nothing."""
+        """Whether a search for packed codes misses nothing."""
+
+    @property
+    def is_exact_relaxed(self) -> bool:
+        """Whether a search for relaxed queries misses nothing; by default it may."""
+        return False
 
     @property
     def searcher_parameters(self) -> Mapping[str, Any]:
@@ -171,14 +224,29 @@ class SearchableIndex(ABC):
     ) -> None:
         self.close()
 
-    def check_query_codes(self, codes: Codes) -> None:
-        """Refuse queries that don't fit the index.
+    def read_queries(self, queries: Queries) -> SearchedQueries:
+        """Check queries of either sort.
+
+        Returns:
+            Packed codes as they are, contiguous; relaxed queries in whole units.
+
+        Raises:
+            InputError: if a number isn't finite.
+            ShapeError: if they don't fit the index.
+        """
+        if is_relaxed(queries):
+            relaxed: Any = queries
+            return WeightedQueries.of(relaxed, self.n_bits)
+        self.check_query_codes(queries)
+        return np.ascontiguousarray(queries)
+
+    def check_query_codes(self, codes: Any) -> None:
+        """Refuse packed queries that don't fit the index.
 
         Raises:
             ShapeError: if they are not (q, p) uint8 of the index's width.
         """
-        value: object = codes
-        if not isinstance(value, np.ndarray):
+        if not isinstance(codes, np.ndarray):
             raise ShapeError(
                 f"query codes are of type {type(codes).__name__}, expected an array (q, p) uint8"
             )
@@ -221,3 +289,104 @@ def check_radius(radius: int) -> None:
     check_whole_number("radius", radius)
     if radius < 0:
         raise InputError(f"radius is {radius}, expected 0 or more")
+
+
+def check_min_score(min_score: float) -> None:
+    """Refuse a score that is no number.
+
+    Raises:
+        InputError: if it isn't a finite number.
+    """
+    value: Any = min_score
+    if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
+        raise InputError(f"min_score is {min_score!r}, expected a number from -1 to 1")
+
+
+def check_limits(queries: Queries, radius: int | None, min_score: float | None) -> None:
+    """Refuse a radius search without a limit, or with one that its queries can't have.
+
+    Raises:
+        InputError: if there is neither a radius nor a score, if packed codes come with a score, or
+            if either is out of range.
+    """
+    if radius is not None:
+        check_radius(radius)
+    if min_score is not None:
+        check_min_score(min_score)
+        if not is_relaxed(queries):
+            raise InputError(
+                f"min_score is {min_score}, but the queries are packed codes, which have distances "
+                "and no scores: give a radius, or relaxed queries (q, n_bits) of floats"
+            )
+    if radius is None and min_score is None:
+        ways = "a radius or a min_score" if is_relaxed(queries) else "a radius"
+        raise InputError(f"the search has no limit: give {ways}, or search for the k nearest")
+
+
+def is_relaxed(queries: object) -> bool:
+    """Tell whether queries are floats, which keep their numbers.
+
+    Example:
+        >>> is_relaxed(np.zeros((1, 8), np.float32)), is_relaxed(np.zeros((1, 1), np.uint8))
+        (True, False)
+    """
+    return isinstance(queries, np.ndarray) and queries.dtype.kind == "f"
+
+
+def rescored_search(method: Callable[..., Hits]) -> Callable[..., Hits]:
+    """Wrap a search that knows only packed codes: relaxed queries are answered by a shortlist."""
+
+    @wraps(method)
+    def search(
+        self: SearchableIndex,
+        queries: Queries,
+        k: int,
+        where: str | None = None,
+        *,
+        with_metadata: bool = False,
+    ) -> Hits:
+        weighted = self.read_queries(queries) if is_relaxed(queries) else None
+        if not isinstance(weighted, WeightedQueries):
+            return method(self, queries, k, where, with_metadata=with_metadata)
+        check_top_k(k)
+        return search_shortlist(
+            self,
+            method.__get__(self),
+            weighted,
+            k,
+            where,
+            with_metadata=with_metadata,
+            length=self.shortlist,
+        )
+
+    return search
+
+
+def rescored_radius(method: Callable[..., RadiusHits]) -> Callable[..., RadiusHits]:
+    """Wrap a radius search that knows only packed codes: it scores what is near enough."""
+
+    @wraps(method)
+    def search_radius(
+        self: SearchableIndex,
+        queries: Queries,
+        radius: int | None = None,
+        where: str | None = None,
+        *,
+        min_score: float | None = None,
+        with_metadata: bool = False,
+    ) -> RadiusHits:
+        check_limits(queries, radius, min_score)
+        weighted = self.read_queries(queries) if is_relaxed(queries) else None
+        if not isinstance(weighted, WeightedQueries):
+            return method(self, queries, radius, where, with_metadata=with_metadata)
+        return search_radius_again(
+            self,
+            method.__get__(self),
+            weighted,
+            radius,
+            where,
+            min_score=min_score,
+            with_metadata=with_metadata,
+        )
+
+    return search_radius

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, Distances
+from modalhash.codes import Codes, Distances, WeightedQueries
 from modalhash.index.searcher_settings import SearcherSettings
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Neighbours",
     "Positions",
     "RaggedNeighbours",
+    "RelaxedSearcher",
     "Searcher",
     "stated_choice",
 ]
@@ -44,6 +45,7 @@ class Neighbours:
         positions: (q, k) int64 rows of the database codes; `NO_ROW` at a row's end where an
             approximate searcher, or one whose `allowed` leaves fewer than k, found no more.
         distances: (q, k) int32; by distance, then by position. Beside `NO_ROW`, above every bit.
+            Of relaxed queries, weighted distances; beside `NO_ROW`, above `QUERY_UNITS`.
     """
 
     positions: Positions
@@ -57,7 +59,8 @@ class RaggedNeighbours:
     Attributes:
         starts: (q + 1,) int64, as in `RadiusHits`.
         positions: (t,) int64 rows of the database codes.
-        distances: (t,) int32; within a query by distance, then by position.
+        distances: (t,) int32; within a query by distance, then by position. Of relaxed queries,
+            weighted distances.
     """
 
     starts: NDArray[np.int64]
@@ -151,6 +154,50 @@ class Searcher(ABC):
             DamagedArtifactError: if a file can't be used, naming it.
         """
         return cls.build(codes, n_bits, parameters=parameters)
+
+
+class RelaxedSearcher(Searcher):
+    """A searcher that also takes queries that keep their numbers.
+
+    Codes of a searcher that doesn't are scanned for such queries, which is exact, and slow.
+
+    Attributes:
+        is_exact_relaxed: whether `nearest_relaxed` and `within_relaxed` miss nothing.
+    """
+
+    is_exact_relaxed: bool
+
+    @abstractmethod
+    def nearest_relaxed(
+        self, queries: WeightedQueries, top_k: int, *, allowed: Allowed | None = None
+    ) -> Neighbours:
+        """Find the `top_k` rows of the smallest weighted distances from each query.
+
+        Args:
+            queries: one at least.
+            top_k: between 1 and m.
+            allowed: (m,) rows that count; None is all.
+
+        Returns:
+            (q, top_k) positions and weighted distances, by distance, then by position; `NO_ROW`
+            where no more were found.
+        """
+
+    @abstractmethod
+    def within_relaxed(
+        self,
+        queries: WeightedQueries,
+        limits: NDArray[np.int64],
+        *,
+        allowed: Allowed | None = None,
+    ) -> RaggedNeighbours:
+        """Find the rows whose weighted distance is at most the limit of each query.
+
+        Args:
+            queries: one at least.
+            limits: (q,) largest weighted distance, included; -1 finds nothing.
+            allowed: (m,) rows that count; None is all.
+        """
 
 
 def stated_choice(kind: str, parameters: Mapping[str, Any]) -> str:

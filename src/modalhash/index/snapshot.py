@@ -14,10 +14,23 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, hamming_distances
+from modalhash.codes import (
+    Codes,
+    Distances,
+    WeightedQueries,
+    hamming_distances,
+    pairwise_distances,
+)
 from modalhash.index.filters import Filter
 from modalhash.index.hits import IdArray, IdKind, ItemBlock
 from modalhash.index.ids import IdColumn
+from modalhash.index.relaxed_scan import (
+    SearchedQueries,
+    find_nearest,
+    find_within,
+    sorted_hits,
+    take_queries,
+)
 from modalhash.index.rows import RowSource, empty_ids
 from modalhash.index.searchers import (
     NO_ROW,
@@ -156,25 +169,33 @@ class View:
             return Selection(rows, np.ascontiguousarray(self.codes[rows]), None)
         return Selection(rows, None, allowed)
 
-    def nearest(self, query_codes: Codes, top_k: int, selection: Selection | None) -> Neighbours:
+    def nearest(
+        self, queries: SearchedQueries, top_k: int, selection: Selection | None
+    ) -> Neighbours:
         """Find the `top_k` nearest rows; at least so many are there and selected."""
         if selection is None:
-            return self._nearest_alive(query_codes, top_k)
+            return self._nearest_alive(queries, top_k)
         if selection.codes is not None:
-            neighbours = self.scanner(selection.codes).nearest(query_codes, top_k)
+            scanner = self.scanner(selection.codes)
+            neighbours = find_nearest(scanner, selection.codes, queries, top_k)
             return Neighbours(selection.rows[neighbours.positions], neighbours.distances)
-        searcher = self.source.searcher(self.n_rows)
-        neighbours = searcher.nearest(query_codes, top_k, allowed=selection.allowed)
-        return self._completed(query_codes, neighbours, selection.allowed)
+        neighbours = self._ask(queries, top_k, selection.allowed)
+        return self._completed(queries, neighbours, selection.allowed)
 
-    def _nearest_alive(self, query_codes: Codes, top_k: int) -> Neighbours:
-        """Find the nearest rows that are there, asking for more where some are deleted."""
+    def _ask(
+        self, queries: SearchedQueries, top_k: int, allowed: Allowed | None = None
+    ) -> Neighbours:
+        """Ask the searcher for the nearest rows."""
         searcher = self.source.searcher(self.n_rows)
+        return find_nearest(searcher, self.codes, queries, top_k, allowed=allowed)
+
+    def _nearest_alive(self, queries: SearchedQueries, top_k: int) -> Neighbours:
+        """Find the nearest rows that are there, asking for more where some are deleted."""
         if not self.n_dead:
-            return self._completed(query_codes, searcher.nearest(query_codes, top_k), None)
+            return self._completed(queries, self._ask(queries, top_k), None)
         fetched = SPARE_ROWS + top_k * self.n_rows // len(self) * 5 // 4
         while fetched <= self.n_rows // 4:
-            neighbours = searcher.nearest(query_codes, fetched)
+            neighbours = self._ask(queries, fetched)
             is_there = neighbours.positions != NO_ROW
             is_there &= ~self.is_dead(np.where(is_there, neighbours.positions, 0))
             if (is_there.sum(axis=1) >= top_k).all():
@@ -184,38 +205,41 @@ class View:
                     np.take_along_axis(neighbours.distances, order, axis=1),
                 )
             fetched *= 4
-        return self.nearest(query_codes, top_k, self.selection(None))
+        return self.nearest(queries, top_k, self.selection(None))
 
     def _completed(
-        self, query_codes: Codes, neighbours: Neighbours, allowed: Allowed | None
+        self, queries: SearchedQueries, neighbours: Neighbours, allowed: Allowed | None
     ) -> Neighbours:
         """Scan for the queries for which an approximate searcher found too few rows."""
         is_short = neighbours.positions[:, -1] == NO_ROW
         if not is_short.any():
             return neighbours
         positions, distances = neighbours.positions.copy(), neighbours.distances.copy()
-        scanned = self.scanner(self.codes).nearest(
-            np.ascontiguousarray(query_codes[is_short]), positions.shape[1], allowed=allowed
-        )
+        short, top_k = take_queries(queries, is_short), positions.shape[1]
+        scanner = self.scanner(self.codes)
+        scanned = find_nearest(scanner, self.codes, short, top_k, allowed=allowed)
         positions[is_short], distances[is_short] = scanned.positions, scanned.distances
         return Neighbours(positions, distances)
 
     def within(
-        self, query_codes: Codes, radius: int, selection: Selection | None
+        self,
+        queries: SearchedQueries,
+        limit: int | NDArray[np.int64],
+        selection: Selection | None,
     ) -> RaggedNeighbours:
-        """Find the rows within a radius that are there and selected."""
+        """Find the rows within a radius, or within limits, that are there and selected."""
         if selection is not None and selection.codes is not None:
             if not len(selection.rows):
-                return no_rows(len(query_codes))
-            neighbours = self.scanner(selection.codes).within(query_codes, radius)
+                return no_rows(len(queries))
+            scanner = self.scanner(selection.codes)
+            neighbours = find_within(scanner, selection.codes, queries, limit)
             return RaggedNeighbours(
                 neighbours.starts, selection.rows[neighbours.positions], neighbours.distances
             )
         searcher = self.source.searcher(self.n_rows)
-        if selection is not None:
-            return searcher.within(query_codes, radius, allowed=selection.allowed)
-        neighbours = searcher.within(query_codes, radius)
-        if not self.n_dead:
+        allowed = None if selection is None else selection.allowed
+        neighbours = find_within(searcher, self.codes, queries, limit, allowed=allowed)
+        if selection is not None or not self.n_dead:
             return neighbours
         is_there = ~self.is_dead(neighbours.positions)
         starts = np.concatenate([[0], np.cumsum(is_there)])[neighbours.starts].astype(np.int64)
@@ -257,20 +281,20 @@ class Snapshot:
                 yield start, view, selection, count
             start += view.n_rows
 
-    def nearest(self, query_codes: Codes, k: int, where: Filter | None) -> Neighbours:
+    def nearest(self, queries: SearchedQueries, k: int, where: Filter | None) -> Neighbours:
         """Find the k nearest items of each query, in positions of the whole.
 
         Returns:
             (q, min(k, number of items that count)) by distance, then by insertion.
         """
         filled = list(self.filled(where))
-        n_queries = len(query_codes)
+        n_queries = len(queries)
         top_k = min(k, sum(count for *_, count in filled))
         if not top_k or not n_queries:
             nothing = np.empty((n_queries, top_k), np.int64)
             return Neighbours(nothing, nothing.astype(np.int32))
         parts = [
-            (start, view.nearest(query_codes, min(top_k, count), selection))
+            (start, view.nearest(queries, min(top_k, count), selection))
             for start, view, selection, count in filled
         ]
         if len(parts) == 1:
@@ -286,27 +310,57 @@ class Snapshot:
         keys.sort(axis=1)
         return Neighbours(keys % total, (keys // total).astype(np.int32))
 
-    def within(self, query_codes: Codes, radius: int, where: Filter | None) -> RaggedNeighbours:
-        """Find all items within a radius of each query, in positions of the whole."""
+    def within(
+        self, queries: SearchedQueries, limit: int | NDArray[np.int64], where: Filter | None
+    ) -> RaggedNeighbours:
+        """Find all items within a radius of each query, in positions of the whole.
+
+        Args:
+            queries: packed codes, or queries that keep their numbers.
+            limit: a radius up to `n_bits`; of the latter, (q,) weighted distances.
+            where: a filter; None counts all items.
+        """
         parts = [
-            (start, view.within(query_codes, min(radius, self.n_bits), selection))
+            (start, view.within(queries, limit, selection))
             for start, view, selection, _ in self.filled(where)
-            if len(query_codes)
+            if len(queries)
         ]
         if not parts:
-            return no_rows(len(query_codes))
+            return no_rows(len(queries))
         if len(parts) == 1:
             start, part = parts[0]
             return RaggedNeighbours(part.starts, part.positions + start, part.distances)
-        queries = np.concatenate(
-            [np.repeat(np.arange(len(query_codes)), np.diff(part.starts)) for _, part in parts]
+        query = np.concatenate(
+            [np.repeat(np.arange(len(queries)), np.diff(part.starts)) for _, part in parts]
         )
         positions = np.concatenate([part.positions + start for start, part in parts])
         distances = np.concatenate([part.distances for _, part in parts])
-        order = np.lexsort((positions, distances, queries))
-        counts = np.bincount(queries, minlength=len(query_codes))
-        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return RaggedNeighbours(starts, positions[order], distances[order])
+        return sorted_hits(query, distances, positions, len(queries))
+
+    def within_radius(
+        self, queries: WeightedQueries, radius: int, limits: NDArray[np.int64], where: Filter | None
+    ) -> RaggedNeighbours:
+        """Find the items within a Hamming radius and within limits of weighted distance."""
+        near = self.within(queries.codes, radius, where)
+        query = np.repeat(np.arange(len(queries)), np.diff(near.starts))
+        weighted = queries.paired_distances(self.take_codes(near.positions), query)
+        is_kept = weighted <= limits[query]
+        return sorted_hits(query[is_kept], weighted[is_kept], near.positions[is_kept], len(queries))
+
+    def compare_signs(
+        self, queries: WeightedQueries, query: NDArray[np.int64], positions: Positions
+    ) -> Distances:
+        """Count the bits in which the items at some positions differ from their queries' signs.
+
+        Args:
+            queries: q of them.
+            query: (t,) the number of each position's query.
+            positions: (t,).
+
+        Returns:
+            (t,) int32.
+        """
+        return pairwise_distances(self.take_codes(positions), queries.codes[query])
 
     def histogram(self, query_codes: Codes, where: Filter | None) -> NDArray[np.int64]:
         """Count the items at each distance, (q, n_bits + 1) int64."""
