@@ -38,7 +38,7 @@ from modalhash.search import (
 )
 from modalhash.search.folder import check_target
 from modalhash.search.kept_features import KeepFeatures, write_features, write_fine_codes
-from modalhash.search.pictures import PICTURES, new_picture_name
+from modalhash.search.pictures import PICTURES, name_folder, new_picture_name
 from modalhash.search.shard_contents import shard_contents
 
 __all__ = ["CodeFolder", "add_to_index", "build_index", "encode", "open_index"]
@@ -352,6 +352,7 @@ def collect_contents(
 
     def entry(item: int, row: int) -> dict[str, Any]:
         return {
+            **name_folder(collection.item_ids[item], files[item]),
             **{name: values[item] for name, values in collection.metadata.items()},
             "caption": captions[row] if captions else None,
             "image": files[item],

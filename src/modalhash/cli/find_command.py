@@ -104,7 +104,7 @@ def open_page(index: str, text: str | None) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings, _ = read_settings({"port": port, "log": "text"}, file=None)
+    settings, _ = read_settings({"port": port, "log": "text", "show_paths": True}, file=None)
     log_to_stderr(settings.log)
     address = f"http://127.0.0.1:{port}/" + (f"?{urlencode({'q': text})}" if text else "")
 

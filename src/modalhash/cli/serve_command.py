@@ -24,6 +24,19 @@ from modalhash.cli.options import device_option
     type=click.Path(dir_okay=False),
     help="File of API keys, which `modalhash key` keeps  [default: no key is asked for].",
 )
+@click.option(
+    "--pictures",
+    multiple=True,
+    metavar="[NAME=]ROOT",
+    help="Where the folder that was indexed lies now, if it was moved: of all indexes, or of NAME; "
+    "may be given several times.",
+)
+@click.option(
+    "--show-paths",
+    is_flag=True,
+    default=None,
+    help="Tell clients where pictures lie on this machine, so that the page can copy their paths.",
+)
 @click.option("--no-page", "page", flag_value=False, default=None, help="Serve no search page.")
 @click.option(
     "--log", type=click.Choice(["json", "text"]), help="Form of the log  [default: json]."
@@ -98,6 +111,7 @@ def command(
     """
     from modalhash.service import log_to_stderr, parse_index_arguments, read_settings, serve
 
+    flags["pictures"] = flags["pictures"] or None
     if context.get_parameter_source("device") is not click.core.ParameterSource.DEFAULT:
         flags["device"] = device
     settings, named = read_settings(flags, file=config)

@@ -4,7 +4,7 @@ A field that a newer server adds is passed over; one that is missing is an error
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -148,6 +148,8 @@ class IndexFacts:
         rerank: direction to what a shortlist can be put in order by.
         writable: whether items can be added and deleted.
         opened_at: when, in UTC.
+        reach: direction to the largest relevance that a hit can have.
+        may_change: whether this client may add and delete items.
     """
 
     name: str
@@ -164,6 +166,8 @@ class IndexFacts:
     rerank: Mapping[str, tuple[str, ...]]
     writable: bool
     opened_at: str
+    reach: Mapping[str, float] = field(default_factory=dict)
+    may_change: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,10 +206,13 @@ class PictureLink:
     Attributes:
         file_name: of the file, without its folder.
         thumbnail: path of a small one on the server, for `Client.thumbnail`.
+        path: of the file below the folder that was indexed, or the whole one, as the server shows
+            it; None of a picture that the index keeps itself.
     """
 
     file_name: str
     thumbnail: str
+    path: str | None = None
 
 
 @dataclass(frozen=True)

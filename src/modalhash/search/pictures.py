@@ -22,6 +22,7 @@ __all__ = [
     "add_pictures",
     "check_new_pictures",
     "list_kept_pictures",
+    "name_folder",
     "new_picture_name",
     "picture_names",
     "remove_pictures",
@@ -38,6 +39,28 @@ def new_picture_name(identity: str | int) -> str:
     """Choose a name, never used before, for the file of an item's picture."""
     digest = blake2b(str(identity).encode(), digest_size=16).hexdigest()
     return f"{digest}-{secrets.token_hex(6)}{SUFFIX}"
+
+
+def name_folder(identity: str | int, image: str | None) -> dict[str, str]:
+    """Name the folder of an item's picture below the one that is indexed, as metadata.
+
+    Args:
+        identity: of the item: its picture's path below that folder, with forward slashes.
+        image: the picture's file.
+
+    Returns:
+        The entry `folder`; nothing of a picture that lies in that folder itself, or whose id is
+        something else.
+
+    Example:
+        >>> name_folder("2021/alps/a.jpg", "/photos/2021/alps/a.jpg")
+        {'folder': '2021/alps'}
+    """
+    if image is None or not isinstance(identity, str):
+        return {}
+    folder = identity.rpartition("/")[0]
+    is_its_path = Path(image).as_posix().endswith(f"/{identity}")
+    return {"folder": folder} if folder and is_its_path else {}
 
 
 def name_kept_picture(metadata: Metadata) -> str | None:

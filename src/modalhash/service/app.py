@@ -19,9 +19,11 @@ import modalhash
 from modalhash.service.change_routes import make_change_routes
 from modalhash.service.encode_routes import make_encode_routes
 from modalhash.service.hosting import Host
+from modalhash.service.index_names import parse_picture_folders
 from modalhash.service.info_routes import make_info_routes
 from modalhash.service.openapi import DescribedApp
 from modalhash.service.page_routes import make_operation_routes, make_page_routes
+from modalhash.service.picture_routes import make_picture_routes
 from modalhash.service.problems import refuse_problems
 from modalhash.service.refusals import RefusedError
 from modalhash.service.request_gate import RequestGate
@@ -54,7 +56,14 @@ def create_app(folders: Mapping[str, Path], settings: ServiceSettings | None = N
         ModalhashError: if an index can't be opened, or its encoder can't be had.
     """
     settings = settings or ServiceSettings()
-    service = Service(Host(folders, device=settings.device), settings)
+    pictures = parse_picture_folders(settings.pictures)
+    host = Host(
+        folders,
+        device=settings.device,
+        pictures=pictures,
+        shows_paths=settings.show_paths,
+    )
+    service = Service(host, settings)
     app = DescribedApp(
         title="modalhash",
         summary="Search pictures by words and texts by pictures, with short binary codes.",
@@ -69,6 +78,7 @@ def create_app(folders: Mapping[str, Path], settings: ServiceSettings | None = N
     app.include_router(make_search_routes(service))
     app.include_router(make_encode_routes(service))
     app.include_router(make_info_routes(service))
+    app.include_router(make_picture_routes(service))
     app.include_router(make_change_routes(service))
     app.include_router(make_operation_routes(service))
     if settings.page:

@@ -99,7 +99,7 @@ def make_change_routes(service: Service) -> APIRouter:
         service.require(request, Role.WRITE)
         with service.hold_index(name):
             await service.reload(name)
-        return answer_with_json(await collect_facts(service, name))
+        return answer_with_json(await collect_facts(service, name, request))
 
     return routes
 

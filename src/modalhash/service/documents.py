@@ -58,7 +58,9 @@ def describe_hit(handle: IndexHandle, side: Side, hit: Hit) -> dict[str, Any]:
         "relevance": hit.relevance,
         "strength": hit.strength,
         "caption": hit.caption,
-        "picture": describe_picture(handle.name, side, hit.id, hit.image),
+        "picture": describe_picture(
+            handle.name, side, hit.id, hit.image, shown_path=handle.shown_path(hit.image)
+        ),
         "metadata": metadata,
     }
 

@@ -133,6 +133,7 @@ class Engine:
         self._pictures, self._thumbnails = Lane("picture"), Lane("thumbnail")
         self._lookups, self._changes = Lane("look-up", settings.search_threads), Lane("change")
         self._conversions, self._counts = Lane("convert", rests=True), Lane("count")
+        self._tallies = Lane("tally", rests=True)
         self.pixels = PixelBudget(settings.picture_memory)
         self._past_encoding = 0
         wait = settings.batch_wait / 1000
@@ -207,6 +208,25 @@ class Engine:
     async def count(self, function: Callable[[], Result]) -> Result:
         """Run a function in the thread that counts what there is; it waits for no search."""
         return await self._counts.run(function)
+
+    async def tally(
+        self,
+        function: Callable[Parameters, Result],
+        *arguments: Parameters.args,
+        **named: Parameters.kwargs,
+    ) -> Result:
+        """Run a function that reads the metadata of many items, in a thread of its own.
+
+        Raises:
+            SearchStoppedError: if its filter takes too long, or nobody waits for it.
+        """
+        works = [current_work.get() or Work()]
+
+        def limited() -> Result:
+            with self._limit_filter(works):
+                return function(*arguments, **named)
+
+        return await self._tallies.run(limited)
 
     async def select(
         self,
@@ -340,7 +360,7 @@ class Engine:
             executor.shutdown(wait=True)
         for lane in (
             self._pictures, self._thumbnails, self._lookups, self._changes, self._conversions,
-            self._counts,
+            self._counts, self._tallies,
         ):  # fmt: skip
             lane.close()
 

@@ -88,7 +88,19 @@ def collect_index_facts(index: SearchIndex) -> dict[str, Any]:
                 {} if index.calibration is None else index.calibration.directions
             ).items()
         },
+        "reach": list_reaches(index),
         "rerank": list_rerank_stages(index),
+    }
+
+
+def list_reaches(index: SearchIndex) -> dict[str, float]:
+    """List the largest probability of relevance that the calibration reaches, by direction."""
+    if index.calibration is None:
+        return {}
+    return {
+        str(direction): round(float(calibration.curve.at(len(index.sides[side]))[0]), 6)
+        for direction, calibration in index.calibration.directions.items()
+        if (side := Side.of(direction.database)) in index.sides
     }
 
 

@@ -6,18 +6,21 @@ encoder that several indexes use is in memory once.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from PIL import Image
 
 from modalhash.artifacts import HashModel
-from modalhash.errors import InputError
+from modalhash.errors import InputError, UnknownNameError
 from modalhash.search import SearchIndex, open_search_index
+from modalhash.service.facets import FacetCache
 from modalhash.service.facts import collect_index_facts, list_query_kinds
 
 __all__ = ["Host", "Hosted", "IndexHandle"]
@@ -39,6 +42,8 @@ class IndexHandle:
         users: requests that hold it.
         is_retired: whether another opening has taken its place.
         known: facts, and the versions of the sides that they are of.
+        facets: those that were counted last.
+        shows_paths: whether clients learn where pictures lie on this machine.
     """
 
     name: str
@@ -49,6 +54,8 @@ class IndexHandle:
     users: int = 0
     is_retired: bool = False
     known: tuple[Any, dict[str, Any]] | None = field(default=None, repr=False)
+    facets: FacetCache = field(default_factory=FacetCache, repr=False)
+    shows_paths: bool = False
 
     @property
     def folder(self) -> Path:
@@ -61,6 +68,21 @@ class IndexHandle:
         if self.known is None or self.known[0] != versions:
             self.known = versions, collect_index_facts(self.index)
         return self.known[1] | {"name": self.name, "opened_at": self.opened_at}
+
+    def shown_path(self, image: str | None) -> str | None:
+        """Return what clients may know of the place of a picture.
+
+        Returns:
+            The path below the folder that was indexed, or the whole one where paths are shown; None
+            if the picture lies elsewhere, or there is none.
+        """
+        if image is None or self.shows_paths:
+            return image
+        root = str(self.index.pictures or self.index.collection.get("source") or "")
+        prefix = root.rstrip(os.sep) + os.sep
+        if not root or not image.startswith(prefix):
+            return None
+        return image.removeprefix(prefix).replace(os.sep, "/")
 
     def close_if_unused(self) -> None:
         """Let go of files, if another opening has taken its place and nobody holds it."""
@@ -104,16 +126,28 @@ class Host:
     Args:
         folders: by name; at least one.
         device: where queries are encoded.
+        pictures: by name of an index, where the folder that it was made of lies now; "" is of all
+            indexes that aren't named.
+        shows_paths: whether clients learn where pictures lie on this machine.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is no index, or no folder of pictures where one was named.
+        UnknownNameError: if pictures of an index are named that isn't served.
         ModalhashError: if one can't be handle, or its encoder can't be had.
     """
 
-    def __init__(self, folders: Mapping[str, Path], *, device: str = "auto") -> None:
+    def __init__(
+        self,
+        folders: Mapping[str, Path],
+        *,
+        device: str = "auto",
+        pictures: Mapping[str, Path] = MappingProxyType({}),
+        shows_paths: bool = False,
+    ) -> None:
         if not folders:
             raise InputError("there is no index to serve: name at least one folder")
-        self.device = device
+        self.pictures = check_picture_folders(pictures, folders)
+        self.device, self.shows_paths = device, shows_paths
         self.folders = {name: Path(folder).absolute() for name, folder in folders.items()}
         self.models: dict[str, HashModel] = {}
         self.hosted: dict[str, Hosted] = {}
@@ -132,8 +166,10 @@ class Host:
                 warm_up(model)
                 self.models[model.fingerprint] = model
             index.model = model
+            index.pictures = self.pictures.get(name, self.pictures.get(""))
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            return IndexHandle(name, index, list_query_kinds(model), signature, now)
+            kinds = list_query_kinds(model)
+            return IndexHandle(name, index, kinds, signature, now, shows_paths=self.shows_paths)
         except BaseException:
             index.close()
             raise
@@ -177,6 +213,22 @@ class Host:
         """Let go of all files."""
         for hosted in self.hosted.values():
             hosted.current.index.close()
+
+
+def check_picture_folders(pictures: Mapping[str, Path], indexes: Iterable[str]) -> dict[str, Path]:
+    """Check the folders of pictures that were named, by index; "" is of all others.
+
+    Raises:
+        InputError: if there is no such folder.
+        UnknownNameError: if there is no such index.
+    """
+    known = list(indexes)
+    for name, folder in pictures.items():
+        if name and name not in known:
+            raise UnknownNameError("index", name, known)
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder}: name where the pictures lie now")
+    return {name: folder.resolve() for name, folder in pictures.items()}
 
 
 def read_signature(folder: Path) -> Signature:

@@ -7,7 +7,7 @@ from typing import Final
 
 from modalhash.errors import InputError
 
-__all__ = ["parse_index_arguments"]
+__all__ = ["parse_index_arguments", "parse_picture_folders"]
 
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
@@ -35,4 +35,29 @@ def parse_index_arguments(arguments: Sequence[str]) -> dict[str, Path]:
         if name in folders:
             raise InputError(f"two indexes are named {name!r}: name one of them, NAME=FOLDER")
         folders[name] = Path(folder).resolve()
+    return folders
+
+
+def parse_picture_folders(arguments: Sequence[str]) -> dict[str, Path]:
+    """Read where pictures lie now: `FOLDER`, of all indexes, or `NAME=FOLDER` of one.
+
+    Returns:
+        The folders by the name of the index; "" is of all that aren't named.
+
+    Raises:
+        InputError: if an index is named twice, or there are two folders for all.
+
+    Example:
+        >>> parse_picture_folders(["photos=a"])["photos"].name
+        'a'
+    """
+    folders: dict[str, Path] = {}
+    for argument in arguments:
+        name, equals, folder = argument.partition("=")
+        if not equals or not NAME.fullmatch(name):
+            name, folder = "", argument
+        if name in folders:
+            which = f"the index {name!r}" if name else "all indexes"
+            raise InputError(f"two folders of pictures are named for {which}: name one")
+        folders[name] = Path(folder)
     return folders

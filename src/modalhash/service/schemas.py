@@ -33,6 +33,7 @@ __all__ = [
     "ErrorBody",
     "ExplainAnswer",
     "ExplainQuery",
+    "FacetList",
     "IndexFacts",
     "IndexList",
     "Item",
@@ -381,8 +382,10 @@ class IndexFacts(BaseModel):
     captions: bool
     pictures: bool
     relevance: dict[str, str]
+    reach: dict[str, float] = Field(description="The largest relevance that is reached.")
     rerank: dict[str, list[str]]
     writable: bool
+    may_change: bool = Field(description="Whether this client may add and delete items.")
     opened_at: str
 
 
@@ -413,10 +416,41 @@ class ModelList(BaseModel):
     models: list[ModelFacts]
 
 
+class FacetValue(BaseModel):
+    """A value of a field, and how many items have it."""
+
+    value: str | bool | int
+    count: int
+
+
+class Facet(BaseModel):
+    """A field by which a search can be narrowed down."""
+
+    name: str = Field(description="As a filter takes it.")
+    kind: Literal["value", "year"]
+    values: list[FacetValue] = Field(description="The commonest first; years the latest first.")
+    more: int = Field(description="Values that aren't listed.")
+    missing: int = Field(description="Items that were read and don't have the field.")
+    earliest: str | None = Field(description="Of the dates of a field of years.")
+    latest: str | None
+
+
+class FacetList(BaseModel):
+    """The facets of a side's items."""
+
+    side: SideName
+    of: int = Field(description="Items that count.")
+    counted: int = Field(description="Items that were read; fewer than `of` where there are many.")
+    facets: list[Facet]
+
+
 class Picture(BaseModel):
     """A picture of an item."""
 
     file_name: str
+    path: str | None = Field(
+        description="Below the folder that was indexed; the whole path where the server shows it."
+    )
     thumbnail: str = Field(description="Where a small one is; takes `&size=`.")
 
 

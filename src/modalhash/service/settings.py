@@ -42,6 +42,10 @@ class ServiceSettings:
     """Let clients add and delete items."""
     keys: str = ""
     """File of API keys that `modalhash key` keeps; "" asks for none."""
+    pictures: tuple[str, ...] = ()
+    """Where the folders that were indexed lie now: FOLDER of all indexes, or NAME=FOLDER of one."""
+    show_paths: bool = False
+    """Tell clients where pictures lie on this machine, so that the page can copy their paths."""
     device: str = "auto"
     """Where queries are encoded: auto, cpu, cuda, ..."""
     page: bool = True

@@ -131,6 +131,11 @@ class Service:
                 f"this takes a key with the role {needed.value}, yours has {role.value}",
             )
 
+    def may_change(self, request: Request) -> bool:
+        """Tell whether the client of a request may add and delete items."""
+        role: Role = request.scope["modalhash_role"]
+        return self.settings.writable and role.allows(Role.WRITE)
+
     def require_writable(self, request: Request) -> None:
         """Refuse a change that isn't allowed.
 

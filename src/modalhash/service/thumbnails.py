@@ -51,15 +51,27 @@ def read_picture_version(path: str | Path) -> str | None:
 
 
 def describe_picture(
-    index: str, side: str, identity: str | int, path: str | None
-) -> dict[str, str] | None:
-    """Describe an item's picture for answers; None if there is none."""
+    index: str, side: str, identity: str | int, path: str | None, *, shown_path: str | None = None
+) -> dict[str, str | None] | None:
+    """Describe an item's picture for answers; None if there is none.
+
+    Args:
+        index: its name.
+        side: of the item.
+        identity: of the item.
+        path: of the picture's file.
+        shown_path: what clients may know of that.
+    """
     version = read_picture_version(path) if path else None
     if path is None or version is None:
         return None
     where = f"side={side}&id={quote(str(identity), safe='')}&v={version}"
     name = path.rpartition(os.sep)[2].encode(errors="replace").decode()
-    return {"file_name": name, "thumbnail": f"/v1/indexes/{quote(index)}/thumbnail?{where}"}
+    return {
+        "file_name": name,
+        "path": shown_path and shown_path.encode(errors="replace").decode(),
+        "thumbnail": f"/v1/indexes/{quote(index)}/thumbnail?{where}",
+    }
 
 
 class Thumbnails:
