@@ -508,10 +508,10 @@ def decode_dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise TypeError(f"{where} is {value!r:.80}")
     values: dict[str, Any] = {}
-    for field in fields(kind):
-        if field.name in value:
-            hint = read_hints(kind)[field.name]
-            values[field.name] = decode_value(hint, value[field.name], f"{where}.{field.name}")
-        elif field.default is MISSING:
-            raise TypeError(f"{where} has no {field.name}")
+    for entry in fields(kind):
+        if entry.name in value:
+            hint = read_hints(kind)[entry.name]
+            values[entry.name] = decode_value(hint, value[entry.name], f"{where}.{entry.name}")
+        elif entry.default is MISSING and entry.default_factory is MISSING:
+            raise TypeError(f"{where} has no {entry.name}")
     return kind(**values)

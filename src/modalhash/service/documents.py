@@ -59,7 +59,7 @@ def describe_hit(handle: IndexHandle, side: Side, hit: Hit) -> dict[str, Any]:
         "strength": hit.strength,
         "caption": hit.caption,
         "picture": describe_picture(
-            handle.name, side, hit.id, hit.image, shown_path=handle.shown_path(hit.image)
+            handle.name, side, hit.id, hit.image, shown_path=handle.tell_path(hit.image)
         ),
         "metadata": metadata,
     }

@@ -5,7 +5,6 @@ most `MOST_SECONDS`. What was read is part of the answer, so that a count of a p
 one of all.
 """
 
-import re
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +15,9 @@ from typing import Any, Final
 from modalhash.index import HashIndex
 from modalhash.index.interruption import check_interruption
 from modalhash.search.filter_fields import check_filter_fields
-from modalhash.service.facts import iterate_fields
+from modalhash.service.facts import DATE, iterate_fields
 
-__all__ = ["DATE", "FacetCache", "count_facets"]
+__all__ = ["FacetCache", "count_facets"]
 
 MOST_ITEMS: Final = 100_000
 MOST_SECONDS: Final = 3.0
@@ -29,8 +28,6 @@ MOST_DISTINCT: Final = 2000
 """A field with more values is no facet: nobody chooses among so many."""
 LONGEST_VALUE: Final = 200
 KEPT_ANSWERS: Final = 64
-DATE: Final = re.compile(r"\d{4}-\d{2}(-\d{2}([T ].*)?)?")
-"""A date as photos carry it: a month, a day, or a moment."""
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """What an index and a model say of themselves."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,13 +17,15 @@ from modalhash.search import SearchIndex, Side
 from modalhash.search.reranking import choose_reranking
 from modalhash.search_request import RerankBy
 
-__all__ = ["collect_index_facts", "collect_model_facts", "list_query_kinds"]
+__all__ = ["DATE", "collect_index_facts", "collect_model_facts", "list_query_kinds"]
 
 SAMPLED: Final = 1000
 DRAWS: Final = 8
 MOST_VALUES: Final = 50
 LONGEST_VALUE: Final = 200
 DEEPEST: Final = 3
+DATE: Final = re.compile(r"\d{4}-\d{2}(-\d{2}([T ].*)?)?")
+"""A date as photos carry it: a month, a day, or a moment."""
 OWN: Final = ("caption", "image", "item")
 """What answers show apart from metadata; a filter can test it all the same."""
 
@@ -146,6 +149,7 @@ class Seen:
         count: in how many items.
         values: distinct texts and truths; None where there are too many, or they are long.
         numbers: least and greatest.
+        dates: values that are dates, see `DATE`.
     """
 
     types: set[str] = field(default_factory=set)
@@ -153,6 +157,7 @@ class Seen:
     count: int = 0
     values: set[str | bool] | None = field(default_factory=set)
     numbers: tuple[float, float] | None = None
+    dates: int = 0
 
     def take(self, value: Any, side: str) -> None:
         """Take note of a value."""
@@ -160,6 +165,7 @@ class Seen:
         self.sides.add(side)
         sort = name_json_type(value)
         self.types.add(sort)
+        self.dates += isinstance(value, str) and DATE.fullmatch(value) is not None
         if sort == "number":
             least, greatest = self.numbers or (value, value)
             self.numbers = (min(least, value), max(greatest, value))
@@ -184,6 +190,7 @@ def describe_fields(sampled: Mapping[Side, Sequence[Mapping[str, Any]]]) -> list
             "types": sorted(field.types),
             "sides": sorted(field.sides),
             "count": field.count,
+            "is_date": field.dates == field.count,
             "values": sorted(field.values or (), key=str),
             "minimum": None if field.numbers is None else field.numbers[0],
             "maximum": None if field.numbers is None else field.numbers[1],

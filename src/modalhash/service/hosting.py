@@ -69,8 +69,8 @@ class IndexHandle:
             self.known = versions, collect_index_facts(self.index)
         return self.known[1] | {"name": self.name, "opened_at": self.opened_at}
 
-    def shown_path(self, image: str | None) -> str | None:
-        """Return what clients may know of the place of a picture.
+    def tell_path(self, image: str | None) -> str | None:
+        """Tell what clients may know of the place of a picture.
 
         Returns:
             The path below the folder that was indexed, or the whole one where paths are shown; None

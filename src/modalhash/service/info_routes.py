@@ -107,11 +107,11 @@ def make_info_routes(service: Service) -> APIRouter:
     ) -> Response:
         """Count the values of fields, for all items or those that pass a filter."""
         with service.hold_index(name) as handle:
-            found = find_side(handle, side)
+            searched = find_side(handle, side)
             if where is not None:
                 check_filter(where, settings)
             counted = await engine.tally(
-                handle.facets.count, str(found), handle.index.sides[found], where
+                handle.facets.count, str(searched), handle.index.sides[searched], where
             )
             return answer_with_json({"side": side, **counted})
 

@@ -356,6 +356,7 @@ class FieldFacts(BaseModel):
     types: list[str]
     sides: list[SideName]
     count: int
+    is_date: bool = Field(description="Whether all values of the sample are dates.")
     values: list[str | bool]
     minimum: float | None
     maximum: float | None
