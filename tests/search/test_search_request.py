@@ -220,9 +220,11 @@ def test_a_picture_may_come_as_bytes(index: SearchIndex, tmp_path: Path) -> None
 
 
 def test_every_part_has_a_weight() -> None:
-    request = SearchRequest("a", id=1, code="00", image="x.png", minus_text="b")
+    request = SearchRequest(
+        "a", id=1, code="00", image="x.png", minus_text="b", features=np.ones(3), modality="text"
+    )
     assert request.parts == PART_NAMES
-    assert [request.weight(part) for part in request.parts] == [1, 1, 1, 1, -1]
+    assert [request.weight(part) for part in request.parts] == [1, 1, 1, 1, 1, -1]
 
 
 def test_a_search_never_loads_torchs_compiler(scene_index: Path) -> None:
