@@ -98,7 +98,8 @@ API_PAGES: Mapping[str, ApiPage] = {
             "modalhash.metrics": [
                 "MeasureSettings", "Report", "DirectionReport", "Measure", "Curve", "Direction",
                 "RelevanceRule", "Convention", "Ties", "Gain", "evaluate_direction",
-                "evaluate_scores", "match_items", "compare_reports", "MeasureComparison",
+                "evaluate_asymmetric", "evaluate_scores", "match_items", "compare_reports",
+                "MeasureComparison",
                 "compare_runs", "PairedComparison", "bootstrap_interval", "code_statistics",
                 "CodeStatistics", "csv_text",
             ],

@@ -9,9 +9,22 @@ from typing import TypedDict, TypeVar
 
 from modalhash.errors import UnknownNameError
 
-__all__ = ["MeasureChoices", "read_choice"]
+__all__ = ["MeasureChoices", "Scoring", "read_choice"]
 
 Choice = TypeVar("Choice", bound=StrEnum)
+
+
+class Scoring(StrEnum):
+    """What ranks items for a query.
+
+    - `asymmetric`: the inner product of the query's own numbers with an item's signs, divided by
+      the sum of the numbers' sizes: 1 where every bit agrees, -1 where none does. Items are bits as
+      ever; the query keeps its numbers, because nothing stores it.
+    - `hamming`: the number of bits in which the query's code differs from an item's.
+    """
+
+    ASYMMETRIC = "asymmetric"
+    HAMMING = "hamming"
 
 
 class MeasureChoices(TypedDict, total=False):

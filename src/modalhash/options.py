@@ -124,9 +124,13 @@ class EvaluationOptions(RunOptions):
     directions: Sequence[str] = CROSS_MODAL
     """Directions of `modalhash.metrics.Direction`; those within one modality are measured by
     labels only."""
+    scoring: str = "both"
+    """What ranks items: "asymmetric", where the query keeps its numbers, "hamming", or "both", one
+    after the other. Asymmetric takes longer, as it sorts."""
     rerank: int | str | None = None
     """Length of the shortlist that finer codes reorder: a number, "auto" (5 % of the database,
-    between 500 and 5000) or "all"; None ranks by Hamming distance alone."""
+    between 500 and 5000) or "all". The shortlist is by Hamming distance, and nothing else is
+    measured. None reranks nothing."""
     rerank_score: str = "fused"
     """Reorder by hash codes and finer codes ("fused"), or by finer codes alone ("local")."""
     measures: MeasureChoices = with_default(default_factory=MeasureChoices)
@@ -140,6 +144,7 @@ class EvaluationChoices(RunChoices, MeasureChoices, total=False):
     database: str | None
     captions: Literal["first", "all"]
     directions: Sequence[str]
+    scoring: str
     rerank: int | str | None
     rerank_score: str
     measures: MeasureChoices

@@ -8,7 +8,9 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from modalhash.choices import Scoring
 from modalhash.codes import BitOrder, ReadCodes, read_codes
+from modalhash.codes.asymmetric import Relaxed, WeightedQueries
 from modalhash.codes.manifest import read_codes_manifest
 from modalhash.data.arrays import read_arrays
 from modalhash.errors import CollectionError, InputError, ShapeError
@@ -19,6 +21,7 @@ from modalhash.metrics import (
     MeasureSettings,
     Report,
     code_statistics,
+    evaluate_asymmetric,
     evaluate_direction,
     match_items,
     read_labels,
@@ -43,6 +46,7 @@ class ScoredCodes:
         items: n ids of the items behind the rows, or None.
         ids: n ids of the rows themselves, pictures or texts, or None.
         model_fingerprint: of the model that made them, or "".
+        relaxed: (n, b) numbers before the sign, where these rank; else None.
     """
 
     name: str
@@ -51,6 +55,7 @@ class ScoredCodes:
     items: tuple[str, ...] | None = None
     ids: tuple[str, ...] | None = None
     model_fingerprint: str = ""
+    relaxed: Relaxed | None = None
 
 
 @takes_numpy_numbers
@@ -66,6 +71,7 @@ def score(
     n_bits: int | None = None,
     bit_order: BitOrder | str = BitOrder.LITTLE,
     direction: Direction | str = Direction.IMAGE_TO_TEXT,
+    scoring: Scoring | str = Scoring.HAMMING,
     **choices: Unpack[MeasureChoices],
 ) -> Report:
     """Measure a ranking by codes that any program made.
@@ -77,7 +83,8 @@ def score(
     ("codes.mat:qB").
 
     Args:
-        query_codes: (q, b) or (q, p); or a file; or a folder.
+        query_codes: (q, b) or (q, p); or a file; or a folder. With scoring "asymmetric" it is the
+            queries' numbers before the sign, (q, b), in an array or a file.
         database_codes: (m, b) or (m, p); or a file; or a folder.
         query_labels: (q, c) of 0 and 1, or (q,) classes by number or name; or a file.
         database_labels: the same for the database.
@@ -90,6 +97,8 @@ def score(
         n_bits: bits of a code; must be given for packed codes, a folder knows its own.
         bit_order: of packed codes, "little" or "big"; of folders it is known.
         direction: what asks and what answers.
+        scoring: what ranks the database: "hamming", the distance of codes; or "asymmetric", where
+            the query keeps its numbers (`modalhash.codes.asymmetric_scores`).
         **choices: of `modalhash.metrics.MeasureSettings` (`top_k`, `conventions`, `ties`, ...).
 
     Returns:
@@ -109,9 +118,13 @@ def score(
         0.8889
     """
     direction = read_choice("direction", Direction, direction)
-    queries = read_scored_codes(
-        query_codes, direction.query, n_bits=n_bits, bit_order=bit_order, name="query_codes"
-    )
+    scoring = read_choice("scoring", Scoring, scoring)
+    if scoring is Scoring.ASYMMETRIC:
+        queries = read_relaxed_queries(query_codes)
+    else:
+        queries = read_scored_codes(
+            query_codes, direction.query, n_bits=n_bits, bit_order=bit_order, name="query_codes"
+        )
     database = read_scored_codes(
         database_codes,
         direction.database,
@@ -145,16 +158,12 @@ def score(
         notes.append("each query itself is left out of the database")
     elif are_same_codes(queries, database):
         notes.append("both sides are the same codes: each query finds itself, and that counts")
-    report = evaluate_direction(
-        queries.read.codes,
-        database.read.codes,
-        queries.read.n_bits,
-        direction=direction,
-        query_targets=targets,
-        own_rows=itself,
-        **labels,
-        **choices,
-    )
+    shared: dict[str, Any] = {"query_targets": targets, "own_rows": itself, **labels, **choices}
+    sides = (database.read.codes, queries.read.n_bits)
+    if queries.relaxed is None:
+        report = evaluate_direction(queries.read.codes, *sides, direction=direction, **shared)
+    else:
+        report = evaluate_asymmetric(queries.relaxed, *sides, direction=direction, **shared)
     return Report(
         n_bits=queries.read.n_bits,
         split=None,
@@ -297,6 +306,36 @@ def read_scored_codes(
         tuple(ids) if len(ids) == len(codes) else None,
         manifest["model_fingerprint"],
     )
+
+
+def read_relaxed_queries(source: Source) -> ScoredCodes:
+    """Read queries that keep their numbers, from an array or a file.
+
+    Raises:
+        InputError: if it is a folder, can't be read, or a number is NaN or infinite.
+        ShapeError: if it isn't real numbers of two axes.
+    """
+    if isinstance(source, Path | str) and Path(source).is_dir():
+        raise InputError(
+            f"query_codes is the folder {source}, which holds codes: asymmetric scoring needs the "
+            "queries' numbers before the sign, in a file; for a model of this library, "
+            "`modalhash evaluate` measures both"
+        )
+    array = open_array(source, "query_codes")
+    if array.ndim != 2 or array.dtype.kind not in "iuf" or not array.size:
+        raise ShapeError(
+            f"query_codes is {array.dtype} of shape {array.shape}, expected real numbers of two "
+            "axes, one column a bit: the numbers whose signs are the queries' codes"
+        )
+    relaxed = array.astype(np.float64)
+    n_bits = array.shape[1]
+    read = ReadCodes(
+        WeightedQueries.of(relaxed, n_bits, name="query_codes").codes,
+        n_bits,
+        "real numbers, one column a bit",
+    )
+    shown = Path(source).name if isinstance(source, Path | str) else "an array"
+    return ScoredCodes(shown, read, relaxed=relaxed)
 
 
 def check_sides(queries: ScoredCodes, database: ScoredCodes) -> None:

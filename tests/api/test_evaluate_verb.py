@@ -161,7 +161,7 @@ def test_the_document_of_a_report_has_the_stated_form(scene_run: Path) -> None:
     for measure in document["measures"]:
         assert set(measure) == {
             "measure", "k", "direction", "relevance", "convention", "ties", "value", "n_queries",
-            "n_database", "interval",
+            "n_database", "interval", "scoring",
         }  # fmt: skip
     found = {
         (one["measure"], one["k"], one["direction"], one["relevance"])
@@ -291,3 +291,43 @@ def test_a_model_without_a_source_asks_for_the_collection(unlabelled: str) -> No
         with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
             verb(model)
     assert mh.evaluate(model, collection).counts["queries"] == 3
+
+
+def test_queries_that_keep_their_numbers_are_measured_beside_codes(
+    scene_run: Path, scenes: Collection, signs: tuple[Signs, Signs]
+) -> None:
+    report = mh.evaluate(scene_run, top_k=(3,))
+    assert report.scorings == ("hamming", "asymmetric")
+    model = mh.load_model(scene_run)
+    assert scenes.pictures is not None
+    relaxed = np.concatenate(
+        [model.relaxed_features(model.image_output(scenes.pictures.open(row)).pooled, "image")
+         for row in scenes.split("test")]
+    )  # fmt: skip
+    texts = [signs[1][scenes.caption_starts[row]] for row in scenes.split("test")]
+    n_found = 0
+    for place, numbers in enumerate(relaxed.astype(np.float64)):
+        scores = [
+            sum(number * (2 * int(bit) - 1) for number, bit in zip(numbers, text, strict=True))
+            for text in texts
+        ]
+        n_found += sum(score > scores[place] for score in scores) < 5
+    found = report.value("recall", "image_to_text", relevance="pair", k=5, scoring="asymmetric")
+    assert len(set(map(tuple, texts))) == len(texts), "ties would need their expected value"
+    assert found == pytest.approx(n_found / len(texts), rel=1e-12)
+    by_hamming = mh.evaluate(scene_run, top_k=(3,), scoring="hamming")
+    assert by_hamming.scorings == ("hamming",)
+    assert report.value("map", "image_to_text", relevance="shared_label", k=3) == by_hamming.value(
+        "map", "image_to_text", relevance="shared_label", k=3, scoring="hamming"
+    )
+    with pytest.raises(InputError, match="nothing on image_to_text with scoring 'asymmetric'"):
+        by_hamming.value(
+            "map", "image_to_text", relevance="shared_label", k=3, scoring="asymmetric"
+        )
+
+
+def test_unfit_scorings_are_refused(scene_run: Path) -> None:
+    with pytest.raises(UnknownNameError, match="unknown scoring 'cosine'"):
+        mh.evaluate(scene_run, scoring="cosine")
+    with pytest.raises(InputError, match="a reranked shortlist is by Hamming distance"):
+        mh.evaluate(scene_run, scoring="asymmetric", rerank=5)

@@ -108,7 +108,7 @@ def test_reranked_measures_are_those_of_a_plain_loop(
 
 
 def test_a_shortlist_of_none_is_plain_hashing(plus_run: Path) -> None:
-    plain, none = mh.evaluate(plus_run), mh.evaluate(plus_run, rerank=0)
+    plain, none = mh.evaluate(plus_run, scoring="hamming"), mh.evaluate(plus_run, rerank=0)
     assert "rerank" not in plain.about
     values = {
         (one.measure, one.direction, one.relevance, one.k): one.value for one in plain.measures

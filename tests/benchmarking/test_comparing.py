@@ -24,12 +24,15 @@ def test_methods_side_by_side(pairs: str, tmp_path: Path) -> None:
         pairs, ["cca-itq", "random"], output=tmp_path / "bench", bits=(4,), seeds=(0, 1)
     )
     assert isinstance(result, Comparison)
-    assert [(one.row, one.n_bits, one.seed) for one in result.outcomes] == [
-        ("cca-itq", 4, 0), ("cca-itq", 4, 1), ("random", 4, 0), ("random", 4, 1),
-    ]  # fmt: skip
+    assert [(one.row, one.n_bits, one.seed, one.scoring) for one in result.outcomes] == [
+        (row, 4, seed, scoring)
+        for row in ("cca-itq", "random")
+        for seed in (0, 1)
+        for scoring in ("hamming", "asymmetric")
+    ]
     assert not result.has_failed
     assert (result.folder / "table.md").read_text() == result.table
-    assert result.table.count("| cca-itq | 4 |") == 2  # numbers and costs
+    assert result.table.count("| cca-itq | 4 |") == 3  # numbers by both scorings, and costs
     about = json.loads((result.folder / "about.json").read_text())
     assert (about["command"], list(about["rows"])) == ("modalhash.bench", ["cca-itq", "random"])
     again = mh.bench(pairs, "cca-itq, random", output=tmp_path / "bench", bits=(4,), seeds=(0, 1))

@@ -41,7 +41,9 @@ def tasks_of(place: Place, *names: str, seeds: tuple[int, ...] = (0, 1)) -> list
 
 
 def test_numbers_are_those_of_training_and_measuring_by_hand(place: Place, tmp_path: Path) -> None:
-    (outcome,) = run_grid(tasks_of(place, "cfrh", seeds=(3,)), tmp_path, cache=tmp_path / "cache")
+    outcome, asymmetric = run_grid(
+        tasks_of(place, "cfrh", seeds=(3,)), tmp_path, cache=tmp_path / "cache"
+    )
     model = mh.train(
         place.collection, method="cfrh", n_bits=8, encoder="precomputed", seed=3, settings=SHORT,
         cache=tmp_path / "cache",
@@ -52,10 +54,14 @@ def test_numbers_are_those_of_training_and_measuring_by_hand(place: Place, tmp_p
     assert (outcome.row, outcome.n_bits, outcome.bits_per_item) == ("cfrh", 8, 8)
     for title, measure, rule, k in MEASURES:
         for direction in ("image_to_text", "text_to_image"):
-            expected = report.value(measure, direction, relevance=rule, k=k)
-            found = outcome.values[f"{title} {direction}"]
-            np.testing.assert_allclose(found, expected, rtol=0, atol=5.1e-5)
-    (kept,) = (tmp_path / "runs").glob("*.npz")
+            for one in (outcome, asymmetric):
+                expected = report.value(
+                    measure, direction, relevance=rule, k=k, scoring=one.scoring
+                )
+                found = one.values[f"{title} {direction}"]
+                np.testing.assert_allclose(found, expected, rtol=0, atol=5.1e-5)
+    assert (outcome.scoring, asymmetric.scoring) == ("hamming", "asymmetric")
+    kept, _ = sorted((tmp_path / "runs").glob("*.npz"), key=lambda path: len(path.name))
     with np.load(kept) as values:
         assert sorted(values.files) == sorted(outcome.values)
         for name, of_queries in values.items():
@@ -94,7 +100,7 @@ def test_a_task_without_a_protocol_is_named_as_before_there_were_protocols(place
 
 
 def test_curves_are_kept(place: Place, tmp_path: Path) -> None:
-    (outcome,) = run_grid(tasks_of(place, "random", seeds=(0,)), tmp_path, cache=tmp_path / "cache")
+    outcome, _ = run_grid(tasks_of(place, "random", seeds=(0,)), tmp_path, cache=tmp_path / "cache")
     assert set(outcome.curves) == {"image_to_text", "text_to_image"}
     model = mh.train(
         place.collection, method="random", n_bits=8, encoder="precomputed", cache=tmp_path / "cache"
@@ -112,10 +118,12 @@ def test_curves_are_kept(place: Place, tmp_path: Path) -> None:
 
 def test_a_result_from_before_there_were_curves_is_reused(place: Place, tmp_path: Path) -> None:
     tasks = tasks_of(place, "random", seeds=(0,))
-    (first,) = run_grid(tasks, tmp_path, cache=tmp_path / "cache")
+    first, _ = run_grid(tasks, tmp_path, cache=tmp_path / "cache")
     (file,) = (tmp_path / "runs").glob("*.json")
     document = json.loads(file.read_text())
-    del document["outcomes"][0]["curves"]
+    # Nor was there a scoring then: what was measured was by Hamming distance.
+    del document["outcomes"][0]["curves"], document["outcomes"][0]["scoring"]
+    del document["outcomes"][1]
     file.write_text(json.dumps(document))
     assert run_grid(tasks, tmp_path, cache=tmp_path / "cache") == [replace(first, curves={})]
     assert "curves" not in json.loads(file.read_text())["outcomes"][0]
@@ -195,9 +203,10 @@ def test_a_damaged_result_is_named(place: Place, tmp_path: Path) -> None:
 def test_damaged_values_of_queries_are_named(place: Place, tmp_path: Path) -> None:
     tasks = tasks_of(place, "random", seeds=(0,))
     run_grid(tasks, tmp_path, cache=tmp_path / "cache")
-    ((outcome, values),) = read_values(tasks, tmp_path)
-    assert set(values) == set(outcome.values)
-    (file,) = (tmp_path / "runs").glob("*.npz")
+    for outcome, values in read_values(tasks, tmp_path):
+        assert set(values) == set(outcome.values)
+    assert len(list((tmp_path / "runs").glob("*.npz"))) == 2
+    (file,) = (tmp_path / "runs").glob("*-asymmetric.npz")
     file.write_bytes(b"nothing")
     with pytest.raises(DamagedArtifactError, match=f"^{re.escape(str(file))} isn't a file of"):
         read_values(tasks, tmp_path)
@@ -228,11 +237,12 @@ def test_the_commands(place: Place, tmp_path: Path, modalhash: CommandLine) -> N
     assert page.count("<svg") == 8
     assert "Precision over recall, image to text, 8 bits, by rank, shared label." in page
     assert "at other lengths" not in page
-    assert page.count('<td class="number best">') == 6  # one a column
+    assert page.count('<td class="number best">') == 2 * 6  # one a column and scoring
     assert "canonical correlation gives at most 5" in page
     assert "http" not in page.replace("http-equiv", "")
     rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
-    assert sum(row.startswith("pairs test,random,8,0,") for row in rows) == 2 * len(MEASURES) + 6
+    of_random = [row for row in rows if row.startswith("pairs test,random,8,0,")]
+    assert len(of_random) == 2 * (2 * len(MEASURES) + 6)
     about = json.loads((tmp_path / "out" / "about.json").read_text())
     assert set(about["rows"]) == {"random", "cfrh", "cca-sign"}
     assert about["rows"]["cfrh"]["settings"] == {"epochs": "1", "hidden_width": "8"}
@@ -249,10 +259,13 @@ def test_a_quick_bench(place: Place, tmp_path: Path, modalhash: CommandLine) -> 
         "--set", "epochs=1", "--cache", str(tmp_path / "cache"), "-o", str(out),
     )  # fmt: skip
     assert ended.code == 0
-    rows = [line.split(" | ")[:2] for line in ended.out.splitlines() if line.startswith("| ")]
-    assert [row for row in rows if row[0] != "| ---"][1:5] == [
-        ["| random", "16"], ["| random", "64"], ["| cfrh", "16"], ["| cfrh", "64"],
-    ]  # fmt: skip
+    rows = [line.split(" | ")[:3] for line in ended.out.splitlines() if line.startswith("| ")]
+    assert [row for row in rows if row[0] != "| ---"][1:9] == [
+        [f"| {name}", bits, scoring]
+        for name in ("random", "cfrh")
+        for bits in ("16", "64")
+        for scoring in ("hamming", "asymmetric")
+    ]
     settings = json.loads((out / "about.json").read_text())["rows"]["cfrh"]["settings"]
     assert settings == {"epochs": "1", "least_steps": 0, "hidden_width": "8"}
 
@@ -302,8 +315,14 @@ def test_names_of_rows_say_method_and_hug() -> None:
 def test_a_model_with_finer_codes_gives_a_second_row() -> None:
     books = FineBooks(np.zeros((6, 16, 2), np.float32), code_weight=0.5, fine_weight=0.5, n_parts=3)
     model = SimpleNamespace(n_bits=32, has_fine_codes=True, fine_books=books)
+    task = Task(Place("pairs"), Variant("plus", "any"), 32, 0)
     # 6 sub-vectors of 16 words, 4 bits each, beside 32 bits
-    assert list(list_measurements(Variant("plus", "any"), cast("HashModel", model))) == [
-        ("plus", 32, None),
-        ("plus, reranked", 32 + 6 * 4, "auto"),
+    assert list(list_measurements(task, cast("HashModel", model))) == [
+        ("plus", 32, "hamming"),
+        ("plus", 32, "asymmetric"),
+        ("plus, reranked", 32 + 6 * 4, "reranked"),
     ]
+    papers = replace(task, place=Place("pairs", protocol="djsrh"))
+    assert [scoring for *_, scoring in list_measurements(papers, cast("HashModel", model))] == [
+        "hamming", "reranked",
+    ]  # fmt: skip

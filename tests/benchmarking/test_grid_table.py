@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -24,12 +25,12 @@ def test_rows_hold_means_and_deviations_over_seeds() -> None:
     lines = text.splitlines()
     assert lines[0] == "## photos test"
     assert lines[2].startswith(
-        "| method | bits | MAP@50, shared label I→T | MAP@50, shared label T→I |"
+        "| method | bits | scoring | MAP@50, shared label I→T | MAP@50, shared label T→I |"
     )
     # mean of .1 and .3 is .2, each .1 away; (2 + 4) / 2 CPU seconds
-    assert lines[4] == "| a | 16 | " + " | ".join(["0.200 ± 0.100"] * 6) + " | 3 |"
-    assert lines[5] == "| graph | 16 | no labels |" + "  |" * 6
-    assert lines[6] == "| b | 16 | " + " | ".join(["0.500 ± 0.000"] * 6) + " | 2 |"
+    assert lines[4] == "| a | 16 | hamming | " + " | ".join(["0.200 ± 0.100"] * 6) + " | 3 |"
+    assert lines[5] == "| graph | 16 | hamming | no labels |" + "  |" * 6
+    assert lines[6] == "| b | 16 | hamming | " + " | ".join(["0.500 ± 0.000"] * 6) + " | 2 |"
     assert "- graph: 1 runs failed: no labels" in lines
 
 
@@ -42,16 +43,16 @@ def test_differences_are_paired_by_seed() -> None:
         ]
     )  # fmt: skip
     lines = text.splitlines()
-    assert lines[4] == "| whole | 16 | " + " | ".join(["0.600 ± 0.100"] * 6) + " |"
+    assert lines[4] == "| whole | 16 | hamming | " + " | ".join(["0.600 ± 0.100"] * 6) + " |"
     # -.1 and -.3
-    assert lines[5] == "| without x | 16 | " + " | ".join(["-0.200 ± 0.100"] * 6) + " |"
-    assert lines[6] == "| without y | 16 | " + " | ".join(["+0.050 ± 0.000"] * 6) + " |"
+    assert lines[5] == "| without x | 16 | hamming | " + " | ".join(["-0.200 ± 0.100"] * 6) + " |"
+    assert lines[6] == "| without y | 16 | hamming | " + " | ".join(["+0.050 ± 0.000"] * 6) + " |"
 
 
 def test_a_collection_without_labels_has_pair_measures_only() -> None:
     pairs = {name: 0.25 for name in NAMES if "pair" in name}
     line = grid_table([Outcome("a", "photos test", 8, 0, pairs)]).splitlines()[4]
-    assert line == "| a | 8 | - | - | - | - | 0.250 ± 0.000 | 0.250 ± 0.000 | 0 |"
+    assert line == "| a | 8 | hamming | - | - | - | - | 0.250 ± 0.000 | 0.250 ± 0.000 | 0 |"
 
 
 def test_every_number_is_in_the_csv() -> None:
@@ -62,6 +63,7 @@ def test_every_number_is_in_the_csv() -> None:
         "method",
         "bits",
         "seed",
+        "scoring",
         "measure",
         "direction",
         "value",
@@ -72,12 +74,13 @@ def test_every_number_is_in_the_csv() -> None:
         "a",
         "16",
         "4",
+        "hamming",
         "MAP@50, shared label",
         "image_to_text",
         "0.5",
         "",
     ]
-    assert rows[-1] == ["photos test", "b, odd", "16", "0", "", "", "", "no, none"]
+    assert rows[-1] == ["photos test", "b, odd", "16", "0", "hamming", "", "", "", "no, none"]
     assert len(rows) == 1 + len(NAMES) + 4 + 1
 
 
@@ -96,5 +99,35 @@ def test_the_csv_is_read_back() -> None:
     )  # fmt: skip
     failed = Outcome("b, odd", "photos test", 16, 0, {}, error="no, none")
     assert read_csv(csv_text([costly, failed])) == [costly, failed]
+    other = replace(costly, values={NAMES[0]: 0.6}, scoring="asymmetric")
+    assert read_csv(csv_text([costly, other])) == [costly, other]
     with pytest.raises(InputError, match=r"^the table's columns are \['a'\], expected \["):
         read_csv("a\n1\n")
+
+
+def test_a_csv_from_before_there_was_a_scoring_is_by_hamming_distance() -> None:
+    text = (
+        "collection,method,bits,seed,measure,direction,value,error\n"
+        'photos test,a,16,0,"MAP@50, shared label",image_to_text,0.5,\n'
+        'photos test,"a, reranked",16,0,"MAP@50, shared label",image_to_text,0.6,\n'
+    )
+    assert [(one.row, one.scoring, one.values) for one in read_csv(text)] == [
+        ("a", "hamming", {NAMES[0]: 0.5}), ("a, reranked", "reranked", {NAMES[0]: 0.6}),
+    ]  # fmt: skip
+
+
+def test_scorings_are_rows_of_their_own() -> None:
+    plain = outcome("a", 0, 0.1)
+    other = replace(plain, values=dict.fromkeys(NAMES, 0.2), scoring="asymmetric")
+    lines = grid_table([plain, other]).splitlines()
+    assert [line.split(" | ")[:4] for line in lines[4:6]] == [
+        ["| a", "16", "hamming", "0.100 ± 0.000"], ["| a", "16", "asymmetric", "0.200 ± 0.000"],
+    ]  # fmt: skip
+    # The same codes cost the same once.
+    assert len(cost_table([plain, other]).splitlines()) == len(cost_table([plain]).splitlines())
+    changed = [plain, other, replace(other, row="without x", values=dict.fromkeys(NAMES, 0.5))]
+    assert (
+        ablation_table(changed)
+        .splitlines()[6]
+        .startswith("| without x | 16 | asymmetric | +0.300 ± 0.000 |")
+    )

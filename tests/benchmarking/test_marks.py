@@ -23,7 +23,7 @@ def run(
 def test_a_row_that_is_worse_on_every_query_is_not_near() -> None:
     good, bad = [0.5, 0.6, 0.7, 0.8], [0.4, 0.5, 0.6, 0.7]
     assert find_marks([run("a", 0, good), run("b", 0, bad)]) == {
-        ("photos test", 16, NAME): Marks("a", ())
+        ("photos test", 16, NAME, "hamming"): Marks("a", ())
     }
 
 
@@ -56,7 +56,7 @@ def test_marks_come_back_from_json_and_stand_in_the_table() -> None:
     marks = find_marks(runs)
     assert marks_from_json(marks_json(marks)) == marks
     lines = grid_table([outcome for outcome, _ in runs], marks).splitlines()[4:]
-    assert [line.split(" | ")[2] for line in lines] == [
+    assert [line.split(" | ")[3] for line in lines] == [
         "**0.500 ± 0.000**", "0.495 ± 0.000°", "0.000 ± 0.000",
     ]  # fmt: skip
 
@@ -86,3 +86,21 @@ def test_rows_compare_with_their_kind() -> None:
         "lone, reranked": "",
     }  # fmt: skip
     assert marks_from_json(marks_json(marks)) == marks
+
+
+def test_scorings_are_marked_apart() -> None:
+    good, bad = [0.5, 0.6, 0.7, 0.8], [0.4, 0.5, 0.6, 0.7]
+    plain = [run("a", 0, good), run("b", 0, bad)]
+    other = [
+        (replace(outcome, scoring="asymmetric"), values)
+        for outcome, values in (run("a", 0, bad), run("b", 0, good))
+    ]
+    marks = find_marks([*plain, *other])
+    assert {cell[3]: one.best for cell, one in marks.items()} == {"hamming": "a", "asymmetric": "b"}
+    assert marks_from_json(marks_json(marks)) == marks
+    # Marks from before there was a scoring are by Hamming distance.
+    document = marks_json(find_marks(plain))
+    del document[0]["scoring"]
+    assert marks_from_json(document) == find_marks(plain)
+    rows = grid_table([outcome for outcome, _ in [*plain, *other]], marks).splitlines()[4:8]
+    assert [row.split(" | ")[3].startswith("**") for row in rows] == [True, False, False, True]

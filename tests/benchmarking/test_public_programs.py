@@ -127,7 +127,7 @@ def test_numbers_are_those_of_evaluate(pairs: Collection, tmp_path: Path) -> Non
     found = import_public_codes(
         tmp_path / "inputs", tmp_path / "codes.mat", tmp_path / "codes", top_k=(5, None)
     )
-    expected = mh.evaluate(model, pairs, top_k=(5, None), cache=cache)
+    expected = mh.evaluate(model, pairs, top_k=(5, None), scoring="hamming", cache=cache)
     ours = {(m.measure, m.k, m.direction, m.relevance): m.value for m in expected.measures}
     theirs = {(m.measure, m.k, m.direction, m.relevance): m.value for m in found.measures}
     assert theirs.keys() == ours.keys()

@@ -53,7 +53,7 @@ def test_the_table_has_formula_and_tie_rule_in_each_line(
     ended = modalhash("score", *files, "-k", "5", *CHOSEN, "--ties", "database_order")
     assert ended.code == 0
     lines = [line.replace("│", " ").split() for line in ended.out.splitlines() if "│" in line]
-    row = ["map", "5", "shared", "label"]
+    row = ["map", "5", "shared", "label", "hamming"]
     assert [*row, "truncated", "database_order", "1.0000"] in lines
     assert [*row, "first_k_relevant", "database_order", "0.6000"] in lines
     assert [*row, "standard", "database_order", "0.5000"] in lines
@@ -107,7 +107,9 @@ def test_folders_that_encode_wrote_score_as_evaluate_does(
 ) -> None:
     for split in ("test", "train"):
         assert modalhash("encode", scene_run, "scenes:60", "-o", tmp_path / split, "--split", split)
-    measured = modalhash("evaluate", scene_run, "--captions", "all", "--json")
+    measured = modalhash(
+        "evaluate", scene_run, "--captions", "all", "--json", "--scoring", "hamming"
+    )
     expected = {
         tuple(one[name] for name in ("measure", "k", "direction", "relevance")): one["value"]
         for one in json.loads(measured.out)["measures"]
@@ -122,3 +124,30 @@ def test_folders_that_encode_wrote_score_as_evaluate_does(
                 if (one["relevance"] == "pair") == bool(more):
                     key = tuple(one[name] for name in ("measure", "k", "direction", "relevance"))
                     assert one["value"] == pytest.approx(expected[key], rel=1e-12), key
+
+
+def test_queries_that_keep_their_numbers_are_scored(modalhash: CommandLine, tmp_path: Path) -> None:
+    # Weights 3, 1, 1: the first bit decides, though two of three bits agree with the other item.
+    np.save(tmp_path / "q.npy", np.array([[3.0, 1.0, 1.0]], np.float32))
+    np.save(tmp_path / "d.npy", np.array([[-1, 1, 1], [1, -1, -1]], np.int8))
+    np.save(tmp_path / "targets.npy", np.array([1]))
+    words = [tmp_path / "q.npy", tmp_path / "d.npy", "--targets", tmp_path / "targets.npy"]
+    ended = modalhash("score", *words, "--scoring", "asymmetric", "--json")
+    document = json.loads(ended.out)
+    assert document["notes"][0] == "query codes (q.npy): real numbers, one column a bit"
+    ranks = {
+        (one["measure"], one["scoring"]): one["value"]
+        for one in document["measures"]
+        if one["measure"].endswith("rank")
+    }
+    assert ranks == {("mean_rank", "asymmetric"): 1.0, ("median_rank", "asymmetric"): 1.0}
+    refused = modalhash("score", *words)
+    assert refused.code == 1
+    assert "asymmetric scoring (on the command line --scoring asymmetric)" in refused.err
+    folder = modalhash("score", tmp_path, tmp_path / "d.npy", "--scoring", "asymmetric")
+    assert folder.code == 1
+    assert "which holds codes: asymmetric scoring needs the queries' numbers" in folder.err
+    np.save(tmp_path / "nan.npy", np.array([[np.nan, 1.0, 1.0]]))
+    nan = modalhash("score", tmp_path / "nan.npy", *words[1:], "--scoring", "asymmetric")
+    assert nan.code == 1
+    assert "query_codes hold NaN or infinity, first in row 0" in nan.err

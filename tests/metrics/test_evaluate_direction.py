@@ -390,6 +390,7 @@ def test_a_measure_becomes_json() -> None:
         "n_queries": measure.n_queries,
         "n_database": 7,
         "interval": None,
+        "scoring": "hamming",
     }
 
 

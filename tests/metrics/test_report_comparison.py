@@ -56,7 +56,7 @@ def test_a_report_is_printed_with_a_line_for_each_number() -> None:
     assert len(lines) == len(report.measures)
     assert repr(report) == f"<Report of {len(lines)} numbers: {first}>"
     value = report.value("recall", "text_to_image", relevance="pair", k=5)
-    assert f"text_to_image: recall@5 by pair, ties expected: {value:.4f}" in lines
+    assert f"text_to_image: recall@5 by pair, ties expected, hamming: {value:.4f}" in lines
 
 
 def test_a_report_does_not_differ_from_itself() -> None:

@@ -160,9 +160,10 @@ def test_tags_are_closed_and_ids_are_used_once(page: Page) -> None:
 def test_curves_of_every_sort_are_drawn(page: Page) -> None:
     drawn = {found["aria-label"] for found in page.classes("plot")}
     assert {
-        "precision-recall, shared label", "precision at N, shared label",
-        "precision-recall by radius, shared label", "MAP over bits, shared label",
-        "recall at N, pair", "balance of the bits, pictures of train",
+        "precision-recall, shared label, hamming", "precision at N, shared label, asymmetric",
+        "precision-recall by radius, shared label, hamming",
+        "MAP over bits, shared label, hamming", "MAP over bits, shared label, asymmetric",
+        "recall at N, pair, asymmetric", "balance of the bits, pictures of train",
         "correlation of the bits, texts of train",
     } <= drawn  # fmt: skip
 

@@ -4,8 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from modalhash.artifacts import CollectionCodes
-from modalhash.codes import Codes
+from modalhash.choices import Scoring
+from modalhash.codes import Codes, binarise, pack
 from modalhash.data import Modality
 from modalhash.data.collection import Positions
 from modalhash.index.rerank import RerankScore, TwoStageRanking, shortlist_length
@@ -13,6 +17,7 @@ from modalhash.metrics import (
     Direction,
     DirectionReport,
     MeasureChoices,
+    evaluate_asymmetric,
     evaluate_direction,
     evaluate_scores,
     match_items,
@@ -23,6 +28,7 @@ from modalhash.options import EvaluationOptions
 __all__ = [
     "DirectionMeasurer",
     "Reranker",
+    "encode_relaxed",
     "encode_rows",
     "find_owners",
     "rank_in_two_stages",
@@ -81,6 +87,13 @@ def encode_rows(
     return codes.text(texts), codes.collection.caption_items[texts]
 
 
+def encode_relaxed(
+    codes: CollectionCodes, modality: Modality, items: Positions
+) -> NDArray[np.float32]:
+    """Compute the relaxed codes whose signs are the codes of `encode_rows`, (n, b) float32."""
+    return codes.relaxed(*find_feature_rows(codes, modality, items))
+
+
 def find_feature_rows(
     codes: CollectionCodes, modality: Modality, items: Positions
 ) -> tuple[Positions, Modality]:
@@ -125,12 +138,14 @@ class DirectionMeasurer:
         directions: to measure.
         choices: settings of the measures.
         reranker: reorders a shortlist; None ranks by hash codes alone.
+        scorings: what ranks items; a reranker has an order of its own instead.
     """
 
     codes: CollectionCodes
     directions: Sequence[Direction]
     choices: MeasureChoices
     reranker: Reranker | None = None
+    scorings: Sequence[Scoring] = (Scoring.HAMMING,)
 
     def measure_by_labels(self, queries: Positions, ranked: Positions) -> Iterator[DirectionReport]:
         """Measure queries against ranked items by labels; nothing where nothing is ranked."""
@@ -145,7 +160,7 @@ class DirectionMeasurer:
                 "query_labels": labels[find_owners(self.codes, direction.query, queries)],
                 "database_labels": labels[find_owners(self.codes, direction.database, ranked)],
             }
-            yield self.measure(direction, queries, ranked, {**truth, **choices})
+            yield from self.measure(direction, queries, ranked, {**truth, **choices})
 
     def measure_by_pair(self, queries: Positions) -> Iterator[DirectionReport]:
         """Measure the directions between the modalities by pair, queries against themselves."""
@@ -160,7 +175,7 @@ class DirectionMeasurer:
                     find_owners(self.codes, direction.database, queries),
                 )
                 settings = {"query_targets": targets, **choices}
-                yield self.measure(direction, queries, queries, settings)
+                yield from self.measure(direction, queries, queries, settings)
 
     def measure(
         self,
@@ -168,23 +183,30 @@ class DirectionMeasurer:
         queries: Positions,
         ranked: Positions,
         settings: Mapping[str, Any],
-    ) -> DirectionReport:
-        """Measure one direction by hash codes, or in two stages where there is a reranker."""
+    ) -> Iterator[DirectionReport]:
+        """Measure one direction by each scoring, or in two stages where there is a reranker."""
         query_rows, database_rows = (direction.query, queries), (direction.database, ranked)
-        if self.reranker is None:
-            return evaluate_direction(
-                encode_rows(self.codes, *query_rows)[0],
-                encode_rows(self.codes, *database_rows)[0],
-                self.codes.model.n_bits,
+        if self.reranker is not None:
+            ranking = rank_in_two_stages(self.codes, query_rows, database_rows, self.reranker.score)
+            n_items = len(ranking.database_codes)
+            yield evaluate_scores(
+                ranking.blocks(shortlist_length(self.reranker.shortlist, n_items)),
+                ranking.n_queries,
+                n_items,
                 direction=direction,
+                scoring="reranked",
                 **settings,
             )
-        ranking = rank_in_two_stages(self.codes, query_rows, database_rows, self.reranker.score)
-        n_items = len(ranking.database_codes)
-        return evaluate_scores(
-            ranking.blocks(shortlist_length(self.reranker.shortlist, n_items)),
-            ranking.n_queries,
-            n_items,
-            direction=direction,
-            **settings,
-        )
+            return
+        relaxed = encode_relaxed(self.codes, *query_rows)
+        database_codes = encode_rows(self.codes, *database_rows)[0]
+        n_bits = self.codes.model.n_bits
+        for scoring in self.scorings:
+            if scoring is Scoring.ASYMMETRIC:
+                yield evaluate_asymmetric(
+                    relaxed, database_codes, n_bits, direction=direction, **settings
+                )
+            else:
+                yield evaluate_direction(
+                    pack(binarise(relaxed)), database_codes, n_bits, direction=direction, **settings
+                )

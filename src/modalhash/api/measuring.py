@@ -8,6 +8,7 @@ import numpy as np
 from modalhash.api.measured_directions import DirectionMeasurer, Reranker
 from modalhash.api.opening import open_evaluated_collection, open_model, require_texts
 from modalhash.artifacts import CollectionCodes, HashModel
+from modalhash.choices import Scoring
 from modalhash.data import Collection
 from modalhash.data.collection import Positions
 from modalhash.errors import InputError, UnknownNameError
@@ -18,6 +19,8 @@ from modalhash.options import EvaluationChoices, EvaluationOptions, change_optio
 
 __all__ = ["default_database", "evaluate", "select_evaluation_items", "select_queries"]
 
+BOTH = "both"
+"""Measures every scoring."""
 TRAIN_ONLY = (
     "every item is in 'train': keep some out of training by splits of your own or with --protocol, "
     "or measure on the training items with --split train"
@@ -45,12 +48,14 @@ def evaluate(
         model: or its run folder.
         collection: or what `load_collection` takes; by default what the model was trained on.
         split: the queries.
-        options: database, captions, directions, reranking, cache and device.
+        options: database, captions, directions, scoring, reranking, cache and device.
         **choices: fields of `modalhash.options.EvaluationOptions`, which change `options`, and
             fields of `modalhash.metrics.MeasureSettings` (`top_k`, `conventions`, `ties`, ...).
 
     Returns:
-        All measures of the directions. Without labels there are pair measures only, and a note.
+        All measures of the directions, by Hamming distance and with queries that keep their
+        numbers; `Measure.scoring` says which. Without labels there are pair measures only, and a
+        note.
 
     Raises:
         UnknownNameError: if there is no such split, or a choice isn't known.
@@ -65,6 +70,7 @@ def evaluate(
         read_choice("direction", Direction, name) for name in dict.fromkeys(options.directions)
     ]
     reranker = Reranker.from_options(options)
+    scorings = read_scorings(options)
     run, model = model, open_model(model, options.device)
     storage = describe_storage(model, reranker)
     collection = open_evaluated_collection(
@@ -81,7 +87,7 @@ def evaluate(
         cache_folder=options.cache_folder,
         progress=options.progress,
     )
-    measurer = DirectionMeasurer(codes, directions, options.measures, reranker)
+    measurer = DirectionMeasurer(codes, directions, options.measures, reranker, scorings)
     reports = [
         *measurer.measure_by_labels(queries, ranked),
         *measurer.measure_by_pair(queries),
@@ -113,6 +119,25 @@ def evaluate(
         },
         notes=tuple(list_notes(model, collection, queries, settings)),
     )
+
+
+def read_scorings(options: EvaluationOptions) -> tuple[Scoring, ...]:
+    """Read what ranks items, Hamming distance first.
+
+    Raises:
+        UnknownNameError: if there is no such scoring.
+        InputError: if one is chosen beside a reranking, which has an order of its own.
+    """
+    if options.scoring == BOTH:
+        return (Scoring.HAMMING, Scoring.ASYMMETRIC)
+    if options.scoring not in list(Scoring):
+        raise UnknownNameError("scoring", str(options.scoring), [*Scoring, BOTH])
+    if options.rerank is not None and options.scoring == Scoring.ASYMMETRIC:
+        raise InputError(
+            "scoring is asymmetric and rerank is given: a reranked shortlist is by Hamming "
+            "distance; leave out one of the two"
+        )
+    return (Scoring(options.scoring),)
 
 
 def default_database(collection: Collection) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.artifacts.model import HashModel
-from modalhash.codes import Codes, code_width
+from modalhash.codes import Codes, binarise, code_width, pack
 from modalhash.data import Collection, Modality
 from modalhash.data.collection import Positions
 from modalhash.encoders import FeatureTable, extract_features
@@ -73,17 +73,29 @@ class CollectionCodes:
 
     def codes(self, table: FeatureTable, rows: Positions, modality: Modality) -> Codes:
         """Compute the codes of some rows of a table, block by block."""
+        nothing = np.zeros((0, code_width(self.model.n_bits)), np.uint8)
+        blocks = self.relaxed_blocks(table, rows, modality)
+        return np.concatenate([nothing, *(pack(binarise(block)) for block in blocks)])
+
+    def relaxed(self, rows: Positions, modality: Modality) -> NDArray[np.float32]:
+        """Compute the relaxed codes of rows (items for images, captions for texts).
+
+        Returns:
+            (k, b) float32; their signs are the codes.
+        """
+        nothing = np.zeros((0, self.model.n_bits), np.float32)
+        return np.concatenate([nothing, *self.relaxed_blocks(self.table(modality), rows, modality)])
+
+    def relaxed_blocks(
+        self, table: FeatureTable, rows: Positions, modality: Modality
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the relaxed codes of some rows of a table, block by block."""
         with_tokens = self.model.tower(modality).head.reads_tokens
-        blocks = []
         for part in blocks_of(rows, TOKEN_ROWS if with_tokens else ENCODE_ROWS):
             tokens, mask = table.tokens(part) if with_tokens else (None, None)
-            blocks.append(
-                self.model.encode_features(
-                    table.pooled(part), modality, tokens=tokens, token_mask=mask
-                )
+            yield self.model.relaxed_features(
+                table.pooled(part), modality, tokens=tokens, token_mask=mask
             )
-        nothing = np.zeros((0, code_width(self.model.n_bits)), np.uint8)
-        return np.concatenate([nothing, *blocks])
 
     def fine_codes(self, rows: Positions, modality: Modality) -> FineCodes:
         """Compute the finer codes of rows (items for images, captions for texts), (k, s) uint8.

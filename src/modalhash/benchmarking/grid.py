@@ -20,6 +20,7 @@ from modalhash.benchmarking.measuring_tasks import QueryValues, run_task
 from modalhash.benchmarking.outcomes import Outcome
 from modalhash.benchmarking.tasks import Task, name_place
 from modalhash.benchmarking.workers import Budget, Killed, Workers
+from modalhash.choices import Scoring
 from modalhash.errors import DamagedArtifactError, InputError, ModalhashError
 from modalhash.files import read_json, report_damage, write_json, write_with
 from modalhash.progress import Progress, silent
@@ -53,7 +54,7 @@ def run_grid(
 
     Returns:
         Outcomes in the order of the tasks; a task that failed gives one that says why. A task may
-        give several: a method with finer codes also one after reranking.
+        give several: one for each scoring, and for a method with finer codes one after reranking.
 
     Raises:
         InputError: if there is no task, `workers` is less than 1, or `memory_gib` isn't positive.
@@ -72,7 +73,7 @@ def run_grid(
     for task, outcomes in run_missing(missing, budget, cache):
         for outcome, values in outcomes:
             if values:
-                write_values(values_path(runs, task, outcome.row), values)
+                write_values(values_path(runs, task, outcome), values)
         document = {"format": FORMAT, "task": asdict(task), "modalhash": version("modalhash")}
         documents = [asdict(outcome) for outcome, _ in outcomes]
         write_json(runs / f"{task.key}.json", {**document, "outcomes": documents})
@@ -81,9 +82,11 @@ def run_grid(
     return [outcome for task in tasks for outcome in read_outcomes(runs / f"{task.key}.json")]
 
 
-def values_path(runs: Path, task: Task, row: str) -> Path:
-    """Locate the file that keeps the values of a row's queries."""
-    added = "" if row == task.variant.name else "-reranked"
+def values_path(runs: Path, task: Task, outcome: Outcome) -> Path:
+    """Locate the file that keeps the values of an outcome's queries."""
+    added = "" if outcome.row == task.variant.name else "-reranked"
+    if outcome.scoring == Scoring.ASYMMETRIC:
+        added = f"-{outcome.scoring}"
     return runs / f"{task.key}{added}.npz"
 
 
@@ -104,7 +107,7 @@ def read_values(tasks: Sequence[Task], folder: Path | str) -> list[tuple[Outcome
     runs, values = Path(folder) / "runs", []
     for task in tasks:
         for outcome in read_outcomes(runs / f"{task.key}.json"):
-            file = values_path(runs, task, outcome.row)
+            file = values_path(runs, task, outcome)
             values.append((outcome, read_arrays(file) if file.exists() else {}))
     return values
 

@@ -17,8 +17,8 @@ from modalhash.benchmarking.grid_table import (
     group_by_place,
     group_by_row,
 )
-from modalhash.benchmarking.marks import UNMARKED, Cell, Marks
-from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome
+from modalhash.benchmarking.marks import UNMARKED, Cell, Marks, find_cell
+from modalhash.benchmarking.outcomes import DIRECTIONS, RERANKED, Outcome
 from modalhash.reports.curves import DASHES, INK, SERIES, finish, svg
 from modalhash.reports.pages import new_figure, write_page
 
@@ -63,11 +63,8 @@ def write_grid_page(
         {
             "name": place,
             **plots(place, [outcome for outcome in of_place if outcome.values]),
-            "heads": ["method", "bits", *(heading for _, heading in COLUMNS)],
-            "rows": [
-                table_row(place, row, n_bits, same, marks)
-                for (row, n_bits), same in group_by_row(of_place).items()
-            ],
+            "heads": ["method", "bits", "scoring", *(heading for _, heading in COLUMNS)],
+            "rows": [table_row(same, marks) for same in group_by_row(of_place).values()],
             "cost_heads": COST_HEADS,
             "cost_rows": cost_rows(of_place),
             "failures": format_failures(of_place),
@@ -78,17 +75,22 @@ def write_grid_page(
     write_page("bench.html", {"places": places, "n_rows": n_rows, "made": origin}, path)
 
 
-def table_row(
-    place: str, row: str, n_bits: int, same: Sequence[Outcome], marks: Mapping[Cell, Marks]
-) -> dict[str, Any]:
+def table_row(same: Sequence[Outcome], marks: Mapping[Cell, Marks]) -> dict[str, Any]:
     """Collect what the template shows of a row."""
+    first = same[0]
+    row = {"name": first.row, "n_bits": first.n_bits, "scoring": first.scoring}
     if not any(outcome.values for outcome in same):
-        return {"name": row, "n_bits": n_bits, "error": same[0].error, "cells": []}
+        return {**row, "error": first.error, "cells": []}
     shown = []
     for text, (name, _) in zip(cells(same), COLUMNS, strict=True):
-        mark = marks.get((place, n_bits, name), UNMARKED).of(row)
+        mark = marks.get(find_cell(first, name), UNMARKED).of(first.row)
         shown.append({"text": text, "mark": mark})
-    return {"name": row, "n_bits": n_bits, "error": "", "cells": shown}
+    return {**row, "error": "", "cells": shown}
+
+
+def line_name(outcome: Outcome) -> str:
+    """Name the line of an outcome: its row, and the scoring unless the row's name says it."""
+    return outcome.row if outcome.row.endswith(RERANKED) else f"{outcome.row}, {outcome.scoring}"
 
 
 def plots(place: str, outcomes: Sequence[Outcome]) -> dict[str, list[dict[str, str]]]:
@@ -123,14 +125,14 @@ def curve_lengths(outcomes: Sequence[Outcome]) -> list[int]:
 def precision_recall(place: str, outcomes: Sequence[Outcome], n_bits: int) -> list[dict[str, str]]:
     """Draw plots of precision over recall at one length; none where no curves were kept."""
     plots_of_place = []
-    rows = list(dict.fromkeys(outcome.row for outcome in outcomes))
+    rows = list(dict.fromkeys(line_name(outcome) for outcome in outcomes))
     for direction in DIRECTIONS:
         lines = {}
-        for (row, _), same in group_by_row(
+        for same in group_by_row(
             [outcome for outcome in outcomes if outcome.n_bits == n_bits]
-        ).items():
+        ).values():
             if curve := mean_curve(same, direction):
-                lines[row] = curve
+                lines[line_name(same[0])] = curve
         if lines:
             drawn = precision_recall_plot(lines, rows, f"{direction}, {n_bits} bits, {place}")
             words = f"{direction.replace('_to_', ' to ')}, {n_bits} bits, by rank, shared label"
@@ -172,13 +174,13 @@ def quality_plot(
     """Draw the mean of a value for each method and length; a line joins a method's lengths."""
     figure = new_figure(4.6, 3.9)
     axes = figure.axes[0]
-    rows = list(dict.fromkeys(outcome.row for outcome in outcomes))
+    rows = list(dict.fromkeys(line_name(outcome) for outcome in outcomes))
     lines: dict[str, list[tuple[float, float]]] = {}
-    for (row, _), same in group_by_row(
-        [outcome for outcome in outcomes if value in outcome.values]
-    ).items():
+    for same in group_by_row([outcome for outcome in outcomes if value in outcome.values]).values():
         mean = statistics.mean(outcome.values[value] for outcome in same)
-        lines.setdefault(row, []).append((statistics.mean(map(position, same)), mean))
+        lines.setdefault(line_name(same[0]), []).append(
+            (statistics.mean(map(position, same)), mean)
+        )
     for row, points in lines.items():
         number = rows.index(row)
         axes.plot(

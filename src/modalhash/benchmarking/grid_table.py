@@ -4,8 +4,9 @@ import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
-from modalhash.benchmarking.marks import UNMARKED, Cell, Marks
+from modalhash.benchmarking.marks import UNMARKED, Cell, Marks, find_cell
 from modalhash.benchmarking.outcomes import DIRECTIONS, MEASURES, Outcome
+from modalhash.choices import Scoring
 
 __all__ = ["COLUMNS", "MARKED", "ablation_table", "cells", "cost_table", "grid_table", "markdown"]
 
@@ -17,7 +18,8 @@ COLUMNS = [
     for direction in DIRECTIONS
 ]
 """Name of a value and its heading."""
-Key = tuple[str, int]
+Key = tuple[str, int, str]
+"""Row, length and scoring."""
 
 
 def grid_table(outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks] | None = None) -> str:
@@ -34,14 +36,15 @@ def grid_table(outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks] | None =
             [
                 name,
                 str(n_bits),
-                *mark_cells(cells(same), (place, n_bits), name, marks),
+                scoring,
+                *mark_cells(same, marks),
                 f"{average([outcome.cpu_seconds for outcome in same]):.0f}",
             ]
             if any(outcome.values for outcome in same)
-            else [name, str(n_bits), same[0].error, *[""] * len(COLUMNS)]
-            for (name, n_bits), same in group_by_row(of_place).items()
+            else [name, str(n_bits), scoring, same[0].error, *[""] * len(COLUMNS)]
+            for (name, n_bits, scoring), same in group_by_row(of_place).items()
         ]
-        heads = ["method", "bits", *(heading for _, heading in COLUMNS), "CPU s"]
+        heads = ["method", "bits", "scoring", *(heading for _, heading in COLUMNS), "CPU s"]
         parts.append(f"## {place}\n\n{markdown(heads, rows)}{format_failures(of_place)}")
     return "\n".join(parts)
 
@@ -51,8 +54,8 @@ COST_HEADS = [
 ]  # fmt: skip
 SHOWN_AS = {"best": "**{}**", "near": "{}°", "": "{}"}
 MARKED = (
-    "Bold: the best of its length among rows that store as many bits, with labels and without "
-    "apart. °: can't be told from it (paired bootstrap over queries, seeds averaged, 95 %)."
+    "Bold: the best of its length and scoring among rows that store as many bits, with labels and "
+    "without apart. °: can't be told from it (paired bootstrap over queries, seeds averaged, 95 %)."
 )
 """What the marks of a table mean."""
 
@@ -73,8 +76,10 @@ def cost_table(outcomes: Sequence[Outcome]) -> str:
 def cost_rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
     """Format the cells of `cost_table` for one collection."""
     rows = []
-    for (name, n_bits), same in group_by_row(
-        [outcome for outcome in outcomes if not outcome.error]
+    # An asymmetric ranking is by the same codes: they cost nothing more.
+    costed = [outcome for outcome in outcomes if outcome.scoring != Scoring.ASYMMETRIC]
+    for (name, n_bits, _), same in group_by_row(
+        [outcome for outcome in costed if not outcome.error]
     ).items():
         costs: tuple[Sequence[float], ...] = (
             [outcome.cpu_seconds for outcome in same],
@@ -97,21 +102,23 @@ def ablation_table(outcomes: Sequence[Outcome]) -> str:
         rows = group_by_row(of_place)
         full = next(iter(rows))[0]
         lines = []
-        for (name, n_bits), same in rows.items():
+        for (name, n_bits, scoring), same in rows.items():
             if name == full:
-                lines.append([name, str(n_bits), *cells(same)])
+                lines.append([name, str(n_bits), scoring, *cells(same)])
                 continue
-            reference = {outcome.seed: outcome for outcome in rows.get((full, n_bits), [])}
+            reference = {outcome.seed: outcome for outcome in rows.get((full, n_bits, scoring), [])}
             changes = [
                 subtract_outcomes(outcome, reference[outcome.seed])
                 for outcome in same
                 if outcome.seed in reference
             ]
             if any(changes):
-                lines.append([name, str(n_bits), *format_differences(changes)])
+                lines.append([name, str(n_bits), scoring, *format_differences(changes)])
             else:
-                lines.append([name, str(n_bits), same[0].error, *[""] * (len(COLUMNS) - 1)])
-        heads = ["variant", "bits", *(heading for _, heading in COLUMNS)]
+                lines.append(
+                    [name, str(n_bits), scoring, same[0].error, *[""] * (len(COLUMNS) - 1)]
+                )
+        heads = ["variant", "bits", "scoring", *(heading for _, heading in COLUMNS)]
         parts.append(f"## {place}\n\n{markdown(heads, lines)}{format_failures(of_place)}")
     return "\n".join(parts)
 
@@ -125,10 +132,10 @@ def group_by_place(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
 
 
 def group_by_row(outcomes: Sequence[Outcome]) -> dict[Key, list[Outcome]]:
-    """Group outcomes by row and length, in the order met."""
+    """Group outcomes by row, length and scoring, in the order met."""
     groups: dict[Key, list[Outcome]] = {}
     for outcome in outcomes:
-        groups.setdefault((outcome.row, outcome.n_bits), []).append(outcome)
+        groups.setdefault((outcome.row, outcome.n_bits, outcome.scoring), []).append(outcome)
     return groups
 
 
@@ -140,12 +147,11 @@ def cells(same: Sequence[Outcome]) -> list[str]:
     ]
 
 
-def mark_cells(
-    texts: Sequence[str], place: Key, row: str, marks: Mapping[Cell, Marks]
-) -> Iterator[str]:
+def mark_cells(same: Sequence[Outcome], marks: Mapping[Cell, Marks]) -> Iterator[str]:
     """Yield the cells of a row, the best of their columns bold, those near them with a sign."""
-    for text, (name, _) in zip(texts, COLUMNS, strict=True):
-        yield SHOWN_AS[marks.get((*place, name), UNMARKED).of(row)].format(text)
+    for text, (name, _) in zip(cells(same), COLUMNS, strict=True):
+        mark = marks.get(find_cell(same[0], name), UNMARKED).of(same[0].row)
+        yield SHOWN_AS[mark].format(text)
 
 
 def format_spread(values: Sequence[float], sign: str = "") -> str:

@@ -17,6 +17,7 @@ from modalhash.benchmarking.measuring_tasks import list_values
 from modalhash.benchmarking.outcomes import Outcome
 from modalhash.benchmarking.tasks import Variant, usual_encoder, usual_split
 from modalhash.benchmarking.variants import method_variants
+from modalhash.choices import Scoring
 from modalhash.data import Collection
 from modalhash.errors import InputError, SettingError, UnknownNameError
 from modalhash.methods import METHODS, method_class
@@ -280,7 +281,12 @@ def run_job(
     )
     seconds = time.process_time() - started
     report = evaluate(
-        model, collection, split=options.split, cache=options.cache, device=options.device
+        model,
+        collection,
+        split=options.split,
+        scoring=Scoring.HAMMING,
+        cache=options.cache,
+        device=options.device,
     )
     outcome = Outcome(
         job.variant.name,

@@ -1,9 +1,9 @@
 """Which differences of a table are real: each row against the best one, by paired bootstrap.
 
-Rows compare with those of their kind: what learns from labels with what does, codes with codes of
-as many bits an item. Seeds are averaged query by query first, so that what is resampled is queries:
-a mark tells whether other queries could turn the order round, not whether other seeds could;
-deviations tell that.
+Rows compare with those of their kind, under the same scoring: what learns from labels with what
+does, codes with codes of as many bits an item. Seeds are averaged query by query first, so that
+what is resampled is queries: a mark tells whether other queries could turn the order round, not
+whether other seeds could; deviations tell that.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.benchmarking.outcomes import Outcome
+from modalhash.choices import Scoring
 from modalhash.metrics import compare_runs
 
-__all__ = ["UNMARKED", "Cell", "Marks", "find_marks", "marks_from_json", "marks_json"]
+__all__ = ["UNMARKED", "Cell", "Marks", "find_cell", "find_marks", "marks_from_json", "marks_json"]
 
 LEVEL = 0.95
 RESAMPLES = 1000
-Cell = tuple[str, int, str]
-"""A column of one collection and length: place, bits, name of the value."""
+Cell = tuple[str, int, str, str]
+"""A column of one collection, length and scoring: place, bits, name of the value, scoring."""
 Kind = tuple[bool, int]
 """Whether a row learns from labels, and how many bits it stores an item."""
 Values = Mapping[str, NDArray[np.float32]]
@@ -54,7 +55,7 @@ UNMARKED = Marks("", ())
 def find_marks(
     runs: Sequence[tuple[Outcome, Values]], *, labelled: Container[str] = (), seed: int = 0
 ) -> dict[Cell, Marks]:
-    """Compare all rows of each collection, length, value and kind with the best one.
+    """Compare all rows of each collection, length, scoring, value and kind with the best.
 
     Args:
         runs: outcomes with the (q,) values of queries behind their numbers; an outcome without
@@ -70,7 +71,7 @@ def find_marks(
     for outcome, values in runs:
         kind = (outcome.row in labelled, outcome.bits_per_item)
         for name, of_queries in values.items():
-            kinds = columns.setdefault((outcome.place, outcome.n_bits, name), {})
+            kinds = columns.setdefault(find_cell(outcome, name), {})
             kinds.setdefault(kind, {}).setdefault(outcome.row, []).append(of_queries)
     marks = {}
     for cell, kinds in columns.items():
@@ -80,6 +81,13 @@ def find_marks(
         if first is not UNMARKED:
             marks[cell] = replace(first, others=tuple(others))
     return marks
+
+
+def find_cell(outcome: Outcome, name: str) -> Cell:
+    """Find the column of an outcome's value; reranked shortlists are by Hamming distance."""
+    is_asymmetric = outcome.scoring == Scoring.ASYMMETRIC
+    scoring = Scoring.ASYMMETRIC if is_asymmetric else Scoring.HAMMING
+    return outcome.place, outcome.n_bits, name, scoring.value
 
 
 def marks_of(rows: Mapping[str, Sequence[NDArray[np.float32]]], seed: int) -> Marks:
@@ -106,8 +114,9 @@ def marks_of(rows: Mapping[str, Sequence[NDArray[np.float32]]], seed: int) -> Ma
 def marks_json(marks: Mapping[Cell, Marks]) -> list[dict[str, Any]]:
     """Describe marks as JSON."""
     return [
-        {"place": place, "bits": n_bits, "value": name} | describe_marks(cell_marks)
-        for (place, n_bits, name), cell_marks in marks.items()
+        {"place": place, "bits": n_bits, "value": name, "scoring": scoring}
+        | describe_marks(cell_marks)
+        for (place, n_bits, name, scoring), cell_marks in marks.items()
     ]
 
 
@@ -122,8 +131,16 @@ def describe_marks(cell_marks: Marks) -> dict[str, Any]:
 
 
 def marks_from_json(document: Sequence[Mapping[str, Any]]) -> dict[Cell, Marks]:
-    """Read the marks that `marks_json` wrote."""
-    return {(cell["place"], cell["bits"], cell["value"]): read_marks(cell) for cell in document}
+    """Read the marks that `marks_json` wrote; those without a scoring are by Hamming distance."""
+    return {
+        (
+            cell["place"],
+            cell["bits"],
+            cell["value"],
+            cell.get("scoring", Scoring.HAMMING.value),
+        ): read_marks(cell)
+        for cell in document
+    }
 
 
 def read_marks(document: Mapping[str, Any]) -> Marks:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from modalhash.api.learning import train
 from modalhash.api.measuring import evaluate
 from modalhash.artifacts import CollectionCodes, HashModel
-from modalhash.benchmarking.outcomes import DIRECTIONS, MEASURES, Outcome, map_title
-from modalhash.benchmarking.tasks import Task, Variant, load_place, usual_encoder, usual_split
+from modalhash.benchmarking.outcomes import DIRECTIONS, MEASURES, RERANKED, Outcome, map_title
+from modalhash.benchmarking.tasks import Task, load_place, usual_encoder, usual_split
+from modalhash.choices import Scoring
 from modalhash.data import PROTOCOLS, Collection
 from modalhash.machine import forget_peak, peak_mib
 from modalhash.metrics import Convention, Report
@@ -46,12 +47,13 @@ def run_task(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, Qu
     split = usual_split(collection, task.place.split)
     rates = encode_rates(model, collection, cache)
     names = list_protocol_measures(task.place.protocol)
-    for row, bits, rerank in list_measurements(variant, model):
+    for row, bits, scoring in list_measurements(task, model):
         report = evaluate(
             model,
             collection,
             split=split,
-            rerank=rerank,
+            scoring=Scoring.HAMMING if scoring == "reranked" else scoring,
+            rerank="auto" if scoring == "reranked" else None,
             cache=cache,
             top_k=list(dict.fromkeys([50, 5000, None, *(k for k, _ in names)])),
             conventions=list(dict.fromkeys([Convention.TRUNCATED, *(name for _, name in names)])),
@@ -68,6 +70,7 @@ def run_task(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, Qu
             n_parameters=n_parameters(model),
             rates=rates,
             curves=keep_curves(report),
+            scoring=scoring,
         )
         yield outcome, list_query_values(report)
 
@@ -96,11 +99,17 @@ def encode_rates(
     return rates
 
 
-def list_measurements(variant: Variant, model: HashModel) -> Iterator[tuple[str, int, str | None]]:
-    """Yield what is measured of a model: name of the row, bits an item, and how it is reranked."""
-    yield variant.name, model.n_bits, None
+def list_measurements(task: Task, model: HashModel) -> Iterator[tuple[str, int, str]]:
+    """Yield what is measured of a model: name of the row, bits an item, and what ranks items.
+
+    The protocols of papers rank by Hamming distance, so nothing else is measured under them.
+    """
+    name = task.variant.name
+    yield name, model.n_bits, Scoring.HAMMING.value
+    if not task.place.protocol:
+        yield name, model.n_bits, Scoring.ASYMMETRIC.value
     if model.has_fine_codes:
-        yield f"{variant.name}, reranked", model.n_bits + model.fine_books.n_bits, "auto"
+        yield f"{name}{RERANKED}", model.n_bits + model.fine_books.n_bits, "reranked"
 
 
 def list_values(report: Report) -> dict[str, float]:

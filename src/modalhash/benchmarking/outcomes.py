@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from modalhash.choices import Scoring
 from modalhash.errors import InputError
 
-__all__ = ["DIRECTIONS", "MEASURES", "Outcome", "csv_text", "map_title", "read_csv"]
+__all__ = ["DIRECTIONS", "MEASURES", "RERANKED", "Outcome", "csv_text", "map_title", "read_csv"]
 
 MEASURES = (
     ("MAP@50, shared label", "map", "shared_label", 50),
@@ -18,7 +19,13 @@ MEASURES = (
 )
 """Title, measure, relevance and cut-off of what is kept of every run, for both directions."""
 DIRECTIONS = ("image_to_text", "text_to_image")
-HEADS = ["collection", "method", "bits", "seed", "measure", "direction", "value", "error"]
+HEADS = [
+    "collection", "method", "bits", "seed", "scoring", "measure", "direction", "value", "error",
+]  # fmt: skip
+HEADS_BEFORE_SCORING = [head for head in HEADS if head != "scoring"]
+"""Columns of files from before there was a scoring: their numbers are by Hamming distance."""
+RERANKED = ", reranked"
+"""What the name of a row ends with whose shortlists were put in a finer order."""
 COSTS = {
     "CPU seconds of training": ("cpu_seconds", float),
     "bits per item": ("bits_per_item", int),
@@ -47,6 +54,8 @@ class Outcome:
         rates: stored features that become codes in a second, by modality, on one thread.
         curves: direction to "recall" and "precision" by rank under a shared label; the ranks are
             the same for all outcomes of a place. Empty in results from before they were kept.
+        scoring: what ranked the items: "hamming", "asymmetric", or "reranked", a shortlist by
+            Hamming distance in a finer order. It is "hamming" in results from before it was kept.
     """
 
     row: str
@@ -61,6 +70,7 @@ class Outcome:
     n_parameters: int = 0
     rates: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    scoring: str = Scoring.HAMMING.value
 
 
 def map_title(k: int | None, convention: str) -> str:
@@ -80,7 +90,7 @@ def csv_text(outcomes: Sequence[Outcome]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADS)
     for outcome in outcomes:
-        place = [outcome.place, outcome.row, outcome.n_bits, outcome.seed]
+        place = [outcome.place, outcome.row, outcome.n_bits, outcome.seed, outcome.scoring]
         if outcome.error:
             writer.writerow([*place, "", "", "", outcome.error])
             continue
@@ -102,11 +112,13 @@ def read_csv(text: str) -> list[Outcome]:
     """
     reader = csv.reader(io.StringIO(text))
     heads = next(reader, [])
-    if heads != HEADS:
+    if heads not in (HEADS, HEADS_BEFORE_SCORING):
         raise InputError(f"the table's columns are {heads}, expected {HEADS}")
-    parts_of: dict[tuple[str, str, int, int], dict[str, Any]] = {}
-    for place, row, n_bits, seed, title, direction, value, error in reader:
-        key = (place, row, int(n_bits), int(seed))
+    parts_of: dict[tuple[str, str, int, int, str], dict[str, Any]] = {}
+    for place, row, n_bits, seed, *scorings, title, direction, value, error in reader:
+        before = "reranked" if row.endswith(RERANKED) else Scoring.HAMMING.value
+        (scoring,) = scorings or [before]
+        key = (place, row, int(n_bits), int(seed), scoring)
         parts = parts_of.setdefault(key, {"values": {}, "rates": {}, "error": error})
         if title == RATE:
             parts["rates"][direction] = float(value)
@@ -116,6 +128,6 @@ def read_csv(text: str) -> list[Outcome]:
         elif title:
             parts["values"][f"{title} {direction}"] = float(value)
     return [
-        Outcome(row, place, n_bits, seed, **parts)
-        for (place, row, n_bits, seed), parts in parts_of.items()
+        Outcome(row, place, n_bits, seed, scoring=scoring, **parts)
+        for (place, row, n_bits, seed, scoring), parts in parts_of.items()
     ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from modalhash.choices import Scoring
 from modalhash.cli.measure_options import deliver, measure_options, output_options
 from modalhash.cli.options import (
     captions_option,
@@ -43,6 +44,13 @@ from modalhash.metrics import Direction
     help="Modality of the queries and of the results; may be repeated.",
 )
 @measure_options
+@click.option(
+    "--scoring",
+    default="both",
+    show_default=True,
+    type=click.Choice(["both", *(scoring.value for scoring in Scoring)]),
+    help="What ranks items: 'asymmetric', where the query keeps its numbers, 'hamming', or both.",
+)
 @click.option(
     "--against",
     multiple=True,

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 import modalhash as mh
+from modalhash.choices import Scoring
 from modalhash.cli.measure_options import deliver, measure_options, output_options
 from modalhash.cli.options import packed_codes_options
 from modalhash.cli.sections import SectionedCommand
@@ -19,6 +20,14 @@ from modalhash.metrics import Direction
 )
 @click.argument("query_codes", metavar="QUERY")
 @click.argument("database_codes", metavar="DATABASE")
+@click.option(
+    "--scoring",
+    default=Scoring.HAMMING.value,
+    show_default=True,
+    type=click.Choice([scoring.value for scoring in Scoring]),
+    help="What ranks the rows of DATABASE: 'hamming' distance; or 'asymmetric', where QUERY holds "
+    "the numbers before the sign, one column a bit.",
+)
 @click.option("--query-labels", metavar="FILE", help="Labels of the rows of QUERY.")
 @click.option("--database-labels", metavar="FILE", help="Labels of the rows of DATABASE.")
 @click.option("--pairs", is_flag=True, help="Row i of DATABASE is query i's own.")
@@ -58,8 +67,9 @@ def command(
 
     QUERY and DATABASE are .npy files (or .npz, .mat, .h5, with a colon and the array's name where
     there are several): codes of -1 and +1, of 0 and 1, or packed bytes; or folders that
-    `modalhash encode` wrote. Labels are one column of 0 and 1 a class, or one class a row. Which
-    form was found is said below the numbers.
+    `modalhash encode` wrote. With --scoring asymmetric, QUERY holds real numbers. Labels are one
+    column of 0 and 1 a class, or one class a row. Which form was found is said below
+    the numbers.
     """
     report = mh.score(query_codes, database_codes, **options)
     if page is not None:

@@ -20,7 +20,7 @@ __all__ = ["print_answer", "print_calibration", "print_comparison", "print_repor
 
 NARROWEST = 100
 USUAL_BY_PAIR = ("recall", "median_rank")
-Row = tuple[str, str, str, str, str]
+Row = tuple[str, str, str, str, str, str]
 
 
 class DataConsole(Console):
@@ -253,7 +253,7 @@ def print_rows(out: Console, measures: Sequence[Measure], cells: Iterable[str]) 
     """Print one row a measure, with one cell a direction."""
     directions = list(dict.fromkeys(measure.direction for measure in measures))
     table = Table()
-    for name in ("measure", "at", "relevance", "convention", "ties"):
+    for name in ("measure", "at", "relevance", "scoring", "convention", "ties"):
         table.add_column(name)
     for direction in directions:
         table.add_column(direction, justify="right")
@@ -271,6 +271,7 @@ def describe_row(measure: Measure) -> Row:
         measure.measure.replace("_", " "),
         format_cutoff(measure),
         measure.relevance.replace("_", " "),
+        measure.scoring,
         measure.convention or "",
         measure.ties,
     )

@@ -141,7 +141,8 @@ def read_columns(array: NDArray[Any], name: str) -> ReadCodes:
         raise InputError(
             f"{name} holds {array[row, column]} at row {row}, column {column}, expected -1 and +1, "
             "0 and 1, or packed uint8: take the signs of relaxed codes first "
-            "(modalhash.codes.binarise; zero counts as +1)"
+            "(modalhash.codes.binarise; zero counts as +1); queries that keep their numbers need "
+            "asymmetric scoring (on the command line --scoring asymmetric)"
         )
     if is_zero.any() and is_minus.any():
         row, column = np.argwhere(is_zero)[0]

@@ -13,7 +13,11 @@ from modalhash.metrics.calibration import (
     fit_relevance,
 )
 from modalhash.metrics.comparison import MeasureComparison, compare_reports
-from modalhash.metrics.evaluation import evaluate_direction, evaluate_scores
+from modalhash.metrics.evaluation import (
+    evaluate_asymmetric,
+    evaluate_direction,
+    evaluate_scores,
+)
 from modalhash.metrics.label_forms import read_labels
 from modalhash.metrics.options import (
     Convention,
@@ -65,6 +69,7 @@ __all__ = [
     "compare_runs",
     "count_pairs",
     "csv_text",
+    "evaluate_asymmetric",
     "evaluate_direction",
     "evaluate_scores",
     "first_target",

@@ -1,9 +1,10 @@
 """Two reports on the same queries, number by number: which differences are real."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from modalhash.choices import Scoring
 from modalhash.errors import InputError
 from modalhash.metrics.bootstrap import PairedComparison, compare_runs
 from modalhash.metrics.report import Report
@@ -13,6 +14,7 @@ __all__ = ["MeasureComparison", "compare_reports"]
 
 SMALLER_IS_BETTER = ("mean_rank", "lookup_empty")
 NOT_A_MEAN = ("median_rank",)
+RERANKED = "reranked"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class MeasureComparison:
     first: Measure
     second: Measure
     paired: PairedComparison
+
+    @property
+    def is_one_scoring(self) -> bool:
+        """Whether both are of the same scoring; a reranked run compares with a plain one too."""
+        return self.first.scoring == self.second.scoring
 
     @property
     def is_real(self) -> bool:
@@ -51,8 +58,10 @@ class MeasureComparison:
             "k": measure.k,
             "direction": measure.direction,
             "relevance": measure.relevance,
+            "scoring": measure.scoring,
             "convention": measure.convention,
             "ties": measure.ties,
+            **({} if self.is_one_scoring else {"second_scoring": self.second.scoring}),
             "first": measure.value,
             "second": self.second.value,
             **asdict(self.paired),
@@ -122,7 +131,11 @@ def compare_reports(
 
 
 def common(first: Report, second: Report) -> Iterator[tuple[Measure, Any, DirectionReport, int]]:
-    """Yield each number of the first, its values, and where the second has it."""
+    """Yield each number of the first, its values, and where the second has it.
+
+    Numbers of one scoring compare. A reranked number that the second doesn't have compares with the
+    one by Hamming distance, which is what the shortlist was made by.
+    """
     places = {
         key(measure): (direction, place)
         for direction in second.directions
@@ -130,8 +143,12 @@ def common(first: Report, second: Report) -> Iterator[tuple[Measure, Any, Direct
     }
     for direction in first.directions:
         for measure, values in zip(direction.measures, direction.per_query, strict=True):
-            if (place_of_other := places.get(key(measure))) is not None:
-                yield measure, values, *place_of_other
+            by_hamming = replace(measure, scoring=Scoring.HAMMING.value)
+            other = places.get(key(measure))
+            if other is None and measure.scoring == RERANKED:
+                other = places.get(key(by_hamming))
+            if other is not None:
+                yield measure, values, *other
 
 
 def key(measure: Measure) -> tuple[object, ...]:
@@ -141,6 +158,7 @@ def key(measure: Measure) -> tuple[object, ...]:
         measure.k,
         measure.direction,
         measure.relevance,
+        measure.scoring,
         measure.convention,
         measure.ties,
     )

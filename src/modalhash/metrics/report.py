@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modalhash.choices import Scoring
 from modalhash.errors import InputError
 from modalhash.metrics.results import DirectionReport, Measure
 from modalhash.notebook_html import join_parts, make_fact_table, make_table
@@ -23,7 +24,8 @@ class Report:
         split: where queries come from, or None for codes without a collection.
         database: what is ranked for relevance by labels, by name, or None.
         counts: queries, database items and the like, by name.
-        directions: one report a direction and rule (labels rank the database, pairs the split).
+        directions: one report a direction, rule (labels rank the database, pairs the split) and
+            scoring.
         about: method, encoder, collection, seed and whatever else says what was measured.
         notes: what a reader must know (no labels, say).
     """
@@ -49,20 +51,45 @@ class Report:
         relevance: str,
         k: int | None = None,
         convention: str | None = None,
+        scoring: str | None = None,
     ) -> float:
         """Look up one number.
+
+        Args:
+            measure: its name.
+            direction: "image_to_text" and so on.
+            relevance: its rule of relevance.
+            k: its cut-off, None for the whole list (or no cut-off).
+            convention: its convention, or None for any.
+            scoring: what ranked the items; None is the only one there is, or "hamming" of several.
 
         Raises:
             InputError: if none or more than one fits.
         """
-        for direction_report in self.directions:
-            if direction_report.direction == direction and any(
-                measure.relevance == relevance for measure in direction_report.measures
-            ):
-                return direction_report.find(
-                    measure, relevance=relevance, k=k, convention=convention
-                ).value
-        raise InputError(f"the report has nothing on {direction} with relevance {relevance!r}")
+        reports = [
+            report
+            for report in self.directions
+            if report.direction == direction
+            and any(number.relevance == relevance for number in report.measures)
+        ]
+        rankings = list(dict.fromkeys(report.scoring for report in reports))
+        if not rankings:
+            raise InputError(f"the report has nothing on {direction} with relevance {relevance!r}")
+        chosen = scoring
+        if chosen is None:
+            chosen = rankings[0] if len(rankings) == 1 else Scoring.HAMMING.value
+        for report in reports:
+            if report.scoring == chosen:
+                return report.find(measure, relevance=relevance, k=k, convention=convention).value
+        raise InputError(
+            f"the report has nothing on {direction} with scoring {chosen!r}; it has "
+            f"{', '.join(rankings)}"
+        )
+
+    @property
+    def scorings(self) -> tuple[str, ...]:
+        """What ranked the items: "hamming", "asymmetric" or another, in the order measured."""
+        return tuple(dict.fromkeys(report.scoring for report in self.directions))
 
     def __repr__(self) -> str:
         return f"<Report of {len(self.measures)} numbers: {str(self).splitlines()[0]}>"
@@ -116,13 +143,13 @@ def write_measure(measure: Measure) -> str:
         >>> rules = {"convention": None, "ties": "expected", "relevance": "pair"}
         >>> counts = {"n_queries": 30, "n_database": 30}
         >>> write_measure(Measure("recall", 0.5, "text_to_image", 10, **rules, **counts))
-        'text_to_image: recall@10 by pair, ties expected: 0.5000'
+        'text_to_image: recall@10 by pair, ties expected, hamming: 0.5000'
     """
     cutoff = "" if measure.k is None else f"@{measure.k}"
     convention = "" if measure.convention is None else f", {measure.convention}"
     return (
         f"{measure.direction}: {measure.measure}{cutoff} by {measure.relevance}{convention}, "
-        f"ties {measure.ties}: {measure.value:.4f}"
+        f"ties {measure.ties}, {measure.scoring}: {measure.value:.4f}"
     )
 
 
@@ -150,6 +177,7 @@ def measure_json(measure: Measure) -> dict[str, Any]:
         "k": measure.k,
         "direction": measure.direction,
         "relevance": measure.relevance,
+        "scoring": measure.scoring,
         "convention": measure.convention,
         "ties": measure.ties,
         "value": None if math.isnan(measure.value) else measure.value,

@@ -22,6 +22,7 @@ COLUMNS = (
     "k",
     "direction",
     "relevance",
+    "scoring",
     "convention",
     "ties",
     "value",

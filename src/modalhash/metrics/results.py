@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from modalhash.choices import Scoring
 from modalhash.errors import InputError
 
 __all__ = ["Curve", "DirectionReport", "Measure"]
 
 Floats = NDArray[np.float64]
+HAMMING = Scoring.HAMMING.value
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Measure:
         n_queries: queries that count in the value.
         n_database: items that were ranked.
         interval: bootstrap interval of the value, if it was asked for.
+        scoring: how items were ranked: "hamming"; "asymmetric", where the query keeps its numbers;
+            "reranked", a shortlist by Hamming distance in a finer order; "scores", any others.
     """
 
     measure: str
@@ -41,6 +45,7 @@ class Measure:
     n_queries: int
     n_database: int
     interval: tuple[float, float] | None = None
+    scoring: str = HAMMING
 
     @property
     def effective_k(self) -> int:
@@ -83,6 +88,7 @@ class DirectionReport:
         per_query: for each of `measures`, (n_queries,) values behind it, for bootstrap and
             comparison; NaN where the query doesn't count.
         curves: precision-recall curves.
+        scoring: how items were ranked; see `Measure`.
     """
 
     direction: str
@@ -93,6 +99,7 @@ class DirectionReport:
     measures: tuple[Measure, ...]
     per_query: tuple[Floats, ...]
     curves: tuple[Curve, ...]
+    scoring: str = HAMMING
 
     def find(
         self,

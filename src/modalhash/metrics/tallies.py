@@ -5,7 +5,7 @@ items of which relevance stand at each distance: two popcounts and one histogram
 taken in tiles that fit the processor's cache.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,16 +14,14 @@ from numpy.typing import NDArray
 
 from modalhash.codes import Codes
 from modalhash.codes.hamming import to_words
-from modalhash.errors import InputError, ShapeError
 from modalhash.metrics.options import RelevanceRule, Ties
+from modalhash.metrics.rankings import Ranking
 from modalhash.metrics.relevance import LabelRelevance, Targets
 from modalhash.metrics.tie_groups import Counts, TieGroups
 
-__all__ = ["DistanceTally", "GainGroups", "RankedBlock", "ScoreBlocks", "ScoreTally", "Truth"]
+__all__ = ["DistanceTally", "GainGroups", "RankedBlock", "ScoreTally", "Truth"]
 
 Floats = NDArray[np.float64]
-ScoreBlocks = Callable[[slice], NDArray[np.floating]]
-"""Gives the (rows, m) scores of a block of queries with all items; larger is better."""
 
 TILE_PAIRS = 1 << 17
 SORTED_PAIRS = 1 << 18
@@ -239,30 +237,19 @@ class ScoreTally:
     """Rankings of a database by real-valued scores; equal scores are ties.
 
     Args:
-        score_block: gives the scores of a block of queries.
-        n_queries: q.
-        n_items: m.
+        ranking: orders the database for queries.
         truth: what is relevant.
         gains: (n_states,) what each label state is worth, or None if nDCG isn't wanted.
         ties: the tie rule.
     """
 
-    def __init__(
-        self,
-        score_block: ScoreBlocks,
-        n_queries: int,
-        n_items: int,
-        *,
-        truth: Truth,
-        gains: Floats | None,
-        ties: Ties,
-    ) -> None:
-        self.score_block, self.n_queries, self.n_items = score_block, n_queries, n_items
+    def __init__(self, ranking: Ranking, *, truth: Truth, gains: Floats | None, ties: Ties) -> None:
+        self.ranking, self.n_queries, self.n_items = ranking, ranking.n_queries, ranking.n_items
         self.truth, self.gains, self.ties = truth, gains, ties
 
     def block_rows(self) -> int:
         """Choose how many queries a block has."""
-        return max(1, min(SORTED_PAIRS // self.n_items, MOST_BLOCK_ROWS))
+        return max(1, min(SORTED_PAIRS // max(1, self.n_items), MOST_BLOCK_ROWS))
 
     def block(self, queries: slice) -> RankedBlock:
         """Rank the database for a block of queries.
@@ -271,34 +258,17 @@ class ScoreTally:
             ShapeError: if the scores aren't (rows, m) real numbers.
             InputError: if a score is NaN.
         """
-        scores = np.asarray(self.score_block(queries))
-        expected = (queries.stop - queries.start, self.n_items)
-        if scores.shape != expected or scores.dtype.kind not in "iuf":
-            raise ShapeError(
-                f"scores of queries {queries.start} to {queries.stop} are {scores.dtype} of shape "
-                f"{scores.shape}, expected real numbers of shape {expected}"
-            )
-        if scores.dtype.kind != "f":
-            # Unsigned numbers have no negative.
-            scores = scores.astype(np.float64)
-        if np.isnan(scores).any():
-            raise InputError(
-                f"scores of queries {queries.start} to {queries.stop} hold NaN, which has no rank"
-            )
-        keys = -scores
-        order = np.argsort(keys, axis=1, kind="stable")
-        groups, gains = in_order(self.truth, self.gains, queries, order, self.n_items)
+        order = self.ranking.order(queries)
+        is_new = order.is_new
+        groups, gains = in_order(self.truth, self.gains, queries, order.rows, self.ranking.n_rows)
         ideal = None
         if gains is not None:
             ideal = GainGroups(gains.sizes, -np.sort(-gains.sums, axis=1))
         if self.ties is Ties.DATABASE_ORDER:
             return RankedBlock(groups, gains, ideal, {})
-        ordered = np.take_along_axis(keys, order, axis=1)
-        is_new = np.zeros(ordered.shape, bool)
-        is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
         if gains is not None and self.ties is not Ties.EXPECTED:
             gains = GainGroups(gains.sizes, self.reordered_gains(gains.sums, is_new))
-        cells = np.cumsum(is_new, axis=1)
+        cells: NDArray[np.int64] = np.cumsum(is_new, axis=1, dtype=np.int64)
         n_groups = int(cells.max()) + 1
         cells += np.arange(len(cells))[:, None] * n_groups
         shape = (len(cells), n_groups)
@@ -309,7 +279,7 @@ class ScoreTally:
             )
             return flat.reshape(shape)
 
-        sizes = gather(np.ones(ordered.shape)).astype(np.int64)
+        sizes = gather(np.ones(is_new.shape)).astype(np.int64)
         tied = {
             rule: TieGroups(sizes, gather(single.hits).astype(np.int64))
             for rule, single in groups.items()

@@ -2,14 +2,14 @@
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.extras import import_optional
-from modalhash.metrics import CodeStatistics, Curve, Report
+from modalhash.metrics import CodeStatistics, Curve, Measure, Report
 from modalhash.reports.pages import new_figure
 
 if TYPE_CHECKING:
@@ -64,7 +64,9 @@ def svg(figure: "Figure", name: str) -> str:
     return text.replace("<svg ", f'<svg class="plot" role="img" aria-label="{name}" ', 1)
 
 
-def precision_recall_plot(reports: Sequence[Report], relevance: str) -> str:
+def precision_recall_plot(
+    reports: Sequence[Report], relevance: str, scorings: Collection[str]
+) -> str:
     """Draw precision over recall, by rank."""
 
     def draw(axes: Any, curve: Curve, style: dict[str, Any]) -> None:
@@ -73,6 +75,7 @@ def precision_recall_plot(reports: Sequence[Report], relevance: str) -> str:
     return curve_plot(
         reports,
         relevance,
+        scorings,
         "rank",
         draw,
         axes_names=("recall", "precision"),
@@ -80,7 +83,7 @@ def precision_recall_plot(reports: Sequence[Report], relevance: str) -> str:
     )
 
 
-def precision_at_plot(reports: Sequence[Report], relevance: str) -> str:
+def precision_at_plot(reports: Sequence[Report], relevance: str, scorings: Collection[str]) -> str:
     """Draw precision@N over N."""
 
     def draw(axes: Any, curve: Curve, style: dict[str, Any]) -> None:
@@ -88,11 +91,17 @@ def precision_at_plot(reports: Sequence[Report], relevance: str) -> str:
         count_axis(axes)
 
     return curve_plot(
-        reports, relevance, "rank", draw, axes_names=("N", "precision@N"), name="precision at N"
+        reports,
+        relevance,
+        scorings,
+        "rank",
+        draw,
+        axes_names=("N", "precision@N"),
+        name="precision at N",
     )
 
 
-def recall_at_plot(reports: Sequence[Report], relevance: str) -> str:
+def recall_at_plot(reports: Sequence[Report], relevance: str, scorings: Collection[str]) -> str:
     """Draw recall@N over N."""
 
     def draw(axes: Any, curve: Curve, style: dict[str, Any]) -> None:
@@ -100,11 +109,11 @@ def recall_at_plot(reports: Sequence[Report], relevance: str) -> str:
         count_axis(axes)
 
     return curve_plot(
-        reports, relevance, "rank", draw, axes_names=("N", "recall@N"), name="recall at N"
+        reports, relevance, scorings, "rank", draw, axes_names=("N", "recall@N"), name="recall at N"
     )
 
 
-def radius_plot(reports: Sequence[Report], relevance: str) -> str:
+def radius_plot(reports: Sequence[Report], relevance: str, scorings: Collection[str]) -> str:
     """Draw precision over recall of lookups, with some radii marked."""
 
     def draw(axes: Any, curve: Curve, style: dict[str, Any]) -> None:
@@ -125,6 +134,7 @@ def radius_plot(reports: Sequence[Report], relevance: str) -> str:
     return curve_plot(
         reports,
         relevance,
+        scorings,
         "radius",
         draw,
         axes_names=("recall", "precision"),
@@ -135,18 +145,21 @@ def radius_plot(reports: Sequence[Report], relevance: str) -> str:
 def curve_plot(
     reports: Sequence[Report],
     relevance: str,
+    scorings: Collection[str],
     by: str,
     draw: Draw,
     *,
     axes_names: tuple[str, str],
     name: str,
 ) -> str:
-    """Draw one curve a run and direction: runs by colour, directions by dashes."""
+    """Draw one curve a run, direction and scoring: runs by colour, directions by dashes."""
     figure = new_figure(4.6, 3.2)
     axes = figure.axes[0]
     directions: dict[str, str] = {}
     for place, report in enumerate(reports):
         for direction_report in report.directions:
+            if direction_report.scoring not in scorings:
+                continue
             for curve in direction_report.curves:
                 if (curve.by, curve.relevance) != (by, relevance):
                     continue
@@ -170,23 +183,22 @@ def curve_plot(
         name_of_direction = direction.replace("_to_", " → ")
         axes.plot([], [], color=shown, linestyle=DASHES[direction], label=name_of_direction)
     legend(axes)
-    return svg(figure, f"{name}, {relevance.replace('_', ' ')}")
+    return svg(figure, f"{name}, {relevance.replace('_', ' ')}, {' and '.join(scorings)}")
 
 
-def bits_plot(
-    reports: Sequence[Report], relevance: str, k: int | None, convention: str | None
-) -> str:
-    """Draw MAP over the length of codes, one line a method and direction; "" for one length.
+def bits_plot(reports: Sequence[Report], scorings: Collection[str], like: Measure) -> str:
+    """Draw a measure over the length of codes, one line a method and direction.
 
-    Runs of one method and length (other seeds) are averaged.
+    It is "" for one length. Runs of one method and length (other seeds) are averaged.
     """
     if len({report.n_bits for report in reports}) < 2:
         return ""
+    shown = (like.measure, like.relevance, like.k, like.convention)
     points: dict[tuple[str, str], dict[int, list[float]]] = {}
     for report in reports:
         for measure in report.measures:
             curve = (measure.measure, measure.relevance, measure.k, measure.convention)
-            if curve == ("map", relevance, k, convention):
+            if measure.scoring in scorings and curve == shown:
                 key = (str(report.about.get("method", "codes")), measure.direction)
                 of_length = points.setdefault(key, {}).setdefault(report.n_bits, [])
                 of_length.append(measure.value)
@@ -208,9 +220,10 @@ def bits_plot(
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(n_bits) for n_bits in ticks])
     axes.minorticks_off()
-    finish(axes, ("bits", f"MAP@{k or 'all'} ({convention})"))
+    finish(axes, ("bits", f"MAP@{like.k or 'all'} ({like.convention})"))
     legend(axes)
-    return svg(figure, f"MAP over bits, {relevance.replace('_', ' ')}")
+    words = f"{like.relevance.replace('_', ' ')}, {' and '.join(scorings)}"
+    return svg(figure, f"MAP over bits, {words}")
 
 
 def balance_plot(statistics: CodeStatistics, name: str) -> str:

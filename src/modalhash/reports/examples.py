@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.api.measured_directions import encode_rows
+from modalhash.api.measured_directions import encode_relaxed, encode_rows
 from modalhash.artifacts import CollectionCodes
+from modalhash.choices import Scoring
 from modalhash.codes import Codes, hamming_distances
+from modalhash.codes.asymmetric import WeightedQueries, weighted_distances
 from modalhash.data import Collection, Positions
 from modalhash.errors import CollectionError, FeatureError, ModelUnavailableError
 from modalhash.index import build_index
@@ -57,8 +59,13 @@ class Examples:
         query_codes, query_owners = encode_rows(self.codes, query_side, self.queries)
         candidates = self.queries if is_pair else self.ranked
         ranked_codes, ranked_owners = encode_rows(self.codes, ranked_side, candidates)
+        relaxed = None
+        if report.scoring == Scoring.ASYMMETRIC:
+            n_bits = self.codes.model.n_bits
+            queries = encode_relaxed(self.codes, query_side, self.queries)
+            relaxed = WeightedQueries.of(queries, n_bits, name="queries")
         side = Ranked(
-            query_side, ranked_side, query_codes, query_owners, ranked_codes, ranked_owners
+            query_side, ranked_side, query_codes, query_owners, ranked_codes, ranked_owners, relaxed
         )
         chosen = list(self.choose_queries(values, self.answerable(query_owners, is_pair)))
         return {
@@ -100,7 +107,11 @@ class Examples:
         """Describe one query for the page."""
         item = int(side.query_owners[row])
         distances = hamming_distances(side.query_codes[row : row + 1], side.ranked_codes)[0]
-        nearest = np.argsort(distances, kind="stable")[: self.n_hits]
+        ranked_by = distances
+        if side.relaxed is not None:
+            query = side.relaxed.take(slice(row, row + 1))
+            ranked_by = weighted_distances(query, side.ranked_codes)[0]
+        nearest = np.argsort(ranked_by, kind="stable")[: self.n_hits]
         hits = []
         for place in nearest:
             other = int(side.ranked_owners[place])
@@ -182,6 +193,7 @@ class Ranked:
         query_owners: (q,) items behind them.
         ranked_codes: (m, p) uint8.
         ranked_owners: (m,) items behind them.
+        relaxed: the queries' own numbers, where these rank; else None.
     """
 
     query_side: str
@@ -190,6 +202,7 @@ class Ranked:
     query_owners: Positions
     ranked_codes: Codes
     ranked_owners: Positions
+    relaxed: WeightedQueries | None = None
 
 
 def choose_measure(report: DirectionReport) -> int | None:

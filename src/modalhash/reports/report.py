@@ -274,7 +274,7 @@ def format_milliseconds(time: float) -> str:
 
 
 def curve_rows(reports: Sequence[Report]) -> Iterator[dict[str, Any]]:
-    """Yield rows of plots, one a rule of relevance."""
+    """Yield rows of plots, one a rule of relevance and scoring."""
     rules = dict.fromkeys(
         curve.relevance
         for report in reports
@@ -282,29 +282,43 @@ def curve_rows(reports: Sequence[Report]) -> Iterator[dict[str, Any]]:
         for curve in measure.curves
     )
     for rule in rules:
-        if rule == "pair":
-            plots = [("Recall@N: the own one among the first N", recall_at_plot)]
-        else:
-            plots = [
-                ("Precision over recall, by rank", precision_recall_plot),
-                ("Precision among the first N", precision_at_plot),
-                ("Precision over recall of lookups within a radius r", radius_plot),
-            ]
-        drawn = [(text, plot(reports, rule)) for text, plot in plots]
-        maps = [
-            measure
-            for measure in reports[0].measures
-            if (measure.measure, measure.relevance) == ("map", rule)
+        for scorings in group_scorings(reports):
+            if row := curve_row(reports, rule, scorings):
+                yield row
+
+
+def group_scorings(reports: Sequence[Report]) -> list[tuple[str, ...]]:
+    """Group scorings that are drawn together: each alone, but reranked runs with plain ones."""
+    scorings = tuple(dict.fromkeys(name for report in reports for name in report.scorings))
+    return [scorings] if "reranked" in scorings else [(name,) for name in scorings]
+
+
+def curve_row(reports: Sequence[Report], rule: str, scorings: tuple[str, ...]) -> dict[str, Any]:
+    """Draw the plots of one rule of relevance and some scorings; empty if there are none."""
+    if rule == "pair":
+        plots = [("Recall@N: the own one among the first N", recall_at_plot)]
+    else:
+        plots = [
+            ("Precision over recall, by rank", precision_recall_plot),
+            ("Precision among the first N", precision_at_plot),
+            ("Precision over recall of lookups within a radius r", radius_plot),
         ]
-        if maps:
-            over_bits = bits_plot(reports, rule, maps[0].k, maps[0].convention)
-            drawn.append(("MAP over the length of codes", over_bits))
-        ties = {measure.ties for report in reports for measure in report.measures} - {"none"}
-        yield {
-            "heading": GROUPS[rule][0],
-            "ties": ", ".join(sorted(ties)).replace("_", " "),
-            "plots": [(text, drawing) for text, drawing in drawn if drawing],
-        }
+    drawn = [(text, plot(reports, rule, scorings)) for text, plot in plots]
+    maps = [
+        measure
+        for measure in reports[0].measures
+        if (measure.measure, measure.relevance) == ("map", rule)
+    ]
+    if maps:
+        drawn.append(("MAP over the length of codes", bits_plot(reports, scorings, maps[0])))
+    if not any(drawing for _, drawing in drawn):
+        return {}
+    ties = {measure.ties for report in reports for measure in report.measures} - {"none"}
+    return {
+        "heading": f"{GROUPS[rule][0]}, {' and '.join(scorings)}",
+        "ties": ", ".join(sorted(ties)).replace("_", " "),
+        "plots": [(text, drawing) for text, drawing in drawn if drawing],
+    }
 
 
 def make_data_link(kind: str, content: str) -> str:

@@ -69,6 +69,10 @@ MEANINGS = {
     "database_order": "items at one distance stand as in the database",
     "optimistic": "items at one distance stand so that the value is largest",
     "pessimistic": "items at one distance stand so that the value is smallest",
+    "hamming": "items are ranked by the bits in which their codes differ from the query's",
+    "asymmetric": "items are ranked by the query's own numbers against their bits",
+    "reranked": "the items nearest by Hamming distance are put in a finer order",
+    "scores": "items are ranked by scores that were given",
     "none": "the order of items at one distance doesn't matter",
 }
 
@@ -83,7 +87,7 @@ def make_tiles(report: Report) -> Iterator[dict[str, Any]]:
     """Yield the few numbers to see first: MAP at the first cut-off, recall by pair at the last."""
     for measure in choose_headline(report):
         yield {
-            "label": f"{name_measure(measure)}@{format_cutoff(measure)}",
+            "label": f"{name_measure(measure)}@{format_cutoff(measure)}, {measure.scoring}",
             "cell": make_cell(measure, report),
         }
 
@@ -126,7 +130,14 @@ def make_run_view(report: Report) -> dict[str, Any]:
         rows: dict[tuple[object, ...], list[Measure]] = {}
         for measure in members:
             rows.setdefault(
-                (measure.measure, measure.k, measure.convention, measure.ties), []
+                (
+                    measure.measure,
+                    measure.k,
+                    measure.convention,
+                    measure.ties,
+                    measure.scoring,
+                ),
+                [],
             ).append(measure)
         heading, text = GROUPS[relevance]
         groups.append(
@@ -156,6 +167,7 @@ def make_row_view(
     return {
         "name": name_measure(like),
         "at": format_cutoff(like),
+        "scoring": like.scoring,
         "formula": name_formula(like),
         "ties": like.ties.replace("_", " "),
         "counts": counted,
@@ -182,6 +194,7 @@ def make_cell(measure: Measure, report: Report) -> dict[str, Any]:
         "measure": measure.measure,
         "k": "" if measure.k is None else measure.k,
         "relevance": measure.relevance,
+        "scoring": measure.scoring,
         "convention": measure.convention or "",
         "formula": name_formula(measure),
         "ties": measure.ties,
@@ -232,6 +245,7 @@ def list_meanings(reports: Sequence[Report]) -> list[tuple[str, str]]:
         for measure in report.measures
         if measure.convention
     ]
+    used += [measure.scoring for report in reports for measure in report.measures]
     used += [measure.ties for report in reports for measure in report.measures]
     return [
         (FORMULAS.get(name, name.replace("_", " ")), MEANINGS[name])
@@ -253,6 +267,7 @@ def make_comparison_view(
                 "name": name_measure(comparison.first),
                 "at": format_cutoff(comparison.first),
                 "relevance": comparison.first.relevance.replace("_", " "),
+                "scoring": comparison.first.scoring,
                 "formula": name_formula(comparison.first),
                 "ties": comparison.first.ties.replace("_", " "),
                 "direction": comparison.first.direction.replace("_to_", " → "),

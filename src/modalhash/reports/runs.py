@@ -8,6 +8,7 @@ from typing import Unpack
 from modalhash.api.measuring import evaluate
 from modalhash.api.opening import open_evaluated_collection, open_model
 from modalhash.artifacts import HashModel
+from modalhash.choices import Scoring
 from modalhash.data import Collection
 from modalhash.metrics import MeasureChoices, MeasureComparison, Report, compare_reports
 from modalhash.options import EvaluationChoices, EvaluationOptions, change_options
@@ -64,13 +65,16 @@ def evaluate_runs(
     collection = open_evaluated_collection(
         runs[0], models[0], collection, options.skip_bad, options.progress
     )
-    plain = replace(options, rerank=None)
+    # Without a reranking of its own, a run compares by what the first one's shortlists are made by.
+    plain = replace(options, rerank=None, scoring=Scoring.HAMMING.value)
     reports = [
         evaluate(
             model,
             collection,
             split=split,
-            options=options if place == 0 or model.has_fine_codes else plain,
+            options=options
+            if place == 0 or options.rerank is None or model.has_fine_codes
+            else plain,
         )
         for place, model in enumerate(models)
     ]

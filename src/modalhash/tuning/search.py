@@ -22,6 +22,7 @@ from modalhash.api.method_choice import AUTO, choose_method, choose_preset
 from modalhash.api.opening import fit_encoder, open_collection
 from modalhash.api.settings_files import SettingsFile, write_settings
 from modalhash.benchmarking.tasks import usual_encoder
+from modalhash.choices import Scoring
 from modalhash.data import Collection
 from modalhash.errors import FeatureError, InputError, ModalhashError, UnknownNameError
 from modalhash.files import write_text
@@ -272,6 +273,7 @@ def measure_trial(search: Search, repeat: int, settings: Mapping[str, Any]) -> f
         search.parts[repeat],
         split=VALIDATION,
         database="train",
+        scoring=Scoring.HAMMING,
         relevances=("shared_label",) if by_label else ("pair",),
         top_k=(MAP_AT,),
         recall_at=(RECALL_AT,),
