@@ -1,13 +1,17 @@
 """The verbs: the same on the command line and in Python (`import modalhash as mh`).
 
 Each takes and returns plain objects of the rooms below; the CLI only parses, calls one of these and
-prints.
+prints. Those that train load torch, so they are loaded on first use: searching needs no torch where
+a model is in ONNX files.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from modalhash.api.calibrating import calibrate
+from modalhash.api.exporting import export_onnx
 from modalhash.api.finding import find, open_folder_index
 from modalhash.api.indexing import CodeFolder, add_to_index, build_index, encode, open_index
-from modalhash.api.learning import extract_features, train
 from modalhash.api.measuring import evaluate
 from modalhash.api.reranking import RerankSweep, SweepRow, rerank_sweep
 from modalhash.api.sharding import ShardCodes, encode_shards
@@ -20,6 +24,9 @@ from modalhash.scoring import score
 from modalhash.search import IndexRepair, IndexReport
 from modalhash.search import repair_search_index as repair_index
 from modalhash.search import verify_search_index as verify_index
+
+if TYPE_CHECKING:
+    from modalhash.api.learning import extract_features, train
 
 __all__ = [
     "CodeFolder",
@@ -36,6 +43,7 @@ __all__ = [
     "encode_shards",
     "evaluate",
     "export_codes",
+    "export_onnx",
     "extract_features",
     "find",
     "import_codes",
@@ -53,3 +61,18 @@ __all__ = [
     "train",
     "verify_index",
 ]
+
+LOADED_ON_USE = {
+    "extract_features": "modalhash.api.learning",
+    "train": "modalhash.api.learning",
+}
+"""Verb to its module."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load a verb that needs torch on its first use (PEP 562)."""
+    if name not in LOADED_ON_USE:
+        raise AttributeError(f"module 'modalhash.api' has no attribute {name!r}")
+    value = getattr(import_module(LOADED_ON_USE[name]), name)
+    globals()[name] = value
+    return value

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from modalhash.api.run_records import describe_encoder, describe_items
 from modalhash.artifacts import HashModel, ModelRecord, RunFolder, load_model, save_model
-from modalhash.artifacts.ready_model import make_shared_hasher
+from modalhash.artifacts.shared_hasher import make_shared_hasher
 from modalhash.data import Collection, write_splits
 from modalhash.encoders import Encoder, extract_features
 from modalhash.encoders.class_names import make_captions

@@ -90,7 +90,7 @@ class CollectionCodes:
         self, table: FeatureTable, rows: Positions, modality: Modality
     ) -> Iterator[NDArray[np.float32]]:
         """Yield the relaxed codes of some rows of a table, block by block."""
-        with_tokens = self.model.tower(modality).head.reads_tokens
+        with_tokens = self.model.tower(modality).reads_tokens
         for part in blocks_of(rows, TOKEN_ROWS if with_tokens else ENCODE_ROWS):
             tokens, mask = table.tokens(part) if with_tokens else (None, None)
             yield self.model.relaxed_features(

@@ -6,14 +6,16 @@ from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from modalhash.artifacts.hash_functions import HashFunctions, TowerFunction
 from modalhash.artifacts.model_record import RECORD, ModelRecord, compute_sha256
-from modalhash.artifacts.model_weights import serialise_weights
+from modalhash.artifacts.onnx_files import find_onnx, open_onnx_encoder
+from modalhash.artifacts.onnx_hasher import OnnxHasher
 from modalhash.artifacts.shorter_codes import check_shorter, prefix_fingerprint, short_tower
 from modalhash.codes import Codes, binarise, code_width, pack
 from modalhash.data import Modality
@@ -22,11 +24,12 @@ from modalhash.encoders import Encoder, TowerOutput, load_encoder
 from modalhash.errors import ArtifactError, CollectionError, InputError
 from modalhash.files import own_path, report_damage
 from modalhash.index.rerank import FineBooks, FineCodes
-from modalhash.layers import KernelHead
-from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.notebook_html import join_parts, make_fact_table
 from modalhash.picture_arrays import PictureInput, picture_from_array
 from modalhash.search_request import refuse_address
+
+if TYPE_CHECKING:
+    from modalhash.methods.hasher import Hasher
 
 __all__ = ["HashModel"]
 
@@ -34,8 +37,11 @@ __all__ = ["HashModel"]
 class HashModel:
     """Encodes texts, pictures and features to packed codes, one modality at a time.
 
+    Torch computes its hash functions and its encoder, or ONNX Runtime, where they are in ONNX
+    files; the codes are the same.
+
     Args:
-        hasher: the towers.
+        hasher: the hash functions.
         record: what the model says of itself.
         device: where its encoder computes.
         folder: where it lies, if it was loaded or saved; a tuned encoder is loaded from there.
@@ -44,7 +50,7 @@ class HashModel:
 
     def __init__(
         self,
-        hasher: Hasher,
+        hasher: HashFunctions,
         record: ModelRecord,
         *,
         device: str = "auto",
@@ -88,7 +94,32 @@ class HashModel:
         """
         if self.record.shortened_from:
             return prefix_fingerprint(self.record.shortened_from["fingerprint"], self.n_bits)
-        return self.record.weights_sha256 or compute_sha256(serialise_weights(self.hasher))
+        if self.record.weights_sha256:
+            return self.record.weights_sha256
+        from modalhash.artifacts.model_weights import serialise_weights
+
+        return compute_sha256(serialise_weights(self.hasher_in_torch))
+
+    @property
+    def is_in_onnx(self) -> bool:
+        """Whether ONNX Runtime computes the model."""
+        return isinstance(self.hasher, OnnxHasher)
+
+    @property
+    def hasher_in_torch(self) -> "Hasher":
+        """The hash functions as torch computes them.
+
+        Raises:
+            ArtifactError: if the model is in ONNX files.
+        """
+        from modalhash.methods.hasher import Hasher
+
+        if not isinstance(self.hasher, Hasher):
+            raise ArtifactError(
+                f"{self.folder} is a model in ONNX files, which can encode and search but not be "
+                "changed or exported: take the run folder it was exported from"
+            )
+        return self.hasher
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -103,15 +134,20 @@ class HashModel:
         stated = self.record.encoder
         root = (self.folder or Path()).absolute()  # "run/encoder" could be a name on the hub
         folders = {side: inner_folder(root, name) for side, name in self.tuned_folders.items()}
+        place = find_onnx(root) if self.is_in_onnx else None
         with report_damage(root / RECORD, "take it from a backup, or train again"):
-            encoder = load_encoder(
-                stated["name"],
-                image_state=stated["image_state"],
-                text_state=stated["text_state"],
-                image_folder=folders.get("image"),
-                text_folder=folders.get("text"),
-                device=self.device,
-                from_file=True,
+            encoder = (
+                open_onnx_encoder(place, self.record)
+                if place
+                else load_encoder(
+                    stated["name"],
+                    image_state=stated["image_state"],
+                    text_state=stated["text_state"],
+                    image_folder=folders.get("image"),
+                    text_folder=folders.get("text"),
+                    device=self.device,
+                    from_file=True,
+                )
             )
         identity = dict(encoder.identity())
         if identity != stated["identity"]:  # a model of before JPEG files were decoded smaller?
@@ -157,7 +193,7 @@ class HashModel:
 
     def text_output(self, text: str) -> TowerOutput:
         """Compute the output of the model's encoder for one text."""
-        with_tokens = self.hasher.text.head.reads_tokens
+        with_tokens = self.hasher.text.reads_tokens
         return self.encoder.text.encode([text], with_tokens=with_tokens)
 
     def text_outputs(self, texts: Sequence[str]) -> list[TowerOutput]:
@@ -169,7 +205,7 @@ class HashModel:
         Args:
             texts: at least one; none may be empty.
         """
-        with_tokens = self.hasher.text.head.reads_tokens
+        with_tokens = self.hasher.text.reads_tokens
         together = self.encoder.text.encode(texts, with_tokens=with_tokens)
         outputs = []
         for row in range(len(texts)):
@@ -205,7 +241,7 @@ class HashModel:
         Raises:
             InputError: if it can't be read; the message names the file.
         """
-        tower, with_tokens = self.encoder.image, self.hasher.image.head.reads_tokens
+        tower, with_tokens = self.encoder.image, self.hasher.image.reads_tokens
         return tower.encode(
             [tower.prepare(open_picture(image, tower.picture_side))], with_tokens=with_tokens
         )
@@ -337,7 +373,10 @@ class HashModel:
         """Copy the model without its finer codes: smaller, with the same hash codes."""
         if self.hasher.fine is None:
             return self
-        hasher = Hasher(self.hasher.image, self.hasher.text)
+        from modalhash.methods.hasher import Hasher
+
+        whole = self.hasher_in_torch
+        hasher = Hasher(whole.image, whole.text)
         record = replace(self.record, towers=hasher.spec(), weights_sha256="")
         return HashModel(
             hasher, record, device=self.device, folder=self.folder, encoder=self._loaded
@@ -346,8 +385,8 @@ class HashModel:
     @property
     def code_lengths(self) -> list[int]:
         """Numbers of first bits that are codes of their own; the last is `n_bits`."""
-        heads = (self.hasher.image.head, self.hasher.text.head)
-        if not all(isinstance(head, KernelHead) for head in heads):
+        towers = self.record.towers
+        if any(towers[side]["head"].get("kind") != "kernel" for side in ("image", "text")):
             return [self.n_bits]
         from modalhash.methods.code_lengths import code_lengths
 
@@ -368,8 +407,10 @@ class HashModel:
         Raises:
             InputError: if no code of that length was trained, naming those that were.
         """
+        from modalhash.methods.hasher import Hasher
+
         check_shorter(n_bits, self.code_lengths, f"{self.record.title}, {self.n_bits} bits")
-        image, text = self.hasher.image, self.hasher.text
+        image, text = self.hasher_in_torch.image, self.hasher_in_torch.text
         hasher = Hasher(short_tower(image, n_bits), short_tower(text, n_bits))
         record = replace(
             self.record,
@@ -382,7 +423,7 @@ class HashModel:
             hasher, record, device=self.device, folder=self.folder, encoder=self._loaded
         )
 
-    def tower(self, modality: Modality) -> HashTower:
+    def tower(self, modality: Modality) -> TowerFunction:
         """Find the tower of one modality.
 
         Raises:

@@ -6,25 +6,26 @@ weights, and so its fingerprint and its codes, are the same everywhere.
 """
 
 from importlib.resources import files
-
-import torch
-from safetensors.torch import load as load_tensors
-from torch import Tensor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modalhash.artifacts.model import HashModel
+from modalhash.artifacts.model_files import load_model
 from modalhash.artifacts.model_record import ModelRecord
-from modalhash.encoders import Encoder, load_encoder
-from modalhash.errors import InputError
-from modalhash.layers import FeatureScaling, LinearHead, ScalingRule, linear_head
-from modalhash.methods.hasher import Hasher, HashTower
+from modalhash.encoders import Encoder, default_cache_folder, load_encoder
+from modalhash.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from modalhash.methods.hasher import Hasher
 
 __all__ = [
     "READY_LENGTHS",
     "READY_NAME",
     "ROTATIONS_FILE",
-    "make_shared_hasher",
     "read_ready_name",
     "ready_model",
+    "ready_onnx_folder",
 ]
 
 READY_NAME = "offline-shared"
@@ -68,7 +69,8 @@ def ready_model(n_bits: int = READY_LENGTHS[-1], *, device: str = "auto") -> Has
 
     Raises:
         InputError: if there is none of that many bits.
-        MissingExtraError: if a package that the encoder needs isn't installed.
+        MissingExtraError: if a package that the encoder needs isn't installed; without torch, if
+            there are no ONNX files of it either.
 
     Example:
         >>> model = ready_model()
@@ -82,6 +84,14 @@ def ready_model(n_bits: int = READY_LENGTHS[-1], *, device: str = "auto") -> Has
             f"n_bits is {n_bits}, but ready models have {known} bits: choose one of these, or "
             "learn codes from your own pictures with modalhash train"
         )
+    if not find_spec("torch"):
+        return load_ready_onnx(n_bits)
+    import torch
+    from safetensors.torch import load as load_tensors
+
+    from modalhash.artifacts.shared_hasher import make_shared_hasher
+    from modalhash.layers import ScalingRule
+
     content = (files("modalhash.artifacts") / ROTATIONS_FILE).read_bytes()
     rotation = load_tensors(content)[f"rotation_{n_bits}"].double()
     origin = torch.zeros(len(rotation), dtype=torch.float64)
@@ -90,27 +100,29 @@ def ready_model(n_bits: int = READY_LENGTHS[-1], *, device: str = "auto") -> Has
     return HashModel(hasher, describe_ready_model(n_bits, encoder, hasher), device=device)
 
 
-def make_shared_hasher(
-    directions: Tensor, image_mean: Tensor, text_mean: Tensor, scaling: ScalingRule
-) -> Hasher:
-    """Make the hasher of a shared space: the same directions for both modalities.
+def ready_onnx_folder(n_bits: int) -> Path:
+    """Name the folder where a ready model's ONNX files are kept, in the user's cache."""
+    return default_cache_folder().parent / "onnx" / f"{READY_NAME}-{n_bits}"
 
-    Args:
-        directions: (d, b) float64; the sign of an item along each is a bit.
-        image_mean: (d,) float64, subtracted from pictures.
-        text_mean: (d,) float64, subtracted from texts.
-        scaling: of features before that; one that isn't fitted.
+
+def load_ready_onnx(n_bits: int) -> HashModel:
+    """Load a ready model's ONNX files.
+
+    Raises:
+        MissingExtraError: if it wasn't exported on this machine.
     """
+    folder = ready_onnx_folder(n_bits)
+    if not folder.is_dir():
+        raise MissingExtraError(
+            "torch",
+            "offline",
+            f"the ready model, which has no ONNX files in {folder} (modalhash export "
+            f"{READY_NAME}:{n_bits} --format onnx --with-encoder writes them, where torch is),",
+        )
+    return load_model(folder)
 
-    def tower(head: LinearHead) -> HashTower:
-        return HashTower(FeatureScaling(scaling, len(directions)), head)
 
-    return Hasher(
-        tower(linear_head(directions, image_mean)), tower(linear_head(directions, text_mean))
-    )
-
-
-def describe_ready_model(n_bits: int, encoder: Encoder, hasher: Hasher) -> ModelRecord:
+def describe_ready_model(n_bits: int, encoder: Encoder, hasher: "Hasher") -> ModelRecord:
     """Describe a ready model: it has seen no collection."""
     return ModelRecord(
         method="shared-space",

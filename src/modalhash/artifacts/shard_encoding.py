@@ -59,7 +59,7 @@ def find_side_widths(model: HashModel) -> SideWidths:
     for side in SIDES:
         tower = model.encoder.image if side == "image" else model.encoder.text
         is_array = isinstance(tower, PrecomputedImageTower | PrecomputedTextTower)
-        if isinstance(tower, FrameTower) or (is_array and model.tower(side).head.reads_tokens):
+        if isinstance(tower, FrameTower) or (is_array and model.tower(side).reads_tokens):
             content = (
                 "frames of videos" if side == "image" else "content tokens that came as arrays"
             )
@@ -247,7 +247,7 @@ class ShardEncoder:
             size, encode = FEATURE_ROWS, self.convert_features
         else:
             tower = self.model.encoder.image if side == "image" else self.model.encoder.text
-            with_tokens = self.model.tower(side).head.reads_tokens
+            with_tokens = self.model.tower(side).reads_tokens
 
             def encode(batch: Sequence[Any]) -> TowerOutput:
                 return tower.encode(batch, with_tokens=with_tokens)

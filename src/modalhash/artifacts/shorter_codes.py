@@ -1,17 +1,22 @@
 """Models whose codes are the first bits of another model's codes."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from modalhash.artifacts.model_record import compute_sha256
 from modalhash.errors import InputError
-from modalhash.layers import KernelHead
-from modalhash.methods.hasher import HashTower
+
+if TYPE_CHECKING:
+    from modalhash.methods.hasher import HashTower
 
 __all__ = ["check_shorter", "prefix_fingerprint", "short_tower"]
 
 
-def short_tower(tower: HashTower, n_bits: int) -> HashTower:
+def short_tower(tower: "HashTower", n_bits: int) -> "HashTower":
     """Shorten a tower to its first bits."""
+    from modalhash.layers import KernelHead
+    from modalhash.methods.hasher import HashTower
+
     assert isinstance(tower.head, KernelHead)
     return HashTower(tower.scaling, tower.head.first_bits(n_bits), tower.reduction)
 

@@ -77,7 +77,7 @@ def run_task(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, Qu
 
 def n_parameters(model: HashModel) -> int:
     """Count the numbers that the two towers have learned."""
-    return sum(parameter.numel() for parameter in model.hasher.parameters())
+    return sum(parameter.numel() for parameter in model.hasher_in_torch.parameters())
 
 
 def encode_rates(

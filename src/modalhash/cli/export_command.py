@@ -10,10 +10,31 @@ from modalhash.cli.terminal import echo
 from modalhash.cli.watching import show_progress
 
 
-@click.command("export", epilog="Example: modalhash export photos.index pgvector -o photos.sql")
+@click.command(
+    "export",
+    epilog="Examples: modalhash export photos.index pgvector -o photos.sql; modalhash export run "
+    "--format onnx --with-encoder",
+)
 @click.argument("source", type=click.Path())
-@click.argument("target")
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="New folder.")
+@click.argument("target", required=False)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False),
+    help="New folder.  [default with --format onnx: `onnx` beside the model, where searching "
+    "without torch looks for it]",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["onnx"]),
+    help="Export the model of SOURCE, instead of codes for a TARGET.",
+)
+@click.option(
+    "--with-encoder",
+    is_flag=True,
+    help="With --format onnx: write the encoder too, so that texts and pictures can be encoded.",
+)
 @click.option(
     "--side",
     type=click.Choice(["images", "texts"]),
@@ -28,17 +49,52 @@ from modalhash.cli.watching import show_progress
     help="Where keys are integers: the ids, or numbers from 0.  [default: ids if integers]",
 )
 @overwrite_option
-def command(source: str, target: str, *, output: str, **options: Any) -> None:
-    """Write the codes of SOURCE as files that another system loads.
+def command(
+    source: str,
+    target: str | None,
+    *,
+    output: str | None,
+    form: str | None,
+    with_encoder: bool,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Write the codes of SOURCE, or its model, as files that another system loads.
 
-    SOURCE is an index folder or what `modalhash encode` wrote. TARGET is elasticsearch, faiss,
-    milvus, npy, opensearch, pgvector, qdrant or usearch. The folder holds the files, a README.md
-    with the commands that load and ask them, and export.json with the number of bits, the bit order
-    and what the target's distances mean. Ids and metadata go along; deleted items don't.
+    Codes: SOURCE is an index folder or what `modalhash encode` wrote. TARGET is elasticsearch,
+    faiss, milvus, npy, opensearch, pgvector, qdrant or usearch. The folder holds the files, a
+    README.md with the commands that load and ask them, and export.json with the number of bits, the
+    bit order and what the target's distances mean. Ids and metadata go along; deleted items don't.
+
+    A model: SOURCE is a run folder, an index folder or the name of a ready model, and --format says
+    how it is written. `onnx` writes the hash functions of both modalities, which ONNX Runtime
+    computes without torch, to the same bits.
     """
+    if (target is None) == (form is None):
+        raise click.UsageError("Name either a TARGET for codes, or the --format of the model.")
+    if with_encoder and form != "onnx":
+        raise click.UsageError("--with-encoder goes with --format onnx.")
+    if form is not None:
+        export_model(source, output, with_encoder=with_encoder, overwrite=overwrite)
+        return
+    if output is None:
+        raise click.UsageError("Name the new folder: -o FOLDER.")
+    assert target is not None
     with show_progress() as progress:
-        result = mh.export_codes(source, target, output, progress=progress, **options)
+        result = mh.export_codes(
+            source, target, output, overwrite=overwrite, progress=progress, **options
+        )
     echo(
         f"{result.n_items:,} codes of {result.n_bits} bits for {result.target} in {result.folder}; "
         "README.md there says how to load them"
+    )
+
+
+def export_model(source: str, output: str | None, *, with_encoder: bool, overwrite: bool) -> None:
+    """Export a model, and say what was written."""
+    result = mh.export_onnx(source, output, with_encoder=with_encoder, overwrite=overwrite)
+    whole = "hash functions and encoder" if with_encoder else "hash functions"
+    echo(
+        f"{whole} of {result.n_bits} bits as ONNX files, {result.n_bytes / 1e6:.1f} MB, in "
+        f"{result.folder}; pip install 'modalhash[onnx]' is all that a query with them needs"
     )

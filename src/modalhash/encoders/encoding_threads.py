@@ -20,10 +20,8 @@ def encoding_lanes(device: str) -> int:
     On a CPU it is the number of threads torch would use, so `OMP_NUM_THREADS` and
     `torch.set_num_threads` are respected; without torch one.
     """
-    if device != "cpu" or "torch" not in sys.modules:
-        return 1
-    n_threads: int = sys.modules["torch"].get_num_threads()
-    return n_threads
+    torch = sys.modules.get("torch")
+    return 1 if device != "cpu" or torch is None else int(torch.get_num_threads())
 
 
 @contextmanager
@@ -33,7 +31,7 @@ def encoding_pool(device: str) -> Iterator[ThreadPoolExecutor]:
     On a CPU, torch computes on one core in each of them. The caller's own setting stays.
     """
     lanes = encoding_lanes(device)
-    uses_torch = device == "cpu" and "torch" in sys.modules
+    uses_torch = device == "cpu" and sys.modules.get("torch") is not None
     pool = ThreadPoolExecutor(
         lanes, "modalhash-encode", initializer=compute_on_one_core if uses_torch else None
     )

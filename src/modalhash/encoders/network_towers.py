@@ -158,15 +158,19 @@ class NetworkImageTower(ImageTower, NetworkTower):
         self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool = False
     ) -> TensorFeatures:
         """Compute the features of prepared pictures as tensors."""
-        pixels = torch.from_numpy(np.stack(prepared)).to(self._device).float()
-        mean = torch.tensor(self.preparation.mean, device=self._device)
-        deviation = torch.tensor(self.preparation.deviation, device=self._device)
-        pixels = (pixels * self.preparation.scale - mean) / deviation
-        pooled, tokens = self.compute(pixels.permute(0, 3, 1, 2), with_tokens=with_tokens)
+        pixels = self.scale_pixels(torch.from_numpy(np.stack(prepared)).to(self._device))
+        pooled, tokens = self.compute(pixels, with_tokens=with_tokens)
         if tokens is None:
             return TensorFeatures(pooled)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         return TensorFeatures(pooled, tokens, mask)
+
+    def scale_pixels(self, pictures: Tensor) -> Tensor:
+        """Scale (n, h, w, 3) uint8 pictures to the (n, 3, h, w) pixels that the network reads."""
+        mean = torch.tensor(self.preparation.mean, device=self._device)
+        deviation = torch.tensor(self.preparation.deviation, device=self._device)
+        pixels = (pictures.float() * self.preparation.scale - mean) / deviation
+        return pixels.permute(0, 3, 1, 2)
 
     @abstractmethod
     def compute(self, pixels: Tensor, *, with_tokens: bool) -> tuple[Tensor, Tensor | None]:
@@ -348,6 +352,11 @@ class NetworkTextTower(TextTower, NetworkTower):
             with_tokens=with_tokens,
         )
         return pooled.cpu().numpy(), None if states is None else states.cpu().numpy()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, of `transformers`."""
+        return self._tokenizer
 
     def knows(self, text: str) -> bool:
         """Tell whether a text has a word piece that is no mark and isn't unknown."""

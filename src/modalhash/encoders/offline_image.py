@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from modalhash.encoders.base import Identity, ImageTower, TowerOutput
 from modalhash.encoders.devices import split_batch, torch_device
+from modalhash.encoders.picture_preparation import CentreSquare
 from modalhash.encoders.weights import find_package_file
 
 __all__ = ["OfflineImageTower", "load_lite0_weights"]
@@ -152,6 +153,7 @@ class OfflineImageTower(ImageTower):
     token_width = 1280
     item_bytes = 24 << 20
     picture_side = PICTURE_SIDE
+    preparation = CentreSquare(PICTURE_SIDE)
 
     def __init__(self, device: str = "cpu") -> None:
         self._device = torch_device(device)
@@ -171,10 +173,7 @@ class OfflineImageTower(ImageTower):
 
     def prepare(self, picture: Image.Image) -> NDArray[np.uint8]:
         """Cut the centre square of an RGB picture, (224, 224, 3) uint8."""
-        side = (PICTURE_SIDE, PICTURE_SIDE)
-        if picture.size != side:
-            picture = ImageOps.fit(picture, side, Image.Resampling.BICUBIC)
-        return np.asarray(picture.convert("RGB"))
+        return self.preparation(picture)
 
     def encode(self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool = False) -> TowerOutput:
         """Encode prepared pictures; tokens are the 49 grid vectors, row by row."""
@@ -192,6 +191,10 @@ class OfflineImageTower(ImageTower):
     @torch.inference_mode()
     def _grids(self, pictures: NDArray[np.uint8]) -> Tensor:
         """Map (n, 224, 224, 3) uint8 pictures to their (n, 49, 1280) grid vectors."""
-        pixels = torch.from_numpy(pictures).to(self._device).permute(0, 3, 1, 2)
+        return self.grids(torch.from_numpy(pictures).to(self._device))
+
+    def grids(self, pictures: Tensor) -> Tensor:
+        """Map (n, 224, 224, 3) uint8 pictures to their (n, 49, 1280) grid vectors."""
+        pixels = pictures.permute(0, 3, 1, 2)
         maps = self._network((pixels.float() - 127.0) / 128.0)
         return maps.flatten(2).transpose(1, 2)

@@ -121,6 +121,11 @@ class OfflineSharedImageTower(ImageTower):
         refuse_tokens(with_tokens)
         return TowerOutput(self.mix_class_names(self._pictures.encode(prepared).pooled))
 
+    @property
+    def pictures(self) -> OfflineImageTower:
+        """The tower whose pooled features are mixed."""
+        return self._pictures
+
     @torch.inference_mode()
     def mix_class_names(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map pooled features of EfficientNet-Lite0 to mixtures of class names.
@@ -133,11 +138,11 @@ class OfflineSharedImageTower(ImageTower):
         """
         rows = torch.from_numpy(np.asarray(pooled, np.float32)).to(self._classes.device)
         # Row by row: the kernel of a product could depend on the number of rows.
-        mixtures = [self._mix(row[None]) for row in rows]
+        mixtures = [self.mix(row[None]) for row in rows]
         return torch.cat(mixtures).cpu().numpy()
 
-    def _mix(self, pooled: Tensor) -> Tensor:
-        """Map (1, 1280) pooled features to their (1, 384) mixture."""
+    def mix(self, pooled: Tensor) -> Tensor:
+        """Map (n, 1280) pooled features to their (n, 384) mixtures."""
         scores = functional.linear(pooled, self._classifier, self._bias)
         weights = functional.softmax(scores / TEMPERATURE, dim=1)
         return functional.normalize(weights @ self._classes, dim=1)
@@ -162,7 +167,7 @@ class OfflineSharedTextTower(TextTower):
         self.device = device
         self._texts = OfflineTextTower(device)
         constants, self._constants_sha256 = load_constants()
-        self._mean = constants["text_mean"].numpy()
+        self._mean: NDArray[np.float32] = constants["text_mean"].numpy()
 
     def identity(self) -> Identity:
         """Describe the network and the constants' hash."""
@@ -173,6 +178,16 @@ class OfflineSharedTextTower(TextTower):
             "constants": self._constants_sha256,
             "width": self.width,
         }
+
+    @property
+    def texts(self) -> OfflineTextTower:
+        """The tower whose sentence vectors are centred."""
+        return self._texts
+
+    @property
+    def mean(self) -> NDArray[np.float32]:
+        """(384,) what is subtracted from sentence vectors."""
+        return self._mean
 
     def knows(self, text: str) -> bool:
         """Tell whether `OfflineTextTower` knows a text."""

@@ -20,13 +20,13 @@ from modalhash.encoders.base import Identity, TextTower, TowerOutput, require_te
 from modalhash.encoders.devices import torch_device
 from modalhash.encoders.text_batches import encode_by_length, positions_at_once
 from modalhash.encoders.weights import find_package_file
+from modalhash.encoders.word_knowledge import has_latin_piece
 from modalhash.extras import import_optional
 
 __all__ = ["OfflineTextTower"]
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
-UNKNOWN_PIECE = "[UNK]"
 LONGEST = 256
 """Word pieces of a text at most, [CLS] and [SEP] included; the rest is cut off."""
 N_LAYERS, N_ATTENTION_HEADS, NORM_EPSILON = 6, 12, 1e-12
@@ -87,16 +87,6 @@ class MiniLM:
     def _norm(self, states: Tensor, name: str) -> Tensor:
         weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
         return functional.layer_norm(states, weight.shape, weight, bias, NORM_EPSILON)
-
-
-def is_latin_or_digit(character: str) -> bool:
-    """Tell whether a character of a word piece, without its accents, is a Latin letter or digit.
-
-    Example:
-        >>> [is_latin_or_digit(one) for one in ("a", "7", "#", "д")]
-        [True, True, False, False]
-    """
-    return character.isascii() and character.isalnum()
 
 
 class OfflineTextTower(TextTower):
@@ -162,10 +152,7 @@ class OfflineTextTower(TextTower):
         most emoji nothing.
         """
         encoding = self._tokenizer.encode(text)
-        return any(
-            piece != UNKNOWN_PIECE and not is_mark and any(map(is_latin_or_digit, piece))
-            for piece, is_mark in zip(encoding.tokens, encoding.special_tokens_mask, strict=True)
-        )
+        return has_latin_piece(encoding.tokens, encoding.special_tokens_mask)
 
     def encode(self, texts: Sequence[str], *, with_tokens: bool = False) -> TowerOutput:
         """Encode texts, shorter ones first, and return them in the order given."""
@@ -184,9 +171,25 @@ class OfflineTextTower(TextTower):
         self, pieces: NDArray[np.int64], mask: NDArray[np.bool_], *, with_tokens: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Compute the vectors of padded texts and their states; see `TextComputation`."""
-        attended = torch.from_numpy(mask).to(self._device)
-        states = self._network(torch.from_numpy(pieces).to(self._device), attended)
+        pooled, states = self.vectors(
+            torch.from_numpy(pieces).to(self._device), torch.from_numpy(mask).to(self._device)
+        )
+        return pooled.cpu().numpy(), states.cpu().numpy() if with_tokens else None
+
+    def vectors(self, pieces: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the (n, 384) pooled vectors and (n, t, 384) states of (n, t) word pieces.
+
+        Args:
+            pieces: (n, t) int64 numbers of word pieces, filled up at the end of each row.
+            attended: (n, t) bool, False where filled up.
+        """
+        states = self._network(pieces, attended)
         weights = attended[:, :, None].float()
         means = (states * weights).sum(1) / weights.sum(1)
-        pooled = functional.normalize(means, dim=1).cpu().numpy()
-        return pooled, states.cpu().numpy() if with_tokens else None
+        return functional.normalize(means, dim=1), states
+
+    @property
+    def tokenizer_json(self) -> str:
+        """The tokenizer, as the package `tokenizers` reads it."""
+        text: str = self._tokenizer.to_str()
+        return text

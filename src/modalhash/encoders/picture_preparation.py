@@ -1,4 +1,4 @@
-"""How a model of `transformers` wants its pictures, followed without its image processors."""
+"""How models want their pictures; those of `transformers`, without its image processors."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -6,12 +6,29 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
-from modalhash.encoders.transformer_models import from_source, transformers_package
 from modalhash.errors import ModelUnavailableError
 
-__all__ = ["PicturePreparation", "load_preparation"]
+__all__ = ["CentreSquare", "PicturePreparation", "load_preparation"]
+
+
+@dataclass(frozen=True)
+class CentreSquare:
+    """Cuts out the centre square of a picture and brings it to one size (bicubic).
+
+    Attributes:
+        side: of the square that comes out; a picture of this size stays as it is.
+    """
+
+    side: int
+
+    def __call__(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """Cut and resize a picture to (side, side, 3) uint8."""
+        size = (self.side, self.side)
+        if picture.size != size:
+            picture = ImageOps.fit(picture, size, Image.Resampling.BICUBIC)
+        return np.asarray(picture.convert("RGB"))
 
 
 @dataclass(frozen=True)
@@ -106,6 +123,21 @@ class PicturePreparation:
             del settings["squeezed"]
         return settings
 
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> "PicturePreparation":
+        """Make the preparation that `to_json` described."""
+        squeezed = settings.get("squeezed")
+        return cls(
+            height=int(settings["height"]),
+            width=int(settings["width"]),
+            shorter_side=settings["shorter_side"],
+            filter=int(settings["filter"]),
+            scale=float(settings["scale"]),
+            mean=tuple(settings["mean"]),
+            deviation=tuple(settings["deviation"]),
+            squeezed=None if squeezed is None else tuple(squeezed),
+        )
+
 
 def load_preparation(source: str, *, kind: str) -> PicturePreparation:
     """Read how a model wants its pictures.
@@ -117,6 +149,8 @@ def load_preparation(source: str, *, kind: str) -> PicturePreparation:
     Raises:
         ModelUnavailableError: if its configuration can't be had or isn't understood.
     """
+    from modalhash.encoders.transformer_models import from_source, transformers_package
+
     processor = from_source(transformers_package(kind).AutoImageProcessor, source, kind=kind)
     try:
         return PicturePreparation.from_config(processor.to_dict())

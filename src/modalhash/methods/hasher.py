@@ -21,6 +21,7 @@ from modalhash.layers import (
 from modalhash.layers.exact_arithmetic import ExactArithmetic, OperandCache
 from modalhash.layers.exact_operations import UnlistedOperationError
 from modalhash.layers.fine_codes import FineCoder, build_fine_coder, content_of
+from modalhash.methods.feature_checks import check_pooled
 
 __all__ = ["HashTower", "Hasher"]
 
@@ -52,6 +53,11 @@ class HashTower(nn.Module):
     def width(self) -> int:
         """Width d of the pooled features it takes."""
         return len(self.scaling.mean)
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether the head reads content tokens besides pooled features."""
+        return self.head.reads_tokens
 
     def forward(self, features: ModalityFeatures) -> Tensor:
         """Compute (n, b) relaxed codes of unscaled features."""
@@ -91,14 +97,7 @@ class HashTower(nn.Module):
                 "the model reads content tokens, but only pooled features are given: extract them "
                 "with tokens, and give `tokens` and `token_mask` too"
             )
-        if pooled.ndim != 2 or pooled.shape[1] != self.width:
-            raise FeatureError(
-                f"features have shape {pooled.shape}, the model takes (n, {self.width}): "
-                "use the encoder it was trained with"
-            )
-        if not np.isfinite(pooled).all():
-            row = int(np.flatnonzero(~np.isfinite(pooled).all(axis=1))[0])
-            raise FeatureError(f"features hold NaN or infinity, first in row {row}")
+        check_pooled(pooled, self.width)
         if self.reduction and tokens is not None and tokens.shape[2] != self.reduction.token_width:
             raise FeatureError(
                 f"tokens have shape {tokens.shape}, the model takes a width of "

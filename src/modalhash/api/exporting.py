@@ -1,0 +1,67 @@
+"""The verb `export_onnx`: a model as files that other programs run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modalhash.api.opening import open_model
+from modalhash.artifacts import HashModel
+from modalhash.artifacts.onnx_files import ONNX_FOLDER
+from modalhash.artifacts.ready_model import read_ready_name, ready_onnx_folder
+from modalhash.errors import InputError
+from modalhash.search import is_search_index
+
+if TYPE_CHECKING:
+    from modalhash.onnx_export import ExportedOnnx
+
+__all__ = ["export_onnx"]
+
+MODEL: str = "model"
+"""Folder of an index that holds its model."""
+
+
+def export_onnx(
+    source: HashModel | Path | str,
+    output: Path | str | None = None,
+    *,
+    with_encoder: bool = False,
+    overwrite: bool = False,
+) -> "ExportedOnnx":
+    """Write a model as ONNX files, which ONNX Runtime computes without torch.
+
+    The hash functions give the same bits as torch's, which is checked on random features before
+    the folder appears. Encoders give features that differ in the last bits of a float. The folder
+    is a model for every verb that takes one; beside a run's weights, or in an index, it is used
+    wherever torch isn't installed.
+
+    Args:
+        source: a model, its run folder, an index folder, or the name of a ready model.
+        output: a new folder; by default where searching without torch looks for it: `onnx` in the
+            run folder or in the index's `model`, or the user's cache for a ready model.
+        with_encoder: write the encoder too, so that texts and pictures can be encoded.
+        overwrite: take the place of an export that is there.
+
+    Raises:
+        ArtifactError: if the model is damaged, or in ONNX files already.
+        InputError: if its hash head or its encoder is of a kind that can't be written, `output` is
+            taken, or it must be named.
+        MissingExtraError: if the packages of the extra `onnx-export` aren't installed.
+        StorageError: if the file system refuses; what was there is kept.
+    """
+    model, usual = find_exported(source)
+    place = output if output is not None else usual
+    if place is None:
+        raise InputError("the model has no folder: name an output folder")
+    from modalhash.onnx_export import write_onnx_model
+
+    return write_onnx_model(model, place, with_encoder=with_encoder, overwrite=overwrite)
+
+
+def find_exported(source: HashModel | Path | str) -> tuple[HashModel, Path | None]:
+    """Find a model to export, and where its export is looked for; None if it has no folder."""
+    if not isinstance(source, HashModel) and is_search_index(Path(source)):
+        source = Path(source) / MODEL
+    model = open_model(source, "cpu")
+    if model.folder is not None:
+        return model, model.folder / ONNX_FOLDER
+    n_bits = read_ready_name(source) if isinstance(source, str) else None
+    return model, None if n_bits is None else ready_onnx_folder(n_bits)
