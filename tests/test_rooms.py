@@ -320,6 +320,14 @@ def test_a_light_room_never_loads_torch(room: str) -> None:
     assert not loaded_modules(program) & {"torch", "transformers"}
 
 
+@pytest.mark.parametrize(
+    "module", ["api", "artifacts", "search", "service", "encoders.onnx_towers"]
+)
+def test_searching_never_loads_torch_by_itself(module: str) -> None:
+    """A model in ONNX files is searched with where there is no torch."""
+    assert not loaded_modules(f"import modalhash.{module}") & {"torch", "transformers"}
+
+
 @pytest.mark.parametrize("room", ["encoders", "methods"])
 def test_a_table_of_names_never_loads_torch(room: str) -> None:
     assert not loaded_modules(f"import modalhash.{room}") & {"torch", "transformers"}

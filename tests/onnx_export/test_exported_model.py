@@ -117,8 +117,8 @@ def test_a_folder_is_found_and_its_index_kept_without_torch(clip_run: Path, tmp_
     )
     assert run_without_torch(program) == "3\n"
     assert run_without_torch(program) == "3\n"
-    (place,) = (tmp_path / "cache" / "folders").glob("pictures-*/model")
-    assert (place / "text_encoder.onnx").is_file()
+    (kept,) = (tmp_path / "cache" / "folders").glob("pictures-*/model")
+    assert (kept / "text_encoder.onnx").is_file()
 
 
 def test_a_bag_of_words_needs_no_file(tmp_path: Path, session_cache: Path) -> None:
