@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.index import kills, mixed
+from benchmarks.index import kills, mixed, sync_kills
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kill -9 is of POSIX")
@@ -14,6 +14,12 @@ def test_no_acknowledged_change_is_lost_by_kills(tmp_path: Path) -> None:
     result = kills.run(tmp_path, n_kills=15, seed=3)
     assert result["lost"] == 0
     assert result["changes"] >= 15
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kill -9 is of POSIX")
+def test_no_item_is_lost_by_kills_of_a_sync(tmp_path: Path) -> None:
+    result = sync_kills.run(tmp_path, n_kills=2, n_photos=10, seed=2)
+    assert (result["lost"], result["finished_syncs"]) == (0, 1)
 
 
 def test_answers_beside_changes_are_those_of_some_moment_of_the_call(tmp_path: Path) -> None:
