@@ -91,6 +91,17 @@ API_PAGES: Mapping[str, ApiPage] = {
             ],
         },
     ),
+    "videos": ApiPage(
+        "Videos",
+        "Reading video files, their shots, the names of moments, subtitles.",
+        {
+            "modalhash.videos": [
+                "find_shots", "read_or_find_shots", "ShotSettings", "VideoShots", "Shot",
+                "read_frame", "read_frames", "name_moment", "parse_moment", "Span",
+                "read_subtitles", "parse_subtitles", "find_subtitles", "Cue",
+            ]
+        },
+    ),
     "metrics": ApiPage(
         "Measures",
         "Measures of rankings and of codes, for codes of your own; "

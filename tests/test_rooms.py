@@ -42,6 +42,7 @@ TORCH_FREE = (
     "index",
     "bridges",
     "options",
+    "videos",
 )
 SLOW_TO_LOAD = {"torch", "transformers", "faiss", "matplotlib", "scipy", "pyarrow", "h5py"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}

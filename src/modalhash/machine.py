@@ -24,6 +24,7 @@ __all__ = [
     "memory_gib",
     "peak_mib",
     "usable_cores",
+    "user_cache_folder",
 ]
 
 PROC = Path("/proc/self")
@@ -96,6 +97,24 @@ def memory_gib() -> float | None:
     if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
         return None
     return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
+
+
+def user_cache_folder() -> Path:
+    """Find the folder of everything that is kept for the next time.
+
+    `MODALHASH_CACHE` if set, else `modalhash` in the user's cache folder as the platform has it.
+    """
+    stated = os.environ.get("MODALHASH_CACHE")
+    if stated:
+        return Path(stated).expanduser()
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "modalhash"
 
 
 def installed_version(package: str) -> str | None:

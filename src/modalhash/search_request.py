@@ -25,6 +25,7 @@ __all__ = [
     "PART_NAMES",
     "USUAL_HITS",
     "Code",
+    "GroupBy",
     "PartName",
     "RerankBy",
     "RerankScore",
@@ -53,6 +54,12 @@ class Target(StrEnum):
     IMAGES = "images"
     TEXTS = "texts"
     BOTH = "both"
+
+
+class GroupBy(StrEnum):
+    """What hits are grouped by; of each group the best hit is kept."""
+
+    VIDEO = "video"
 
 
 class RerankBy(StrEnum):
@@ -99,6 +106,7 @@ class SearchOptions(TypedDict, total=False):
     rerank: int | str
     rerank_by: str
     rerank_score: str
+    group_by: str | None
     explain: bool
 
 
@@ -135,6 +143,7 @@ class SearchRequest:
             number, "auto" (5 %, between 500 and 5000) or "all"; 0 is none. At least k are.
         rerank_by: see `RerankBy`.
         rerank_score: see `RerankScore`; for finer codes.
+        group_by: "video" keeps the best moment of each video.
         explain: say why each hit is where it is.
 
     Raises:
@@ -183,6 +192,9 @@ class SearchRequest:
     rerank_score: str = field(
         default=RerankScore.FUSED, metadata=about("What the score of finer codes is made of.")
     )
+    group_by: str | None = field(
+        default=None, metadata=about("Keep only the best moment of each video.")
+    )
     explain: bool = field(default=False, metadata=about("Say why each hit is where it is."))
 
     def __post_init__(self) -> None:
@@ -208,6 +220,8 @@ class SearchRequest:
         if self.modality is not None and self.modality not in MODALITIES:
             raise InputError(f"modality is {self.modality!r}, expected image or text")
         self._set("weights", check_weights(self.weights))
+        if self.group_by is not None:
+            self._set("group_by", read_choice("group_by", GroupBy, self.group_by))
         self._set("rerank_by", read_choice("rerank_by", RerankBy, self.rerank_by))
         self._set("rerank_score", read_choice("rerank_score", RerankScore, self.rerank_score))
 

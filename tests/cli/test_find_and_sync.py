@@ -106,7 +106,7 @@ def test_bad_folders_are_refused_in_one_line(
     (tmp_path / "empty").mkdir()
     ended = modalhash("find", tmp_path / "empty", "x", "--model", scene_run)
     assert (ended.code, ended.out) == (1, "")
-    assert f"modalhash: {tmp_path / 'empty'} holds no pictures, nor does any" in ended.err
+    assert f"modalhash: {tmp_path / 'empty'} holds no pictures and no videos, nor" in ended.err
     ended = modalhash("find", tmp_path / "nowhere", "x", "--model", scene_run)
     assert f"modalhash: there is no folder {tmp_path / 'nowhere'}" in ended.err
     (tmp_path / "bad").mkdir()

@@ -52,10 +52,11 @@ def find(
     progress: Progress = silent,
     **options: Unpack[SearchOptions],
 ) -> Answer:
-    """Find the pictures in a folder that are nearest to a text or to a picture.
+    """Find the pictures and moments of videos in a folder that are nearest to a text or a picture.
 
     The folder needs no captions, and nothing is written into it. The first call encodes all its
-    pictures, and keeps their index in the user's cache; later calls encode only what changed.
+    pictures and videos, and keeps their index in the user's cache; later calls encode only what
+    changed.
 
     Args:
         folder: with pictures, in it or in any folder below.
@@ -65,11 +66,12 @@ def find(
         model: or its run folder; by default the ready model, which needs no training.
         cache: where indexes are kept; by default the user's cache folder, or MODALHASH_CACHE.
         device: "auto", "cpu", "cuda", ...
-        progress: told of the stages "look for changes" and "encode pictures".
+        progress: told of the stages "find shots", "look for changes" and "encode pictures".
         options: the other fields of `SearchRequest`: `k`, `where`, ...
 
     Returns:
-        The answer; `image` of a hit is its file.
+        The answer; `image` of a hit is its file, of a moment with the times in its video at the
+        end (`a.mp4#t=12,17.5`).
 
     Raises:
         InputError: if there is no such folder, it holds no pictures or none that can be read, or
@@ -115,7 +117,7 @@ def open_folder_index(
     try:
         with changing(place, pictures):
             index = open_or_create(place, pictures, opened_model)
-            update(index, pictures, progress)
+            update(index, pictures, progress, cache=cache)
             return index
     except LockedError as error:
         if not is_search_index(place):
@@ -182,18 +184,23 @@ def open_or_create(place: Path, folder: Path, model: HashModel) -> SearchIndex:
     )
 
 
-def update(index: SearchIndex, folder: Path, progress: Progress) -> SyncCounts:
+def update(
+    index: SearchIndex, folder: Path, progress: Progress, *, cache: Path | str | None = None
+) -> SyncCounts:
     """Bring the index of a folder up to date.
 
     Raises:
         InputError: if the folder holds no pictures, or none that can be read.
     """
-    reading = list_pictures(folder)
+    place = None if cache is None else Path(cache)
+    reading = list_pictures(folder, cache=place, progress=progress)
     if reading is None:
         raise InputError(
-            f"{folder} holds no pictures, nor does any folder below it; hidden folders and "
-            "thumbnails aren't searched"
+            f"{folder} holds no pictures and no videos, nor does any folder below it; hidden "
+            "folders and thumbnails aren't searched"
         )
+    for note in reading.notes:
+        logger.warning("%s", note)
     counts = sync_reading(index, reading, folder, confirmed=True, progress=progress)
     if not len(index.sides[Side.IMAGES]):
         raise InputError(

@@ -21,7 +21,8 @@ from modalhash.artifacts import CollectionCodes, HashModel, read_calibration
 from modalhash.choices import read_choice
 from modalhash.codes.manifest import CODES_FORMAT, CODES_MANIFEST
 from modalhash.data import Collection, Modality
-from modalhash.data.collection import Positions
+from modalhash.data.collection import Moments, Positions
+from modalhash.data.moment_collections import VIDEO_COLUMNS
 from modalhash.errors import InputError
 from modalhash.files import write_array, write_json
 from modalhash.index.code_files import is_code_folder
@@ -44,6 +45,9 @@ from modalhash.search.shard_contents import shard_contents
 __all__ = ["CodeFolder", "add_to_index", "build_index", "encode", "open_index"]
 
 logger = logging.getLogger(__name__)
+
+NO_TEXT = -1
+"""The row of the text of an item that has none."""
 
 
 @dataclass(frozen=True)
@@ -351,19 +355,35 @@ def collect_contents(
     owner = collection.caption_items
 
     def entry(item: int, row: int) -> dict[str, Any]:
+        known = {name: values[item] for name, values in collection.metadata.items()}
+        if isinstance(collection.pictures, Moments):
+            # Of a moment little is kept; its file is its video's.
+            known = {
+                name: value
+                for name, value in known.items()
+                if value is not None or name not in VIDEO_COLUMNS
+            }
+            if collection.pictures.span(item) is not None:
+                folder = name_folder(known["video"], files[item])
+                return (
+                    folder | known | ({"caption": captions[row]} if captions and row >= 0 else {})
+                )
         return {
             **name_folder(collection.item_ids[item], files[item]),
-            **{name: values[item] for name, values in collection.metadata.items()},
-            "caption": captions[row] if captions else None,
+            **known,
+            "caption": captions[row] if captions and row >= 0 else None,
             "image": files[item],
         }
+
+    def first_text(item: int) -> int:
+        return int(starts[item]) if starts[item] < starts[item + 1] else NO_TEXT
 
     sides = {
         Side.IMAGES: SideContent(
             [collection.item_ids[item] for item in items],
             codes.image(items),
             [
-                entry(int(item), int(starts[item])) | stored
+                entry(int(item), first_text(int(item))) | stored
                 for item, stored in zip(
                     items, make_rerank_metadata(codes, items, "image", keep), strict=True
                 )

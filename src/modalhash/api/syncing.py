@@ -248,9 +248,10 @@ def encode_items(
     """
     done: set[int] = set()
     defects: list[Defect] = []
-    for start in range(0, len(places), ENCODED_AT_ONCE):
-        part = places[start : start + ENCODED_AT_ONCE]
-        watch = part_watcher(progress, start, len(places))
+    start = 0
+    for whole_part in divide_whole_videos(items, places):
+        part = whole_part
+        watch, n_part = part_watcher(progress, start, len(places)), len(part)
         try:
             encode_part(index, items, part, watch)
         except CollectionError:
@@ -260,11 +261,29 @@ def encode_items(
             if part:
                 encode_part(index, items, part, watch)
         done.update(part)
-        progress("encode pictures", start + len(part), len(places))
+        start += n_part
+        progress("encode pictures", start, len(places))
     if places:
         progress("encode pictures", len(places), len(places))
     log_defects(defects)
     return done, defects
+
+
+def divide_whole_videos(items: FolderItems, places: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Yield items in parts of some hundreds; those of a video are all in one part.
+
+    So a video is in the index with all its moments, or not at all.
+    """
+    part: list[int] = []
+    owner = -1
+    for place in sorted(places) if items.members else places:
+        if len(part) >= ENCODED_AT_ONCE and items.owners[place] != owner:
+            yield part
+            part = []
+        owner = items.owners[place]
+        part.append(place)
+    if part:
+        yield part
 
 
 def part_watcher(progress: Progress, start: int, n_items: int) -> Progress:
@@ -303,7 +322,7 @@ def encode_part(
     pictures: list[tuple[str, Image.Image]] | Iterator[tuple[str, Image.Image]] = drawn
     images = sides[Side.IMAGES]
     rows = [
-        dict(row) | record.as_metadata() | locate(items, place)
+        dict(row) | ({} if items.is_moment(place) else record.as_metadata() | locate(items, place))
         for place, row, record in zip(places, images.metadata, records, strict=True)
     ]
     sides[Side.IMAGES] = replace(images, metadata=rows)
@@ -314,7 +333,7 @@ def encode_part(
 def locate(items: FolderItems, place: int) -> dict[str, str]:
     """State the path of an item's picture as metadata; nothing if it isn't a file of its own."""
     path = items.path(place)
-    return {} if path is None else {"image": path}
+    return {} if path is None or items.is_moment(place) else {"image": path}
 
 
 def rewrite_records(index: SearchIndex, items: FolderItems, places: Sequence[int]) -> None:

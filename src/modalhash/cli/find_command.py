@@ -15,6 +15,7 @@ from modalhash.cli.search_command import search_option, warn_of_doubts
 from modalhash.cli.terminal import echo, echo_json, show_line
 from modalhash.cli.watching import show_progress
 from modalhash.modalities import Side
+from modalhash.search_request import GroupBy, SearchOptions
 
 if TYPE_CHECKING:
     from modalhash.search import SearchIndex
@@ -35,6 +36,7 @@ SECONDS_TO_START = 60
 )
 @search_option("-k", type=int, shown="10")
 @search_option("--where", more=", such as 'year >= 2020'")
+@search_option("--group-by", type=click.Choice([group.value for group in GroupBy]))
 @click.option("--open", "is_opened", is_flag=True, help="Open the search page in the browser.")
 @click.option(
     "--cache",
@@ -51,6 +53,7 @@ def command(
     model: str | None,
     k: int | None,
     where: str | None,
+    group_by: str | None,
     is_opened: bool,
     cache: str | None,
     as_json: bool,
@@ -58,9 +61,9 @@ def command(
 ) -> None:
     """Find the pictures in FOLDER that are nearest to WORDS or to a picture, and print their paths.
 
-    FOLDER needs no captions, and nothing is written into it. The first call encodes all pictures in
-    it and in the folders below, and keeps their index in the user's cache; later calls encode only
-    what changed.
+    Moments of videos are found too, as PATH#t=START,END in seconds. FOLDER needs no captions, and
+    nothing is written into it. The first call encodes all pictures and videos in it and in the
+    folders below, and keeps their index in the user's cache; later calls encode only what changed.
     """
     text = " ".join(words) or None
     if not is_opened and (text is None) == (image is None):
@@ -73,7 +76,8 @@ def command(
     ):
         place = index.folder
         if not is_opened:
-            print_paths(index, text, image, k=k, where=where, as_json=as_json)
+            options = SearchOptions(target=Side.IMAGES, k=k, where=where, group_by=group_by)
+            print_paths(index, text, image, options, as_json=as_json)
     if is_opened:
         open_page(str(place), text)
 
@@ -82,13 +86,12 @@ def print_paths(
     index: "SearchIndex",
     text: str | None,
     image: str | None,
+    options: SearchOptions,
     *,
-    k: int | None,
-    where: str | None,
     as_json: bool,
 ) -> None:
     """Search pictures, and print the paths of the hits, nearest first."""
-    answer = index.search(text, image, target=Side.IMAGES, k=k, where=where)
+    answer = index.search(text, image, **options)
     warn_of_doubts(answer, index.model.record.encoder["name"])
     if as_json:
         echo_json(answer.to_json())

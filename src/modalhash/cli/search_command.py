@@ -12,7 +12,7 @@ from modalhash.cli.delete_command import read_ids
 from modalhash.cli.options import Option, device_option, json_option
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.modalities import Side
-from modalhash.search_request import RerankBy, SearchRequest
+from modalhash.search_request import GroupBy, RerankBy, SearchRequest
 
 if TYPE_CHECKING:
     from modalhash.search import Answer, Explanation
@@ -71,6 +71,7 @@ def search_option(name: str, *, more: str = "", shown: str = "", **settings: Any
     "that the index has",
     shown="auto",
 )
+@search_option("--group-by", type=click.Choice([group.value for group in GroupBy]))
 @click.option(
     "--explain",
     is_flag=False,

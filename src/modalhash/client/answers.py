@@ -27,6 +27,7 @@ __all__ = [
     "Queries",
     "SearchAnswer",
     "ServedHit",
+    "ServedMoment",
     "ServiceFacts",
     "SideFacts",
     "SideResult",
@@ -269,6 +270,23 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class ServedMoment:
+    """A moment of a video, or a whole video.
+
+    Attributes:
+        video: the id of the whole video.
+        start: in seconds from the beginning of the video.
+        end: in seconds.
+        address: where the server sends the video's file, whole or in ranges.
+    """
+
+    video: str | int
+    start: float
+    end: float
+    address: str
+
+
+@dataclass(frozen=True)
 class ServedHit:
     """One answer.
 
@@ -284,6 +302,7 @@ class ServedHit:
         explanation: why it is here, if that was asked for.
         strength: how much its distance speaks for it: "strong", "fair" or "weak"; None if neither a
             calibration nor the bits tell.
+        moment: which part of which video it is; None for other items.
     """
 
     id: str | int
@@ -296,6 +315,7 @@ class ServedHit:
     metadata: Mapping[str, Any]
     explanation: HitReasons | None = None
     strength: str | None = None
+    moment: ServedMoment | None = None
 
 
 @dataclass(frozen=True)

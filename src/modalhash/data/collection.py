@@ -26,6 +26,7 @@ __all__ = [
     "Collection",
     "Frames",
     "Modality",
+    "Moments",
     "Pictures",
     "Positions",
     "ScalablePictures",
@@ -108,6 +109,30 @@ class Frames(Pictures, Protocol):
 
     def frame_paths(self, position: int) -> list[Path]:
         """List the files of all frames of a video, in their order."""
+
+
+@runtime_checkable
+class Moments(Frames, Protocol):
+    """Videos in files, and moments of them, beside pictures."""
+
+    def select(self, positions: Positions) -> "Moments":
+        """Select some items, in the order given."""
+
+    def span(self, position: int) -> tuple[float, float] | None:
+        """Look up where a moment begins and ends, in seconds; None for a whole file."""
+
+    def pooled_frames(self, position: int, *, side: int | None = None) -> list[Image.Image]:
+        """Open the frames whose mean an item is, where an encoder takes single pictures.
+
+        With `side` they may be decoded smaller; see `ScalablePictures.open_scaled`.
+
+        Raises:
+            CollectionError: if one can't be read; the defect names the file.
+        """
+
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """Of each item, the position of its whole video; its own for others."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +265,8 @@ class Collection:
         label_names: c names.
         metadata: column name to n values, one an item.
         splits: split name to distinct item positions.
+        may_lack_texts: whether some items may have texts while others have none: moments of which
+            only some have a subtitle.
         split_note: how the splits came to be ("made by modalhash: seed 0, 80/10/10").
         features: arrays that came with the collection, `image` (n, d) and `text` (t, d) float32;
             the encoder `precomputed` reads them. Empty for most.
@@ -262,6 +289,7 @@ class Collection:
     tokens: Mapping[Modality, TokenArrays] = field(default_factory=dict)
     source: str = ""
     split_note: str = ""
+    may_lack_texts: bool = False
 
     def __post_init__(self) -> None:
         """Check that the parts fit together; loaders report their files' defects before this."""
@@ -274,6 +302,8 @@ class Collection:
             raise ShapeError(f"caption_items has shape {self.caption_items.shape}, expected (t,)")
         owners = np.unique(self.caption_items)
         is_complete = np.array_equal(owners, np.arange(n_items)) or self.captions == ()
+        if self.may_lack_texts:
+            is_complete = not len(owners) or 0 <= owners[0] <= owners[-1] < n_items
         if not is_complete or np.any(np.diff(self.caption_items) < 0):
             raise InputError("caption_items must be sorted and give every item a text")
         if self.captions is not None and len(self.captions) != n_captions:
@@ -405,6 +435,8 @@ class Collection:
 
 def selected(pictures: Pictures, positions: Positions) -> Pictures:
     """Select some pictures of others, or some videos of others."""
+    if isinstance(pictures, Moments):
+        return pictures.select(positions)
     if isinstance(pictures, Frames):
         return SelectedFrames(pictures, positions)
     return SelectedPictures(pictures, positions)

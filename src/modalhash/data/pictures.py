@@ -20,6 +20,7 @@ from modalhash.data.picture_opening import open_header
 from modalhash.errors import CollectionError, Defect, InputError, ModalhashError, StorageError
 from modalhash.files import file_stamp, open_regular_file, sha256_of_file
 from modalhash.progress import Progress, silent
+from modalhash.videos import is_video_name, open_video, parse_moment, read_frame
 
 __all__ = [
     "PICTURE_FORMATS",
@@ -87,7 +88,8 @@ def read_picture(
     """Open a picture file as RGB: turned upright by its EXIF, transparency laid on white.
 
     Args:
-        path: a picture file; the content decides, not the name.
+        path: a picture file; the content decides, not the name. Of a video file, or of a moment
+            of one (`a.mp4#t=12,17.5`), the frame in the middle is read.
         formats: what Pillow may take it for.
         content: read the picture from here; `path` only names it in messages.
         side: pixels that its shorter side is needed with. A JPEG file of at least 4 times as many
@@ -106,6 +108,8 @@ def read_picture(
     try:
         if content is not None:
             return _decode(content, path, formats, side)
+        if (time := _find_middle(path)) is not None:
+            return read_frame(*time)
         with open_regular_file(path) as file:
             return _decode(file, path, formats, side)
     except ModalhashError:
@@ -119,6 +123,21 @@ def read_picture(
     except _DAMAGE as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise _fault("unreadable-picture", path, f"can't be read: {reason}") from error
+
+
+def _find_middle(path: Path) -> tuple[Path, float] | None:
+    """Find the video that a path means, and the middle of the moment or video in seconds.
+
+    Returns:
+        None if it means no video.
+    """
+    span = parse_moment(str(path))
+    if span is not None and not path.exists():
+        return Path(span.video), (span.start + span.end) / 2
+    if not is_video_name(path.name) or path.is_dir():
+        return None
+    with open_video(path) as video:
+        return path, video.facts.duration / 2
 
 
 def _decode(file: IO[bytes], path: Path, formats: tuple[str, ...], side: int | None) -> Image.Image:

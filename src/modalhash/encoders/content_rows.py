@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.data.collection import Collection, Modality, open_for_side
+from modalhash.data.collection import Collection, Modality, Moments, open_for_side
 from modalhash.data.frames import frames_of
 from modalhash.encoders.base import ImageTower, TextTower, Tower, TowerOutput
 from modalhash.encoders.frames import FrameTower
@@ -93,11 +93,23 @@ class PictureRows(Rows):
             side = self.tower.picture_side
             frames = frames_of(self.pictures, row, self.tower.frames, side=side)
             return self.tower.prepare_frames(frames)
+        if isinstance(self.pictures, Moments):
+            frames = self.pictures.pooled_frames(row, side=self.tower.picture_side)
+            return FrameTower(self.tower).prepare_frames(frames)
         return self.tower.prepare(open_for_side(self.pictures, row, self.tower.picture_side))
 
     def encode(self, prepared: Sequence[NDArray[Any]], *, with_tokens: bool) -> TowerOutput:
-        """Encode a batch of prepared rows."""
-        return self.tower.encode(prepared, with_tokens=with_tokens)
+        """Encode a batch of prepared rows.
+
+        Where a tower of single pictures meets videos, a whole video is the mean of its frames; its
+        tokens are those of the middle one.
+        """
+        if isinstance(self.tower, FrameTower) or not isinstance(self.pictures, Moments):
+            return self.tower.encode(prepared, with_tokens=with_tokens)
+        if with_tokens:
+            middle = [frames[len(frames) // 2] for frames in prepared]
+            return self.tower.encode(middle, with_tokens=True)
+        return FrameTower(self.tower).encode(prepared)
 
 
 class TextRows(Rows):

@@ -1,9 +1,7 @@
 """A collection's pictures and texts to features, made once and brought up to date."""
 
 import hashlib
-import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from modalhash.encoders.store import FeatureStore
 from modalhash.encoders.store_manifest import FeatureDtype, StoreSpec
 from modalhash.encoders.store_writer import StoreWriter
 from modalhash.errors import FeatureError, SettingError, StorageError
+from modalhash.machine import user_cache_folder
 from modalhash.progress import Progress, silent
 
 __all__ = ["Features", "default_cache_folder", "extract_features"]
@@ -49,19 +48,9 @@ class Features:
 def default_cache_folder() -> Path:
     """Find the folder in which features are kept unless another is stated.
 
-    `MODALHASH_CACHE` if set, else `modalhash` in the user's cache folder as the platform has it.
+    It is `features` in `user_cache_folder()`.
     """
-    stated = os.environ.get("MODALHASH_CACHE")
-    if stated:
-        return Path(stated).expanduser() / "features"
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "modalhash" / "features"
+    return user_cache_folder() / "features"
 
 
 def extract_features(

@@ -91,6 +91,32 @@ class Hit:
     relevance: float | None = None
     strength: Strength | None = None
 
+    @property
+    def video(self) -> str | int | None:
+        """The id of the video that it is, or that it is a moment of; None if it is neither."""
+        kind = self.metadata.get("kind")
+        if kind == "moment":
+            return self.metadata.get("video")
+        return self.metadata.get("item", self.id) if kind == "video" else None
+
+    @property
+    def start(self) -> float | None:
+        """Where it begins in its video, in seconds; None if it is no moment and no video."""
+        return None if self.video is None else float(self.metadata.get("start") or 0)
+
+    @property
+    def end(self) -> float | None:
+        """Where it ends in its video, in seconds; None if it is no moment and no video."""
+        end = self.metadata.get("end")
+        return None if self.video is None or end is None else float(end)
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the document of a hit; of a moment or video, with `video`, `start` and `end`."""
+        document = asdict(self)
+        if self.video is not None:
+            document |= {"video": self.video, "start": self.start, "end": self.end}
+        return document
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -215,7 +241,7 @@ class Answer:
             "target": str(self.target),
             "n_bits": self.n_bits,
             "relevance_rule": self.relevance_rule,
-            "hits": [asdict(hit) for hit in self.hits],
+            "hits": [hit.to_json() for hit in self.hits],
         }
         if self.unknown:
             document["unknown"] = list(self.unknown)

@@ -14,6 +14,7 @@ from modalhash.modalities import Side
 from modalhash.search.answers import ItemCounts
 from modalhash.search.contents import SideContent
 from modalhash.search.filter_fields import check_filter_fields
+from modalhash.search.moments import find_moments_of
 from modalhash.search.parts import IndexParts
 from modalhash.search.pending_changes import change_sides, finish_pending, writing
 from modalhash.search.pictures import (
@@ -47,6 +48,7 @@ def add_contents(
         changes = check_contents(index, contents, operation)
         old = list_outdated_pictures(index, changes) if upsert else []
         if upsert:
+            add_outdated_moments(index, contents, changes)
             add_outdated_texts(index, contents, changes)
         rows = [row for side in changes if side in contents for row in contents[side].metadata]
         new = check_new_pictures(index.folder, rows)
@@ -149,6 +151,8 @@ def delete_with_texts(
     images, texts = (list(ids_by_side.get(side, ())) for side in (Side.IMAGES, Side.TEXTS))
     old: list[str] = []
     if images:
+        moments = find_moments_of(index.sides[Side.IMAGES], images)
+        images = list(dict.fromkeys([*images, *moments]))
         old = list_kept_pictures(index.sides[Side.IMAGES].metadata(images))
         texts = list(dict.fromkeys([*texts, *find_texts_of(index, images)]))
     changes = {}
@@ -170,6 +174,31 @@ def find_texts_of(index: IndexParts, images: Sequence[Any]) -> list[Any]:
         values = ", ".join(quoted(value) for value in images[start : start + IDS_A_FILTER])
         texts += index.sides[Side.TEXTS].select(f"item in ({values})").tolist()
     return texts
+
+
+def add_outdated_moments(
+    index: IndexParts,
+    contents: Mapping[Side, SideContent],
+    changes: dict[Side, list[ItemChange]],
+) -> None:
+    """Add the removal of moments of replaced videos, with their texts, that aren't replaced."""
+    images = contents.get(Side.IMAGES)
+    if images is None or Side.IMAGES not in index.sides:
+        return
+    new_ids = set(images.ids)
+    known = select_known_ids(index.sides[Side.IMAGES], list(images.ids))
+    outdated = [
+        moment
+        for moment in find_moments_of(index.sides[Side.IMAGES], known)
+        if moment not in new_ids
+    ]
+    if not outdated:
+        return
+    removed = {Side.IMAGES: outdated, Side.TEXTS: find_texts_of(index, outdated)}
+    for side, ids in removed.items():
+        change = index.sides[side].check_deletion(ids) if ids else None
+        if change is not None:
+            changes[side] = [change, *changes.get(side, [])]
 
 
 def add_outdated_texts(

@@ -2,6 +2,7 @@
 
 The record lies in the item's metadata under `FILE`, so that it is written, replaced and deleted
 together with the item's code: after a kill it is never newer than the code. Hits don't show it.
+Moments of a video have no record of their own: that of the whole video stands for them.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from modalhash.data import Collection
+from modalhash.data.collection import Moments
 from modalhash.errors import CollectionError
 from modalhash.search.kept_features import FILE
 
@@ -77,6 +79,32 @@ class FolderItems:
         """Ids of all items."""
         return frozenset(self.collection.item_ids)
 
+    @cached_property
+    def owners(self) -> tuple[int, ...]:
+        """Of each item, the item whose record stands for it: of a moment its whole video."""
+        pictures = self.collection.pictures
+        if isinstance(pictures, Moments):
+            return pictures.owners
+        return tuple(range(self.collection.n_items))
+
+    def is_moment(self, item: int) -> bool:
+        """Tell whether the record of another item stands for an item."""
+        return self.owners[item] != item
+
+    @cached_property
+    def members(self) -> dict[int, list[int]]:
+        """Of each item that stands for others, all of them with itself."""
+        members: dict[int, list[int]] = {}
+        for item, owner in enumerate(self.owners):
+            if owner != item:
+                members.setdefault(owner, [owner]).append(item)
+        return members
+
+    @cached_property
+    def contents(self) -> dict[int, str]:
+        """What `hash_content` computed of items that stand for others."""
+        return {}
+
     def path(self, item: int) -> str | None:
         """Name the file of an item's picture; None if it isn't a file of its own."""
         path = None if self.collection.pictures is None else self.collection.pictures.path(item)
@@ -85,6 +113,7 @@ class FolderItems:
     def hash(self, item: int) -> bytes:
         """Hash what `hash_record` hashes, of an item as it is now; empty if its file is gone."""
         assert self.collection.pictures is not None
+        item = self.owners[item]
         try:
             stamp = self.collection.pictures.stamp(item)
         except (CollectionError, OSError):
@@ -99,12 +128,24 @@ class FolderItems:
         Raises:
             CollectionError: if the file can't be read.
         """
-        pictures = self.collection.pictures
+        pictures, item = self.collection.pictures, self.owners[item]
         assert pictures is not None
         return FileRecord(pictures.stamp(item), pictures.digest(item), self.hash_content(item))
 
     def hash_content(self, item: int) -> str:
-        """Compute the SHA-256 of an item's texts, with their ids, and of its metadata."""
+        """Compute the SHA-256 of an item's texts, with their ids, and of its metadata.
+
+        Of a video those of its moments count too.
+        """
+        if item not in self.members:
+            return self.hash_own_content(item)
+        if item not in self.contents:
+            joint = "".join(map(self.hash_own_content, self.members[item]))
+            self.contents[item] = hashlib.sha256(joint.encode()).hexdigest()
+        return self.contents[item]
+
+    def hash_own_content(self, item: int) -> str:
+        """Compute the SHA-256 of the texts and metadata of one item."""
         rows = slice(self.starts[item], self.starts[item + 1])
         texts = (self.collection.captions or ())[rows]
         metadata = {name: values[item] for name, values in self.collection.metadata.items()}

@@ -21,6 +21,12 @@ from modalhash.search.answers import Answer, Hit, plain_id
 from modalhash.search.explaining import explain_items, measure_profile
 from modalhash.search.filter_fields import check_filter_fields
 from modalhash.search.kept_features import KEPT_NAMES
+from modalhash.search.moments import (
+    is_moment,
+    keep_best_of_videos,
+    locate_moment,
+    locate_videos,
+)
 from modalhash.search.parts import IndexParts
 from modalhash.search.queries import EncodedQuery, query_modality
 from modalhash.search.reranking import choose_reranking, make_scorer
@@ -40,6 +46,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 COMPARED_HITS, SHARE_BY_CHANCE = 10, 0.5
+WIDER = 4
+"""How many times as many items are looked at, until there are moments of enough videos."""
 NOTHING = -1
 """A radius that no item is within."""
 
@@ -56,6 +64,7 @@ class SearchPlan:
         shortlist: items that the second stage puts in order; 0 is none.
         rerank_by: the second stage.
         rerank_score: what its score is made of.
+        group_by: "video" keeps the best moment of each video.
         is_explained: whether the answer says why each hit is where it is.
     """
 
@@ -67,6 +76,7 @@ class SearchPlan:
     rerank_by: RerankBy
     rerank_score: RerankScore
     is_explained: bool
+    group_by: str | None = None
 
 
 def plan_search(index: IndexParts, request: SearchRequest) -> tuple[SearchPlan, ...]:
@@ -135,6 +145,7 @@ def plan_side(index: IndexParts, request: SearchRequest, side: Side) -> SearchPl
         rerank_by,
         RerankScore(request.rerank_score),
         request.explain,
+        request.group_by,
     )
 
 
@@ -178,6 +189,8 @@ def find_nearest_of_all(
     index: IndexParts, queries: Sequence[EncodedQuery], plan: SearchPlan
 ) -> list[QueryHits]:
     """Find what `find_nearest` finds for each of some queries, in one search of the index."""
+    if plan.group_by is not None and plan.k is not None and not plan.shortlist:
+        return [find_best_of_videos(index, query, plan) for query in queries]
     side, codes = index.sides[plan.side], np.concatenate([query.code for query in queries])
     if plan.k is None and plan.radius is not None and plan.radius >= 0:
         hits = side.search_radius(codes, plan.radius, plan.where, with_metadata=True)
@@ -188,6 +201,26 @@ def find_nearest_of_all(
     nearest_hits = side.search(codes, k, plan.where, with_metadata=True)
     nearest = [select_within(nearest_hits[row], plan.radius) for row in range(len(queries))]
     return [leave_item_out(*pair, plan) for pair in zip(nearest, queries, strict=True)]
+
+
+def find_best_of_videos(index: IndexParts, query: EncodedQuery, plan: SearchPlan) -> QueryHits:
+    """Find the nearest `k` videos by their best moments, among ever more items."""
+    assert plan.k is not None
+    n_items, wide = len(index.sides[plan.side]), plan.k
+    while True:
+        wide = min(max(1, n_items), WIDER * wide)
+        (hits,) = find_nearest_of_all(
+            index, [query], replace(plan, k=wide, shortlist=0, group_by=None)
+        )
+        best = group_hits(hits)
+        if len(best) >= plan.k or wide >= n_items or len(hits) < wide - 1:
+            return select_hits(best, np.arange(len(best)) < plan.k)
+
+
+def group_hits(hits: QueryHits) -> QueryHits:
+    """Select the best hit of each video."""
+    assert hits.metadata is not None
+    return select_hits(hits, keep_best_of_videos(hits.ids.tolist(), hits.metadata))
 
 
 def is_own_item(query: EncodedQuery, plan: SearchPlan) -> bool:
@@ -252,6 +285,13 @@ def make_answer(
             score=plan.rerank_score,
         )
         order, scores = rerank(order, nearest.distances, scorer)
+    if plan.group_by is not None:
+        ids, rows = nearest.ids.tolist(), nearest.metadata
+        places = order.tolist()
+        is_best = keep_best_of_videos([ids[row] for row in places], [rows[row] for row in places])
+        order, scores = order[is_best], None if scores is None else scores[is_best]
+    shown = order[: plan.k].tolist()
+    videos = locate_videos(index, [nearest.metadata[place] for place in shown])
     hits = tuple(
         make_hit(
             index,
@@ -261,8 +301,9 @@ def make_answer(
             score=None if scores is None else float(scores[rank]),
             probabilities=probabilities,
             strengths=strengths,
+            videos=videos,
         )
-        for rank, place in enumerate(order[: plan.k].tolist())
+        for rank, place in enumerate(shown)
     )
     return Answer(
         dict(query.stated),
@@ -329,14 +370,30 @@ def make_hit(
     score: float | None = None,
     probabilities: Sequence[float] | None = None,
     strengths: Sequence[Strength | None] | None = None,
+    videos: Mapping[str, str] | None = None,
 ) -> Hit:
-    """Make one hit, with what is known of the item."""
+    """Make one hit, with what is known of the item.
+
+    Args:
+        index: that was searched.
+        identity: of the item.
+        distance: of the item.
+        metadata: of the item.
+        score: by default the share of agreeing bits.
+        probabilities: of relevance, by distance.
+        strengths: by distance.
+        videos: the files of videos, as `locate_videos` finds them; looked up if None.
+    """
     rest = {name: value for name, value in metadata.items() if name not in KEPT_NAMES}
     caption, image = rest.pop("caption", None), rest.pop("image", None)
     if image is not None and not Path(image).is_absolute():
         image = str(index.folder / image)
     elif image is not None:
         image = index.locate_picture(image)
+    elif is_moment(metadata):
+        image = locate_moment(
+            metadata, locate_videos(index, [metadata]) if videos is None else videos
+        )
     return Hit(
         plain_id(identity),
         distance,

@@ -14,6 +14,8 @@ from modalhash.index import HashIndex, Metadata
 from modalhash.modalities import Side
 from modalhash.progress import Progress, silent
 from modalhash.search.file_records import FileRecord, FolderItems, hash_record
+from modalhash.search.kept_features import FILE
+from modalhash.search.moments import is_moment
 from modalhash.search.parts import IndexParts
 
 __all__ = ["SyncPlan", "divide", "plan_sync"]
@@ -85,7 +87,7 @@ def plan_sync(
     for part in divide(doubtful):
         plan_doubtful(plan, items, part, images, roots)
     for ids in divide(list(hashes)):
-        rows = zip(ids, images.metadata(ids), strict=True)
+        rows = zip(ids, with_records(images, images.metadata(ids)), strict=True)
         plan_removal(plan, items, rows, roots, untouched)
     progress("look for changes", n_items, n_items)
     return plan
@@ -111,11 +113,31 @@ def list_roots(index: IndexParts, folder: Path) -> tuple[Path, ...]:
 
 def read_hashes(images: HashIndex) -> dict[Any, bytes]:
     """Read what is recorded of all items: a short hash each, so that a million fit in memory."""
-    return {
-        identity: hash_record(row.get("image"), FileRecord.of(row))
-        for block in images.blocks()
-        for identity, row in zip(block.ids.tolist(), block.metadata, strict=True)
-    }
+    hashes: dict[Any, bytes] = {}
+    moments: dict[Any, Any] = {}
+    for block in images.blocks():
+        for identity, row in zip(block.ids.tolist(), block.metadata, strict=True):
+            if is_moment(row):
+                moments[identity] = row["video"]
+                hashes[identity] = b""
+            else:
+                hashes[identity] = hash_record(row.get("image"), FileRecord.of(row))
+    for identity, video in moments.items():
+        hashes[identity] = hashes.get(video, b"")
+    return hashes
+
+
+def with_records(images: HashIndex, rows: Sequence[Metadata]) -> list[Metadata]:
+    """Add to the metadata of moments the path and the record of their whole videos."""
+    names = list(dict.fromkeys(row["video"] for row in rows if is_moment(row)))
+    known = [name for name, is_known in zip(names, images.contains(names), strict=True) if is_known]
+    videos = dict(zip(known, images.metadata(known), strict=True)) if known else {}
+    completed: list[Metadata] = []
+    for row in rows:
+        video = videos.get(row["video"], {}) if is_moment(row) else {}
+        shared = {name: video[name] for name in ("image", FILE) if name in video}
+        completed.append({**row, **shared})
+    return completed
 
 
 def divide(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -137,10 +159,13 @@ def plan_doubtful(
         InputError: if an item of that id is from elsewhere.
     """
     ids = [items.collection.item_ids[place] for place in places]
-    for place, identity, row in zip(places, ids, images.metadata(ids), strict=True):
+    rows = with_records(images, images.metadata(ids))
+    for place, identity, row in zip(places, ids, rows, strict=True):
         path, indexed = items.path(place), row.get("image")
-        if path is not None and not (
-            is_below(indexed, roots) or indexed == str(Path(path).resolve())
+        if (
+            path is not None
+            and (indexed is not None or not items.is_moment(place))
+            and not (is_below(indexed, roots) or indexed == str(Path(path).resolve()))
         ):
             raise InputError(
                 f"the index has an item {identity!r} whose picture is {indexed}, which isn't in "
@@ -153,7 +178,10 @@ def plan_doubtful(
             )
         except CollectionError:
             is_same = False
-        (plan.rewritten if is_same else plan.replaced).append(place)
+        if is_same and items.is_moment(place):
+            plan.unchanged += 1
+        else:
+            (plan.rewritten if is_same else plan.replaced).append(place)
 
 
 def is_below(image: object, roots: Sequence[Path]) -> bool:
@@ -169,7 +197,14 @@ def plan_removal(
     untouched: Container[Any],
 ) -> None:
     """Plan the removal of those items that the folder lacks, and whose picture is gone."""
+    replaced = {items.collection.item_ids[place] for place in plan.replaced}
     for identity, row in rows:
+        if is_moment(row):
+            if row["video"] in replaced:
+                continue  # it goes when its video is put in
+            if row["video"] in untouched:
+                plan.unchanged += 1
+                continue
         if not is_below(row.get("image"), roots):
             plan.elsewhere += 1
         elif identity in untouched or not is_gone(row, items, roots):
@@ -185,7 +220,8 @@ def is_gone(row: Metadata, items: FolderItems, roots: Sequence[Path]) -> bool:
     """
     root = next(root for root in roots if is_below(row["image"], [root]))
     name = Path(row["image"]).relative_to(root)
-    if items.collection.has_texts or name.as_posix() in items.ids:
+    collection = items.collection
+    if (collection.has_texts and not collection.may_lack_texts) or name.as_posix() in items.ids:
         return True  # its row of the table is gone; or the picture has another id now
     try:
         (roots[0] / name).stat()

@@ -30,6 +30,7 @@ from modalhash.service.request_gate import RequestGate
 from modalhash.service.search_routes import make_search_routes
 from modalhash.service.settings import ServiceSettings
 from modalhash.service.state import Service
+from modalhash.service.video_routes import make_video_routes
 
 __all__ = ["create_app"]
 
@@ -79,6 +80,7 @@ def create_app(folders: Mapping[str, Path], settings: ServiceSettings | None = N
     app.include_router(make_encode_routes(service))
     app.include_router(make_info_routes(service))
     app.include_router(make_picture_routes(service))
+    app.include_router(make_video_routes(service))
     app.include_router(make_change_routes(service))
     app.include_router(make_operation_routes(service))
     if settings.page:

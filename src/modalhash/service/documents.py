@@ -9,6 +9,7 @@ from modalhash.service.answers import write_code
 from modalhash.service.engine import SideResult, Stages
 from modalhash.service.hosting import IndexHandle
 from modalhash.service.thumbnails import describe_picture
+from modalhash.service.videos import describe_moment
 
 __all__ = ["describe_answer", "describe_hit", "describe_profile", "describe_reasons"]
 
@@ -62,6 +63,7 @@ def describe_hit(handle: IndexHandle, side: Side, hit: Hit) -> dict[str, Any]:
             handle.name, side, hit.id, hit.image, shown_path=handle.tell_path(hit.image)
         ),
         "metadata": metadata,
+        "moment": describe_moment(handle.name, hit),
     }
 
 

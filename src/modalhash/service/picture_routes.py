@@ -19,7 +19,7 @@ from modalhash.service.queries import check_items, find_side
 from modalhash.service.state import Service
 from modalhash.service.thumbnails import no_picture, read_picture_version, write_anew
 
-__all__ = ["make_picture_routes"]
+__all__ = ["find_shown_picture", "make_picture_routes"]
 
 FOR_EVER, A_MINUTE = 31_536_000, 60
 

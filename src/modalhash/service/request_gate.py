@@ -40,6 +40,7 @@ UNLIMITED_PATHS: Final = OPEN_PATHS | {"/metrics"}
 PAGE_FOLDER: Final = "/page/"
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; "
     "connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )

@@ -230,6 +230,7 @@ class SearchQuery(QueryParts):
     rerank: Rerank = search_field("rerank")
     rerank_by: Literal["auto", "fine", "features", "relaxed"] = search_field("rerank_by")
     rerank_score: Literal["fused", "local"] = search_field("rerank_score")
+    group_by: Literal["video"] | None = search_field("group_by")
     explain: bool = search_field("explain")
 
 
@@ -455,6 +456,15 @@ class Picture(BaseModel):
     thumbnail: str = Field(description="Where a small one is; takes `&size=`.")
 
 
+class Moment(BaseModel):
+    """A moment of a video, or a whole video."""
+
+    video: str | int = Field(description="The id of the whole video.")
+    start: float = Field(description="Seconds from the beginning of the video.")
+    end: float
+    address: str = Field(description="Where the video's file is; answers to ranges of bytes.")
+
+
 class ItemRank(BaseModel):
     """Ranks that items at one distance share, from 1."""
 
@@ -500,6 +510,7 @@ class Hit(BaseModel):
     picture: Picture | None
     metadata: dict[str, Any]
     explanation: HitExplanation | None
+    moment: Moment | None = Field(None, description="Of a video; null for other items.")
 
 
 class SideResult(BaseModel):

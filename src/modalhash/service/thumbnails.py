@@ -18,8 +18,9 @@ from urllib.parse import quote
 from PIL import Image
 
 from modalhash.data.pictures import read_picture
-from modalhash.errors import CollectionError
+from modalhash.errors import CollectionError, MissingExtraError
 from modalhash.service.refusals import RefusedError
+from modalhash.videos import is_video_name, open_video, parse_moment
 
 __all__ = [
     "SIZES",
@@ -36,14 +37,19 @@ QUALITY: Final = 80
 FULL_QUALITY: Final = 95
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 UNREADABLE: Final = (
-    CollectionError, OSError, ValueError, SyntaxError, Image.DecompressionBombError,
+    CollectionError, MissingExtraError, OSError, ValueError, SyntaxError,
+    Image.DecompressionBombError,
 )  # fmt: skip
 
 
 def read_picture_version(path: str | Path) -> str | None:
-    """Read what changes when a file does: its path, size and times of change; None if gone."""
+    """Read what changes when a file does: its path, size and times of change; None if gone.
+
+    Of a moment of a video, the video's file counts.
+    """
+    span = parse_moment(str(path))
     try:
-        status = os.stat(path)  # noqa: PTH116 - for every hit
+        status = os.stat(path if span is None else span.video)  # noqa: PTH116 - for every hit
     except (OSError, ValueError):
         return None
     stamp = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}"
@@ -66,12 +72,21 @@ def describe_picture(
     if path is None or version is None:
         return None
     where = f"side={side}&id={quote(str(identity), safe='')}&v={version}"
-    name = path.rpartition(os.sep)[2].encode(errors="replace").decode()
+    name = name_picture(path).encode(errors="replace").decode()
     return {
         "file_name": name,
         "path": shown_path and shown_path.encode(errors="replace").decode(),
         "thumbnail": f"/v1/indexes/{quote(index)}/thumbnail?{where}",
     }
+
+
+def name_picture(path: str) -> str:
+    """Name the file of a picture; of a frame of a video, after the video and the second."""
+    span = parse_moment(path)
+    name = (path if span is None else span.video).rpartition(os.sep)[2]
+    if span is not None:
+        return f"{name}-{span.start:g}s.jpg"
+    return f"{name}.jpg" if is_video_name(name) else name
 
 
 class Thumbnails:
@@ -98,8 +113,10 @@ class Thumbnails:
             RefusedError: if the file is gone, no picture any more, or too large.
         """
         try:
-            with Image.open(path, formats=FORMATS) as picture:
-                pixels = picture.width * picture.height
+            pixels = count_frame_pixels(path)
+            if pixels is None:
+                with Image.open(path, formats=FORMATS) as picture:
+                    pixels = picture.width * picture.height
         except UNREADABLE:
             raise no_picture("the item's picture is gone, or damaged") from None
         if pixels > self._most_pixels:
@@ -141,6 +158,19 @@ class Thumbnails:
                 self._bytes -= len(self._kept.popitem(last=False)[1])
 
 
+def count_frame_pixels(path: Path) -> int | None:
+    """Count the pixels of a frame of a video or a moment; None of a picture.
+
+    Raises:
+        CollectionError: if it can't be read.
+    """
+    span = parse_moment(str(path))
+    if span is None and not is_video_name(path.name):
+        return None
+    with open_video(path if span is None else Path(span.video)) as video:
+        return video.facts.width * video.facts.height
+
+
 def write_anew(path: Path) -> tuple[bytes, str]:
     """Write a picture anew at its full size, without anything else that its file holds.
 
@@ -151,8 +181,10 @@ def write_anew(path: Path) -> tuple[bytes, str]:
         RefusedError: if the file is gone or no picture any more.
     """
     try:
-        with Image.open(path, formats=FORMATS) as opened:
-            is_jpeg = opened.format == "JPEG"
+        is_jpeg = count_frame_pixels(path) is not None
+        if not is_jpeg:
+            with Image.open(path, formats=FORMATS) as opened:
+                is_jpeg = opened.format == "JPEG"
         picture = read_picture(path)
     except UNREADABLE:
         raise no_picture("the item's picture is gone, or damaged") from None

@@ -105,6 +105,9 @@ export const hasKey = () => Boolean(key);
 /** Return the path of the whole picture that a thumbnail is of. */
 export const wholePicture = (thumbnail) => thumbnail.replace("/thumbnail?", "/picture?");
 
+/** Fetch a file. */
+export const fetchBlob = async (path) => (await call(path)).blob();
+
 /** Fetch a file, and open it or save it under a name. */
 export async function openBlob(path, name) {
   const local = URL.createObjectURL(await (await call(path)).blob());

@@ -8,6 +8,7 @@ import { faces, moveTo, nameOf, neighbour, short, showAnswer, summaryOf } from "
 import { showStart } from "./start.js";
 import * as asking from "./state.js";
 import { openViewer, showCaptions, showTab } from "./viewer.js";
+import { momentsOf, showMoments } from "./video.js";
 import { fillExplanation } from "./why.js";
 
 const TYPING = 160; // ms without a key before a search
@@ -335,6 +336,7 @@ async function showItem() {
     addCaptions(hit, side, index, mine.signal);
     const modality = asking.modalityOf(state);
     const code = { hex: answer.code, ...(modality ? { modality } : {}) };
+    if (hit.moment) addMoments(hit, code, index, mine.signal);
     const ids = [asking.idOf(id, side, index)];
     fillExplanation(body, await api.explain(index.name, { code, target: side, ids }, mine.signal));
   } catch (error) {
@@ -351,6 +353,12 @@ async function addCaptions(hit, side, index, signal) {
   const found = await api.search(index.name, request, null, signal).catch(() => null);
   if (!found || signal.aborted) return;
   showCaptions(parts.why, [...new Set(found.results[0].hits.map((text) => text.caption).filter(Boolean))]);
+}
+
+/** A video has other moments: list them. */
+async function addMoments(hit, code, index, signal) {
+  const found = await api.search(index.name, momentsOf(hit, code), null, signal).catch(() => null);
+  if (found && !signal.aborted) showMoments(parts.why, hit, found.results[0].hits);
 }
 
 function markFace(focus = true) {

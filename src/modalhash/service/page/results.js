@@ -1,5 +1,6 @@
 // Answers: pictures in a grid, texts as lines, both with how near they are.
 import { showThumbnail } from "./api.js";
+import { momentName } from "./video.js";
 import { counted, el, icon, number, own, percent } from "./dom.js";
 
 const RULES = {
@@ -14,7 +15,7 @@ export const ruleSays = (rule) => own(RULES, rule) ?? "is relevant";
 export const short = (name) => (name.length > 44 ? `${name.slice(0, 40).trimEnd()}…` : name);
 
 /** Name a hit for people. */
-export const nameOf = (hit) => hit.caption || String(hit.id);
+export const nameOf = (hit) => hit.caption || (hit.moment ? momentName(hit.moment) : String(hit.id));
 
 /** Make the frame of a picture. */
 export function frame(picture, size, { lazy = true, alt = "" } = {}) {

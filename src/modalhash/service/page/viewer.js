@@ -2,6 +2,7 @@
 import * as api from "./api.js";
 import { el, icon } from "./dom.js";
 import { nameOf } from "./results.js";
+import { player } from "./video.js";
 
 const FAR = 50; // px that a finger must move to step to another hit
 export const TABS = { details: "Details", why: "Why" };
@@ -125,7 +126,7 @@ export function openViewer(sheet, hit, side, { at, count, tab, onStep, onLike, o
   const copy = el("button", { type: "button", class: "quiet outlined", id: "copy-link", onclick: () => copyLink(copy) },
     el("span", {}, "Copy link"));
   sheet.replaceChildren(el("div", { class: "viewer" },
-    stage(hit, (by) => canStep(by) && onStep(by)),
+    hit.moment ? player(hit, () => stage(hit, (by) => canStep(by) && onStep(by))) : stage(hit, (by) => canStep(by) && onStep(by)),
     el("div", { class: "panel" },
       el("div", { class: "sheet-top" }, title,
         count > 1 ? [step(-1, "The hit before", "←"), step(1, "The next hit", "→")] : null,
