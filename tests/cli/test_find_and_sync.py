@@ -119,7 +119,7 @@ def test_bad_folders_are_refused_in_one_line(
 
 def test_another_process_makes_the_index(photos: Path, scene_run: Path, cache: Path) -> None:
     model = mh.load_model(scene_run)
-    place = finding.index_place(photos.resolve(), model, None)
+    place = finding.index_place(photos.resolve(), model, None, file_metadata=True)
     place.parent.mkdir(parents=True)
     lock = ProcessLock(place.with_name(f"{place.name}.lock"), "busy")
     with pytest.raises(LockedError, match="is being brought up to date by process"):

@@ -48,6 +48,7 @@ def find(
     *,
     model: HashModel | Path | str | None = None,
     cache: Path | str | None = None,
+    file_metadata: bool = True,
     device: str = "auto",
     progress: Progress = silent,
     **options: Unpack[SearchOptions],
@@ -65,6 +66,8 @@ def find(
             shape (height, width, 3).
         model: or its run folder; by default the ready model, which needs no training.
         cache: where indexes are kept; by default the user's cache folder, or MODALHASH_CACHE.
+        file_metadata: also store what the pictures' files say (date, camera, place, title, caption,
+            keywords, rating), for filters and hits; indexes with and without are kept apart.
         device: "auto", "cpu", "cuda", ...
         progress: told of the stages "find shots", "look for changes" and "encode pictures".
         options: the other fields of `SearchRequest`: `k`, `where`, ...
@@ -82,7 +85,12 @@ def find(
     if (text is None) == (image is None):
         raise InputError("give either a text or an image to search for")
     with open_folder_index(
-        folder, model=model, cache=cache, device=device, progress=progress
+        folder,
+        model=model,
+        cache=cache,
+        file_metadata=file_metadata,
+        device=device,
+        progress=progress,
     ) as index:
         options.setdefault("target", Side.IMAGES)
         return index.search(text, image, **options)
@@ -93,6 +101,7 @@ def open_folder_index(
     *,
     model: HashModel | Path | str | None = None,
     cache: Path | str | None = None,
+    file_metadata: bool = True,
     device: str = "auto",
     progress: Progress = silent,
 ) -> SearchIndex:
@@ -102,6 +111,8 @@ def open_folder_index(
         folder: with pictures, in it or in any folder below.
         model: or its run folder; by default the ready model, which needs no training.
         cache: where indexes are kept; by default the user's cache folder, or MODALHASH_CACHE.
+        file_metadata: also store what the pictures' files say (date, camera, place, title, caption,
+            keywords, rating), for filters and hits; indexes with and without are kept apart.
         device: "auto", "cpu", "cuda", ...
         progress: told of the stages "look for changes" and "encode pictures".
 
@@ -113,10 +124,10 @@ def open_folder_index(
     require_unicode(Path(folder).expanduser())
     pictures = resolve_folder(folder)
     opened_model = open_model(READY_NAME if model is None else model, device)
-    place = index_place(pictures, opened_model, cache)
+    place = index_place(pictures, opened_model, cache, file_metadata=file_metadata)
     try:
         with changing(place, pictures):
-            index = open_or_create(place, pictures, opened_model)
+            index = open_or_create(place, pictures, opened_model, file_metadata=file_metadata)
             update(index, pictures, progress, cache=cache)
             return index
     except LockedError as error:
@@ -126,12 +137,15 @@ def open_folder_index(
         return open_search_index(place, device=opened_model.device)
 
 
-def index_place(folder: Path, model: HashModel, cache: Path | str | None) -> Path:
+def index_place(
+    folder: Path, model: HashModel, cache: Path | str | None, *, file_metadata: bool
+) -> Path:
     """Name the folder of the index of some pictures with a model."""
     base = default_cache_folder().parent if cache is None else Path(cache)
     readable = re.sub(r"[^A-Za-z0-9_.]+", "-", folder.name).strip("-.") or "pictures"
     digest = hashlib.sha256(str(folder).encode()).hexdigest()
-    return base / FOLDERS / f"{readable[:40]}-{digest[:12]}-{model.fingerprint[:12]}"
+    suffix = "" if file_metadata else "-without-metadata"
+    return base / FOLDERS / f"{readable[:40]}-{digest[:12]}-{model.fingerprint[:12]}{suffix}"
 
 
 @contextmanager
@@ -159,7 +173,9 @@ def changing(place: Path, folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def open_or_create(place: Path, folder: Path, model: HashModel) -> SearchIndex:
+def open_or_create(
+    place: Path, folder: Path, model: HashModel, *, file_metadata: bool
+) -> SearchIndex:
     """Open the index of a folder; a missing or damaged one is made anew, without pictures."""
     is_there = is_search_index(place)
     if is_there:
@@ -179,6 +195,7 @@ def open_or_create(place: Path, folder: Path, model: HashModel) -> SearchIndex:
             "split": "all",
             "source": str(folder),
             "features": KeepFeatures.NONE.value,
+            "file_metadata": file_metadata,
         },
         overwrite=is_there,
     )

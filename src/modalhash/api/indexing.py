@@ -1,7 +1,7 @@
 """The verbs that make codes and indexes of them."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modalhash.api.calibrating import find_calibration
+from modalhash.api.contents import collect_contents, number_file, unused_name
 from modalhash.api.opening import (
     cache_folder,
     open_collection,
@@ -20,9 +21,7 @@ from modalhash.api.opening import (
 from modalhash.artifacts import CollectionCodes, HashModel, read_calibration
 from modalhash.choices import read_choice
 from modalhash.codes.manifest import CODES_FORMAT, CODES_MANIFEST
-from modalhash.data import Collection, Modality
-from modalhash.data.collection import Moments, Positions
-from modalhash.data.moment_collections import VIDEO_COLUMNS
+from modalhash.data import Collection
 from modalhash.errors import InputError
 from modalhash.files import write_array, write_json
 from modalhash.index.code_files import is_code_folder
@@ -38,16 +37,12 @@ from modalhash.search import (
     open_search_index,
 )
 from modalhash.search.folder import check_target
-from modalhash.search.kept_features import KeepFeatures, write_features, write_fine_codes
-from modalhash.search.pictures import PICTURES, name_folder, new_picture_name
+from modalhash.search.kept_features import KeepFeatures
 from modalhash.search.shard_contents import shard_contents
 
 __all__ = ["CodeFolder", "add_to_index", "build_index", "encode", "open_index"]
 
 logger = logging.getLogger(__name__)
-
-NO_TEXT = -1
-"""The row of the text of an item that has none."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +140,7 @@ def build_index(
     recall: float | None = None,
     keep_features: str = KeepFeatures.NONE,
     calibrate: bool = True,
+    file_metadata: bool = True,
     overwrite: bool = False,
     skip_bad: bool = False,
     cache: Path | str | None = None,
@@ -171,6 +167,9 @@ def build_index(
         calibrate: find out how probable relevance is at each distance, on items that training
             didn't see, unless the model knows it for this collection; the log says why if that
             can't be.
+        file_metadata: also store what the pictures' files say: when, where and with what they were
+            taken, title, caption, keywords and rating. `add_to_index` and `sync` do as the index
+            does.
         overwrite: take the place of an index that is there.
         skip_bad: leave out items with defects; the log says how many.
         cache: where features are kept.
@@ -214,7 +213,14 @@ def build_index(
         )
     collection = open_evaluated_collection(run, model, collection, skip_bad, progress)
     sides, drawn = collect_contents(
-        model, collection, split, names=number_file, keep=keep, cache=cache, progress=progress
+        model,
+        collection,
+        split,
+        names=number_file,
+        keep=keep,
+        cache=cache,
+        progress=progress,
+        file_metadata=file_metadata,
     )
     calibration = None
     if calibrate:
@@ -229,6 +235,7 @@ def build_index(
             "split": split,
             "source": collection.source,
             "features": keep.value,
+            "file_metadata": file_metadata,
         },
         pictures=drawn,
         kind=kind,
@@ -244,6 +251,7 @@ def add_to_index(
     *,
     split: str = "all",
     upsert: bool = False,
+    file_metadata: bool | None = None,
     skip_bad: bool = False,
     cache: Path | str | None = None,
     device: str = "auto",
@@ -256,6 +264,7 @@ def add_to_index(
         collection: or what `load_collection` takes, or a folder that `encode_shards` wrote.
         split: which items.
         upsert: take the place of items that are there, with all their texts.
+        file_metadata: also store what the pictures' files say; by default as `build_index` did.
         skip_bad: leave out items with defects; the log says how many.
         cache: where features are kept.
         device: "auto", "cpu", "cuda", ...
@@ -278,6 +287,7 @@ def add_to_index(
                 collection,
                 split=split,
                 upsert=upsert,
+                file_metadata=file_metadata,
                 skip_bad=skip_bad,
                 cache=cache,
                 progress=progress,
@@ -299,10 +309,19 @@ def add_to_index(
             keep=keep,
             cache=cache,
             progress=progress,
+            file_metadata=stores_file_metadata(index, file_metadata),
+            with_texts=Side.TEXTS in index.sides,
         )
     index.add(sides, pictures=drawn, upsert=upsert)
     images, texts = (len(sides[side].ids) if side in index.sides else 0 for side in Side)
     return ItemCounts(images, texts)
+
+
+def stores_file_metadata(index: SearchIndex, stated: bool | None) -> bool:
+    """Tell whether new items of an index get what their pictures' files say."""
+    if stated is not None:
+        return stated
+    return index.collection.get("file_metadata") is not False
 
 
 def require_whole(split: str, keep: KeepFeatures) -> None:
@@ -318,132 +337,6 @@ def require_whole(split: str, keep: KeepFeatures) -> None:
             "keep_features is 'int8', but codes of shards have no features: leave it out, or index "
             "a collection"
         )
-
-
-def number_file(_: Collection, item: int) -> str:
-    """Name the file of a picture by its place in the collection."""
-    return f"{item:07d}.png"
-
-
-def unused_name(collection: Collection, item: int) -> str:
-    """Choose a name for the file of a picture that no earlier picture of the item has."""
-    return new_picture_name(collection.item_ids[item])
-
-
-def collect_contents(
-    model: HashModel,
-    collection: Collection,
-    split: str,
-    *,
-    names: Callable[[Collection, int], str],
-    keep: KeepFeatures,
-    cache: Path | str | None,
-    progress: Progress,
-) -> tuple[dict[Side, SideContent], Iterator[tuple[str, Image.Image]]]:
-    """Collect what a collection's split puts into both sides of an index, and drawn pictures.
-
-    Raises:
-        InputError: if the split is empty.
-    """
-    items = collection.split(split)
-    if not len(items):
-        raise InputError(f"split {split!r} of {collection.name} has no items to index")
-    codes = CollectionCodes(model, collection, cache_folder=cache_folder(cache), progress=progress)
-    texts = codes.texts_of(items)
-    files, drawn = locate_pictures(collection, items, names)
-    captions, starts = collection.captions, collection.caption_starts
-    owner = collection.caption_items
-
-    def entry(item: int, row: int) -> dict[str, Any]:
-        known = {name: values[item] for name, values in collection.metadata.items()}
-        if isinstance(collection.pictures, Moments):
-            # Of a moment little is kept; its file is its video's.
-            known = {
-                name: value
-                for name, value in known.items()
-                if value is not None or name not in VIDEO_COLUMNS
-            }
-            if collection.pictures.span(item) is not None:
-                folder = name_folder(known["video"], files[item])
-                return (
-                    folder | known | ({"caption": captions[row]} if captions and row >= 0 else {})
-                )
-        return {
-            **name_folder(collection.item_ids[item], files[item]),
-            **known,
-            "caption": captions[row] if captions and row >= 0 else None,
-            "image": files[item],
-        }
-
-    def first_text(item: int) -> int:
-        return int(starts[item]) if starts[item] < starts[item + 1] else NO_TEXT
-
-    sides = {
-        Side.IMAGES: SideContent(
-            [collection.item_ids[item] for item in items],
-            codes.image(items),
-            [
-                entry(int(item), first_text(int(item))) | stored
-                for item, stored in zip(
-                    items, make_rerank_metadata(codes, items, "image", keep), strict=True
-                )
-            ],
-        ),
-        Side.TEXTS: SideContent(
-            [collection.caption_ids[row] for row in texts],
-            codes.text(texts),
-            [
-                entry(int(owner[row]), int(row))
-                | {"item": collection.item_ids[owner[row]]}
-                | stored
-                for row, stored in zip(
-                    texts, make_rerank_metadata(codes, texts, "text", keep), strict=True
-                )
-            ],
-        ),
-    }
-    return sides, drawn
-
-
-def make_rerank_metadata(
-    codes: CollectionCodes, rows: Positions, modality: Modality, keep: KeepFeatures
-) -> list[dict[str, str]]:
-    """Make the metadata that rows of features keep beside their hash codes, to rerank by."""
-    stored: list[dict[str, str]] = [{} for _ in rows]
-    added = []
-    if codes.model.has_fine_codes:
-        added.append(write_fine_codes(codes.fine_codes(rows, modality)))
-    if keep is KeepFeatures.INT8:
-        features = codes.model.round_features(codes.table(modality).pooled(rows), modality)
-        added.append(write_features(features))
-    for documents in added:
-        for document, more in zip(stored, documents, strict=True):
-            document.update(more)
-    return stored
-
-
-def locate_pictures(
-    collection: Collection,
-    items: Positions,
-    names_of: Callable[[Collection, int], str],
-) -> tuple[dict[int, str | None], Iterator[tuple[str, Image.Image]]]:
-    """Locate the pictures of some items, and collect those that must be written there.
-
-    Returns:
-        Item to file: an absolute path, a path inside the index folder for a picture without a file
-        of its own, or None without pictures; and name and picture of each of the second sort, to
-        be opened one by one.
-    """
-    pictures = collection.pictures
-    if pictures is None:
-        return dict.fromkeys(items.tolist()), iter(())
-    paths = {item: pictures.path(item) for item in items.tolist()}
-    names = {item: names_of(collection, item) for item, path in paths.items() if path is None}
-    files = {
-        item: f"{PICTURES}/{names[item]}" if path is None else str(path.resolve())
-        for item, path in paths.items()
-    }
-    return dict(files), ((name, pictures.open(item)) for item, name in names.items())
 
 
 def open_index(

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from modalhash.api.indexing import collect_contents, open_index, unused_name
+from modalhash.api.contents import collect_contents, unused_name
+from modalhash.api.indexing import open_index, stores_file_metadata
 from modalhash.data.collection import Collection
 from modalhash.data.loading import read_source
 from modalhash.data.pictures import find_picture_defects
@@ -317,7 +318,15 @@ def encode_part(
     keep = KeepFeatures.INT8 if index.keeps_features else KeepFeatures.NONE
     with TemporaryDirectory(prefix="modalhash-") as cache:
         sides, drawn = collect_contents(
-            index.model, some, "all", names=unused_name, keep=keep, cache=cache, progress=progress
+            index.model,
+            some,
+            "all",
+            names=unused_name,
+            keep=keep,
+            cache=cache,
+            progress=progress,
+            file_metadata=stores_file_metadata(index, None),
+            with_texts=Side.TEXTS in index.sides,
         )
     pictures: list[tuple[str, Image.Image]] | Iterator[tuple[str, Image.Image]] = drawn
     images = sides[Side.IMAGES]

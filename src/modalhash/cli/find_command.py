@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import click
 
 import modalhash as mh
-from modalhash.cli.options import device_option, json_option
+from modalhash.cli.options import device_option, file_metadata_option, json_option
 from modalhash.cli.search_command import search_option, warn_of_doubts
 from modalhash.cli.terminal import echo, echo_json, show_line
 from modalhash.cli.watching import show_progress
@@ -43,6 +43,7 @@ SECONDS_TO_START = 60
     type=click.Path(file_okay=False),
     help="Keep the indexes of folders here  [default: the user's cache folder].",
 )
+@file_metadata_option
 @json_option
 @device_option
 def command(
@@ -56,6 +57,7 @@ def command(
     group_by: str | None,
     is_opened: bool,
     cache: str | None,
+    file_metadata: bool,
     as_json: bool,
     device: str,
 ) -> None:
@@ -71,7 +73,12 @@ def command(
     with (
         show_progress() as progress,
         mh.open_folder_index(
-            folder, model=model, cache=cache, device=device, progress=progress
+            folder,
+            model=model,
+            cache=cache,
+            file_metadata=file_metadata,
+            device=device,
+            progress=progress,
         ) as index,
     ):
         place = index.folder

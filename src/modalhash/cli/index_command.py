@@ -8,6 +8,7 @@ import modalhash as mh
 from modalhash.cli.options import (
     cache_option,
     device_option,
+    file_metadata_option,
     overwrite_option,
     skip_bad_option,
     split_options,
@@ -45,6 +46,7 @@ from modalhash.cli.watching import show_progress
     show_default=True,
     help="Find out how probable relevance is at each distance, on held-out items.",
 )
+@file_metadata_option
 @overwrite_option
 @split_options
 @skip_bad_option

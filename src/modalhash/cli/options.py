@@ -16,6 +16,7 @@ __all__ = [
     "columns_option",
     "device_option",
     "encoder_option",
+    "file_metadata_option",
     "frame_grid_option",
     "frames_option",
     "json_option",
@@ -55,6 +56,13 @@ cache_option: Option[Any] = click.option(
     "--cache",
     type=click.Path(file_okay=False),
     help="Folder that keeps features  [default: the user's cache folder, or $MODALHASH_CACHE].",
+)
+file_metadata_option: Option[Any] = click.option(
+    "--file-metadata/--no-file-metadata",
+    default=True,
+    show_default=True,
+    help="Store what the pictures' files say: date, camera, place, title, caption, keywords, "
+    "rating.",
 )
 encoder_option: Option[Any] = click.option(
     "--encoder",

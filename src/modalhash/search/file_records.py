@@ -8,13 +8,17 @@ Moments of a video have no record of their own: that of the whole video stands f
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 from modalhash.data import Collection
 from modalhash.data.collection import Moments
+from modalhash.data.xmp import find_sidecar
 from modalhash.errors import CollectionError
+from modalhash.files import file_stamp
 from modalhash.search.kept_features import FILE
 
 __all__ = ["FileRecord", "FolderItems", "hash_record"]
@@ -145,9 +149,18 @@ class FolderItems:
         return self.contents[item]
 
     def hash_own_content(self, item: int) -> str:
-        """Compute the SHA-256 of the texts and metadata of one item."""
+        """Compute the SHA-256 of the texts and metadata of one item.
+
+        The state of an XMP file beside its picture is part of it.
+        """
         rows = slice(self.starts[item], self.starts[item + 1])
         texts = (self.collection.captions or ())[rows]
         metadata = {name: values[item] for name, values in self.collection.metadata.items()}
-        document = json.dumps([self.collection.caption_ids[rows], texts, metadata], default=str)
+        parts: list[Any] = [self.collection.caption_ids[rows], texts, metadata]
+        path = self.path(item)
+        sidecar = None if path is None else find_sidecar(Path(path))
+        if sidecar is not None:
+            with suppress(OSError):  # it is gone again
+                parts.append(file_stamp(sidecar))
+        document = json.dumps(parts, default=str)
         return hashlib.sha256(document.encode()).hexdigest()
