@@ -15,7 +15,7 @@ from modalhash.codes import Codes, Signs, binarise, pack, unpack
 from modalhash.errors import InputError, ShapeError
 from modalhash.index import HashIndex, Hits, RadiusHits, open_index
 from modalhash.index import build_index as build_index_of_kind
-from tests.oracles.contract_kinds import INDEX_KINDS
+from tests.oracles.contract_kinds import APPROXIMATE, INDEX_KINDS
 from tests.oracles.plain_relaxed_search import plain_relaxed_ranking, plain_score, plain_units
 from tests.oracles.plain_search import plain_distance
 
@@ -48,21 +48,16 @@ def random_queries(n: int, n_bits: int, seed: int) -> NDArray[np.float32]:
     return numbers.astype(np.float32)
 
 
-def assert_same(hits: Hits, others: Hits) -> None:
-    np.testing.assert_array_equal(hits.ids, others.ids)
-    np.testing.assert_array_equal(hits.distances, others.distances)
+def assert_same(kind: str, hits: Hits | RadiusHits, others: Hits | RadiusHits) -> None:
+    """Compare answers; approximate kinds promise no order among items of one score."""
     assert hits.scores is not None
     assert others.scores is not None
     np.testing.assert_array_equal(hits.scores, others.scores)
-
-
-def assert_same_radius(hits: RadiusHits, others: RadiusHits) -> None:
-    np.testing.assert_array_equal(hits.starts, others.starts)
-    np.testing.assert_array_equal(hits.ids, others.ids)
-    np.testing.assert_array_equal(hits.distances, others.distances)
-    assert hits.scores is not None
-    assert others.scores is not None
-    np.testing.assert_array_equal(hits.scores, others.scores)
+    if kind not in APPROXIMATE:
+        np.testing.assert_array_equal(hits.ids, others.ids)
+        np.testing.assert_array_equal(hits.distances, others.distances)
+    if isinstance(hits, RadiusHits) and isinstance(others, RadiusHits):
+        np.testing.assert_array_equal(hits.starts, others.starts)
 
 
 # --- right answers -----------------------------------------------------------------------------
@@ -191,10 +186,10 @@ def test_flipping_bits_and_signs_permuting_bits_and_doubling_change_nothing(
     flipped = build_index(np.arange(60), pack(signs * mask), n_bits, kind=kind)
     permuted = build_index(np.arange(60), pack(signs[:, order]), n_bits, kind=kind)
     hits = plain.search(queries, 20)
-    assert_same(hits, flipped.search(queries * mask, 20))
-    assert_same(hits, permuted.search(queries[:, order], 20))
-    assert_same(hits, plain.search(queries * 2.0**-30, 20))
-    assert_same(hits, plain.search(queries.astype(np.float64) * 2.0**300, 20))
+    assert_same(kind, hits, flipped.search(queries * mask, 20))
+    assert_same(kind, hits, permuted.search(queries[:, order], 20))
+    assert_same(kind, hits, plain.search(queries * 2.0**-30, 20))
+    assert_same(kind, hits, plain.search(queries.astype(np.float64) * 2.0**300, 20))
 
 
 def test_zeros_score_nothing_and_come_in_order_of_insertion(kind: str) -> None:
@@ -221,10 +216,11 @@ def test_one_query_answers_as_in_a_batch(kind: str) -> None:
     batch = index.search(queries, 25)
     assert batch.scores is not None
     if index.is_exact_relaxed:
-        assert_same(batch, exact.search(queries, 25))
+        assert_same(kind, batch, exact.search(queries, 25))
     for query in range(20):
         one = index.search(queries[query : query + 1], 25)
-        np.testing.assert_array_equal(one.ids[0], batch.ids[query])
+        if kind not in APPROXIMATE:
+            np.testing.assert_array_equal(one.ids[0], batch.ids[query])
         assert one.scores is not None
         np.testing.assert_array_equal(one.scores[0], batch.scores[query])
 
@@ -252,9 +248,9 @@ def test_chunks_deletions_and_upserts_equal_a_rebuild(
     current = np.concatenate([codes[kept], codes[::-1][renewed]])
     rebuilt = build_index([*kept, *renewed], current, 20, kind=kind)
     if len(rebuilt):
-        assert_same(index.search(queries, 12), rebuilt.search(queries, 12))
+        assert_same(kind, index.search(queries, 12), rebuilt.search(queries, 12))
         near = index.search_radius(queries, min_score=0.2)
-        assert_same_radius(near, rebuilt.search_radius(queries, min_score=0.2))
+        assert_same(kind, near, rebuilt.search_radius(queries, min_score=0.2))
     else:
         hits = index.search(queries, 12)
         assert hits.scores is not None
@@ -274,11 +270,11 @@ def test_filters_answer_as_an_index_of_the_items_that_pass(kind: str, tmp_path: 
         where = " or ".join(f"year = {year}" for year in sorted(years))
         for one in (index, open_index(tmp_path)):
             hits = one.search(queries, 7, where, with_metadata=True)
-            assert_same(hits, passing.search(queries, 7))
+            assert_same(kind, hits, passing.search(queries, 7))
             assert hits.metadata is not None
             assert [[found["row"] for found in row] for row in hits.metadata] == hits.ids.tolist()
             near = one.search_radius(queries, where=where, min_score=0.3, with_metadata=True)
-            assert_same_radius(near, passing.search_radius(queries, min_score=0.3))
+            assert_same(kind, near, passing.search_radius(queries, min_score=0.3))
             assert near.metadata is not None
             assert [found["row"] for found in near.metadata] == near.ids.tolist()
 
@@ -289,15 +285,15 @@ def test_saved_and_opened_it_answers_alike(kind: str, tmp_path: Path) -> None:
     index = build_index(np.arange(300), codes[:300], 37, kind=kind)
     index.save(tmp_path)
     with open_index(tmp_path) as opened:
-        assert_same(opened.search(queries, 9), index.search(queries, 9))
+        assert_same(kind, opened.search(queries, 9), index.search(queries, 9))
         for one in (index, opened):
             one.add(np.arange(300, 500), codes[300:])
             one.delete([7, 8, 400])
-        assert_same(opened.search(queries, 9), index.search(queries, 9))
+        assert_same(kind, opened.search(queries, 9), index.search(queries, 9))
     with open_index(tmp_path) as again:
-        assert_same(again.search(queries, 9), index.search(queries, 9))
+        assert_same(kind, again.search(queries, 9), index.search(queries, 9))
         near = again.search_radius(queries, min_score=0.4)
-        assert_same_radius(near, index.search_radius(queries, min_score=0.4))
+        assert_same(kind, near, index.search_radius(queries, min_score=0.4))
 
 
 def test_equal_units_are_equal_scores_and_fall_to_insertion(kind: str) -> None:
@@ -307,7 +303,7 @@ def test_equal_units_are_equal_scores_and_fall_to_insertion(kind: str) -> None:
     index = build_index(np.arange(250), pack(signs[:250]), 9, kind=kind)
     index.add(np.arange(250, 400), pack(signs[250:]))
     hits = index.search(queries, 399)
-    for query in range(3):
+    for query in range(0 if kind in APPROXIMATE else 3):
         ranking = plain_relaxed_ranking(queries[query], pack(signs), plain_units(queries[query]))
         assert hits.ids[query].tolist() == [position for _, position in ranking[:399]]
 
@@ -333,9 +329,11 @@ def test_queries_may_be_any_view_and_any_precision(kind: str) -> None:
     codes = pack(random_signs(50, 24, 10))
     index = build_index(np.arange(50), codes, 24, kind=kind)
     queries = random_queries(10, 24, 11)
-    assert_same(index.search(np.asfortranarray(queries)[::-2], 3), index.search(queries[::-2], 3))
+    assert_same(
+        kind, index.search(np.asfortranarray(queries)[::-2], 3), index.search(queries[::-2], 3)
+    )
     halves = queries.astype(np.float16)
-    assert_same(index.search(halves, 3), index.search(halves.astype(np.float64), 3))  # type: ignore[arg-type]
+    assert_same(kind, index.search(halves, 3), index.search(halves.astype(np.float64), 3))  # type: ignore[arg-type]
     before = queries.copy()
     index.search(queries, 3)
     np.testing.assert_array_equal(queries, before)

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, final
 
-from modalhash.codes import Codes
+import numpy as np
+from numpy.typing import NDArray
+
+from modalhash.codes import Codes, WeightedQueries
 from modalhash.errors import DamagedArtifactError
 from modalhash.files import write_array
+from modalhash.index.faiss_fast_scan import FastScan
 from modalhash.index.faiss_scan import scan_nearest, scan_width, scan_within, widen_codes
 from modalhash.index.folder import read_array
 from modalhash.index.folding import Folding
@@ -43,6 +47,8 @@ class FlatSearcher(PostFilterSearcher):
     once; those of a width that FAISS scans slowly are kept a second time with zero bytes added.
     Their heaps keep the first-added items of the last tie, so ids equal the reference's, too; a
     contract test holds them to it. Batches use FAISS's threads (`faiss.omp_set_num_threads`).
+    Relaxed queries are scanned for by `FastScan`, whose copy of the codes is made when the first
+    one comes: memory of one more time the codes, which queries of bits never take.
 
     Args:
         codes: (m, p) uint8 of all rows.
@@ -60,6 +66,7 @@ class FlatSearcher(PostFilterSearcher):
     kind = "flat"
     settings = FlatSettings
     is_exact = True
+    is_exact_relaxed = True
 
     def __init__(
         self,
@@ -70,6 +77,7 @@ class FlatSearcher(PostFilterSearcher):
     ) -> None:
         super().__init__(codes, folding, parameters or {})
         self.scanned = self.searched if scanned is None else scanned
+        self.fast_scan = FastScan(self.searched)
 
     @classmethod
     def build(cls, codes: Codes, n_bits: int, *, parameters: Mapping[str, Any]) -> Self:
@@ -93,6 +101,18 @@ class FlatSearcher(PostFilterSearcher):
     def find_within(self, query_codes: Codes, radius: int) -> RaggedNeighbours:
         """Scan for the codes within a radius."""
         return scan_within(self.scanned, widen_codes(query_codes, self.scanned.shape[1]), radius)
+
+    def find_nearest_relaxed(
+        self, queries: WeightedQueries, top_k: int, *, effort: float
+    ) -> Neighbours:
+        """Scan for relaxed queries; see `PostFilterSearcher.find_nearest_relaxed`."""
+        return self.fast_scan.nearest(queries, top_k)
+
+    def find_within_relaxed(
+        self, queries: WeightedQueries, limits: NDArray[np.int64]
+    ) -> RaggedNeighbours:
+        """Scan for the codes within a weighted distance."""
+        return self.fast_scan.within(queries, limits)
 
     def codes_compared(self, effort: float) -> float:
         """Count the codes that a query is compared with: all."""

@@ -14,9 +14,11 @@ from typing import Any, Self, final
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
-from modalhash.codes import Codes
+from modalhash.codes import Codes, WeightedQueries
 from modalhash.errors import DamagedArtifactError, StorageError
+from modalhash.index.faiss_relaxed_cells import RelaxedCells
 from modalhash.index.faiss_scan import (
     kernels,
     scan_nearest,
@@ -28,6 +30,7 @@ from modalhash.index.faiss_scan import (
 from modalhash.index.folding import Folding, beyond
 from modalhash.index.post_filter import PostFilterSearcher
 from modalhash.index.recall_sample import RecallSample
+from modalhash.index.relaxed_scan import scan_nearest_relaxed, scan_within_relaxed
 from modalhash.index.searcher_settings import RecallTarget, check_flag, check_range
 from modalhash.index.searchers import NO_ROW, Neighbours, RaggedNeighbours
 
@@ -46,6 +49,9 @@ LEAST_PROBED_SHARE = 1 / 128
 cells: queries of another modality need twice the probes of items (measured on learned codes)."""
 RADIUS_PROBES = 4
 """A radius search looks into so many times the cells of a search for the nearest."""
+RELAXED_PROBES = 2
+"""Relaxed queries look into so many times the cells of packed ones: the recall is the same then
+(measured on learned codes)."""
 PROBED_CODE_COST = 1.5
 """Cost of a code in a cell, against that of one in a scan."""
 SEED = 21
@@ -132,6 +138,7 @@ class IvfSearcher(PostFilterSearcher):
     kind = "ivf"
     settings = IvfSettings
     is_exact = False
+    is_exact_relaxed = False
 
     def __init__(
         self, codes: Codes, folding: Folding | None, parameters: Mapping[str, Any], cells: Any
@@ -143,6 +150,7 @@ class IvfSearcher(PostFilterSearcher):
         # A radius search takes no settings of its own, so the index's are those of radius searches.
         cells.nprobe = min(self.n_cells, RADIUS_PROBES * self.n_probes)
         self.usual_settings = kernels.SearchParametersIVF(nprobe=self.n_probes)
+        self._relaxed_cells: RelaxedCells | None = None
 
     @classmethod
     def build(cls, codes: Codes, n_bits: int, *, parameters: Mapping[str, Any]) -> Self:
@@ -227,6 +235,30 @@ class IvfSearcher(PostFilterSearcher):
         query = np.repeat(np.arange(len(queries)), np.diff(starts))
         order = np.lexsort((rows, near, query))
         return RaggedNeighbours(starts, rows[order].astype(np.int64), near[order].astype(np.int32))
+
+    def relaxed_cells(self) -> RelaxedCells:
+        """Give what searches the same lists for relaxed queries; made in a moment, of no codes."""
+        if self._relaxed_cells is None:
+            self._relaxed_cells = RelaxedCells(self.cells)
+        return self._relaxed_cells
+
+    def find_nearest_relaxed(
+        self, queries: WeightedQueries, top_k: int, *, effort: float
+    ) -> Neighbours:
+        """Look into the best cells; see `PostFilterSearcher.find_nearest_relaxed`."""
+        n_probes = min(self.n_cells, int(np.ceil(self.n_probes * effort * RELAXED_PROBES)))
+        if 2 * top_k > len(self.searched) * n_probes / self.n_cells:
+            return scan_nearest_relaxed(self.searched, queries, top_k)
+        return self.relaxed_cells().nearest(queries, top_k, n_probes)
+
+    def find_within_relaxed(
+        self, queries: WeightedQueries, limits: NDArray[np.int64]
+    ) -> RaggedNeighbours:
+        """Look into the best cells for rows within a weighted distance."""
+        n_probes = int(np.ceil(self.n_probes * RADIUS_PROBES * RELAXED_PROBES))
+        if n_probes >= self.n_cells:
+            return scan_within_relaxed(self.searched, queries, limits)
+        return self.relaxed_cells().within(queries, limits, n_probes)
 
     def codes_compared(self, effort: float) -> float:
         """Estimate how many codes a query is compared with."""

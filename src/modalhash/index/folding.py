@@ -27,6 +27,7 @@ COUNTED_CODES = 1 << 20
 MIX = np.uint64(0x9E3779B97F4A7C15)
 BLOCK_ROWS = 1 << 18
 EXPANDED_ROWS = 1 << 22
+LARGEST_KEY = 1 << 62
 """Rows that are sorted at a time when hits are expanded."""
 
 
@@ -80,25 +81,31 @@ class Folding:
         """Count the distinct codes."""
         return len(self.codes)
 
-    def expand_nearest(self, neighbours: Neighbours, top_k: int) -> Neighbours:
+    def expand_nearest(
+        self, neighbours: Neighbours, top_k: int, *, farthest: int | None = None
+    ) -> Neighbours:
         """Find the `top_k` nearest rows, given the nearest distinct codes.
 
         Args:
             neighbours: (q, j) distinct codes; all of them, or `top_k` at least.
             top_k: rows wanted.
+            farthest: the distance that stands beside `NO_ROW`; None is that of Hamming distances.
 
         Returns:
             (q, top_k) rows by distance, then position; `NO_ROW` where the codes have no more.
         """
         n_queries, width = neighbours.positions.shape
+        farthest = beyond(self.codes) if farthest is None else farthest
         block = max(1, EXPANDED_ROWS // max(1, width * min(top_k, 64)))
+        block = max(1, min(block, LARGEST_KEY // (len(self.rows) * farthest)))
         if n_queries <= block:
-            return self.expand_block(neighbours.positions, neighbours.distances, top_k)
+            return self.expand_block(neighbours.positions, neighbours.distances, top_k, farthest)
         parts = [
             self.expand_block(
                 neighbours.positions[start : start + block],
                 neighbours.distances[start : start + block],
                 top_k,
+                farthest,
             )
             for start in range(0, n_queries, block)
         ]
@@ -108,7 +115,7 @@ class Folding:
         )
 
     def expand_block(
-        self, groups: Positions, group_distances: NDArray[np.int32], top_k: int
+        self, groups: Positions, group_distances: NDArray[np.int32], top_k: int, farthest: int
     ) -> Neighbours:
         """Find the nearest rows of some queries; see `expand_nearest`."""
         n_queries, n_rows = len(groups), len(self.rows)
@@ -119,12 +126,12 @@ class Folding:
         # Only codes up to the distance of the k-th row matter, and of each only its first k rows.
         has_enough = counts.cumsum(axis=1) >= top_k
         last = np.where(has_enough[:, -1], has_enough.argmax(axis=1), groups.shape[1] - 1)
-        furthest = group_distances[np.arange(n_queries), last]
-        counts[group_distances > furthest[:, None]] = 0
+        kth = group_distances[np.arange(n_queries), last]
+        counts[group_distances > kth[:, None]] = 0
         np.minimum(counts, top_k, out=counts)
         flat_counts, totals = counts.ravel(), counts.sum(axis=1)
         # One number that orders by query, then distance, then row.
-        offsets = np.arange(n_queries) * (n_rows * beyond(self.codes))
+        offsets = np.arange(n_queries) * (n_rows * farthest)
         keys = (group_distances * np.int64(n_rows) + offsets[:, None]).ravel().repeat(flat_counts)
         keys += self.rows[ragged_ranges(first.ravel(), flat_counts)]
         keys.sort()
@@ -136,7 +143,7 @@ class Folding:
             keys = keys if len(keys) else np.zeros(1, np.int64)
         near, rows = np.divmod(keys[places] - offsets[:, None], n_rows)
         if not is_full:
-            near, rows = np.where(is_row, near, beyond(self.codes)), np.where(is_row, rows, NO_ROW)
+            near, rows = np.where(is_row, near, farthest), np.where(is_row, rows, NO_ROW)
         return Neighbours(rows, near.astype(np.int32))
 
     def expand_within(self, neighbours: RaggedNeighbours) -> RaggedNeighbours:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from modalhash.codes import Codes, WeightedQueries
 from modalhash.errors import DamagedArtifactError
 from modalhash.files import write_array
+from modalhash.index.faiss_fast_scan import FastScan
 from modalhash.index.faiss_scan import scan_nearest, scan_within, take_rows
 from modalhash.index.folder import read_array
 from modalhash.index.folding import beyond, ragged_ranges, row_type, to_words
@@ -145,6 +146,7 @@ class MultiIndexSearcher(RelaxedSearcher):
     def __init__(self, codes: Codes, tables: Tables, parameters: Mapping[str, Any]) -> None:
         self.codes, self.tables, self.parameters = codes, tables, parameters
         self.n_tables = len(tables.ends)
+        self.fast_scan = FastScan(codes)
 
     @classmethod
     def build(cls, codes: Codes, n_bits: int, *, parameters: Mapping[str, Any]) -> Self:
@@ -229,7 +231,12 @@ class MultiIndexSearcher(RelaxedSearcher):
     def nearest_relaxed(
         self, queries: WeightedQueries, top_k: int, *, allowed: Allowed | None = None
     ) -> Neighbours:
-        """Scan for relaxed queries; see `RelaxedSearcher.nearest_relaxed`."""
+        """Scan for relaxed queries: bits of unequal weight are no part that agrees as a whole.
+
+        The scan keeps a copy of the codes, made when the first relaxed query comes.
+        """
+        if allowed is None:
+            return self.fast_scan.nearest(queries, top_k)
         return scan_nearest_relaxed(self.codes, queries, top_k, allowed=allowed)
 
     def within_relaxed(
@@ -240,6 +247,8 @@ class MultiIndexSearcher(RelaxedSearcher):
         allowed: Allowed | None = None,
     ) -> RaggedNeighbours:
         """Scan for relaxed queries; see `RelaxedSearcher.within_relaxed`."""
+        if allowed is None:
+            return self.fast_scan.within(queries, limits)
         return scan_within_relaxed(self.codes, queries, limits, allowed=allowed)
 
     def can_look_up(self, n_flips: int, n_queries: int) -> bool:

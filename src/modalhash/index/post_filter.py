@@ -21,7 +21,7 @@ from modalhash.index.faiss_scan import (
     widen_codes,
 )
 from modalhash.index.folding import Folding, beyond
-from modalhash.index.relaxed_scan import scan_nearest_relaxed, scan_within_relaxed
+from modalhash.index.relaxed_scan import BEYOND_UNITS, scan_nearest_relaxed
 from modalhash.index.searchers import (
     NO_ROW,
     Allowed,
@@ -34,6 +34,8 @@ __all__ = ["PostFilterSearcher"]
 
 SPARE_SHARE, SPARE_ROWS = 1.3, 16
 """How many more rows than on average are found when some will be dropped."""
+MOST_DROPPED = 0.05
+"""Rather than finding a larger share of the rows and dropping most, all that count are scanned."""
 HEAP_ROWS = 1200
 """A scan for so many neighbours takes twice as long as one for a few (measured)."""
 CHECKED_ROW_COST, TAKEN_ROW_COST = 0.8, 1.0
@@ -51,8 +53,6 @@ class PostFilterSearcher(RelaxedSearcher):
     Attributes:
         searched: (u, p) uint8, the codes that are searched: all, or the distinct ones.
     """
-
-    is_exact_relaxed = True
 
     def __init__(
         self, codes: Codes, folding: Folding | None, parameters: Mapping[str, Any]
@@ -117,11 +117,35 @@ class PostFilterSearcher(RelaxedSearcher):
             else keep_within(neighbours, allowed[neighbours.positions])
         )
 
+    @abstractmethod
+    def find_nearest_relaxed(
+        self, queries: WeightedQueries, top_k: int, *, effort: float
+    ) -> Neighbours:
+        """Find the best of the codes that are searched for relaxed queries; see `find_nearest`."""
+
+    @abstractmethod
+    def find_within_relaxed(
+        self, queries: WeightedQueries, limits: NDArray[np.int64]
+    ) -> RaggedNeighbours:
+        """Find those of the codes that are searched within a weighted distance of each query."""
+
     def nearest_relaxed(
         self, queries: WeightedQueries, top_k: int, *, allowed: Allowed | None = None
     ) -> Neighbours:
-        """Scan for relaxed queries; see `RelaxedSearcher.nearest_relaxed`."""
-        return scan_nearest_relaxed(self.codes, queries, top_k, allowed=allowed)
+        """Find the best rows of relaxed queries; see `RelaxedSearcher.nearest_relaxed`."""
+        n_rows = len(self.codes)
+        n_allowed = n_rows if allowed is None else int(np.count_nonzero(allowed))
+        if allowed is None or n_allowed == n_rows:
+            neighbours = self.relaxed_rows(queries, top_k)
+            return self.completed_relaxed(neighbours, queries, None, top_k)
+        share = n_allowed / n_rows
+        n_found = int(top_k / max(share, 1e-9) * SPARE_SHARE) + SPARE_ROWS
+        if n_found > MOST_DROPPED * n_rows:
+            return scan_nearest_relaxed(self.codes, queries, top_k, allowed=allowed)
+        neighbours = self.relaxed_rows(queries, n_found, effort=1 / share)
+        is_kept = (neighbours.positions != NO_ROW) & allowed[neighbours.positions]
+        kept_rows = keep_first(neighbours, is_kept, top_k, beyond=BEYOND_UNITS)
+        return self.completed_relaxed(kept_rows, queries, allowed, min(top_k, n_allowed))
 
     def within_relaxed(
         self,
@@ -130,8 +154,41 @@ class PostFilterSearcher(RelaxedSearcher):
         *,
         allowed: Allowed | None = None,
     ) -> RaggedNeighbours:
-        """Scan for relaxed queries; see `RelaxedSearcher.within_relaxed`."""
-        return scan_within_relaxed(self.codes, queries, limits, allowed=allowed)
+        """Find the rows within limits; see `RelaxedSearcher.within_relaxed`."""
+        neighbours = self.find_within_relaxed(queries, limits)
+        if self.folding is not None:
+            neighbours = self.folding.expand_within(neighbours)
+        if allowed is None:
+            return neighbours
+        return keep_within(neighbours, allowed[neighbours.positions])
+
+    def relaxed_rows(
+        self, queries: WeightedQueries, top_k: int, *, effort: float = 1
+    ) -> Neighbours:
+        """Find the best rows of relaxed queries, all of which count."""
+        n_found = min(top_k, len(self.searched))
+        neighbours = self.find_nearest_relaxed(queries, n_found, effort=effort)
+        if self.folding is None:
+            return neighbours
+        return self.folding.expand_nearest(neighbours, top_k, farthest=BEYOND_UNITS)
+
+    def completed_relaxed(
+        self,
+        neighbours: Neighbours,
+        queries: WeightedQueries,
+        allowed: Allowed | None,
+        n_wanted: int,
+    ) -> Neighbours:
+        """Scan for the queries that were left with fewer rows than there are."""
+        is_short = neighbours.positions[:, max(n_wanted, 1) - 1] == NO_ROW
+        if not n_wanted or not is_short.any():
+            return neighbours
+        positions, distances = neighbours.positions.copy(), neighbours.distances.copy()
+        scanned = scan_nearest_relaxed(
+            self.codes, queries.take(is_short), positions.shape[1], allowed=allowed
+        )
+        positions[is_short], distances[is_short] = scanned.positions, scanned.distances
+        return Neighbours(positions, distances)
 
     def nearest_rows(self, query_codes: Codes, top_k: int, *, effort: float = 1) -> Neighbours:
         """Find the nearest rows, all of which count."""

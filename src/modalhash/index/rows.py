@@ -185,6 +185,8 @@ class RecentRows(RowSource):
         self.n_bits, self.scan, self.items = n_bits, scan, ItemStore.empty()
         self._codes: Codes = np.empty((FIRST_ROWS, code_width(n_bits)), np.uint8)
         self._ids: list[Any] = []
+        # A scan may hold a second copy of the codes, worth keeping between two changes.
+        self._scanner: tuple[int, Searcher | None] = (0, None)
         self._last: dict[Any, int] = {}
         # The row before that had the same id, for those who look at fewer rows.
         self._before: list[int] = []
@@ -197,8 +199,12 @@ class RecentRows(RowSource):
         return self._codes[:n]
 
     def searcher(self, n: int) -> Searcher:
-        """Make a scan of the first `n` rows; see `RowSource.searcher`."""
-        return self.scan.build(self.codes(n), self.n_bits, parameters={})
+        """Make a scan of the first `n` rows, or give the last one; see `RowSource.searcher`."""
+        n_scanned, searcher = self._scanner
+        if searcher is None or n_scanned != n:
+            searcher = self.scan.build(self.codes(n), self.n_bits, parameters={})
+            self._scanner = n, searcher
+        return searcher
 
     def take_ids(self, rows: Positions) -> IdArray:
         """Look up the ids of some rows, in the shape of `rows`."""
@@ -245,6 +251,7 @@ class RecentRows(RowSource):
 
     def take_back(self, n: int) -> None:
         """Remove the rows from `n` on, which nobody has been told of."""
+        self._scanner = 0, None
         for _ in range(len(self) - n):
             value, before = self._ids.pop(), self._before.pop()
             if before == NO_ROW:

@@ -63,11 +63,13 @@ class Selection:
         rows: (r,) int64, ascending.
         codes: (r, p) uint8 of these rows, if they are to be scanned.
         allowed: (n,) bool, if the searcher is to be asked.
+        scanner: what scans the codes; None without any.
     """
 
     rows: Positions
     codes: Codes | None
     allowed: Allowed | None
+    scanner: Searcher | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +168,8 @@ class View:
         rows = np.flatnonzero(allowed)
         few = GATHERED_SHARE * self.n_rows
         if len(rows) <= few or is_plain_scan(self.source.searcher(self.n_rows)):
-            return Selection(rows, np.ascontiguousarray(self.codes[rows]), None)
+            codes = np.ascontiguousarray(self.codes[rows])
+            return Selection(rows, codes, None, self.scanner(codes) if len(rows) else None)
         return Selection(rows, None, allowed)
 
     def nearest(
@@ -175,9 +178,8 @@ class View:
         """Find the `top_k` nearest rows; at least so many are there and selected."""
         if selection is None:
             return self._nearest_alive(queries, top_k)
-        if selection.codes is not None:
-            scanner = self.scanner(selection.codes)
-            neighbours = find_nearest(scanner, selection.codes, queries, top_k)
+        if selection.codes is not None and selection.scanner is not None:
+            neighbours = find_nearest(selection.scanner, selection.codes, queries, top_k)
             return Neighbours(selection.rows[neighbours.positions], neighbours.distances)
         neighbours = self._ask(queries, top_k, selection.allowed)
         return self._completed(queries, neighbours, selection.allowed)
@@ -229,10 +231,9 @@ class View:
     ) -> RaggedNeighbours:
         """Find the rows within a radius, or within limits, that are there and selected."""
         if selection is not None and selection.codes is not None:
-            if not len(selection.rows):
+            if selection.scanner is None:
                 return no_rows(len(queries))
-            scanner = self.scanner(selection.codes)
-            neighbours = find_within(scanner, selection.codes, queries, limit)
+            neighbours = find_within(selection.scanner, selection.codes, queries, limit)
             return RaggedNeighbours(
                 neighbours.starts, selection.rows[neighbours.positions], neighbours.distances
             )
