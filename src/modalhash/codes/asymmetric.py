@@ -21,14 +21,14 @@ Hamming distance is: score = 1 - 2 weighted distance / sum of all units.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes.binarise import binarise
 from modalhash.codes.hamming import Distances
-from modalhash.codes.packing import Codes, check_codes, code_width, pack, unpack
+from modalhash.codes.packing import Codes, check_codes, code_width
 from modalhash.errors import InputError, ShapeError
 
 __all__ = [
@@ -94,19 +94,20 @@ class WeightedQueries:
         check_relaxed(relaxed, n_bits, name=name)
         values = np.abs(relaxed.astype(np.float64))
         largest = values.max(axis=1, initial=0.0)[:, None]
+        largest[largest == 0] = 1
         # Divided first: neither huge numbers nor tiny ones leave the range of float64.
-        shares = np.divide(values, largest, out=np.zeros_like(values), where=largest > 0)
+        shares = values / largest
         fine = np.rint(shares * FINE_UNITS).astype(np.int64)
         sums = np.maximum(fine.sum(axis=1), 1)[:, None]
         weights = np.rint(fine * ((QUERY_UNITS - n_bits) / sums)).astype(np.int32)
-        return cls(pack(binarise(relaxed)), weights)
+        return cls(np.packbits(relaxed >= 0, axis=1, bitorder="little"), weights)
 
     @property
     def n_bits(self) -> int:
         """Bits of a query."""
         return int(self.weights.shape[1])
 
-    @property
+    @cached_property
     def totals(self) -> NDArray[np.int64]:
         """(q,) units that each query has."""
         totals: NDArray[np.int64] = self.weights.sum(axis=1, dtype=np.int64)
@@ -120,10 +121,12 @@ class WeightedQueries:
         """Take some queries, by number, mask or slice."""
         return WeightedQueries(np.ascontiguousarray(self.codes[rows]), self.weights[rows])
 
+    @cached_property
     def signed_weights(self) -> NDArray[np.float32]:
-        """Give each bit's units the sign of the query, (q, b) float32; all are whole numbers."""
-        signs = unpack(self.codes, self.n_bits).astype(np.float32)
-        return signs * self.weights.astype(np.float32)
+        """(q, b) float32 units of each bit with the sign of the query; all are whole numbers."""
+        bits = np.unpackbits(self.codes, axis=1, count=self.n_bits, bitorder="little")
+        signed: NDArray[np.float32] = np.where(bits, self.weights, -self.weights).astype(np.float32)
+        return signed
 
     def scores(
         self, distances: NDArray[np.integer[Any]], query: NDArray[Any] | None = None
@@ -195,6 +198,7 @@ def weighted_distances(queries: WeightedQueries, database_codes: Codes) -> Dista
         ShapeError: if the codes don't have the queries' bits.
 
     Example:
+        >>> from modalhash.codes import pack
         >>> queries = WeightedQueries.of(np.array([[3.0, -1.0]]), 2)
         >>> distances = weighted_distances(queries, pack([[1, -1], [1, 1], [-1, 1]]))
         >>> queries.scores(distances).round(6)
@@ -232,7 +236,7 @@ def looked_up_distances(queries: WeightedQueries, database_codes: Codes) -> Dist
 def multiplied_distances(queries: WeightedQueries, database_codes: Codes) -> Distances:
     """Compute weighted distances by a product of matrices; all its sums are whole and exact."""
     distances = np.empty((len(queries), len(database_codes)), np.int32)
-    signed = queries.signed_weights()
+    signed = queries.signed_weights
     # Bits that are 0 differ where the query's sign is +1: that sum, and what each 1 changes.
     of_zeros = np.maximum(signed, 0).sum(axis=1, dtype=np.float64).astype(np.float32)[:, None]
     step = max(1, BLOCK_NUMBERS // queries.n_bits)
@@ -260,6 +264,7 @@ def asymmetric_scores(relaxed: Relaxed, database_codes: Codes, n_bits: int) -> S
         ShapeError: if queries or codes don't have b bits.
 
     Example:
+        >>> from modalhash.codes import pack
         >>> asymmetric_scores(np.array([[3.0, -1.0]]), pack([[1, -1], [-1, -1]]), 2).round(6)
         array([[ 1. , -0.5]], dtype=float32)
     """

@@ -86,9 +86,8 @@ def to_words(
             f"query_codes has {width} bytes per row, database_codes has "
             f"{database_codes.shape[1]}: encode both with the same number of bits"
         )
-    padding = ((0, 0), (0, -width % 8))
-    query_words, database_words = (
-        np.ascontiguousarray(np.pad(codes, padding)).view(np.uint64)
-        for codes in (query_codes, database_codes)
-    )
-    return query_words, database_words
+    if width % 8:
+        padding = ((0, 0), (0, -width % 8))
+        query_codes, database_codes = np.pad(query_codes, padding), np.pad(database_codes, padding)
+    query_words = np.ascontiguousarray(query_codes).view(np.uint64)
+    return query_words, np.ascontiguousarray(database_codes).view(np.uint64)

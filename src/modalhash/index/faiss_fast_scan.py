@@ -20,6 +20,7 @@ FAISS's copy of the bits is made when relaxed queries first come, in about 10 ms
 rows of shortlists.
 """
 
+import mmap
 import threading
 from typing import Any, Final
 
@@ -31,12 +32,11 @@ from modalhash.codes import Codes, WeightedQueries
 from modalhash.index.faiss_scan import kernels, threads_for
 from modalhash.index.forking import renew_in_children
 from modalhash.index.relaxed_scan import (
-    BEYOND_UNITS,
     scan_nearest_relaxed,
     scan_within_relaxed,
     sorted_hits,
 )
-from modalhash.index.searchers import NO_ROW, Neighbours, Positions, RaggedNeighbours
+from modalhash.index.searchers import Neighbours, Positions, RaggedNeighbours
 
 __all__ = ["FastScan", "pad_bits", "set_sign_centroids"]
 
@@ -103,19 +103,17 @@ class FastScan:
         most = max(2 * top_k, n_rows // LISTED_SHARE)
         if self._is_small(n_queries) or top_k + SPARE_ITEMS > most:
             return scan_nearest_relaxed(self.codes, queries, top_k)
-        positions = np.full((n_queries, top_k), NO_ROW, np.int64)
-        distances = np.full((n_queries, top_k), BEYOND_UNITS, np.int32)
-        left = np.arange(n_queries)
         n_listed = top_k + max(SPARE_ITEMS, top_k // 4)
-        while len(left) and n_listed <= most:
-            pending = queries if len(left) == n_queries else queries.take(left)
-            rows, near, least = self.shortlist(pending, n_listed)
+        rows, near, least = self.shortlist(queries, n_listed)
+        positions, distances = rows[:, :top_k], near[:, :top_k].astype(np.int32)
+        left = np.flatnonzero(distances[:, -1] >= least)
+        while len(left) and (n_listed := GROWTH * n_listed) <= most:
+            rows, near, least = self.shortlist(queries.take(left), n_listed)
             is_proven = near[:, top_k - 1] < least
             proven = left[is_proven]
             positions[proven] = rows[is_proven, :top_k]
             distances[proven] = near[is_proven, :top_k]
             left = left[~is_proven]
-            n_listed *= GROWTH
         if len(left):
             scanned = scan_nearest_relaxed(self.codes, queries.take(left), top_k)
             positions[left], distances[left] = scanned.positions, scanned.distances
@@ -166,28 +164,31 @@ class FastScan:
             weighted distances; and (q,) what the weighted distance of every other row is above or
             equal to, -inf where nothing is known.
         """
-        signed, n_rows = pad_bits(queries.signed_weights(), self.codes.shape[1]), len(self.codes)
+        signed, n_rows = pad_bits(queries.signed_weights, self.codes.shape[1]), len(self.codes)
         with threads_for(len(queries), self.codes.size):
             rounded, rows = self.index().search(signed, n_listed)
         # Half the inner product and half the total: weighted distance = (total - product) / 2.
         spans = 2 * np.abs(signed).reshape(len(signed), -1, 4).sum(axis=2, dtype=np.float64)
         error = spans.shape[1] * spans.max(axis=1) / (2 * 255)
-        last = rounded[:, -1].astype(np.float64)
-        totals = queries.totals
+        totals, last = queries.totals, rounded[:, -1].astype(np.float64)
         least = np.floor((totals - last - error * (1 + 1e-5) - SLACK) / 2)
-        if not (is_whole := (rows >= 0).all(axis=1) & (totals > 0)).all():
+        if rows.min() < 0 or totals.min() == 0:
             # FAISS divides by a query's largest span: of a query of zeros it knows nothing.
+            is_whole = (rows >= 0).all(axis=1) & (totals > 0)
             least = np.where(is_whole, least, -np.inf)
             rows = np.where(is_whole[:, None], rows, np.arange(n_listed))
         if n_listed == n_rows:
-            least = np.where(is_whole, np.inf, least)
+            least[:] = np.inf
         weighted = self.score_listed(queries, rows)
         keys = weighted.astype(np.int64) * n_rows + rows
         keys.sort(axis=1)
-        return keys % n_rows, keys // n_rows, least
+        near, rows = np.divmod(keys, n_rows)
+        return rows, near, least
 
     def score_listed(self, queries: WeightedQueries, rows: Positions) -> NDArray[np.int32]:
         """Compute the weighted distances of (q, l) rows, (q, l) int32."""
+        if len(rows) == 1:
+            return queries.paired_distances(self.codes[rows[0]], np.zeros_like(rows[0]))[None]
         weighted = np.empty(rows.shape, np.int32)
         step = max(1, BLOCK_LISTED // rows.shape[1])
         for start in range(0, len(rows), step):
@@ -226,9 +227,23 @@ def pack_fast_scan(codes: Codes) -> Any:
         packed = kernels.rev_swig_ptr(part.codes.get(), part.codes.size())
         first = start // BLOCK_ROWS * bytes_a_block
         target[first : first + len(packed)] = packed
+    release_pages(codes)
     whole.ntotal = n_rows
     whole.ntotal2 = -(-n_rows // BLOCK_ROWS) * BLOCK_ROWS
     return whole
+
+
+def release_pages(codes: Codes) -> None:
+    """Let go of the pages of codes that are mapped from a file read only, until they are read."""
+    part: Any = codes
+    while isinstance(part, np.ndarray) and not isinstance(part, np.memmap):
+        part = part.base
+    if not isinstance(part, np.memmap) or part.mode != "r":
+        return
+    while isinstance(part, np.ndarray):
+        part = part.base
+    if isinstance(part, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        part.madvise(mmap.MADV_DONTNEED)
 
 
 def sign_quantizer(width: int) -> Any:

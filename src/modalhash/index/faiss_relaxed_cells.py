@@ -56,7 +56,7 @@ class RelaxedCells:
         Returns:
             (q, top_k) by weighted distance, then by position; `NO_ROW` where the cells had no more.
         """
-        signed = pad_bits(queries.signed_weights(), self.width)
+        signed = pad_bits(queries.signed_weights, self.width)
         n_bytes = self.n_rows * self.width * n_probes // self.index.nlist
         settings = kernels.SearchParametersIVF(nprobe=n_probes)
         with threads_for(len(signed), n_bytes):
@@ -73,7 +73,7 @@ class RelaxedCells:
         self, queries: WeightedQueries, limits: NDArray[np.int64], n_probes: int
     ) -> RaggedNeighbours:
         """Find the rows within a weighted distance in the cells that are looked into."""
-        signed = pad_bits(queries.signed_weights(), self.width)
+        signed = pad_bits(queries.signed_weights, self.width)
         n_bytes = self.n_rows * self.width * n_probes // self.index.nlist
         settings = kernels.SearchParametersIVF(nprobe=n_probes)
         parts = [np.empty((3, 0), np.int64)]
