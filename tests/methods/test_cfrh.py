@@ -50,13 +50,33 @@ def plain_head(head: MlpHead, rows: Tensor) -> plain.Matrix:
     return plain.affine(hidden, last.weight.tolist(), last.bias.tolist())
 
 
-def plain_decode(
-    settings: CfrhSettings, decoded: plain.Matrix, rows: plain.Rows
-) -> float:  # fmt: skip
+def plain_target(settings: CfrhSettings, rows: plain.Rows) -> plain.Matrix:
+    """What decoders should make, by loops."""
     if settings.decode_target is DecodeTarget.UNIT:
-        rows = [plain.unit(row) for row in rows]
-    gap = plain.mean_square_gap(decoded, rows)
+        return [plain.unit(row) for row in rows]
+    if settings.decode_target is DecodeTarget.RAW:
+        return [list(row) for row in rows]
+    means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    apart = [[value - mean for value, mean in zip(row, means, strict=True)] for row in rows]
+    count = len(rows) * len(means)
+    variance = sum(value**2 for row in apart for value in row) / count
+    least = 1e-6 * sum(value**2 for row in rows for value in row) / count
+    return [[value / math.sqrt(max(variance, least)) for value in row] for row in apart]
+
+
+def plain_decode(settings: CfrhSettings, decoded: plain.Matrix, rows: plain.Rows) -> float:
+    gap = plain.mean_square_gap(decoded, plain_target(settings, rows))
     return gap * len(rows[0]) if settings.decode_sum else gap
+
+
+def plain_unexplained(settings: CfrhSettings, decoded: plain.Matrix, rows: plain.Rows) -> float:
+    target = plain_target(settings, rows)
+    means = [sum(column) / len(rows) for column in zip(*target, strict=True)]
+    spread = sum(
+        (value - mean) ** 2 for row in target for value, mean in zip(row, means, strict=True)
+    )
+    count = len(rows) * len(means)
+    return plain.mean_square_gap(decoded, target) * count / spread if spread else 0.0
 
 
 def plain_objective(method: Cfrh, heads: CfrhHeads, batch: Batch, epoch: int) -> dict[str, float]:
@@ -105,6 +125,8 @@ def plain_objective(method: Cfrh, heads: CfrhHeads, batch: Batch, epoch: int) ->
         "target_min": min(entries),
         "target_mean": sum(entries) / len(entries),
         "target_max": max(entries),
+        "image_unexplained": plain_unexplained(settings, image_decoded, image_rows),
+        "text_unexplained": plain_unexplained(settings, text_decoded, text_rows),
         **code_statistics(image, text),
     }
 
@@ -126,6 +148,7 @@ def values(method: Cfrh, heads: CfrhHeads, batch: Batch, epoch: int) -> dict[str
         {"both_orders": False, "intra_weight": 1.0, "cross_weight": 0.5},
         {"decode_target": DecodeTarget.UNIT, "decode_weight": 2.0},
         {"decode_sum": True},
+        {"decode_target": DecodeTarget.STANDARD, "decode_weight": 0.5},
         {"decode_target": DecodeTarget.UNIT, "decode_sum": True},
         {"image_weight": 0.0, "text_weight": 1.0, "fusion_weight": 0.0},
         {"continuation": False, "pair_weight": 0.0},

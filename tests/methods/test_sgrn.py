@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from modalhash.errors import SettingError
 from modalhash.layers import MlpHead, ModalityFeatures
-from modalhash.losses import FilterRule, diagonal_gap
+from modalhash.losses import FilterRule, diagonal_gap, strong_relations
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Moment
 from modalhash.methods.settings import make_method
 from modalhash.methods.sgrn import (
@@ -121,6 +121,7 @@ def values(method: Sgrn, heads: Heads, batch: Batch, moment: Moment) -> dict[str
         {"filter_rule": FilterRule.ROW_MEAN, "image_share": 0.9},
         {"filter_rule": FilterRule.DEVIATION, "deviation_factor": 0.5, "similarity_scale": 1.0},
         {"keep_share": 0.2},
+        {"filter_rule": FilterRule.SHUFFLED, "keep_share": 0.2},
         {"keep_share": 1.0, "correlation_share": 0.0, "cross_share": 0.0},
         {"reconstruction_share": 0.0, "own_share": 2.0},
         {"continuation": False, "intra_weight": 0.1, "joint_weight": 0.5, "pair_weight": 2.0},
@@ -236,7 +237,7 @@ def test_targets_carry_no_gradient_and_codes_do() -> None:
             parameter.fill_(1.0 if name.endswith("bias") else 0.0)
     for features in (batch.image.pooled, batch.text.pooled):
         features.requires_grad_()
-    assert method.graphs(batch)[2].requires_grad
+    assert method.graphs(batch)[0][2].requires_grad
     report = method.batch_loss(heads, batch, Moment(0, 1))  # of codes that no feature changes
     for gradient in torch.autograd.grad(report.total, [batch.image.pooled, batch.text.pooled]):
         assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=0)
@@ -299,3 +300,27 @@ def test_settings_out_of_range(changes: dict[str, Any], message: str) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         SgrnSettings().keep_share = 0.5  # type: ignore[misc]
+
+
+def test_the_log_counts_relations_that_rebasing_removes_and_adds() -> None:
+    # Items on a quarter of a circle: all relate. Each of the ends keeps its one neighbour, and the
+    # middle the nearer end, so that the wider gap is kept by its own end and nothing but the
+    # relation of both ends is removed. The ends share the middle, which correlation connects.
+    angles = torch.tensor([0.0, 0.5, 1.2], dtype=torch.float64)
+    features = torch.stack([angles.cos(), angles.sin()], dim=1)
+    for share, connected in ((0.3, 1 / 3), (0.0, 0.0)):
+        method = Sgrn(SgrnSettings(keep_share=0.1, correlation_share=share))
+        _, changes = method.rebased(features)
+        assert_close(changes["removed"].item(), 1 / 3, rtol=1e-6, atol=0)
+        assert_close(changes["connected"].item(), connected, rtol=1e-6, atol=0)
+
+
+def test_a_shuffled_filter_keeps_as_many_relations_of_other_nodes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    graph = torch.rand(40, 40, generator=generator)
+    graph = (graph + graph.T) / 2
+    graph.fill_diagonal_(1.0)
+    strong = strong_relations(graph, FilterRule.TOP_SHARE, keep_share=0.1)
+    shuffled = strong_relations(graph, FilterRule.SHUFFLED, keep_share=0.1)
+    assert shuffled.sum() == strong.sum()
+    assert (shuffled & strong).sum() - 40 < 0.4 * (strong.sum() - 40)

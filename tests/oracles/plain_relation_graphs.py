@@ -28,6 +28,9 @@ def centred(graph: Rows) -> Matrix:
 
 def chosen(graph: Rows, node: int, rule: str, share: float, factor: float) -> set[int]:
     """The nodes that a node finds strongly related to itself."""
+    if rule == "shuffled":
+        before = chosen(graph, (node - 1) % len(graph), "top_share", share, factor)
+        return {(other + 1) % len(graph) for other in before}
     others = [other for other in range(len(graph)) if other != node]
     if rule == "top_share":
         n_kept = max(1, math.ceil(round(share * len(others), 9)))

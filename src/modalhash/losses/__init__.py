@@ -20,7 +20,14 @@ from modalhash.losses.contrastive import (
     local_alignment,
     sign_gap,
 )
-from modalhash.losses.decoding import DecodeFrom, DecodeTarget, decoder_input, decoding_loss
+from modalhash.losses.decoding import (
+    DecodeFrom,
+    DecodeTarget,
+    decoder_input,
+    decoding_loss,
+    decoding_target,
+    unexplained_share,
+)
 from modalhash.losses.diagnostics import code_statistics, saturated_share, sign_cosine, target_range
 from modalhash.losses.enhancement import distribution_weighted
 from modalhash.losses.fused_neighbours import (
@@ -80,6 +87,7 @@ __all__ = [
     "cross_similarity",
     "decoder_input",
     "decoding_loss",
+    "decoding_target",
     "diagonal_gap",
     "distribution_weighted",
     "evenly_spaced",
@@ -114,4 +122,5 @@ __all__ = [
     "strongest_entries",
     "strongest_nodes",
     "target_range",
+    "unexplained_share",
 ]

@@ -36,11 +36,14 @@ class FilterRule(StrEnum):
     - `top_share`: a share of the other nodes, those most similar.
     - `row_mean`: at least the node's mean similarity to the others.
     - `deviation`: at least the mean plus some standard deviations of all similarities.
+    - `shuffled`: as many as `top_share` finds, but of other nodes: those that the node before
+      finds, each moved by one place. A control: it knows nothing of which relations are strong.
     """
 
     TOP_SHARE = "top_share"
     ROW_MEAN = "row_mean"
     DEVIATION = "deviation"
+    SHUFFLED = "shuffled"
 
 
 def relation_graph(features: Tensor) -> Tensor:
@@ -60,7 +63,8 @@ def strong_relations(
     Args:
         graph: (n, n) with a unit diagonal.
         rule: what makes a relation strong.
-        keep_share: of `top_share`: share of the other nodes a node keeps, at least one of them.
+        keep_share: of `top_share` and `shuffled`: share of the other nodes a node keeps, at least
+            one of them.
         deviation_factor: of `deviation`: standard deviations above the mean.
 
     Returns:
@@ -72,6 +76,9 @@ def strong_relations(
     match rule:
         case FilterRule.TOP_SHARE:
             is_strong = strongest_entries(others, count_kept_neighbours(n, keep_share))
+        case FilterRule.SHUFFLED:
+            is_strong = strongest_entries(others, count_kept_neighbours(n, keep_share))
+            is_strong = is_strong.roll((1, 1), (0, 1))
         case FilterRule.ROW_MEAN:
             is_strong = others >= (graph.sum(dim=1, keepdim=True) - 1) / max(n - 1, 1)
         case FilterRule.DEVIATION:

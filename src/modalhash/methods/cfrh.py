@@ -17,7 +17,8 @@ Objective, for n pairs with features F_v, F_t and c = epoch (from 0)::
     S     = scale (image_weight S_v + text_weight S_t + fusion_weight S_c)
     intra = MSE(cos(H_v, H_v), S) + MSE(cos(H_t, H_t), S)
     cross = MSE(cos(H_v, H_t), S) + MSE(cos(H_t, H_v), S) - mean_i cos(H_v[i], H_t[i])
-    decode = mse(D_v(H_v), F_v) + mse(D_t(H_t), F_t)
+    decode = gap(D_v(H_v), F_v) + gap(D_t(H_t), F_t)
+             gap: mean squared error, of features as they are or standardised
     L     = intra_weight intra + cross_weight cross + decode_weight decode
 
 Differs from the paper: its text and its numbers could not be read, and the authors' repository
@@ -40,17 +41,19 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from modalhash.layers import MlpHead
+from modalhash.layers import MlpHead, ModalityFeatures
 from modalhash.losses import (
     CrossSimilarity,
     DecodeTarget,
     code_statistics,
     cross_gap,
     decoding_loss,
+    decoding_target,
     fused_affinity,
     intra_gap,
     rescaled_cosines,
     target_range,
+    unexplained_share,
 )
 from modalhash.methods.base import (
     DENSE_TRAINING,
@@ -94,7 +97,7 @@ class CfrhSettings(Settings):
     decode_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of the autoencoders' term (MOED; DSAH and CCAH use 1). Low confidence."""
     decode_target: DecodeTarget = DecodeTarget.RAW
-    """Form of the features that decoders reproduce (ours)."""
+    """Form of the features that decoders reproduce, and unit of the error (ours)."""
     decode_sum: bool = False
     """Sum the squared errors of a row instead of averaging them (ours)."""
     continuation: bool = True
@@ -215,30 +218,32 @@ class Cfrh(GradientMethod[CfrhHeads]):
             both_orders=settings.both_orders,
             pair_weight=settings.pair_weight,
         )
+        image_decoded = heads.image_decoder(image_relaxed)
+        text_decoded = heads.text_decoder(text_relaxed)
+        decode = self.decode(image_decoded, batch.image) + self.decode(text_decoded, batch.text)
         terms = {
             "intra": Term(intra, settings.intra_weight),
             "cross": Term(cross, settings.cross_weight),
-            "decode": Term(
-                self.decode(heads, batch, image_relaxed, text_relaxed), settings.decode_weight
-            ),
+            "decode": Term(decode, settings.decode_weight),
+        }
+        unexplained = {
+            "image_unexplained": self.unexplained(image_decoded, batch.image),
+            "text_unexplained": self.unexplained(text_decoded, batch.text),
         }
         watched = target_range(affinity) | code_statistics(image_relaxed, text_relaxed)
-        return LossReport(terms, watched)
+        return LossReport(terms, watched | unexplained)
 
-    def decode(
-        self, heads: CfrhHeads, batch: Batch, image_relaxed: Tensor, text_relaxed: Tensor
-    ) -> Tensor:
-        """Compute the autoencoders' term: each modality decodes to its own input."""
+    def unexplained(self, decoded: Tensor, features: ModalityFeatures) -> Tensor:
+        """Compute the share of variance of the decoder's target that it leaves unexplained."""
+        target = decoding_target(features.reference, self.settings.decode_target)
+        return unexplained_share(decoded.detach(), target)
+
+    def decode(self, decoded: Tensor, features: ModalityFeatures) -> Tensor:
+        """Compute the gap between what a decoder made (n, d) and its own modality's input."""
         settings = self.settings
-        total = image_relaxed.new_zeros(())
-        for relaxed, decoder, part in (
-            (image_relaxed, heads.image_decoder, batch.image),
-            (text_relaxed, heads.text_decoder, batch.text),
-        ):
-            total = total + decoding_loss(
-                decoder(relaxed),
-                part.reference,
-                target=settings.decode_target,
-                sum_rows=settings.decode_sum,
-            )
-        return total
+        return decoding_loss(
+            decoded,
+            features.reference,
+            target=settings.decode_target,
+            sum_rows=settings.decode_sum,
+        )

@@ -218,6 +218,7 @@ class Sgrn(GradientMethod[Heads]):
     }
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "without the filter": {"keep_share": 1.0, "filter_rule": "top_share"},
+        "with a shuffled filter": {"filter_rule": "shuffled"},
         "without correlation": {"correlation_share": 0.0},
         "without the cross part": {"cross_share": 0.0},
         "without reconstruction": {"reconstruction_share": 0.0},
@@ -250,7 +251,8 @@ class Sgrn(GradientMethod[Heads]):
         among_texts = cosine_similarities(text_relaxed, text_relaxed)
         across = cosine_similarities(image_relaxed, text_relaxed)
         with torch.no_grad():
-            image_target, text_target, joint_target = self.targets(self.graphs(batch))
+            graphs, changes = self.graphs(batch)
+            image_target, text_target, joint_target = self.targets(graphs)
         intra = intra_loss(among_images, among_texts, image_target, text_target)
         joint = joint_loss(
             among_images, among_texts, across, joint_target, own_share=settings.own_share
@@ -263,18 +265,21 @@ class Sgrn(GradientMethod[Heads]):
             "pair": Term(pair, settings.pair_weight),
             "consistency": Term(consistency, settings.consistency_weight),
         }
-        return LossReport(terms, code_statistics(image_relaxed, text_relaxed))
+        return LossReport(terms, code_statistics(image_relaxed, text_relaxed) | changes)
 
-    def graphs(self, batch: Batch) -> Graphs:
+    def graphs(self, batch: Batch) -> tuple[Graphs, dict[str, Tensor]]:
         """Make the rebased image graph, text graph and the reconstructed joint one, (n, n).
 
         Correlation, cross part and reconstruction compare rows of the graph of the step before.
+
+        Returns:
+            The graphs, and for each modality, as scalars by name: `removed`, the share of its
+            relations that the filter removes; `connected`, how many pairs of nodes without a
+            relation get one by correlation, as a share of the relations that there were.
         """
+        image, image_changes = self.rebased(batch.image.reference)
+        text, text_changes = self.rebased(batch.text.reference)
         settings = self.settings
-        image, text = self.filtered(batch.image.reference), self.filtered(batch.text.reference)
-        share = settings.correlation_share
-        image = associated_graph(image, image, correlation_share=share)
-        text = associated_graph(text, text, correlation_share=share)
         joint = joint_graph(
             image,
             text,
@@ -285,10 +290,12 @@ class Sgrn(GradientMethod[Heads]):
         joint = reconstructed_graph(
             joint, joint, reconstruction_share=settings.reconstruction_share
         )
-        return image, text, joint
+        changes = {f"image_{name}": share for name, share in image_changes.items()}
+        changes |= {f"text_{name}": share for name, share in text_changes.items()}
+        return (image, text, joint), changes
 
-    def filtered(self, features: Tensor) -> Tensor:
-        """Filter the graph (n, n) of one modality's features (n, d)."""
+    def rebased(self, features: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Filter and connect the graph (n, n) of one modality's features (n, d)."""
         settings = self.settings
         graph = relation_graph(features)
         strong = strong_relations(
@@ -297,7 +304,12 @@ class Sgrn(GradientMethod[Heads]):
             keep_share=settings.keep_share,
             deviation_factor=settings.deviation_factor,
         )
-        return filtered_graph(graph, strong)
+        filtered = filtered_graph(graph, strong)
+        rebased = associated_graph(filtered, filtered, correlation_share=settings.correlation_share)
+        n_relations = ((graph > 0).sum() - len(graph)).clamp_min(1)
+        removed = ((graph > 0) & (filtered == 0)).sum() / n_relations
+        connected = ((rebased > 0) & (filtered == 0)).sum() / n_relations
+        return rebased, {"removed": removed, "connected": connected}
 
     def targets(self, graphs: Graphs) -> Graphs:
         """Compute what the codes' similarities should be, from graphs in [0, 1]."""
