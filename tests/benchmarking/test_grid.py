@@ -229,7 +229,7 @@ def test_the_commands(place: Place, tmp_path: Path, modalhash: CommandLine) -> N
     assert ended.code == 0
     assert ended.out.startswith("## pairs test\n")
     assert "| random | 8 |" in ended.out
-    assert "| cfrh | 8 |" in ended.out
+    assert re.search(r"\| cfrh( †)? \| 8 \|", ended.out)
     reason = "n_bits is 8, canonical correlation gives at most 5 on features of widths 6 and 5"
     assert f"- cca-sign: 2 runs failed: {reason}" in ended.out
     assert (tmp_path / "out" / "table.md").read_text() == ended.out.removesuffix("\n")
@@ -242,14 +242,14 @@ def test_the_commands(place: Place, tmp_path: Path, modalhash: CommandLine) -> N
     assert "http" not in page.replace("http-equiv", "")
     rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
     of_random = [row for row in rows if row.startswith("pairs test,random,8,0,")]
-    assert len(of_random) == 2 * (2 * len(MEASURES) + 6)
+    assert len(of_random) == 2 * (2 * len(MEASURES) + 7)
     about = json.loads((tmp_path / "out" / "about.json").read_text())
     assert set(about["rows"]) == {"random", "cfrh", "cca-sign"}
     assert about["rows"]["cfrh"]["settings"] == {"epochs": "1", "hidden_width": "8"}
     assert about["rows"]["cfrh"]["presets"]["dense"]["hidden_width"] == 1024
     ended = modalhash("ablate", "cfrh", place.collection, *quick, *shared)
     assert ended.code == 0
-    assert "| cfrh | 8 |" in ended.out
+    assert re.search(r"\| cfrh( †)? \| 8 \|", ended.out)
 
 
 def test_a_quick_bench(place: Place, tmp_path: Path, modalhash: CommandLine) -> None:
@@ -259,7 +259,8 @@ def test_a_quick_bench(place: Place, tmp_path: Path, modalhash: CommandLine) -> 
         "--set", "epochs=1", "--cache", str(tmp_path / "cache"), "-o", str(out),
     )  # fmt: skip
     assert ended.code == 0
-    rows = [line.split(" | ")[:3] for line in ended.out.splitlines() if line.startswith("| ")]
+    unmarked = ended.out.replace(" †", "")  # one epoch may collapse
+    rows = [line.split(" | ")[:3] for line in unmarked.splitlines() if line.startswith("| ")]
     assert [row for row in rows if row[0] != "| ---"][1:9] == [
         [f"| {name}", bits, scoring]
         for name in ("random", "cfrh")

@@ -49,6 +49,21 @@ def test_differences_are_paired_by_seed() -> None:
     assert lines[6] == "| without y | 16 | hamming | " + " | ".join(["+0.050 ± 0.000"] * 6) + " |"
 
 
+def test_a_row_with_collapsed_codes_is_marked_in_every_table() -> None:
+    collapsed = replace(outcome("b", 1, 0.2), constant_share=0.75)
+    at_the_limit = replace(outcome("a", 0, 0.5), constant_share=0.25)
+    runs = [at_the_limit, outcome("b", 0, 0.5), collapsed]
+    for text in (grid_table(runs), ablation_table([at_the_limit, collapsed, outcome("b", 0, 0.5)])):
+        assert "| a | 16 |" in text
+        assert "| b † | 16 |" in text
+        assert text.splitlines()[-1] == (
+            "† collapsed: more than 25% of the bits are the same in all codes of a modality, so "
+            "these numbers say nothing of the method: b at 16 bits, seed 1 (75% of the bits)."
+        )
+    assert read_csv(csv_text([collapsed]))[0].constant_share == 0.75
+    assert "†" not in grid_table([at_the_limit])
+
+
 def test_a_collection_without_labels_has_pair_measures_only() -> None:
     pairs = {name: 0.25 for name in NAMES if "pair" in name}
     line = grid_table([Outcome("a", "photos test", 8, 0, pairs)]).splitlines()[4]
@@ -81,7 +96,7 @@ def test_every_number_is_in_the_csv() -> None:
         "",
     ]
     assert rows[-1] == ["photos test", "b, odd", "16", "0", "hamming", "", "", "", "no, none"]
-    assert len(rows) == 1 + len(NAMES) + 4 + 1
+    assert len(rows) == 1 + len(NAMES) + 5 + 1
 
 
 def test_costs_are_means_over_seeds() -> None:

@@ -194,6 +194,20 @@ def test_two_sources_stand_side_by_side(tmp_path: Path) -> None:
     assert [one["value"] for one in first["printed"]] == [0.7709, 0.782]
 
 
+def test_collapsed_codes_never_stand_unmarked_beside_a_printed_number(tmp_path: Path) -> None:
+    files = write_ucch(tmp_path / "files")
+    plan = plan_reproduction("ms2gah", f"ucch:{files}", protocol="dcmh:queries=9,train=9")
+    key = "MAP, whole list, shared label, first_k_relevant"
+    values = {f"{key} {way}": 0.2 for way in ("image_to_text", "text_to_image")}
+    outcome = Outcome("ssah", "here", 16, 2, values, constant_share=1.0)
+    found = compare_with_printed(plan, [outcome])
+    text = reproduction_text(found)
+    (row, _) = [line for line in text.splitlines() if line.startswith("| ssah")]
+    assert "| 0.200 ± 0.000 † | 0.7709 [1], 0.782 [2] |" in row
+    assert "say nothing of the method: ssah at 16 bits, seed 2 (100% of the bits)." in text
+    assert [line["collapsed"] for line in reproduction_json(found)["lines"]] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("method", "source", "protocol", "encoder", "preset"),
     [

@@ -13,9 +13,11 @@ from modalhash.benchmarking.grid_table import (
     COST_HEADS,
     cells,
     cost_rows,
+    explain_collapse,
     format_failures,
     group_by_place,
     group_by_row,
+    mark_collapse,
 )
 from modalhash.benchmarking.marks import UNMARKED, Cell, Marks, find_cell
 from modalhash.benchmarking.outcomes import DIRECTIONS, RERANKED, Outcome
@@ -67,6 +69,7 @@ def write_grid_page(
             "rows": [table_row(same, marks) for same in group_by_row(of_place).values()],
             "cost_heads": COST_HEADS,
             "cost_rows": cost_rows(of_place),
+            "collapse": explain_collapse(of_place),
             "failures": format_failures(of_place),
         }
         for place, of_place in group_by_place(outcomes).items()
@@ -78,7 +81,7 @@ def write_grid_page(
 def table_row(same: Sequence[Outcome], marks: Mapping[Cell, Marks]) -> dict[str, Any]:
     """Collect what the template shows of a row."""
     first = same[0]
-    row = {"name": first.row, "n_bits": first.n_bits, "scoring": first.scoring}
+    row = {"name": mark_collapse(first.row, same), "n_bits": first.n_bits, "scoring": first.scoring}
     if not any(outcome.values for outcome in same):
         return {**row, "error": first.error, "cells": []}
     shown = []

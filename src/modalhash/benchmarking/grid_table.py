@@ -7,9 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from modalhash.benchmarking.marks import UNMARKED, Cell, Marks, find_cell
 from modalhash.benchmarking.outcomes import DIRECTIONS, MEASURES, Outcome
 from modalhash.choices import Scoring
+from modalhash.metrics import COLLAPSED_SHARE
 
-__all__ = ["COLUMNS", "MARKED", "ablation_table", "cells", "cost_table", "grid_table", "markdown"]
+__all__ = [
+    "COLLAPSED",
+    "COLUMNS",
+    "MARKED",
+    "ablation_table",
+    "cells",
+    "cost_table",
+    "explain_collapse",
+    "grid_table",
+    "mark_collapse",
+    "markdown",
+]
 
+COLLAPSED = "†"
+"""What marks a row with a run whose codes have collapsed."""
 SHOWN = MEASURES[:3]
 ARROWS = {"image_to_text": "I→T", "text_to_image": "T→I"}
 COLUMNS = [
@@ -34,7 +48,7 @@ def grid_table(outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks] | None =
     for place, of_place in group_by_place(outcomes).items():
         rows = [
             [
-                name,
+                mark_collapse(name, same),
                 str(n_bits),
                 scoring,
                 *mark_cells(same, marks),
@@ -45,7 +59,8 @@ def grid_table(outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks] | None =
             for (name, n_bits, scoring), same in group_by_row(of_place).items()
         ]
         heads = ["method", "bits", "scoring", *(heading for _, heading in COLUMNS), "CPU s"]
-        parts.append(f"## {place}\n\n{markdown(heads, rows)}{format_failures(of_place)}")
+        notes = f"{explain_collapse(of_place)}{format_failures(of_place)}"
+        parts.append(f"## {place}\n\n{markdown(heads, rows)}{notes}")
     return "\n".join(parts)
 
 
@@ -104,7 +119,7 @@ def ablation_table(outcomes: Sequence[Outcome]) -> str:
         lines = []
         for (name, n_bits, scoring), same in rows.items():
             if name == full:
-                lines.append([name, str(n_bits), scoring, *cells(same)])
+                lines.append([mark_collapse(name, same), str(n_bits), scoring, *cells(same)])
                 continue
             reference = {outcome.seed: outcome for outcome in rows.get((full, n_bits, scoring), [])}
             changes = [
@@ -113,14 +128,38 @@ def ablation_table(outcomes: Sequence[Outcome]) -> str:
                 if outcome.seed in reference
             ]
             if any(changes):
-                lines.append([name, str(n_bits), scoring, *format_differences(changes)])
+                marked = mark_collapse(name, same)
+                lines.append([marked, str(n_bits), scoring, *format_differences(changes)])
             else:
                 lines.append(
                     [name, str(n_bits), scoring, same[0].error, *[""] * (len(COLUMNS) - 1)]
                 )
         heads = ["variant", "bits", "scoring", *(heading for _, heading in COLUMNS)]
-        parts.append(f"## {place}\n\n{markdown(heads, lines)}{format_failures(of_place)}")
+        notes = f"{explain_collapse(of_place)}{format_failures(of_place)}"
+        parts.append(f"## {place}\n\n{markdown(heads, lines)}{notes}")
     return "\n".join(parts)
+
+
+def mark_collapse(name: str, same: Sequence[Outcome]) -> str:
+    """Mark the name of a row if the codes of any of its runs have collapsed."""
+    has_collapsed = any(outcome.has_collapsed for outcome in same)
+    return f"{name} {COLLAPSED}" if has_collapsed else name
+
+
+def explain_collapse(outcomes: Sequence[Outcome]) -> str:
+    """Explain the mark of collapsed codes, run by run, as Markdown; "" if there are none."""
+    runs = dict.fromkeys(
+        f"{outcome.row} at {outcome.n_bits} bits, seed {outcome.seed} "
+        f"({outcome.constant_share:.0%} of the bits)"
+        for outcome in outcomes
+        if outcome.has_collapsed
+    )
+    if not runs:
+        return ""
+    return (
+        f"\n{COLLAPSED} collapsed: more than {COLLAPSED_SHARE:.0%} of the bits are the same in all "
+        f"codes of a modality, so these numbers say nothing of the method: {'; '.join(runs)}.\n"
+    )
 
 
 def group_by_place(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:

@@ -15,7 +15,7 @@ from modalhash.benchmarking.tasks import Task, load_place, usual_encoder, usual_
 from modalhash.choices import Scoring
 from modalhash.data import PROTOCOLS, Collection
 from modalhash.machine import forget_peak, peak_mib
-from modalhash.metrics import Convention, Report
+from modalhash.metrics import Convention, Report, code_statistics
 
 __all__ = ["QueryValues", "list_values", "run_task"]
 
@@ -46,6 +46,7 @@ def run_task(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, Qu
     seconds = round(time.process_time() - started, 1)
     split = usual_split(collection, task.place.split)
     rates = encode_rates(model, collection, cache)
+    constant_share = find_constant_share(model, collection, cache)
     names = list_protocol_measures(task.place.protocol)
     for row, bits, scoring in list_measurements(task, model):
         report = evaluate(
@@ -71,6 +72,7 @@ def run_task(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, Qu
             rates=rates,
             curves=keep_curves(report),
             scoring=scoring,
+            constant_share=constant_share,
         )
         yield outcome, list_query_values(report)
 
@@ -97,6 +99,20 @@ def encode_rates(
         encode(rows)
         rates[modality] = round(len(rows) / max(time.perf_counter() - started, 1e-6), 1)
     return rates
+
+
+def find_constant_share(
+    model: HashModel, collection: Collection, cache: Path | str | None
+) -> float:
+    """Find the share of bits that are the same for the first pictures, or texts: the larger one."""
+    folder = None if cache is None else Path(cache)
+    codes = CollectionCodes(model, collection, captions="first", cache_folder=folder)
+    items = np.arange(min(collection.n_items, RATE_ROWS))
+    counts = [
+        code_statistics(side, model.n_bits).n_constant_bits
+        for side in (codes.image(items), codes.text(codes.texts_of(items)))
+    ]
+    return round(max(counts) / model.n_bits, 4)
 
 
 def list_measurements(task: Task, model: HashModel) -> Iterator[tuple[str, int, str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from modalhash.choices import Scoring
 from modalhash.errors import InputError
+from modalhash.metrics import COLLAPSED_SHARE
 
 __all__ = ["DIRECTIONS", "MEASURES", "RERANKED", "Outcome", "csv_text", "map_title", "read_csv"]
 
@@ -31,6 +32,7 @@ COSTS = {
     "bits per item": ("bits_per_item", int),
     "peak MiB": ("peak_mib", float),
     "parameters": ("n_parameters", int),
+    "share of constant bits": ("constant_share", float),
 }
 """Title of a cost to the attribute that holds it, and its type."""
 RATE = "codes a second"
@@ -56,6 +58,8 @@ class Outcome:
             the same for all outcomes of a place. Empty in results from before they were kept.
         scoring: what ranked the items: "hamming", "asymmetric", or "reranked", a shortlist by
             Hamming distance in a finer order. It is "hamming" in results from before it was kept.
+        constant_share: share of the bits that are the same in the codes of all pictures, or of all
+            texts, whichever is larger; 0 in results from before it was kept.
     """
 
     row: str
@@ -71,6 +75,12 @@ class Outcome:
     rates: Mapping[str, float] = field(default_factory=dict)
     curves: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     scoring: str = Scoring.HAMMING.value
+    constant_share: float = 0.0
+
+    @property
+    def has_collapsed(self) -> bool:
+        """Whether so many bits are constant that the codes say little."""
+        return self.constant_share > COLLAPSED_SHARE
 
 
 def map_title(k: int | None, convention: str) -> str:

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from modalhash.benchmarking.comparing import run_tasks
-from modalhash.benchmarking.grid_table import ARROWS, format_failures, format_spread, markdown
+from modalhash.benchmarking.grid_table import (
+    ARROWS,
+    COLLAPSED,
+    explain_collapse,
+    format_failures,
+    format_spread,
+    markdown,
+)
 from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome, map_title
 from modalhash.benchmarking.printed import Printed, printed_numbers, printed_protocols
 from modalhash.benchmarking.reproduction_plan import ReproductionPlan, plan_reproduction
@@ -42,6 +49,7 @@ class Line:
         measure: its title, see `map_title`.
         ours: one a seed that ran; empty if all failed.
         printed: those that are known.
+        has_collapsed: whether the codes of any of our runs have collapsed.
     """
 
     row: str
@@ -50,6 +58,7 @@ class Line:
     measure: str
     ours: tuple[float, ...]
     printed: tuple[Printed, ...]
+    has_collapsed: bool = False
 
     def list_differences(self) -> list[float]:
         """List the differences of our mean from each printed number."""
@@ -63,7 +72,7 @@ class Reproduction:
     Attributes:
         plan: what was run.
         lines: the numbers.
-        reasons: Markdown, why runs failed, or "".
+        reasons: Markdown, why runs failed or say nothing, or "".
         about: date, version, machine and the like, by name.
     """
 
@@ -162,8 +171,12 @@ def compare_with_printed(
                 printed = printed_numbers(
                     row, plan.family, protocol.name, top_k=top_k, n_bits=n_bits, direction=direction
                 )
-                lines.append(Line(row, n_bits, direction, title, ours, tuple(printed)))
-    return Reproduction(plan, tuple(lines), format_failures(outcomes).strip(), about or {})
+                has_collapsed = any(outcome.has_collapsed for outcome in same)
+                lines.append(
+                    Line(row, n_bits, direction, title, ours, tuple(printed), has_collapsed)
+                )
+    reasons = f"{explain_collapse(outcomes)}{format_failures(outcomes)}".strip()
+    return Reproduction(plan, tuple(lines), reasons, about or {})
 
 
 def reproduction_text(result: Reproduction) -> str:
@@ -210,6 +223,8 @@ def reproduction_text(result: Reproduction) -> str:
 def format_line(line: Line, result: Reproduction) -> list[str]:
     """Format our number, the printed ones with the numbers of their sources, the differences."""
     ours = format_spread(line.ours) if line.ours else "failed"
+    if line.has_collapsed:
+        ours = f"{ours} {COLLAPSED}"
     if not line.printed:
         return [ours, "unknown", "-"]
     printed = [
@@ -261,6 +276,7 @@ def line_json(line: Line) -> dict[str, Any]:
         "direction": line.direction,
         "measure": line.measure,
         "ours": list(line.ours),
+        "collapsed": line.has_collapsed,
         "mean": round(statistics.mean(line.ours), 4) if line.ours else None,
         "deviation": round(statistics.pstdev(line.ours), 4) if line.ours else None,
         "printed": [

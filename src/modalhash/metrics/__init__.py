@@ -1,7 +1,12 @@
 """Ranking measures for binary codes: each formula by its name, exact under every tie rule."""
 
 from modalhash.metrics.average_precisions import average_precision
-from modalhash.metrics.bit_statistics import CodeStatistics, code_statistics, quantisation_error
+from modalhash.metrics.bit_statistics import (
+    COLLAPSED_SHARE,
+    CodeStatistics,
+    code_statistics,
+    quantisation_error,
+)
 from modalhash.metrics.bootstrap import PairedComparison, bootstrap_interval, compare_runs
 from modalhash.metrics.calibration import (
     DirectionCalibration,
@@ -41,6 +46,7 @@ from modalhash.metrics.tie_groups import TieGroups
 from modalhash.modalities import Direction
 
 __all__ = [
+    "COLLAPSED_SHARE",
     "CodeStatistics",
     "Convention",
     "Curve",

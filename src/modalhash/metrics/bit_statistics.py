@@ -1,6 +1,7 @@
 """What can be said of codes without a query: are their bits used, balanced and independent."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,11 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 from modalhash.codes import Codes, binarise, check_codes, unpack
 from modalhash.errors import InputError, ShapeError
 
-__all__ = ["CodeStatistics", "code_statistics", "quantisation_error"]
+__all__ = ["COLLAPSED_SHARE", "CodeStatistics", "code_statistics", "quantisation_error"]
 
 Floats = NDArray[np.float64]
 
 BLOCK_ROWS = 1 << 14
+COLLAPSED_SHARE: Final = 0.25
+"""Codes of which a larger share of bits is constant have collapsed: their numbers say little."""
 
 
 @dataclass(frozen=True)

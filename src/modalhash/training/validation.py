@@ -11,7 +11,7 @@ from modalhash.encoders.base import FeatureTable
 from modalhash.layers import ModalityFeatures, ScalingRule
 from modalhash.methods.base import TrainingSettings
 from modalhash.methods.hasher import Hasher, HashTower
-from modalhash.metrics import evaluate_direction
+from modalhash.metrics import COLLAPSED_SHARE, evaluate_direction
 from modalhash.training.pairs import TrainingData
 
 __all__ = ["constant_bits", "pair_recall", "warn_of_collapse"]
@@ -19,7 +19,6 @@ __all__ = ["constant_bits", "pair_recall", "warn_of_collapse"]
 RECALL_AT = 10
 SAMPLE = 2_000
 BLOCK = 1_024
-COLLAPSED_SHARE = 0.25
 logger = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
 
