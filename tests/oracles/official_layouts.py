@@ -6,11 +6,15 @@ learnt.
 """
 
 import json
+import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from tests.oracles.drawn_videos import write_video
 
 N_ITEMS = 24
 WORDS = ("sky", "dog", "water")
@@ -277,6 +281,37 @@ def write_msrvtt_features(folder: Path) -> str:
     (folder / "features").mkdir(parents=True)
     for item, row in enumerate(image_features()):
         np.save(folder / "features" / f"video{item}.npy", np.stack([row - 1, row, row + 1]))
+    return str(folder)
+
+
+def write_clip(path: Path, item: int, codec: str = "libx264") -> None:
+    """Write a second of video that shows the picture of an item."""
+    pixels = np.full((48, 64, 3), _COLOURS[item % 3], np.uint8)
+    frames = ((number / 5, pixels) for number in range(5))
+    write_video(path, frames, rate=5, size=(64, 48), codec=codec)
+
+
+def write_msrvtt_videos(folder: Path) -> str:
+    """The captions of MSR-VTT with the videos in the two folders of the challenge."""
+    write_msrvtt_captions(folder)
+    for item in range(N_ITEMS):
+        place = "TestVideo" if karpathy_split(item) == "test" else "TrainValVideo"
+        write_clip(folder / place / f"video{item}.mp4", item)
+    return str(folder)
+
+
+def write_msvd_videos(folder: Path) -> str:
+    """MSVD as CLIP4Clip has it: `raw-captions.pkl`, and the videos as AVI files."""
+    write_msvd(folder)
+    (folder / "AllVideoDescriptions.txt").unlink()
+    shutil.rmtree(folder / "frames")
+    captions = {
+        msvd_name(item): [text_of(item, number).split() for number in range(2)]
+        for item in range(N_ITEMS)
+    }
+    (folder / "raw-captions.pkl").write_bytes(pickle.dumps(captions))
+    for item in range(N_ITEMS):
+        write_clip(folder / "YouTubeClips" / f"{msvd_name(item)}.avi", item, "mpeg4")
     return str(folder)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from modalhash.data.collection import Collection, Frames, Value
+from modalhash.data.collection import Collection, Frames, Moments, Value
 from modalhash.data.picture_collections import UNFINISHED
 from modalhash.data.pictures import WEB_SUFFIXES, is_safe_name
 from modalhash.data.splits import write_splits
@@ -22,6 +22,8 @@ __all__ = ["Conversion", "convert_collection"]
 
 _BREAKS: Final = re.compile(r"[\t\r\n]+")
 _RESERVED: Final = ("caption", "caption_id")
+_FRAMES: Final = 12
+"""Frames that are written of a video in a file, at most."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,10 @@ def _write_pictures(collection: Collection, folder: Path, progress: Progress) ->
     for position, item in enumerate(collection.item_ids):
         if isinstance(pictures, Frames):
             names.append(_picture_name(item, position, "", used_names))
+            if isinstance(pictures, Moments):
+                _write_frames(pictures, position, folder / "videos" / names[-1])
+                progress("write pictures", position + 1, collection.n_items)
+                continue
             for frame in pictures.frame_paths(position):
                 _copy(frame, folder / "videos" / names[-1] / frame.name)
             copied += 1
@@ -143,6 +149,14 @@ def _write_pictures(collection: Collection, folder: Path, progress: Progress) ->
     (folder / UNFINISHED).unlink()
     drawn = collection.n_items - copied
     return Conversion(folder, str(folder), collection.n_items, copied, drawn)
+
+
+def _write_frames(videos: Moments, position: int, folder: Path) -> None:
+    """Write up to 12 frames of a video in a file, as a folder of frames."""
+    for number, frame in enumerate(videos.frames(position, _FRAMES), 1):
+        content = io.BytesIO()
+        frame.save(content, "JPEG", quality=95)
+        write_bytes(folder / f"{number:05d}.jpg", content.getvalue())
 
 
 def _write_captions(

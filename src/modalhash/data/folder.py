@@ -15,10 +15,11 @@ Image names are relative to `images/`. The order of the items is that of their f
 Without captions.tsv, all pictures in `images/`, or in any folder below if there is none, are a
 collection without texts (`picture_collections`).
 
-Videos are folders of frames, in the order of their names; the column and the folder are called
-after them, and everything else is the same::
+Videos are files, or folders of frames in the order of their names; the column and the folder are
+called after them, and everything else is the same::
 
     clips/
+      videos/NAME.mp4       or .mov, .mkv, .webm, ...
       videos/NAME/00001.jpg ...
       captions.tsv          columns video, caption, ...
       labels.tsv            video, then one 0/1 column a concept
@@ -57,7 +58,9 @@ from modalhash.data.splits import make_splits, read_splits
 from modalhash.data.table_contents import Table
 from modalhash.data.tables import typed_values
 from modalhash.data.text_lines import ascii_if_broken, quote_text
+from modalhash.data.videos import VideoPart, VideoParts
 from modalhash.errors import Defect
+from modalhash.videos import is_video_name
 
 __all__ = ["read_folder"]
 
@@ -98,6 +101,7 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
     if kind is VIDEOS:
         files, frames = _list_videos(folder / kind.folder)
         pictures = {name for name in files if frames.get(name)}
+        pictures = pictures or set(filter(is_video_name, files))
     else:
         files, frames = _list_files(folder / kind.folder), {}
         pictures = {name for name in files if name.lower().endswith(PICTURE_SUFFIXES)}
@@ -158,6 +162,8 @@ def _pictures(
 ) -> Pictures:
     if kind is PICTURES:
         return PictureFiles(folder / kind.folder, names)
+    if any(map(is_video_name, names)) and not any(frames.get(name) for name in names):
+        return VideoParts(folder / kind.folder, tuple(map(VideoPart, names)))
     # A video without frames is among the defects; its name stands in for them.
     own = (frames.get(name) or ["00001.jpg"] for name in names)
     named = zip(names, own, strict=True)
@@ -290,7 +296,7 @@ def _list_videos(folder: Path) -> tuple[set[str], dict[str, list[str]]]:
 
     A folder may hold videos or further folders, not both; its videos are named by their path.
     """
-    names = {name for name in _list_files(folder) if "/" not in name}
+    names = {name for name in _list_files(folder) if "/" not in name or is_video_name(name)}
     frames: dict[str, list[str]] = {}
     for root, folders, _ in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -1,6 +1,6 @@
 """Videos as folders of frames: which of them are kept, and the pictures of a collection of videos.
 
-Videos aren't decoded here. A player cuts frames, one a second for instance::
+Video files are another matter (`data/videos.py`). A player cuts frames, one a second for instance::
 
     ffmpeg -i VIDEO.mp4 -vf fps=1 videos/NAME/%05d.jpg
 """

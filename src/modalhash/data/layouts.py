@@ -103,7 +103,7 @@ _OF_FOLDERS: Final = (
     Layout("ucm", (_json_of("ucm"),)),
     Layout("msrvtt", ("MSRVTT_data.json|train_val_videodatainfo.json",)),
     Layout("msrvtt-1ka", ("MSRVTT_train.*.csv", "MSRVTT_JSFUSION_test.csv")),
-    Layout("msvd", ("AllVideoDescriptions.txt",)),
+    Layout("msvd", ("AllVideoDescriptions.txt|raw-captions.pkl",)),
     Layout("wiki", ("raw_features.mat|wiki.npz",)),
     Layout("wiki-articles", ("trainset_txt_img_cat.list", "texts", "images")),
     Layout("precomp", ("train_ims.npy|test_ims.npy|testall_ims.npy", "*_caps.txt")),

@@ -146,7 +146,7 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
     ),
     "msrvtt": Source(
         "msrvtt:PATH",
-        "MSR-VTT: videos with twenty captions each, as frames or features",
+        "MSR-VTT: videos with twenty captions each, in files, as frames or as features",
         "modalhash.data.video_sets:read_msrvtt",
         has_argument=True,
     ),
@@ -158,7 +158,7 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
     ),
     "msvd": Source(
         "msvd:PATH",
-        "MSVD: short videos with captions, as frames or features",
+        "MSVD: short videos with captions, in files, as frames or as features",
         "modalhash.data.video_sets:read_msvd",
         has_argument=True,
     ),

@@ -1,10 +1,12 @@
 """Captioned videos: `msrvtt:PATH`, `msrvtt-1ka:PATH` and `msvd:PATH`.
 
-Videos are not decoded. PATH holds either their frames, in the order of their names, or features of
-the frames::
+PATH holds the videos, or their frames in the order of their names, or features of the frames::
 
+    videos/video0.mp4               a file a video, of any suffix of a video
     frames/video0/0001.jpg ...      a folder a video
     features/video0.npy             (frames, d) or (d,) numbers, a file a video
+
+(`TrainValVideo/` and `TestVideo/`, `YouTubeClips/` and `all/` are read as well as `videos/`)
 
 beside the captions:
 
@@ -12,7 +14,8 @@ beside the captions:
   `videos` with `video_id`, `split` and `category`, `sentences` with `video_id` and `caption`;
 - MSR-VTT as "1k-A": the same beside `MSRVTT_train.9k.csv` (or `MSRVTT_train.7k.csv`), a list of
   `video_id`, and `MSRVTT_JSFUSION_test.csv` with `video_id` and the one `sentence` that is asked;
-- MSVD: `AllVideoDescriptions.txt` with a video's name, a blank and a caption a line, and
+- MSVD: `AllVideoDescriptions.txt` with a video's name, a blank and a caption a line, or
+  `raw-captions.pkl`, a pickled dict of a video's name to captions, each a list of words; and
   `train_list.txt`, `val_list.txt`, `test_list.txt`.
 
 An encoder sees frames that are uniformly kept (12 by default); where one picture must do, it is the
@@ -20,7 +23,7 @@ middle frame. Of features, the mean over the frames is the pooled feature, and e
 token. The splits `validate` and `val` are called `dev`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -33,15 +36,21 @@ from modalhash.data.features import collect_arrays
 from modalhash.data.frames import FrameFolders, frame_names
 from modalhash.data.json_files import read_json_lists
 from modalhash.data.pair_lists import PairList, first_existing, missing_file
+from modalhash.data.pickled_files import read_pickled_file
 from modalhash.data.reading import Reading
 from modalhash.data.splits import unknown_members
 from modalhash.data.tables import read_table
 from modalhash.data.text_lines import ascii_if_broken, clean_lines, quote_text
+from modalhash.data.videos import VideoPart, VideoParts
 from modalhash.errors import CollectionError, Defect
 from modalhash.files import map_array
+from modalhash.videos import is_video_name
 
 __all__ = ["read_msrvtt", "read_msrvtt_1ka", "read_msvd"]
 
+_VIDEO_FOLDERS: Final = (
+    "videos", "TrainValVideo", "TestVideo", "YouTubeClips", "YouTubeClips_avi", "all", "clips",
+)  # fmt: skip
 _SPLITS: Final = {"train": "train", "validate": "dev", "val": "dev", "test": "test"}
 _CATEGORIES: Final = (
     "music", "people", "gaming", "sports/actions", "news/events/politics", "education", "tv shows",
@@ -158,21 +167,72 @@ def read_msvd(argument: str, *, split_seed: int) -> Reading:
     """Read MSVD; see `SourceReader` and the module's description."""
     path = Path(argument)
     videos = Videos("msvd", path)
-    file = path / "AllVideoDescriptions.txt"
-    if not file.exists():
-        return missing_file(file, "the captions, a video's name and a sentence a line")
-    for line, text in clean_lines(file, videos.defects):
-        name, _, sentence = text.strip().partition(" ")
-        if name.startswith("#"):
-            continue
-        videos.where.setdefault(name, f"{file}:{line}")
-        videos.texts.setdefault(name, []).append(sentence)
+    file, pickled = path / "AllVideoDescriptions.txt", path / "raw-captions.pkl"
+    if file.exists():
+        _read_descriptions(file, videos)
+    elif pickled.exists():
+        try:
+            _read_pickled_captions(pickled, videos)
+        except CollectionError as error:
+            return Reading(None, error.defects)
+    else:
+        expected = "the captions, a video's name and a sentence a line (or raw-captions.pkl)"
+        return missing_file(file, expected)
     for part in ("train", "val", "test"):
         list_file = path / f"{part}_list.txt"
         if list_file.exists():
             names = [text.strip() for _, text in clean_lines(list_file, videos.defects)]
             videos.splits[_SPLITS[part]] = names
     return _collect(videos, split_seed)
+
+
+def _read_descriptions(file: Path, videos: Videos) -> None:
+    for line, text in clean_lines(file, videos.defects):
+        name, _, sentence = text.strip().partition(" ")
+        if name.startswith("#"):
+            continue
+        videos.where.setdefault(name, f"{file}:{line}")
+        videos.texts.setdefault(name, []).append(sentence)
+
+
+def _read_pickled_captions(file: Path, videos: Videos) -> None:
+    """Read a pickled dict of a video's name to captions, as lists of words or as texts.
+
+    Raises:
+        CollectionError: if the file can't be read, or holds something else.
+    """
+    document = read_pickled_file(file)
+    entries = document.items() if isinstance(document, dict) else ()
+    for key, captions in entries:
+        name = _decode_text(key)
+        sentences = [_join_words(caption) for caption in captions] if _is_list(captions) else []
+        if name is None or not sentences or None in sentences:
+            problem = f"entry {key!r} is no list of captions, each a list of words"
+            raise CollectionError([Defect("wrong-column", str(file), problem)])
+        videos.where[name] = f"{file}: {name}"
+        videos.texts[name] = [sentence for sentence in sentences if sentence is not None]
+    if not videos.texts:
+        problem = "holds no dict of a video's name to its captions"
+        raise CollectionError([Defect("wrong-column", str(file), problem)])
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple | np.ndarray)
+
+
+def _decode_text(value: object) -> str | None:
+    """Decode a text of a pickle; those of Python 2 are bytes. None if it is no text."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    return str(value) if isinstance(value, str) else None
+
+
+def _join_words(caption: Any) -> str | None:
+    """Join the words of a caption; a text stays. None if it is neither."""
+    if not _is_list(caption):
+        return _decode_text(caption)
+    words = [_decode_text(word) for word in caption]
+    return None if None in words else " ".join(word for word in words if word is not None)
 
 
 def _read_video_json(file: Path, videos: Videos) -> None:
@@ -204,10 +264,42 @@ def _collect(videos: Videos, split_seed: int) -> Reading:
         return _collect_frames(videos, frames, split_seed)
     if features.is_dir():
         return _collect_features(videos, features, split_seed)
+    files = _list_video_files(videos.path)
+    if files:
+        return _collect_files(videos, files, split_seed)
     expected = (
-        "a folder of frames a video; or features/, a .npy file a video (videos aren't decoded)"
+        "a folder of frames a video; or features/, a .npy file a video; or videos/ with files"
     )
     return missing_file(frames, expected)
+
+
+def _list_video_files(path: Path) -> dict[str, str]:
+    """List the video files of a data set: their names without suffix, and where they are."""
+    files: dict[str, str] = {}
+    for folder in _VIDEO_FOLDERS:
+        if (path / folder).is_dir():
+            for file in sorted((path / folder).iterdir()):
+                if is_video_name(file.name) and not file.name.startswith("."):
+                    files.setdefault(file.stem, file.relative_to(path).as_posix())
+    return files
+
+
+def _collect_files(videos: Videos, files: Mapping[str, str], split_seed: int) -> Reading:
+    """Make a collection whose items are whole videos in files."""
+    pairs = PairList(videos.name, videos.source, videos.path, videos.labels, videos.splits)
+    for video, texts in videos.texts.items():
+        name = files.get(video, f"{_VIDEO_FOLDERS[0]}/{video}.mp4")
+        labels = [videos.categories[video]] if video in videos.categories else []
+        pairs.add(name, texts, where=videos.where[video], item=video, labels=labels)
+    reading = pairs.reading(split_seed=split_seed)
+    if reading.collection is None:
+        return reading
+    parts = [
+        VideoPart(files.get(item, f"{_VIDEO_FOLDERS[0]}/{item}.mp4"))
+        for item in reading.collection.item_ids
+    ]
+    collection = replace(reading.collection, pictures=VideoParts(videos.path, parts))
+    return replace(reading, collection=collection)
 
 
 def _collect_frames(videos: Videos, frames: Path, split_seed: int) -> Reading:
