@@ -161,7 +161,7 @@ def test_a_decompression_bomb_is_not_decoded(side: int, tmp_path: Path) -> None:
     assert kind == "too-large-picture"
     assert problem == (
         f"has {side * side} pixels, more than 89478485; it may be a decompression bomb: reduce it, "
-        f"or set MODALHASH_MAX_MEGAPIXELS={side * side // 10**6}"
+        f"or set MODALHASH_MAX_MEGAPIXELS={side * side // 10**6} (--largest-picture)"
     )
 
 

@@ -9,6 +9,7 @@ from modalhash.cli.options import (
     cache_option,
     columns_option,
     device_option,
+    largest_picture_option,
     skip_bad_option,
 )
 from modalhash.cli.terminal import echo
@@ -23,6 +24,7 @@ from modalhash.cli.watching import show_progress
 @columns_option
 @skip_bad_option
 @cache_option
+@largest_picture_option
 @device_option
 def command(index: str, collection: str, **options: Any) -> None:
     """Add COLLECTION to INDEX: its pictures and texts, or nothing.

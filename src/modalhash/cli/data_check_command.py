@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import click
 
-from modalhash.cli.options import columns_option, json_option
+from modalhash.cli.options import columns_option, json_option, largest_picture_option
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.cli.watching import show_progress
 from modalhash.data import check_collection
@@ -16,6 +16,7 @@ from modalhash.data import check_collection
     "--strict", is_flag=True, help="Counts that differ from the data set's card are defects too."
 )
 @columns_option
+@largest_picture_option
 @json_option
 @click.pass_context
 def command(context: click.Context, collection: str, *, strict: bool, as_json: bool) -> None:

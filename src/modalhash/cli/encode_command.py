@@ -9,6 +9,7 @@ import modalhash as mh
 from modalhash.cli.options import (
     cache_option,
     device_option,
+    largest_picture_option,
     overwrite_option,
     skip_bad_option,
     split_options,
@@ -94,6 +95,7 @@ class EncodeCommand(click.Command):
 @split_options
 @skip_bad_option
 @cache_option
+@largest_picture_option
 @device_option
 def command(
     run: str, collection: Any, *, output: str, shards: bool, ray: str | None, **options: Any

@@ -9,6 +9,7 @@ from modalhash.cli.options import (
     encoder_option,
     frame_grid_option,
     frames_option,
+    largest_picture_option,
     skip_bad_option,
     split_options,
 )
@@ -32,6 +33,7 @@ from modalhash.cli.watching import show_progress
 @split_options
 @skip_bad_option
 @cache_option
+@largest_picture_option
 @device_option
 def command(
     collection: str,

@@ -10,7 +10,12 @@ from urllib.parse import urlencode
 import click
 
 import modalhash as mh
-from modalhash.cli.options import device_option, file_metadata_option, json_option
+from modalhash.cli.options import (
+    device_option,
+    file_metadata_option,
+    json_option,
+    largest_picture_option,
+)
 from modalhash.cli.search_command import search_option, warn_of_doubts
 from modalhash.cli.terminal import echo, echo_json, show_line
 from modalhash.cli.watching import show_progress
@@ -45,6 +50,7 @@ SECONDS_TO_START = 60
 )
 @file_metadata_option
 @json_option
+@largest_picture_option
 @device_option
 def command(
     folder: str,

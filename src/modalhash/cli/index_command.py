@@ -9,6 +9,7 @@ from modalhash.cli.options import (
     cache_option,
     device_option,
     file_metadata_option,
+    largest_picture_option,
     overwrite_option,
     skip_bad_option,
     split_options,
@@ -51,6 +52,7 @@ from modalhash.cli.watching import show_progress
 @split_options
 @skip_bad_option
 @cache_option
+@largest_picture_option
 @device_option
 def command(
     run: str,

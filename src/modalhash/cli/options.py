@@ -1,5 +1,6 @@
 """Options that several commands share, and how their values are read."""
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ __all__ = [
     "frame_grid_option",
     "frames_option",
     "json_option",
+    "largest_picture_option",
     "overwrite_option",
     "packed_codes_options",
     "preset_option",
@@ -56,6 +58,37 @@ cache_option: Option[Any] = click.option(
     "--cache",
     type=click.Path(file_okay=False),
     help="Folder that keeps features  [default: the user's cache folder, or $MODALHASH_CACHE].",
+)
+
+
+def set_largest_picture(
+    context: click.Context, _: click.Parameter, megapixels: float | None
+) -> None:
+    """Let pictures have so many million pixels while a command runs."""
+    if megapixels is None:
+        return
+    from modalhash.data.picture_opening import PIXELS_VARIABLE
+
+    before = os.environ.get(PIXELS_VARIABLE)
+    os.environ[PIXELS_VARIABLE] = str(megapixels)
+
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(PIXELS_VARIABLE, None)
+        else:
+            os.environ[PIXELS_VARIABLE] = before
+
+    context.call_on_close(restore)
+
+
+largest_picture_option: Option[Any] = click.option(
+    "--largest-picture",
+    type=click.FloatRange(min=0, min_open=True, max=1e6),
+    metavar="MEGAPIXELS",
+    callback=set_largest_picture,
+    expose_value=False,
+    help="Read pictures of up to so many million pixels, such as panoramas.  [default: "
+    "$MODALHASH_MAX_MEGAPIXELS, or 89]",
 )
 file_metadata_option: Option[Any] = click.option(
     "--file-metadata/--no-file-metadata",

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 import modalhash as mh
-from modalhash.cli.options import device_option, json_option
+from modalhash.cli.options import device_option, json_option, largest_picture_option
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.cli.watching import show_progress
 
@@ -19,6 +19,7 @@ from modalhash.cli.watching import show_progress
     "--watch", is_flag=True, help="Go on: sync again whenever something in FOLDER changes."
 )
 @json_option
+@largest_picture_option
 @device_option
 def command(
     index: str,

@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
-from PIL import ExifTags, IptcImagePlugin
+from PIL import ExifTags, IptcImagePlugin, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from modalhash.data.picture_opening import open_header
 from modalhash.data.pictures import PICTURE_FORMATS
+from modalhash.data.raw_pictures import is_raw_name, open_raw
 from modalhash.data.xmp import find_sidecar, read_sidecar, read_xmp
 from modalhash.errors import CollectionError
 from modalhash.files import open_regular_file
@@ -70,11 +71,29 @@ def read_file_metadata(path: Path) -> dict[str, Field]:
         warnings.simplefilter("ignore")  # damaged Exif, and sizes, which reading the picture checks
         try:
             with open_regular_file(path) as file:
-                picture = open_header(file, path, PICTURE_FORMATS)
-                sources += list_sources(picture)
+                sources += list_sources(open_described(file, path))
         except (CollectionError, OSError, ValueError, SyntaxError, IndexError):
             pass  # reading the picture says what is wrong with it
     return merge_sources(sources)
+
+
+def open_described(file: IO[bytes], path: Path) -> ImageFile:
+    """Open the picture whose metadata are read: of a raw file that can be, the picture in it.
+
+    Raises:
+        CollectionError: if it can't be read.
+        OSError, ...: what Pillow raises for a damaged header.
+    """
+    try:
+        return open_header(file, path, PICTURE_FORMATS)
+    except UnidentifiedImageError:
+        if not is_raw_name(path.name):
+            raise
+    file.seek(0)
+    picture = open_raw(file, path)
+    if isinstance(picture, ImageFile):
+        return picture
+    raise UnidentifiedImageError(f"the picture in {path} has no metadata")
 
 
 def list_sources(picture: ImageFile) -> list[Source]:

@@ -1,5 +1,6 @@
 """Pictures without texts as a collection: a folder of pictures, nested as people nest them."""
 
+import logging
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -13,6 +14,7 @@ from modalhash.data.frames import FrameFolders, frame_names
 from modalhash.data.moment_collections import collect_moments, list_items
 from modalhash.data.path_patterns import expand_pattern
 from modalhash.data.pictures import PICTURE_SUFFIXES, PictureFiles, is_safe_name
+from modalhash.data.raw_pictures import can_read_raw, is_raw_name
 from modalhash.data.reading import Reading
 from modalhash.data.splits import make_splits, read_splits
 from modalhash.data.text_lines import ascii_if_broken, quote_text
@@ -21,6 +23,8 @@ from modalhash.progress import Progress, silent
 from modalhash.videos import VIDEO_SUFFIXES, is_video_name
 
 __all__ = ["UNFINISHED", "list_pictures", "read_pictures"]
+
+logger = logging.getLogger(__name__)
 
 UNFINISHED: Final = ".unfinished"
 """The file of a folder that a conversion is still writing, or left."""
@@ -172,6 +176,13 @@ def _list_pictures(root: Path, defects: list[Defect]) -> tuple[str, ...]:
             )
             items = (ascii_if_broken(name),)
             defects.append(Defect("unsafe-name", str(root), problem, items))
+    n_raw = sum(is_raw_name(file.name) for file in files)
+    if n_raw and not can_read_raw():
+        logger.warning(
+            "%d cameras' raw files in %s are passed over: pip install 'modalhash[raw]' reads them",
+            n_raw,
+            root,
+        )
     return tuple(names)
 
 

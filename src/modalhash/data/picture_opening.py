@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from modalhash.errors import CollectionError, Defect, MissingExtraError, SettingError
 from modalhash.extras import import_optional
 
-__all__ = ["PIXELS_VARIABLE", "open_header"]
+__all__ = ["PIXELS_VARIABLE", "check_pixels", "open_header"]
 
 AVIF_BRANDS: Final = (b"avif", b"avis")
 """What the first box of an AVIF picture says; other brands may be HEIC."""
@@ -52,7 +52,7 @@ def open_header(file: IO[bytes], path: Path, formats: tuple[str, ...]) -> ImageF
             picture = factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
-        check_pixels(path, picture)
+        check_pixels(path, picture.width * picture.height)
         return picture
     raise UnidentifiedImageError(f"{path} is none of {', '.join(formats)}")
 
@@ -73,17 +73,17 @@ def register_heif(path: Path) -> None:
     pillow_heif.register_heif_opener()
 
 
-def check_pixels(path: Path, picture: ImageFile.ImageFile) -> None:
+def check_pixels(path: Path, pixels: int) -> None:
     """Refuse a picture that has too many pixels.
 
     Raises:
         CollectionError: if it has.
     """
-    limit, pixels = most_pixels(), picture.width * picture.height
+    limit = most_pixels()
     if limit is not None and pixels > limit:
         problem = (
             f"has {pixels} pixels, more than {limit}; it may be a decompression bomb: reduce it, "
-            f"or set {PIXELS_VARIABLE}={-(-pixels // 10**6)}"
+            f"or set {PIXELS_VARIABLE}={-(-pixels // 10**6)} (--largest-picture)"
         )
         raise CollectionError([Defect("too-large-picture", str(path), problem)])
 

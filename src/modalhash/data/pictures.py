@@ -14,9 +14,11 @@ from typing import IO, Final
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from modalhash.data.collection import Collection, Frames
 from modalhash.data.picture_opening import open_header
+from modalhash.data.raw_pictures import RAW_SUFFIXES, can_read_raw, is_raw_name, open_raw
 from modalhash.errors import CollectionError, Defect, InputError, ModalhashError, StorageError
 from modalhash.files import file_stamp, open_regular_file, sha256_of_file
 from modalhash.progress import Progress, silent
@@ -38,9 +40,10 @@ WEB_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp")
 """How the name of a picture ends that any browser shows, in lower case."""
 
 PICTURE_SUFFIXES: Final = (
-    *WEB_SUFFIXES, ".gif", ".bmp", ".tif", ".tiff", ".jfif", ".avif", ".heic", ".heif"
+    *WEB_SUFFIXES, ".gif", ".bmp", ".tif", ".tiff", ".jfif", ".avif", ".heic", ".heif",
+    *(RAW_SUFFIXES if can_read_raw() else ()),
 )  # fmt: skip
-"""How a picture file's name ends, in lower case."""
+"""How a picture file's name ends, in lower case; raw files count where they can be read."""
 
 WEB_FORMATS: Final = ("JPEG", "PNG", "WEBP")
 """What Pillow may take a picture for that a client sends."""
@@ -88,7 +91,8 @@ def read_picture(
     """Open a picture file as RGB: turned upright by its EXIF, transparency laid on white.
 
     Args:
-        path: a picture file; the content decides, not the name. Of a video file, or of a moment
+        path: a picture file; the content decides, not the name, except of a camera's raw file, of
+            which the picture in it is read. Of a video file, or of a moment
             of one (`a.mp4#t=12,17.5`), the frame in the middle is read.
         formats: what Pillow may take it for.
         content: read the picture from here; `path` only names it in messages.
@@ -146,10 +150,11 @@ def _decode(file: IO[bytes], path: Path, formats: tuple[str, ...], side: int | N
     Raises:
         CollectionError: if it is too large, cut off or damaged.
     """
-    with open_header(file, path, formats) as picture:
+    is_raw = formats == PICTURE_FORMATS and is_raw_name(path.name)
+    with open_raw(file, path) if is_raw else open_header(file, path, formats) as picture:
         try:
             least = SCALED_MARGIN * side if side is not None else 0
-            if least and min(picture.size) >= 2 * least:
+            if least and min(picture.size) >= 2 * least and isinstance(picture, ImageFile):
                 picture.draft(None, (least, least))
             picture.load()
             _turn_upright(picture)
