@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOST_CARDS",
+    "THUMBNAIL",
     "PictureCard",
     "escape_text",
     "join_parts",

@@ -14,6 +14,7 @@ from PIL import Image
 from modalhash.errors import InputError, ShapeError, UnknownNameError
 from modalhash.modalities import Modality
 from modalhash.notebook_html import (
+    THUMBNAIL,
     PictureCard,
     join_parts,
     make_card,
@@ -346,7 +347,8 @@ class Collection:
         assert self.pictures is not None
         first, end = self.caption_starts[item : item + 2]
         texts = (self.captions or ())[first:end]
-        return make_card(partial(self.pictures.open, item), [(*texts, self.item_ids[item])[0]])
+        opening = partial(open_for_side, self.pictures, item, THUMBNAIL)
+        return make_card(opening, [(*texts, self.item_ids[item])[0]])
 
     @property
     def n_items(self) -> int:

@@ -12,13 +12,14 @@ import numpy as np
 from modalhash.data.card_checks import Deviation, compare_with_card, count_values
 from modalhash.data.collection import Collection
 from modalhash.data.layouts import likely_layouts
+from modalhash.data.memory_tables import MemoryTable, is_memory_table, read_memory_table
 from modalhash.data.pictures import find_picture_defects
 from modalhash.data.protocols import apply_protocol
 from modalhash.data.reading import Reading
 from modalhash.data.sources import COLLECTIONS, FOLDER
 from modalhash.data.split_files import read_split_file
 from modalhash.data.table_collections import TABLE_FILES, find_pair_tables
-from modalhash.data.table_columns import GivenColumns, divide_source
+from modalhash.data.table_columns import GivenColumns, divide_source, read_columns
 from modalhash.data.tables import TABLE_SUFFIXES
 from modalhash.data.text_lines import ascii_if_broken
 from modalhash.errors import (
@@ -84,8 +85,9 @@ class CheckReport:
 
 
 def load_collection(
-    source: str | Path,
+    source: str | Path | MemoryTable,
     *,
+    columns: str = "",
     skip_bad: bool = False,
     split_seed: int | None = None,
     protocol: str | None = None,
@@ -96,7 +98,11 @@ def load_collection(
 
     Args:
         source: a name of `COLLECTIONS` ("icons", "scenes:200", "wiki:PATH"), or a folder; a
-            `Path` is always a folder, and so is a name with a folder sign ("./icons").
+            `Path` is always a folder, and so is a name with a folder sign ("./icons"). Or a table
+            in memory, whose columns hold pictures or their paths, and texts: a data frame of pandas
+            or polars, or a data set of Hugging Face's `datasets`, one or several by split.
+        columns: what the columns of a table hold, "image=URL_LOCAL,caption=TEXT", where that isn't
+            known by their names; also "images=FOLDER", in which relative paths are.
         skip_bad: check everything, pictures too, and leave out the items that have a defect; the
             log says how many and which.
         split_seed: seed of the splits, where the source has none of its own (by default 0), or
@@ -125,7 +131,7 @@ def load_collection(
     """
     if protocol is not None and split_file is not None:
         raise InputError("protocol and split_file both divide the collection: give one of them")
-    collection = _load(source, skip_bad, split_seed or 0, progress)
+    collection = _load(source, columns, skip_bad, split_seed or 0, progress)
     if protocol is not None:
         collection = apply_protocol(collection, protocol, seed=split_seed)
         logger.info("%s: %s", collection.name, collection.split_note)
@@ -134,8 +140,25 @@ def load_collection(
     return collection
 
 
-def _load(source: str | Path, skip_bad: bool, split_seed: int, progress: Progress) -> Collection:
-    reading = read_source(source, split_seed=split_seed)
+def _load(
+    source: str | Path | MemoryTable,
+    columns: str,
+    skip_bad: bool,
+    split_seed: int,
+    progress: Progress,
+) -> Collection:
+    if isinstance(source, str | Path):
+        named = f"{source}#{columns}" if columns else source
+        reading, title = read_source(named, split_seed=split_seed), str(source)
+    elif is_memory_table(source):
+        given = read_columns(columns) if columns else GivenColumns()
+        reading = read_memory_table(source, given, split_seed=split_seed)
+        title = type(source).__name__
+    else:
+        raise InputError(
+            f"source is of type {type(source).__name__}, expected a folder, a name such as icons, "
+            "a data frame, or a data set of Hugging Face"
+        )
     for note in reading.notes:
         logger.warning("%s", note)
     defects = list(reading.defects)
@@ -146,7 +169,7 @@ def _load(source: str | Path, skip_bad: bool, split_seed: int, progress: Progres
         return _without_bad_items(collection, defects) if defects else collection
     if defects or collection is None:
         incurable = [defect for defect in defects if not defect.items]
-        raise CollectionError([*incurable, *(d for d in defects if d.items)] or [_empty(source)])
+        raise CollectionError([*incurable, *(d for d in defects if d.items)] or [_empty(title)])
     return collection
 
 

@@ -42,6 +42,8 @@ from modalhash.errors import CollectionError, Defect, InputError
 
 __all__ = [
     "TABLE_FILES",
+    "add_items",
+    "add_splits",
     "find_pair_tables",
     "read_huggingface",
     "read_table_collection",
@@ -185,8 +187,8 @@ def read_tables(
         pairs.notes.append(f"{root}: no column of texts is recognised, so there are no texts")
     pairs.pictures = find_table_pictures(read.items, base, root, given_columns.images, folders)
     read.items = without_absolute_names(read.items, pairs.pictures)
-    _add_items(read, pairs)
-    _add_splits(read, pairs, split_lists or {})
+    add_items(read, pairs)
+    add_splits(read, pairs, split_lists or {})
     return pairs.reading(split_seed=split_seed)
 
 
@@ -291,7 +293,8 @@ def _split_of(file: Path, root: Path) -> str:
     return find_split_name([file.name, *reversed(file.parent.relative_to(root).parts)])
 
 
-def _add_items(read: TableItems, pairs: PairList) -> None:
+def add_items(read: TableItems, pairs: PairList) -> None:
+    """Add the items of tables to a list of pairs; a column that differs in an item is left out."""
     differing = {
         column: name
         for name, item in read.items.items()
@@ -317,9 +320,7 @@ def _add_items(read: TableItems, pairs: PairList) -> None:
         )
 
 
-def _add_splits(
-    read: TableItems, pairs: PairList, split_lists: Mapping[str, Sequence[str]]
-) -> None:
+def add_splits(read: TableItems, pairs: PairList, split_lists: Mapping[str, Sequence[str]]) -> None:
     """Give the pairs the splits that the tables name, and those of lists beside them."""
     splits: dict[str, list[str]] = {}
     for name, item in read.items.items():

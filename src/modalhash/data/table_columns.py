@@ -14,7 +14,14 @@ from typing import Final
 from modalhash.data.table_formats import SEPARATORS, folded_column
 from modalhash.errors import InputError, UnknownNameError
 
-__all__ = ["LIKELY_COLUMNS", "ColumnRoles", "GivenColumns", "divide_source", "find_roles"]
+__all__ = [
+    "LIKELY_COLUMNS",
+    "ColumnRoles",
+    "GivenColumns",
+    "divide_source",
+    "find_roles",
+    "read_columns",
+]
 
 ROLES: Final = ("image", "caption", "id", "caption_id", "split", "label")
 """What a column may hold. `caption` and `label` may be several columns."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from modalhash.data.arrow_tables import ArrowPicture
 from modalhash.data.collection import Value
+from modalhash.data.memory_pictures import DatasetPicture, MemoryPicture
 from modalhash.data.stored_pictures import StoredPicture
 from modalhash.data.table_columns import ColumnRoles
 from modalhash.data.table_contents import Table
@@ -159,7 +160,7 @@ class RowReader:
 
     def _picture(self, row: int, cell: Any) -> str | StoredPicture | None:
         """Read the picture that a cell names or holds; None after noting a defect."""
-        if isinstance(cell, ArrowPicture):
+        if isinstance(cell, ArrowPicture | MemoryPicture | DatasetPicture):
             return cell
         if isinstance(cell, list) and len(cell) == 1:
             return self._picture(row, cell[0])

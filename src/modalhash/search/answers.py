@@ -12,6 +12,7 @@ from modalhash.index.explanation import BitComparison, DistanceProfile, chance_w
 from modalhash.modalities import Side
 from modalhash.notebook_html import (
     MOST_CARDS,
+    THUMBNAIL,
     PictureCard,
     escape_text,
     join_parts,
@@ -268,7 +269,7 @@ def make_item_card(hit: Hit) -> PictureCard:
 def open_hit_picture(hit: Hit) -> Image.Image | None:
     """Open the picture of a hit; None where it has none that may be shown."""
     file = find_picture_file(hit.image)
-    return None if file is None else read_picture(file)
+    return None if file is None else read_picture(file, side=THUMBNAIL)
 
 
 def plain_id(identity: Any) -> str | int:
