@@ -151,8 +151,8 @@ def _load(
         named = f"{source}#{columns}" if columns else source
         reading, title = read_source(named, split_seed=split_seed), str(source)
     elif is_memory_table(source):
-        given = read_columns(columns) if columns else GivenColumns()
-        reading = read_memory_table(source, given, split_seed=split_seed)
+        given_columns = read_columns(columns) if columns else GivenColumns()
+        reading = read_memory_table(source, given_columns, split_seed=split_seed)
         title = type(source).__name__
     else:
         raise InputError(

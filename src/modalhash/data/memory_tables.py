@@ -59,7 +59,7 @@ class FrameDataset(Protocol):
         """Select some columns."""
 
     def with_format(self, type: Any) -> Any:  # noqa: A002
-        """Choose how rows are given."""
+        """Choose how rows are given_columns."""
 
 
 MemoryTable: TypeAlias = Frame | FrameDataset | Mapping[str, FrameDataset]
@@ -73,12 +73,14 @@ def is_memory_table(source: object) -> bool:
     return isinstance(source, FrameDataset | Frame)
 
 
-def read_memory_table(source: MemoryTable, given: GivenColumns, *, split_seed: int) -> Reading:
+def read_memory_table(
+    source: MemoryTable, given_columns: GivenColumns, *, split_seed: int
+) -> Reading:
     """Read a table in memory.
 
     Args:
         source: the table; of several, each is the split of its name.
-        given: what the user says of the columns; `images` is the folder of relative paths, by
+        given_columns: what the user says of the columns; `images` is the folder of relative paths, by
             default the current one.
         split_seed: seed of the splits, where the table names none.
 
@@ -88,9 +90,9 @@ def read_memory_table(source: MemoryTable, given: GivenColumns, *, split_seed: i
     parts = source if isinstance(source, Mapping) else {"": source}
     read = TableItems()
     for name, part in parts.items():
-        read_part(part, name, given, read)
+        read_part(part, name, given_columns, read)
     kind = "Dataset" if not isinstance(source, Frame) else "DataFrame"
-    root = place_files(read, Path(given.images or "."))
+    root = place_files(read, Path(given_columns.images or "."))
     pairs = PairList(kind, "", root, has_texts=read.has_texts)
     pairs.label_names = tuple(read.labels)
     pairs.defects, pairs.notes = read.defects, read.notes
@@ -103,7 +105,9 @@ def read_memory_table(source: MemoryTable, given: GivenColumns, *, split_seed: i
     return pairs.reading(split_seed=split_seed)
 
 
-def read_part(part: Frame | FrameDataset, name: str, given: GivenColumns, read: TableItems) -> None:
+def read_part(
+    part: Frame | FrameDataset, name: str, given_columns: GivenColumns, read: TableItems
+) -> None:
     """Add the rows of one table to the items; `name` is its split, or "".
 
     Raises:
@@ -113,7 +117,7 @@ def read_part(part: Frame | FrameDataset, name: str, given: GivenColumns, read: 
     names = list(map(str, part.column_names if isinstance(part, FrameDataset) else part.columns))
     if isinstance(part, FrameDataset):
         pictures = [column for column in names if is_picture_feature(part.features[column])]
-        roles = find_roles(names, given, pictures)
+        roles = find_roles(names, given_columns, pictures)
         plain = [column for column in names if column not in pictures]
         columns = read_dataset_columns(part, plain)
         is_stored = roles.image in pictures
@@ -123,7 +127,7 @@ def read_part(part: Frame | FrameDataset, name: str, given: GivenColumns, read: 
     else:
         columns = {column: list_cells(part, column) for column in names}
         pictures = [column for column in names if holds_pictures(columns[column])]
-        roles = find_roles(names, given, pictures)
+        roles = find_roles(names, given_columns, pictures)
         classes = []
     title = name or ("Dataset" if is_dataset else "DataFrame")
     columns[roles.image] = [
