@@ -59,7 +59,7 @@ class FrameDataset(Protocol):
         """Select some columns."""
 
     def with_format(self, type: Any) -> Any:  # noqa: A002
-        """Choose how rows are given_columns."""
+        """Choose how rows are given."""
 
 
 MemoryTable: TypeAlias = Frame | FrameDataset | Mapping[str, FrameDataset]
@@ -80,8 +80,8 @@ def read_memory_table(
 
     Args:
         source: the table; of several, each is the split of its name.
-        given_columns: what the user says of the columns; `images` is the folder of relative paths, by
-            default the current one.
+        given_columns: what the user says of the columns; `images` is the folder of relative paths,
+            by default the current one.
         split_seed: seed of the splits, where the table names none.
 
     Raises:
