@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.choices import read_choice
+from modalhash.choices import Scoring, read_choice
 from modalhash.errors import InputError, UnknownNameError
 from modalhash.modalities import MODALITIES, Side
 from modalhash.picture_arrays import PictureInput, picture_from_array
@@ -29,6 +29,7 @@ __all__ = [
     "PartName",
     "RerankBy",
     "RerankScore",
+    "Scoring",
     "SearchOptions",
     "SearchRequest",
     "Target",
@@ -101,7 +102,9 @@ class SearchOptions(TypedDict, total=False):
     target: str | None
     k: int | None
     where: str | None
+    scoring: str
     radius: int | None
+    min_score: float | None
     min_relevance: float | None
     rerank: int | str
     rerank_by: str
@@ -135,11 +138,15 @@ class SearchRequest:
         id_side: the side that `id` is on; `images` by default.
         weights: how much each part of a combination counts, by the part's name; 1 by default.
         target: `images`, `texts` or `both`; by default images, for a picture alone texts.
-        k: hits of a side at most; by default 10, and with a radius or a relevance all.
+        k: hits of a side at most; by default 10, and with a radius, a score or a relevance all.
         where: only items that pass this filter over metadata.
-        radius: only items at this distance at most.
+        scoring: what ranks the items, see `Scoring`: by default `asymmetric`, where the query keeps
+            its numbers; `hamming` counts differing bits. The code of an item or of `code` has no
+            numbers but its bits, so that both rank alike.
+        radius: only items at this Hamming distance at most, by either scoring.
+        min_score: only items of this asymmetric score at least, from -1 to 1.
         min_relevance: only items that are relevant with this probability at least.
-        rerank: how many items nearest by Hamming distance are put in order by something finer: a
+        rerank: how many items nearest by `scoring` are put in order by something finer: a
             number, "auto" (5 %, between 500 and 5000) or "all"; 0 is none. At least k are.
         rerank_by: see `RerankBy`.
         rerank_score: see `RerankScore`; for finer codes.
@@ -148,7 +155,7 @@ class SearchRequest:
 
     Raises:
         InputError: if there is nothing to search for, or a value is out of its range.
-        UnknownNameError: if `rerank_by` or `rerank_score` is none.
+        UnknownNameError: if `scoring`, `rerank_by` or `rerank_score` is none.
 
     Example:
         >>> SearchRequest("a dog", minus_text="snow", k=3).to_json()
@@ -178,13 +185,21 @@ class SearchRequest:
     radius: int | None = field(
         default=None, metadata=about("Only items at this distance at most.", ge=0, lt=2**31)
     )
+    scoring: str = field(
+        default=Scoring.ASYMMETRIC,
+        metadata=about("What ranks items: the query's own numbers, or Hamming distance."),
+    )
+    min_score: float | None = field(
+        default=None,
+        metadata=about("Only items of this asymmetric score at least.", ge=-1, le=1),
+    )
     min_relevance: float | None = field(
         default=None,
         metadata=about("Only items that are relevant with this probability at least.", ge=0, le=1),
     )
     rerank: int | str = field(
         default=0,
-        metadata=about("Put the N items nearest by Hamming distance in a finer order."),
+        metadata=about("Put the N nearest items in a finer order."),
     )
     rerank_by: str = field(
         default=RerankBy.AUTO, metadata=about("What puts the shortlist in order.")
@@ -213,6 +228,9 @@ class SearchRequest:
             raise InputError(
                 f"min_relevance is {self.min_relevance}, expected a probability from 0 to 1"
             )
+        self._set("scoring", read_choice("scoring", Scoring, self.scoring))
+        if self.min_score is not None:
+            self._check_min_score(self.min_score)
         if self.target is not None and self.target not in list(Target):
             raise InputError(f"target is {self.target!r}, expected images or texts")
         if self.id_side is not None and self.id_side not in list(Side):
@@ -233,6 +251,16 @@ class SearchRequest:
             self._set("image", picture_from_array(self.image))
         if self.features is not None:
             self._set("features", check_features(self.features, self.modality))
+
+    def _check_min_score(self, least: float) -> None:
+        """Refuse a least score that no item can have, or that Hamming distance doesn't give."""
+        if self.scoring is Scoring.HAMMING:
+            raise InputError(
+                "min_score is of asymmetric scores, but scoring is hamming: cut off by radius, or "
+                "leave scoring out"
+            )
+        if not -1 <= least <= 1:
+            raise InputError(f"min_score is {least}, expected a score from -1 to 1")
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -255,8 +283,9 @@ class SearchRequest:
 
     @property
     def hits_at_most(self) -> int | None:
-        """Hits of a side at most; None is all items within a radius or a relevance."""
-        is_cut_off = self.radius is not None or self.min_relevance is not None
+        """Hits of a side at most; None is all items within a radius, a score or a relevance."""
+        limits = (self.radius, self.min_score, self.min_relevance)
+        is_cut_off = any(limit is not None for limit in limits)
         return USUAL_HITS if self.k is None and not is_cut_off else self.k
 
     def to_json(self) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def test_hits_carry_the_probability_of_their_distance(trained: Path) -> None:
     with mh.open_index(trained / "index") as index:
         assert index.calibration is not None
         for target, direction in ((Side.IMAGES, "text_to_image"), (Side.TEXTS, "text_to_text")):
-            answer = index.search(text="a red circle", k=60, target=target)
+            answer = index.search(text="a red circle", k=60, target=target, scoring="hamming")
             curve = next(
                 one.curve for name, one in index.calibration.directions.items() if name == direction
             )
@@ -177,7 +177,7 @@ def test_hits_carry_the_probability_of_their_distance(trained: Path) -> None:
 def all_hits(index: SearchIndex) -> list[tuple[object, int, float | None]]:
     return [
         (hit.id, hit.distance, hit.relevance)
-        for hit in index.search(text="a red circle", k=60).hits
+        for hit in index.search(text="a red circle", k=60, scoring="hamming").hits
     ]
 
 
@@ -187,16 +187,20 @@ def test_a_radius_and_a_relevance_cut_off(trained: Path) -> None:
         for radius in (0, 3, 12, 99):
             expected = [one for one in everything if one[1] <= radius]
             for k in (None, 4, 60):
-                found = index.search(text="a red circle", radius=radius, k=k).hits
+                found = index.search(
+                    text="a red circle", radius=radius, k=k, scoring="hamming"
+                ).hits
                 assert [(one.id, one.distance, one.relevance) for one in found] == expected[:k]
         for least in (0.0, 0.1, 0.2):
             expected = [one for one in everything if one[2] is not None and one[2] >= least]
-            found = index.search(text="a red circle", min_relevance=least).hits
+            found = index.search(text="a red circle", min_relevance=least, scoring="hamming").hits
             assert [(one.id, one.distance, one.relevance) for one in found] == expected
-        both = index.search(text="a red circle", min_relevance=0.0, radius=2).hits
+        both = index.search(
+            text="a red circle", min_relevance=0.0, radius=2, scoring="hamming"
+        ).hits
         assert [hit.id for hit in both] == [one[0] for one in everything if one[1] <= 2]
         reranked = index.search(
-            text="a red circle", radius=4, rerank="all", rerank_by="relaxed"
+            text="a red circle", radius=4, rerank="all", rerank_by="relaxed", scoring="hamming"
         ).hits
         assert {hit.id for hit in reranked} == {one[0] for one in everything if one[1] <= 4}
 
@@ -214,8 +218,10 @@ def test_a_relevance_that_no_distance_reaches_is_refused_and_the_largest_one_is_
             "images with the query's very code: ask for that or less, or cut off by a radius"
         )
         with pytest.raises(UnavailableError, match=f"^{re.escape(message)}$"):
-            index.search(text="a red circle", min_relevance=1.0)
-        exact = index.search(text="a red circle", min_relevance=float(stated)).hits
+            index.search(text="a red circle", min_relevance=1.0, scoring="hamming")
+        exact = index.search(
+            text="a red circle", min_relevance=float(stated), scoring="hamming"
+        ).hits
         assert all(hit.distance <= (curve.radius(float(stated), 60) or 0) for hit in exact)
 
 
@@ -234,14 +240,14 @@ def test_cut_offs_that_are_none(trained: Path, scene_index: Path) -> None:
             f"calibrate {scene_index}`, or cut off by a radius"
         )
         with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-            index.search(text="x", min_relevance=0.5)
+            index.search(text="x", min_relevance=0.5, scoring="hamming")
 
 
 def test_an_explanation_says_what_the_scan_says(trained: Path) -> None:
     with mh.open_index(trained / "index") as index:
         everything = all_hits(index)
         name, distance, relevance = everything[20]
-        (found,) = index.explain([str(name)], text="a red circle")
+        (found,) = index.explain([str(name)], text="a red circle", scoring="hamming")
         assert (found.id, found.distance, found.relevance) == (name, distance, relevance)
         assert found.profile.counts.tolist() == [
             sum(one[1] == at for one in everything) for at in range(13)

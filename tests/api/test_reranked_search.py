@@ -89,9 +89,11 @@ def test_hits_are_those_of_plain_loops(
 
 def test_a_shortlist_shorter_than_the_answer_is_as_long(fine_run: Path, tmp_path: Path) -> None:
     with mh.build_index(fine_run, output=tmp_path / "index") as index:
-        short, equal = (index.search(ASKED, k=6, rerank=length).hits for length in (2, 6))
+        short, equal = (
+            index.search(ASKED, k=6, rerank=length, scoring="hamming").hits for length in (2, 6)
+        )
         assert short == equal
-        plain = index.search(ASKED, k=6).hits
+        plain = index.search(ASKED, k=6, scoring="hamming").hits
         assert sorted(str(hit.id) for hit in equal) == sorted(str(hit.id) for hit in plain)
         assert [hit.score for hit in plain] == [
             round(1 - hit.distance / N_BITS, 6) for hit in plain
@@ -146,7 +148,7 @@ def test_relaxed_queries_need_nothing_kept(
 ) -> None:
     model = load_model(scene_run)
     with mh.open_index(scene_index) as index:
-        answer = index.search(ASKED, k=4, rerank="all", rerank_by="relaxed")
+        answer = index.search(ASKED, k=4, rerank="all", rerank_by="relaxed", scoring="hamming")
         relaxed = model.relaxed_features(model.text_output(ASKED).pooled, "text")[0]
         side = index.sides[answer.target]
         signs = [

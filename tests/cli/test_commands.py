@@ -60,7 +60,9 @@ def test_the_way_of_a_user(modalhash: CommandLine, tmp_path: Path) -> None:
 def test_json_of_a_search_is_one_document_and_nothing_else(
     modalhash: CommandLine, scene_index: Path
 ) -> None:
-    search = modalhash("search", scene_index, "--text", "a red circle", "-k", "2", "--json")
+    search = modalhash(
+        "search", scene_index, "--text", "a red circle", "-k", "2", "--json", "--scoring", "hamming"
+    )
     document = json.loads(search.out)
     assert (search.code, search.err) == (0, "")
     assert {key: document[key] for key in ("format", "query")} == {

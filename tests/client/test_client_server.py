@@ -50,8 +50,14 @@ def test_every_way_of_searching(run: Callable[[Ask], None], scene_index: Path) -
         answer = await client.search("a red ring", k=3)
         assert [hit.id for hit in answer.hits] == [hit.id for hit in expected.hits]
         assert [hit.distance for hit in answer.hits] == [hit.distance for hit in expected.hits]
-        by_code = await client.search(code=answer.code, k=3)
-        assert [hit.id for hit in by_code.hits] == [hit.id for hit in answer.hits]
+        assert [hit.score for hit in answer.hits] == [hit.score for hit in expected.hits]
+        assert answer.results[0].scoring == "asymmetric"
+        plain = await client.search("a red ring", k=3, scoring="hamming")
+        by_code = await client.search(code=plain.code, k=3, scoring="hamming")
+        assert [hit.id for hit in by_code.hits] == [hit.id for hit in plain.hits]
+        assert by_code.results[0].scoring == "hamming"
+        near = await client.search("a red ring", min_score=answer.hits[1].score - 1e-6)
+        assert [hit.id for hit in near.hits][:2] == [hit.id for hit in answer.hits[:2]]
         like = await client.search(id=answer.hits[0].id, k=3)
         assert answer.hits[0].id not in [hit.id for hit in like.hits]
         red = Image.new("RGB", (32, 32), "red")

@@ -8,7 +8,7 @@ import pytest
 from modalhash.cli.search_command import warn_of_doubts
 from modalhash.modalities import Side
 from modalhash.search.answers import Answer
-from modalhash.search.searching import is_near_chance
+from modalhash.search.grading import is_near_chance
 
 N_ITEMS, N_BITS = 1000, 64
 

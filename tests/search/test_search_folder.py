@@ -63,7 +63,7 @@ def rewrite(folder: Path, **changes: object) -> None:
 
 
 def test_an_answer_is_the_sorted_list_of_distances(index: SearchIndex, scenes: Collection) -> None:
-    answer = index.search(text="a red circle", k=60)
+    answer = index.search(text="a red circle", k=60, scoring="hamming")
     query = index.model.encode_texts(["a red circle"])
     assert scenes.pictures is not None
     codes = index.model.encode_images([scenes.pictures.open(item) for item in range(60)])
@@ -166,6 +166,7 @@ def test_the_document_of_an_answer_is_the_stated_one() -> None:
         "query": {"text": "dogs"},
         "target": "images",
         "n_bits": 30,
+        "scoring": "hamming",
         "relevance_rule": "pair",
         "hits": [
             {

@@ -151,8 +151,9 @@ def sign_code(index: SearchIndex, text: str) -> Any:
 
 def test_a_combination_is_the_signs_of_a_weighted_sum(index: SearchIndex) -> None:
     request = SearchRequest(
-        "a red circle", minus_text="blue", weights={"text": 3.0, "minus_text": 0.5}, k=5
-    )
+        "a red circle", minus_text="blue", weights={"text": 3.0, "minus_text": 0.5}, k=5,
+        scoring="hamming",
+    )  # fmt: skip
     (answer,) = index.answer(request)
     total = 3.0 * sign_code(index, "a red circle") - 0.5 * sign_code(index, "blue")
     code = pack(np.where(total >= 0, 1, -1))

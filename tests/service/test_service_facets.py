@@ -147,7 +147,7 @@ def test_the_largest_relevance_is_a_fact(serve: Serve, calibrated_index: Path) -
     facts = client.get("/v1/indexes/scenes").json()
     with mh.open_index(calibrated_index) as index:
         assert index.calibration is not None
-        for direction, calibrated in index.calibration.directions.items():
+        for direction, calibrated in index.calibration.asymmetric.items():
             largest = calibrated.curve.at(60)[0]
             assert facts["reach"][str(direction)] == pytest.approx(largest, abs=1e-6)
     answer = client.post(

@@ -128,9 +128,9 @@ def test_an_item_finds_others_like_it(client: TestClient, index: SearchIndex) ->
 
 def test_a_code_finds_what_is_near_it(client: TestClient, index: SearchIndex) -> None:
     code = code_of(index, "a red circle")
-    answer = expected(index.search("a red circle", target="images"))
-    assert hits_of(asked(client, code={"hex": code})) == answer
-    again = asked(client, code={"base64": mh_base64(code)}, target="images")
+    answer = expected(index.search("a red circle", target="images", scoring="hamming"))
+    assert hits_of(asked(client, code={"hex": code}, scoring="hamming")) == answer
+    again = asked(client, code={"base64": mh_base64(code)}, target="images", scoring="hamming")
     assert hits_of(again) == answer
 
 
@@ -216,8 +216,15 @@ def test_explanations_are_those_of_python(client: TestClient, index: SearchIndex
         hit["explanation"]["differing_bits"] for hit in result["hits"]
     ]
     assert alone["explanation"] == result["explanation"]
-    by_code = asked(client, "/v1/indexes/scenes/explain", code={"hex": document["code"]}, ids=ids)
-    assert by_code["items"] == alone["items"]
+    assert [item["contributions"] for item in alone["items"]] == [
+        list(one.weighed.contributions) for one in explained if one.weighed is not None
+    ]
+    by_text, by_code = (
+        asked(client, "/v1/indexes/scenes/explain", ids=ids, scoring="hamming", **query)
+        for query in ({"text": "a red circle"}, {"code": {"hex": document["code"]}})
+    )
+    assert by_code["items"] == by_text["items"]
+    assert by_code["items"][0]["contributions"] is None
 
 
 def test_reranking_orders_as_in_python(client: TestClient, index: SearchIndex) -> None:
@@ -244,8 +251,13 @@ def test_relevance_is_that_of_python(
         assert least is not None
         cut = index.search("a red circle", target="images", min_relevance=least)
         assert hits_of(asked(client, text="a red circle", min_relevance=least)) == expected(cut)
-        by_code = asked(client, code={"hex": document["code"], "modality": "text"}, k=4)
-        assert by_code["results"] == document["results"]
+        by_code, by_text = (
+            asked(client, k=4, scoring="hamming", **query)
+            for query in (
+                {"code": {"hex": document["code"], "modality": "text"}}, {"text": "a red circle"}
+            )
+        )  # fmt: skip
+        assert by_code["results"] == by_text["results"]
         assert asked(client, code={"hex": document["code"]})["results"][0]["relevance_rule"] is None
     facts = client.get("/v1/indexes/scenes").json()
     assert facts["relevance"]["text_to_image"] == "shared_label"
@@ -309,7 +321,15 @@ def test_times_are_told(client: TestClient) -> None:
         ({"text": "a", "target": "videos"}, 422, "invalid_request",
          "target: Input should be 'images', 'texts' or 'both'"),
         ({"text": "a", "min_relevance": 0.5}, 422, "not_available",
-         "the index scenes isn't calibrated for text_to_image: cut off by a radius"),
+         ("the index scenes isn't calibrated for text_to_image by asymmetric scoring: calibrate it "
+         "anew, cut off by a radius, or choose the other scoring")),
+        ({"text": "a", "scoring": "cosine"}, 422, "invalid_request",
+         "scoring: Input should be 'asymmetric' or 'hamming'"),
+        ({"text": "a", "scoring": "hamming", "min_score": 0.5}, 422, "invalid_request",
+         ("min_score is of asymmetric scores, but scoring is hamming: cut off by radius, or leave "
+         "scoring out")),
+        ({"text": "a", "min_score": 2}, 422, "invalid_request",
+         "min_score: Input should be less than or equal to 1"),
         ({"text": "a", "rerank": 10}, 422, "not_available",
          ("the index keeps nothing to rerank by: build it with --keep-features int8, or of a model "
          "that makes finer codes (--method hugging-hash-plus), or rerank by relaxed, which needs "

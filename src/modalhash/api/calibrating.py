@@ -5,10 +5,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from modalhash.api.measured_directions import encode_rows
+from modalhash.api.measured_directions import encode_relaxed, find_owners
 from modalhash.api.opening import cache_folder, open_evaluated_collection, open_model
 from modalhash.artifacts import (
     CollectionCodes,
@@ -17,10 +18,11 @@ from modalhash.artifacts import (
     read_calibration,
     write_calibration,
 )
+from modalhash.codes import binarise, pack
 from modalhash.data import Collection
 from modalhash.data.collection import Positions
 from modalhash.errors import InputError
-from modalhash.metrics import Direction, RelevanceRule
+from modalhash.metrics import Direction, RelevanceRule, count_scored_pairs
 from modalhash.metrics.calibration import DirectionCalibration, calibrate_direction, count_pairs
 from modalhash.metrics.options import read_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
@@ -53,9 +55,9 @@ def calibrate(
 ) -> ModelCalibration:
     """Find out how probable relevance is at each distance, on items the model wasn't trained on.
 
-    Held-out items ask, and held-out items are ranked: at each distance the share of relevant ones
-    is counted, and made to fall with distance. The result is written beside the model; hits of an
-    index with that model then carry `relevance`.
+    Held-out items ask, and held-out items are ranked: at each distance, and at each level of
+    asymmetric scores, the share of relevant ones is counted, and made to fall with distance. The
+    result is written beside the model; hits of an index with that model then carry `relevance`.
 
     Args:
         model: or its run folder, or an index folder, whose own model is calibrated then.
@@ -262,12 +264,14 @@ def calibrate_model(
     first_half = np.zeros(collection.n_items, np.bool_)
     first_half[generator.permutation(items)[: len(items) // 2]] = True
     codes = CollectionCodes(model, collection, cache_folder=cache_folder(cache), progress=progress)
-    rows = {name: encode_rows(codes, name, items) for name in ("image", "text")}
+    relaxed = {name: encode_relaxed(codes, name, items) for name in ("image", "text")}
     curves: dict[Direction, DirectionCalibration] = {}
+    asymmetric: dict[Direction, DirectionCalibration] = {}
     for direction in directions:
         query_modality, answers = direction.query, direction.database
-        query_codes, query_items = rows[query_modality]
-        database_codes, database_items = rows[answers]
+        query_items = find_owners(codes, query_modality, items)
+        database_items = find_owners(codes, answers, items)
+        database_codes = pack(binarise(relaxed[answers]))
         is_within = query_modality == answers
         if rule is RelevanceRule.PAIR and is_within and len(query_items) == len(items):
             continue  # an item's only row has no partner but itself
@@ -279,18 +283,19 @@ def calibrate_model(
         if rule is RelevanceRule.SHARED_LABEL:
             assert collection.labels is not None
             labels = collection.labels[query_items], collection.labels[database_items]
-        counts = count_pairs(
-            query_codes[chosen],
-            database_codes,
-            model.n_bits,
-            query_items=query_items,
-            database_items=database_items,
-            labels=labels,
-            is_within=is_within,
-        )
-        curves[direction] = calibrate_direction(
-            direction, counts, rule, halves=first_half[query_items]
-        )
+        queries = relaxed[query_modality][chosen]
+        shared: dict[str, Any] = {
+            "query_items": query_items,
+            "database_items": database_items,
+            "labels": labels,
+            "is_within": is_within,
+        }
+        by_distance = count_pairs(pack(binarise(queries)), database_codes, model.n_bits, **shared)
+        by_score = count_scored_pairs(queries, database_codes, model.n_bits, **shared)
+        for calibrated, counts in ((curves, by_distance), (asymmetric, by_score)):
+            calibrated[direction] = calibrate_direction(
+                direction, counts, rule, halves=first_half[query_items]
+            )
     if not curves:
         raise InputError(
             f"nothing can be calibrated of {', '.join(directions)} by pair: pairs are of two "
@@ -305,4 +310,5 @@ def calibrate_model(
         n_items=len(items),
         seed=seed,
         directions=curves,
+        asymmetric=asymmetric,
     )

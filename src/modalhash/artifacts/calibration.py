@@ -1,14 +1,14 @@
 """What a model's distances are worth: curves of relevance in `calibration.json`."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from modalhash.errors import DamagedArtifactError, InputError
 from modalhash.files import read_json, sealed, write_json
-from modalhash.metrics import Direction
+from modalhash.metrics import Direction, last_level
 from modalhash.metrics.calibration import DirectionCalibration
 
 __all__ = ["CALIBRATION", "ModelCalibration", "read_calibration", "write_calibration"]
@@ -19,7 +19,7 @@ CALIBRATION = "calibration.json"
 
 @dataclass(frozen=True)
 class ModelCalibration:
-    """The probability of relevance at each distance, by direction.
+    """The probability of relevance at each distance and at each score, by direction.
 
     Attributes:
         model_fingerprint: of the model; the curves say nothing about another.
@@ -29,7 +29,9 @@ class ModelCalibration:
         split: which items, in words.
         n_items: how many.
         seed: that drew queries and halves.
-        directions: the curves by direction.
+        directions: the curves over Hamming distance, by direction.
+        asymmetric: the curves over the levels of asymmetric scores, by direction; empty in
+            calibrations from before there were such scores.
     """
 
     model_fingerprint: str
@@ -40,6 +42,7 @@ class ModelCalibration:
     n_items: int
     seed: int
     directions: Mapping[Direction, DirectionCalibration]
+    asymmetric: Mapping[Direction, DirectionCalibration] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Convert the calibration to the document of `calibration.json`."""
@@ -54,6 +57,7 @@ class ModelCalibration:
             "n_items": self.n_items,
             "seed": self.seed,
             "directions": [direction.to_json() for direction in self.directions.values()],
+            "asymmetric": [direction.to_json() for direction in self.asymmetric.values()],
         }
 
     @property
@@ -71,6 +75,14 @@ def write_calibration(calibration: ModelCalibration, folder: Path) -> None:
         StorageError: if the file system refuses.
     """
     write_json(folder / CALIBRATION, sealed(calibration.to_json()))
+
+
+def read_curves(
+    documents: Sequence[Mapping[str, Any]], last: int
+) -> dict[Direction, DirectionCalibration]:
+    """Read the curves of some directions; `last` is the largest distance or level."""
+    entries = [DirectionCalibration.from_json(document, last) for document in documents]
+    return {entry.direction: entry for entry in entries}
 
 
 def read_calibration(folder: Path, model_fingerprint: str) -> ModelCalibration | None:
@@ -91,13 +103,12 @@ def read_calibration(folder: Path, model_fingerprint: str) -> ModelCalibration |
     try:
         if document["model_fingerprint"] != model_fingerprint:
             return None
-        directions = [
-            DirectionCalibration.from_json(entry, document["n_bits"])
-            for entry in document["directions"]
-        ]
-        entries = {name: document[name] for name in ModelCalibration.__dataclass_fields__}
+        n_bits = document["n_bits"]
+        names = ModelCalibration.__dataclass_fields__.keys() - {"directions", "asymmetric"}
         return ModelCalibration(
-            **{**entries, "directions": {entry.direction: entry for entry in directions}}
+            **{name: document[name] for name in names},
+            directions=read_curves(document["directions"], n_bits),
+            asymmetric=read_curves(document.get("asymmetric", []), last_level(n_bits)),
         )
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise DamagedArtifactError(

@@ -9,11 +9,13 @@ from modalhash.cli.terminal import echo, show_line
 if TYPE_CHECKING:
     from modalhash.index.explanation import DistanceProfile
     from modalhash.search import Explanation
+    from modalhash.search.answers import WeighedItem
 
 __all__ = ["print_explanations"]
 
 BARS = 16
 LONGEST_BAR = 40
+SHOWN_BITS = 5
 
 
 def print_explanations(explanations: Sequence["Explanation"]) -> None:
@@ -53,6 +55,8 @@ def explain_item(item: "Explanation") -> Iterator[str]:
         f"  {rank} of {item.profile.n_items:,}, nearer than {item.percentile:.1f} % of the items; "
         f"two random codes are as near with probability {item.chance:.2g}"
     )
+    if item.weighed is not None:
+        yield from explain_weights(item.weighed)
     if item.strength is not None:
         yield f"  match: {item.strength}"
     if item.relevance is not None:
@@ -60,3 +64,13 @@ def explain_item(item: "Explanation") -> Iterator[str]:
         yield f"  relevant ({means}) with probability {format_probability(item.relevance)}"
     if item.local_score is not None:
         yield f"  score by finer codes: {item.local_score:.3f}"
+
+
+def explain_weights(item: "WeighedItem") -> Iterator[str]:
+    """Yield the score of an item, and the bits that count most for it and against it."""
+    yield f"  score {item.score:+.3f} (from -1 to +1), the sum of what the bits add"
+    order = sorted(range(len(item.contributions)), key=lambda bit: -abs(item.contributions[bit]))
+    for words, sign in (("most for it", 1), ("most against it", -1)):
+        bits = [bit for bit in order if sign * item.contributions[bit] > 0][:SHOWN_BITS]
+        named = ", ".join(f"bit {bit} {item.contributions[bit]:+.3f}" for bit in bits)
+        yield f"  {words}: {named or 'none'}"

@@ -12,7 +12,7 @@ from modalhash.cli.delete_command import read_ids
 from modalhash.cli.options import Option, device_option, json_option
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.modalities import Side
-from modalhash.search_request import GroupBy, RerankBy, SearchRequest
+from modalhash.search_request import GroupBy, RerankBy, Scoring, SearchRequest
 
 if TYPE_CHECKING:
     from modalhash.search import Answer, Explanation
@@ -44,8 +44,14 @@ def search_option(name: str, *, more: str = "", shown: str = "", **settings: Any
 @click.argument("index", type=click.Path(file_okay=False))
 @search_option("--text")
 @search_option("--image", type=click.Path(dir_okay=False))
-@search_option("-k", type=int, shown="10; all with --radius or --min-relevance")
+@search_option("-k", type=int, shown="10; all with --radius, --min-score or --min-relevance")
+@search_option(
+    "--scoring",
+    type=click.Choice([scoring.value for scoring in Scoring]),
+    shown=Scoring.ASYMMETRIC.value,
+)
 @search_option("--radius", type=int)
+@search_option("--min-score", type=float, metavar="S", more=", from -1 to 1")
 @search_option(
     "--min-relevance",
     type=float,
@@ -101,7 +107,7 @@ def command(
     device: str,
     **fields: Any,
 ) -> None:
-    """Find the items of INDEX that are nearest to words or to a picture, by Hamming distance."""
+    """Find the items of INDEX that are nearest to words or to a picture."""
     if (fields["text"] is None) == (fields["image"] is None):
         raise click.UsageError("Give either --text or --image.")
     values = {name: value for name, value in fields.items() if value is not None}
@@ -143,7 +149,7 @@ def explain_no_hits(fields: Mapping[str, Any], *, has_items: bool) -> str:
         return "the searched side of this index has no items: modalhash add adds some"
     limits = [
         f"--{name.replace('_', '-')} {fields[name]}"
-        for name in ("radius", "min_relevance", "where")
+        for name in ("radius", "min_score", "min_relevance", "where")
         if fields[name] is not None
     ]
     return f"no item passes {' and '.join(limits)}: choose a looser limit"

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from modalhash.choices import Scoring
 from modalhash.cli.terminal import show_controls, show_line
-from modalhash.metrics import Measure, MeasureComparison, Report
+from modalhash.metrics import Measure, MeasureComparison, Report, least_score
 
 if TYPE_CHECKING:  # what is printed here may have been made without torch
     from modalhash.api import RerankSweep
@@ -40,13 +41,13 @@ def console() -> Console:
 
 
 def print_answer(answer: "Answer") -> None:
-    """Print hits, best first, or that there are none; with scores if hits were reranked.
+    """Print hits, best first, or that there are none; with scores if these ranked them.
 
     How much a distance speaks for a hit is a word; `--explain` and `--json` have the probability.
     """
-    with_scores = answer.reranked_by is not None
+    with_scores = answer.reranked_by is not None or answer.scoring == Scoring.ASYMMETRIC
     ((kind, query),) = answer.query.items()
-    title = f"{answer.target} for {kind} {query!r}"
+    title = f"{answer.target} for {kind} {query!r}, {answer.scoring}"
     if not answer.hits:
         console().print(f"{title}: none")
         return
@@ -87,19 +88,25 @@ def print_calibration(calibration: "ModelCalibration") -> None:
     out.print(calibration.stated)
     table = Table()
     for name in (
-        "direction", "queries", "base rate", "nearest", "half way at", "Brier (of base rate)",
-        "error", "error of 10 nearest",
+        "direction", "scoring", "queries", "base rate", "nearest", "half way at",
+        "Brier (of base rate)", "error", "error of 10 nearest",
     ):  # fmt: skip
-        table.add_column(name, justify="left" if name == "direction" else "right")
-    for direction, direction_calibration in calibration.directions.items():
+        table.add_column(name, justify="left" if name in ("direction", "scoring") else "right")
+    by_distance = [(Scoring.HAMMING, entry) for entry in calibration.directions.values()]
+    by_score = [(Scoring.ASYMMETRIC, entry) for entry in calibration.asymmetric.values()]
+    for scoring, direction_calibration in (*by_distance, *by_score):
         curve, all_pairs = direction_calibration.curve, direction_calibration.all_pairs
         half = curve.radius(0.5)
+        place = f"{half} bits"
+        if half is not None and scoring is Scoring.ASYMMETRIC:
+            place = f"score {least_score(half, calibration.n_bits):.3f}"
         table.add_row(
-            direction.value,
+            direction_calibration.direction.value,
+            scoring.value,
             f"{curve.n_queries:,}",
             f"{curve.base_rate:.4f}",
             format_probability(float(curve.probabilities[0])),
-            "-" if half is None else f"{half} bits",
+            "-" if half is None else place,
             f"{all_pairs.brier:.4f} ({all_pairs.brier_of_base_rate:.4f})",
             f"{all_pairs.calibration_error:.4f}",
             f"{direction_calibration.nearest.calibration_error:.4f}",

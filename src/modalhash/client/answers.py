@@ -242,6 +242,8 @@ class HitReasons:
         percentile: share of the items that are farther, in percent; of those as far, half.
         chance_of_random: how probable it is that two random codes are as near.
         local_score: similarity by finer codes, if the model makes them.
+        score: the asymmetric score; None by Hamming distance.
+        contributions: what each bit adds to the score; None by Hamming distance.
     """
 
     agreeing_bits: tuple[int, ...]
@@ -250,6 +252,8 @@ class HitReasons:
     percentile: float
     chance_of_random: float
     local_score: float | None
+    score: float | None = None
+    contributions: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -294,7 +298,8 @@ class ServedHit:
         id: of the picture or the text.
         item: of a text, the id of its picture.
         distance: differing bits; smaller is nearer.
-        score: share of agreeing bits, or what the second stage scored; larger is better.
+        score: larger is better: by asymmetric scoring from -1 to 1, by Hamming distance the share
+            of agreeing bits; of a reranked search what the second stage scored.
         relevance: probability that an item at this distance is relevant; None if it isn't known.
         caption: the text, or the picture's first one.
         picture: its picture, if there is one.
@@ -329,6 +334,8 @@ class SideResult:
         hits: nearest first.
         explanation: how far all items are, if that was asked for.
         near_chance: whether random codes would be as near as the nearest hits.
+        scoring: what ranked the items, "asymmetric" or "hamming"; "hamming" of servers from before
+            there was a choice.
     """
 
     target: str
@@ -337,6 +344,7 @@ class SideResult:
     hits: tuple[ServedHit, ...]
     explanation: Profile | None = None
     near_chance: bool = False
+    scoring: str = "hamming"
 
 
 @dataclass(frozen=True)
@@ -384,6 +392,8 @@ class Explained:
         chance_of_random: how probable it is that two random codes are as near.
         local_score: similarity by finer codes, if the model makes them.
         strength: how much its distance speaks for it, as in `ServedHit`.
+        score: the asymmetric score; None by Hamming distance.
+        contributions: what each bit adds to the score; None by Hamming distance.
     """
 
     id: str | int
@@ -397,6 +407,8 @@ class Explained:
     chance_of_random: float
     local_score: float | None
     strength: str | None = None
+    score: float | None = None
+    contributions: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -411,6 +423,7 @@ class ExplanationAnswer:
         relevance_rule: what relevant means, `shared_label` or `pair`.
         explanation: how far all items are.
         items: in the order of the ids.
+        scoring: as in `SideResult`.
     """
 
     index: str
@@ -420,6 +433,7 @@ class ExplanationAnswer:
     relevance_rule: str | None
     explanation: Profile
     items: tuple[Explained, ...]
+    scoring: str = "hamming"
 
 
 @dataclass(frozen=True)

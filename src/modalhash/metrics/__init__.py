@@ -42,6 +42,12 @@ from modalhash.metrics.relevance import LabelRelevance, match_items
 from modalhash.metrics.report import Report
 from modalhash.metrics.report_table import csv_text
 from modalhash.metrics.results import Curve, DirectionReport, Measure
+from modalhash.metrics.score_levels import (
+    count_scored_pairs,
+    last_level,
+    least_score,
+    score_levels,
+)
 from modalhash.metrics.tie_groups import TieGroups
 from modalhash.modalities import Direction
 
@@ -74,6 +80,7 @@ __all__ = [
     "compare_reports",
     "compare_runs",
     "count_pairs",
+    "count_scored_pairs",
     "csv_text",
     "evaluate_asymmetric",
     "evaluate_direction",
@@ -81,9 +88,12 @@ __all__ = [
     "first_target",
     "fit_relevance",
     "hash_lookup",
+    "last_level",
+    "least_score",
     "match_items",
     "precision_at",
     "quantisation_error",
     "read_labels",
     "recall_at",
+    "score_levels",
 ]

@@ -407,8 +407,12 @@ class DirectionCalibration:
         }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any], n_bits: int) -> Self:
+    def from_json(cls, document: Mapping[str, Any], last: int) -> Self:
         """Read what `to_json` made.
+
+        Args:
+            document: of one direction.
+            last: the largest distance, the number of bits; or the last level of scores.
 
         Raises:
             InputError: if it doesn't fit codes of this length, or is no curve.
@@ -416,8 +420,8 @@ class DirectionCalibration:
         """
         pairs, relevant = (np.array(document[name], np.int64) for name in ("pairs", "relevant"))
         probabilities = np.array(document["probabilities"], np.float64)
-        if {array.shape for array in (pairs, relevant, probabilities)} != {(n_bits + 1,)}:
-            raise InputError(f"a curve of relevance has other than {n_bits + 1} distances")
+        if {array.shape for array in (pairs, relevant, probabilities)} != {(last + 1,)}:
+            raise InputError(f"a curve of relevance has other than {last + 1} distances")
         is_between = ((probabilities > 0) & (probabilities < 1)).all()
         if not is_between or (np.diff(probabilities) > 0).any():
             raise InputError("the probabilities of a curve of relevance rise, or aren't in (0, 1)")

@@ -6,6 +6,7 @@ from modalhash.search.contents import SideContent
 from modalhash.search.explaining import explain_items
 from modalhash.search.folder import build_search_index, is_search_index, open_search_index
 from modalhash.search.items import NewItem, NewText, contents_of_items
+from modalhash.search.planning import SearchPlan, plan_search
 from modalhash.search.queries import (
     EncodedQuery,
     combine_queries,
@@ -14,6 +15,7 @@ from modalhash.search.queries import (
     encode_request,
     encode_text,
     has_item,
+    is_bits_only,
     query_modality,
     read_code,
 )
@@ -25,12 +27,10 @@ from modalhash.search.repairing import (
 )
 from modalhash.search.search_index import SearchIndex
 from modalhash.search.searching import (
-    SearchPlan,
     explain_hits,
     find_nearest_of_all,
     make_answer,
     make_hit,
-    plan_search,
 )
 from modalhash.search.strength import Strength
 from modalhash.search_request import SearchRequest
@@ -62,6 +62,7 @@ __all__ = [
     "explain_items",
     "find_nearest_of_all",
     "has_item",
+    "is_bits_only",
     "is_search_index",
     "make_answer",
     "make_hit",

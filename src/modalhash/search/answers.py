@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from PIL import Image
 
+from modalhash.choices import Scoring
 from modalhash.data.pictures import read_picture
 from modalhash.index.explanation import BitComparison, DistanceProfile, chance_within
 from modalhash.modalities import Side
@@ -25,7 +26,7 @@ from modalhash.search.strength import Strength
 NEAR_CHANCE: Final = "Even the nearest are no nearer than random codes would be."
 UNKNOWN: Final = "The text encoder knows no word of this query."
 
-__all__ = ["Answer", "Explanation", "Hit", "ItemCounts", "plain_id"]
+__all__ = ["Answer", "Explanation", "Hit", "ItemCounts", "WeighedItem", "plain_id"]
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,15 @@ class Hit:
     Attributes:
         id: of the picture or the text.
         distance: differing bits; smaller is nearer.
-        score: share of agreeing bits, in [0, 1]; of a reranked search what the second stage
-            scored. Larger is better.
+        score: larger is better. By asymmetric scoring in [-1, 1], 1 where every bit agrees with the
+            query; by Hamming distance the share of agreeing bits, in [0, 1]; of a reranked search
+            what the second stage scored.
         caption: the text, or the picture's first one.
         image: the picture's file, or None.
         metadata: what else the collection says of it.
-        relevance: probability that a random item at this distance is relevant; None if the model
-            isn't calibrated for this direction.
-        strength: how much its distance speaks for it: strong, fair or weak, see `Strength`; None if
+        relevance: probability that a random item at this distance, or of this score, is relevant;
+            None if the model isn't calibrated for this direction and scoring.
+        strength: how much its place speaks for it: strong, fair or weak, see `Strength`; None if
             the model isn't calibrated and has codes of fewer than 32 bits.
     """
 
@@ -120,6 +122,28 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class WeighedItem:
+    """How an item scores for a query that keeps its numbers.
+
+    Attributes:
+        score: in [-1, 1], the sum of what the bits add.
+        contributions: what each bit adds, from bit 0; positive where it agrees with the query.
+        ranks: first and last rank, from 1, of items of this score; None if they are those of the
+            distance, because the query is a code alone.
+        chance: how probable it is that a random code scores as much; None as for `ranks`.
+    """
+
+    score: float
+    contributions: tuple[float, ...]
+    ranks: tuple[int, int] | None = None
+    chance: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the entries of an explanation that there are by asymmetric scoring only."""
+        return {"score": self.score, "contributions": list(self.contributions)}
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Why an item is where it is for a query.
 
@@ -131,7 +155,8 @@ class Explanation:
             isn't calibrated for this direction.
         relevance_rule: what relevant means, `shared_label` or `pair`.
         local_score: similarity by finer codes, if the model makes them.
-        strength: how much its distance speaks for it: strong, fair or weak, see `Strength`.
+        strength: how much its place speaks for it: strong, fair or weak, see `Strength`.
+        weighed: its asymmetric score, and what each bit adds to it; None by Hamming distance.
     """
 
     id: str | int
@@ -141,6 +166,7 @@ class Explanation:
     relevance_rule: str | None = None
     local_score: float | None = None
     strength: Strength | None = None
+    weighed: WeighedItem | None = None
 
     @property
     def distance(self) -> int:
@@ -149,17 +175,24 @@ class Explanation:
 
     @property
     def ranks(self) -> tuple[int, int]:
-        """First and last rank, from 1, that items at its distance share."""
+        """First and last rank, from 1, that items at its distance, or of its score, share."""
+        if self.weighed is not None and self.weighed.ranks is not None:
+            return self.weighed.ranks
         return self.profile.ranks(self.distance)
 
     @property
     def percentile(self) -> float:
-        """Share of the items that are farther, in percent; of those as far, half."""
-        return self.profile.percentile(self.distance)
+        """Share of the items that rank behind it, in percent; of those of its ranks, half."""
+        if self.weighed is None or self.weighed.ranks is None:
+            return self.profile.percentile(self.distance)
+        (first, last), n_items = self.weighed.ranks, self.profile.n_items
+        return 100 * (n_items - last + (last - first + 1) / 2) / n_items
 
     @property
     def chance(self) -> float:
-        """How probable it is that two random codes are as near."""
+        """How probable it is that a random code is as near, or scores as much."""
+        if self.weighed is not None and self.weighed.chance is not None:
+            return self.weighed.chance
         return chance_within(self.distance, self.profile.n_bits)
 
     def to_json(self) -> dict[str, Any]:
@@ -180,6 +213,7 @@ class Explanation:
             "relevance_rule": self.relevance_rule,
             "strength": self.strength,
             "local_score": self.local_score,
+            **({} if self.weighed is None else self.weighed.to_json()),
             "distances": self.profile.counts.tolist(),
         }
 
@@ -192,10 +226,10 @@ class Answer:
         query: `{"text": ...}` or `{"image": ...}`.
         target: what was searched.
         n_bits: bits of a code.
-        hits: nearest first.
+        hits: best first.
         relevance_rule: what `relevance` of a hit means: that it shares a label with the query
             (`shared_label`), or is its own item (`pair`); None if it isn't known.
-        reranked_by: what put the hits in order, see `RerankBy`; None if Hamming distance did.
+        reranked_by: what put the hits in order, see `RerankBy`; None if `scoring` did.
         profile: how far all items are from the query, where an explanation is wanted.
         explanations: one a hit, where they are wanted; empty if a hit was deleted meanwhile.
         unknown: the texts of the query of which the text encoder knows no word: other scripts,
@@ -203,6 +237,7 @@ class Answer:
         near_chance: whether random codes would be as near as the nearest hits, so that these say
             little: a model of icons on photos, or nothing of the kind in the index. Codes of fewer
             than 32 bits and answers to a filter don't tell; then it is False.
+        scoring: what ranked the items, "asymmetric" or "hamming", before any reranking.
     """
 
     query: Mapping[str, str]
@@ -215,6 +250,7 @@ class Answer:
     explanations: tuple[Explanation, ...] = ()
     unknown: tuple[str, ...] = ()
     near_chance: bool = False
+    scoring: str = Scoring.HAMMING.value
 
     def __repr__(self) -> str:
         nearest = f", nearest {self.hits[0].id!r} at {self.hits[0].distance}" if self.hits else ""
@@ -241,6 +277,7 @@ class Answer:
             "query": dict(self.query),
             "target": str(self.target),
             "n_bits": self.n_bits,
+            "scoring": self.scoring,
             "relevance_rule": self.relevance_rule,
             "hits": [hit.to_json() for hit in self.hits],
         }

@@ -1,17 +1,17 @@
 """What a search index is made of: a model, one index a side, and what is known of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from modalhash.artifacts import HashModel, ModelCalibration
+from modalhash.choices import Scoring
 from modalhash.errors import InputError, UnavailableError
 from modalhash.index import HashIndex, IdKind, stated_choice
 from modalhash.metrics import RelevanceCurve
 from modalhash.modalities import Direction, Modality, Side
 from modalhash.search.filter_fields import check_filter_fields
 from modalhash.search.kept_features import KeepFeatures
-from modalhash.search.strength import Strength, strengths_by_distance
 from modalhash.search_request import SearchRequest, Target
 
 __all__ = ["IndexParts"]
@@ -117,21 +117,23 @@ class IndexParts:
             for side, index in self.sides.items()
         }
 
-    def curve(self, modality: Modality, side: Side) -> RelevanceCurve | None:
-        """Look up how probable relevance is by distance in one direction; None if unknown."""
+    def curve(
+        self, modality: Modality, side: Side, scoring: Scoring = Scoring.HAMMING
+    ) -> RelevanceCurve | None:
+        """Look up how probable relevance is in one direction; None if unknown.
+
+        Args:
+            modality: of the query.
+            side: that is searched.
+            scoring: probabilities by Hamming distance, or by the level of asymmetric scores.
+        """
         if self.calibration is None:
             return None
         direction = Direction.between(modality, side.modality)
-        calibrated = self.calibration.directions.get(direction)
+        is_asymmetric = scoring is Scoring.ASYMMETRIC
+        curves = self.calibration.asymmetric if is_asymmetric else self.calibration.directions
+        calibrated = curves.get(direction)
         return None if calibrated is None else calibrated.curve
-
-    def probabilities(self, curve: RelevanceCurve | None, side: Side) -> Sequence[float] | None:
-        """Compute the probability of relevance at each distance, in a side as large as it is."""
-        return None if curve is None else curve.at(len(self.sides[side])).tolist()
-
-    def strengths(self, curve: RelevanceCurve | None, side: Side) -> Sequence[Strength | None]:
-        """Grade each distance in words, in a side as large as it is."""
-        return strengths_by_distance(curve, self.model.n_bits, len(self.sides[side]))
 
     def __len__(self) -> int:
         """Count the codes of all sides."""

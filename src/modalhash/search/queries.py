@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from os import PathLike
 from typing import Final
 
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 
 from modalhash.artifacts import HashModel
 from modalhash.codes import Codes, binarise, code_width, pack, unpack
+from modalhash.codes.asymmetric import WeightedQueries
 from modalhash.encoders import TowerOutput
 from modalhash.errors import InputError, ShapeError, UnknownItemError
 from modalhash.index import HashIndex
 from modalhash.modalities import Modality, Side
 from modalhash.search.parts import IndexParts
+from modalhash.search.strength import score_chances
 from modalhash.search_request import PartName, SearchRequest
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "encode_request",
     "encode_text",
     "has_item",
+    "is_bits_only",
     "query_modality",
     "query_of_code",
     "read_code",
@@ -48,6 +52,8 @@ class EncodedQuery:
         item: the side and id of the item that asks, which is no hit of its own; None if none does.
         unknown: the texts of the query of which the text encoder knows no word; their codes say
             nothing.
+        is_bits: whether only the code is known, of a stored item or given as bits: then both
+            scorings rank alike, and the score follows from the distance.
     """
 
     stated: Mapping[str, str]
@@ -57,6 +63,21 @@ class EncodedQuery:
     output: TowerOutput | None = None
     item: tuple[Side, str | int] | None = None
     unknown: tuple[str, ...] = ()
+    is_bits: bool = False
+
+    @cached_property
+    def weighted(self) -> WeightedQueries:
+        """The relaxed code in whole units, as scores are computed.
+
+        Raises:
+            InputError: if a number isn't finite.
+        """
+        return WeightedQueries.of(self.relaxed, self.relaxed.shape[1], name="the query")
+
+    @cached_property
+    def score_chances(self) -> NDArray[np.float64]:
+        """How probable it is that a random code scores at each level or better."""
+        return score_chances(self.weighted)
 
 
 def query_modality(index: IndexParts, request: SearchRequest) -> Modality | None:
@@ -71,6 +92,11 @@ def query_modality(index: IndexParts, request: SearchRequest) -> Modality | None
         case ("code",) | ("features",) if request.modality is not None:
             return "image" if request.modality == "image" else "text"
     return None
+
+
+def is_bits_only(request: SearchRequest) -> bool:
+    """Tell whether a query is a code alone: a stored item, or bits that were given."""
+    return request.parts in (("id",), ("code",))
 
 
 def encode_request(index: IndexParts, request: SearchRequest) -> EncodedQuery:
@@ -137,7 +163,8 @@ def query_of_code(
     Raises:
         ShapeError: if the code isn't one of this length.
     """
-    return EncodedQuery(stated, code, unpack(code, n_bits).astype(np.float32), modality)
+    relaxed = unpack(code, n_bits).astype(np.float32)
+    return EncodedQuery(stated, code, relaxed, modality, is_bits=True)
 
 
 def query_of_item(index: IndexParts, side: Side, identity: str | int) -> EncodedQuery:

@@ -21,16 +21,15 @@ from modalhash.search.changing import (
 from modalhash.search.contents import SideContent
 from modalhash.search.explaining import explain_items
 from modalhash.search.parts import IndexParts
+from modalhash.search.planning import SearchPlan, plan_search
 from modalhash.search.queries import EncodedQuery, encode_request
 from modalhash.search.searching import (
-    SearchPlan,
     explain_hits,
     find_nearest,
     make_answer,
     make_hit,
-    plan_search,
 )
-from modalhash.search_request import SearchOptions, SearchRequest, Target
+from modalhash.search_request import Scoring, SearchOptions, SearchRequest, Target
 
 __all__ = ["SearchIndex"]
 
@@ -127,6 +126,7 @@ class SearchIndex(IndexParts):
         image: "PictureInput | None" = None,
         *,
         target: Side | str | None = None,
+        scoring: Scoring | str = Scoring.ASYMMETRIC,
     ) -> tuple[Explanation, ...]:
         """Explain where items are for a text or a picture; they needn't be hits.
 
@@ -135,6 +135,7 @@ class SearchIndex(IndexParts):
             text: the query, or
             image: the query, as for `search`.
             target: as for `search`.
+            scoring: as for `search`.
 
         Returns:
             One for each id. Distances are those of the whole index.
@@ -145,7 +146,7 @@ class SearchIndex(IndexParts):
         """
         if (text is None) == (image is None):
             raise InputError("give either a text or an image that was searched for")
-        return self.explain_items(ids, SearchRequest(text, image, target=target))
+        return self.explain_items(ids, SearchRequest(text, image, target=target, scoring=scoring))
 
     def explain_items(
         self, ids: Sequence[str | int], request: SearchRequest
@@ -153,7 +154,8 @@ class SearchIndex(IndexParts):
         """Explain where items are for the query of a request, on its one side; see `explain`."""
         (side,) = self.sides_to_search(request)
         self.sides[side].reconstruct(ids)  # an unknown id is refused before the query is encoded
-        return explain_items(self, ids, encode_request(self, request), side)
+        query = encode_request(self, request)
+        return explain_items(self, ids, query, side, scoring=Scoring(request.scoring))
 
     def add(
         self,

@@ -1,25 +1,22 @@
-"""From a request to answers: plan each side, find the nearest, put them in order, make hits."""
+"""From a plan to an answer: find the best items, put them in order, make hits."""
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from modalhash.codes import Codes, code_width
-from modalhash.errors import InputError, UnavailableError
-from modalhash.index import Ids, QueryHits
-from modalhash.index.explanation import chance_within
-from modalhash.index.filters import parse_filter
-from modalhash.index.rerank import rerank, shortlist_length
-from modalhash.modalities import Side
+from modalhash.errors import InputError
+from modalhash.index import HashIndex, Ids, QueryHits
+from modalhash.index.rerank import rerank
+from modalhash.metrics import score_levels
 from modalhash.search.answers import Answer, Hit, plain_id
 from modalhash.search.explaining import explain_items, measure_profile
 from modalhash.search.filter_fields import check_filter_fields
+from modalhash.search.grading import grade_hits
 from modalhash.search.kept_features import KEPT_NAMES
 from modalhash.search.moments import (
     is_moment,
@@ -28,156 +25,28 @@ from modalhash.search.moments import (
     locate_videos,
 )
 from modalhash.search.parts import IndexParts
-from modalhash.search.queries import EncodedQuery, query_modality
-from modalhash.search.reranking import choose_reranking, make_scorer
-from modalhash.search.strength import FEWEST_TELLING_BITS, Strength
-from modalhash.search_request import RerankBy, RerankScore, SearchRequest
+from modalhash.search.planning import NOTHING, SearchPlan
+from modalhash.search.queries import EncodedQuery
+from modalhash.search.reranking import make_scorer
+from modalhash.search.strength import Strength
+from modalhash.search_request import RerankBy, Scoring
 
 __all__ = [
-    "SearchPlan",
     "explain_hits",
     "find_nearest",
     "find_nearest_of_all",
     "make_answer",
     "make_hit",
-    "plan_search",
 ]
 
 logger = logging.getLogger(__name__)
 
-COMPARED_HITS, SHARE_BY_CHANCE = 10, 0.5
 WIDER = 4
 """How many times as many items are looked at, until there are moments of enough videos."""
-NOTHING = -1
-"""A radius that no item is within."""
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """How one side is searched; `plan_search` makes it of a checked request.
-
-    Attributes:
-        side: what is searched.
-        k: hits at most; None is all within the radius.
-        where: a filter; None counts all items.
-        radius: largest distance; `NOTHING` if no item is near enough, None if all are.
-        shortlist: items that the second stage puts in order; 0 is none.
-        rerank_by: the second stage.
-        rerank_score: what its score is made of.
-        group_by: "video" keeps the best moment of each video.
-        is_explained: whether the answer says why each hit is where it is.
-    """
-
-    side: Side
-    k: int | None
-    where: str | None
-    radius: int | None
-    shortlist: int
-    rerank_by: RerankBy
-    rerank_score: RerankScore
-    is_explained: bool
-    group_by: str | None = None
-
-
-def plan_search(index: IndexParts, request: SearchRequest) -> tuple[SearchPlan, ...]:
-    """Check a request against an index, before its query is encoded, and plan each side.
-
-    Raises:
-        FilterError: if the filter can't be understood, marking the place.
-        InputError: if the length of the shortlist is none.
-        UnavailableError: if the index lacks what is wanted: a side, the relevance of distances, or
-            what to rerank by; or no distance is as relevant as wanted.
-    """
-    if request.where is not None:
-        parse_filter(request.where)
-    plans = tuple(plan_side(index, request, side) for side in index.sides_to_search(request))
-    if all(plan.radius == NOTHING for plan in plans):
-        refuse_unreachable_relevance(index, request, plans)
-    return plans
-
-
-def refuse_unreachable_relevance(
-    index: IndexParts, request: SearchRequest, plans: Sequence[SearchPlan]
-) -> None:
-    """Refuse a least relevance that no distance has, on any side that is searched.
-
-    Empty sides are passed over: nothing is found there, whatever is asked for.
-
-    Raises:
-        UnavailableError: saying what can be reached.
-    """
-    modality = query_modality(index, request)
-    reaches = []
-    for plan in plans:
-        n_items = len(index.sides[plan.side])
-        curve = None if modality is None else index.curve(modality, plan.side)
-        if curve is None or not n_items:
-            return
-        reaches.append((float(curve.at(n_items)[0]), plan.side))
-    reach, side = max(reaches)
-    raise UnavailableError(
-        f"min_relevance is {request.min_relevance}, but the calibration of this index gives "
-        f"{write_reach(reach)} at most, to {side} with the query's very code: ask for that or "
-        "less, or cut off by a radius"
-    )
-
-
-def write_reach(reach: float) -> str:
-    """Write the largest probability so that asking for it finds something: rounded down."""
-    return f"{math.floor(reach * 10**6) / 10**6:g}"
-
-
-def plan_side(index: IndexParts, request: SearchRequest, side: Side) -> SearchPlan:
-    """Plan the search of one side; errors as in `plan_search`."""
-    radius = limit_distance(index, request, side)
-    shortlist = shortlist_length(request.rerank, len(index.sides[side])) if request.rerank else 0
-    rerank_by = RerankBy(request.rerank_by)
-    if shortlist:
-        is_encoded = request.parts in (("text",), ("image",))
-        modality = query_modality(index, request) if is_encoded else None
-        rerank_by = choose_reranking(index, rerank_by, modality, side)
-    return SearchPlan(
-        side,
-        request.hits_at_most,
-        request.where,
-        radius,
-        shortlist,
-        rerank_by,
-        RerankScore(request.rerank_score),
-        request.explain,
-        request.group_by,
-    )
-
-
-def limit_distance(index: IndexParts, request: SearchRequest, side: Side) -> int | None:
-    """Compute the largest distance of a hit; None if all count, `NOTHING` if none does.
-
-    Raises:
-        UnavailableError: if a relevance is wanted, but isn't known.
-    """
-    if request.min_relevance is None:
-        return request.radius
-    modality = query_modality(index, request)
-    if modality is None:
-        raise UnavailableError(
-            "how relevant items are at which distance is known for single texts and pictures, "
-            "not for combinations or codes of unknown origin: cut off by a radius"
-        )
-    curve = index.curve(modality, side)
-    if curve is None:
-        raise UnavailableError(
-            f"this index doesn't know how relevant {side} are at which distance: run "
-            f"`modalhash calibrate {index.folder}`, or cut off by a radius"
-        )
-    n_items = len(index.sides[side])
-    reached = curve.radius(request.min_relevance, n_items)
-    if reached is None:
-        return NOTHING
-    return reached if request.radius is None else min(request.radius, reached)
 
 
 def find_nearest(index: IndexParts, query: EncodedQuery, plan: SearchPlan) -> QueryHits:
-    """Find the nearest items by Hamming distance: the shortlist of a search, with metadata.
+    """Find the best items by the scoring of the plan: the shortlist of a search, with metadata.
 
     The item that asks is left out.
     """
@@ -188,19 +57,70 @@ def find_nearest(index: IndexParts, query: EncodedQuery, plan: SearchPlan) -> Qu
 def find_nearest_of_all(
     index: IndexParts, queries: Sequence[EncodedQuery], plan: SearchPlan
 ) -> list[QueryHits]:
-    """Find what `find_nearest` finds for each of some queries, in one search of the index."""
+    """Find what `find_nearest` finds for each of some queries, in one search of the index.
+
+    Raises:
+        InputError: if a number of a query isn't finite.
+    """
     if plan.group_by is not None and plan.k is not None and not plan.shortlist:
         return [find_best_of_videos(index, query, plan) for query in queries]
-    side, codes = index.sides[plan.side], np.concatenate([query.code for query in queries])
-    if plan.k is None and plan.radius is not None and plan.radius >= 0:
-        hits = side.search_radius(codes, plan.radius, plan.where, with_metadata=True)
-        nearest = [hits[row] for row in range(len(queries))]
-        return [leave_item_out(*pair, plan) for pair in zip(nearest, queries, strict=True)]
-    k = 1 if plan.k is None else max(plan.k, plan.shortlist)
-    k += any(is_own_item(query, plan) for query in queries)
-    nearest_hits = side.search(codes, k, plan.where, with_metadata=True)
-    nearest = [select_within(nearest_hits[row], plan.radius) for row in range(len(queries))]
+    find = find_by_score if plan.keeps_numbers and plan.radius != NOTHING else find_by_distance
+    nearest = find(index.sides[plan.side], queries, plan)
     return [leave_item_out(*pair, plan) for pair in zip(nearest, queries, strict=True)]
+
+
+def find_by_distance(
+    side: HashIndex, queries: Sequence[EncodedQuery], plan: SearchPlan
+) -> list[QueryHits]:
+    """Find the nearest items of codes by Hamming distance; with scores if these are wanted."""
+    codes = np.concatenate([query.code for query in queries])
+    if plan.k is None and plan.radius is not None and plan.radius >= 0:
+        within = side.search_radius(codes, plan.radius, plan.where, with_metadata=True)
+        nearest = [within[row] for row in range(len(queries))]
+    else:
+        hits = side.search(codes, count_wanted(queries, plan), plan.where, with_metadata=True)
+        nearest = [select_within(hits[row], plan.radius) for row in range(len(queries))]
+    if plan.scoring is Scoring.HAMMING:
+        return nearest
+    # A code alone has numbers of one size, so its scores follow from the distances.
+    n_bits = side.n_bits
+    return [
+        replace(hits, scores=(1 - 2 * hits.distances / n_bits).astype(np.float32))
+        for hits in nearest
+    ]
+
+
+def find_by_score(
+    side: HashIndex, queries: Sequence[EncodedQuery], plan: SearchPlan
+) -> list[QueryHits]:
+    """Find the best items of queries that keep their numbers."""
+    relaxed = np.concatenate([query.relaxed for query in queries])
+    if plan.k is None or plan.radius is not None:
+        within = side.search_radius(
+            relaxed, plan.radius, plan.where, min_score=plan.min_score, with_metadata=True
+        )
+        nearest = [within[row] for row in range(len(queries))]
+    else:
+        hits = side.search(relaxed, count_wanted(queries, plan), plan.where, with_metadata=True)
+        nearest = [hits[row] for row in range(len(queries))]
+    return [select_scored(hits, plan, side.n_bits) for hits in nearest]
+
+
+def select_scored(hits: QueryHits, plan: SearchPlan, n_bits: int) -> QueryHits:
+    """Select the hits whose scores are large enough for the plan."""
+    assert hits.scores is not None
+    is_kept = np.ones(len(hits), np.bool_)
+    if plan.min_score is not None:
+        is_kept &= hits.scores >= plan.min_score
+    if plan.last_level is not None:
+        is_kept &= score_levels(hits.scores, n_bits) <= plan.last_level
+    return hits if is_kept.all() else select_hits(hits, is_kept)
+
+
+def count_wanted(queries: Sequence[EncodedQuery], plan: SearchPlan) -> int:
+    """Count the items to find: one more where the item that asks may be among them."""
+    k = 1 if plan.k is None else max(plan.k, plan.shortlist)
+    return k + any(is_own_item(query, plan) for query in queries)
 
 
 def find_best_of_videos(index: IndexParts, query: EncodedQuery, plan: SearchPlan) -> QueryHits:
@@ -249,7 +169,8 @@ def select_hits(hits: QueryHits, is_kept: Any) -> QueryHits:
     assert hits.metadata is not None
     rows = np.flatnonzero(is_kept)
     documents = [hits.metadata[row] for row in rows.tolist()]
-    return QueryHits(hits.ids[rows], hits.distances[rows], documents)
+    scores = None if hits.scores is None else hits.scores[rows]
+    return QueryHits(hits.ids[rows], hits.distances[rows], documents, scores)
 
 
 def make_answer(
@@ -271,10 +192,8 @@ def make_answer(
     assert nearest.metadata is not None
     if plan.where is not None:
         check_filter_fields(index.sides[plan.side], plan.where, nearest.metadata)
-    curve = None if query.modality is None else index.curve(query.modality, plan.side)
-    probabilities = index.probabilities(curve, plan.side)
-    strengths = index.strengths(curve, plan.side)
-    order, scores = np.arange(len(nearest)), None
+    grading = grade_hits(index, query, plan.scoring, plan.side, nearest)
+    order, scores = np.arange(len(nearest)), nearest.scores
     if plan.shortlist:
         scorer = make_scorer(
             plan.rerank_by,
@@ -284,12 +203,14 @@ def make_answer(
             codes=read_shortlist_codes(index, plan, nearest.ids),
             score=plan.rerank_score,
         )
-        order, scores = rerank(order, nearest.distances, scorer)
+        order, reranked = rerank(order, nearest.distances, scorer)
+        scores = np.empty_like(reranked)
+        scores[order] = reranked
     if plan.group_by is not None:
         ids, rows = nearest.ids.tolist(), nearest.metadata
         places = order.tolist()
         is_best = keep_best_of_videos([ids[row] for row in places], [rows[row] for row in places])
-        order, scores = order[is_best], None if scores is None else scores[is_best]
+        order = order[is_best]
     shown = order[: plan.k].tolist()
     videos = locate_videos(index, [nearest.metadata[place] for place in shown])
     hits = tuple(
@@ -298,48 +219,24 @@ def make_answer(
             nearest.ids[place],
             int(nearest.distances[place]),
             nearest.metadata[place],
-            score=None if scores is None else float(scores[rank]),
-            probabilities=probabilities,
-            strengths=strengths,
+            score=None if scores is None else float(scores[place]),
+            relevance=None if grading.relevance is None else grading.relevance[place],
+            strength=grading.strengths[place],
             videos=videos,
         )
-        for rank, place in enumerate(shown)
+        for place in shown
     )
     return Answer(
         dict(query.stated),
         plan.side,
         index.model.n_bits,
         hits,
-        None if curve is None else curve.rule.value,
-        plan.rerank_by.value if plan.shortlist else None,
+        None if grading.curve is None else grading.curve.rule.value,
+        None if plan.rerank_by is RerankBy.AUTO else plan.rerank_by.value,
         unknown=query.unknown,
-        near_chance=plan.where is None
-        and is_near_chance(nearest.distances, index.model.n_bits, len(index.sides[plan.side])),
+        near_chance=plan.where is None and grading.is_near_chance,
+        scoring=plan.scoring.value,
     )
-
-
-def is_near_chance(distances: NDArray[np.integer[Any]], n_bits: int, n_items: int) -> bool:
-    """Tell whether random codes would be as near to a query as its nearest items.
-
-    They would if, of `n_items` random codes, at least half a code on average were as near as the
-    nearest item, and half as many codes as there are items as near as the last of ten. Learned
-    codes vary more than random ones, so answers without meaning are often a little nearer than
-    chance says; those with meaning are nearer by orders of magnitude.
-
-    Args:
-        distances: (k,) of the nearest items, in any order.
-        n_bits: bits of a code; fewer than 32 don't tell.
-        n_items: items that were searched.
-
-    Example:
-        >>> is_near_chance(np.array([19, 22]), 64, 1000), is_near_chance(np.array([2, 7]), 64, 1000)
-        (True, False)
-    """
-    if not len(distances) or n_bits < FEWEST_TELLING_BITS:
-        return False
-    nearest = np.sort(distances)[:COMPARED_HITS]
-    first, last = (n_items * chance_within(int(row), n_bits) for row in nearest[[0, -1]])
-    return first >= SHARE_BY_CHANCE and last >= SHARE_BY_CHANCE * len(nearest)
 
 
 def read_shortlist_codes(index: IndexParts, plan: SearchPlan, ids: Ids) -> Codes:
@@ -354,7 +251,9 @@ def explain_hits(index: IndexParts, query: EncodedQuery, answer: Answer) -> Answ
     profile = measure_profile(index, query, answer.target)
     try:
         ids = [hit.id for hit in answer.hits]
-        explanations = explain_items(index, ids, query, answer.target)
+        explanations = explain_items(
+            index, ids, query, answer.target, scoring=Scoring(answer.scoring)
+        )
     except InputError:
         logger.info("a hit was deleted while it was explained")
         explanations = ()
@@ -368,8 +267,8 @@ def make_hit(
     metadata: Mapping[str, Any],
     *,
     score: float | None = None,
-    probabilities: Sequence[float] | None = None,
-    strengths: Sequence[Strength | None] | None = None,
+    relevance: float | None = None,
+    strength: Strength | None = None,
     videos: Mapping[str, str] | None = None,
 ) -> Hit:
     """Make one hit, with what is known of the item.
@@ -380,8 +279,8 @@ def make_hit(
         distance: of the item.
         metadata: of the item.
         score: by default the share of agreeing bits.
-        probabilities: of relevance, by distance.
-        strengths: by distance.
+        relevance: its probability, if known.
+        strength: in words, if known.
         videos: the files of videos, as `locate_videos` finds them; looked up if None.
     """
     rest = {name: value for name, value in metadata.items() if name not in KEPT_NAMES}
@@ -401,6 +300,6 @@ def make_hit(
         caption or "",
         image,
         rest,
-        None if probabilities is None else round(probabilities[distance], 6),
-        None if strengths is None else strengths[distance],
+        None if relevance is None else round(relevance, 6),
+        strength,
     )

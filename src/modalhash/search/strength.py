@@ -25,15 +25,25 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.metrics import RelevanceCurve
+from modalhash.codes.asymmetric import WeightedQueries
+from modalhash.metrics import RelevanceCurve, last_level, score_levels
 
-__all__ = ["FEWEST_TELLING_BITS", "Strength", "strengths_by_distance"]
+__all__ = [
+    "FEWEST_TELLING_BITS",
+    "Strength",
+    "chances_by_distance",
+    "grade_chances",
+    "score_chances",
+    "strengths_by_distance",
+]
 
 FEWEST_TELLING_BITS: Final = 32
 """Random codes of fewer bits are near to each other too often to tell."""
 STRONG_ODDS, FAIR_ODDS = 10.0, 3.0
 STRONG_PROBABILITY, FAIR_PROBABILITY = 0.9, 0.5
 STRONG_CHANCE, FAIR_CHANCE = 1e-4, 0.1
+UNITS_PER_BIT: Final = 8
+"""Units that the weights of a query are rounded to, where random codes are counted."""
 ROUNDING: Final = 1e-9
 """Relative; a value that is a bound but for its last digits has reached it."""
 
@@ -52,12 +62,14 @@ def strengths_by_distance(
     """Grade each distance from 0 to all bits.
 
     Args:
-        curve: probability of relevance by distance, where the index is calibrated.
+        curve: probability of relevance by distance, or by the level of scores, where the index is
+            calibrated.
         n_bits: bits of a code.
         n_items: items of the side that is searched.
 
     Returns:
-        (n_bits + 1,) words, never rising; None each, where neither a curve nor the bits tell.
+        A word a distance (or level), never rising; None each, where neither a curve nor the bits
+        tell.
     """
     if curve is None:
         return grade_by_chance(n_bits, n_items)
@@ -83,13 +95,18 @@ def grade_by_chance(n_bits: int, n_items: int) -> tuple[Strength | None, ...]:
     """Grade distances by how many random codes would be as near; None each for short codes."""
     if n_bits < FEWEST_TELLING_BITS:
         return (None,) * (n_bits + 1)
+    return grade_chances(chances_by_distance(n_bits), n_items)
+
+
+def grade_chances(chances: NDArray[np.float64], n_items: int) -> tuple[Strength, ...]:
+    """Grade places by how probable it is that a random code is as near."""
     return tuple(
         Strength.STRONG
         if expected <= STRONG_CHANCE
         else Strength.FAIR
         if expected <= FAIR_CHANCE
         else Strength.WEAK
-        for expected in (n_items * chances_by_distance(n_bits)).tolist()
+        for expected in (n_items * chances).tolist()
     )
 
 
@@ -109,3 +126,39 @@ def chances_by_distance(n_bits: int) -> NDArray[np.float64]:
         ways += comb(n_bits, distance)
         chances.append(ways / total)
     return np.array(chances)
+
+
+def score_chances(query: WeightedQueries) -> NDArray[np.float64]:
+    """Compute, for each level, the probability that a random code scores at that level or better.
+
+    Codes of fair, independent bits. The weights of the query are rounded to an eighth of a bit.
+
+    Args:
+        query: one query.
+
+    Returns:
+        (last_level + 1,) float64 in [0, 1], rising.
+
+    Example:
+        >>> query = WeightedQueries.of(np.ones((1, 2)), 2)
+        >>> score_chances(query)[[0, 4, 8]].tolist()  # none, one and both bits differ
+        [0.25, 0.75, 1.0]
+    """
+    n_bits, total = query.n_bits, int(query.totals[0])
+    last = last_level(n_bits)
+    if not total:  # all items score 0
+        return (np.arange(last + 1) >= last // 2).astype(np.float64)
+    n_units = UNITS_PER_BIT * n_bits
+    steps = np.rint(query.weights[0] * (n_units / total)).astype(np.int64)
+    # Probability that the bits so far differ by so many units, one bit after the other.
+    chances = np.zeros(int(steps.sum()) + 1)
+    chances[0] = 1.0
+    reached = 0
+    for step in steps.tolist():
+        chances[: reached + 1] /= 2
+        moved = chances[: reached + 1].copy()
+        reached += step
+        chances[step : reached + 1] += moved
+    shares = np.arange(len(chances)) / max(1, len(chances) - 1)
+    levels = score_levels(1 - 2 * shares, n_bits)
+    return np.cumsum(np.bincount(levels, chances, minlength=last + 1))

@@ -35,6 +35,7 @@ def describe_result(handle: IndexHandle, result: SideResult) -> dict[str, Any]:
     explanations: Sequence[Explanation | None] = answer.explanations or [None] * len(answer.hits)
     return {
         "target": str(answer.target),
+        "scoring": answer.scoring,
         "relevance_rule": answer.relevance_rule,
         "reranked_by": answer.reranked_by,
         "near_chance": answer.near_chance,
@@ -77,6 +78,10 @@ def describe_reasons(explanation: Explanation) -> dict[str, Any]:
         "percentile": round(explanation.percentile, 4),
         "chance_of_random": explanation.chance,
         "local_score": explanation.local_score,
+        "score": None if explanation.weighed is None else explanation.weighed.score,
+        "contributions": None
+        if explanation.weighed is None
+        else list(explanation.weighed.contributions),
     }
 
 

@@ -12,6 +12,7 @@ from modalhash.codes import binarise, pack
 from modalhash.encoders.precomputed import PrecomputedImageTower, PrecomputedTextTower
 from modalhash.errors import UnavailableError
 from modalhash.index.filters import WORDS
+from modalhash.metrics import DirectionCalibration
 from modalhash.modalities import Direction
 from modalhash.search import SearchIndex, Side
 from modalhash.search.reranking import choose_reranking
@@ -87,22 +88,23 @@ def collect_index_facts(index: SearchIndex) -> dict[str, Any]:
         "pictures": any(document.get("image") for document in everything),
         "relevance": {
             str(direction): str(calibration.curve.rule.value)
-            for direction, calibration in (
-                {} if index.calibration is None else index.calibration.directions
-            ).items()
+            for direction, calibration in list_curves(index).items()
         },
         "reach": list_reaches(index),
         "rerank": list_rerank_stages(index),
     }
 
 
+def list_curves(index: SearchIndex) -> Mapping[Direction, DirectionCalibration]:
+    """List the calibrated directions, by the scoring that searches use unless they say another."""
+    return {} if index.calibration is None else index.calibration.asymmetric
+
+
 def list_reaches(index: SearchIndex) -> dict[str, float]:
     """List the largest probability of relevance that the calibration reaches, by direction."""
-    if index.calibration is None:
-        return {}
     return {
         str(direction): round(float(calibration.curve.at(len(index.sides[side]))[0]), 6)
-        for direction, calibration in index.calibration.directions.items()
+        for direction, calibration in list_curves(index).items()
         if (side := Side.of(direction.database)) in index.sides
     }
 

@@ -15,10 +15,11 @@ from modalhash.search import (
     EncodedQuery,
     combine_queries,
     has_item,
+    is_bits_only,
     plan_search,
     query_modality,
 )
-from modalhash.search_request import SearchRequest
+from modalhash.search_request import Scoring, SearchRequest
 from modalhash.service.engine import Engine, SideResult, Stages
 from modalhash.service.hosting import IndexHandle
 from modalhash.service.refusals import beyond_limit, invalid, not_available
@@ -291,8 +292,12 @@ def check_relevance(handle: IndexHandle, request: SearchRequest, side: Side) -> 
     modality = query_modality(handle.index, request)
     if request.min_relevance is None or modality is None:
         return
-    if handle.index.curve(modality, side) is None:
+    scoring = Scoring(request.scoring)
+    if is_bits_only(request):
+        scoring = Scoring.HAMMING
+    if handle.index.curve(modality, side, scoring) is None:
         direction = Direction.between(modality, side.modality)
         raise not_available(
-            f"the index {handle.name} isn't calibrated for {direction}: cut off by a radius"
+            f"the index {handle.name} isn't calibrated for {direction} by {scoring} scoring: "
+            "calibrate it anew, cut off by a radius, or choose the other scoring"
         )

@@ -208,6 +208,9 @@ def search_field(name: str, **more: Any) -> Any:
     return Field(field.default, description=bounds.pop("about"), **bounds, **more)
 
 
+ScoringName = Literal["asymmetric", "hamming"]
+
+
 class QueryParts(Request):
     """What is searched for; several parts make a combination."""
 
@@ -225,7 +228,9 @@ class SearchQuery(QueryParts):
     target: Literal["images", "texts", "both"] | None = search_field("target")
     k: int | None = search_field("k", examples=[12])
     where: Text | None = search_field("where", alias="filter", examples=['category == "food"'])
+    scoring: ScoringName = search_field("scoring")
     radius: int | None = search_field("radius")
+    min_score: float | None = search_field("min_score", allow_inf_nan=False)
     min_relevance: float | None = search_field("min_relevance", allow_inf_nan=False)
     rerank: Rerank = search_field("rerank")
     rerank_by: Literal["auto", "fine", "features", "relaxed"] = search_field("rerank_by")
@@ -244,6 +249,7 @@ class ExplainQuery(QueryParts):
     """A query, and items of one side, which needn't be hits."""
 
     target: SideName | None = None
+    scoring: ScoringName = search_field("scoring")
     ids: Entries[ItemId] = Field(min_length=1)
 
 
@@ -482,6 +488,10 @@ class HitExplanation(BaseModel):
     percentile: float
     chance_of_random: float
     local_score: float | None
+    score: float | None = Field(description="Asymmetric score; null by Hamming distance.")
+    contributions: list[float] | None = Field(
+        description="What each bit adds to the score; null by Hamming distance."
+    )
 
 
 class Profile(BaseModel):
@@ -517,6 +527,7 @@ class SideResult(BaseModel):
     """The hits of one side."""
 
     target: SideName
+    scoring: ScoringName = Field(description="What ranked the items, before any reranking.")
     relevance_rule: str | None
     reranked_by: str | None
     near_chance: bool = Field(
@@ -563,6 +574,7 @@ class ExplainAnswer(BaseModel):
     code: str
     n_bits: int
     target: SideName
+    scoring: ScoringName
     relevance_rule: str | None
     explanation: Profile
     items: list[ExplainedItem]

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from modalhash.errors import ModalhashError
 from modalhash.search import EncodedQuery, Side, explain_items
-from modalhash.search_request import SearchRequest
+from modalhash.search_request import Scoring, SearchRequest
 from modalhash.service.answers import (
     ERRORS,
     answer_with_bytes,
@@ -115,7 +115,13 @@ def make_search_routes(service: Service) -> APIRouter:
             (side,) = handle.index.sides_to_search(search_request)
             encoded = await encode_query(handle, search_request, engine, stages)
             return answer_with_json(
-                await engine.look_up(describe_explanation, handle, side, encoded, query.ids)
+                await engine.look_up(
+                    partial(describe_explanation, scoring=Scoring(search_request.scoring)),
+                    handle,
+                    side,
+                    encoded,
+                    query.ids,
+                )
             )
 
     async def answer_request(
@@ -189,7 +195,7 @@ def write_answer(
 
 
 def describe_explanation(
-    handle: IndexHandle, side: Side, query: EncodedQuery, ids: list[ItemId]
+    handle: IndexHandle, side: Side, query: EncodedQuery, ids: list[ItemId], *, scoring: Scoring
 ) -> dict[str, Any]:
     """Describe why items are where they are.
 
@@ -198,13 +204,14 @@ def describe_explanation(
     """
     check_items(handle, side, ids)
     index = handle.index
-    explanations = explain_items(index, ids, query, side)
+    explanations = explain_items(index, ids, query, side, scoring=scoring)
     codes = index.sides[side].reconstruct(ids)
     return {
         "index": handle.name,
         "code": write_code(query.code),
         "n_bits": index.model.n_bits,
         "target": str(side),
+        "scoring": scoring.value,
         "relevance_rule": explanations[0].relevance_rule,
         "explanation": describe_profile(explanations[0].profile),
         "items": [
