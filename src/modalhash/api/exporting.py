@@ -1,4 +1,4 @@
-"""The verb `export_onnx`: a model as files that other programs run."""
+"""The verbs `export_onnx` and `export_sentence_model`: a model as files of other programs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +11,9 @@ from modalhash.errors import InputError
 from modalhash.search import is_search_index
 
 if TYPE_CHECKING:
-    from modalhash.onnx_export import ExportedOnnx
+    from modalhash.model_export import ExportedOnnx, ExportedSentenceModel
 
-__all__ = ["export_onnx"]
+__all__ = ["export_onnx", "export_sentence_model"]
 
 MODEL: str = "model"
 """Folder of an index that holds its model."""
@@ -51,9 +51,38 @@ def export_onnx(
     place = output if output is not None else usual
     if place is None:
         raise InputError("the model has no folder: name an output folder")
-    from modalhash.onnx_export import write_onnx_model
+    from modalhash.model_export import write_onnx_model
 
     return write_onnx_model(model, place, with_encoder=with_encoder, overwrite=overwrite)
+
+
+def export_sentence_model(
+    source: HashModel | Path | str, output: Path | str, *, overwrite: bool = False
+) -> "ExportedSentenceModel":
+    """Write the text side of a model for sentence-transformers, of its built-in modules.
+
+    `SentenceTransformer(FOLDER).encode(texts, precision="ubinary")` gives the codes, packed from
+    the high end of a byte (`bit_order` "big"); `truncate_dim` gives the shorter codes of nested
+    ones. No code of ours is needed there. Nothing is approximated but by rounding: the codes of
+    made captions are compared, and the folder says how many bits differ.
+
+    Args:
+        source: a model, its run folder, an index folder, or the name of a ready model. Its text
+            encoder is `offline`, `offline-shared` or `bert`.
+        output: a new folder.
+        overwrite: take the place of such an export that is there.
+
+    Raises:
+        ArtifactError: if the model is damaged, or in ONNX files.
+        InputError: if its hash head or its encoder is of a kind that can't be written, or `output`
+            is taken.
+        MissingExtraError: if sentence-transformers isn't installed.
+        StorageError: if the file system refuses; what was there is kept.
+    """
+    model, _ = find_exported(source)
+    from modalhash.model_export import write_sentence_model
+
+    return write_sentence_model(model, output, overwrite=overwrite)
 
 
 def find_exported(source: HashModel | Path | str) -> tuple[HashModel, Path | None]:

@@ -17,7 +17,7 @@ from modalhash.artifacts.model_record import RECORD, ModelRecord, compute_sha256
 from modalhash.artifacts.onnx_files import find_onnx, open_onnx_encoder
 from modalhash.artifacts.onnx_hasher import OnnxHasher
 from modalhash.artifacts.shorter_codes import check_shorter, prefix_fingerprint, short_tower
-from modalhash.codes import Codes, binarise, code_width, pack
+from modalhash.codes import BitOrder, Codes, binarise, code_width, from_little, pack
 from modalhash.data import Modality
 from modalhash.data.pictures import read_picture, upright_rgb
 from modalhash.encoders import Encoder, TowerOutput, load_encoder
@@ -171,11 +171,15 @@ class HashModel:
         folders: Mapping[Modality, str] = self.record.encoder.get("tuned", {})
         return folders
 
-    def encode_texts(self, texts: Sequence[str]) -> Codes:
+    def encode_texts(
+        self, texts: Sequence[str], *, bit_order: BitOrder | str = BitOrder.LITTLE
+    ) -> Codes:
         """Encode texts.
 
         Args:
             texts: none empty; may be an empty list.
+            bit_order: "little", which our indexes and measures take, or "big", as
+                sentence-transformers packs bits.
 
         Returns:
             (n, p) uint8. A text's code doesn't depend on the other texts.
@@ -189,7 +193,7 @@ class HashModel:
             if not text.strip():
                 raise InputError(f"texts[{place}] is empty: give at least one word")
         # One at a time: batch mates must not reach a feature, not even by rounding.
-        return self.encode_outputs(map(self.text_output, texts), "text")
+        return from_little(self.encode_outputs(map(self.text_output, texts), "text"), bit_order)
 
     def text_output(self, text: str) -> TowerOutput:
         """Compute the output of the model's encoder for one text."""
@@ -217,13 +221,16 @@ class HashModel:
             outputs.append(TowerOutput(pooled, tokens, mask))
         return outputs
 
-    def encode_images(self, images: "Sequence[PictureInput]") -> Codes:
+    def encode_images(
+        self, images: "Sequence[PictureInput]", *, bit_order: BitOrder | str = BitOrder.LITTLE
+    ) -> Codes:
         """Encode pictures.
 
         Args:
             images: files, their bytes, opened pictures, or pixels as uint8 arrays of shape
                 (height, width, 3), read as those of collections are (upright, transparency on
                 white); may be an empty list.
+            bit_order: "little" (ours) or "big".
 
         Returns:
             (n, p) uint8. A picture's code doesn't depend on the other pictures.
@@ -233,7 +240,8 @@ class HashModel:
             FeatureError: if the model was trained on arrays (encoder `precomputed`).
         """
         require_list("images", images)
-        return self.encode_outputs(map(self.image_output, images), "image")
+        codes = self.encode_outputs(map(self.image_output, images), "image")
+        return from_little(codes, bit_order)
 
     def image_output(self, image: "PictureInput") -> TowerOutput:
         """Compute the output of the model's encoder for one picture.
@@ -263,6 +271,7 @@ class HashModel:
         *,
         tokens: NDArray[np.floating[Any]] | None = None,
         token_mask: NDArray[np.bool_] | None = None,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
     ) -> Codes:
         """Encode features that the model's encoder made.
 
@@ -271,6 +280,7 @@ class HashModel:
             modality: whose they are.
             tokens: (n, t, w) content tokens, if the model reads them.
             token_mask: (n, t) bool with them, True where a token is real.
+            bit_order: "little" (ours) or "big".
 
         Returns:
             (n, p) uint8.
@@ -280,11 +290,8 @@ class HashModel:
                 the dtype that features were stored in, or tokens are read and not given.
             InputError: if there is no such modality.
         """
-        return pack(
-            binarise(
-                self.relaxed_features(features, modality, tokens=tokens, token_mask=token_mask)
-            )
-        )
+        relaxed = self.relaxed_features(features, modality, tokens=tokens, token_mask=token_mask)
+        return pack(binarise(relaxed), bit_order=bit_order)
 
     def relaxed_features(
         self,

@@ -27,7 +27,7 @@ from modalhash.cli.watching import show_progress
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["onnx"]),
+    type=click.Choice(["onnx", "sentence-transformers"]),
     help="Export the model of SOURCE, instead of codes for a TARGET.",
 )
 @click.option(
@@ -68,21 +68,24 @@ def command(
 
     A model: SOURCE is a run folder, an index folder or the name of a ready model, and --format says
     how it is written. `onnx` writes the hash functions of both modalities, which ONNX Runtime
-    computes without torch, to the same bits.
+    computes without torch, to the same bits. `sentence-transformers` writes the text side, whose
+    `encode(texts, precision="ubinary")` gives the codes.
     """
     if (target is None) == (form is None):
         raise click.UsageError("Name either a TARGET for codes, or the --format of the model.")
     if with_encoder and form != "onnx":
         raise click.UsageError("--with-encoder goes with --format onnx.")
     if form is not None:
-        export_model(source, output, with_encoder=with_encoder, overwrite=overwrite)
+        if form == "onnx":
+            export_onnx(source, output, with_encoder=with_encoder, overwrite=overwrite)
+        else:
+            export_sentence_model(source, require_output(output), overwrite=overwrite)
         return
-    if output is None:
-        raise click.UsageError("Name the new folder: -o FOLDER.")
     assert target is not None
+    folder = require_output(output)
     with show_progress() as progress:
         result = mh.export_codes(
-            source, target, output, overwrite=overwrite, progress=progress, **options
+            source, target, folder, overwrite=overwrite, progress=progress, **options
         )
     echo(
         f"{result.n_items:,} codes of {result.n_bits} bits for {result.target} in {result.folder}; "
@@ -90,11 +93,27 @@ def command(
     )
 
 
-def export_model(source: str, output: str | None, *, with_encoder: bool, overwrite: bool) -> None:
-    """Export a model, and say what was written."""
+def require_output(output: str | None) -> str:
+    """Refuse to go on without a folder."""
+    if output is None:
+        raise click.UsageError("Name the new folder: -o FOLDER.")
+    return output
+
+
+def export_onnx(source: str, output: str | None, *, with_encoder: bool, overwrite: bool) -> None:
+    """Export a model as ONNX files, and say what was written."""
     result = mh.export_onnx(source, output, with_encoder=with_encoder, overwrite=overwrite)
     whole = "hash functions and encoder" if with_encoder else "hash functions"
     echo(
         f"{whole} of {result.n_bits} bits as ONNX files, {result.n_bytes / 1e6:.1f} MB, in "
         f"{result.folder}; pip install 'modalhash[onnx]' is all that a query with them needs"
+    )
+
+
+def export_sentence_model(source: str, output: str, *, overwrite: bool) -> None:
+    """Export the text side of a model, and say what was written."""
+    result = mh.export_sentence_model(source, output, overwrite=overwrite)
+    echo(
+        f"text side of {result.n_bits} bits for sentence-transformers in {result.folder}; of "
+        f"{result.n_compared:,} bits of made captions {result.n_different:,} differ"
     )

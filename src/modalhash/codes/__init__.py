@@ -13,9 +13,10 @@ from modalhash.codes.asymmetric import (
     weighted_distances,
 )
 from modalhash.codes.binarise import Signs, binarise
+from modalhash.codes.bit_order import BitOrder, from_little
 from modalhash.codes.hamming import Distances, hamming_distances, pairwise_distances
 from modalhash.codes.packing import Codes, check_codes, code_width, first_bits, pack, unpack
-from modalhash.codes.reading import BitOrder, ReadCodes, read_codes
+from modalhash.codes.reading import ReadCodes, read_codes
 
 __all__ = [
     "BitOrder",
@@ -32,6 +33,7 @@ __all__ = [
     "check_codes",
     "code_width",
     "first_bits",
+    "from_little",
     "hamming_distances",
     "pack",
     "pairwise_distances",

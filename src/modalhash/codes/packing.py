@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modalhash.codes.binarise import Signs
+from modalhash.codes.bit_order import BitOrder, from_little, read_bit_order
 from modalhash.errors import InputError, ShapeError
 
 __all__ = ["Codes", "check_codes", "code_width", "first_bits", "pack", "unpack"]
@@ -31,21 +32,23 @@ def code_width(n_bits: int) -> int:
     return -(-n_bits // 8)
 
 
-def pack(signs: ArrayLike) -> Codes:
+def pack(signs: ArrayLike, *, bit_order: BitOrder | str = BitOrder.LITTLE) -> Codes:
     """Pack signs, eight to a byte; +1 becomes bit 1, padding bits are zero.
 
     Args:
         signs: (n, b) of -1 and +1.
+        bit_order: of the result, "little" (ours) or "big".
 
     Returns:
         (n, p) uint8.
 
     Raises:
         ShapeError: if `signs` is not two-dimensional or holds anything but -1 and +1.
+        UnknownNameError: if there is no such bit order.
 
     Example:
-        >>> pack([[1, -1, 1]])
-        array([[5]], dtype=uint8)
+        >>> pack([[1, -1, 1]]), pack([[1, -1, 1]], bit_order="big")
+        (array([[5]], dtype=uint8), array([[160]], dtype=uint8))
     """
     values = np.asarray(signs)
     if values.ndim != 2:
@@ -54,26 +57,30 @@ def pack(signs: ArrayLike) -> Codes:
     is_one = values == 1
     if not (is_one | (values == -1)).all():
         raise ShapeError("signs holds values other than -1 and +1: call `binarise` first")
-    return np.packbits(is_one, axis=1, bitorder="little")
+    return np.packbits(is_one, axis=1, bitorder=read_bit_order(bit_order).value)
 
 
-def unpack(codes: Codes, n_bits: int) -> Signs:
+def unpack(codes: Codes, n_bits: int, *, bit_order: BitOrder | str = BitOrder.LITTLE) -> Signs:
     """Undo `pack`.
 
     Args:
         codes: (n, p) uint8.
         n_bits: how many bits each row really holds.
+        bit_order: of the codes, "little" (ours) or "big".
 
     Returns:
         (n, n_bits) int8 of -1 and +1.
 
     Raises:
         ShapeError: if the width of `codes` doesn't fit `n_bits`, or padding bits are set.
+        UnknownNameError: if there is no such bit order.
 
     Example:
         >>> unpack(pack([[1, -1, 1]]), 3)
         array([[ 1, -1,  1]], dtype=int8)
     """
+    if codes.ndim == 2 and codes.dtype == np.uint8:
+        codes = from_little(codes, bit_order)  # reversing bits twice changes nothing
     check_codes(codes, n_bits)
     bits = np.unpackbits(codes, axis=1, count=n_bits, bitorder="little")
     return bits.astype(np.int8) * np.int8(2) - np.int8(1)

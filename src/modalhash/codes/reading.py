@@ -1,27 +1,16 @@
 """Codes as other programs write them: packed bytes of either bit order, -1 and +1, 0 and 1."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from modalhash.codes.bit_order import BitOrder, read_bit_order
 from modalhash.codes.packing import Codes, check_codes, code_width, pack
-from modalhash.errors import InputError, ShapeError, UnknownNameError
+from modalhash.errors import InputError, ShapeError
 
-__all__ = ["BitOrder", "ReadCodes", "read_codes"]
-
-
-class BitOrder(StrEnum):
-    """Which end of a byte its first bit is.
-
-    - `little`: the low end; ours, and `np.packbits(..., bitorder="little")`.
-    - `big`: the high end; `np.packbits` without more.
-    """
-
-    LITTLE = "little"
-    BIG = "big"
+__all__ = ["ReadCodes", "read_codes"]
 
 
 @dataclass(frozen=True)
@@ -72,8 +61,7 @@ def read_codes(
         >>> read_codes(np.array([[0b10100000]], np.uint8), n_bits=3, bit_order="big").codes.tolist()
         [[5]]
     """
-    if bit_order not in list(BitOrder):
-        raise UnknownNameError("bit order", str(bit_order), BitOrder)
+    order = read_bit_order(bit_order)
     array: NDArray[Any] = np.asarray(values)
     if array.ndim != 2 or array.dtype.kind not in "buif":
         raise ShapeError(
@@ -84,7 +72,7 @@ def read_codes(
         raise InputError(f"{name} has shape {array.shape}, expected one row and column at least")
     if array.dtype == np.uint8 and is_packed(array, n_bits, name):
         assert n_bits is not None
-        return read_packed(array, n_bits, BitOrder(bit_order), name)
+        return read_packed(array, n_bits, order, name)
     if n_bits is not None and n_bits != array.shape[1]:
         raise ShapeError(
             f"{name} has {array.shape[1]} columns of one bit each, but n_bits is {n_bits}"

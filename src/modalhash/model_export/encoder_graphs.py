@@ -20,7 +20,7 @@ from modalhash.encoders.picture_preparation import CentreSquare, PicturePreparat
 from modalhash.encoders.word_knowledge import UNKNOWN_PIECE
 from modalhash.errors import InputError
 from modalhash.extras import import_optional
-from modalhash.onnx_export.graph import OPSET
+from modalhash.model_export.graph import OPSET
 
 __all__ = ["ExportedTower", "export_image_tower", "export_text_tower"]
 

@@ -12,7 +12,7 @@ from modalhash.errors import InputError
 from modalhash.layers import FeatureScaling, LinearHead, ScalingRule
 from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.methods.hasher import HashTower
-from modalhash.onnx_export.head_graphs import head_graph
+from modalhash.model_export.head_graphs import head_graph
 from tests.oracles.rows_of_heads import WIDTH, tower
 
 POOLED_HEADS = ["linear", "mlp", "gelu", "normalised", "kernel", "fusion"]

@@ -20,8 +20,8 @@ from modalhash.files import sealed, sha256_of_file, write_bytes, write_json, wri
 from modalhash.index.new_folders import new_folder
 from modalhash.methods.hasher import HashTower
 from modalhash.modalities import MODALITIES, Modality
-from modalhash.onnx_export.encoder_graphs import export_image_tower, export_text_tower
-from modalhash.onnx_export.head_graphs import head_graph
+from modalhash.model_export.encoder_graphs import export_image_tower, export_text_tower
+from modalhash.model_export.head_graphs import head_graph
 
 __all__ = ["ExportedOnnx", "write_onnx_model"]
 

@@ -24,8 +24,8 @@ from modalhash.layers.hash_heads import HashHead, LayeredHead
 from modalhash.layers.kernel_head import BitMap
 from modalhash.layers.token_trunk import TransformerLayer
 from modalhash.methods.hasher import HashTower
-from modalhash.onnx_export.exact_graph import ExactGraph
-from modalhash.onnx_export.graph import GraphBuilder
+from modalhash.model_export.exact_graph import ExactGraph
+from modalhash.model_export.graph import GraphBuilder
 
 __all__ = ["head_graph"]
 

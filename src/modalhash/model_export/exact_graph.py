@@ -25,7 +25,7 @@ from modalhash.layers.portable_functions import (
     LOG2_E,
     MOST,
 )
-from modalhash.onnx_export.graph import GraphBuilder
+from modalhash.model_export.graph import GraphBuilder
 
 __all__ = ["ExactGraph"]
 
