@@ -59,7 +59,7 @@ API_PAGES: Mapping[str, ApiPage] = {
                 "RunOptions", "FeatureOptions", "TrainingOptions", "EvaluationOptions",
                 "TuningOptions", "GridOptions", "LabelNoiseOptions",
             ],
-            "modalhash.progress": ["Progress"],
+            "modalhash.progress": ["Progress", "automatic", "silent"],
         },
     ),
     "models": ApiPage(

@@ -15,7 +15,7 @@ from modalhash.choices import MeasureChoices
 from modalhash.errors import InputError, UnknownNameError
 from modalhash.modalities import Direction
 from modalhash.numpy_numbers import plain_numbers
-from modalhash.progress import Progress, silent
+from modalhash.progress import Progress, automatic
 
 __all__ = [
     "CROSS_MODAL",
@@ -51,7 +51,7 @@ class RunOptions:
     """Where networks compute: "auto", "cpu", "cuda", "cuda:1", "mps"."""
     skip_bad: bool = False
     """Leave out items with defects; the log says how many."""
-    progress: Progress = silent
+    progress: Progress = automatic
     """Is called with every step of a long job."""
 
     @property
@@ -198,7 +198,7 @@ class GridOptions:
     """Memory of all workers together; fewer run at once where they would need more."""
     cache: Path | str | None = None
     """Folder that keeps features; None is the user's cache folder."""
-    progress: Progress = silent
+    progress: Progress = automatic
     """Is called after every training."""
 
     def __post_init__(self) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from modalhash.cli.watching import bar_watcher, line_watcher, progress_bars
+from modalhash.cli.watching import bar_watcher, progress_bars, write_line
+from modalhash.progress import line_watcher
 
 
 def test_bars_keep_total_and_time_left_at_80_columns() -> None:
@@ -35,7 +36,7 @@ def test_without_a_terminal_there_is_a_line_every_few_seconds(
         yield from [0.0, 1.0, 6.0, 7.0, 12.0, 13.0, 14.0]
 
     clock = times()
-    watch = line_watcher(lambda: next(clock))
+    watch = line_watcher(lambda: next(clock), write=write_line)
     for done in (0, 10, 60, 70, 120, 480, 480):
         watch("train", done, 480, {"loss": 0.5})
     assert capsys.readouterr().err.splitlines() == [

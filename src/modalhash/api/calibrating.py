@@ -26,7 +26,7 @@ from modalhash.metrics import Direction, RelevanceRule, count_scored_pairs
 from modalhash.metrics.calibration import DirectionCalibration, calibrate_direction, count_pairs
 from modalhash.metrics.options import read_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
-from modalhash.progress import Progress, silent
+from modalhash.progress import Progress, automatic
 from modalhash.search import is_search_index
 
 __all__ = ["calibrate", "find_calibration"]
@@ -51,7 +51,7 @@ def calibrate(
     skip_bad: bool = False,
     cache: Path | str | None = None,
     device: str = "auto",
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> ModelCalibration:
     """Find out how probable relevance is at each distance, on items the model wasn't trained on.
 
@@ -110,7 +110,7 @@ def find_calibration(
     collection: Collection,
     *,
     cache: Path | str | None = None,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> tuple[ModelCalibration | None, str]:
     """Find the calibration for an index of a collection, or make it now.
 

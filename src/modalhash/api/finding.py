@@ -27,7 +27,7 @@ from modalhash.errors import (
 )
 from modalhash.index.lock import ProcessLock
 from modalhash.picture_arrays import PictureInput
-from modalhash.progress import Progress, silent
+from modalhash.progress import Progress, automatic
 from modalhash.search import Answer, SearchIndex, Side, SideContent
 from modalhash.search.folder import build_search_index, is_search_index, open_search_index
 from modalhash.search.kept_features import KeepFeatures
@@ -50,7 +50,7 @@ def find(
     cache: Path | str | None = None,
     file_metadata: bool = True,
     device: str = "auto",
-    progress: Progress = silent,
+    progress: Progress = automatic,
     **options: Unpack[SearchOptions],
 ) -> Answer:
     """Find the pictures and moments of videos in a folder that are nearest to a text or a picture.
@@ -103,7 +103,7 @@ def open_folder_index(
     cache: Path | str | None = None,
     file_metadata: bool = True,
     device: str = "auto",
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> SearchIndex:
     """Open the index of a folder's pictures in the user's cache, after bringing it up to date.
 

@@ -27,7 +27,7 @@ from modalhash.files import write_array, write_json
 from modalhash.index.code_files import is_code_folder
 from modalhash.index.milvus_settings import MILVUS
 from modalhash.numpy_numbers import takes_numpy_numbers
-from modalhash.progress import Progress, silent
+from modalhash.progress import Progress, automatic
 from modalhash.search import (
     ItemCounts,
     SearchIndex,
@@ -71,7 +71,7 @@ def encode(
     skip_bad: bool = False,
     cache: Path | str | None = None,
     device: str = "auto",
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> CodeFolder:
     """Write the packed codes of a collection's pictures and texts.
 
@@ -145,7 +145,7 @@ def build_index(
     skip_bad: bool = False,
     cache: Path | str | None = None,
     device: str = "auto",
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> SearchIndex:
     """Encode a collection and make it searchable by texts and pictures.
 
@@ -255,7 +255,7 @@ def add_to_index(
     skip_bad: bool = False,
     cache: Path | str | None = None,
     device: str = "auto",
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> ItemCounts:
     """Encode a collection and add it to an index: its pictures and its texts, or nothing.
 

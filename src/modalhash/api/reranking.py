@@ -19,7 +19,7 @@ from modalhash.metrics import Direction, MeasureChoices, evaluate_scores
 from modalhash.metrics.options import read_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import CROSS_MODAL
-from modalhash.progress import Progress, silent
+from modalhash.progress import Progress, automatic
 
 __all__ = ["RerankSweep", "SweepRow", "rerank_sweep"]
 
@@ -87,7 +87,7 @@ def rerank_sweep(
     skip_bad: bool = False,
     cache: Path | str | None = None,
     device: str = "auto",
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> RerankSweep:
     """Measure rankings of two stages for several lengths of the shortlist.
 

@@ -37,7 +37,7 @@ from modalhash.index.code_files import (
 )
 from modalhash.index.ids import format_ids
 from modalhash.index.lock import WriterLock
-from modalhash.progress import Progress, silent
+from modalhash.progress import Progress, automatic
 
 __all__ = ["ShardCodes", "encode_shards"]
 
@@ -86,7 +86,7 @@ def encode_shards(
     skip_bad: bool = False,
     overwrite: bool = False,
     device: str = "auto",
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> ShardCodes:
     """Write a code file for each of many shards; rows are read as a stream, features aren't kept.
 

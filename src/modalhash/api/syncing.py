@@ -18,7 +18,7 @@ from modalhash.data.reading import Reading
 from modalhash.errors import CollectionError, Defect, InputError
 from modalhash.extras import import_optional
 from modalhash.index import Metadata
-from modalhash.progress import Progress, silent
+from modalhash.progress import Progress, automatic, silent
 from modalhash.search import SearchIndex, Side, SideContent
 from modalhash.search.changing import find_texts_of
 from modalhash.search.file_records import FolderItems
@@ -75,7 +75,7 @@ def sync(
     dry_run: bool = False,
     confirmed: bool = False,
     device: str = "auto",
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> SyncCounts:
     """Make an index hold what a folder holds: new items are added, changed ones encoded again.
 

@@ -24,7 +24,7 @@ from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import Needs
 from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import LabelNoiseChoices, LabelNoiseOptions, change_options
-from modalhash.progress import Progress
+from modalhash.progress import Progress, silent
 
 __all__ = [
     "RobustnessRun",
@@ -287,6 +287,7 @@ def run_job(
         scoring=Scoring.HAMMING,
         cache=options.cache,
         device=options.device,
+        progress=silent,
     )
     outcome = Outcome(
         job.variant.name,

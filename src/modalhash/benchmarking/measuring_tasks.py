@@ -16,6 +16,7 @@ from modalhash.choices import Scoring
 from modalhash.data import PROTOCOLS, Collection
 from modalhash.machine import forget_peak, peak_mib
 from modalhash.metrics import Convention, Report, code_statistics
+from modalhash.progress import silent
 
 __all__ = ["QueryValues", "list_values", "run_task"]
 
@@ -42,6 +43,7 @@ def run_task(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, Qu
         settings=variant.settings,
         hug=variant.hug or None,
         cache=cache,
+        progress=silent,
     )
     seconds = round(time.process_time() - started, 1)
     split = usual_split(collection, task.place.split)
@@ -56,6 +58,7 @@ def run_task(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, Qu
             scoring=Scoring.HAMMING if scoring == "reranked" else scoring,
             rerank="auto" if scoring == "reranked" else None,
             cache=cache,
+            progress=silent,
             top_k=list(dict.fromkeys([50, 5000, None, *(k for k, _ in names)])),
             conventions=list(dict.fromkeys([Convention.TRUNCATED, *(name for _, name in names)])),
         )

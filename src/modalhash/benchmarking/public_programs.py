@@ -29,7 +29,7 @@ from modalhash.data.collection import Positions
 from modalhash.errors import InputError
 from modalhash.files import write_array, write_json
 from modalhash.index.new_folders import new_folder
-from modalhash.progress import Progress, silent
+from modalhash.progress import Progress, automatic
 
 __all__ = ["FORMAT", "KIND", "MANIFEST", "PARTS", "ExportedInputs", "export_inputs"]
 
@@ -69,7 +69,7 @@ def export_inputs(
     database: str | None = None,
     overwrite: bool = False,
     cache: Path | str | None = None,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> ExportedInputs:
     """Write the input files of a public program, from a collection's features and division.
 

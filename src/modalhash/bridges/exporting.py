@@ -14,7 +14,7 @@ from modalhash.errors import InputError
 from modalhash.files import peek_json, sealed, sha256_of_file, write_json, write_text
 from modalhash.index import HashIndex, ItemBlock
 from modalhash.index.new_folders import new_folder
-from modalhash.progress import Progress, silent
+from modalhash.progress import Progress, automatic
 
 __all__ = ["ARTIFACT", "EXPORT_FORMAT", "EXPORT_MANIFEST", "ExportedCodes", "export_codes"]
 
@@ -80,7 +80,7 @@ def export_codes(
     name: str = "codes",
     keys: str | None = None,
     overwrite: bool = False,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> ExportedCodes:
     """Write codes, ids and metadata as files that another system loads.
 

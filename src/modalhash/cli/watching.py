@@ -1,7 +1,6 @@
 """Progress on stderr: bars on a terminal, a line now and then elsewhere."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import click
@@ -19,13 +18,10 @@ from rich.table import Column
 
 from modalhash.cli.terminal import echo, show_line
 from modalhash.progress import Progress as Watcher
-from modalhash.progress import silent
+from modalhash.progress import format_values, line_watcher, silent
 
 __all__ = ["show_progress"]
 
-SHOWN_VALUES = 5
-LINE_SECONDS = 5.0
-"""Seconds between two lines of a stage, where there is no terminal."""
 BAR_WIDTH, LONGEST_STAGE = 20, 20
 
 
@@ -37,7 +33,7 @@ def show_progress(*, quiet: bool | None = None) -> Iterator[Watcher]:
         quiet = bool(context and context.find_root().obj and context.find_root().obj["quiet"])
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
-        yield silent if quiet else line_watcher()
+        yield silent if quiet else line_watcher(write=write_line)
         return
     with progress_bars(console) as bars:
         yield bar_watcher(bars)
@@ -78,51 +74,6 @@ def bar_watcher(bars: Progress) -> Watcher:
     return watch
 
 
-def line_watcher(clock: Callable[[], float] = time.monotonic) -> Watcher:
-    """Make a watcher for logs and pipes: a line when a stage starts, every few seconds, and ends.
-
-    Args:
-        clock: gives seconds.
-    """
-    started: dict[str, float] = {}
-    printed: dict[str, float] = {}
-    finished: set[str] = set()
-
-    def watch(stage: str, done: int, total: int, values: Mapping[str, float] | None = None) -> None:
-        now, is_done = clock(), done >= total
-        is_due = stage not in printed or now - printed[stage] >= LINE_SECONDS
-        if stage in finished or not (is_done or is_due):
-            return
-        if is_done:
-            finished.add(stage)
-            state = f"{total} done"
-        elif stage not in printed:
-            started[stage] = now
-            state = f"{total} to do"
-        else:
-            left = (now - started[stage]) * (total - done) / max(done, 1)
-            state = f"{done} of {total}, {format_seconds(left)} left"
-        printed[stage] = now
-        numbers = format_values(values)
-        echo(f"{stage}: {state}" + (f"; {numbers}" if numbers else ""), err=True)
-
-    return watch
-
-
-def format_values(values: Mapping[str, float] | None) -> str:
-    """Format the first values."""
-    listed = list((values or {}).items())[:SHOWN_VALUES]
-    return "  ".join(f"{name} {value:.4g}" for name, value in listed)
-
-
-def format_seconds(seconds: float) -> str:
-    """Format a time as minutes and seconds, or hours and minutes.
-
-    Example:
-        >>> format_seconds(75), format_seconds(3700)
-        ('1:15 min', '1:01 h')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}:{rest:02} min"
-    return f"{minutes // 60}:{minutes % 60:02} h"
+def write_line(text: str) -> None:
+    """Write a line of progress to standard error."""
+    echo(text, err=True)

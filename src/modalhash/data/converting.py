@@ -16,7 +16,7 @@ from modalhash.data.pictures import WEB_SUFFIXES, is_safe_name
 from modalhash.data.splits import write_splits
 from modalhash.errors import InputError, StorageError
 from modalhash.files import write_array, write_bytes, write_text
-from modalhash.progress import Progress, silent
+from modalhash.progress import Progress, automatic
 
 __all__ = ["Conversion", "convert_collection"]
 
@@ -46,7 +46,7 @@ class Conversion:
 
 
 def convert_collection(
-    collection: Collection, output: Path | str, *, progress: Progress = silent
+    collection: Collection, output: Path | str, *, progress: Progress = automatic
 ) -> Conversion:
     """Write a collection as a folder that any command takes.
 

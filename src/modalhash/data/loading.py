@@ -29,7 +29,7 @@ from modalhash.errors import (
     UnknownNameError,
     nearest_names,
 )
-from modalhash.progress import Progress, silent
+from modalhash.progress import Progress, automatic
 
 __all__ = ["CheckReport", "check_collection", "load_collection", "read_source"]
 
@@ -92,7 +92,7 @@ def load_collection(
     split_seed: int | None = None,
     protocol: str | None = None,
     split_file: str | Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> Collection:
     """Load a collection.
 
@@ -173,7 +173,7 @@ def _load(
     return collection
 
 
-def check_collection(source: str | Path, *, progress: Progress = silent) -> CheckReport:
+def check_collection(source: str | Path, *, progress: Progress = automatic) -> CheckReport:
     """Find everything that is wrong with a collection, decoding every picture.
 
     Args:

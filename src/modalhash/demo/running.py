@@ -15,7 +15,7 @@ from modalhash.codes import code_width, hamming_distances
 from modalhash.data import Collection
 from modalhash.files import write_json
 from modalhash.metrics import Report
-from modalhash.progress import Progress, silent
+from modalhash.progress import Progress, automatic, silent
 from modalhash.reports.pages import figure_data, new_figure, write_page
 from modalhash.reports.sheet import make_answer_view, write_sheet
 from modalhash.search import SearchIndex, Side
@@ -64,7 +64,7 @@ def run_demo(
     n_bits: int = 64,
     cache: Path | str | None = None,
     device: str = "auto",
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> DemoResult:
     """Draw the icons, learn codes, measure them on held-out icons, index and search.
 
@@ -170,7 +170,7 @@ def cells(report: Report) -> list[str]:
 def distance_plot(model: HashModel, collection: Collection, cache: Path | str | None) -> str:
     """Draw the histogram of distances of held-out pairs and of all others."""
     items = collection.split("test")
-    features = extract_features(collection, model.encoder, cache=cache)
+    features = extract_features(collection, model.encoder, cache=cache, progress=silent)
     images = model.encode_features(features.image.pooled(items), "image")
     texts = model.encode_features(features.text.pooled(collection.caption_starts[items]), "text")
     distances = hamming_distances(texts, images)

@@ -31,6 +31,7 @@ from modalhash.methods.base import Method, Needs
 from modalhash.methods.settings import make_method, read_value
 from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import CROSS_MODAL, TuningChoices, TuningOptions, change_options
+from modalhash.progress import silent
 from modalhash.training.pairs import hold_out
 from modalhash.training.validation import RECALL_AT
 from modalhash.tuning.proposing import default_values, import_optuna, propose_settings
@@ -266,6 +267,7 @@ def measure_trial(search: Search, repeat: int, settings: Mapping[str, Any]) -> f
         settings={**search.changes, **settings},
         cache=search.options.cache,
         device=search.options.device,
+        progress=silent,
     )
     by_label = search.objective == "map"
     report = evaluate(
@@ -279,6 +281,7 @@ def measure_trial(search: Search, repeat: int, settings: Mapping[str, Any]) -> f
         recall_at=(RECALL_AT,),
         cache=search.options.cache,
         device=search.options.device,
+        progress=silent,
     )
     values = [
         report.value("map", direction, relevance="shared_label", k=MAP_AT)

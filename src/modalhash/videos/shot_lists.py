@@ -15,7 +15,7 @@ from typing import Any, Final
 from modalhash.errors import ArtifactError, CollectionError, StorageError
 from modalhash.files import file_stamp, read_json, write_json
 from modalhash.machine import user_cache_folder
-from modalhash.progress import Progress, silent
+from modalhash.progress import Progress, automatic
 from modalhash.videos.reading import load_av, video_fault
 from modalhash.videos.shots import Shot, ShotSettings, VideoShots, find_shots
 
@@ -88,7 +88,7 @@ def find_shots_of_all(
     settings: ShotSettings | None = None,
     *,
     cache: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> Iterator[VideoShots | CollectionError]:
     """Yield the shots of each video, or the error of one that can't be used.
 
