@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from modalhash.errors import SettingError
-from modalhash.layers import KernelFit, gaussian_kernel, kernel_ridge
+from modalhash.layers import FurtherRows, KernelFit, gaussian_kernel, kernel_ridge
 
 SHARPNESS, RIDGE = 0.7, 0.3
 
@@ -97,6 +97,46 @@ def test_fewer_landmarks_than_items() -> None:
         others = torch.arange(12) != place
         expected = on_landmarks(rows[others], targets[others], landmarks, rows[[place]])
         assert_close(found.left_out[[place]], expected, rtol=1e-4, atol=1e-4)
+
+
+def fit_with_further(
+    rows: Tensor, targets: Tensor, further: Tensor, items: Tensor, *, n_landmarks: int, size: int
+) -> KernelFit:
+    return kernel_ridge(
+        lambda: [(rows, targets)],
+        len(rows),
+        n_landmarks=n_landmarks,
+        sharpness=SHARPNESS,
+        ridge=RIDGE,
+        further=(
+            FurtherRows(further[start : start + size], owners, rows[owners], targets[owners])
+            for start in range(0, len(items), size)
+            for owners in [items[start : start + size]]
+        ),
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_further_rows_are_predicted_without_their_item(size: int) -> None:
+    rows, targets = made(8)
+    further, items = made(13)[0][8:], torch.tensor([0, 3, 3, 7, 5])
+    exact = fit_with_further(rows, targets, further, items, n_landmarks=8, size=size)
+    coarse = fit_with_further(rows, targets, further, items, n_landmarks=5, size=size)
+    landmarks = rows[[0, 1, 3, 4, 6]]
+    for place, item in enumerate(items.tolist()):
+        others, asked = torch.arange(8) != item, further[[place]]
+        expected = by_library(rows[others], targets[others], asked)
+        assert_close(exact.further[[place]], expected, rtol=1e-4, atol=1e-4)
+        expected = on_landmarks(rows[others], targets[others], landmarks, asked)
+        assert_close(coarse.further[[place]], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_landmarks", [5, 8])
+def test_a_further_row_like_its_item_is_met_as_the_item_is(n_landmarks: int) -> None:
+    rows, targets = made(8)
+    found = fit_with_further(rows, targets, rows, torch.arange(8), n_landmarks=n_landmarks, size=3)
+    assert_close(found.further, found.left_out, rtol=1e-4, atol=1e-4)
+    assert fit(rows, targets, n_landmarks=n_landmarks).further.shape == (0, 3)
 
 
 def test_blocks_make_no_difference() -> None:

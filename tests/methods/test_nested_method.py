@@ -17,7 +17,7 @@ from modalhash.methods.item_blocks import item_blocks
 from modalhash.methods.nested import Nested
 from modalhash.methods.nested_labelled import NestedLabelled, NestedLabelledSettings
 from modalhash.methods.nested_method import Memory, NestedHeads, NestedSettings, partner_contrast
-from modalhash.methods.shared_space import first_rotation, principal_directions, row_moments
+from modalhash.methods.shared_space import first_weights, principal_directions, row_moments
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS, N_ITEMS, N_TEXTS = 4, 3, 6, 10, 2
 SMALL: dict[str, Any] = {"hidden_width": 5, "dropout": 0.0, "shortest": 3, "target_width": 5}
@@ -105,10 +105,12 @@ def test_one_modality_alone_makes_items_alike(weight: float) -> None:
     assert_close(memory.targets @ memory.targets.T, centred @ centred.T, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("rotates", [False, True])
 @pytest.mark.parametrize("n_bits", [2, 3, 5])
-def test_first_weights_keep_angles_and_make_sizes_of_one(n_bits: int) -> None:
+def test_first_weights_keep_angles_and_make_sizes_of_one(n_bits: int, rotates: bool) -> None:
     points = torch.randn(50, 3)
-    weights = first_rotation(points, n_bits, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    weights = first_weights(points, n_bits, generator, rotates=rotates)
     assert weights.shape == (3, n_bits)
     assert_close((points @ weights).abs().mean(), torch.tensor(1.0), rtol=1e-5, atol=1e-5)
     kept = min(n_bits, 3)
@@ -116,11 +118,21 @@ def test_first_weights_keep_angles_and_make_sizes_of_one(n_bits: int) -> None:
     assert_close(gram / gram[0, 0], torch.eye(kept), rtol=1e-5, atol=1e-5)
 
 
+def test_first_weights_are_principal_directions_as_they_come() -> None:
+    points = torch.tensor([[3.0, -1.0, 1.0], [-5.0, 1.0, 0.0]])
+    weights = first_weights(points, 2, torch.Generator())
+    size = (3 + 5 + 1 + 1) / 4
+    expected = torch.tensor([[1 / size, 0.0], [0.0, 1 / size], [0.0, 0.0]])
+    assert_close(weights, expected, rtol=1e-6, atol=0)
+
+
 def test_partner_contrast_is_info_nce() -> None:
     image, text = unit(torch.randn(6, 4)), unit(torch.randn(6, 4))
     expected = info_nce(image, text, temperature=0.3)
-    assert_close(partner_contrast(image @ text.T / 0.3), expected, rtol=1e-5, atol=1e-5)
-    assert_close(partner_contrast(torch.zeros(4, 4)), torch.tensor(math.log(4)))
+    scores = image @ text.T / 0.3
+    found = partner_contrast(torch.stack([scores, scores.T]))
+    assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert_close(partner_contrast(torch.zeros(2, 4, 4)), torch.tensor(math.log(4)))
 
 
 def test_what_is_kept_of_training_items() -> None:
@@ -138,9 +150,17 @@ def test_what_is_kept_of_training_items() -> None:
     kernel = torch.exp(-(torch.cdist(view.image, view.image) ** 2))
     inverse = torch.linalg.inv(kernel + 0.1 * torch.eye(N_ITEMS))
     fitted = kernel @ inverse @ memory.targets
-    assert_close(memory.points[2], fitted, rtol=1e-3, atol=1e-4)
+    assert_close(memory.points[1], fitted, rtol=1e-3, atol=1e-4)
     left_out = memory.targets - (inverse @ memory.targets) / inverse.diagonal()[:, None]
     assert_close(memory.points[0], left_out, rtol=1e-3, atol=1e-4)
+    # Each text is met as by a regression of the first texts of all other items.
+    first = view.text[::2]
+    for text in range(N_ITEMS * N_TEXTS):
+        others = torch.arange(N_ITEMS) != text // N_TEXTS
+        kernel = torch.exp(-(torch.cdist(first[others], first[others]) ** 2))
+        solved = torch.linalg.solve(kernel + 0.1 * torch.eye(N_ITEMS - 1), memory.targets[others])
+        across = torch.exp(-((view.text[text] - first[others]).square().sum(dim=1)))
+        assert_close(memory.texts[text], across @ solved, rtol=1e-3, atol=1e-4)
 
 
 def test_a_batch_meets_each_of_its_items_once() -> None:
@@ -149,7 +169,8 @@ def test_a_batch_meets_each_of_its_items_once() -> None:
     assert isinstance(memory, Memory)
     targets, points = memory(torch.tensor([5, 4, 0, 1]))
     assert_close(targets, memory.targets[[0, 2]], rtol=0, atol=0)
-    assert_close(points, memory.points[:, [0, 2]], rtol=0, atol=0)
+    assert_close(points[[0, 2, 3]], memory.points[:, [0, 2]], rtol=0, atol=0)
+    assert_close(points[1], memory.texts[[0, 4]], rtol=0, atol=0)
 
 
 def dot(one: list[float], other: list[float]) -> float:
@@ -157,22 +178,28 @@ def dot(one: list[float], other: list[float]) -> float:
 
 
 def plain_terms(
-    method: Nested, heads: NestedHeads, items: list[int], done: float
+    method: Nested, heads: NestedHeads, texts: list[int], done: float, *, queries_are_codes: bool
 ) -> dict[str, float]:
     """The objective as the module's docstring writes it, pair by pair."""
     settings, memory, head = method.settings, heads.auxiliary["memory"], heads.image
     assert isinstance(memory, Memory)
     assert isinstance(head, KernelHead)
+    items = [text // N_TEXTS for text in texts]
+    rows = (memory.points[0, items], memory.texts[texts], *memory.points[1:, items])
+    linear = [head.bits(one).tolist() for one in rows]
     factor = 1 + settings.sharpening * done
-    relaxed = torch.tanh(factor * head.bits(memory.points[:, items])).tolist()
+    if queries_are_codes:
+        linear = [[[math.tanh(factor * bit) for bit in row] for row in part] for part in linear]
+        stored = linear
+    else:
+        stored = [[[math.copysign(1, bit) for bit in row] for row in part] for part in linear]
     targets = memory.targets[items].tolist()
     n = len(items)
     alike = [[dot(one, other) for other in targets] for one in targets]
     totals = dict.fromkeys(("pairs", "neighbours", "similarities"), 0.0)
     for length, share in ((3, 0.5), (6, 0.5)):
-        image, text, stored_image, stored_text = (
-            [row[:length] for row in part] for part in relaxed
-        )
+        image_query, text_query, *_ = ([row[:length] for row in part] for part in linear)
+        image, text, stored_image, stored_text = ([row[:length] for row in part] for part in stored)
 
         def cosine(one: list[float], other: list[float]) -> float:
             return dot(one, other) / math.hypot(*one) / math.hypot(*other)
@@ -180,14 +207,14 @@ def plain_terms(
         def shares(values: list[float]) -> list[float]:
             return [math.exp(value) / sum(map(math.exp, values)) for value in values]
 
-        for asking, found in ((image, text), (text, image)):
+        for asking, found in ((image_query, text), (text_query, image)):
             for i in range(n):
-                row = shares([cosine(asking[i], one) / 0.2 for one in found])
+                row = shares([cosine(asking[i], one) / 0.15 for one in found])
                 totals["pairs"] -= share * math.log(row[i]) / n / 2
-        for asking, found in ((image, stored_text), (text, stored_image)):
+        for asking, found in ((image_query, stored_text), (text_query, stored_image)):
             for i in range(n):
                 wanted = shares([value / 0.15 for value in alike[i]])
-                given = shares([cosine(asking[i], one) / 0.3 for one in found])
+                given = shares([cosine(asking[i], one) / 0.2 for one in found])
                 for j in range(n):
                     totals["neighbours"] -= share * wanted[j] * math.log(given[j]) / n / 2
                     gap = cosine(asking[i], found[j]) - alike[i][j]
@@ -195,14 +222,24 @@ def plain_terms(
     return totals
 
 
-def test_the_objective_is_that_of_plain_loops() -> None:
-    view, method = TextsView(), Nested(NestedSettings(**SMALL))
+@pytest.mark.parametrize("hamming_share", [0.0, 0.25, 1.0])
+def test_the_objective_is_that_of_plain_loops(hamming_share: float) -> None:
+    view = TextsView()
+    method = Nested(NestedSettings(**SMALL, pair_emphasis=0.3, hamming_share=hamming_share))
     heads = ready(method, view)
-    report = method.batch_loss(heads, view.batch(torch.tensor([0, 3, 8, 13])), Moment(1, 4, 1, 2))
-    expected = plain_terms(method, heads, [0, 1, 4, 6], 1.5 / 4)
+    report = method.batch_loss(heads, view.batch(torch.tensor([8, 3, 0, 13])), Moment(1, 4, 1, 2))
+    numbers, codes = (
+        plain_terms(method, heads, [0, 3, 8, 13], 1.5 / 4, queries_are_codes=are_codes)
+        for are_codes in (False, True)
+    )
+    expected = {
+        name: (1 - hamming_share) * value + hamming_share * codes[name]
+        for name, value in numbers.items()
+    }
     for name, value in expected.items():
         assert report.values[name].item() == pytest.approx(value, rel=1e-4, abs=1e-5)
-    total = 0.4 * expected["pairs"] + expected["neighbours"] + 20 * expected["similarities"]
+    kind = expected["neighbours"] + 20 * expected["similarities"]
+    total = 0.3 * expected["pairs"] + 0.7 * kind
     assert report.total.item() == pytest.approx(total, rel=1e-4, abs=1e-5)
 
 
@@ -227,12 +264,15 @@ def test_fitted_items_can_stand_for_left_out_ones() -> None:
     view = TextsView()
     memory = ready(Nested(NestedSettings(**SMALL, left_out=False)), view).auxiliary["memory"]
     assert isinstance(memory, Memory)
-    assert_close(memory.points[:2], memory.points[2:], rtol=0, atol=0)
+    assert_close(memory.points[0], memory.points[1], rtol=0, atol=0)
+    assert_close(memory.texts, memory.points[2].repeat_interleave(2, dim=0), rtol=0, atol=0)
 
 
 def test_a_loss_without_any_weight_is_refused() -> None:
     view = TextsView()
-    settings = NestedSettings(**SMALL, pair_weight=0.0, neighbour_weight=0.0, similarity_weight=0.0)
+    settings = NestedSettings(
+        **SMALL, pair_emphasis=0.0, neighbour_weight=0.0, similarity_weight=0.0
+    )
     method = Nested(settings)
     report = method.batch_loss(ready(method, view), view.batch(torch.arange(6)), Moment(0, 1))
     message = "the weights of pairs, neighbours, similarities are all 0: nothing teaches the codes"
@@ -263,6 +303,7 @@ def test_labels_are_a_part_of_what_makes_items_alike() -> None:
     [
         ({"image_weight": 1.5}, "image_weight is 1.5, expected in [0, 1]"),
         ({"ridge": 0.0}, "ridge is 0.0, expected positive"),
+        ({"pair_emphasis": 1.5}, "pair_emphasis is 1.5, expected in [0, 1]"),
         ({"target_width": 0}, "target_width is 0, expected at least 1"),
         ({"shortest": -1}, "shortest is -1, expected 0 or more"),
     ],

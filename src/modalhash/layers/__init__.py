@@ -26,7 +26,12 @@ from modalhash.layers.hash_heads import (
 )
 from modalhash.layers.head_kinds import build_head
 from modalhash.layers.kernel_head import BitMap, KernelHead
-from modalhash.layers.kernel_regression import KernelFit, gaussian_kernel, kernel_ridge
+from modalhash.layers.kernel_regression import (
+    FurtherRows,
+    KernelFit,
+    gaussian_kernel,
+    kernel_ridge,
+)
 from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.layers.normalised_head import NormalisedHead, hidden_head
 from modalhash.layers.pair_moments import PairMoments, pair_moments
@@ -41,6 +46,7 @@ __all__ = [
     "BitMap",
     "CanonicalMaps",
     "FeatureScaling",
+    "FurtherRows",
     "FusionHead",
     "FusionTransformer",
     "GeluHead",

@@ -9,18 +9,35 @@ for the other).
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from modalhash.errors import SettingError
 
-__all__ = ["KernelFit", "gaussian_kernel", "kernel_ridge"]
+__all__ = ["FurtherRows", "KernelFit", "gaussian_kernel", "kernel_ridge"]
 
 JITTER = 1e-4
 """Added to the diagonal of the landmarks' kernel matrix, whose largest value is 1: landmarks that
 are alike would leave it without an inverse."""
 Blocks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+
+
+class FurtherRows(NamedTuple):
+    """Rows that describe items of the fit, but that it isn't fitted on: further texts of an item.
+
+    Attributes:
+        rows: (b, d) float32.
+        items: (b,) int64, the item that each row describes.
+        item_rows: (b, d) float32, the row that this item is fitted with.
+        item_targets: (b, k) float32, the target that this item is fitted with.
+    """
+
+    rows: Tensor
+    items: Tensor
+    item_rows: Tensor
+    item_targets: Tensor
 
 
 @dataclass(frozen=True)
@@ -32,12 +49,14 @@ class KernelFit:
         weights: (m, k) float32; `gaussian_kernel(rows, landmarks) @ weights` predicts.
         fitted: (n, k) float32, predictions for the items it was fitted on.
         left_out: (n, k) float32, for each of them what all others predict.
+        further: (f, k) float32, for each further row what all items but its own predict.
     """
 
     landmarks: Tensor
     weights: Tensor
     fitted: Tensor
     left_out: Tensor
+    further: Tensor
 
 
 def gaussian_kernel(rows: Tensor, landmarks: Tensor, sharpness: float) -> Tensor:
@@ -53,7 +72,13 @@ def gaussian_kernel(rows: Tensor, landmarks: Tensor, sharpness: float) -> Tensor
 
 
 def kernel_ridge(
-    blocks: Blocks, n_items: int, *, n_landmarks: int, sharpness: float, ridge: float
+    blocks: Blocks,
+    n_items: int,
+    *,
+    n_landmarks: int,
+    sharpness: float,
+    ridge: float,
+    further: Iterable[FurtherRows] = (),
 ) -> KernelFit:
     """Fit a kernel ridge regression on all items.
 
@@ -61,6 +86,8 @@ def kernel_ridge(
     `W = (K + ridge I)^-1 Y`, left-out predictions `Y - W / diag((K + ridge I)^-1)`. Otherwise it
     is the ridge on the features `L^-1 k(x)` of m landmarks, evenly spaced among the items, with
     `L L^T` their kernel matrix (Nystroem's approximation), and memory grows with m^2 and n k.
+    A further row z of item i is predicted without that item, in closed form too: from the
+    prediction at z, the share of item i in it is taken away.
 
     Args:
         blocks: gives rows (b, d) and targets (b, k), float32, block by block; the same each time.
@@ -68,6 +95,7 @@ def kernel_ridge(
         n_landmarks: m at most.
         sharpness: of the kernel, positive; rows of length 1 differ by at most 4 squared.
         ridge: penalty of the weights, positive; the larger, the smoother.
+        further: rows of items of the fit that are predicted without their item.
 
     Raises:
         SettingError: if `sharpness` or `ridge` isn't positive.
@@ -78,11 +106,14 @@ def kernel_ridge(
         )
     if n_items <= n_landmarks:
         rows, targets = (torch.cat(parts) for parts in zip(*blocks(), strict=True))
-        return exact_fit(rows, targets, sharpness, ridge)
-    return landmark_fit(blocks, evenly_spaced(blocks, n_items, n_landmarks), sharpness, ridge)
+        return exact_fit(rows, targets, sharpness, ridge, further)
+    landmarks = evenly_spaced(blocks, n_items, n_landmarks)
+    return landmark_fit(blocks, landmarks, sharpness, ridge, further)
 
 
-def exact_fit(rows: Tensor, targets: Tensor, sharpness: float, ridge: float) -> KernelFit:
+def exact_fit(
+    rows: Tensor, targets: Tensor, sharpness: float, ridge: float, further: Iterable[FurtherRows]
+) -> KernelFit:
     """Fit with every row as a landmark."""
     system = gaussian_kernel(rows, rows, sharpness)
     system.diagonal().add_(ridge)
@@ -90,20 +121,37 @@ def exact_fit(rows: Tensor, targets: Tensor, sharpness: float, ridge: float) -> 
     del system
     weights = inverse @ targets
     left_out = targets - weights / inverse.diagonal()[:, None]
-    return KernelFit(rows, weights, targets - ridge * weights, left_out)
+    elsewhere = [targets[:0]]
+    for part in further:
+        kernel = gaussian_kernel(part.rows, rows, sharpness)
+        # Without item i the weights are W - inverse[:, i] W_i / inverse[i, i].
+        own = inverse[part.items]
+        shares = (kernel * own).sum(dim=1) / inverse.diagonal()[part.items]
+        elsewhere.append(kernel @ weights - shares[:, None] * weights[part.items])
+    return KernelFit(rows, weights, targets - ridge * weights, left_out, torch.cat(elsewhere))
 
 
-def landmark_fit(blocks: Blocks, landmarks: Tensor, sharpness: float, ridge: float) -> KernelFit:
+def landmark_fit(
+    blocks: Blocks,
+    landmarks: Tensor,
+    sharpness: float,
+    ridge: float,
+    further: Iterable[FurtherRows],
+) -> KernelFit:
     """Fit on the features that landmarks give, read in two passes."""
     between = gaussian_kernel(landmarks, landmarks, sharpness)
     between.diagonal().add_(JITTER)
     root = torch.linalg.cholesky(between)
     del between
 
+    def columns_of(rows: Tensor) -> Tensor:
+        kernel = gaussian_kernel(rows, landmarks, sharpness)
+        columns: Tensor = torch.linalg.solve_triangular(root, kernel.T, upper=False)
+        return columns
+
     def features() -> Iterator[tuple[Tensor, Tensor]]:
         for rows, targets in blocks():
-            kernel = gaussian_kernel(rows, landmarks, sharpness)
-            yield torch.linalg.solve_triangular(root, kernel.T, upper=False), targets
+            yield columns_of(rows), targets
 
     system = torch.eye(len(landmarks)) * ridge
     answers: Tensor | None = None
@@ -122,8 +170,18 @@ def landmark_fit(blocks: Blocks, landmarks: Tensor, sharpness: float, ridge: flo
         leverage = leverage.clamp_max(1 - JITTER)[:, None]
         fitted.append(predicted)
         left_out.append((predicted - leverage * targets) / (1 - leverage))
+    elsewhere = [answers[:0]]
+    for part in further:
+        columns, own = columns_of(part.rows), columns_of(part.item_rows)
+        solved = torch.cholesky_solve(own, factor)
+        leverage = (own * solved).sum(dim=0).clamp_max(1 - JITTER)
+        shares = (columns * solved).sum(dim=0) / (1 - leverage)
+        residuals = part.item_targets - own.T @ inner
+        elsewhere.append(columns.T @ inner - shares[:, None] * residuals)
     weights = torch.linalg.solve_triangular(root.T, inner, upper=True)
-    return KernelFit(landmarks, weights, torch.cat(fitted), torch.cat(left_out))
+    return KernelFit(
+        landmarks, weights, torch.cat(fitted), torch.cat(left_out), torch.cat(elsewhere)
+    )
 
 
 def evenly_spaced(blocks: Blocks, n_items: int, n_chosen: int) -> Tensor:

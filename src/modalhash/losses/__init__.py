@@ -66,7 +66,7 @@ from modalhash.losses.relation_graphs import (
     strong_relations,
     strongest_entries,
 )
-from modalhash.losses.signs import signs_of
+from modalhash.losses.signs import signs_of, straight_through_signs
 
 __all__ = [
     "CrossSimilarity",
@@ -118,6 +118,7 @@ __all__ = [
     "signs_of",
     "similarity_gap",
     "soft_contrast",
+    "straight_through_signs",
     "strong_relations",
     "strongest_entries",
     "strongest_nodes",

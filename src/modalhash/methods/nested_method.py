@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from modalhash.layers import BitMap, KernelFit, KernelHead, kernel_ridge
+from modalhash.layers import BitMap, FurtherRows, KernelFit, KernelHead, kernel_ridge
 from modalhash.layers.feature_scaling import ScalingRule
-from modalhash.losses import code_statistics, soft_contrast
+from modalhash.losses import code_statistics, soft_contrast, straight_through_signs
 from modalhash.methods.base import (
     Batch,
     CaptionChoice,
@@ -36,7 +36,7 @@ from modalhash.methods.ranges import (
     SHARE_BELOW_ONE,
     Settings,
 )
-from modalhash.methods.shared_space import first_rotation, principal_directions, row_moments
+from modalhash.methods.shared_space import first_weights, principal_directions, row_moments
 
 __all__ = ["Memory", "NestedMethod", "NestedSettings", "partner_contrast"]
 
@@ -46,7 +46,7 @@ BLOCK = 2048
 
 @dataclass(frozen=True)
 class NestedSettings(Settings):
-    """Settings of nested codes; chosen on Flickr8k dev, the same for every collection."""
+    """Settings of nested codes; chosen on Flickr8k, the same for every collection."""
 
     image_weight: Annotated[float, SHARE] = 0.2
     """Share of the pictures in what makes two items alike; the mean of an item's texts has the
@@ -59,19 +59,20 @@ class NestedSettings(Settings):
     """Of the Gaussian kernel between features of length 1."""
     ridge: Annotated[float, POSITIVE] = 0.1
     """Penalty of the regression's weights; the larger, the smoother."""
-    hidden_width: Annotated[int, NOT_NEGATIVE] = 1024
+    hidden_width: Annotated[int, NOT_NEGATIVE] = 512
     """Units of the hidden layer between common space and bits; 0 is an affine map alone."""
     dropout: Annotated[float, SHARE_BELOW_ONE] = 0.5
     """Share of hidden units dropped in training."""
     shortest: Annotated[int, NOT_NEGATIVE] = 16
     """Shortest prefix that is a code; its doublings are too. 0: the whole code alone."""
-    pair_weight: Annotated[float, NOT_NEGATIVE] = 0.4
-    """Weight of finding the partner."""
-    pair_temperature: Annotated[float, POSITIVE] = 0.2
+    pair_emphasis: Annotated[float, SHARE] = 0.25
+    """What the codes find: 0 items of the same kind, 1 the very partner; the share of the partners'
+    term in the loss."""
+    pair_temperature: Annotated[float, POSITIVE] = 0.15
     """Divides cosines of codes where partners are sought."""
     neighbour_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of finding the neighbours."""
-    neighbour_temperature: Annotated[float, POSITIVE] = 0.3
+    neighbour_temperature: Annotated[float, POSITIVE] = 0.2
     """Divides cosines of codes where neighbours are sought."""
     target_temperature: Annotated[float, POSITIVE] = 0.15
     """Divides the similarities of items that say who is a neighbour."""
@@ -79,17 +80,23 @@ class NestedSettings(Settings):
     """Weight of the squared difference between cosines of codes and similarities."""
     sharpening: Annotated[float, NOT_NEGATIVE] = 3.0
     """What the factor inside the tanh has grown by at the end; it begins at 1."""
+    hamming_share: Annotated[float, SHARE] = 0.5
+    """Share of the loss in which queries are codes too, as a search by Hamming distance has them;
+    in the rest queries keep their numbers."""
+    rotates: bool = False
+    """Rotate the first directions by ITQ, so that bits begin with equally much to say."""
     left_out: bool = True
     """Show the bits what an item's own share leaves out; False shows them fitted items only."""
 
 
 def partner_contrast(scores: Tensor) -> Tensor:
-    """Compute InfoNCE of scores (n, n) divided by their temperature, both directions' mean.
+    """Compute the mean cross-entropy of each row's softmax to its partner, that on the diagonal.
 
-    It is `losses.info_nce` of whole batches in which no item comes twice, at a third of its time.
+    Args:
+        scores: (2, n, n) of queries of each direction, divided by their temperature.
     """
-    own = torch.arange(len(scores), device=scores.device)
-    return (cross_entropy(scores, own) + cross_entropy(scores.T, own)) / 2
+    own = torch.arange(scores.shape[1], device=scores.device)
+    return cross_entropy(scores.flatten(0, 1), own.repeat(2))
 
 
 class Memory(nn.Module):
@@ -104,15 +111,17 @@ class Memory(nn.Module):
     owners: Tensor
     targets: Tensor
     points: Tensor
+    texts: Tensor
 
     def __init__(self, n_pairs: int, n_items: int, width: int) -> None:
         super().__init__()
         self.register_buffer("owners", torch.zeros(n_pairs, dtype=torch.int64))
         self.register_buffer("targets", torch.zeros(n_items, width))
-        self.register_buffer("points", torch.zeros(4, n_items, width))
+        self.register_buffer("points", torch.zeros(3, n_items, width))
+        self.register_buffer("texts", torch.zeros(n_pairs, width))
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Collect what is kept of the items of pairs, each item once.
+        """Collect what is kept of the items of pairs, each item once, with its first pair there.
 
         Args:
             positions: (n,) int64 of pairs.
@@ -121,8 +130,14 @@ class Memory(nn.Module):
             Targets (u, k), and points (4, u, k) of the common space: pictures and texts as unseen
             ones are met, then as those in the collection are.
         """
-        places = torch.unique(self.owners[positions])
-        return self.targets[places], self.points[:, places]
+        pairs = positions.sort().values  # those of one item are one after another
+        owners = self.owners[pairs]
+        is_first = torch.ones_like(owners, dtype=torch.bool)
+        is_first[1:] = owners[1:] != owners[:-1]
+        items, chosen = owners[is_first], pairs[is_first]
+        picture, stored_picture, stored_text = self.points[:, items]
+        points = torch.stack([picture, self.texts[chosen], stored_picture, stored_text])
+        return self.targets[items], points
 
 
 @dataclass
@@ -141,8 +156,8 @@ class NestedMethod(GradientMethod[NestedHeads]):
     smallest_batch = 2
     training = TrainingSettings(
         epochs=6,
-        least_steps=200,
-        batch_size=1024,
+        least_steps=300,
+        batch_size=512,
         optimiser=Optimiser.ADAMW,
         learning_rate=5e-3,
         weight_decay=0.0,
@@ -161,11 +176,13 @@ class NestedMethod(GradientMethod[NestedHeads]):
         "texts only make items alike": {"image_weight": 0.0},
         "fitted instead of left-out items": {"left_out": False},
         "without the hidden layer": {"hidden_width": 0},
-        "without partners": {"pair_weight": 0.0},
+        "without partners": {"pair_emphasis": 0.0},
         "without neighbours": {"neighbour_weight": 0.0},
         "without similarities": {"similarity_weight": 0.0},
         "without sharpening": {"sharpening": 0.0},
         "one length": {"shortest": 0},
+        "learned for Hamming distances alone": {"hamming_share": 1.0},
+        "learned for queries with numbers alone": {"hamming_share": 0.0},
     }
     removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "without partners": ("pairs",),
@@ -198,15 +215,19 @@ class NestedMethod(GradientMethod[NestedHeads]):
         """Make targets, solve both regressions, and rotate the first directions to bits."""
         memory, image, text = heads.memory, heads.image, heads.text
         self.set_targets(memory, view)
-        for head, name, places in ((image, "image", (0, 2)), (text, "text", (1, 3))):
-            fit = self.regression(head, name, memory, view)
-            head.set_regression(fit.landmarks, fit.weights)
-            left_out = fit.left_out if self.settings.left_out else fit.fitted
-            for place, points in zip(places, (left_out, fit.fitted), strict=True):
-                memory.points[place] = points
+        left_out = self.settings.left_out
+        fit = self.regression(image, "image", memory, view)
+        image.set_regression(fit.landmarks, fit.weights)
+        memory.points[0] = fit.left_out if left_out else fit.fitted
+        memory.points[1] = fit.fitted
+        fit = self.regression(text, "text", memory, view)
+        text.set_regression(fit.landmarks, fit.weights)
+        memory.points[2] = fit.fitted
+        memory.texts.copy_(fit.further if left_out else fit.fitted[memory.owners.cpu()])
         generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-        points = memory.points.transpose(0, 1).flatten(0, 1).cpu()
-        weights = first_rotation(points, image.n_bits, generator)
+        rotates = self.settings.rotates
+        points = torch.cat([memory.points.flatten(0, 1), memory.texts]).cpu()
+        weights = first_weights(points, image.n_bits, generator, rotates=rotates)
         image.bits.affine.weight.copy_(weights.T)
         image.bits.affine.bias.zero_()
 
@@ -228,7 +249,7 @@ class NestedMethod(GradientMethod[NestedHeads]):
     def regression(
         self, head: KernelHead, modality: str, memory: Memory, view: TrainingView
     ) -> KernelFit:
-        """Fit one modality's regression to the targets, on the CPU."""
+        """Fit one modality's regression to the targets, on the CPU; all texts are further rows."""
         settings, targets = self.settings, memory.targets.cpu()
 
         def blocks() -> Iterator[tuple[Tensor, Tensor]]:
@@ -238,12 +259,25 @@ class NestedMethod(GradientMethod[NestedHeads]):
                 yield rows, targets[start : start + len(rows)]
                 start += len(rows)
 
+        def texts() -> Iterator[FurtherRows]:
+            owners = memory.owners.cpu()
+            first_texts = torch.cat(
+                [block.text.cpu() for block in item_blocks(view.batches(BLOCK))]
+            )
+            start = 0
+            for batch in view.batches(BLOCK):
+                items = owners[start : start + len(batch)]
+                start += len(batch)
+                rows = batch.text.pooled.cpu()
+                yield FurtherRows(rows, items, first_texts[items], targets[items])
+
         return kernel_ridge(
             blocks,
             len(targets),
             n_landmarks=len(head.landmarks),
             sharpness=settings.sharpness,
             ridge=settings.ridge,
+            further=texts() if modality == "text" else (),
         )
 
     def batch_loss(self, heads: NestedHeads, batch: Batch, moment: Moment) -> LossReport:
@@ -251,25 +285,55 @@ class NestedMethod(GradientMethod[NestedHeads]):
         settings, memory, head = self.settings, heads.memory, heads.image
         targets, points = memory(batch.positions)
         done = (moment.epoch + moment.step / moment.n_steps) / moment.n_epochs
-        relaxed = torch.tanh((1 + settings.sharpening * done) * head.bits(points))
+        factor = 1 + settings.sharpening * done
+        relaxed = head.bits(points)
+        squashed = torch.tanh(factor * relaxed)
+        ways = (
+            (1 - settings.hamming_share, relaxed[:2], straight_through_signs(relaxed, factor)),
+            (settings.hamming_share, squashed[:2], squashed),
+        )
         alike = targets @ targets.T
         neighbours = (alike / settings.target_temperature).softmax(dim=1)
         lengths = code_lengths(head.n_bits, settings.shortest)
         losses = dict.fromkeys(("pairs", "neighbours", "similarities"), torch.zeros(()))
-        for length, share in zip(lengths, length_shares(len(lengths)), strict=True):
-            codes = normalize(relaxed[..., :length], dim=-1)
-            image, text, stored_image, stored_text = codes
-            both = torch.stack([image @ stored_text.T, text @ stored_image.T])
-            parts = {
-                "pairs": partner_contrast(image @ text.T / settings.pair_temperature),
-                "neighbours": soft_contrast(both / settings.neighbour_temperature, neighbours),
-                "similarities": (both - alike).square().mean(),
-            }
-            losses = {name: losses[name] + share * part for name, part in parts.items()}
+        for length, length_share in zip(lengths, length_shares(len(lengths)), strict=True):
+            for way_share, queries, codes in ways:
+                if not way_share:
+                    continue
+                parts = self.compare(queries[..., :length], codes[..., :length], alike, neighbours)
+                share = length_share * way_share
+                losses = {name: losses[name] + share * part for name, part in parts.items()}
+        kind = 1 - settings.pair_emphasis
         weights = {
-            "pairs": settings.pair_weight,
-            "neighbours": settings.neighbour_weight,
-            "similarities": settings.similarity_weight * 2,
+            "pairs": settings.pair_emphasis,
+            "neighbours": kind * settings.neighbour_weight,
+            "similarities": kind * settings.similarity_weight * 2,
         }
         terms = {name: Term(loss, weights[name]) for name, loss in losses.items()}
-        return LossReport(terms, code_statistics(relaxed[0], relaxed[1]))
+        return LossReport(terms, code_statistics(squashed[0], squashed[1]))
+
+    def compare(
+        self, queries: Tensor, codes: Tensor, alike: Tensor, neighbours: Tensor
+    ) -> dict[str, Tensor]:
+        """Compute the terms of one length.
+
+        Args:
+            queries: (2, u, b) unseen pictures and unseen texts, as queries.
+            codes: (4, u, b) unseen pictures, unseen texts, stored pictures and stored texts, as
+                what is searched.
+            alike: (u, u) similarities of the items.
+            neighbours: (u, u), how much each item deserves of each; rows sum to 1.
+
+        Returns:
+            Scalars `pairs`, `neighbours` and `similarities`.
+        """
+        settings = self.settings
+        image_query, text_query = normalize(queries, dim=-1)
+        image, text, stored_image, stored_text = normalize(codes, dim=-1)
+        both = torch.stack([image_query @ stored_text.T, text_query @ stored_image.T])
+        pairs = torch.stack([image_query @ text.T, text_query @ image.T])
+        return {
+            "pairs": partner_contrast(pairs / settings.pair_temperature),
+            "neighbours": soft_contrast(both / settings.neighbour_temperature, neighbours),
+            "similarities": (both - alike).square().mean(),
+        }

@@ -1,4 +1,4 @@
-"""The common space of nested codes: its principal directions, and their first rotation to bits."""
+"""The common space of nested codes: its principal directions, and the first weights of bits."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from modalhash.methods.cca_itq import itq_rotation
 
-__all__ = ["first_rotation", "principal_directions", "row_moments"]
+__all__ = ["first_weights", "principal_directions", "row_moments"]
 
 MOST_ROTATED = 20_000
 """Rows that the first rotation is fitted on, at most."""
@@ -47,25 +47,31 @@ def principal_directions(covariance: Tensor, width: int) -> Tensor:
     return directions[:, :width]
 
 
-def first_rotation(points: Tensor, n_bits: int, generator: torch.Generator) -> Tensor:
+def first_weights(
+    points: Tensor, n_bits: int, generator: torch.Generator, *, rotates: bool = False
+) -> Tensor:
     """Compute an affine map's first weights (k, n_bits), which make mean sizes of 1.
 
-    Principal directions, the first `n_bits` columns of points, rotated by ITQ; with more bits than
-    columns, random directions that keep lengths.
+    Principal directions, the first `n_bits` columns of points: each is a bit, and as long as it is
+    in a query that keeps its numbers. Rotated by ITQ, bits say equally much, as the Hamming
+    distance counts them. With more bits than columns, random directions that keep lengths.
 
     Args:
         points: (n, k) of the common space.
         n_bits: b.
         generator: draws the rotation that ITQ starts from, or the directions.
+        rotates: whether directions are rotated.
     """
     width = points.shape[1]
     points = points[:: -(-len(points) // MOST_ROTATED)].double()
-    if n_bits <= width:
-        rotation = itq_rotation(points[:, :n_bits], ROTATION_ROUNDS, generator)
-        weights = torch.zeros(width, n_bits, dtype=torch.float64)
-        weights[:n_bits] = rotation
-    else:
+    if n_bits > width:
         drawn = torch.randn(n_bits, n_bits, generator=generator, dtype=torch.float64)
         weights = torch.linalg.qr(drawn).Q[:width]
+    elif rotates:
+        weights = torch.zeros(width, n_bits, dtype=torch.float64)
+        weights[:n_bits] = itq_rotation(points[:, :n_bits], ROTATION_ROUNDS, generator)
+    else:
+        weights = torch.eye(width, n_bits, dtype=torch.float64)
     size = (points @ weights).abs().mean().clamp_min(torch.finfo(torch.float64).tiny)
-    return (weights / size).float()
+    scaled: Tensor = (weights / size).float()
+    return scaled
