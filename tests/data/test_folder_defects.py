@@ -65,20 +65,20 @@ def test_no_folder_of_pictures(tmp_path: Path) -> None:
         ("", ("empty-file", "captions.tsv", "is empty; start it with a header: image ...", ())),
         (HEAD, ("empty-file", "captions.tsv", "has no rows; write one for each picture", ())),
         (
-            "image\tCaption\na.jpg\tred\n",
+            "image\tCaptoin\na.jpg\tred\n",
             (
                 "wrong-column",
                 "captions.tsv:1",
-                "has no column 'caption', only 'image', 'Caption'; rename 'Caption'",
+                "has no column 'caption', only 'image', 'Captoin'; rename 'Captoin'",
                 (),
             ),
         ),
         (
-            "picture\tcaption\na.jpg\tred\n",
+            "bild\tcaption\na.jpg\tred\n",
             (
                 "wrong-column",
                 "captions.tsv:1",
-                "has no column 'image', only 'picture', 'caption'; add it",
+                "has no column 'image', only 'bild', 'caption'; add it",
                 (),
             ),
         ),
@@ -183,9 +183,10 @@ def test_defects_of_the_captions_file(captions: str, expected: Found, tmp_path: 
 
 
 def test_bytes_that_are_not_utf8_are_found_by_line(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path, captions=(HEAD + SOUND).encode() + b"a.jpg\tcaf\xe9\n")
+    captions = (HEAD + SOUND + "a.jpg\tna\u00efve\n").encode() + b"a.jpg\tcaf\xe9\n"
+    folder = write_folder(tmp_path, captions=captions)
     problem = "isn't UTF-8 text; save the file as UTF-8"
-    assert found_in(folder) == [("bad-encoding", "captions.tsv:4", problem, ("a.jpg",))]
+    assert found_in(folder) == [("bad-encoding", "captions.tsv:5", problem, ("a.jpg",))]
 
 
 def test_utf16_with_its_mark_is_read(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_utf16_with_its_mark_is_read(tmp_path: Path) -> None:
 
 
 def test_many_lines_of_another_encoding_are_one_defect(tmp_path: Path) -> None:
-    rows = "".join(f"{name}.jpg\tcaf\u00e9\n" for name in "ab")
+    rows = "".join(f"{name}.jpg\tcaf\u00e9 \u00ff\n" for name in "ab")
     folder = write_folder(tmp_path, captions=(HEAD + rows + "a.jpg\tred\n").encode("cp1252"))
     problem = (
         "2 lines aren't UTF-8 text, and this is the first; they look like Windows-1252 (iconv -f "

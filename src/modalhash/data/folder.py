@@ -95,6 +95,8 @@ def read_folder(argument: str, *, split_seed: int) -> Reading:
         return Reading(None, tuple(defects) + tuple(table.defects if table else ()))
     captions = _read_captions(table, kind)
     defects += table.defects
+    if (guess := table.format.describe_guess(table.path)) is not None:
+        notes.append(guess)
     if not (folder / kind.folder).is_dir():
         problem = "has no folder images/; put the pictures there"
         return Reading(None, (Defect("no-image-folder", str(folder), problem), *defects))

@@ -5,10 +5,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from modalhash.data.table_columns import LIKELY_COLUMNS, find_column
 from modalhash.data.table_contents import Table
-from modalhash.data.table_formats import default_format, find_format, folded_column
+from modalhash.data.table_formats import (
+    TableFormat,
+    default_format,
+    find_format,
+    folded_column,
+    read_header,
+)
 from modalhash.data.tables import TABLE_SUFFIXES, read_table
-from modalhash.errors import CollectionError, Defect
+from modalhash.errors import CollectionError, Defect, InputError
 
 __all__ = [
     "PICTURES",
@@ -55,6 +62,13 @@ VIDEOS: Final = ItemKind(
 def find_table(folder: Path, name: str, required: Sequence[str]) -> tuple[Table | None, str]:
     """Read the table of a name in any of the formats.
 
+    Its columns may be spelt in any case, or be called by usual names (`filename`, `text`).
+
+    Args:
+        folder: that holds it.
+        name: of the file, without its suffix.
+        required: columns that must be there; the table that is returned calls them so.
+
     Returns:
         The table, or None if there is none; and what is wrong if there are several.
     """
@@ -71,11 +85,43 @@ def find_table(folder: Path, name: str, required: Sequence[str]) -> tuple[Table 
     if not tables:
         return None, ""
     try:
-        columns = frozenset(map(folded_column, required))
+        columns = frozenset(map(folded_column, required)) | LIKELY_COLUMNS
         table_format = find_format(tables[0], likely_columns=columns)
     except CollectionError:  # reading it says why
         table_format = default_format(tables[0])
-    return read_table(tables[0], required, table_format=table_format), ""
+    try:
+        spelt = [find_column(list_columns(tables[0], table_format), role) for role in required]
+    except CollectionError:
+        spelt = []
+    own_names = {
+        role: column for role, column in zip(required, spelt, strict=False) if column is not None
+    }
+    if len({*own_names.values()}) < len(own_names):  # one for two roles: an error says what misses
+        own_names = {}
+    table = read_table(
+        tables[0], [own_names.get(role, role) for role in required], table_format=table_format
+    )
+    roles = {column: role for role, column in own_names.items()}
+    table.columns = {
+        roles.get(column, column): cells for column, cells in table.columns.items()
+    }
+    return table, ""
+
+
+def list_columns(path: Path, table_format: TableFormat) -> list[str]:
+    """List the columns of a table without its rows; none if they can't be told.
+
+    Raises:
+        CollectionError: if the file can't be read.
+    """
+    if table_format.kind not in ("parquet", "arrow"):
+        return read_header(path, table_format)
+    from modalhash.data.arrow_tables import open_arrow
+
+    try:
+        return list(open_arrow(path, table_format.kind).names)
+    except (InputError, ImportError, OSError, ValueError):  # reading it says why
+        return []
 
 
 def with_plain_names(defect: Defect) -> Defect:

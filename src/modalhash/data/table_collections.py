@@ -215,6 +215,8 @@ def _read_file(file: Path, place: _Place, columns: GivenColumns, read: TableItem
     table_format = find_format(
         file, separator=columns.separator, encoding=columns.encoding, likely_columns=likely
     )
+    if (guess := table_format.describe_guess(file)) is not None:
+        read.notes.append(guess)
     opened = _open_arrow(file, table_format)
     pictures = [name for name in opened.names if opened.holds_pictures(name)] if opened else []
     roles: list[ColumnRoles] = []

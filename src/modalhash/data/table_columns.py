@@ -19,6 +19,7 @@ __all__ = [
     "ColumnRoles",
     "GivenColumns",
     "divide_source",
+    "find_column",
     "find_roles",
     "read_columns",
 ]
@@ -180,6 +181,20 @@ def find_roles(
     item_id = usual("id") if image[0] in pictures or "id" in chosen else ()
     single = {role: (usual(role) or (None,))[0] for role in ("caption_id", "split")}
     return ColumnRoles(image[0], captions, (item_id or (None,))[0], labels=usual("label"), **single)
+
+
+def find_column(header: Sequence[str], role: str) -> str | None:
+    """Find the column that a role's name means: spelt so, in any case, or by its usual names.
+
+    Example:
+        >>> find_column(["File_Name", "Title"], "image"), find_column(["Image"], "image")
+        ('File_Name', 'Image')
+        >>> find_column(["dog", "cat"], "image")
+    """
+    by_name = {folded_column(name): name for name in reversed(header)}
+    usual = (folded_column(role), *_USUAL.get(role, ()))
+    names = [role] if role in header else [by_name[name] for name in usual if name in by_name]
+    return next(iter(names), None)
 
 
 def _usual_pictures(usual: tuple[str, ...], pictures: Sequence[str]) -> tuple[str, ...]:

@@ -4,15 +4,18 @@ import codecs
 import csv
 import io
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from modalhash.data.text_encodings import guess_encoding
 from modalhash.errors import CollectionError, Defect, InputError
 from modalhash.files import open_regular_file
 
 __all__ = [
     "SEPARATORS",
+    "SEPARATOR_LINE",
     "TableFormat",
     "default_format",
     "find_format",
@@ -28,6 +31,8 @@ _KINDS: Final = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet", ".arrow": "arrow"
 }  # fmt: skip
 _BYTE_ORDER_MARKS: Final = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+SEPARATOR_LINE: Final = re.compile(r"sep=(.)\s*$", re.IGNORECASE | re.MULTILINE)
+"""The line before the header by which spreadsheets are told the separator."""
 _LOOKED_AT: Final = 65536
 """Bytes of a text table that are looked at to find its separator."""
 
@@ -41,16 +46,28 @@ class TableFormat:
             line), "json" (a list of objects), "parquet" or "arrow".
         separator: what stands between two values of a text table.
         encoding: of the text.
+        is_guessed: whether the encoding was guessed, and nothing in the file says so.
     """
 
     kind: str
     separator: str = ","
     encoding: str = "utf-8-sig"
+    is_guessed: bool = False
 
     @property
     def is_text(self) -> bool:
         """Tell whether lines hold values with separators between them."""
         return self.kind in ("csv", "plain")
+
+    def describe_guess(self, path: Path) -> str | None:
+        """Say which encoding of a file was guessed; None if none was."""
+        if not self.is_guessed:
+            return None
+        name = "Windows-1252" if self.encoding == "cp1252" else self.encoding.upper()
+        return (
+            f"{path} isn't UTF-8 and is read as {name}: if its texts look wrong, save it as UTF-8, "
+            "or name its encoding with --columns encoding=NAME"
+        )
 
     def separated_by(self, separator: str) -> "TableFormat":
         """Change the separator of the format; commas and semicolons allow quotes."""
@@ -78,7 +95,8 @@ def find_format(
     Args:
         path: the file.
         separator: what stands between two values; None to find it.
-        encoding: of the text; None for UTF-8, or UTF-16 where a byte order mark says so.
+        encoding: of the text; None for UTF-8, or UTF-16 where a byte order mark says so, or what
+            `guess_encoding` finds.
         likely_columns: folded names of columns that the table may have: the separator that gives
             the most of them is taken, and of equals the one that gives the most columns.
 
@@ -92,11 +110,16 @@ def find_format(
     start = _read_start(path)
     mark = next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
     table_format = replace(table_format, encoding=_codec_name(encoding or mark or "utf-8"))
+    if encoding is None and mark is None and table_format.is_text:
+        table_format = _guess(path, table_format)
     first_line = _first_line(start, table_format.encoding)
     if table_format.kind == "jsonl" or (table_format.is_text and first_line.startswith("{")):
         return replace(table_format, kind="jsonl")
     if table_format.kind == "json":
         return replace(table_format, kind="jsonl") if _is_an_object(first_line) else table_format
+    stated = SEPARATOR_LINE.match(start.decode(table_format.encoding, "replace").lstrip())
+    if separator is None and stated is not None:
+        separator = stated[1]
     if separator is not None:
         return table_format.separated_by(separator)
 
@@ -171,9 +194,22 @@ def _read_start(path: Path) -> bytes:
         raise CollectionError([Defect("unreadable-file", str(path), problem)]) from error
 
 
+def _guess(path: Path, table_format: TableFormat) -> TableFormat:
+    """Guess the encoding of a text table."""
+    try:
+        encoding = guess_encoding(path)
+    except OSError as error:
+        problem = f"can't be read: {error.strerror or error}"
+        raise CollectionError([Defect("unreadable-file", str(path), problem)]) from error
+    if encoding is None:
+        return table_format
+    return replace(table_format, encoding=encoding, is_guessed=True)
+
+
 def _first_line(start: bytes, encoding: str) -> str:
-    text = start.decode(encoding, "replace")
-    return next((line.strip("\r") for line in text.split("\n") if line.strip()), "")
+    lines = start.decode(encoding, "replace").split("\n")
+    filled = (line.strip("\r") for line in lines if line.strip())
+    return next((line for line in filled if not SEPARATOR_LINE.match(line)), "")
 
 
 def _is_an_object(line: str) -> bool:

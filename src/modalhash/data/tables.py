@@ -12,7 +12,7 @@ from typing import Any, Final
 from modalhash.data.collection import Value
 from modalhash.data.json_tables import read_json_lines, read_json_rows
 from modalhash.data.table_contents import ColumnChoice, Table, divide_columns, is_header_usable
-from modalhash.data.table_formats import TableFormat, default_format, plain_values
+from modalhash.data.table_formats import SEPARATOR_LINE, TableFormat, default_format, plain_values
 from modalhash.data.text_lines import (
     DIRTY,
     dirt_of,
@@ -105,6 +105,8 @@ def _fill(
 ) -> None:
     """Take the header and the rows of a TSV or CSV file."""
     line, header = next(rows, (1, []))
+    if SEPARATOR_LINE.match(table.format.separator.join(header)):
+        line, header = next(rows, (1, []))
     if not header:
         first = "image" if callable(required) else required[0]
         table.add_defect("empty-file", None, f"is empty; start it with a header: {first} ...")
