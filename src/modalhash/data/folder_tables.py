@@ -102,9 +102,7 @@ def find_table(folder: Path, name: str, required: Sequence[str]) -> tuple[Table 
         tables[0], [own_names.get(role, role) for role in required], table_format=table_format
     )
     roles = {column: role for role, column in own_names.items()}
-    table.columns = {
-        roles.get(column, column): cells for column, cells in table.columns.items()
-    }
+    table.columns = {roles.get(column, column): cells for column, cells in table.columns.items()}
     return table, ""
 
 
