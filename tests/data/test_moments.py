@@ -1,5 +1,6 @@
 """Folders of video files as collections."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from modalhash.data import check_collection, load_collection
 from modalhash.data.collection import Collection, Moments
 from modalhash.data.loading import read_source
 from modalhash.data.pictures import read_picture
-from modalhash.errors import CollectionError, MissingExtraError
+from modalhash.errors import CollectionError, MissingExtraError, SettingError
 from tests.oracles.drawn_videos import DrawnScene, draw_scenes, write_scenes
 
 pytest.importorskip("av")
@@ -159,3 +160,25 @@ def test_without_the_extra_pictures_are_read_and_videos_named(
     (folder / "trip" / "p.png").unlink()
     with pytest.raises(MissingExtraError):
         load_collection(folder)
+
+
+def test_a_file_in_the_folder_changes_how_its_videos_are_divided(folder: Path) -> None:
+    (folder / "shots.json").write_text('{"longest": 4.0, "frames": 2}', encoding="utf-8")
+    collection = load_collection(folder)
+    pictures = moments_of(collection)
+    place = collection.item_ids.index("trip/a.mp4#t=0,2.5")  # five seconds, divided evenly
+    assert "trip/a.mp4#t=2.5,5" in collection.item_ids
+    assert len(pictures.pooled_frames(place)) == 2
+    for text, message in [
+        ("[]", "says '': None"),
+        (
+            '{"longst": 3}',
+            "says 'longst': 3, expected an object of numbers with the names shortest",
+        ),
+        ('{"frames": 1.5}', "says 'frames': 1.5"),
+        ('{"longest": 1}', "shots.json: shortest is 2.0 and longest 1 seconds"),
+        ("{", "can't be read"),
+    ]:
+        (folder / "shots.json").write_text(text, encoding="utf-8")
+        with pytest.raises(SettingError, match=re.escape(message)):
+            load_collection(folder)

@@ -93,6 +93,7 @@ def test_items_may_come_as_codes_or_as_one_side(client: TestClient, own_index: P
     assert found["results"][0]["hits"][0] | {"score": 1.0} == {
         "id": "coded", "item": None, "distance": 0, "score": 1.0, "relevance": None,
         "strength": None, "caption": "", "picture": None, "metadata": {}, "explanation": None,
+        "moment": None,
     }  # fmt: skip
     with mh.open_index(own_index) as index:
         assert index.sides[index.side("texts")].reconstruct(["told#0"]).tolist() == [[1, 2]]

@@ -50,7 +50,7 @@ def test_every_cut_and_fade_is_found_and_nothing_else(
     assert shots.shots[0].start == 0
     assert shots.shots[-1].end == shots.duration
     assert all(first.end == second.start for first, second in pairwise(shots.shots))
-    assert all(shot.start <= shot.frame < shot.end for shot in shots.shots)
+    assert all(shot.start <= shot.frames[0] < shot.end for shot in shots.shots)
 
 
 def test_flashes_are_no_cuts(tmp_path: Path) -> None:
@@ -123,6 +123,7 @@ def test_long_parts_are_divided_evenly() -> None:
                 "threshold not above `certain`"
             ),
         ),
+        ({"frames": 13}, "frames is 13, expected 1 to 12"),
         ({"contrast": 0.5}, "contrast is 0.5, expected at least 1"),
         (
             {"step": 3.0},

@@ -448,6 +448,7 @@ class ItemFacts:
         caption: the text, or the picture's first one.
         picture: its picture, if there is one.
         metadata: what else the collection says of it.
+        moment: which part of which video it is; None for other items.
     """
 
     id: str | int
@@ -457,6 +458,7 @@ class ItemFacts:
     caption: str
     picture: PictureLink | None
     metadata: Mapping[str, Any]
+    moment: ServedMoment | None = None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Folders of videos as collections: each video and its moments are items, beside pictures."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
 
@@ -11,9 +12,15 @@ import numpy as np
 from modalhash.data.collection import Collection, Positions, Value
 from modalhash.data.splits import make_splits
 from modalhash.data.videos import VideoPart, VideoParts
-from modalhash.errors import CollectionError, Defect, MissingExtraError
+from modalhash.errors import CollectionError, Defect, MissingExtraError, SettingError
 from modalhash.progress import Progress, silent
-from modalhash.videos import VideoShots, find_shots_of_all, find_subtitles, read_subtitles
+from modalhash.videos import (
+    ShotSettings,
+    VideoShots,
+    find_shots_of_all,
+    find_subtitles,
+    read_subtitles,
+)
 from modalhash.videos.spans import is_video_name
 from modalhash.videos.subtitles import Cue, text_of_span
 
@@ -21,6 +28,7 @@ __all__ = ["VIDEO_COLUMNS", "MomentItems", "collect_moments", "list_items"]
 
 logger = logging.getLogger(__name__)
 
+SETTINGS_FILE: Final = "shots.json"
 VIDEO_COLUMNS: Final = ("kind", "video", "start", "end")
 """Metadata of moments and videos: `moment` or `video`; of a moment its video's id and times."""
 
@@ -60,7 +68,8 @@ def list_items(
     shots_of: Mapping[str, VideoShots | CollectionError] = {}
     try:
         paths = [root / name for name in videos]
-        shots = find_shots_of_all(paths, cache=cache, progress=progress) if videos else ()
+        settings = read_shot_settings(root)
+        shots = find_shots_of_all(paths, settings, cache=cache, progress=progress) if videos else ()
         shots_of = dict(zip(videos, shots, strict=True))
     except MissingExtraError as error:
         if len(videos) == len(names):
@@ -72,6 +81,34 @@ def list_items(
         elif name in shots_of:
             add_video(items, root, name, shots_of[name])
     return items
+
+
+def read_shot_settings(root: Path) -> ShotSettings:
+    """Read how the videos of a folder are divided: its `shots.json`, or the defaults.
+
+    Raises:
+        SettingError: if the file can't be read, holds an unknown name, or a value out of range.
+    """
+    file = root / SETTINGS_FILE
+    if not file.is_file():
+        return ShotSettings()
+    try:
+        document = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingError(f"{file} can't be read: {error}") from error
+    known = {field.name: field.type for field in fields(ShotSettings)}
+    values = document if isinstance(document, dict) else {"": None}
+    for name, value in values.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name not in known or not is_number or (name == "frames" and value != int(value)):
+            raise SettingError(
+                f"{file} says {name!r}: {value!r}, expected an object of numbers with the names "
+                f"{', '.join(known)}"
+            )
+    try:
+        return ShotSettings(**values)
+    except SettingError as error:
+        raise SettingError(f"{file}: {error}") from error
 
 
 def add_video(
@@ -92,13 +129,13 @@ def add_video(
             cues = read_subtitles(file)
         except CollectionError as error:
             items.notes += [f"subtitles aren't read: {defect}" for defect in error.defects]
-    times = tuple(shot.frame for shot in result.shots)
+    times = tuple(time for shot in result.shots for time in shot.frames)
     items.parts.append(VideoPart(name, None, result.duration, times))
     for shot in result.shots:
         text = text_of_span(cues, shot.start, shot.end)
         if text:
             items.texts[len(items.parts)] = text
-        items.parts.append(VideoPart(name, shot.start, shot.end, (shot.frame,)))
+        items.parts.append(VideoPart(name, shot.start, shot.end, shot.frames))
 
 
 def collect_moments(folder: Path, root: Path, items: MomentItems, *, split_seed: int) -> Collection:

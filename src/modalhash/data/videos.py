@@ -91,10 +91,11 @@ class VideoParts:
     def pooled_frames(self, position: int, *, side: int | None = None) -> list[Image.Image]:
         """Open the frames whose mean an item is, where an encoder takes single pictures.
 
-        Of a moment and of a picture it is one.
+        Of a picture it is one, and of a moment as many as represent it.
         """
         part = self.parts[position]
-        return self.frames(position, 1 if part.is_moment else POOLED_FRAMES, side=side)
+        most = max(1, len(part.times)) if part.is_moment else POOLED_FRAMES
+        return self.frames(position, most, side=side)
 
     def open(self, position: int) -> Image.Image:
         """Open the frame that represents an item; see `Pictures.open`."""

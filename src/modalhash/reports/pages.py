@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from modalhash.data.pictures import read_picture
+from modalhash.errors import CollectionError, MissingExtraError
 from modalhash.extras import import_optional
 from modalhash.files import write_text
 from modalhash.notebook_html import picture_url
+from modalhash.videos import is_video_name, parse_moment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,9 +51,12 @@ def write_page(template: str, values: Mapping[str, Any], path: Path) -> None:
 def thumbnail(file: str | Path, size: int = THUMBNAIL) -> Image.Image | None:
     """Make a small RGB copy of a picture file, or None if it can't be read any more."""
     try:
-        with Image.open(file) as opened:
-            picture = opened.convert("RGB")
-    except OSError:
+        if parse_moment(str(file)) is not None or is_video_name(str(file)):
+            picture = read_picture(Path(file))
+        else:
+            with Image.open(file) as opened:
+                picture = opened.convert("RGB")
+    except (OSError, CollectionError, MissingExtraError):
         return None
     picture.thumbnail((size, size))
     return picture

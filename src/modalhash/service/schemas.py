@@ -599,6 +599,7 @@ class Item(BaseModel):
     caption: str
     picture: Picture | None
     metadata: dict[str, Any]
+    moment: Moment | None = Field(None, description="Of a video; null for other items.")
 
 
 class AddedItems(BaseModel):

@@ -201,7 +201,10 @@ def choose_stream(path: Path, container: Any) -> Any:
         if stream.codec_context is not None and stream.codec_context.width:
             return stream
     if streams[0].codec_context is None:
-        problem = "has a video codec that FFmpeg doesn't know; convert it, to H.264 for instance"
+        problem = (
+            "is encrypted, or has a video codec that FFmpeg doesn't know; convert it, to H.264 for "
+            "instance"
+        )
         raise video_fault("unknown-codec", path, problem)
     problem = "states no size of its frames: it is cut off or damaged; copy it again"
     raise video_fault("unreadable-video", path, problem)

@@ -55,7 +55,7 @@ def read_or_find_shots(
     if shots is not None:
         return shots
     shots = find_shots(path, settings)
-    rows = [[shot.start, shot.end, shot.frame] for shot in shots.shots]
+    rows = [[shot.start, shot.end, *shot.frames] for shot in shots.shots]
     try:
         write_json(
             file,
@@ -77,10 +77,16 @@ def read_kept(file: Path, expected: dict[str, Any]) -> VideoShots | None:
         document = read_json(file, kind="list of shots", newest_format=FORMAT)
         if any(document.get(name) != value for name, value in expected.items()):
             return None
-        shots = tuple(Shot(*map(float, row)) for row in document["shots"])
+        shots = tuple(read_shot(row) for row in document["shots"])
         return VideoShots(float(document["duration"]), shots, str(document["cut_off"]))
     except (ArtifactError, StorageError, KeyError, TypeError, ValueError):
         return None
+
+
+def read_shot(row: Sequence[float]) -> Shot:
+    """Read a shot that was kept: where it begins and ends, and its frames."""
+    start, end, first, *others = map(float, row)
+    return Shot(start, end, (first, *others))
 
 
 def find_shots_of_all(

@@ -8,6 +8,7 @@ the middle differs most.
 """
 
 import logging
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -34,8 +35,10 @@ NEARBY: Final = 10
 """Frames on either side that tell how much frames usually differ."""
 CUT_OFF_SECONDS: Final = 2.0
 """A file that ends so much earlier than it states is cut off."""
-CENTRAL: Final = 0.8
-"""Share of a shot in which a key frame may represent it."""
+MOST_FRAMES: Final = 12
+EDGE_COST, KEY_GAIN = 0.02, 0.01
+"""What lying at the edge of a shot costs a frame, and being a key frame gains it, as a difference
+of descriptions."""
 
 Descriptions = NDArray[np.float32]
 """(n, d) cumulative histograms of n frames."""
@@ -54,6 +57,7 @@ class ShotSettings:
         certain: see `contrast`.
         step: seconds between the frames that are looked at between key frames.
         unseen: seconds between two key frames that may pass unseen if both look alike.
+        frames: how many frames represent a shot; the mean of their features is the moment's.
 
     Raises:
         SettingError: if a value is out of its range.
@@ -66,6 +70,7 @@ class ShotSettings:
     certain: float = 0.09
     step: float = 0.5
     unseen: float = 2.0
+    frames: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.shortest <= self.longest / 2:
@@ -85,6 +90,8 @@ class ShotSettings:
                 f"step is {self.step} and unseen {self.unseen} seconds, expected above 0 and at "
                 "most `unseen`"
             )
+        if not 1 <= self.frames <= MOST_FRAMES:
+            raise SettingError(f"frames is {self.frames}, expected 1 to {MOST_FRAMES}")
 
 
 @dataclass(frozen=True)
@@ -94,12 +101,12 @@ class Shot:
     Attributes:
         start: in seconds.
         end: in seconds, after `start`.
-        frame: the time of the frame that represents it, in seconds.
+        frames: the times of the frames that represent it, in seconds; at least one.
     """
 
     start: float
     end: float
-    frame: float
+    frames: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -201,7 +208,7 @@ def find_shots(path: Path, settings: ShotSettings | None = None) -> VideoShots:
             duration = end
     duration = round(max(duration, last + 0.01), 2)
     edges = divide_evenly(space_out(boundaries, duration, settings), settings)
-    return VideoShots(duration, tuple(make_shots(edges, sampled)), cut_off)
+    return VideoShots(duration, tuple(make_shots(edges, sampled, settings)), cut_off)
 
 
 def look_at(video: VideoReader, settings: ShotSettings) -> tuple[Sampled, str]:
@@ -363,21 +370,27 @@ def divide_evenly(edges: Sequence[float], settings: ShotSettings) -> list[float]
     return divided
 
 
-def make_shots(edges: Sequence[float], sampled: Sampled) -> Iterator[Shot]:
-    """Make shots between edges, each with the frame that represents it.
-
-    It is the key frame nearest to the middle, if one lies well inside, or else any frame that was
-    looked at; or the middle.
-    """
-    times, keys = np.array(sampled.times), np.array(sampled.keys)
+def make_shots(edges: Sequence[float], sampled: Sampled, settings: ShotSettings) -> Iterator[Shot]:
+    """Make shots between edges, each with the frames that represent it: one of each equal part."""
     for start, end in pairwise(edges):
-        middle, reach = (start + end) / 2, (end - start) / 2
-        first, last = np.searchsorted(times, [start - 1e-6, end - 1e-6])
-        inside, own_keys = times[first:last], keys[first:last]
-        central = own_keys & (np.abs(inside - middle) <= CENTRAL * reach)
-        candidates = inside[central] if central.any() else inside
-        if len(candidates):
-            frame = float(candidates[np.abs(candidates - middle).argmin()])
-        else:
-            frame = min(middle, float(times[-1]))
-        yield Shot(start, end, round(frame, 3))
+        parts = np.linspace(start, end, settings.frames + 1).tolist()
+        chosen = {choose_frame(sampled, *part) for part in pairwise(parts)}
+        yield Shot(start, end, tuple(sorted(chosen)))
+
+
+def choose_frame(sampled: Sampled, start: float, end: float) -> float:
+    """Choose the time of the frame that represents a part of a video.
+
+    It is the one among those looked at that is most like the median of the part, where being a key
+    frame, which is decoded quickly, counts for something, and so does lying near the middle. If no
+    frame was looked at, it is the middle.
+    """
+    middle, reach = (start + end) / 2, (end - start) / 2
+    first, last = bisect_left(sampled.times, start - 1e-6), bisect_left(sampled.times, end - 1e-6)
+    if first >= last:
+        return round(min(middle, sampled.times[-1]), 3)
+    descriptions = np.array(sampled.descriptions[first:last])
+    times, keys = np.array(sampled.times[first:last]), np.array(sampled.keys[first:last])
+    costs = np.abs(descriptions - np.median(descriptions, axis=0)).mean(axis=1)
+    costs += EDGE_COST * np.abs(times - middle) / reach - KEY_GAIN * keys
+    return round(float(times[costs.argmin()]), 3)
