@@ -80,12 +80,16 @@ def test_bytes_of_0_and_1_are_what_the_number_of_bits_says() -> None:
         (
             [[1.0, 0.25]], {}, InputError,
             ("codes holds 0.25 at row 0, column 1, expected -1 and +1, 0 and 1, or packed uint8: "
-            "take the signs of relaxed codes first (modalhash.codes.binarise; zero counts as +1)"),
+            "take the signs of relaxed codes first (modalhash.codes.binarise; zero counts as +1); "
+            "queries that keep their numbers need asymmetric scoring (on the command line "
+            "--scoring asymmetric)"),
         ),
         (
             [[1.0, float("nan")]], {}, InputError,
             ("codes holds nan at row 0, column 1, expected -1 and +1, 0 and 1, or packed uint8: "
-            "take the signs of relaxed codes first (modalhash.codes.binarise; zero counts as +1)"),
+            "take the signs of relaxed codes first (modalhash.codes.binarise; zero counts as +1); "
+            "queries that keep their numbers need asymmetric scoring (on the command line "
+            "--scoring asymmetric)"),
         ),
         (
             SIGNS, {"n_bits": 16}, ShapeError,

@@ -12,8 +12,9 @@ most half a step of its bytes, so the item's true score is at most
     last rounded score + t * step / 2,    step = largest span of a table / 255.
 
 If the k-th exact score is above that, the k best are proven to be the k best, in the right order.
-For queries that can't be proven, the shortlist grows; where many codes are equal, the codes are
-compared one by one in the end.
+For queries that can't be proven, the shortlist grows. Where that doesn't help, since thousands of
+codes are equal, distinct codes are scanned once each from then on; and queries that aren't proven
+even then are compared with every code.
 
 FAISS's copy of the bits is made when relaxed queries first come, in about 10 ms a million codes of
 64 bits, and takes as much memory as the codes. Mapped codes stay on the disk beside it, but for the
@@ -30,8 +31,10 @@ from numpy.typing import NDArray
 
 from modalhash.codes import Codes, WeightedQueries
 from modalhash.index.faiss_scan import kernels, threads_for
+from modalhash.index.folding import Folding, distinct_share
 from modalhash.index.forking import renew_in_children
 from modalhash.index.relaxed_scan import (
+    BEYOND_UNITS,
     scan_nearest_relaxed,
     scan_within_relaxed,
     sorted_hits,
@@ -53,6 +56,9 @@ FIRST_WITHIN: Final = 256
 GROWTH: Final = 8
 LISTED_SHARE: Final = 32
 """A shortlist has at most this part of the codes; beyond, all are compared."""
+FOLDED_ROWS: Final = 50_000
+FOLDED_SHARE: Final = 0.5
+"""Codes are folded from so many rows on, where at most this share of them is distinct."""
 SLACK: Final = 128
 """Units that float32 may lose in a rounded score and its bound."""
 BLOCK_LISTED: Final = 1 << 19
@@ -75,6 +81,9 @@ class FastScan:
     def __init__(self, codes: Codes) -> None:
         self.codes = codes
         self._index: Any = None
+        self._folding: Folding | None = None
+        self._folded_scan: FastScan | None = None
+        self._may_fold = len(codes) >= FOLDED_ROWS
         self._building = threading.Lock()
         renew_in_children(self)
 
@@ -89,6 +98,20 @@ class FastScan:
                 self._index = pack_fast_scan(self.codes)
         return self._index
 
+    def fold(self) -> bool:
+        """Scan each distinct code once from now on, if at most half of the codes are distinct.
+
+        Returns:
+            Whether codes were folded.
+        """
+        with self._building:
+            if self._may_fold and distinct_share(self.codes) <= FOLDED_SHARE:
+                self._folding = Folding.of(self.codes)
+                self._folded_scan = FastScan(self._folding.codes)
+                self._index = None
+            self._may_fold = False
+        return self._folded_scan is not None
+
     def nearest(self, queries: WeightedQueries, top_k: int) -> Neighbours:
         """Find the rows of the smallest weighted distances; exact, ties by position.
 
@@ -99,6 +122,10 @@ class FastScan:
         Returns:
             (q, top_k) positions and weighted distances.
         """
+        if self._folded_scan is not None and self._folding is not None:
+            n_found = min(top_k, len(self._folding))
+            folded = self._folded_scan.nearest(queries, n_found)
+            return self._folding.expand_nearest(folded, top_k, farthest=BEYOND_UNITS)
         n_rows, n_queries = len(self.codes), len(queries)
         most = max(2 * top_k, n_rows // LISTED_SHARE)
         if self._is_small(n_queries) or top_k + SPARE_ITEMS > most:
@@ -115,6 +142,8 @@ class FastScan:
             distances[proven] = near[is_proven, :top_k]
             left = left[~is_proven]
         if len(left):
+            if self.fold():
+                return self.nearest(queries, top_k)
             scanned = scan_nearest_relaxed(self.codes, queries.take(left), top_k)
             positions[left], distances[left] = scanned.positions, scanned.distances
         return Neighbours(positions, distances)
@@ -126,6 +155,8 @@ class FastScan:
             queries: one at least.
             limits: (q,) largest weighted distance, included.
         """
+        if self._folded_scan is not None and self._folding is not None:
+            return self._folding.expand_within(self._folded_scan.within(queries, limits))
         left, n_queries = np.arange(len(queries)), len(queries)
         parts: list[NDArray[np.int64]] = [np.empty((3, 0), np.int64)]
         n_listed = FIRST_WITHIN
