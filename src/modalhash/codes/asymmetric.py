@@ -92,14 +92,17 @@ class WeightedQueries:
             (array([[1]], dtype=uint8), array([[0.75, 0.25]]))
         """
         check_relaxed(relaxed, n_bits, name=name)
-        values = np.abs(relaxed.astype(np.float64))
-        largest = values.max(axis=1, initial=0.0)[:, None]
+        values = np.abs(relaxed, dtype=np.float64)
+        largest = values.max(axis=1, initial=0.0, keepdims=True)
+        check_finite(largest, name=name)
         largest[largest == 0] = 1
         # Divided first: neither huge numbers nor tiny ones leave the range of float64.
-        shares = values / largest
-        fine = np.rint(shares * FINE_UNITS).astype(np.int64)
-        sums = np.maximum(fine.sum(axis=1), 1)[:, None]
-        weights = np.rint(fine * ((QUERY_UNITS - n_bits) / sums)).astype(np.int32)
+        values /= largest
+        values *= FINE_UNITS
+        fine = np.rint(values, out=values)
+        sums = fine.astype(np.int64).sum(axis=1, keepdims=True)
+        fine *= (QUERY_UNITS - n_bits) / np.maximum(sums, 1)
+        weights = np.rint(fine, out=fine).astype(np.int32)
         return cls(np.packbits(relaxed >= 0, axis=1, bitorder="little"), weights)
 
     @property
@@ -170,6 +173,10 @@ class WeightedQueries:
         Returns:
             (t,) int32.
         """
+        if len(self) == 1 and len(codes) * self.n_bits <= BLOCK_NUMBERS:
+            bits = np.unpackbits(codes ^ self.codes, axis=1, count=self.n_bits, bitorder="little")
+            single: Distances = bits @ self.weights[0]
+            return single
         parts = [np.empty(0, np.int32)]
         step = max(1, BLOCK_NUMBERS // self.n_bits)
         for start in range(0, len(codes), step):
@@ -274,11 +281,10 @@ def asymmetric_scores(relaxed: Relaxed, database_codes: Codes, n_bits: int) -> S
 
 
 def check_relaxed(relaxed: Relaxed, n_bits: int, *, name: str) -> None:
-    """Refuse what isn't (q, b) finite floats.
+    """Refuse what isn't (q, b) floats.
 
     Raises:
         ShapeError: if it has another shape, another type, or another number of bits.
-        InputError: if a number isn't finite, naming the first query that has one.
     """
     value: object = relaxed
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.ndim != 2:
@@ -292,9 +298,16 @@ def check_relaxed(relaxed: Relaxed, n_bits: int, *, name: str) -> None:
         )
     if n_bits > MOST_BITS:
         raise ShapeError(f"{name} have {n_bits} bits, expected at most {MOST_BITS}")
-    is_finite = np.isfinite(relaxed).all(axis=1)
-    if not is_finite.all():
-        row = int(np.flatnonzero(~is_finite)[0])
+
+
+def check_finite(largest: NDArray[np.float64], *, name: str) -> None:
+    """Refuse queries of which the largest absolute value, (q, 1), isn't finite.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    if not np.isfinite(largest).all():
+        row = int(np.flatnonzero(~np.isfinite(largest))[0])
         raise InputError(
             f"{name} hold NaN or infinity, first in row {row}: check the features and the model, "
             "or search with packed codes"

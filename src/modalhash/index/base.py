@@ -1,4 +1,4 @@
-"""The contract of every index: ids and codes in, true Hamming distances out.
+"""The contract of every index: ids and codes in, true Hamming distances and scores out.
 
 An index maps ids of the user's to packed codes and metadata, and finds the codes nearest to a
 query. What holds for every kind:
@@ -6,9 +6,13 @@ query. What holds for every kind:
 - **Ids** are texts or integers (64 bits), one kind an index, distinct.
 - **Distances** are true: the distance given with an id is the distance of its code. An exact kind
   gives the k smallest; an approximate kind says so and states its recall.
-- **Order** is by distance, then by insertion: of two items at one distance, the one added first
-  comes first. An item that `upsert` replaces counts as inserted anew. Adding in other chunks,
-  saving and opening change no answer.
+- **Queries** are packed codes, or relaxed: floats (q, n_bits), which keep their numbers. Items of a
+  relaxed query are ranked by a score, the inner product of the query with their signs over the sum
+  of the query's absolute values; hits have it beside their true distance. Scores are exact: neither
+  the order of bits nor the size of a batch changes one (`modalhash.codes.asymmetric`).
+- **Order** is by distance, or by score, then by insertion: of two items at one distance, or of one
+  score, the one added first comes first. An item that `upsert` replaces counts as inserted anew.
+  Adding in other chunks, saving and opening change no answer.
 - **k is clipped** to the number of items that count, so there are no filler ids; an empty index
   gives no hits.
 - **Filters** are texts of a small language, see `modalhash.index.filters`; a search with one

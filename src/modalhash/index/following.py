@@ -133,8 +133,9 @@ class IndexFollower(HashIndex):
         assert self.folder is not None
         assert self._manifest is not None
         try:
-            manifest = os.stat(self.folder / MANIFEST)  # noqa: PTH116 - before every search
-            log = os.stat(self.folder / self._manifest.log)  # noqa: PTH116
+            # Before every search: to join paths would take longer than to look at the files.
+            manifest = os.stat(f"{self.folder}/{MANIFEST}")  # noqa: PTH116
+            log = os.stat(f"{self.folder}/{self._manifest.log}")  # noqa: PTH116
         except OSError:
             return ()
         return (manifest.st_ino, manifest.st_mtime_ns, manifest.st_size, log.st_size)

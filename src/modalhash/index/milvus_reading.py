@@ -31,6 +31,7 @@ from modalhash.index.milvus_rows import (
     pages,
 )
 from modalhash.index.milvus_settings import MILVUS, MilvusSettings
+from modalhash.index.rescoring import RECALL_MEASURED, SHORTLIST, SHORTLIST_SHARE
 
 __all__ = ["IDS_A_CALL", "METADATA", "MilvusReader"]
 
@@ -73,6 +74,7 @@ class MilvusReader(HashIndex):
         code_width(n_bits)
         self.n_bits, self.model_fingerprint = n_bits, model_fingerprint
         self.settings = settings or MilvusSettings()
+        self.shortlist = self.settings.shortlist
         self.collection = MilvusCollection(url, collection, self.settings, client=client)
         self.folder: Path | None = None
         self._kind: IdKind | None = None
@@ -256,4 +258,12 @@ class MilvusReader(HashIndex):
         """Where the codes are and how the server searches them."""
         manner = "exact" if self.is_exact else f"{self._index[1]} cells, approximate"
         place = f"{self.collection.name} at {self.collection.url}"
-        return {"reason": f"{self._index[0]}, {manner}; collection {place}"}
+        return {
+            "reason": f"{self._index[0]}, {manner}; collection {place}",
+            "relaxed_queries": {
+                "manner": "a shortlist by Hamming distance, scored with the query's numbers",
+                "shortlist": self.shortlist or SHORTLIST,
+                "shortlist_for_each_hit": None if self.shortlist else SHORTLIST_SHARE,
+                "measured": RECALL_MEASURED,
+            },
+        }

@@ -19,7 +19,8 @@ from modalhash.index.milvus_reading import METADATA, MilvusReader
 from modalhash.index.milvus_rows import (
     metadata_of,
 )
-from modalhash.index.rescoring import search_radius_again, search_shortlist
+from modalhash.index.milvus_settings import MOST_LISTED
+from modalhash.index.rescoring import search_radius_again, search_shortlist, shortlist_length
 from modalhash.index.searchable import check_limits, check_top_k
 from modalhash.numpy_numbers import takes_numpy_numbers
 
@@ -58,7 +59,7 @@ class MilvusSearch(MilvusReader):
             k,
             where,
             with_metadata=with_metadata,
-            length=self.shortlist,
+            length=self.shortlist or min(shortlist_length(k), MOST_LISTED),
         )
 
     @takes_numpy_numbers

@@ -18,6 +18,8 @@ CONSISTENCY_LEVELS: Final = ("Strong", "Session", "Bounded", "Eventually")
 MOST_FLAT: Final = 5_000_000
 """Above so many codes `auto` takes cells."""
 MOST_CELLS: Final = 65_536
+MOST_LISTED: Final = 16_383
+"""Milvus gives at most one more hit a query."""
 PROBED_SHARE: Final = 32
 TYPES: Final = {"flat": "BIN_FLAT", "ivf": "BIN_IVF_FLAT"}
 
@@ -39,6 +41,8 @@ class MilvusSettings(SearcherSettings):
         partitions: how many partitions, if there is a field.
         shards: how many parts take writes side by side.
         batch_rows: items a request writes; each request is acknowledged as a whole.
+        shortlist: items that are scored for a relaxed query, nearest by Hamming distance; by
+            default 500, or 20 for each hit if that is more. The more, the fewer are missed.
         timeout: seconds that one request may take.
         patience: seconds that a request is repeated when the server doesn't answer.
     """
@@ -51,6 +55,7 @@ class MilvusSettings(SearcherSettings):
     partitions: int = 64
     shards: int = 1
     batch_rows: int = 2000
+    shortlist: int | None = None
     timeout: float = 30.0
     patience: float = 120.0
 
@@ -70,6 +75,7 @@ class MilvusSettings(SearcherSettings):
         check_range("partitions", self.partitions, 1, 1024)
         check_range("shards", self.shards, 1, 16)
         check_range("batch_rows", self.batch_rows, 1, 10_000)
+        check_range("shortlist", self.shortlist, 1, MOST_LISTED)
         for name, value in (("timeout", self.timeout), ("patience", self.patience)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise SettingError(f"{name} is {value!r}, expected seconds above 0")

@@ -20,7 +20,9 @@ from modalhash.index.hits import Hits, IdArray, Ids, RadiusHits
 from modalhash.index.relaxed_scan import sorted_hits
 
 __all__ = [
+    "RECALL_MEASURED",
     "SHORTLIST",
+    "SHORTLIST_SHARE",
     "CodeIndex",
     "SearchCodes",
     "SearchRadius",
@@ -33,6 +35,8 @@ SHORTLIST: Final = 500
 """Items in a shortlist, at least."""
 SHORTLIST_SHARE: Final = 20
 """A shortlist has so many items for each hit, at least."""
+RECALL_MEASURED: Final = "docs/index-kinds.md, Relaxed queries: recall by length of the shortlist"
+"""Where the recall of shortlists is stated."""
 ATTEMPTS: Final = 3
 
 

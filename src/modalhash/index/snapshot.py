@@ -14,13 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import (
-    Codes,
-    Distances,
-    WeightedQueries,
-    hamming_distances,
-    pairwise_distances,
-)
+from modalhash.codes import Codes, Distances, WeightedQueries, hamming_distances
 from modalhash.index.filters import Filter
 from modalhash.index.hits import IdArray, IdKind, ItemBlock
 from modalhash.index.ids import IdColumn
@@ -361,7 +355,9 @@ class Snapshot:
         Returns:
             (t,) int32.
         """
-        return pairwise_distances(self.take_codes(positions), queries.codes[query])
+        differing = self.take_codes(positions) ^ queries.codes[query]
+        counts: Distances = np.bitwise_count(differing).sum(axis=1, dtype=np.int32)
+        return counts
 
     def histogram(self, query_codes: Codes, where: Filter | None) -> NDArray[np.int64]:
         """Count the items at each distance, (q, n_bits + 1) int64."""
