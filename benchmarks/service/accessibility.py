@@ -1,6 +1,6 @@
 """Check the search page with axe-core in a real browser: both themes, three widths, each state.
 
-    modalhash serve modalhash-demo/index-64 &
+    modalhash serve modalhash-demo/index-64 --writable &
     python benchmarks/service/accessibility.py http://127.0.0.1:8000/ --text "a hot drink"
 
 Needs Chromium with its driver, Selenium, and npm, which fetches axe-core (MPL-2.0) into a folder
@@ -85,6 +85,9 @@ def check(
         "filters": ({"q": text, "where": "a >> 1"}, ".marked"),
         "item": ({"q": text, "item": hit}, ".stage img"),
         "why": ({"q": text, "why": hit}, ".histogram"),
+        "selected": ({"q": text}, ".face"),
+        "removal": ({"q": text}, ".face"),
+        "adding": ({"q": text}, ".face"),
         "problem": ({"index": "no such index"}, "#problem h2"),
     }
     for width in WIDTHS:
@@ -93,6 +96,7 @@ def check(
         for name, (query, ready) in states.items():
             browser.get(f"{address}?{urlencode(query)}")
             wait_for(browser, ready)
+            do_steps(browser, name)
             for theme in ("light", "dark"):
                 browser.execute_script(
                     "document.documentElement.dataset.theme = arguments[0]", theme
@@ -104,6 +108,32 @@ def check(
                     browser.save_screenshot(str(pictures / f"{where}.png"))
                 found += [{**one, "where": where} for one in find_violations(browser, axe)]
     return found
+
+
+STEPS = {
+    "answers": (("#filters-open", ".facets"),),
+    "selected": ((".pick", "#selection [data-act=copy]"),),
+    "removal": ((".pick", "#selection"), ("#selection [data-act=delete]", "#removal[open]")),
+}
+"""By state, what is clicked on, and what must be there then."""
+DAMAGED_PICTURE = """
+const files = new DataTransfer();
+files.items.add(new File(["none"], "damaged.png", { type: "image/png" }));
+const input = document.querySelector("#add-files");
+input.files = files.files;
+input.dispatchEvent(new Event("change"));
+"""
+
+
+def do_steps(browser: Chrome, state: str) -> None:
+    """Do what leads to a state; what only a writable server offers is passed over elsewhere."""
+    if state == "adding" and browser.find_element(By.CSS_SELECTOR, "#add").is_displayed():
+        browser.execute_script(DAMAGED_PICTURE)
+        wait_for(browser, "#adding .bad")
+    for css, ready in STEPS.get(state, ()):
+        if browser.find_elements(By.CSS_SELECTOR, css):
+            browser.execute_script("document.querySelector(arguments[0]).click()", css)
+            wait_for(browser, ready)
 
 
 def find_first_hit(browser: Chrome, address: str, text: str) -> str:

@@ -4,12 +4,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from tests.conftest import add_tiny_encoder
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 Serve = Callable[..., TestClient]
 """Takes settings, and indexes by name; gives a client of a server that runs until the test ends."""
@@ -28,6 +31,16 @@ def calibrated_index(
         add_tiny_encoder(patch)
         mh.calibrate(folder, "scenes:90", split="all", cache=session_cache)
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Chrome"]:
+    """Chromium, started once; tests of the page are skipped where it doesn't start."""
+    from tests.oracles.browser_page import start_browser
+
+    started = start_browser(tmp_path_factory.mktemp("chromium"))
+    yield started
+    started.quit()
 
 
 @pytest.fixture

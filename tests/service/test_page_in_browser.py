@@ -5,10 +5,9 @@ Passed over where Chromium with its driver, or Selenium, isn't installed.
 
 import json
 import shutil
-import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,106 +19,22 @@ from tests.conftest import add_tiny_encoder
 
 pytest.importorskip("selenium")
 
-from selenium.common.exceptions import (
-    JavascriptException,
-    SessionNotCreatedException,
-    StaleElementReferenceException,
+from selenium.webdriver import Chrome, Keys
+
+from tests.oracles.browser_page import (
+    BODY_BYTES,
+    DROPPED,
+    FACES,
+    PATIENCE,
+    WORDS,
+    Page,
+    connection,
+    needs_chromium,
+    served,
+    watched_page,
 )
-from selenium.webdriver import Chrome, ChromeOptions, Keys
-from selenium.webdriver.chrome.service import Service as Driver
-from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with its driver")
-
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--window-size=1200,900",
-)  # fmt: skip
-PATIENCE = 60.0
-BODY_BYTES = 100_000
-WORDS = "a red ring"
-FACES = "#answers .face"
-
-
-class Page:
-    """The page of a server, as a user sees it."""
-
-    def __init__(self, browser: Chrome, address: str) -> None:
-        self.browser, self.address = browser, address
-
-    def open(self, query: str = "") -> None:
-        self.browser.get(self.address + query)
-
-    def all(self, css: str) -> list[WebElement]:
-        return self.browser.find_elements(By.CSS_SELECTOR, css)
-
-    def one(self, css: str) -> WebElement:
-        self.until(lambda: bool(self.all(css)), f"there is no {css}")
-        return self.all(css)[0]
-
-    def until(self, holds: Callable[[], bool], says: str) -> None:
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            try:
-                if holds():
-                    return
-            except (StaleElementReferenceException, JavascriptException):
-                pass  # drawn anew between two questions
-            time.sleep(0.03)
-        raise AssertionError(f"{says}; the page says: {self.one('body').text[:800]}")
-
-    def ids(self, side: str = "images") -> list[str]:
-        """Return the ids of the hits that are shown."""
-        found: list[str] = self.browser.execute_script(
-            "return [...document.querySelectorAll(`.face[data-side=${arguments[0]}]`)]"
-            ".map((face) => face.dataset.id)",
-            side,
-        )
-        return found
-
-    def shows(self, ids: list[str], side: str = "images") -> None:
-        self.until(
-            lambda: self.ids(side) == ids and "is-stale" not in self.classes("#answers"),
-            f"expected the hits {ids}, got {self.ids(side)}",
-        )
-
-    def classes(self, css: str) -> str:
-        return self.one(css).get_attribute("class") or ""
-
-    def says(self, css: str, words: str) -> None:
-        self.until(
-            lambda: words in str(self.one(css).get_property("textContent")),
-            f"{css} doesn't say {words!r}",
-        )
-
-    def focused(self) -> Any:
-        return self.browser.execute_script("return document.activeElement.dataset.id")
-
-    def press(self, key: str) -> None:
-        self.browser.switch_to.active_element.send_keys(key)
-
-    @property
-    def query(self) -> str:
-        return str(self.browser.execute_script("return location.search"))
-
-    def ask(self, path: str, query: Any = None) -> Any:
-        """Ask the HTTP API."""
-        request = urllib.request.Request(f"{self.address}v1/indexes/{path}")
-        if query is not None:
-            request.data = json.dumps(query).encode()
-            request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return json.load(answer)
-
-    def found(self, index: str = "scenes", **query: Any) -> list[str]:
-        """Return the ids that the HTTP API finds."""
-        answer = self.ask(f"{index}/search", {"k": 24, **query})
-        return [hit["id"] for hit in answer["results"][-1]["hits"]]
-
+pytestmark = needs_chromium
 
 ODD_NAMES = ("constructor", "__proto__", "toString", "hasOwnProperty", "valueOf")
 """Fields that every object of JavaScript seems to have."""
@@ -149,60 +64,17 @@ def odd_index(calibrated_index: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def address(calibrated_index: Path, odd_index: Path) -> Iterator[str]:
-    """The address of a server of three indexes, in a thread."""
-    import uvicorn
-
-    from modalhash.service.app import create_app
-    from modalhash.service.settings import ServiceSettings
-
-    with pytest.MonkeyPatch.context() as patch:
-        add_tiny_encoder(patch)
-        settings = ServiceSettings(body_bytes=BODY_BYTES, watch=0.0)
-        indexes = {"scenes": calibrated_index, "other": calibrated_index, "odd": odd_index}
-        app = create_app(indexes, settings)
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        end = time.monotonic() + PATIENCE
-        while not server.started and time.monotonic() < end:
-            time.sleep(0.02)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}/"
-        server.should_exit = True
-        thread.join(PATIENCE)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    assert CHROMIUM is not None
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    try:
-        browser = Chrome(options=options, service=Driver(DRIVER))
-    except SessionNotCreatedException as error:
-        pytest.skip(f"Chromium doesn't start here: {str(error.msg).splitlines()[0]}")
-    yield browser
-    browser.quit()
+    """The address of a server of three indexes."""
+    indexes = {"scenes": calibrated_index, "other": calibrated_index, "odd": odd_index}
+    with served(indexes, body_bytes=BODY_BYTES) as where:
+        yield where
 
 
 @pytest.fixture
 def page(browser: Chrome, address: str) -> Iterator[Page]:
-    """The page; a script that failed, or a policy that was broken, fails the test."""
-    browser.get_log("browser")  # type: ignore[no-untyped-call]
-    browser.execute_cdp_cmd("Network.enable", {})
-    yield Page(browser, address)
-    browser.execute_cdp_cmd("Network.emulateNetworkConditions", connection(is_there=True))
-    told = [str(one["message"]) for one in browser.get_log("browser")]  # type: ignore[no-untyped-call]
-    assert [one for one in told if "Uncaught" in one or "Content Security" in one] == []
-
-
-def connection(*, is_there: bool) -> dict[str, Any]:
-    return {
-        "offline": not is_there, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1,
-    }  # fmt: skip
+    """The page of a server that can't be changed."""
+    with watched_page(browser, address) as opened:
+        yield opened
 
 
 def test_it_begins_with_things_to_try(page: Page) -> None:
@@ -299,17 +171,6 @@ def test_a_picture_is_searched_with_and_outlives_a_reload(page: Page, tmp_path: 
     page.one(".start")
 
 
-DROPPED = """
-const [kind, bytes, type] = arguments;
-const files = new DataTransfer();
-files.items.add(new File([new Uint8Array(bytes)], "some", { type }));
-const event = kind === "paste"
-  ? new ClipboardEvent("paste", { clipboardData: files, bubbles: true, cancelable: true })
-  : new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true });
-document.body.dispatchEvent(event);
-"""
-
-
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_a_picture_can_be_dropped_and_pasted(page: Page, tmp_path: Path, way: str) -> None:
     file = tmp_path / "blue.png"
@@ -338,10 +199,13 @@ def test_a_filter_by_field_and_by_hand(page: Page) -> None:
     page.open(f"?q={WORDS}")
     page.shows(page.found(text=WORDS))
     page.one("#filters-open").click()
-    page.one(f"#filter-{field.replace('_', '-')} option[value='{value}']").click()
+    facet = f".facet-group[data-field='{field}'] button[data-value='{value}']"
+    page.one(facet).click()
     chosen = page.found(text=WORDS, filter=f"{field} == {json.dumps(value)}")
     page.shows(chosen)
     assert page.one("#filters-count").text == "1"
+    page.until(lambda: page.one(facet).get_attribute("aria-pressed") == "true", "it isn't chosen")
+    page.one(".further summary").click()
     line = page.one(".line-input")
     line.send_keys('item like "%7"' if not chosen else f"{field} is null", Keys.ENTER)
     page.says("#answers", "Nothing passes")
@@ -366,9 +230,14 @@ def test_fields_may_have_any_name(page: Page) -> None:
     page.one("#filters-open").click()
     assert page.one("#filters-count").get_property("hidden")
     for name in ("constructor", "toString", "hasOwnProperty", "valueOf"):
-        page.one(f"#filter-{name} option[value='of {name}']").click()
+        facet = f".facet-group[data-field='{name}'] button[data-value='of {name}']"
+        page.one(facet).click()
         page.shows(["odd"])
-        page.one(f"#filter-{name} option[value='']").click()
+        page.until(
+            lambda facet=facet: page.one(facet).get_attribute("aria-pressed") == "true",  # type: ignore[misc]
+            "it isn't chosen",
+        )
+        page.one(facet).click()
         page.shows(page.found("odd", text=WORDS))
     page.open(f"?index=odd&q={WORDS}&f.__proto__=of+__proto__&f.toString=of+toString")
     page.shows(["odd"])
@@ -460,10 +329,82 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
 def test_more_are_shown_when_asked_for(page: Page) -> None:
     page.open(f"?q={WORDS}")
     page.shows(page.found(text=WORDS))
-    page.one(".more button").click()
-    everything = page.found(text=WORDS, k=48)
+    page.browser.execute_script(
+        "document.querySelector('.more button').focus({ preventScroll: true })"
+    )
+    page.press(Keys.ENTER)
+    more = page.found(text=WORDS, k=48)
+    page.until(lambda: page.focused() == more[24], "the focus isn't on the first new one")
+    assert page.ids()[:48] == more
+    assert "k=48" in page.query
+    page.press(Keys.HOME)
+    page.press(Keys.ENTER)
+    page.says("#why", more[0])
+
+
+def test_more_are_shown_while_one_scrolls(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    page.shows(page.found(text=WORDS))
+    page.one("#q").send_keys(Keys.ARROW_DOWN)
+    everything = page.found(text=WORDS, k=60)
+
+    def has_all() -> bool:
+        page.browser.execute_script("scrollTo(0, document.body.scrollHeight)")
+        return page.ids() == everything
+
+    page.until(has_all, "not all are shown")
+    page.until(lambda: not page.all(".more"), "more are offered than there are")
+    page.says("#summary", "60 pictures")
+    assert page.focused() == everything[0]
+    page.browser.refresh()  # the address has all of them
     page.shows(everything)
-    page.until(lambda: page.focused() == everything[24], "the focus isn't on the first new one")
+
+
+def test_both_sides_grow_together(page: Page) -> None:
+    page.open(f"?q={WORDS}&find=both&k=40")
+    page.shows(page.found(text=WORDS, target="texts", k=40), "texts")
+    page.browser.execute_script("document.querySelector('.more button').click()")
+    texts = page.found(text=WORDS, target="texts", k=80)
+    page.until(lambda: page.ids("texts")[:80] == texts, "the texts don't grow")
+    assert page.ids() == page.found(text=WORDS, target="images", k=60)
+
+
+def test_nothing_is_seen_beside_the_box_when_it_scrolls_below(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    page.shows(page.found(text=WORDS))
+    page.browser.execute_script("scrollTo(0, 500)")
+    covered = page.browser.execute_script(
+        "const box = document.querySelector('.ask').getBoundingClientRect();"
+        "const places = [20, innerWidth / 4, innerWidth / 2, innerWidth - 40];"
+        "return [box.top, ...places.map((x) => [8, box.height / 2, box.bottom - 8].every((y) =>"
+        "  document.elementFromPoint(x, y).closest('.ask') !== null))];"
+    )
+    assert covered == [0, True, True, True, True]
+
+
+def test_a_relevance_out_of_reach_is_told_with_a_way_out(page: Page) -> None:
+    page.open(f"?q={WORDS}&likely=90")
+    page.says("#problem", "Nothing can be so likely here")
+    reach = page.ask("scenes")["reach"]["text_to_image"]
+    page.says("#problem", f"the nearest that this index can have are {round(reach * 100)} % likely")
+    page.click("#problem .acts button")
+    page.shows(page.found(text=WORDS))
+    assert not page.one("#problem").is_displayed()
+    page.click("#filters-open")
+    page.click(".further summary")
+    offered = [one.get_attribute("value") for one in page.all("#filter-at-least-so-likely option")]
+    reached = [str(one) for one in (1, 2, 5, 10, 25, 50, 75, 90) if one / 100 <= reach]
+    assert offered == ["", *reached]
+
+
+def test_an_index_that_may_not_be_changed_offers_no_change(page: Page) -> None:
+    page.open(f"?q={WORDS}")
+    page.shows(page.found(text=WORDS))
+    page.click(".pick")
+    page.says("#selection", "1 item selected")
+    assert page.all("#selection [data-act=delete]") == []
+    assert not page.one("#add").is_displayed()
+    assert not page.one("#drop-add").is_displayed()
 
 
 def test_another_index_and_the_facts(page: Page) -> None:
@@ -654,6 +595,7 @@ def test_old_answers_do_not_stay_under_an_error(page: Page) -> None:
     page.open(f"?q={WORDS}")
     page.shows(page.found(text=WORDS))
     page.one("#filters-open").click()
+    page.one(".further summary").click()
     page.one(".line-input").send_keys("year >> 1", Keys.ENTER)
     page.says("#problem", "The filter can't be understood")
     assert page.all(FACES) == []

@@ -28,7 +28,7 @@ from modalhash.search.parts import IndexParts
 from modalhash.search.planning import NOTHING, SearchPlan
 from modalhash.search.queries import EncodedQuery
 from modalhash.search.reranking import make_scorer
-from modalhash.search.strength import Strength
+from modalhash.search.strength import Strength, weaken
 from modalhash.search_request import RerankBy, Scoring
 
 __all__ = [
@@ -193,6 +193,8 @@ def make_answer(
     if plan.where is not None:
         check_filter_fields(index.sides[plan.side], plan.where, nearest.metadata)
     grading = grade_hits(index, query, plan.scoring, plan.side, nearest)
+    near_chance = plan.where is None and grading.is_near_chance
+    strengths = weaken(grading.strengths) if near_chance else grading.strengths
     order, scores = np.arange(len(nearest)), nearest.scores
     if plan.shortlist:
         scorer = make_scorer(
@@ -221,7 +223,7 @@ def make_answer(
             nearest.metadata[place],
             score=None if scores is None else float(scores[place]),
             relevance=None if grading.relevance is None else grading.relevance[place],
-            strength=grading.strengths[place],
+            strength=strengths[place],
             videos=videos,
         )
         for place in shown
@@ -234,7 +236,7 @@ def make_answer(
         None if grading.curve is None else grading.curve.rule.value,
         None if plan.rerank_by is RerankBy.AUTO else plan.rerank_by.value,
         unknown=query.unknown,
-        near_chance=plan.where is None and grading.is_near_chance,
+        near_chance=near_chance,
         scoring=plan.scoring.value,
     )
 

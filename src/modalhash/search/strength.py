@@ -17,6 +17,7 @@ Measured on 1,000 photos of Flickr8k (dev), one caption of each as a query, with
 pair, 7 %, 73 % and 20 % are, and 88 %, 69 % and 52 % share one.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
 from math import comb
@@ -35,6 +36,7 @@ __all__ = [
     "grade_chances",
     "score_chances",
     "strengths_by_distance",
+    "weaken",
 ]
 
 FEWEST_TELLING_BITS: Final = 32
@@ -162,3 +164,8 @@ def score_chances(query: WeightedQueries) -> NDArray[np.float64]:
     shares = np.arange(len(chances)) / max(1, len(chances) - 1)
     levels = score_levels(1 - 2 * shares, n_bits)
     return np.cumsum(np.bincount(levels, chances, minlength=last + 1))
+
+
+def weaken(strengths: Sequence[Strength | None]) -> tuple[Strength | None, ...]:
+    """Call every hit weak that was graded: even the nearest items are as far as by chance."""
+    return tuple(None if strength is None else Strength.WEAK for strength in strengths)

@@ -88,6 +88,12 @@ export const batch = async (index, queries) =>
   (await json(`${of(index)}/search/batch`, { method: "POST", body: { queries } })).answers;
 export const explain = (index, query, signal) =>
   json(`${of(index)}/explain`, { method: "POST", body: query, signal });
+export const facets = (index, side, filter) =>
+  json(`${of(index)}/facets?${new URLSearchParams({ side, ...(filter ? { filter } : {}) })}`);
+export const remove = async (index, ids) =>
+  (await json(`${of(index)}/items/delete`, { method: "POST", body: { ids, missing: "ignore" } })).removed;
+export const add = (index, items, { replace = false } = {}) =>
+  json(`${of(index)}/items`, { method: replace ? "PUT" : "POST", body: { items } });
 export const isReady = () => call("readyz").then(() => true, () => false);
 
 /** Search; with a picture (a Blob) as an upload. */
@@ -110,7 +116,12 @@ export const fetchBlob = async (path) => (await call(path)).blob();
 
 /** Fetch a file, and open it or save it under a name. */
 export async function openBlob(path, name) {
-  const local = URL.createObjectURL(await (await call(path)).blob());
+  saveBlob(await (await call(path)).blob(), name);
+}
+
+/** Save a blob under a name; open it if it has none. */
+export function saveBlob(blob, name) {
+  const local = URL.createObjectURL(blob);
   const link = document.createElement("a");
   Object.assign(link, { href: local, target: "_blank", rel: "noopener" });
   if (name) link.download = name;

@@ -1,8 +1,9 @@
 // The panel of filters: a control for each field of the collection, and a line for all else.
-import { el, own } from "./dom.js";
-import { canCutByRelevance, modalityOf, orders, targetOf, wayOf } from "./state.js";
+import { el, own, percent } from "./dom.js";
+import { showFacets } from "./facets.js";
+import { canCutByRelevance, modalityOf, orders, reachOf, targetOf, wayOf } from "./state.js";
 
-const LIKELY = ["", "10", "25", "50", "75", "90"];
+const LIKELY = [1, 2, 5, 10, 25, 50, 75, 90]; // percent
 const ORDERS = { fine: "finer codes", features: "features", relaxed: "the query's real numbers" };
 
 const shownName = (name) => name.replaceAll("`", "").replaceAll("_", " ");
@@ -44,16 +45,8 @@ function fieldControl(field, state, set) {
   const value = state.fields.get(field.name) ?? "";
   const change = (chosen) => set({ fields: new Map(state.fields).set(field.name, chosen) });
   const name = shownName(field.name);
-  switch (wayOf(field)) {
-    case "choice":
-      return choice(name, [["", "any"], ...field.values.map((one) => [
-        String(one), one === true ? "yes" : one === false ? "no" : String(one),
-      ])], value, change);
-    case "range":
-      return range(name, field, value, change);
-    default:
-      return labelled(name, words(name, value, change, { placeholder: "contains …" }));
-  }
+  return wayOf(field) === "range" ? range(name, field, value, change)
+    : labelled(name, words(name, value, change, { placeholder: "contains …" }));
 }
 
 function limits(state, index, set) {
@@ -69,8 +62,11 @@ function limits(state, index, set) {
   });
   found.push(labelled(`at most so many of ${index.n_bits} bits away`, radius));
   if (canCutByRelevance(state, index) || state.relevance) {
-    found.push(choice("at least so likely", LIKELY.map((one) => [one, one ? `${one} %` : "any"]),
-      state.relevance, (relevance) => set({ relevance })));
+    const reach = reachOf(state, index);
+    const reached = LIKELY.filter((one) => one / 100 <= reach);
+    found.push(choice("at least so likely", [["", `any (the nearest reach ${percent(reach)})`],
+      ...reached.map((one) => [String(one), `${one} %`])],
+    state.relevance, (relevance) => set({ relevance })));
   }
   const ways = orders(state, index);
   if (ways.length) {
@@ -85,14 +81,21 @@ function limits(state, index, set) {
 export function showFilters(panel, state, index, set, clear) {
   const held = panel.contains(document.activeElement) ? document.activeElement.id : "";
   const target = targetOf(state, index);
-  const fields = index.fields.filter((field) => wayOf(field) &&
+  const side = target === "both" ? (index.sides.images ? "images" : "texts") : target;
+  const fields = index.fields.filter((field) => ["range", "words"].includes(wayOf(field)) &&
     (target === "both" || field.sides.includes(target) || state.fields.get(field.name)));
+  const facets = panel.querySelector(".facets") ?? el("div", { class: "facets" });
   const line = words("filter", state.where, (where) => set({ where }), {
     class: "line-input", spellcheck: "false", autocapitalize: "off", "aria-describedby": "filter-error filter-help",
     placeholder: example(index),
   });
+  const isSet = fields.some((field) => state.fields.get(field.name)) ||
+    [state.where, state.minus, state.radius, state.relevance, state.rerank].some(Boolean);
+  const wasOpen = panel.querySelector(".further")?.open;
   panel.replaceChildren(
-    el("div", { class: "fields" },
+    facets,
+    el("details", { class: "further", open: wasOpen || isSet },
+      el("summary", {}, "More ways to narrow down"), el("div", { class: "fields" },
       fields.map((field) => fieldControl(field, state, set)),
       limits(state, index, set),
       el("div", { class: "wide" },
@@ -101,15 +104,21 @@ export function showFilters(panel, state, index, set, clear) {
         el("p", { class: "note", id: "filter-help" },
           "Compare with ", el("code", {}, "== != < <= > >="), ", or use ", el("code", {}, "in (…)"), ", ",
           el("code", {}, "like \"a%\""), ", ", el("code", {}, "is null"), "; join with ",
-          el("code", {}, "and"), ", ", el("code", {}, "or"), ", ", el("code", {}, "not"), "."))),
+          el("code", {}, "and"), ", ", el("code", {}, "or"), ", ", el("code", {}, "not"), ".")))),
     el("div", { class: "filter-actions" },
       el("button", { type: "button", class: "quiet outlined", id: "filters-clear", onclick: clear }, "Clear all")));
   if (held) document.getElementById(held)?.focus();
+  showFacets(facets, index, side, state, {
+    nameOf: shownName,
+    choose: (name, value) => set({ fields: new Map(state.fields).set(name, value) }),
+  });
 }
 
 function example(index) {
-  const field = index.fields.find((one) => one.values.length && typeof one.values[0] === "string");
-  if (field) return `${field.name} == "${field.values[0]}"`;
+  for (const field of index.fields) {
+    const value = field.values.find((one) => typeof one === "string" && one);
+    if (value) return `${field.name} == "${value}"`;
+  }
   const measured = index.fields.find((one) => one.minimum !== null);
   return measured ? `${measured.name} >= ${measured.minimum}` : "year >= 2020";
 }

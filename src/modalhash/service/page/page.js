@@ -1,36 +1,42 @@
 // The search page: the address is the state, a change of it is a search, an answer is shown.
 import * as api from "./api.js";
 import { inShort, openAbout } from "./about.js";
-import { byId, bytes, el, own } from "./dom.js";
+import { addPictures, canAdd } from "./adding.js";
+import { byId, bytes, counted, el, own, percent } from "./dom.js";
+import { forget } from "./facets.js";
 import { markFilter, showFilters } from "./filters.js";
+import { makeGrowing, nextK } from "./growing.js";
+import * as keys from "./keys.js";
+import { makeLarge } from "./large.js";
 import * as pictures from "./pictures.js";
-import { faces, moveTo, nameOf, neighbour, short, showAnswer, summaryOf } from "./results.js";
+import { showError, showProblem } from "./problems.js";
+import { confirmRemoval } from "./removing.js";
+import { appendHits, faces, moveTo, nameOf, short, showAnswer, summaryOf } from "./results.js";
+import * as selection from "./selection.js";
 import { showStart } from "./start.js";
 import * as asking from "./state.js";
-import { openViewer, showCaptions, showTab } from "./viewer.js";
-import { momentsOf, showMoments } from "./video.js";
-import { fillExplanation } from "./why.js";
 
 const TYPING = 160; // ms without a key before a search
 const PATIENCE = 150; // ms before a search shows that it is under way
 const AGAIN = 2000; // ms between looks whether the server is back
-const ROUND = asking.USUAL_K;
+const NOTICE = 6000; // ms that a notice stays
 
 const parts = Object.fromEntries(
-  ["q", "ask", "chip", "answers", "summary", "legend", "warning", "problem", "filters", "why", "about"].map((id) => [id, byId(id)]),
+  ["q", "ask", "chip", "answers", "summary", "legend", "warning", "problem", "filters", "why", "about", "selection",
+    "removal", "adding", "notice"].map((id) => [id, byId(id)]),
 );
 let service, indexes;
 let state = asking.parse(location.search);
-let answer = null; // the last answer, and
-let answered = null; // the address it is of
+let answer = null; // the last answer,
+let answered = null; // the address it is of, and
+let asked = null; // what was asked: the request, the picture and its words
 let running = null; // the search under way
 let typing = false;
-let typingTimer, patienceTimer, againTimer;
+let typingTimer, patienceTimer, againTimer, noticeTimer;
 let focusOn = null; // where the focus goes once the answer is there
 
 const current = () => indexes.find((index) => index.name === state.index) ?? indexes[0];
 const searchOf = (one) => asking.format({ ...one, item: "", why: "" });
-const shownItem = () => state.why || state.item; // "side:id" of the hit that is shown large
 
 // State ------------------------------------------------------------------------------------------
 
@@ -50,7 +56,7 @@ function ask(change, options) {
 function follow() {
   showControls();
   if (searchOf(state) !== answered) run();
-  else showItem();
+  else large.show();
 }
 
 function showControls() {
@@ -67,6 +73,8 @@ function showControls() {
   byId("choose").hidden = !index.queries.picture;
   parts.q.placeholder = !index.queries.text ? "This index is searched from one of its items"
     : state.picture || state.like ? "Add words" : "Describe what you look for";
+  byId("add").hidden = !canAdd(index);
+  byId("drop-add").hidden = !canAdd(index);
   const set = asking.limitsSet(state);
   byId("filters-count").textContent = set;
   byId("filters-count").hidden = !set;
@@ -77,7 +85,7 @@ function showControls() {
 
 function drawFilters() {
   showFilters(parts.filters, state, current(), (change) => ask(change), () =>
-    ask({ fields: new Map(), where: "", minus: "", radius: "", relevance: "", rerank: "" }));
+    ask(asking.noLimits()));
 }
 
 function openFilters(open) {
@@ -146,7 +154,7 @@ async function run() {
     if (!isCurrent()) return;
     answered = wanted;
     parts.problem.hidden = true;
-    showItem();
+    large.show();
   } catch (error) {
     if (isCurrent() && !mine.signal.aborted) fail(error);
   } finally {
@@ -182,6 +190,7 @@ function warn(unknown, results) {
 
 async function start(isCurrent) {
   answer = null;
+  growing.reset();
   clearSummary();
   document.title = `${current().name} · modalhash`;
   await showStart(parts.answers, current(), service.limits, {
@@ -201,20 +210,77 @@ async function find(signal, isCurrent) {
     }
     check(picture.blob);
   }
+  refuseRelevance(index);
   const request = asking.requestOf(state, index, service.limits);
   const found = await api.search(index.name, request, picture?.blob, signal);
-  const asked = await describe();
+  const words = await describe();
   if (!isCurrent()) return;
   answer = found;
-  document.title = `${asked} · modalhash`;
-  const [counts, legend] = summaryOf(found, asked);
-  parts.summary.replaceChildren(counts);
-  parts.legend.replaceChildren(legend);
+  asked = { request, words, picture: picture?.blob ?? null };
+  growing.reset();
+  document.title = `${words} · modalhash`;
+  summarise();
   warn(found.unknown ?? [], found.results);
   if (!found.results.some((result) => result.hits.length)) return showNone();
-  showAnswer(parts.answers, found, { addressOf, open: openItem, why: openWhy, like });
-  offerMore(found, request.k, index);
+  showAnswer(parts.answers, found, acts);
+  selection.redraw();
+  offerMore();
   settleFocus();
+}
+
+function summarise() {
+  const [counts, legend] = summaryOf(answer, asked.words);
+  parts.summary.replaceChildren(counts);
+  parts.legend.replaceChildren(legend);
+}
+
+const shownHits = () => answer.results.reduce((sum, result) => sum + result.hits.length, 0);
+
+/** Offer more hits, where a side may have some. */
+function offerMore() {
+  const { k } = asked.request;
+  const hasMore = k < service.limits.k && answer.results.some((result) =>
+    result.hits.length >= k && k < current().sides[result.target].count);
+  growing.offer(shownHits(), hasMore);
+}
+
+/** Fetch more of the same answer and append them; asked for by the button, the focus goes on with them. */
+async function grow(isAsked) {
+  const [mine, before, address] = [running, answer, answered];
+  if (growing.isBusy || !before || !address) return;
+  const isCurrent = () => running === mine && answer === before && answered === address;
+  const request = { ...asked.request, k: nextK(asked.request.k, service.limits.k) };
+  const from = shownHits();
+  growing.isBusy = true;
+  growing.busy(true);
+  try {
+    const found = await api.search(current().name, request, asked.picture, mine.signal);
+    if (!isCurrent()) return;
+    const isAppended = appendHits(parts.answers, before, found, acts);
+    if (!isAppended) showAnswer(parts.answers, found, acts); // the index has changed meanwhile
+    answer = found;
+    asked = { ...asked, request };
+    state = { ...state, k: String(request.k) };
+    answered = searchOf(state);
+    history.replaceState(history.state, "", asking.format(state) || location.pathname);
+    summarise();
+    selection.redraw();
+    offerMore();
+    if (isAsked) moveTo(parts.answers, faces(parts.answers)[from] ?? faces(parts.answers).at(-1));
+  } catch (error) {
+    if (isCurrent() && !mine.signal.aborted) fail(error, { keepsAnswers: true });
+  } finally {
+    growing.isBusy = false;
+    growing.busy(false);
+  }
+}
+
+/** Refuse a probability that no answer of this search can have, before the server does. */
+function refuseRelevance(index) {
+  const reach = asking.reachOf(state, index);
+  if (!state.relevance || !asking.canCutByRelevance(state, index) || Number(state.relevance) / 100 <= reach) return;
+  throw new api.ApiError("relevance_out_of_reach",
+    `You ask for answers that are at least ${state.relevance} % likely, and the nearest that this index can have are ${percent(reach)} likely.`);
 }
 
 function check(blob) {
@@ -242,26 +308,12 @@ function showNone() {
       : "There is nothing else on this side of the index."),
     limited ? el("button", {
       type: "button", class: "main-action",
-      onclick: () => ask({ fields: new Map(), where: "", minus: "", radius: "", relevance: "", rerank: "" }),
+      onclick: () => ask(asking.noLimits()),
     }, "Search without them") : null));
 }
 
-function offerMore(found, k, index) {
-  const hasMore = found.results.some((result) =>
-    result.hits.length >= k && k < index.sides[result.target].count);
-  if (!hasMore || k >= service.limits.k) return;
-  parts.answers.append(el("p", { class: "more" }, el("button", {
-    type: "button", class: "outlined",
-    onclick: () => {
-      focusOn = found.results[0].hits.length;
-      go({ k: String(k + ROUND), item: "", why: "" }, { replace: true });
-    },
-  }, "Show more")));
-}
-
 function settleFocus() {
-  if (typeof focusOn === "number") moveTo(parts.answers, faces(parts.answers)[focusOn] ?? faces(parts.answers).at(-1));
-  else if (focusOn) {
+  if (focusOn) {
     byId("results").focus({ preventScroll: true });
     scrollTo({ top: 0 });
   }
@@ -283,98 +335,47 @@ async function searchPicture(file) {
   ask({ picture, like: "", side: "", target: "" });
 }
 
-// A hit large ------------------------------------------------------------------------------------
+// What stands beside the answers ----------------------------------------------------------------
 
-let explaining = null;
-let shown = "";
-
-const keyOf = (hit, side) => `${side}:${hit.id}`;
-const addressOf = (hit, side) => asking.format({ ...state, item: keyOf(hit, side), why: "" });
-
-function openItem(hit, side) {
-  go({ item: keyOf(hit, side), why: "" }, { opened: true });
-}
-
-function openWhy(hit, side) {
-  go({ item: "", why: keyOf(hit, side) }, { opened: true });
-}
-
-function chooseTab(tab) {
-  const key = shownItem();
-  go(tab === "why" ? { item: "", why: key } : { item: key, why: "" }, { replace: true, opened: history.state?.opened });
-}
-
-async function showItem() {
-  const key = shownItem();
-  if (!key || !answer) {
-    shown = "";
-    explaining?.abort();
-    if (parts.why.open) parts.why.close();
-    return;
-  }
-  const tab = state.why ? "why" : "details";
-  const wanted = `${answered} ${key}`;
-  if (wanted === shown && parts.why.open) return showTab(parts.why, tab);
-  shown = wanted;
-  explaining?.abort();
-  const mine = (explaining = new AbortController());
-  const [side, id] = [key.split(":", 1)[0], key.slice(key.indexOf(":") + 1)];
-  const hits = answer.results.find((result) => result.target === side)?.hits ?? [];
-  const at = hits.findIndex((hit) => String(hit.id) === id);
-  const index = current();
-  let body = null;
-  try {
-    const hit = hits[at] ?? (await itemOf(side, id));
-    if (mine.signal.aborted) return;
-    const isStep = parts.why.open;
-    const name = state.why ? "why" : "item";
-    const step = (by) => go({ [name]: keyOf(hits[at + by], side) }, { replace: true, opened: history.state?.opened });
-    body = openViewer(parts.why, hit, side, {
-      at, count: at < 0 ? 1 : hits.length, tab, onStep: step, onLike: () => like(hit, side), onTab: chooseTab,
-    });
-    if (isStep) markFace(false);
-    addCaptions(hit, side, index, mine.signal);
-    const modality = asking.modalityOf(state);
-    const code = { hex: answer.code, ...(modality ? { modality } : {}) };
-    if (hit.moment) addMoments(hit, code, index, mine.signal);
-    const ids = [asking.idOf(id, side, index)];
-    fillExplanation(body, await api.explain(index.name, { code, target: side, ids }, mine.signal));
-  } catch (error) {
-    if (mine.signal.aborted) return;
-    if (body) body.replaceChildren(el("p", { class: "problem", role: "alert" }, error.message));
-    else fail(error, { keepsAnswers: true });
-  }
-}
-
-/** A picture has several captions, a hit tells one: ask for the others. */
-async function addCaptions(hit, side, index, signal) {
-  if (side !== "images" || !index.sides.texts) return;
-  const request = asking.captionsOf(hit, index);
-  const found = await api.search(index.name, request, null, signal).catch(() => null);
-  if (!found || signal.aborted) return;
-  showCaptions(parts.why, [...new Set(found.results[0].hits.map((text) => text.caption).filter(Boolean))]);
-}
-
-/** A video has other moments: list them. */
-async function addMoments(hit, code, index, signal) {
-  const found = await api.search(index.name, momentsOf(hit, code), null, signal).catch(() => null);
-  if (found && !signal.aborted) showMoments(parts.why, hit, found.results[0].hits);
-}
-
-function markFace(focus = true) {
-  const key = shownItem();
-  const [side, id] = [key.split(":", 1)[0], key.slice(key.indexOf(":") + 1)];
-  const face = faces(parts.answers).find((one) => one.dataset.id === id && one.dataset.side === side);
-  if (face) moveTo(parts.answers, face, { focus });
-}
-
-parts.why.addEventListener("close", () => {
-  explaining?.abort();
-  if (!shownItem()) return;
-  markFace();
-  if (history.state?.opened) history.back();
-  else go({ item: "", why: "" }, { replace: true });
+const large = makeLarge(parts.why, parts.answers, {
+  state: () => state, answer: () => answer, answered: () => answered, index: current, itemOf, go, like, fail,
 });
+const acts = { addressOf: large.addressOf, open: large.open, why: large.openWhy, like };
+const growing = makeGrowing(parts.answers, grow);
+
+selection.prepare({
+  place: parts.answers, bar: parts.selection, mayChange: () => current().may_change,
+  onDelete: () => confirmRemoval(parts.removal, current(), selection.ids(current()), service.limits.batch, (removed) => {
+    selection.clear();
+    notify(`${counted(removed, "code")} removed.`);
+    followChange();
+  }),
+});
+
+/** Say something for a while. */
+function notify(says) {
+  clearTimeout(noticeTimer);
+  parts.notice.textContent = says;
+  parts.notice.hidden = false;
+  noticeTimer = setTimeout(() => (parts.notice.hidden = true), NOTICE);
+}
+
+/** Look at the index anew: this page has changed it. */
+async function followChange() {
+  forget();
+  items.clear();
+  try {
+    indexes = await api.indexes();
+    showControls();
+    await run();
+  } catch (error) {
+    fail(error, { keepsAnswers: true });
+  }
+}
+
+function addFiles(files) {
+  addPictures(parts.adding, current(), files, service.limits, followChange);
+}
 
 for (const sheet of [parts.why, parts.about]) {
   sheet.addEventListener("click", (event) => {
@@ -384,23 +385,6 @@ for (const sheet of [parts.why, parts.about]) {
 
 // What goes wrong --------------------------------------------------------------------------------
 
-const TITLES = {
-  unreachable: "The server doesn't answer",
-  timed_out: "That took too long",
-  body_too_large: "The picture is too big",
-  picture_too_large: "The picture is too big",
-  unreadable_picture: "The picture can't be read",
-  unsupported_media_type: "This kind of file can't be searched with",
-  picture_elsewhere: "The picture isn't here",
-  unauthorized: "This server asks for a key",
-  unknown_item: "That item isn't in the index",
-  unknown_index: "There is no such index",
-  overloaded: "The server is busy",
-  rate_limited: "Too many searches at once",
-  not_ready: "The server is still starting",
-  shutting_down: "The server is stopping",
-};
-
 /** Say what went wrong. Answers to an older question don't stay under an error. */
 function fail(error, { keepsAnswers = false } = {}) {
   focusOn = null;
@@ -409,21 +393,19 @@ function fail(error, { keepsAnswers = false } = {}) {
     answer = answered = null;
     parts.answers.replaceChildren();
     clearSummary();
+    growing.reset();
+    selection.redraw();
   }
   if (!(error instanceof api.ApiError)) console.error(error);
   if (error.code === "invalid_filter" && state.where) {
     openFilters(true);
     markFilter(parts.filters, state, error.message, asking.filterOf(state, current().fields).offset);
-    return showProblem("The filter can't be understood", "The place is marked in the filter line.");
+    return showProblem(parts.problem, "The filter can't be understood", "The place is marked in the filter line.");
   }
-  const title = own(TITLES, error.code) ?? "That didn't work";
+  const retry = () => (indexes ? run() : open());
+  const relax = error.code === "relevance_out_of_reach" ? () => ask({ relevance: "" }) : null;
+  showError(parts.problem, error, { retry, open, relax });
   const waits = error.code === "unreachable" || error.retryAfter !== null;
-  const note = error.code === "unreachable" ? "This page goes on by itself when the server is back."
-    : error.retryAfter ? "This page tries again by itself." : "";
-  showProblem(title, error.message ?? String(error), {
-    note, requestId: error.requestId, needsKey: error.code === "unauthorized",
-    canRetry: !["body_too_large", "picture_too_large", "picture_elsewhere", "unauthorized"].includes(error.code),
-  });
   if (waits) againTimer = setTimeout(tryAgain, error.retryAfter ? error.retryAfter * 1000 : AGAIN, error.code);
 }
 
@@ -434,26 +416,6 @@ async function tryAgain(code) {
   }
   if (indexes) run();
   else open();
-}
-
-function showProblem(title, says, { note = "", requestId = "", needsKey = false, canRetry = false } = {}) {
-  const key = el("input", { type: "password", "aria-label": "API key", autocomplete: "off" });
-  const useKey = () => {
-    api.setKey(key.value.trim());
-    open();
-  };
-  key.addEventListener("keydown", (event) => event.key === "Enter" && useKey());
-  parts.problem.replaceChildren(
-    el("h2", {}, title),
-    el("p", {}, says.split("\n")[0]),
-    note ? el("p", { class: "note" }, note) : "",
-    needsKey ? el("div", { class: "acts" }, key, el("button", { type: "button", onclick: useKey }, "Use this key")) : "",
-    canRetry ? el("div", { class: "acts" }, el("button", {
-      type: "button", onclick: () => (indexes ? run() : open()),
-    }, "Try again")) : "",
-    requestId ? el("p", { class: "note" }, "Request ", el("code", {}, requestId)) : "");
-  parts.problem.hidden = false;
-  if (needsKey) key.focus();
 }
 
 // Listening --------------------------------------------------------------------------------------
@@ -482,8 +444,15 @@ byId("chip-remove").addEventListener("click", () => {
 });
 byId("targets").addEventListener("change", (event) => ask({ target: event.target.value }));
 byId("filters-open").addEventListener("click", () => openFilters(parts.filters.hidden));
-byId("index").addEventListener("change", (event) =>
-  ask({ ...asking.nothing(), index: event.target.value, text: state.text, picture: state.picture }));
+byId("add").addEventListener("click", () => byId("add-files").click());
+byId("add-files").addEventListener("change", (event) => {
+  if (event.target.files.length) addFiles([...event.target.files]);
+  event.target.value = "";
+});
+byId("index").addEventListener("change", (event) => {
+  selection.clear();
+  ask({ ...asking.nothing(), index: event.target.value, text: state.text, picture: state.picture });
+});
 byId("home").addEventListener("click", (event) => {
   if (event.ctrlKey || event.metaKey || event.shiftKey || !indexes) return;
   event.preventDefault();
@@ -498,6 +467,7 @@ pictures.listen({
   onPicture: (file) => {
     if (indexes && current().queries.picture) searchPicture(file);
   },
+  onAdd: (files) => indexes && canAdd(current()) && addFiles(files),
   onOther: (file) => fail(new api.ApiError("unsupported_media_type",
     `${file.name || "The file"} isn't a picture: drop a JPEG, PNG or WebP file.`), { keepsAnswers: true }),
 });
@@ -508,57 +478,19 @@ addEventListener("popstate", () => {
   if (indexes) follow();
 });
 
-const writes = (node) => node.matches("input:not([type=radio]), select, textarea");
-
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (parts.about.open) return;
-  if (parts.why.open) return stepWith(event);
-  const hit = event.target.closest?.(".hit");
-  if (event.key === "/" && !writes(event.target)) {
-    event.preventDefault();
-    parts.q.focus();
-    parts.q.select();
-  } else if (event.target === parts.q) {
-    keysInBox(event);
-  } else if (hit) {
-    keysInAnswers(event, hit.querySelector(".face"));
-  } else if (event.key === "Escape" && !parts.filters.hidden && parts.filters.contains(event.target)) {
-    openFilters(false);
-    byId("filters-open").focus();
-  }
-});
-
-function stepWith(event) {
-  const by = { ArrowLeft: 0, ArrowRight: 1 }[event.key];
-  if (by === undefined) return;
-  const buttons = parts.why.querySelectorAll(".sheet-top button");
-  if (buttons.length === 3) buttons[by].click();
-}
-
-function keysInBox(event) {
-  if (event.key === "ArrowDown") {
-    const first = faces(parts.answers).find((face) => face.tabIndex === 0);
-    if (!first) return;
-    event.preventDefault();
-    moveTo(parts.answers, first);
-  } else if (event.key === "Escape") {
-    event.preventDefault();
+keys.listen({
+  box: parts.q, answers: parts.answers, large: parts.why, filters: parts.filters,
+  sheets: [parts.about, parts.removal, parts.adding],
+  clearBox: () => {
     clearTimeout(typingTimer);
     parts.q.value = "";
     if (asking.asks(state)) ask({ text: "", picture: "", like: "", side: "" });
-  }
-}
-
-function keysInAnswers(event, face) {
-  if (event.key === "Escape") return parts.q.focus();
-  if (event.key.toLowerCase() === "m") return face.closest(".hit").querySelector(".like-this").click();
-  if (!/^(Arrow(Up|Down|Left|Right)|Home|End)$/.test(event.key)) return;
-  event.preventDefault();
-  const next = neighbour(parts.answers, face, event.key);
-  if (next) moveTo(parts.answers, next);
-  else parts.q.focus();
-}
+  },
+  closeFilters: () => {
+    openFilters(false);
+    byId("filters-open").focus();
+  },
+});
 
 async function open() {
   try {

@@ -40,8 +40,8 @@ export async function find(name) {
   });
 }
 
-/** Take in pictures that are chosen, dropped or pasted anywhere. */
-export function listen({ file, drop, onPicture, onOther }) {
+/** Take in pictures that are chosen, dropped or pasted anywhere; those dropped on "add" are added. */
+export function listen({ file, drop, onPicture, onAdd, onOther }) {
   const take = (files) => {
     const found = [...files].find((one) => one.type.startsWith("image/"));
     if (found) onPicture(found);
@@ -65,11 +65,20 @@ export function listen({ file, drop, onPicture, onOther }) {
   };
   document.addEventListener("dragenter", (event) => brings(event) && show(1));
   document.addEventListener("dragleave", (event) => brings(event) && show(-1));
-  document.addEventListener("dragover", (event) => brings(event) && event.preventDefault());
+  const zoneOf = (event) => event.target.closest?.("[data-drop]");
+  document.addEventListener("dragover", (event) => {
+    if (!brings(event)) return;
+    event.preventDefault();
+    for (const zone of drop.children) zone.classList.toggle("is-over", zone === zoneOf(event));
+  });
   document.addEventListener("drop", (event) => {
     if (!brings(event)) return;
     event.preventDefault();
     show(-depth);
-    take(event.dataTransfer.files);
+    const files = [...event.dataTransfer.files];
+    if (zoneOf(event)?.dataset.drop !== "add") return take(files);
+    const pictures = files.filter((one) => one.type.startsWith("image/"));
+    if (pictures.length) onAdd(pictures);
+    else if (files.length) onOther(files[0]);
   });
 }

@@ -2,6 +2,7 @@
 import { showThumbnail } from "./api.js";
 import { momentName } from "./video.js";
 import { counted, el, icon, number, own, percent } from "./dom.js";
+import { pick } from "./selection.js";
 
 const RULES = {
   shared_label: "shares a label with the query",
@@ -59,14 +60,14 @@ function hitCard(hit, side, nBits, act) {
     el("button", {
       type: "button", tabindex: "-1", class: "why-this", onclick: () => act.why(hit, side),
     }, icon("why"), "Why", el("span", { class: "unseen" }, ` this answer: ${name}`)));
-  return el("li", { class: "hit" }, face, figures(hit, nBits), acts);
+  return el("li", { class: "hit" }, face, pick(hit, side, name), figures(hit, nBits), acts);
 }
 
 function group(result, nBits, act, isOneOfTwo) {
   const isText = result.target === "texts";
   const cards = result.hits.map((hit) => hitCard(hit, result.target, nBits, act));
   const title = isText ? "Texts" : "Pictures";
-  return el("section", { class: isText ? "group lines" : "group", "aria-label": title },
+  return el("section", { class: isText ? "group lines" : "group", "aria-label": title, "data-side": result.target },
     isOneOfTwo ? el("h2", {}, title) : null,
     el("ol", { class: isText ? "list" : "grid" }, cards));
 }
@@ -78,6 +79,22 @@ export function showAnswer(place, answer, act) {
   place.replaceChildren(...groups);
   faces(place)[0]?.setAttribute("tabindex", "0");
   if (faces(place).length) reach(faces(place)[0], true);
+}
+
+/** Append the hits that an answer has beyond those that are shown; false if those are others. */
+export function appendHits(place, before, answer, act) {
+  const isLonger = before.results.length === answer.results.length && before.results.every((result, at) => {
+    const now = answer.results[at];
+    return now.target === result.target && result.hits.every((hit, rank) => String(now.hits[rank]?.id) === String(hit.id));
+  });
+  if (!isLonger) return false;
+  for (const [at, result] of answer.results.entries()) {
+    const shown = before.results[at].hits.length;
+    const list = place.querySelector(`.group[data-side=${result.target}] > ol`);
+    if (!list && result.hits.length) return false;
+    list?.append(...result.hits.slice(shown).map((hit) => hitCard(hit, result.target, answer.n_bits, act)));
+  }
+  return true;
 }
 
 /** Say how much was found, and what the figures mean. */
@@ -96,7 +113,7 @@ export function summaryOf(answer, asked) {
 export const faces = (place) => [...place.querySelectorAll(".face")];
 
 function reach(face, can) {
-  const reachable = face.closest(".hit").querySelectorAll("a, button");
+  const reachable = face.closest(".hit").querySelectorAll("a, button, input");
   for (const one of reachable) one.tabIndex = can ? 0 : -1;
 }
 

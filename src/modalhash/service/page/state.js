@@ -44,24 +44,51 @@ export function format(state) {
 const quoted = (text) => `"${text.replace(/[\\"]/g, "\\$&")}"`;
 const pattern = (text) => `"%${text.replace(/[\\"%_]/g, "\\$&")}%"`;
 
-/** How a field is filtered: "choice", "range", "words", or null if only by hand. */
+const DAY = 86_400_000;
+
+/** The days of a year, as a range. */
+export const yearRange = (year) => dayRange(`${year}-01-01`, `${year}-12-31`);
+
+/** Days from one to another, both of them in; "" is open. */
+export const dayRange = (first, last) => `${first}..${last}`;
+
+/** The tests of a range of days. A date may be a month or a moment: it begins with its day. */
+function testDays(name, value) {
+  const [first, last] = value.split("..").map((part) => (/^\d{4}-\d{2}-\d{2}$/.test(part?.trim() ?? "") ? part.trim() : ""));
+  const tests = [];
+  // "2021-07" lies in the range that begins with 2021-07-01, and comes before that text.
+  if (first) tests.push(`${name} >= "${first.replace(/-01-01$/, "").replace(/^(\d{4}-\d{2})-01$/, "$1")}"`);
+  const after = last ? new Date(Date.parse(last) + DAY) : NaN;
+  if (Number.isFinite(Number(after))) tests.push(`${name} < "${after.toISOString().slice(0, 10)}"`);
+  return tests.join(" and ");
+}
+
+/** The test that a field is a value, or a list that has it. */
+function testExactly(field, value) {
+  const truth = { true: true, false: false }[value];
+  const isTruth = truth !== undefined && field.types.includes("truth");
+  const said = isTruth ? value : quoted(value);
+  const tests = [];
+  if (isTruth || field.types.includes("text")) tests.push(`${field.name} == ${said}`);
+  if (field.types.includes("list")) tests.push(`${said} in ${field.name}`);
+  return tests.length > 1 ? `(${tests.join(" or ")})` : tests[0];
+}
+
+/** How the state holds that a field has exactly a value: of fields with few values, as it is. */
+export const exactly = (field, value) => (wayOf(field) === "choice" ? value : `=${value}`);
+
+/** How a field is filtered: "days", "choice", "range", "words", or null if only by hand. */
 export function wayOf(field) {
+  if (field.is_date) return "days";
   if (field.values.length) return "choice";
   if (field.types.includes("number")) return "range";
   return field.types.includes("text") ? "words" : null;
 }
 
 function testOf(field, value) {
-  if (wayOf(field) === "choice") {
-    const chosen = field.values.find((one) => String(one) === value);
-    const said = typeof chosen === "boolean" ? String(chosen) : quoted(value);
-    const tests = [];
-    if (field.types.some((type) => type === "text" || type === "truth")) {
-      tests.push(`${field.name} == ${said}`);
-    }
-    if (field.types.includes("list")) tests.push(`${said} in ${field.name}`);
-    return tests.length > 1 ? `(${tests.join(" or ")})` : tests[0];
-  }
+  if (wayOf(field) === "days") return testDays(field.name, value);
+  if (wayOf(field) === "choice") return testExactly(field, value);
+  if (value.startsWith("=")) return testExactly(field, value.slice(1));
   if (wayOf(field) === "words") return `${field.name} like ${pattern(value)}`;
   const [from, to] = value.split("..").map((part) => (part?.trim() ? Number(part) : NaN));
   const tests = [];
@@ -81,6 +108,9 @@ export function filterOf(state, fields) {
   if (!tests.length) return { filter: written, offset: 0 };
   return { filter: [`(${written})`, ...tests].join(" and "), offset: 1 };
 }
+
+/** What is empty where nothing narrows a search down. */
+export const noLimits = () => ({ fields: new Map(), where: "", minus: "", radius: "", relevance: "", rerank: "" });
 
 /** Count the limits that are set. */
 export const limitsSet = (state) =>
@@ -146,6 +176,10 @@ function directions(state, index) {
   const sides = target === "both" ? ["images", "texts"] : [target];
   return sides.map((side) => `${asked}_to_${side === "images" ? "image" : "text"}`);
 }
+
+/** The largest probability that distances of this search reach. */
+export const reachOf = (state, index) =>
+  Math.max(0, ...directions(state, index).map((one) => own(index.reach ?? {}, one) ?? 0));
 
 /** Whether distances of this search are known as probabilities. */
 export const canCutByRelevance = (state, index) =>

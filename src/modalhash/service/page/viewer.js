@@ -2,6 +2,7 @@
 import * as api from "./api.js";
 import { el, icon } from "./dom.js";
 import { nameOf } from "./results.js";
+import { copyText, pathOf } from "./selection.js";
 import { player } from "./video.js";
 
 const FAR = 50; // px that a finger must move to step to another hit
@@ -55,24 +56,14 @@ function pictureLinks(hit) {
   ];
 }
 
-async function copyLink(button) {
-  const says = button.querySelector("span");
-  const before = says.textContent;
-  try {
-    await navigator.clipboard.writeText(location.href);
-    says.textContent = "Copied";
-  } catch {
-    says.textContent = "Copy it from the address bar"; // not allowed here
-  }
-  setTimeout(() => (says.textContent = before), 2000);
-}
-
 function details(hit, side) {
   const rows = Object.entries(hit.metadata ?? {});
   return [
     el("section", { class: "captions" },
       hit.caption ? el("p", { class: "says" }, hit.caption) : null,
-      el("p", { class: "note" }, side === "texts" ? "text " : "picture ", el("code", {}, hit.id))),
+      el("p", { class: "note" }, side === "texts" ? "text " : "picture ", el("code", {}, hit.id)),
+      hit.picture && pathOf(hit) !== String(hit.id)
+        ? el("p", { class: "note path" }, "file ", el("code", {}, pathOf(hit))) : null),
     rows.length ? el("section", {}, el("h3", {}, "What the collection says of it"),
       el("dl", { class: "facts" },
         rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, written(value))]))) : null,
@@ -123,8 +114,9 @@ export function openViewer(sheet, hit, side, { at, count, tab, onStep, onLike, o
   const step = (by, name, key) => el("button", {
     type: "button", class: "quiet", disabled: !canStep(by), title: `${name} (${key})`, onclick: () => onStep(by),
   }, icon(by < 0 ? "left" : "right"), el("span", { class: "unseen" }, name));
-  const copy = el("button", { type: "button", class: "quiet outlined", id: "copy-link", onclick: () => copyLink(copy) },
-    el("span", {}, "Copy link"));
+  const copy = (id, text, content, otherwise) => el("button", {
+    type: "button", class: "quiet outlined", id, onclick: (event) => copyText(event.currentTarget, content(), otherwise),
+  }, text);
   sheet.replaceChildren(el("div", { class: "viewer" },
     hit.moment ? player(hit, () => stage(hit, (by) => canStep(by) && onStep(by))) : stage(hit, (by) => canStep(by) && onStep(by)),
     el("div", { class: "panel" },
@@ -135,7 +127,9 @@ export function openViewer(sheet, hit, side, { at, count, tab, onStep, onLike, o
       el("div", { class: "acts" },
         el("button", { type: "button", class: "main-action", id: "why-like", onclick: onLike },
           icon("similar"), "More like this"),
-        pictureLinks(hit), copy),
+        pictureLinks(hit),
+        copy("copy-link", "Copy link", () => location.href, "Copy it from the address bar"),
+        hit.picture ? copy("copy-path", "Copy path", () => pathOf(hit), "Not allowed: copy it below") : null),
       tabs(onTab),
       el("div", { class: "sheet-body" },
         details(hit, side).map((part) => {

@@ -25,15 +25,15 @@ export function odds(chance) {
   return "less than 1 in a billion";
 }
 
-function place(one, profile, answer) {
+function place(one, profile, answer, strength) {
   const { first, last, of } = one.rank;
   const rank = first === last ? `It is number ${number(first)}` :
     `It shares the ranks ${number(first)} to ${number(last)}`;
   return [
     el("p", { class: "says" }, `${counted(one.distance, "bit")} of ${answer.n_bits} differ. ` +
       `${rank} of ${number(of)}, nearer than ${(Math.floor(one.percentile * 10) / 10).toFixed(1)} % of them.`),
-    one.strength === null ? null : el("p", { class: "says" }, "That is a ",
-      el("strong", { class: `strength is-${one.strength}` }, one.strength), " match",
+    strength === null ? null : el("p", { class: "says" }, "That is a ",
+      el("strong", { class: `strength is-${strength}` }, strength), " match",
       one.relevance === null ? ": random codes would hardly be as near in a strong one." : "."),
     one.relevance === null ? null : el("p", { class: "says" },
       `At this distance, an item ${ruleSays(answer.relevance_rule)} with a probability of ${percent(one.relevance)}.`),
@@ -42,12 +42,12 @@ function place(one, profile, answer) {
   ];
 }
 
-/** Fill in the explanation. */
-export function fillExplanation(body, answer) {
+/** Fill in the explanation; the word of a hit holds for its whole answer, so it comes first. */
+export function fillExplanation(body, answer, strength = answer.items[0].strength) {
   const one = answer.items[0];
   const profile = answer.explanation;
   body.replaceChildren(
-    el("section", {}, el("h3", {}, "How near it is"), place(one, profile, answer)),
+    el("section", {}, el("h3", {}, "How near it is"), place(one, profile, answer, strength)),
     el("section", {}, el("h3", {}, "How far everything is from this query"),
       histogram(profile.distances, one.distance, profile.expected_distance, body.parentElement.clientWidth - PADDING)),
     el("section", {}, el("h3", {}, `Its ${answer.n_bits} bits beside the query's`),
