@@ -42,6 +42,15 @@ def test_what_is_no_number_of_megapixels(modalhash: CommandLine, photos: Path, n
     assert "--largest-picture" in ended.err
 
 
+def test_a_filter_is_read_before_anything_is_encoded(
+    modalhash: CommandLine, photos: Path, scene_run: Path
+) -> None:
+    ended = modalhash("find", photos, "x", "--model", scene_run, "--where", "taken >= 2021-7")
+    assert (ended.code, ended.out) == (1, "")
+    assert "2021-7 is no date: write YYYY, YYYY-MM, YYYY-MM-DD or" in ended.err
+    assert "encode pictures" not in ended.err
+
+
 def test_find_without_what_files_say(modalhash: CommandLine, photos: Path, scene_run: Path) -> None:
     exif = Image.Exif()
     exif[0x0110] = "D90"

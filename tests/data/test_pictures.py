@@ -103,6 +103,12 @@ def test_an_animation_shows_its_first_frame(tmp_path: Path) -> None:
     assert read_picture(path).getpixel((0, 0)) == (255, 0, 0)
 
 
+def test_an_animated_png_shows_its_first_frame(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "x.png", save_all=True, append_images=frames[1:])
+    assert read_picture(tmp_path / "x.png").getpixel((0, 0)) == (255, 0, 0)
+
+
 @pytest.mark.parametrize("name", ["x.png", "x.jpg"])
 def test_a_picture_cut_off_is_truncated(name: str, tmp_path: Path) -> None:
     noise().save(tmp_path / name)

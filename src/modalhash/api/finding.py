@@ -25,6 +25,7 @@ from modalhash.errors import (
     NewerFormatError,
     StorageError,
 )
+from modalhash.index.filters import parse_filter
 from modalhash.index.lock import ProcessLock
 from modalhash.picture_arrays import PictureInput
 from modalhash.progress import Progress, automatic
@@ -84,6 +85,8 @@ def find(
     """
     if (text is None) == (image is None):
         raise InputError("give either a text or an image to search for")
+    if (where := options.get("where")) is not None:
+        parse_filter(where)  # before the folder is encoded
     with open_folder_index(
         folder,
         model=model,

@@ -76,6 +76,10 @@ def command(
     text = " ".join(words) or None
     if not is_opened and (text is None) == (image is None):
         raise click.UsageError("Give either words or --image.")
+    if where is not None:
+        from modalhash.index.filters import parse_filter
+
+        parse_filter(where)  # before the folder is encoded
     with (
         show_progress() as progress,
         mh.open_folder_index(

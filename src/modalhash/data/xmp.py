@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 from modalhash.files import open_regular_file
 
-__all__ = ["find_sidecar", "read_sidecar", "read_xmp"]
+__all__ = ["SidecarListing", "find_sidecar", "read_sidecar", "read_xmp"]
 
 LARGEST: Final = 1 << 20
 MOST_VALUES: Final = 1000
@@ -88,6 +88,24 @@ def find_sidecar(picture: Path) -> Path | None:
     """Find the XMP file beside a picture: `a.jpg.xmp` or `a.xmp`; None if there is none."""
     candidates = (picture.with_name(f"{picture.name}.xmp"), picture.with_suffix(".xmp"))
     return next((path for path in candidates if path.is_file()), None)
+
+
+class SidecarListing:
+    """The XMP files of folders, each of which is listed once: quicker for many pictures."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, frozenset[str]] = {}
+
+    def find(self, picture: Path) -> Path | None:
+        """Find the XMP file beside a picture as `find_sidecar` does."""
+        folder = picture.parent
+        if folder not in self._names:
+            try:
+                names = [path.name for path in folder.glob("*.xmp")]
+            except OSError:
+                names = []
+            self._names[folder] = frozenset(names)
+        return find_sidecar(picture) if self._names[folder] else None
 
 
 def read_sidecar(path: Path) -> dict[str, list[str]]:

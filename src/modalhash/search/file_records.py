@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from modalhash.data import Collection
 from modalhash.data.collection import Moments
-from modalhash.data.xmp import find_sidecar
+from modalhash.data.xmp import SidecarListing
 from modalhash.errors import CollectionError
 from modalhash.files import file_stamp
 from modalhash.search.kept_features import FILE
@@ -105,6 +105,11 @@ class FolderItems:
         return members
 
     @cached_property
+    def sidecars(self) -> SidecarListing:
+        """The XMP files beside pictures."""
+        return SidecarListing()
+
+    @cached_property
     def contents(self) -> dict[int, str]:
         """What `hash_content` computed of items that stand for others."""
         return {}
@@ -158,7 +163,7 @@ class FolderItems:
         metadata = {name: values[item] for name, values in self.collection.metadata.items()}
         parts: list[Any] = [self.collection.caption_ids[rows], texts, metadata]
         path = self.path(item)
-        sidecar = None if path is None else find_sidecar(Path(path))
+        sidecar = None if path is None else self.sidecars.find(Path(path))
         if sidecar is not None:
             with suppress(OSError):  # it is gone again
                 parts.append(file_stamp(sidecar))
