@@ -189,7 +189,7 @@ def test_a_full_disk_keeps_finished_epochs(tmp_path: Path, monkeypatch: pytest.M
         raise StorageError(f"can't write {path}: No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("modalhash.artifacts.model_files.write_bytes", no_space)
+        patch.setattr("modalhash.artifacts.model_writing.write_bytes", no_space)
         with pytest.raises(StorageError, match="No space left on device"):
             run(folder)
     assert not (folder / "model.json").exists()

@@ -199,7 +199,7 @@ def test_files_of_other_bits_are_refused(clip_run: Path, tmp_path: Path, scene_r
 def test_without_torch_or_files_the_error_says_what_to_do(
     scene_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modalhash.artifacts.model_files.find_spec", lambda _: None)
+    monkeypatch.setattr("modalhash.artifacts.model_reading.find_spec", lambda _: None)
     message = r"has no ONNX files .* needs the package 'torch': pip install 'modalhash\[offline\]'"
     with pytest.raises(MissingExtraError, match=message):
         mh.load_model(scene_run)

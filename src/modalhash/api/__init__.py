@@ -24,6 +24,7 @@ from modalhash.scoring import score
 from modalhash.search import IndexRepair, IndexReport
 from modalhash.search import repair_search_index as repair_index
 from modalhash.search import verify_search_index as verify_index
+from modalhash.search.hub_indexes import push_index
 
 if TYPE_CHECKING:
     from modalhash.api.learning import extract_features, train
@@ -52,6 +53,7 @@ __all__ = [
     "load_model",
     "open_folder_index",
     "open_index",
+    "push_index",
     "ready_model",
     "repair_index",
     "rerank_sweep",

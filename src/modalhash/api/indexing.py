@@ -37,6 +37,7 @@ from modalhash.search import (
     open_search_index,
 )
 from modalhash.search.folder import check_target
+from modalhash.search.hub_indexes import find_index_folder
 from modalhash.search.kept_features import KeepFeatures
 from modalhash.search.shard_contents import shard_contents
 
@@ -345,16 +346,18 @@ def open_index(
     """Open an index folder that `build_index` made; see `SearchIndex`.
 
     Args:
-        folder: of the index.
+        folder: of the index; or `hf://datasets/OWNER/NAME`, an index on a hub, which is fetched
+            once. Copy that folder (`index.folder`) before you change it.
         pictures: where the folder of pictures that was indexed lies now, if it was moved; hits name
             the files there. `sync` makes that last.
         device: where queries are encoded.
 
     Raises:
         InputError: if there is no folder `pictures`.
+        ModelUnavailableError: if an index can't be had from the hub.
     """
     if pictures is not None and not Path(pictures).is_dir():
         raise InputError(f"there is no folder {pictures}: name where the pictures lie now")
-    index = open_search_index(folder, device=device)
+    index = open_search_index(find_index_folder(folder), device=device)
     index.pictures = None if pictures is None else Path(pictures).resolve()
     return index

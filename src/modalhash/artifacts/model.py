@@ -2,10 +2,11 @@
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modalhash.artifacts.hash_functions import HashFunctions, TowerFunction
-from modalhash.artifacts.model_record import RECORD, ModelRecord, compute_sha256
-from modalhash.artifacts.onnx_files import find_onnx, open_onnx_encoder
+from modalhash.artifacts.hub_models import find_model_folder, hub_card
+from modalhash.artifacts.model_reading import read_model
+from modalhash.artifacts.model_record import CARD, RECORD, ModelRecord, compute_sha256
+from modalhash.artifacts.model_writing import write_model
+from modalhash.artifacts.onnx_files import (
+    ONNX_FOLDER,
+    copy_onnx_model,
+    find_onnx,
+    open_onnx_encoder,
+)
 from modalhash.artifacts.onnx_hasher import OnnxHasher
 from modalhash.artifacts.shorter_codes import check_shorter, prefix_fingerprint, short_tower
 from modalhash.codes import BitOrder, Codes, binarise, code_width, from_little, pack
@@ -23,7 +32,9 @@ from modalhash.data.pictures import read_picture, upright_rgb
 from modalhash.encoders import Encoder, TowerOutput, load_encoder
 from modalhash.errors import ArtifactError, CollectionError, InputError
 from modalhash.files import own_path, report_damage
+from modalhash.hub import read_hub_name, upload_files
 from modalhash.index.rerank import FineBooks, FineCodes
+from modalhash.metrics import Report
 from modalhash.notebook_html import join_parts, make_fact_table
 from modalhash.picture_arrays import PictureInput, picture_from_array
 from modalhash.search_request import refuse_address
@@ -79,6 +90,104 @@ class HashModel:
             "fingerprint": self.fingerprint[:12],
         }
         return join_parts(f"Model: {record.title}, {self.n_bits} bits", make_fact_table(facts))
+
+    @classmethod
+    def from_folder(cls, folder: Path, *, device: str = "auto") -> "HashModel":
+        """Load the model in a folder; see `modalhash.load_model`."""
+        record, hasher = read_model(folder)
+        return cls(hasher, record, device=device, folder=folder)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: Path | str,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        token: str | None = None,
+    ) -> "HashModel":
+        """Load a model by its name on a hub, or from a folder.
+
+        Args:
+            name: `OWNER/NAME` or `hf://OWNER/NAME`, or a folder, which comes first.
+            revision: a branch, a tag or a commit; by default the newest.
+            device: where its encoder will compute.
+            token: of the user of the hub; by default the one that the hub's client keeps.
+
+        Raises:
+            ArtifactError: if what was fetched is damaged, or of a newer version.
+            InputError: if it is no name of a repository.
+            MissingExtraError: if the hub's client isn't installed.
+            ModelUnavailableError: if it can't be had.
+        """
+        if Path(name).is_dir():
+            return cls.from_folder(Path(name), device=device)
+        hub_name = replace(read_hub_name(name), revision=revision or read_hub_name(name).revision)
+        return cls.from_folder(find_model_folder(str(hub_name), token=token), device=device)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        license: str,  # noqa: A002 - the hub's word
+        report: Report | None = None,
+        private: bool = False,
+        token: str | None = None,
+    ) -> str:
+        """Send the model to a hub, with its card; the repository is made if it isn't there.
+
+        Weights of a tuned encoder go along, and ONNX files that lie beside the model. Other
+        encoders are named only.
+
+        Args:
+            repository: `OWNER/NAME`.
+            license: of the weights, as hubs write it ("apache-2.0", "cc-by-4.0", "other"); nobody
+                can choose it for you.
+            report: what `evaluate` returned for this model; its numbers go onto the card, each
+                with formula, ties and scoring.
+            private: whether a new repository is private.
+            token: of the user; by default the one that the hub's client keeps.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            InputError: if it is no name of a repository, or the licence is no identifier.
+            MissingExtraError: if the hub's client isn't installed.
+            ModelUnavailableError: if the hub refuses, or can't be reached.
+        """
+        name = read_hub_name(repository)
+        with TemporaryDirectory(prefix="modalhash-push-") as place:
+            folder = Path(place)
+            record = self.write_files(folder)
+            card = (folder / CARD).read_text(encoding="utf-8")
+            card = hub_card(
+                card, asdict(record), repository=name.repository, licence=license, report=report
+            )
+            (folder / CARD).unlink()  # it may be a link to the model's own
+            (folder / CARD).write_text(card, encoding="utf-8")
+            beside = find_onnx(self.folder) if self.folder is not None else None
+            if beside is not None and not self.is_in_onnx:
+                copy_onnx_model(beside, folder / ONNX_FOLDER)
+            message = f"{record.title}, {record.n_bits} bits, by modalhash {record.modalhash}"
+            return upload_files(folder, name, message=message, private=private, token=token)
+
+    def write_files(self, folder: Path) -> ModelRecord:
+        """Write the model's files to a folder, and return the record that was written.
+
+        Raises:
+            StorageError: if the file system refuses.
+        """
+        if self.is_in_onnx:
+            place = None if self.folder is None else find_onnx(self.folder)
+            assert place is not None, "a model in ONNX files knows its folder"
+            copy_onnx_model(place, folder)
+            return self.record
+        if self.tuned_folders:
+            from modalhash.encoders.tuning import save_tuned
+
+            save_tuned(self.encoder, self.tuned_folders, folder)
+        return write_model(folder, self.record, self.hasher)
 
     @property
     def n_bits(self) -> int:
