@@ -4,6 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_a_terminal_and_a_notebook_show_a_line_that_is_written_over(
     assert shown.pop() == "REWRITING"
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=object()))
-    monkeypatch.setitem(sys.modules, "IPython", kernel)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "IPython", kernel)
     automatic("train", 0, 1)
     assert shown.pop() == "REWRITING"
 
@@ -101,7 +102,7 @@ def test_without_standard_error_nothing_is_written(monkeypatch: pytest.MonkeyPat
 
 
 def test_verbs_show_progress_unless_told_not_to() -> None:
-    verbs = [mh.load_collection, mh.encode, mh.build_index, mh.add_to_index, mh.find, mh.sync,
+    verbs: list[Any] = [mh.load_collection, mh.encode, mh.build_index, mh.add_to_index, mh.find, mh.sync,
              mh.open_folder_index, mh.calibrate, mh.encode_shards, mh.rerank_sweep]  # fmt: skip
     for verb in verbs:
         assert inspect.signature(verb).parameters["progress"].default is automatic, verb
