@@ -9,7 +9,8 @@ Hand-written pages hold three kinds of blocks between marks: the help of a comma
 `<!-- results: FILE; COLLECTION; ROWS -->`, `<!-- summary: FILE; COLLECTION; LENGTH -->` or
 `<!-- signs: FILE -->` (see measured.py); all end at `<!-- end -->`. Written whole are the pages in
 docs/api/ (see api_pages.py), docs/datasets.md (cards and protocols) and the figures in
-docs/images/: the methods' data flows (flows.py) and their results (results_figures.py).
+docs/images/: the methods' data flows (flows.py) and their results (results_figures.py). Pages in
+docs/notebooks/ are made of what the notebooks there keep (notebook_pages.py).
 """
 
 import argparse
@@ -80,6 +81,7 @@ def stale_pages() -> dict[Path, str]:
         **pages_with_blocks(),
         **api_pages(),
         **figures(),
+        **notebook_pages(),
         DOCS / "datasets.md": datasets_page(),
     }
     return {
@@ -87,6 +89,14 @@ def stale_pages() -> dict[Path, str]:
         for path, content in pages.items()
         if not path.is_file() or path.read_text(encoding="utf-8") != content
     }
+
+
+def notebook_pages() -> dict[Path, str]:
+    """Write the page of each notebook from what it keeps."""
+    import notebook_pages as notebooks  # type: ignore[import-not-found, unused-ignore]
+
+    pages: dict[Path, str] = notebooks.notebook_pages()
+    return pages
 
 
 def figures() -> dict[Path, str]:

@@ -179,8 +179,9 @@ def test_a_report_shows_every_number_with_its_rules() -> None:
     page = show(report)
     assert page.texts[0] == "<CCA>, 64 bits, queries of test"
     row = page.texts.index("map@50") - 1
-    assert page.texts[row : row + 8] == [
-        "text_to_image", "map@50", "pair", "truncated", "expected", "0.5000", "30", "1,200",
+    assert page.texts[row : row + 9] == [
+        "text_to_image", "map@50", "pair", "truncated", "expected", "hamming", "0.5000", "30",
+        "1,200",
     ]  # fmt: skip
     assert "no labels" in page.texts
 

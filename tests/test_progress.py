@@ -102,8 +102,10 @@ def test_without_standard_error_nothing_is_written(monkeypatch: pytest.MonkeyPat
 
 
 def test_verbs_show_progress_unless_told_not_to() -> None:
-    verbs: list[Any] = [mh.load_collection, mh.encode, mh.build_index, mh.add_to_index, mh.find, mh.sync,
-             mh.open_folder_index, mh.calibrate, mh.encode_shards, mh.rerank_sweep]  # fmt: skip
+    verbs: list[Any] = [
+        mh.load_collection, mh.encode, mh.build_index, mh.add_to_index, mh.find, mh.sync,
+        mh.open_folder_index, mh.calibrate, mh.encode_shards, mh.rerank_sweep,
+    ]  # fmt: skip
     for verb in verbs:
         assert inspect.signature(verb).parameters["progress"].default is automatic, verb
     assert RunOptions.progress is automatic

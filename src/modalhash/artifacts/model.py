@@ -85,7 +85,7 @@ class HashModel:
             "preset": record.preset,
             "code": f"{self.n_bits} bits",
             "encoder": record.encoder["name"],
-            "trained on": f"{trained_on.get('name', '')}{split}",
+            "trained on": f"{trained_on.get('collection', '')}{split}",
             "seed": str(record.seed),
             "fingerprint": self.fingerprint[:12],
         }
