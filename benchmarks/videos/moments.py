@@ -227,7 +227,8 @@ def find_by_floats(
 
 def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale rows to length 1."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled
 
 
 def measure_speed(scenes: Sequence[DrawnScene], folder: Path) -> dict[str, dict[str, float]]:

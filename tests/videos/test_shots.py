@@ -131,6 +131,6 @@ def test_long_parts_are_divided_evenly() -> None:
         ),
     ],
 )
-def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
         ShotSettings(**settings)

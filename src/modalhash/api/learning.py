@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Unpack
 
+import numpy as np
 import torch
 
 from modalhash.api.method_choice import AUTO, choose_method, choose_preset, configure_method
@@ -213,6 +214,14 @@ def check_items(collection: Collection, split: str, method: Method) -> None:
     if len(items) < 2:
         raise InputError(
             f"split {split!r} of {collection.name} has {len(items)} items: at least 2 are needed"
+        )
+    starts = collection.caption_starts
+    n_silent = int(np.count_nonzero(starts[items] == starts[items + 1]))
+    if n_silent:
+        raise FeatureError(
+            f"{n_silent} of the {len(items)} items of split {split!r} have no text, and "
+            f"{method.title} learns from pairs: choose the split train, which holds moments with "
+            "subtitles only"
         )
     if Needs.LABELS in method.needs and collection.labels is None:
         raise FeatureError(

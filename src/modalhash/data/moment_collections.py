@@ -99,8 +99,9 @@ def read_shot_settings(root: Path) -> ShotSettings:
     known = {field.name: field.type for field in fields(ShotSettings)}
     values = document if isinstance(document, dict) else {"": None}
     for name, value in values.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name not in known or not is_number or (name == "frames" and value != int(value)):
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        is_number = is_whole or isinstance(value, float)
+        if name not in known or not (is_whole if name == "frames" else is_number):
             raise SettingError(
                 f"{file} says {name!r}: {value!r}, expected an object of numbers with the names "
                 f"{', '.join(known)}"
