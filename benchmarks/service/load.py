@@ -2,6 +2,7 @@
 
     python -m benchmarks.service.load                        # two minutes a step, 64 clients
     python -m benchmarks.service.load --seconds 20 --items 100000
+    python -m benchmarks.service.load --steps scorings --seconds 20
 
 Needs `wrk`. Every step is compared within one run: texts beside codes (what the service costs),
 both beside the Python API in a loop, and an overloaded server beside the same server at ease.
@@ -31,6 +32,7 @@ import modalhash as mh
 from benchmarks.index.codes import real_like_codes
 from benchmarks.service.memory import watch_memory
 from modalhash.artifacts import CollectionCodes
+from modalhash.choices import Scoring
 from modalhash.codes import Codes
 from modalhash.machine import describe_machine
 from modalhash.search import SearchIndex, Side, SideContent, build_search_index
@@ -168,6 +170,45 @@ def coded(code: Codes) -> dict[str, Any]:
     return {"code": {"hex": code.tobytes().hex()}, "target": "images", "k": 10}
 
 
+def scorings(
+    folder: Path, asked: argparse.Namespace, queries: dict[str, list[Any]]
+) -> dict[str, Any]:
+    """Measure texts under both scorings, in turns, so that both see the same machine.
+
+    Texts keep their numbers under `asymmetric`; under `hamming` their codes are searched for. A
+    result holds every turn, and the median of the turns.
+    """
+    found: dict[str, Any] = {scoring.value: {"turns": []} for scoring in Scoring}
+    path = "/v1/indexes/load/search"
+    with running_server(folder / "load.index", "--log", "text") as (address, process):
+        for turn in range(asked.turns + 1):
+            order = list(Scoring) if turn % 2 else list(Scoring)[::-1]
+            for scoring in order:
+                bodies = [
+                    json.dumps({"text": text, "k": 10, "scoring": scoring.value})
+                    for text in queries["texts"]
+                ]
+                seconds = asked.seconds if turn else 5  # the first turn warms up
+                with watch_memory(process, seconds=1) as memory:
+                    measured = load(
+                        address, path, bodies, folder, clients=asked.clients, seconds=seconds
+                    )
+                alone = load(address, path, bodies, folder, clients=1, seconds=seconds // 2 or 1)
+                measured |= {"one_client": alone, "resident_mib": memory[-1]}
+                if turn:
+                    found[scoring.value]["turns"].append(measured)
+    for of_scoring in found.values():
+        for name in ("answers_per_second", "p50_ms", "p95_ms", "p99_ms"):
+            turns = of_scoring["turns"]
+            of_scoring[name] = statistics.median(one[name] for one in turns)
+            of_scoring[f"one_client_{name}"] = statistics.median(
+                one["one_client"][name] for one in turns
+            )
+    print(json.dumps({name: {key: value for key, value in one.items() if key != "turns"}
+                      for name, one in found.items()}), flush=True)  # fmt: skip
+    return found
+
+
 def growth(memory: Sequence[float]) -> float:
     """Return by how much the median of the last quarter is above that of the first, in MiB."""
     quarter = max(1, len(memory) // 4)
@@ -292,7 +333,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--queue", type=int, default=16, help="--concurrent of the overload step")
-    parser.add_argument("--steps", nargs="+", choices=("steady", "overload"))
+    parser.add_argument("--steps", nargs="+", choices=("steady", "overload", "scorings"))
+    parser.add_argument("--turns", type=int, default=5, help="of each scoring, in `scorings`")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     if shutil.which("wrk") is None:
@@ -310,6 +352,8 @@ def main() -> None:
             for step in asked.steps or ("steady", "overload"):
                 if step == "steady":
                     results = steady(index, folder, asked, queries)
+                elif step == "scorings":
+                    results = scorings(folder, asked, queries)
                 else:
                     results = overload(folder, asked, queries["texts"])
                 write_result(step, asked, results)

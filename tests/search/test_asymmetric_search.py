@@ -222,7 +222,7 @@ def test_levels_are_those_of_distances_for_queries_of_signs() -> None:
         assert score_levels(least_score(level, 64) + 1e-9, 64) <= level
     chances = score_chances(WeightedQueries.of(np.ones((1, 40)), 40))
     np.testing.assert_allclose(
-        chances[::4], [chance_within(distance, 40) for distance in range(41)], rtol=1e-9
+        chances[::4], [chance_within(distance, 40) for distance in range(41)], rtol=1e-9, atol=1e-14
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.index import QueryHits
-from modalhash.metrics import RelevanceCurve, last_level, score_levels
+from modalhash.metrics import RelevanceCurve, score_levels
 from modalhash.modalities import Side
 from modalhash.search.parts import IndexParts
 from modalhash.search.queries import EncodedQuery
@@ -21,8 +21,8 @@ from modalhash.search.strength import (
     FEWEST_TELLING_BITS,
     Strength,
     chances_by_distance,
+    grade_by_odds,
     grade_chances,
-    strengths_by_distance,
 )
 from modalhash.search_request import Scoring
 
@@ -72,22 +72,19 @@ def grade_hits(
             query.modality, side, Scoring.ASYMMETRIC if by_scores else Scoring.HAMMING
         )
     places = hits.distances.astype(np.int64) if scores is None else score_levels(scores, n_bits)
-    words: Sequence[Strength | None]
-    if curve is not None or not by_scores:
-        words = strengths_by_distance(curve, n_bits, n_items)
-    elif n_bits < FEWEST_TELLING_BITS:
-        words = (None,) * (last_level(n_bits) + 1)
-    else:
-        words = grade_chances(query.score_chances, n_items)
-    relevance = None
+    chances = None
+    if n_bits >= FEWEST_TELLING_BITS:
+        chances = query.score_chances if by_scores else chances_by_distance(n_bits)
+    words: Sequence[Strength | None] = [None] * len(hits)
     if curve is not None:
-        probabilities = curve.at(n_items)
-        relevance = [float(probabilities[place]) for place in places.tolist()]
+        words = grade_by_odds(curve, n_items, places)
+    elif chances is not None:
+        words = grade_chances(chances[places], n_items)
     return Grading(
         curve,
-        relevance,
-        [words[place] for place in places.tolist()],
-        is_near_chance(places, n_bits, n_items, query.score_chances if by_scores else None),
+        None if curve is None else curve.at(n_items)[places].tolist(),
+        words,
+        is_near_chance(places, n_bits, n_items, chances),
     )
 
 

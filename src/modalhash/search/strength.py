@@ -26,13 +26,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes.asymmetric import WeightedQueries
+from modalhash.codes.asymmetric import BYTE_BITS, WeightedQueries
 from modalhash.metrics import RelevanceCurve, last_level, score_levels
 
 __all__ = [
     "FEWEST_TELLING_BITS",
     "Strength",
     "chances_by_distance",
+    "grade_by_odds",
     "grade_chances",
     "score_chances",
     "strengths_by_distance",
@@ -75,13 +76,16 @@ def strengths_by_distance(
     """
     if curve is None:
         return grade_by_chance(n_bits, n_items)
-    return grade_by_odds(curve, n_items)
+    return grade_by_odds(curve, n_items, np.arange(len(curve.probabilities)))
 
 
-def grade_by_odds(curve: RelevanceCurve, n_items: int) -> tuple[Strength, ...]:
-    """Grade distances by how much they raise the odds of relevance."""
-    probabilities = curve.at(n_items)
-    odds = curve.probabilities / (1 - curve.probabilities)
+def grade_by_odds(
+    curve: RelevanceCurve, n_items: int, places: NDArray[np.int64]
+) -> tuple[Strength, ...]:
+    """Grade distances, or levels of scores, by how much they raise the odds of relevance."""
+    probabilities = curve.at(n_items)[places]
+    own = curve.probabilities[places]
+    odds = own / (1 - own)
     lifts = odds / (curve.base_rate / (1 - curve.base_rate)) * (1 + ROUNDING)
     return tuple(
         Strength.STRONG
@@ -133,7 +137,8 @@ def chances_by_distance(n_bits: int) -> NDArray[np.float64]:
 def score_chances(query: WeightedQueries) -> NDArray[np.float64]:
     """Compute, for each level, the probability that a random code scores at that level or better.
 
-    Codes of fair, independent bits. The weights of the query are rounded to an eighth of a bit.
+    Codes of fair, independent bits. The weights of the query are rounded to an eighth of a bit;
+    chances are right to about 1e-15.
 
     Args:
         query: one query.
@@ -143,7 +148,7 @@ def score_chances(query: WeightedQueries) -> NDArray[np.float64]:
 
     Example:
         >>> query = WeightedQueries.of(np.ones((1, 2)), 2)
-        >>> score_chances(query)[[0, 4, 8]].tolist()  # none, one and both bits differ
+        >>> score_chances(query)[[0, 4, 8]].round(9).tolist()  # none, one and both bits differ
         [0.25, 0.75, 1.0]
     """
     n_bits, total = query.n_bits, int(query.totals[0])
@@ -152,18 +157,17 @@ def score_chances(query: WeightedQueries) -> NDArray[np.float64]:
         return (np.arange(last + 1) >= last // 2).astype(np.float64)
     n_units = UNITS_PER_BIT * n_bits
     steps = np.rint(query.weights[0] * (n_units / total)).astype(np.int64)
-    # Probability that the bits so far differ by so many units, one bit after the other.
-    chances = np.zeros(int(steps.sum()) + 1)
-    chances[0] = 1.0
-    reached = 0
-    for step in steps.tolist():
-        chances[: reached + 1] /= 2
-        moved = chances[: reached + 1].copy()
-        reached += step
-        chances[step : reached + 1] += moved
-    shares = np.arange(len(chances)) / max(1, len(chances) - 1)
+    n_sums = int(steps.sum()) + 1
+    # How often the bits of each byte differ by so many units, then all bytes together: the product
+    # of their Fourier transforms, which is right to about 1e-16.
+    by_byte = np.pad(steps, (0, -n_bits % 8)).reshape(-1, 8) @ BYTE_BITS.T
+    cells = by_byte + np.arange(len(by_byte))[:, None] * n_sums
+    counts = np.bincount(cells.ravel(), minlength=len(by_byte) * n_sums).reshape(-1, n_sums)
+    size = 1 << int(n_sums).bit_length()
+    chances = np.fft.irfft(np.prod(np.fft.rfft(counts / 256, size), axis=0), size)[:n_sums]
+    shares = np.arange(n_sums) / max(1, n_sums - 1)
     levels = score_levels(1 - 2 * shares, n_bits)
-    return np.cumsum(np.bincount(levels, chances, minlength=last + 1))
+    return np.cumsum(np.bincount(levels, np.maximum(chances, 0.0), minlength=last + 1))
 
 
 def weaken(strengths: Sequence[Strength | None]) -> tuple[Strength | None, ...]:
