@@ -9,8 +9,9 @@ Hand-written pages hold three kinds of blocks between marks: the help of a comma
 `<!-- results: FILE; COLLECTION; ROWS -->`, `<!-- summary: FILE; COLLECTION; LENGTH -->` or
 `<!-- signs: FILE -->` (see measured.py); all end at `<!-- end -->`. Written whole are the pages in
 docs/api/ (see api_pages.py), docs/datasets.md (cards and protocols) and the figures in
-docs/images/: the methods' data flows (flows.py) and their results (results_figures.py). Pages in
-docs/notebooks/ are made of what the notebooks there keep (notebook_pages.py).
+docs/images/: the methods' data flows (flows.py), their results (results_figures.py), and what a
+query that keeps its numbers does (asymmetric_figure.py). Pages in docs/notebooks/ are made of what
+the notebooks there keep (notebook_pages.py).
 """
 
 import argparse
@@ -101,11 +102,13 @@ def notebook_pages() -> dict[Path, str]:
 
 def figures() -> dict[Path, str]:
     """Draw the methods' data flows and results."""
+    from asymmetric_figure import asymmetric_figure  # type: ignore[import-not-found, unused-ignore]
     from flow_drawing import drawn  # type: ignore[import-not-found, unused-ignore]
     from flows import FLOWS  # type: ignore[import-not-found, unused-ignore]
     from results_figures import results_figures  # type: ignore[import-not-found, unused-ignore]
 
     images = {f"flow-{name}": drawn(flow) for name, flow in FLOWS.items()} | results_figures()
+    images["asymmetric"] = asymmetric_figure()
     return {DOCS / "images" / f"{name}.svg": content for name, content in images.items()}
 
 

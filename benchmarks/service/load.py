@@ -10,6 +10,7 @@ both beside the Python API in a loop, and an overloaded server beside the same s
 
 import argparse
 import json
+import os
 import re
 import shutil
 import signal
@@ -176,7 +177,8 @@ def scorings(
     """Measure texts under both scorings, in turns, so that both see the same machine.
 
     Texts keep their numbers under `asymmetric`; under `hamming` their codes are searched for. A
-    result holds every turn, and the median of the turns.
+    result holds every turn, and the medians of the turns: also the CPU time that the server takes
+    for an answer, which tells more than the rate where other programs use the machine.
     """
     found: dict[str, Any] = {scoring.value: {"turns": []} for scoring in Scoring}
     path = "/v1/indexes/load/search"
@@ -189,17 +191,21 @@ def scorings(
                     for text in queries["texts"]
                 ]
                 seconds = asked.seconds if turn else 5  # the first turn warms up
+                began = cpu_seconds(process)
                 with watch_memory(process, seconds=1) as memory:
                     measured = load(
                         address, path, bodies, folder, clients=asked.clients, seconds=seconds
                     )
+                spent = cpu_seconds(process) - began
+                measured["cpu_ms_an_answer"] = 1000 * spent / max(1, measured["requests"])
                 alone = load(address, path, bodies, folder, clients=1, seconds=seconds // 2 or 1)
                 measured |= {"one_client": alone, "resident_mib": memory[-1]}
                 if turn:
                     found[scoring.value]["turns"].append(measured)
     for of_scoring in found.values():
+        turns = of_scoring["turns"]
+        of_scoring["cpu_ms_an_answer"] = statistics.median(one["cpu_ms_an_answer"] for one in turns)
         for name in ("answers_per_second", "p50_ms", "p95_ms", "p99_ms"):
-            turns = of_scoring["turns"]
             of_scoring[name] = statistics.median(one[name] for one in turns)
             of_scoring[f"one_client_{name}"] = statistics.median(
                 one["one_client"][name] for one in turns
@@ -207,6 +213,12 @@ def scorings(
     print(json.dumps({name: {key: value for key, value in one.items() if key != "turns"}
                       for name, one in found.items()}), flush=True)  # fmt: skip
     return found
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the seconds of CPU that a process has taken; other processes disturb these least."""
+    fields = Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def growth(memory: Sequence[float]) -> float:

@@ -15,6 +15,7 @@ import pytest
 
 import modalhash as mh
 from modalhash.bridges import bit_strings, hex_strings, sign_vectors, signed_bytes
+from modalhash.codes import asymmetric_scores
 from modalhash.errors import InputError
 from tests.oracles.bridge_codes import (
     METADATA,
@@ -125,6 +126,14 @@ def test_qdrant_takes_its_points(tmp_path: Path, n_bits: int, ids: list[Any]) ->
     for file in sorted(folder.glob("points-*.json")):
         points = qdrant.models.PointsList(**json.loads(file.read_text("utf-8"))).points
         client.upsert("codes", points)
+    assert json.loads((folder / "export.json").read_text("utf-8"))["scorings"] == [
+        "hamming", "asymmetric",
+    ]  # fmt: skip
+    numbers = np.random.default_rng(3).standard_normal(n_bits)
+    scored = client.query_points("codes", query=numbers.tolist(), limit=len(rows)).points
+    shares = [point.score / np.abs(numbers).sum() for point in scored]
+    expected = asymmetric_scores(numbers[None], packed(list(rows.values())), n_bits)[0]
+    np.testing.assert_allclose(shares, np.sort(expected)[::-1], atol=2e-3)
     asked = qdrant.models.QueryRequest(**json.loads((folder / "query.json").read_text("utf-8")))
     assert asked.params.exact
     assert asked.query == [-1.0] * n_bits
@@ -314,6 +323,8 @@ def test_what_an_export_says_of_itself(tmp_path: Path) -> None:
     readme = (folder / "README.md").read_text("utf-8")
     assert readme.startswith("# Codes for elasticsearch\n\n11 codes of 13 bits")
     assert "+1, and the 3 last bits are zero." in readme
+    assert said["scorings"] == ["hamming"]
+    assert "This engine ranks by Hamming distance." in readme
 
 
 def test_large_exports_are_divided_between_records(

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from modalhash.choices import Scoring
 from modalhash.codes import Codes, code_width, read_codes
 from modalhash.codes.manifest import CODES_MANIFEST, read_codes_manifest
 from modalhash.errors import DamagedArtifactError, InputError, StorageError
@@ -160,11 +161,13 @@ class Written:
         files: names in the folder, in the order in which they are used.
         about: what `export.json` says of the files.
         guide: how to load and ask, for `README.md`.
+        scorings: how the target's own engine can rank; nearly all know Hamming distance only.
     """
 
     files: tuple[str, ...]
     about: Mapping[str, Any]
     guide: str
+    scorings: tuple[Scoring, ...] = (Scoring.HAMMING,)
 
 
 def list_keys(source: Source, keys: str | None) -> Keys:

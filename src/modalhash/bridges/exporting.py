@@ -10,6 +10,7 @@ from typing import Any, Final
 from modalhash.bridges.contents import Content, Source, Written, list_keys, open_source
 from modalhash.bridges.folders import check_output
 from modalhash.bridges.targets import find_writer
+from modalhash.choices import Scoring
 from modalhash.errors import InputError
 from modalhash.files import peek_json, sealed, sha256_of_file, write_json, write_text
 from modalhash.index import HashIndex, ItemBlock
@@ -69,6 +70,20 @@ class CountedSource(Source):
             yield block
             self.n_taken += len(block)
             self.progress("export", self.n_taken, max(self.n_items, self.n_taken))
+
+
+HAMMING_ONLY = """## How it ranks
+
+This engine ranks by Hamming distance. A search of the index it was exported from ranks by the
+query's own numbers unless it says otherwise (`--scoring hamming`), so the orders differ. To have
+that order here, take a longer list from this engine, and score it with
+`modalhash.codes.asymmetric_scores`."""
+ASYMMETRIC_TOO = """## How it ranks
+
+With vectors of -1 and +1 as queries this engine ranks by Hamming distance. With the query's own
+numbers it ranks as a search of the index it was exported from does: divide its score by the sum of
+the sizes of the numbers. Its binary quantization must not be the last word: search exactly, or
+let it rescore."""
 
 
 def export_codes(
@@ -138,7 +153,7 @@ def describe(folder: Path, target: str, content: Content, written: Written, n_it
         n_bits=n_bits,
         source=content.source.name,
         padding=padding,
-        guide=written.guide,
+        guide=f"{written.guide.rstrip()}\n\n{describe_scorings(written)}\n",
     )
     write_text(folder / "README.md", text)
     id_kind = content.source.id_kind
@@ -156,6 +171,7 @@ def describe(folder: Path, target: str, content: Content, written: Written, n_it
         "id_kind": None if id_kind is None else id_kind.value,
         "keys": content.keys.value,
         "name": content.name,
+        "scorings": [scoring.value for scoring in written.scorings],
         **written.about,
         "files": [
             {
@@ -167,6 +183,13 @@ def describe(folder: Path, target: str, content: Content, written: Written, n_it
         ],
     }
     write_json(folder / EXPORT_MANIFEST, sealed(document))
+
+
+def describe_scorings(written: Written) -> str:
+    """Describe how the target ranks, beside what a search of this library does by default."""
+    if Scoring.ASYMMETRIC in written.scorings:
+        return ASYMMETRIC_TOO
+    return HAMMING_ONLY
 
 
 def is_export(folder: Path) -> bool:

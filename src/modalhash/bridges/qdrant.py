@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from modalhash.bridges.contents import Content, Written
 from modalhash.bridges.folders import as_json, write_parts
+from modalhash.choices import Scoring
 from modalhash.codes import unpack
 from modalhash.errors import InputError
 from modalhash.files import write_json
@@ -82,7 +83,8 @@ def write(folder: Path, content: Content) -> Written:
         "distance": f"({n_bits} - score) / 2",
     }
     guide = GUIDE.format(name=content.name, n_bits=n_bits)
-    return Written((COLLECTION, *names, QUERY), about, guide)
+    scorings = (Scoring.HAMMING, Scoring.ASYMMETRIC)
+    return Written((COLLECTION, *names, QUERY), about, guide, scorings)
 
 
 def collection_body(n_bits: int) -> dict[str, Any]:
