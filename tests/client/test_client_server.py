@@ -91,6 +91,10 @@ def test_codes_items_reasons_and_facts(run: Callable[[Ask], None]) -> None:
         assert why.items[0].differing_bits == hit.explanation.differing_bits
         assert len(why.items[0].differing_bits) == hit.distance
         assert sum(why.explanation.distances) == 60
+        counted = await client.facets(where='background == "white"')
+        whites = [value.count for facet in counted.facets if facet.name == "background"
+                  for value in facet.values]  # fmt: skip
+        assert (counted.of, counted.counted, whites) == (25, 25, [25])
         item = await client.item(hit.id)
         assert (item.caption, item.picture) == (hit.caption, hit.picture)
         assert (await client.thumbnail(hit, size=64))[8:12] == b"WEBP"

@@ -27,7 +27,7 @@ PHOTOS: list[dict[str, Any]] = [
     {"taken": "2021-07-14T10:22:05", "camera": "Canon", "rating": 5, "keywords": ["dog", "snow"]},
     {"taken": "2021-01-02", "camera": "Canon", "rating": 3.0, "keywords": ["dog"]},
     {"taken": "2019-12", "camera": "Pixel 7", "rating": 5, "keywords": [], "flash": True},
-    {"taken": None, "rating": 2.5, "keywords": ["snow", "snow"]},
+    {"taken": None, "keywords": ["snow", "snow"], "latitude": 47.5},
 ]
 
 
@@ -53,6 +53,7 @@ def test_values_are_counted_once_an_item_the_commonest_first() -> None:
     assert pairs(found["keywords"]) == [("dog", 2), ("snow", 2)]
     assert pairs(found["rating"]) == [(5, 2), (3, 1)]
     assert pairs(found["flash"]) == [(True, 1)]
+    assert "latitude" not in found  # nobody chooses among places on a map
 
 
 def test_dates_are_counted_by_year_with_their_range() -> None:

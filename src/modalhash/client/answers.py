@@ -15,6 +15,9 @@ __all__ = [
     "AddedItems",
     "Explained",
     "ExplanationAnswer",
+    "Facet",
+    "FacetList",
+    "FacetValue",
     "FieldFacts",
     "HitRank",
     "HitReasons",
@@ -434,6 +437,59 @@ class ExplanationAnswer:
     explanation: Profile
     items: tuple[Explained, ...]
     scoring: str = "hamming"
+
+
+@dataclass(frozen=True)
+class FacetValue:
+    """A value of a field, and how many items have it.
+
+    Attributes:
+        value: of the field, or a year of its dates.
+        count: items.
+    """
+
+    value: str | bool | int
+    count: int
+
+
+@dataclass(frozen=True)
+class Facet:
+    """A field by which a search can be narrowed down.
+
+    Attributes:
+        name: as a filter takes it.
+        kind: `value`, or `year` of a field of dates.
+        values: the commonest first; years the latest first.
+        more: values that aren't listed.
+        missing: items that were read and don't have the field.
+        earliest: of dates.
+        latest: of dates.
+    """
+
+    name: str
+    kind: str
+    values: tuple[FacetValue, ...]
+    more: int
+    missing: int
+    earliest: str | None = None
+    latest: str | None = None
+
+
+@dataclass(frozen=True)
+class FacetList:
+    """The facets of one side's items.
+
+    Attributes:
+        side: `images` or `texts`.
+        of: items that count.
+        counted: items that were read; fewer than `of` where there are very many.
+        facets: one a field.
+    """
+
+    side: str
+    of: int
+    counted: int
+    facets: tuple[Facet, ...]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from modalhash.client.answers import (
     AddedItems,
     ExplanationAnswer,
+    FacetList,
     IndexFacts,
     ItemFacts,
     ModelFacts,
@@ -27,6 +28,7 @@ from modalhash.client.calls import (
     make_encode_images_call,
     make_encode_texts_call,
     make_explain_call,
+    make_facets_call,
     make_index_call,
     make_indexes_call,
     make_item_call,
@@ -153,6 +155,16 @@ class AsyncClient:
     ) -> NDArray[np.uint8]:
         """Encode pictures to codes, (n, p) uint8, packed; see `Client.encode_images`."""
         return await self._send(make_encode_images_call(await self._choose_index(index), images))
+
+    async def facets(
+        self,
+        *,
+        side: str = "images",
+        where: str | None = None,
+        index: str | None = None,
+    ) -> FacetList:
+        """Count the values of fields, dates by year; see `Client.facets`."""
+        return await self._send(make_facets_call(await self._choose_index(index), side, where))
 
     async def item(
         self,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from modalhash.client.answers import (
     AddedItems,
     ExplanationAnswer,
+    FacetList,
     IndexFacts,
     ItemFacts,
     ModelFacts,
@@ -229,6 +230,12 @@ def make_encode_images_call(
         files=files,
         form={"form": "hex"},
     )
+
+
+def make_facets_call(name: str, side: str, where: str | None) -> Call[FacetList]:
+    """Ask for the values of fields, with how many items have each."""
+    parameters = {"side": side} | ({} if where is None else {"filter": where})
+    return Call("GET", make_index_path(name, "/facets"), read_as(FacetList), parameters=parameters)
 
 
 def make_item_call(name: str, identity: str | int, side: str) -> Call[ItemFacts]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from modalhash.client.answers import (
     AddedItems,
     ExplanationAnswer,
+    FacetList,
     IndexFacts,
     ItemFacts,
     ModelFacts,
@@ -27,6 +28,7 @@ from modalhash.client.calls import (
     make_encode_images_call,
     make_encode_texts_call,
     make_explain_call,
+    make_facets_call,
     make_index_call,
     make_indexes_call,
     make_item_call,
@@ -188,6 +190,25 @@ class Client:
             StorageError: if a picture's file can't be read.
         """
         return self._send(make_encode_images_call(self._choose_index(index), images))
+
+    def facets(
+        self,
+        *,
+        side: str = "images",
+        where: str | None = None,
+        index: str | None = None,
+    ) -> FacetList:
+        """Count the values of fields, dates by year.
+
+        Args:
+            side: `images` or `texts`.
+            where: a filter, of which items count.
+            index: another than the client's own.
+
+        Raises:
+            ServiceError: if the filter can't be understood (`invalid_filter`).
+        """
+        return self._send(make_facets_call(self._choose_index(index), side, where))
 
     def item(
         self,

@@ -40,7 +40,7 @@ class Counts:
         dates: items whose value is a date.
         earliest: of the dates.
         latest: of the dates.
-        is_list: whether an item may have several values.
+        has_fractions: whether a value is a number that isn't whole, as of a place on a map.
     """
 
     present: int = 0
@@ -49,7 +49,7 @@ class Counts:
     years: Counter[str] = field(default_factory=Counter)
     earliest: str = ""
     latest: str = ""
-    is_list: bool = False
+    has_fractions: bool = False
 
     def take(self, value: Any) -> None:
         """Take note of an item's value."""
@@ -59,7 +59,7 @@ class Counts:
             self.years[value[:4]] += 1
             self.earliest = min(self.earliest or value, value)
             self.latest = max(self.latest, value)
-        self.is_list |= isinstance(value, list)
+        self.has_fractions |= isinstance(value, float) and not value.is_integer()
         if self.values is None:
             return
         for entry in set(iterate_values(value)):
@@ -79,7 +79,7 @@ class Counts:
                 "earliest": self.earliest,
                 "latest": self.latest,
             }
-        if not self.values or not self._is_choice():
+        if not self.values or self.has_fractions or not self._is_choice():
             return None
         # The commonest first; of equally common ones in the order of the alphabet.
         ordered = sorted(self.values.items(), key=lambda pair: (-pair[1], str(pair[0])))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -213,11 +214,13 @@ def iterate_fields(document: Mapping[str, Any], prefix: str = "", depth: int = 1
             yield from iterate_fields(value, f"{full}.", depth + 1)
 
 
+@lru_cache(maxsize=4096)
 def is_nameable(name: str) -> bool:
     """Tell whether a filter can name a field."""
     return bool(name) and not any(character in '`"\\' or ord(character) < 32 for character in name)
 
 
+@lru_cache(maxsize=4096)
 def quote_field(name: str) -> str:
     """Quote a name as a filter takes it.
 

@@ -61,7 +61,7 @@ export function makeLarge(sheet, answers, page) {
       const code = { hex: answer.code, ...(modality ? { modality } : {}) };
       const ids = [asking.idOf(id, side, page.index())];
       if (hit.moment) addMoments(hit, code, mine.signal);
-      fillExplanation(body, await api.explain(page.index().name, { code, target: side, ids }, mine.signal), hit.strength);
+      fillExplanation(body, await api.explain(page.index().name, { code, target: side, ids }, mine.signal), hits[at]);
     } catch (error) {
       if (mine.signal.aborted) return;
       if (body) body.replaceChildren(el("p", { class: "problem", role: "alert" }, error.message));

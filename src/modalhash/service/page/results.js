@@ -102,7 +102,9 @@ export function summaryOf(answer, asked) {
   const counts = answer.results.map((result) =>
     counted(result.hits.length, result.target === "texts" ? "text" : "picture"));
   const isGraded = answer.results.some((result) => result.hits.some((hit) => hit.strength !== null));
-  const nearness = `, nearest first. Codes have ${number(answer.n_bits)} bits: the fewer differ, the nearer. `;
+  const isWeighed = answer.results.some((result) => result.scoring === "asymmetric");
+  const nearness = `, nearest first. Codes have ${number(answer.n_bits)} bits: the fewer differ, the nearer` +
+    `${isWeighed ? ", and those that the query is sure of count more" : ""}. `;
   const chance = isGraded ? "Strong, fair and weak say how much that speaks for a hit; “Why” has the numbers. " : "";
   const order = answer.results[0].reranked_by ? `The nearest were put in order by ${answer.results[0].reranked_by}. ` : "";
   const time = `Found in ${Math.max(1, Math.round(answer.timings.total))} ms.`;

@@ -25,7 +25,7 @@ export function odds(chance) {
   return "less than 1 in a billion";
 }
 
-function place(one, profile, answer, strength) {
+function place(one, profile, answer, { strength, relevance }) {
   const { first, last, of } = one.rank;
   const rank = first === last ? `It is number ${number(first)}` :
     `It shares the ranks ${number(first)} to ${number(last)}`;
@@ -34,20 +34,20 @@ function place(one, profile, answer, strength) {
       `${rank} of ${number(of)}, nearer than ${(Math.floor(one.percentile * 10) / 10).toFixed(1)} % of them.`),
     strength === null ? null : el("p", { class: "says" }, "That is a ",
       el("strong", { class: `strength is-${strength}` }, strength), " match",
-      one.relevance === null ? ": random codes would hardly be as near in a strong one." : "."),
-    one.relevance === null ? null : el("p", { class: "says" },
-      `At this distance, an item ${ruleSays(answer.relevance_rule)} with a probability of ${percent(one.relevance)}.`),
+      relevance === null ? ": random codes would hardly be as near in a strong one." : "."),
+    relevance === null ? null : el("p", { class: "says" },
+      `One that is as near ${ruleSays(answer.relevance_rule)} with a probability of ${percent(relevance)}.`),
     el("p", { class: "note" }, `Two codes made by chance are as near in ${odds(one.chance_of_random)}; ` +
       `all items differ from the query in ${profile.mean_distance.toFixed(1)} bits on average.`),
   ];
 }
 
-/** Fill in the explanation; the word of a hit holds for its whole answer, so it comes first. */
-export function fillExplanation(body, answer, strength = answer.items[0].strength) {
+/** Fill in the explanation; what a hit of the answer says of itself comes first, as that knows what ranked it. */
+export function fillExplanation(body, answer, hit) {
   const one = answer.items[0];
   const profile = answer.explanation;
   body.replaceChildren(
-    el("section", {}, el("h3", {}, "How near it is"), place(one, profile, answer, strength)),
+    el("section", {}, el("h3", {}, "How near it is"), place(one, profile, answer, hit && "strength" in hit ? hit : one)),
     el("section", {}, el("h3", {}, "How far everything is from this query"),
       histogram(profile.distances, one.distance, profile.expected_distance, body.parentElement.clientWidth - PADDING)),
     el("section", {}, el("h3", {}, `Its ${answer.n_bits} bits beside the query's`),
