@@ -40,6 +40,7 @@ CASES = (
     Case("dcmh-mat", passed_on.write_dcmh_mat_of_h5py, BY_PERMUTATION, "tiny+precomputed"),
     Case("dgcpn", made.write_dgcpn, "official", "precomputed"),
     Case("dgcpn", passed_on.write_dgcpn_wiki, "official", "precomputed"),
+    Case("file-captions", tables.write_captioned_files, BY_PERMUTATION),
     Case("flickr30k", official.write_flickr30k_json, "official"),
     Case("flickr30k", official.write_flickr30k_tokens, "official"),
     Case("flickr30k", tables.write_kaggle_flickr30k, BY_PERMUTATION),

@@ -16,8 +16,8 @@ from tests.oracles.feature_layouts import write_dgcpn, write_ucch
 from tests.oracles.official_layouts import draw, write_flickr8k_json, write_mirflickr
 
 MADE_OR_ANY_DATA = {
-    "features", "icons", "scenes", "clip-retrieval", "huggingface", "table", "text-files",
-    "webdataset",
+    "features", "icons", "scenes", "clip-retrieval", "file-captions", "huggingface", "table",
+    "text-files", "webdataset",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from tests.oracles.official_layouts import (
     N_ITEMS,
@@ -221,6 +222,22 @@ def write_img2dataset_files(folder: Path) -> str:
     rows = [{"key": "000000000", **described}]
     pq.write_table(pa.Table.from_pylist(rows), folder / "00000.parquet")
     (folder / "00000_stats.json").write_text("{}")
+    return str(folder)
+
+
+def write_captioned_files(folder: Path) -> str:
+    """Pictures whose Exif holds captions, one with a title too, and one without any text."""
+    for item in range(N_ITEMS):
+        path = folder / f"{2020 + item % 2}" / f"{item}.jpg"
+        draw(path, item)
+        exif = Image.Exif()
+        exif[0x010E], exif[0x4746] = text_of(item), item % 6
+        if item == 0:
+            exif[0x9C9B] = "a title".encode("utf-16-le")
+        with Image.open(path) as picture:
+            picture.load()
+            picture.save(path, exif=exif)
+    draw(folder / "bare.jpg", N_ITEMS)
     return str(folder)
 
 

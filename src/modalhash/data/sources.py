@@ -96,6 +96,12 @@ COLLECTIONS: Final[Mapping[str, Source]] = {
         "modalhash.data.features:read_features",
         has_argument=True,
     ),
+    "file-captions": Source(
+        "file-captions:PATH",
+        "pictures whose files hold their captions, as photo programs write them",
+        "modalhash.data.file_captions:read_file_captions",
+        has_argument=True,
+    ),
     "flickr30k": Source(
         "flickr30k:PATH",
         "Flickr30k: photos with five captions each",
