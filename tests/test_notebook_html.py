@@ -23,6 +23,7 @@ from modalhash.notebook_html import (
     picture_url,
 )
 from modalhash.search import Answer, Hit, Side
+from modalhash.search.strength import Strength
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'"
 
@@ -109,6 +110,14 @@ def test_an_answer_shows_pictures_texts_and_distances(tmp_path: Path) -> None:
         assert small.size == (128, 64)
         assert small.getpixel((5, 5)) == pytest.approx((254, 0, 0), abs=3)
     assert repr(answer) == "<Answer: 3 images for text 'red', nearest 'a' at 3>"
+
+
+def test_what_put_a_hit_in_its_place_is_shown() -> None:
+    hits = (Hit("a", 3, 0.5, "", None, {}, strength=Strength.STRONG),)
+    by_score = Answer({"text": "a"}, Side.IMAGES, 64, hits, scoring="asymmetric")
+    assert show(by_score).texts[-2:] == ["score 0.500", "strong"]
+    reranked = Answer({"text": "a"}, Side.IMAGES, 64, hits, reranked_by="relaxed")
+    assert "score 0.500" in show(reranked).texts
 
 
 def test_nothing_of_a_data_set_becomes_markup() -> None:

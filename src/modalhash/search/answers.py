@@ -258,10 +258,10 @@ class Answer:
         return f"<Answer: {len(self.hits)} {self.target} for {query}{nearest}>"
 
     def _repr_html_(self) -> str:
-        """Write what notebooks show: the nearest hits, with pictures, texts and distances."""
+        """Write what notebooks show: the nearest hits, their pictures, texts and how near they are."""
         query = ", ".join(f"{part}: {value}" for part, value in self.query.items())
         doubts = [UNKNOWN] if self.unknown else [NEAR_CHANCE] if self.near_chance else []
-        cards = [make_hit_card(hit, self.n_bits) for hit in self.hits[:MOST_CARDS]]
+        cards = [make_hit_card(hit, self) for hit in self.hits[:MOST_CARDS]]
         n_left = len(self.hits) - len(cards)
         notes = [*doubts, *([f"{n_left:,} more hits aren't shown"] if n_left else [])]
         return join_parts(
@@ -290,11 +290,13 @@ class Answer:
         return document
 
 
-def make_hit_card(hit: Hit, n_bits: int) -> PictureCard:
-    """Make the card of a hit: its picture, its text or else its id, and its distance."""
-    lines = [hit.caption or hit.id, f"{hit.distance} of {n_bits} bits differ"]
-    if hit.relevance is not None:
-        lines.append(f"relevant with probability {hit.relevance:.2f}")
+def make_hit_card(hit: Hit, answer: Answer) -> PictureCard:
+    """Make the card of a hit: its picture, its text or else its id, and what put it there."""
+    is_by_distance = answer.scoring == Scoring.HAMMING and answer.reranked_by is None
+    rank = f"{hit.distance} of {answer.n_bits} bits differ"
+    lines = [hit.caption or hit.id, rank if is_by_distance else f"score {hit.score:.3f}"]
+    if hit.strength is not None:
+        lines.append(hit.strength.value)
     return make_card(partial(open_hit_picture, hit), lines)
 
 
