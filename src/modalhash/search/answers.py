@@ -258,7 +258,7 @@ class Answer:
         return f"<Answer: {len(self.hits)} {self.target} for {query}{nearest}>"
 
     def _repr_html_(self) -> str:
-        """Write what notebooks show: the nearest hits, their pictures, texts and how near they are."""
+        """Write what notebooks show: the nearest hits, with pictures, texts and their scores."""
         query = ", ".join(f"{part}: {value}" for part, value in self.query.items())
         doubts = [UNKNOWN] if self.unknown else [NEAR_CHANCE] if self.near_chance else []
         cards = [make_hit_card(hit, self) for hit in self.hits[:MOST_CARDS]]
