@@ -47,7 +47,7 @@ FEW_PAIRS: Final = 1 << 15
 """Up to so many pairs of a query and a code are compared one by one."""
 BLOCK_ROWS: Final = 32
 """Codes that lie together in FAISS's layout."""
-PACKED_ROWS: Final = 1 << 20
+PACKED_ROWS: Final = 1 << 16
 MOST_TABLES: Final = 256
 """FAISS sums bytes of so many tables without an overflow: 1,024 bits."""
 SPARE_ITEMS: Final = 54
@@ -61,6 +61,8 @@ FOLDED_SHARE: Final = 0.5
 """Codes are folded from so many rows on, where at most this share of them is distinct."""
 SLACK: Final = 128
 """Units that float32 may lose in a rounded score and its bound."""
+TWICE: Final = np.full(4, 2, np.float32)
+"""A table's span is twice the sum of its four weights."""
 BLOCK_LISTED: Final = 1 << 19
 """Items of shortlists that are scored at a time."""
 
@@ -198,12 +200,12 @@ class FastScan:
         signed, n_rows = pad_bits(queries.signed_weights, self.codes.shape[1]), len(self.codes)
         with threads_for(len(queries), self.codes.size):
             rounded, rows = self.index().search(signed, n_listed)
-        # Half the inner product and half the total: weighted distance = (total - product) / 2.
-        spans = 2 * np.abs(signed).reshape(len(signed), -1, 4).sum(axis=2, dtype=np.float64)
-        error = spans.shape[1] * spans.max(axis=1) / (2 * 255)
-        totals, last = queries.totals, rounded[:, -1].astype(np.float64)
-        least = np.floor((totals - last - error * (1 + 1e-5) - SLACK) / 2)
-        if rows.min() < 0 or totals.min() == 0:
+        # Weighted distance = (total - product) / 2. Sums of units are exact in float32.
+        spans = np.abs(signed).reshape(len(signed), -1, 4) @ TWICE
+        error = spans.max(axis=1) * (spans.shape[1] * (1 + 1e-5) / (2 * 255))
+        totals = queries.totals
+        least = (totals - SLACK - rounded[:, -1].astype(np.float64) - error) * 0.5
+        if totals.min() == 0 or rows[:, -1].min() < 0:
             # FAISS divides by a query's largest span: of a query of zeros it knows nothing.
             is_whole = (rows >= 0).all(axis=1) & (totals > 0)
             least = np.where(is_whole, least, -np.inf)
