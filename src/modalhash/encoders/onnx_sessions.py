@@ -64,6 +64,11 @@ class OnnxSession:
             self._session, self._process = open_session(self.path, self.sha256), os.getpid()
         return self._session
 
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs that the file takes."""
+        return [str(entry.name) for entry in self.load().get_inputs()]
+
     def check_output(self, name: str, width: int) -> None:
         """Refuse a file one of whose outputs isn't (n, `width`).
 

@@ -131,7 +131,9 @@ class OnnxTextTower(TextTower):
     ) -> tuple[NDArray[np.float32], None]:
         """Compute the vectors of padded texts; see `TextComputation`."""
         del with_tokens
-        inputs = {"input_ids": pieces, "attention_mask": mask.astype(np.int64)}
+        inputs = {"input_ids": pieces}
+        if "attention_mask" in self._session.input_names:  # SigLIP reads its padding
+            inputs["attention_mask"] = mask.astype(np.int64)
         (pooled,) = self._session.run(inputs, FEATURES)
         return pooled, None
 
