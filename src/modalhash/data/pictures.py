@@ -32,6 +32,7 @@ __all__ = [
     "PictureFiles",
     "find_picture_defects",
     "is_safe_name",
+    "read_header",
     "read_picture",
     "upright_rgb",
 ]
@@ -150,8 +151,7 @@ def _decode(file: IO[bytes], path: Path, formats: tuple[str, ...], side: int | N
     Raises:
         CollectionError: if it is too large, cut off or damaged.
     """
-    is_raw = formats == PICTURE_FORMATS and is_raw_name(path.name)
-    with open_raw(file, path) if is_raw else open_header(file, path, formats) as picture:
+    with _open_undecoded(file, path, formats) as picture:
         try:
             least = SCALED_MARGIN * side if side is not None else 0
             if least and min(picture.size) >= 2 * least and isinstance(picture, ImageFile):
@@ -162,6 +162,29 @@ def _decode(file: IO[bytes], path: Path, formats: tuple[str, ...], side: int | N
         except _DAMAGE as error:
             problem = f"is cut off or damaged ({error}); copy it again"
             raise _fault("truncated-picture", path, problem) from error
+
+
+def _open_undecoded(file: IO[bytes], path: Path, formats: tuple[str, ...]) -> Image.Image:
+    is_raw = formats == PICTURE_FORMATS and is_raw_name(path.name)
+    return open_raw(file, path) if is_raw else open_header(file, path, formats)
+
+
+def read_header(path: Path) -> tuple[str, int]:
+    """Read of a picture file its format, as Pillow calls it, and how many pixels it has.
+
+    Of a camera's raw file those of the picture in it count.
+
+    Raises:
+        CollectionError: if it is missing, no picture or too large.
+    """
+    try:
+        with open_regular_file(path) as file:
+            picture = _open_undecoded(file, path, PICTURE_FORMATS)
+            return picture.format or "", picture.width * picture.height
+    except ModalhashError:
+        raise
+    except _DAMAGE as error:
+        raise _fault("unreadable-picture", path, f"can't be read: {error}") from error
 
 
 def upright_rgb(picture: Image.Image) -> Image.Image:

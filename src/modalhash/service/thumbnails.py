@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from modalhash.data.pictures import read_picture
+from modalhash.data.pictures import read_header, read_picture
 from modalhash.errors import CollectionError, MissingExtraError
 from modalhash.service.refusals import RefusedError
 from modalhash.videos import is_video_name, open_video, parse_moment
@@ -35,7 +35,8 @@ SIZES: Final = (64, 128, 256, 512, 1024)
 KEPT_BYTES: Final = 64 << 20
 QUALITY: Final = 80
 FULL_QUALITY: Final = 95
-FORMATS: Final = ("JPEG", "PNG", "WEBP")
+JPEG_FORMATS: Final = ("JPEG", "MPO", "HEIF", "AVIF")
+"""Formats that lose detail, which a JPEG file does no harm."""
 UNREADABLE: Final = (
     CollectionError, MissingExtraError, OSError, ValueError, SyntaxError,
     Image.DecompressionBombError,
@@ -115,8 +116,7 @@ class Thumbnails:
         try:
             pixels = count_frame_pixels(path)
             if pixels is None:
-                with Image.open(path, formats=FORMATS) as picture:
-                    pixels = picture.width * picture.height
+                pixels = read_header(path)[1]
         except UNREADABLE:
             raise no_picture("the item's picture is gone, or damaged") from None
         if pixels > self._most_pixels:
@@ -139,7 +139,7 @@ class Thumbnails:
         """
         self.count_pixels(path)
         try:
-            picture = read_picture(path)
+            picture = read_picture(path, side=size)
         except UNREADABLE:
             raise no_picture("the item's picture is gone, or damaged") from None
         picture.thumbnail((size, size))
@@ -175,7 +175,7 @@ def write_anew(path: Path) -> tuple[bytes, str]:
     """Write a picture anew at its full size, without anything else that its file holds.
 
     Returns:
-        A JPEG file of a JPEG, a PNG file of others; and its media type.
+        A JPEG file of `JPEG_FORMATS`, a PNG file of others; and its media type.
 
     Raises:
         RefusedError: if the file is gone or no picture any more.
@@ -183,8 +183,7 @@ def write_anew(path: Path) -> tuple[bytes, str]:
     try:
         is_jpeg = count_frame_pixels(path) is not None
         if not is_jpeg:
-            with Image.open(path, formats=FORMATS) as opened:
-                is_jpeg = opened.format == "JPEG"
+            is_jpeg = read_header(path)[0] in JPEG_FORMATS
         picture = read_picture(path)
     except UNREADABLE:
         raise no_picture("the item's picture is gone, or damaged") from None
