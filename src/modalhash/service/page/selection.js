@@ -87,7 +87,7 @@ export function redraw() {
     act("copy", "Copy paths", (event) => copyPaths(event.target)),
     act("text", "Save as text", () => save("selection.txt", "text/plain", `${paths().join("\n")}\n`)),
     act("csv", "Save as CSV", () => save("selection.csv", "text/csv", table())),
-    options.mayChange() ? act("delete", "Remove …", options.onDelete) : null,
+    ...(options.mayChange() ? [act("delete", "Remove …", options.onDelete)] : []),
     el("button", { type: "button", class: "quiet", "data-act": "clear", onclick: clear },
       icon("close"), el("span", { class: "unseen" }, "Let go of the selection")));
   if (held) bar.querySelector(`[data-act=${held}]`)?.focus();

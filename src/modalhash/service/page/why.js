@@ -34,7 +34,7 @@ function place(one, profile, answer, { strength, relevance }) {
       `${rank} of ${number(of)}, nearer than ${(Math.floor(one.percentile * 10) / 10).toFixed(1)} % of them.`),
     strength === null ? null : el("p", { class: "says" }, "That is a ",
       el("strong", { class: `strength is-${strength}` }, strength), " match",
-      relevance === null ? ": random codes would hardly be as near in a strong one." : "."),
+      relevance === null ? ", by how few random codes would be as near." : "."),
     relevance === null ? null : el("p", { class: "says" },
       `One that is as near ${ruleSays(answer.relevance_rule)} with a probability of ${percent(relevance)}.`),
     el("p", { class: "note" }, `Two codes made by chance are as near in ${odds(one.chance_of_random)}; ` +
