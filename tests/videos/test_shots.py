@@ -9,7 +9,7 @@ import pytest
 
 from modalhash.errors import SettingError
 from modalhash.videos import ShotSettings, VideoShots, find_boundaries, find_shots
-from modalhash.videos.shots import describe_pixels, divide_evenly
+from modalhash.videos.shots import compare, describe_pixels, divide_evenly
 from tests.oracles.drawn_videos import Pixels, cut_scenes, draw_scenes, write_scenes, write_video
 
 pytest.importorskip("av")
@@ -134,3 +134,14 @@ def test_long_parts_are_divided_evenly() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
         ShotSettings(**settings)
+
+
+def test_what_only_moves_within_the_frame_is_no_boundary() -> None:
+    first, second = np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32, 3), np.uint8)
+    first[:16, :16], second[16:, 16:] = 255, 255  # a white quarter moves to the other corner
+    both = np.stack([describe_pixels(first), describe_pixels(second)])
+    assert compare(both[:1], both[1:])[0] == 0
+    # Another quarter turns white: 15 of 16 bins change by 1 in it, and by a quarter in the whole.
+    second[:16, :16] = 255
+    grown = describe_pixels(second)[None]
+    np.testing.assert_allclose(compare(grown, both[:1]), [15 / 16 / 4], rtol=0, atol=1e-6)

@@ -8,10 +8,9 @@ the middle differs most.
 """
 
 import logging
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +28,10 @@ logger = logging.getLogger(__name__)
 SIDE: Final = 32
 """Frames are described at this size, in pixels."""
 BINS: Final = 16
+WIDTH: Final = 4 * 3 * BINS
+BLOCK_ROWS: Final = 4096
+WHOLE_FRAME: Final = 2.5
+"""How many times as much quarters may differ as whole frames; see `compare`."""
 WINDOW: Final = 3
 """Frames on either side whose median is compared."""
 NEARBY: Final = 10
@@ -124,32 +127,51 @@ class VideoShots:
     cut_off: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sampled:
-    """Frames that were looked at, in any order.
+    """Frames that were looked at, in order of their times.
 
     Attributes:
-        times: of the frames, in seconds.
-        descriptions: of each frame.
-        keys: whether each is a key frame.
+        times: (n,) float64, in seconds, increasing.
+        descriptions: (n, 192) float32 of each frame.
+        keys: (n,) bool, whether each is a key frame.
     """
 
-    times: list[float] = field(default_factory=list)
-    descriptions: list[NDArray[np.float32]] = field(default_factory=list)
-    keys: list[bool] = field(default_factory=list)
+    times: NDArray[np.float64]
+    descriptions: Descriptions
+    keys: NDArray[np.bool_]
+
+
+class FrameTable:
+    """Collects descriptions of frames, in any order.
+
+    They lie in large blocks: small arrays between the decoder's buffers would keep the memory of
+    these from being used again.
+    """
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+        self._keys: list[bool] = []
+        self._blocks: list[NDArray[np.float16]] = []
+
+    def __len__(self) -> int:
+        return len(self._times)
 
     def add(self, frame: TimedFrame) -> None:
         """Describe a frame."""
-        self.times.append(frame.time)
-        self.descriptions.append(describe_frame(frame.frame))
-        self.keys.append(frame.is_key)
+        row = len(self) % BLOCK_ROWS
+        if row == 0:
+            self._blocks.append(np.empty((BLOCK_ROWS, WIDTH), np.float16))
+        self._blocks[-1][row] = describe_frame(frame.frame)
+        self._times.append(frame.time)
+        self._keys.append(frame.is_key)
 
-    def sort(self) -> None:
+    def sort(self) -> Sampled:
         """Put the frames in order of their times, each time once."""
-        places = np.unique(np.array(self.times), return_index=True)[1].tolist()
-        self.times = [self.times[place] for place in places]
-        self.descriptions = [self.descriptions[place] for place in places]
-        self.keys = [self.keys[place] for place in places]
+        times, places = np.unique(np.array(self._times), return_index=True)
+        blocks = [np.empty((0, WIDTH), np.float16), *self._blocks]
+        descriptions = np.concatenate(blocks)[: len(self)][places].astype(np.float32)
+        return Sampled(times, descriptions, np.array(self._keys, np.bool_)[places])
 
 
 def describe_frame(frame: Any) -> NDArray[np.float32]:
@@ -188,16 +210,14 @@ def find_shots(path: Path, settings: ShotSettings | None = None) -> VideoShots:
     settings = settings or ShotSettings()
     with open_video(path) as video:
         sampled, failure = look_at(video, settings)
-        if not sampled.times:
+        if not len(sampled.times):
             raise no_frame(path, failure)
         stated = video.facts.duration
         boundaries = [
             place_cut(video, sampled, time, settings)
-            for time in find_boundaries(
-                np.array(sampled.times), np.array(sampled.descriptions), settings
-            )
+            for time in find_boundaries(sampled.times, sampled.descriptions, settings)
         ]
-    last = sampled.times[-1]
+    last = float(sampled.times[-1])
     duration, cut_off = max(stated, last), ""
     typical = float(np.median(np.diff(sampled.times))) if len(sampled.times) > 1 else 0.0
     tolerated = max(CUT_OFF_SECONDS, settings.unseen, 2 * typical)
@@ -217,32 +237,30 @@ def look_at(video: VideoReader, settings: ShotSettings) -> tuple[Sampled, str]:
     Returns:
         The frames, in order, and why decoding stopped early, or "".
     """
-    sampled = Sampled()
+    table = FrameTable()
     for frame in video.key_frames(step=settings.step):
-        sampled.add(frame)
-    failure = video.failure
-    times, descriptions = list(sampled.times), list(sampled.descriptions)
-    if not times:
-        times, descriptions = [0.0], [np.zeros(12 * BINS, np.float32)]
-    end = video.facts.duration
-    if end > times[-1] + settings.step or not sampled.times:
+        table.add(frame)
+    failure, keys = video.failure, table.sort()
+    times, descriptions = keys.times, keys.descriptions
+    if not len(times):
+        times, descriptions = np.zeros(1), np.zeros((1, WIDTH), np.float32)
+    if video.facts.duration > times[-1] + settings.step or not len(table):
         # Nothing is known of the end: its frames are looked at in any case.
-        times.append(float("inf"))
-        descriptions.append(np.full(12 * BINS, 2, np.float32))
-    for start, stop in list_gaps(times, descriptions, settings):
+        times = np.append(times, np.inf)
+        descriptions = np.append(descriptions, np.full((1, WIDTH), 2, np.float32), axis=0)
+    for start, stop in list_gaps(times.tolist(), descriptions, settings):
         with closing(video.frames(start, step=settings.step, skip="NONREF")) as frames:  # type: ignore[type-var]
             for frame in frames:
                 if frame.time >= stop - settings.step / 2:
                     break
-                if frame.time > start:
-                    sampled.add(frame)
+                if frame.time > start or not len(table):
+                    table.add(frame)
         failure = failure or video.failure
-    sampled.sort()
-    return sampled, failure
+    return table.sort(), failure
 
 
 def list_gaps(
-    times: Sequence[float], descriptions: Sequence[NDArray[np.float32]], settings: ShotSettings
+    times: Sequence[float], descriptions: Descriptions, settings: ShotSettings
 ) -> Iterator[tuple[float, float]]:
     """List the gaps between key frames in which frames must be looked at; neighbours are joined."""
     waiting: tuple[float, float] | None = None
@@ -276,7 +294,7 @@ def find_boundaries(
         at least `shortest` apart, and from the first and last frame.
     """
     changes = compare_medians(descriptions)
-    steps = np.abs(np.diff(descriptions, axis=0)).mean(axis=1)
+    steps = compare(descriptions[1:], descriptions[:-1])
     # A cut gives equal medians at several places: the largest step from frame to frame decides.
     strength = changes + np.minimum(steps, changes)
     usual = settings.contrast * nearby_medians(changes)
@@ -306,8 +324,8 @@ def place_cut(
     Returns:
         A time not after `boundary`; that itself where the frame before is too far away.
     """
-    place = int(np.abs(np.array(sampled.times) - boundary).argmin())
-    before = sampled.times[place - 1]
+    place = int(np.abs(sampled.times - boundary).argmin())
+    before = float(sampled.times[place - 1])
     if sampled.times[place] - before > settings.unseen:
         return boundary
     time, description = before, sampled.descriptions[place - 1]
@@ -318,7 +336,7 @@ def place_cut(
                 break
             if frame.time > time:
                 own = describe_frame(frame.frame)
-                change = float(np.abs(own - description).mean())
+                change = float(compare(own[None], description[None])[0])
                 if change > largest:
                     largest, chosen = change, frame.time
                 description = own
@@ -331,13 +349,33 @@ def compare_medians(descriptions: Descriptions) -> NDArray[np.float64]:
     Returns:
         (n - 1,) float64 in [0, 1]: the mean difference of the descriptions.
     """
-    n_frames = len(descriptions)
-    changes = np.zeros(max(0, n_frames - 1))
-    for place in range(n_frames - 1):
+    changes = np.zeros(max(0, len(descriptions) - 1))
+    for place in range(len(changes)):
         before = np.median(descriptions[max(0, place + 1 - WINDOW) : place + 1], axis=0)
         after = np.median(descriptions[place + 1 : place + 1 + WINDOW], axis=0)
-        changes[place] = np.abs(after - before).mean()
+        changes[place] = compare(after[None], before[None])[0]
     return changes
+
+
+def compare(first: Descriptions, second: Descriptions) -> NDArray[np.float64]:
+    """Compare descriptions of frames, pair by pair.
+
+    Things that move from one quarter of a frame to another change the quarters, but not the frame
+    as a whole: the difference is that of the quarters, and at most `WHOLE_FRAME` times that of the
+    whole frames.
+
+    Args:
+        first: (n, 192).
+        second: (n, 192).
+
+    Returns:
+        (n,) float64 in [0, 1].
+    """
+    differences = (first - second).reshape(len(first), 4, -1)
+    by_quarters = np.abs(differences).mean(axis=(1, 2), dtype=np.float64)
+    by_frames = np.abs(differences.mean(axis=1)).mean(axis=1, dtype=np.float64)
+    smaller: NDArray[np.float64] = np.minimum(by_quarters, WHOLE_FRAME * by_frames)
+    return smaller
 
 
 def nearby_medians(changes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -386,11 +424,11 @@ def choose_frame(sampled: Sampled, start: float, end: float) -> float:
     frame was looked at, it is the middle.
     """
     middle, reach = (start + end) / 2, (end - start) / 2
-    first, last = bisect_left(sampled.times, start - 1e-6), bisect_left(sampled.times, end - 1e-6)
+    first, last = np.searchsorted(sampled.times, [start - 1e-6, end - 1e-6]).tolist()
     if first >= last:
-        return round(min(middle, sampled.times[-1]), 3)
-    descriptions = np.array(sampled.descriptions[first:last])
-    times, keys = np.array(sampled.times[first:last]), np.array(sampled.keys[first:last])
+        return round(min(middle, float(sampled.times[-1])), 3)
+    descriptions = sampled.descriptions[first:last]
+    times, keys = sampled.times[first:last], sampled.keys[first:last]
     costs = np.abs(descriptions - np.median(descriptions, axis=0)).mean(axis=1)
     costs += EDGE_COST * np.abs(times - middle) / reach - KEY_GAIN * keys
     return round(float(times[costs.argmin()]), 3)
