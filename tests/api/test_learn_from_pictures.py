@@ -45,7 +45,7 @@ def test_bits_are_signs_in_the_principal_subspace(photos: Path, clip: str) -> No
     pictures = unit_rows(features.image.pooled(np.arange(N_PICTURES)))
     centred = pictures - pictures.mean(axis=0)
     principal = np.linalg.svd(centred)[2][:N_BITS]
-    head = model.hasher.image.head.state_dict()
+    head = model.hasher_in_torch.image.head.state_dict()
     weights, bias = head["map.weight"].double().numpy(), head["map.bias"].double().numpy()
     np.testing.assert_allclose(weights @ weights.T, np.eye(N_BITS), rtol=0, atol=1e-5)
     np.testing.assert_allclose(weights.T @ weights, principal.T @ principal, rtol=0, atol=1e-4)
@@ -58,7 +58,10 @@ def test_bits_are_signs_in_the_principal_subspace(photos: Path, clip: str) -> No
 
 def test_texts_meet_the_same_directions_less_the_mean_of_captions(photos: Path, clip: str) -> None:
     model = mh.train(photos, encoder=clip, n_bits=N_BITS, split="all")
-    image, text = (tower.head.state_dict() for tower in (model.hasher.image, model.hasher.text))
+    image, text = (
+        tower.head.state_dict()
+        for tower in (model.hasher_in_torch.image, model.hasher_in_torch.text)
+    )
     np.testing.assert_array_equal(text["map.weight"].numpy(), image["map.weight"].numpy())
     mean = unit_rows(load_encoder(clip).text.encode(make_captions()).pooled).mean(axis=0)
     expected = -text["map.weight"].double().numpy() @ mean

@@ -28,7 +28,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("n_bits", READY_LENGTHS)
 def test_codes_are_signs_in_orthonormal_directions(n_bits: int) -> None:
     model = mh.ready_model(n_bits)
-    weights = model.hasher.text.head.state_dict()["map.weight"].numpy()
+    weights = model.hasher_in_torch.text.head.state_dict()["map.weight"].numpy()
     np.testing.assert_allclose(weights @ weights.T, np.eye(n_bits), rtol=0, atol=2e-3)
     features = model.encoder.text.encode(TEXTS).pooled.astype(np.float16).astype(np.float64)
     projected = features @ weights.T.astype(np.float64)
@@ -36,7 +36,7 @@ def test_codes_are_signs_in_orthonormal_directions(n_bits: int) -> None:
     is_clear = np.abs(projected) > 1e-4
     np.testing.assert_array_equal(codes[is_clear], np.sign(projected)[is_clear])
     assert is_clear.mean() > 0.98
-    image = model.hasher.image.head.state_dict()["map.weight"].numpy()
+    image = model.hasher_in_torch.image.head.state_dict()["map.weight"].numpy()
     np.testing.assert_array_equal(image, weights)
 
 

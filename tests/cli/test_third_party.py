@@ -150,7 +150,7 @@ def test_a_model_of_heads_of_its_own_names_its_package(
     model = mh.train("scenes:60", method="doubled", encoder="colours", n_bits=16,
                      output=tmp_path / "run")  # fmt: skip
     again = load_model(tmp_path / "run")
-    assert isinstance(again.hasher.image.head, HashHead)
+    assert isinstance(again.hasher_in_torch.image.head, HashHead)
     texts = ["a red circle", "two blue squares"]
     np.testing.assert_array_equal(again.encode_texts(texts), model.encode_texts(texts))
     remove_packages(monkeypatch)

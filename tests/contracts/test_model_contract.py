@@ -117,7 +117,7 @@ def test_a_code_needs_nothing_of_the_other_modality(
     codes = model.encode_features(features, modality)
     save_model(model, tmp_path / "run")
     lamed = load_model(tmp_path / "run")
-    other = lamed.hasher.text if modality == "image" else lamed.hasher.image
+    other = lamed.hasher_in_torch.text if modality == "image" else lamed.hasher_in_torch.image
     with torch.no_grad():
         for tensor in [*other.parameters(), *other.buffers()]:
             tensor.fill_(float("nan") if tensor.is_floating_point() else -1)
