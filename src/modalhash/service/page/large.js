@@ -57,11 +57,10 @@ export function makeLarge(sheet, answers, page) {
       });
       if (isStep) markFace(false);
       addCaptions(hit, side, mine.signal);
-      const modality = asking.modalityOf(page.state());
-      const code = { hex: answer.code, ...(modality ? { modality } : {}) };
+      const query = asking.queryOf(page.state(), page.index(), answer);
       const ids = [asking.idOf(id, side, page.index())];
-      if (hit.moment) addMoments(hit, code, mine.signal);
-      fillExplanation(body, await api.explain(page.index().name, { code, target: side, ids }, mine.signal), hits[at]);
+      if (hit.moment) addMoments(hit, query, mine.signal);
+      fillExplanation(body, await api.explain(page.index().name, { ...query, target: side, ids }, mine.signal), hits[at]);
     } catch (error) {
       if (mine.signal.aborted) return;
       if (body) body.replaceChildren(el("p", { class: "problem", role: "alert" }, error.message));
@@ -79,8 +78,8 @@ export function makeLarge(sheet, answers, page) {
   }
 
   /** A video has other moments: list them. */
-  async function addMoments(hit, code, signal) {
-    const found = await api.search(page.index().name, momentsOf(hit, code), null, signal).catch(() => null);
+  async function addMoments(hit, query, signal) {
+    const found = await api.search(page.index().name, momentsOf(hit, query), null, signal).catch(() => null);
     if (found && !signal.aborted) showMoments(sheet, hit, found.results[0].hits);
   }
 

@@ -32,7 +32,7 @@ export function frame(picture, size, { lazy = true, alt = "" } = {}) {
 /** Say what number stands behind a word. */
 export const strengthSays = (hit) => (hit.relevance === null
   ? "By how few random codes would be as near"
-  : `${percent(hit.relevance)} of the items at this distance are relevant`);
+  : `${percent(hit.relevance)} of the items as near are relevant`);
 
 function figures(hit, nBits) {
   const share = `${(100 * (nBits - hit.distance)) / nBits}%`;

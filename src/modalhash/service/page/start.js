@@ -58,7 +58,7 @@ export async function showStart(place, index, limits, act, isCurrent) {
       index.queries.picture ? "drop or paste a picture, " : "",
       `${index.queries.text || index.queries.picture ? "or start" : "Start"} from one below. ` +
       `Each picture and each text is a code of ${index.n_bits} bits; the answers are those ` +
-      "whose codes differ from your query's in the fewest."),
+      "that fit your query's numbers best."),
     tries, samples));
   const { side, hits } = await sample(index, limits);
   if (!isCurrent()) return;

@@ -148,17 +148,29 @@ export function captionsOf(hit, index) {
   return { id: hit.id, id_side: "images", target: "texts", filter: `item == ${id}`, k: Math.min(20, index.sides.texts.count || 1) };
 }
 
+function partsOf(state, index) {
+  const parts = {};
+  if (state.text.trim()) parts.text = state.text.trim();
+  if (state.minus.trim()) parts.minus_text = state.minus.trim();
+  if (state.like) {
+    parts.id_side = state.side || "images";
+    parts.id = idOf(state.like, parts.id_side, index);
+  }
+  return parts;
+}
+
+/** Return the query of an answer. A picture isn't sent again: its code stands for it, by bits alone. */
+export function queryOf(state, index, answer) {
+  if (!state.picture) return partsOf(state, index);
+  const modality = modalityOf(state);
+  return { code: { hex: answer.code, ...(modality ? { modality } : {}) }, scoring: "hamming" };
+}
+
 /** Return the request of a state. */
 export function requestOf(state, index, limits) {
   const { filter } = filterOf(state, index.fields);
   const target = targetOf(state, index);
-  const request = { target, k: Math.min(Number(state.k) || USUAL_K, limits.k) };
-  if (state.text.trim()) request.text = state.text.trim();
-  if (state.minus.trim()) request.minus_text = state.minus.trim();
-  if (state.like) {
-    request.id_side = state.side || "images";
-    request.id = idOf(state.like, request.id_side, index);
-  }
+  const request = { target, k: Math.min(Number(state.k) || USUAL_K, limits.k), ...partsOf(state, index) };
   if (filter) request.filter = filter;
   if (state.radius !== "") request.radius = Number(state.radius);
   if (state.relevance && canCutByRelevance(state, index)) {

@@ -39,9 +39,9 @@ export function player(hit, instead) {
 }
 
 /** Return the request for the moments of a hit's video, nearest to the query first. */
-export function momentsOf(hit, code) {
+export function momentsOf(hit, query) {
   const id = JSON.stringify(String(hit.moment.video));
-  return { code, target: "images", filter: `video == ${id}`, k: MOST_MOMENTS };
+  return { ...query, target: "images", filter: `video == ${id}`, k: MOST_MOMENTS };
 }
 
 /** Show the moments of a video, in their order; a click plays one. */

@@ -4,13 +4,22 @@ import { histogram } from "./histogram.js";
 import { ruleSays } from "./results.js";
 
 const PADDING = 48; // px beside what the panel holds
+const FAINTEST = 0.25; // how much is seen of a bit that counts nothing
+
+const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
 
 /** The grid of bits, filled where both codes agree. */
-export function bitGrid(differing, nBits) {
+export function bitGrid(differing, nBits, contributions = null) {
   const differs = new Set(differing);
+  const most = Math.max(...(contributions ?? [1]).map(Math.abs)) || 1;
+  const weights = Array.from({ length: nBits }, (_, bit) =>
+    contributions ? (FAINTEST + (1 - FAINTEST) * Math.abs(contributions[bit]) / most).toFixed(2) : "1");
   const across = nBits >= 64 ? (nBits > 128 ? 32 : 16) : 8;
   const cells = Array.from({ length: nBits }, (_, bit) =>
-    el("i", { class: differs.has(bit) ? "differs" : null, title: `bit ${bit} ${differs.has(bit) ? "differs" : "agrees"}` }));
+    el("i", {
+      class: differs.has(bit) ? "differs" : null, "--weight": weights[bit],
+      title: `bit ${bit} ${differs.has(bit) ? "differs" : "agrees"}${contributions ? `, ${signed(contributions[bit])}` : ""}`,
+    }));
   const says = `${nBits - differs.size} of ${nBits} bits agree. ` +
     (differs.size ? `Bits that differ: ${differing.join(", ")}.` : "None differs.");
   return el("div", { class: "bits", role: "img", "aria-label": says, "--across": across }, cells);
@@ -37,7 +46,7 @@ function place(one, profile, answer, { strength, relevance }) {
       relevance === null ? ", by how few random codes would be as near." : "."),
     relevance === null ? null : el("p", { class: "says" },
       `One that is as near ${ruleSays(answer.relevance_rule)} with a probability of ${percent(relevance)}.`),
-    el("p", { class: "note" }, `Two codes made by chance are as near in ${odds(one.chance_of_random)}; ` +
+    el("p", { class: "note" }, `${one.contributions ? "A random code scores as much" : "Two codes made by chance are as near"} in ${odds(one.chance_of_random)}; ` +
       `all items differ from the query in ${profile.mean_distance.toFixed(1)} bits on average.`),
   ];
 }
@@ -51,7 +60,9 @@ export function fillExplanation(body, answer, hit) {
     el("section", {}, el("h3", {}, "How far everything is from this query"),
       histogram(profile.distances, one.distance, profile.expected_distance, body.parentElement.clientWidth - PADDING)),
     el("section", {}, el("h3", {}, `Its ${answer.n_bits} bits beside the query's`),
-      bitGrid(one.differing_bits, answer.n_bits),
+      bitGrid(one.differing_bits, answer.n_bits, one.contributions),
+      one.contributions ? el("p", { class: "note" }, `The fainter a bit, the less the query's number for it counts. ` +
+        `All together they score ${signed(one.score)}, of +1 at most.`) : "",
       el("p", { class: "key" },
         el("span", {}, el("i"), `${one.agreeing_bits.length} agree`),
         el("span", {}, el("i", { class: "differs" }), `${one.differing_bits.length} differ`))),
