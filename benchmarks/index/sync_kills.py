@@ -144,7 +144,6 @@ def run(folder: Path, *, n_kills: int, n_photos: int, seed: int) -> dict[str, An
     photos, place = Folder(folder / "photos", n_photos, generator), folder / "index"
     model = mh.ready_model(64)
     mh.build_index(model, photos.path, output=place, cache=folder / "cache").close()
-    mh.sync(place, photos.path)  # records the files
     codes, n_killed = Codes(model, photos.path), 0
     codes.compute()
     syncer = subprocess.Popen(

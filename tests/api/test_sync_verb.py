@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import modalhash as mh
-from modalhash.api import syncing
+from modalhash.api import indexing, syncing
 from modalhash.api.syncing import SyncCounts
 from modalhash.errors import CollectionError, IndexLockedError, InputError
 from modalhash.progress import Progress
@@ -123,10 +123,27 @@ def test_a_moved_folder_keeps_its_codes(
     assert contents(index) == expected
 
 
-def test_an_index_made_earlier_is_encoded_once(
+def test_the_first_sync_encodes_only_what_changed_since_the_index_was_made(
     photos: Path, scene_run: Path, tmp_path: Path, encoded: list[str]
 ) -> None:
-    mh.build_index(scene_run, photos, output=tmp_path / "old", calibrate=False).close()
+    mh.build_index(scene_run, photos, output=tmp_path / "new", calibrate=False).close()
+    assert mh.sync(tmp_path / "new", photos) == SyncCounts(0, 0, 0, 10)
+    draw(photos / NAMES[3], 77)
+    draw(photos / "more.jpg", 78)
+    assert mh.sync(tmp_path / "new", photos) == SyncCounts(1, 1, 0, 9)
+    assert sorted(encoded) == sorted([NAMES[3], "more.jpg"])
+
+
+def test_an_index_made_earlier_is_encoded_once(
+    photos: Path,
+    scene_run: Path,
+    tmp_path: Path,
+    encoded: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(indexing, "record_files", lambda collection, items: [{} for _ in items])
+        mh.build_index(scene_run, photos, output=tmp_path / "old", calibrate=False).close()
     before = contents(tmp_path / "old")
     assert mh.sync(tmp_path / "old", photos) == SyncCounts(0, 10, 0, 0)
     assert contents(tmp_path / "old") == before

@@ -205,7 +205,7 @@ def test_sync_says_what_changed(
     index = tmp_path / "index"
     assert modalhash("index", scene_run, photos, "-o", index, "--no-calibrate").code == 0
     first = modalhash("sync", index, photos)
-    assert first.out == f"{index}: 0 added, 4 replaced, 0 removed, 0 unchanged\n"
+    assert first.out == f"{index}: 0 added, 0 replaced, 0 removed, 4 unchanged\n"
     draw(photos / "new.jpg", 20)
     dry = modalhash("sync", index, photos, "--dry-run")
     assert dry.out == f"{index}: would be 1 added, 0 replaced, 0 removed, 4 unchanged\n"

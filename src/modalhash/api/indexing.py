@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from modalhash.search import (
     build_search_index,
     open_search_index,
 )
+from modalhash.search.file_records import record_files
 from modalhash.search.folder import check_target
 from modalhash.search.hub_indexes import find_index_folder
 from modalhash.search.kept_features import KeepFeatures
@@ -213,6 +214,7 @@ def build_index(
             overwrite=overwrite,
         )
     collection = open_evaluated_collection(run, model, collection, skip_bad, progress)
+    records = record_files(collection, collection.split(split).tolist())
     sides, drawn = collect_contents(
         model,
         collection,
@@ -223,6 +225,9 @@ def build_index(
         progress=progress,
         file_metadata=file_metadata,
     )
+    if images := sides.get(Side.IMAGES):
+        rows = [dict(row) | record for row, record in zip(images.metadata, records, strict=True)]
+        sides = {**sides, Side.IMAGES: replace(images, metadata=rows)}
     calibration = None
     if calibrate:
         calibration, stated = find_calibration(model, collection, cache=cache, progress=progress)

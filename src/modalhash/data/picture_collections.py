@@ -171,9 +171,9 @@ def _list_pictures(root: Path, defects: list[Defect]) -> tuple[str, ...]:
         if is_safe_name(name):
             names.append(name)
         else:
-            problem = (
-                f"the picture {quote_text(name)} has a name with control characters; rename it"
-            )
+            is_broken = any("\ud800" <= letter <= "\udfff" for letter in name)
+            fault = "that isn't valid UTF-8" if is_broken else "with control characters"
+            problem = f"the picture {quote_text(name)} has a name {fault}; rename it"
             items = (ascii_if_broken(name),)
             defects.append(Defect("unsafe-name", str(root), problem, items))
     n_raw = sum(is_raw_name(file.name) for file in files)

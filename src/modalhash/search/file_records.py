@@ -7,7 +7,7 @@ Moments of a video have no record of their own: that of the whole video stands f
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +21,7 @@ from modalhash.errors import CollectionError
 from modalhash.files import file_stamp
 from modalhash.search.kept_features import FILE
 
-__all__ = ["FileRecord", "FolderItems", "hash_record"]
+__all__ = ["FileRecord", "FolderItems", "hash_record", "record_files"]
 
 
 @dataclass(frozen=True)
@@ -169,3 +169,19 @@ class FolderItems:
                 parts.append(file_stamp(sidecar))
         document = json.dumps(parts, default=str)
         return hashlib.sha256(document.encode()).hexdigest()
+
+
+def record_files(collection: Collection, items: Iterable[int]) -> list[dict[str, str]]:
+    """Record the files of some items as entries of metadata; see `FolderItems.record`.
+
+    Returns:
+        One mapping an item; empty ones where the pictures aren't files.
+
+    Raises:
+        CollectionError: if a file can't be read.
+    """
+    places, pictures = list(items), collection.pictures
+    if pictures is None or not places or pictures.path(places[0]) is None:
+        return [{} for _ in places]
+    folder = FolderItems(collection)
+    return [folder.record(place).as_metadata() for place in places]
