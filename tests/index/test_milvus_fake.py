@@ -96,6 +96,37 @@ def test_equals_the_plain_search_ties_included(
         assert positions(near) == plain_search_radius(queries, codes, radius)
 
 
+def test_relaxed_queries_are_answered_by_a_shortlist_scored_here(tmp_path: Path) -> None:
+    codes = random_codes(300, 32, 1)
+    queries = np.random.default_rng(2).standard_normal((5, 32)).astype(np.float32)
+    metadata = [{"row": row} for row in range(300)]
+    index = build(np.arange(300), codes, 32, metadata=metadata)
+    exact = build_embedded(np.arange(300), codes, 32, metadata=metadata, kind="exact")
+    for where in (None, "row >= 100"):
+        hits, expected = (
+            one.search(queries, 10, where, with_metadata=True) for one in (index, exact)
+        )
+        np.testing.assert_array_equal(hits.ids, expected.ids)
+        np.testing.assert_array_equal(hits.distances, expected.distances)
+        np.testing.assert_array_equal(hits.scores, expected.scores)
+        assert hits.metadata == expected.metadata
+        near, expected_near = (
+            one.search_radius(queries, where=where, min_score=0.3) for one in (index, exact)
+        )
+        np.testing.assert_array_equal(near.ids, expected_near.ids)
+    assert not index.is_exact_relaxed
+    # 12 items by Hamming distance hold the best of some queries and not of others.
+    short = build(np.arange(300), codes, 32, parameters={"shortlist": 12})
+    assert short.searcher_parameters["relaxed_queries"]["shortlist"] == 12
+    nearest = short.search(codes[:1], 12)
+    signs = np.unpackbits(codes[:1], axis=1, bitorder="little").astype(np.float32) * 2 - 1
+    generator = np.random.default_rng(3)
+    relaxed = signs * np.abs(generator.standard_normal(32)).astype(np.float32)
+    assert set(short.search(relaxed, 10).ids[0]) <= set(nearest.ids[0])
+    with pytest.raises(SettingError, match=re.escape("shortlist")):
+        build(np.arange(300), codes, 32, parameters={"shortlist": 16_384})
+
+
 @pytest.mark.parametrize("most", [40, 100])
 def test_ties_beyond_what_the_server_gives_are_settled_here(
     most: int, monkeypatch: pytest.MonkeyPatch

@@ -19,7 +19,8 @@ from modalhash.index.rows import RecentRows, Segment
 from modalhash.index.searcher_table import searcher_class
 from modalhash.index.searchers import NO_ROW, Positions, Searcher
 from modalhash.index.segments import open_segment
-from modalhash.index.snapshot import DeadRows, Snapshot, View
+from modalhash.index.snapshot import Snapshot
+from modalhash.index.views import DeadRows, View
 
 __all__ = [
     "apply_change",

@@ -30,7 +30,8 @@ from modalhash.index.retired_kinds import current_kind
 from modalhash.index.searchable import check_limits, check_top_k
 from modalhash.index.searcher_table import check_stated_kind, searcher_class
 from modalhash.index.searchers import NO_ROW, Positions, RelaxedSearcher
-from modalhash.index.snapshot import Snapshot, View
+from modalhash.index.snapshot import Snapshot
+from modalhash.index.views import View
 from modalhash.index.writing import IndexWriter
 from modalhash.numpy_numbers import takes_numpy_numbers
 

@@ -32,7 +32,8 @@ from modalhash.index.log import HEADER_BYTES, WriteLog
 from modalhash.index.manifest import MANIFEST, Manifest, read_manifest
 from modalhash.index.rows import RecentRows, Segment
 from modalhash.index.searcher_table import searcher_class
-from modalhash.index.snapshot import Snapshot, View
+from modalhash.index.snapshot import Snapshot
+from modalhash.index.views import View
 from modalhash.numpy_numbers import takes_numpy_numbers
 
 __all__ = ["IndexFollower", "ReplacedError", "is_mark_of"]

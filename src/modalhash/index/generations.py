@@ -31,7 +31,8 @@ from modalhash.index.log import WriteLog
 from modalhash.index.manifest import Manifest, SegmentRecord
 from modalhash.index.rows import Segment
 from modalhash.index.segments import write_segment
-from modalhash.index.snapshot import Snapshot, View
+from modalhash.index.snapshot import Snapshot
+from modalhash.index.views import View
 
 __all__ = ["GenerationWriter"]
 

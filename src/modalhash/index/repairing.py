@@ -38,7 +38,8 @@ from modalhash.index.retired_kinds import current_kind
 from modalhash.index.rows import RecentRows, Segment
 from modalhash.index.searchers import NO_ROW
 from modalhash.index.segments import ID_PARTS, ITEMS, check_ids, open_segment
-from modalhash.index.snapshot import DeadRows, Snapshot, View
+from modalhash.index.snapshot import Snapshot
+from modalhash.index.views import DeadRows, View
 
 __all__ = ["Repair", "find_damage", "repair_index"]
 

@@ -26,7 +26,7 @@ from modalhash.index.retired_kinds import is_retired, scan_retired
 from modalhash.index.rows import Segment
 from modalhash.index.searcher_table import searcher_class
 from modalhash.index.searchers import Searcher
-from modalhash.index.snapshot import View
+from modalhash.index.views import View
 
 __all__ = ["ID_PARTS", "ITEMS", "check_ids", "merge_segments", "open_segment", "write_segment"]
 

@@ -34,7 +34,8 @@ from modalhash.index.manifest import read_manifest
 from modalhash.index.rows import RecentRows, Segment, documented
 from modalhash.index.searchers import NO_ROW
 from modalhash.index.segments import merge_segments, open_segment
-from modalhash.index.snapshot import Snapshot, View
+from modalhash.index.snapshot import Snapshot
+from modalhash.index.views import View
 
 __all__ = ["IndexWriter"]
 
