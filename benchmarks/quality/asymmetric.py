@@ -1,10 +1,11 @@
 """Measure codes under both scorings: queries that keep their numbers, and queries that are codes.
 
 One `nested` model a collection and seed is trained with the longest code, and its prefixes are
-measured as codes of their own. Beside them stand the signs of unrotated principal components
-(`pca-sign`), closed forms and other methods, each under the same scorings with its own numbers; and
-the common space that the bits of `nested` are made from, by cosines: what is lost in it was never
-in the features, and what is lost after it is lost to bits.
+measured as codes of their own. Beside them stand the signs of unrotated principal components of
+pairs (`pca-sign`) and of the common space of `nested` before any learning (`common-sign`), closed
+forms and other methods, each under the same scorings with its own numbers; and the common space
+itself, by cosines: what is lost in it was never in the features, and what is lost after it is lost
+to bits.
 
 Run it: `python -m benchmarks.quality.asymmetric icons`
 """
@@ -43,6 +44,11 @@ LENGTHS = (16, 32, 64, 128)
 FLOATS = "floats"
 """Scoring of rows whose items are stored as floats, ranked by cosines."""
 LABELLED = frozenset({"nested-labelled"})
+PREFIXED = frozenset({"nested", "nested-labelled", "pca-sign", "common-sign"})
+"""Methods whose first bits are codes."""
+DEFAULT_METHODS = ["nested", "common-sign", "pca-sign", "pca-itq", "cca-itq"]
+BARELY_TRAINED = {"epochs": 1, "least_steps": 0, "hidden_width": 0}
+"""Settings of a model of which only the common space is measured."""
 Floats = NDArray[np.float32]
 Both = dict[str, tuple[Floats, Floats]]
 """By modality: of queries, of database items."""
@@ -198,21 +204,26 @@ def measure_method(
     Args:
         source: what `load_collection` takes.
         seed: of all trainings.
-        method: `nested`, `nested-labelled` and `pca-sign` are trained once, with the longest code;
-            others are trained for every length.
+        method: those of `PREFIXED` are trained once, with the longest code; others are trained for
+            every length.
         settings: changes to the method's, by name.
     """
     collection = mh.load_collection(source)
     split = usual_split(collection, "auto")
     place, pooled = name_place(Place(source)), pooled_features(collection, split)
     row = ", ".join([method, *(f"{key} {value}" for key, value in settings.items())])
-    is_prefixed = method == "pca-sign" or method.startswith("nested")
-    for lengths in [LENGTHS] if is_prefixed else [(length,) for length in LENGTHS]:
+    for lengths in [LENGTHS] if method in PREFIXED else [(length,) for length in LENGTHS]:
         started = time.process_time()
         model: HashModel | None = None
         try:
             if method == "pca-sign":
                 numbers = component_numbers(training_pairs(collection), pooled, lengths[-1])
+            elif method == "common-sign":
+                trained = mh.train(
+                    collection, method="nested", n_bits=lengths[-1], seed=seed,
+                    settings=BARELY_TRAINED, encoder=usual_encoder(collection, "auto"),
+                )  # fmt: skip
+                numbers = common_space(trained, pooled)
             else:
                 model = mh.train(
                     collection, method=method, n_bits=lengths[-1], seed=seed, settings=settings,
@@ -274,14 +285,15 @@ def main() -> None:
     """Read options, measure what isn't there yet, and write the table's files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("collections", nargs="+", help="what load_collection takes")
-    parser.add_argument(
-        "--methods", nargs="+", default=["nested", "pca-sign", "pca-itq", "cca-itq"]
-    )
+    parser.add_argument("--methods", nargs="+", default=DEFAULT_METHODS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
         "--emphases", type=float, nargs="*", default=[], help="pair_emphasis of further rows"
     )
     parser.add_argument("--parts", type=Path, required=True, help="folder that keeps what is done")
+    parser.add_argument(
+        "--kept", action="store_true", help="measure nothing: write what the folder keeps"
+    )
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "asymmetric-nested.csv")
     options = parser.parse_args()
     variants: list[tuple[str, dict[str, float]]] = [(method, {}) for method in options.methods]
@@ -293,6 +305,8 @@ def main() -> None:
                 parts = [Path(source).name, method, *map(str, settings.values()), str(seed)]
                 name = "-".join(parts)
                 if not (options.parts / f"{name}.csv").exists():
+                    if options.kept:
+                        continue
                     measured = list(measure_method(source, seed, method, settings))
                     write_part(options.parts, name, measured)
                 runs += read_part(options.parts, name)

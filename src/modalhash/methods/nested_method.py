@@ -212,7 +212,7 @@ class NestedMethod(GradientMethod[NestedHeads]):
         )
 
     def before_training(self, heads: NestedHeads, view: TrainingView) -> None:
-        """Make targets, solve both regressions, and rotate the first directions to bits."""
+        """Make targets, solve both regressions, and let bits begin as the first directions."""
         memory, image, text = heads.memory, heads.image, heads.text
         self.set_targets(memory, view)
         left_out = self.settings.left_out
