@@ -27,6 +27,18 @@ def test_flags_come_before_the_environment_and_that_before_the_file(tmp_path: Pa
     assert indexes == {"a": str(tmp_path / "a.index")}
 
 
+def test_folders_of_pictures_in_a_file_lie_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('pictures = ["moved", "other=/far/away", "icons=drawn"]')
+    settings, _ = read_settings({}, environment={}, file=file)
+    assert settings.pictures == (
+        str(tmp_path / "moved"), "other=/far/away", f"icons={tmp_path / 'drawn'}",
+    )  # fmt: skip
+    file.write_text("pictures = [1]")
+    with pytest.raises(SettingError, match=r"^pictures is \[1\], expected a list of texts$"):
+        read_settings({}, environment={}, file=file)
+
+
 def test_nothing_set_is_the_default() -> None:
     assert read_settings(environment={}) == (ServiceSettings(), {})
 

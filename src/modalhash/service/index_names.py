@@ -7,7 +7,7 @@ from typing import Final
 
 from modalhash.errors import InputError
 
-__all__ = ["parse_index_arguments", "parse_picture_folders"]
+__all__ = ["parse_index_arguments", "parse_picture_folders", "split_picture_folder"]
 
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
@@ -38,6 +38,17 @@ def parse_index_arguments(arguments: Sequence[str]) -> dict[str, Path]:
     return folders
 
 
+def split_picture_folder(argument: str) -> tuple[str, str]:
+    """Split `NAME=FOLDER` into the name of an index and a folder; of `FOLDER` the name is "".
+
+    Example:
+        >>> split_picture_folder("photos=a/b"), split_picture_folder("a/b=c")
+        (('photos', 'a/b'), ('', 'a/b=c'))
+    """
+    name, equals, folder = argument.partition("=")
+    return (name, folder) if equals and NAME.fullmatch(name) else ("", argument)
+
+
 def parse_picture_folders(arguments: Sequence[str]) -> dict[str, Path]:
     """Read where pictures lie now: `FOLDER`, of all indexes, or `NAME=FOLDER` of one.
 
@@ -53,9 +64,7 @@ def parse_picture_folders(arguments: Sequence[str]) -> dict[str, Path]:
     """
     folders: dict[str, Path] = {}
     for argument in arguments:
-        name, equals, folder = argument.partition("=")
-        if not equals or not NAME.fullmatch(name):
-            name, folder = "", argument
+        name, folder = split_picture_folder(argument)
         if name in folders:
             which = f"the index {name!r}" if name else "all indexes"
             raise InputError(f"two folders of pictures are named for {which}: name one")

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from modalhash.errors import SettingError, StorageError, UnknownNameError
 from modalhash.files import read_regular_text
+from modalhash.service.index_names import split_picture_folder
 
 __all__ = ["PREFIX", "ServiceSettings", "read_settings"]
 
@@ -205,6 +206,8 @@ def read_settings(
         indexes = {name: str(Path(file).parent / folder) for name, folder in table.items()}
         if isinstance(values.get("keys"), str):
             values["keys"] = str(Path(file).parent / values["keys"])
+        if "pictures" in values:
+            values["pictures"] = locate_beside(Path(file), values["pictures"])
     for variable, text in environment.items():
         if variable.startswith(PREFIX) and variable != f"{PREFIX}CONFIG":
             values[variable.removeprefix(PREFIX).lower()] = text
@@ -215,6 +218,18 @@ def read_settings(
             raise UnknownNameError("setting of the server", name, known)
     read = {name: convert_setting(name, value, known[name]) for name, value in values.items()}
     return ServiceSettings(**read), indexes
+
+
+def locate_beside(file: Path, pictures: Any) -> Any:
+    """Locate the folders of pictures that a file names: relative ones lie beside it."""
+    entries = [pictures] if isinstance(pictures, str) else pictures
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        return pictures  # what is wrong with it is said where all settings are read
+    located = []
+    for entry in entries:
+        name, folder = split_picture_folder(entry)
+        located.append(f"{name}={file.parent / folder}" if name else str(file.parent / folder))
+    return located
 
 
 def read_file(path: Path) -> dict[str, Any]:
