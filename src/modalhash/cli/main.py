@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, TypeGuard
@@ -12,7 +13,8 @@ from typing import Any, Final, Literal, TextIO, TypeGuard
 import click
 
 from modalhash.cli.terminal import echo
-from modalhash.errors import FilterError, ModalhashError
+from modalhash.errors import FilterError, MissingExtraError, ModalhashError
+from modalhash.extras import find_missing_extra
 
 __all__ = ["COMMANDS", "cli", "main"]
 
@@ -126,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(1)
         if "--debug" in arguments:
             raise
-        echo(f"modalhash: {format_error(error)}", err=True)
+        echo(f"modalhash: {format_error(name_missing_extra(error, arguments))}", err=True)
         sys.exit(1)
     sys.exit(outcome if isinstance(outcome, int) else 0)
 
@@ -171,6 +173,17 @@ def discard_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
+
+
+def name_missing_extra(error: Exception, arguments: Sequence[str]) -> Exception:
+    """Replace the error of a package that isn't installed by one that names its extra."""
+    if not isinstance(error, ModuleNotFoundError) or isinstance(error, ModalhashError):
+        return error
+    command = next((word for word in arguments if word in COMMANDS), "")
+    missing = find_missing_extra(error, f"modalhash {command}".rstrip())
+    if missing is not None and command == "demo":
+        return MissingExtraError(missing.package, "demo", "modalhash demo")
+    return missing or error
 
 
 def format_error(error: Exception) -> str:
