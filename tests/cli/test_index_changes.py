@@ -87,7 +87,7 @@ def test_a_search_without_hits_says_why(modalhash: CommandLine, folder: Path) ->
     assert (search.code, search.out) == (
         0,
         (
-            "images for text 'a ring': none\n"
+            "images for text 'a ring', asymmetric: none\n"
             "no item passes --where n_objects == 99: choose a looser limit\n"
         ),
     )
