@@ -184,17 +184,27 @@ def write_trace(
         network: from the inputs, in order, to (n, d) features.
         inputs: name to a sample.
         sizes: dimension to the name of a size that varies, of all inputs.
+
+    Raises:
+        InputError: if torch can't.
     """
     import_optional("onnx", extra="onnx-export", feature="the export to ONNX")
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what the tracer takes for constant
-        torch.onnx.export(
-            network.eval(),
-            tuple(inputs.values()),
-            str(path),
-            input_names=list(inputs),
-            output_names=["features"],
-            dynamic_axes={**{name: dict(sizes) for name in inputs}, "features": {0: "n"}},
-            opset_version=OPSET,
-            dynamo=False,  # the other exporter takes more packages, and can't follow MiniLM's mask
-        )
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the tracer takes for constant
+            torch.onnx.export(
+                network.eval(),
+                tuple(inputs.values()),
+                str(path),
+                input_names=list(inputs),
+                output_names=["features"],
+                dynamic_axes={**{name: dict(sizes) for name in inputs}, "features": {0: "n"}},
+                opset_version=OPSET,
+                dynamo=False,  # the other exporter takes more packages, and can't follow MiniLM
+            )
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise InputError(
+            f"torch {torch.__version__} can't write this encoder as ONNX ({reason}): take the "
+            "versions that constraints.txt names, or leave --with-encoder out"
+        ) from error
