@@ -153,6 +153,7 @@ def main() -> None:
         "settings": {
             **vars(settings),
             "run": settings.run.name,
+            "collection": collection.name,
             "threads": os.environ.get("OMP_NUM_THREADS"),
         },
         "seed": None,
