@@ -5,6 +5,7 @@ Run it: `python -m benchmarks.videos.moments scenes:720`, which writes
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from tests.oracles.drawn_videos import DrawnScene, Pixels, cut_scenes, write_vid
 RESULTS = Path(__file__).parent.parent / "results"
 RATE, SIZE = 10, (320, 240)
 SEED, FILMS, SCENES_A_FILM, TOP_K, SLACK = 0, 12, 60, 10, 2.0
+PARTS = ("boundaries", "moments", "speed", "memory")
 FIXED_KEYS = {"sc_threshold": "0", "g": "100"}
 PEAK = (
     "import sys; from pathlib import Path; from modalhash.machine import peak_mib; "
@@ -170,7 +172,10 @@ def measure_moments(films: Sequence[Film], folder: Path, cache: Path) -> dict[st
         by_floats = find_by_floats(index, folder, [scene.text for _, scene in texts], cache)
         size = sum(file.stat().st_size for side in ("images", "texts")
                    for file in (index.folder / side).rglob("*") if file.is_file())  # fmt: skip
-        n_items = len(index.sides[Side.IMAGES])
+        images = index.sides[Side.IMAGES]
+        n_items = len(images)
+        rows = images.metadata(images.ids)
+        metadata = sum(len(json.dumps(dict(row), separators=(",", ":"))) for row in rows)
     minutes = sum(film.scenes[-1].end for film in films) / 60
     is_found = np.array([
         [any(is_right(hit, *text) for hit in hits) for hits in pair]
@@ -188,6 +193,7 @@ def measure_moments(films: Sequence[Film], folder: Path, cache: Path) -> dict[st
             float((codes & floats).sum() / max(1, floats.sum())), 4
         ),
         "bytes_a_minute": round(size / minutes),
+        "bytes_a_minute_without_metadata": round((size - metadata) / minutes),
         "items_a_minute": round(n_items / minutes, 2),
         "cpu_seconds_to_index": round(seconds, 1),
     }
@@ -274,6 +280,7 @@ def main() -> None:
     """Measure, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("collection", nargs="?", default=f"scenes:{FILMS * SCENES_A_FILM}")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     arguments = parser.parse_args()
     collection = mh.load_collection(arguments.collection)
     generator = np.random.default_rng(SEED)
@@ -281,16 +288,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         scenes = list_scenes(collection, range(40), draw_seconds(40, generator))
-        results["boundaries"] = measure_boundaries(scenes, folder)
-        films = write_films(collection, folder / "films")
-        results["moments"] = measure_moments(films, folder / "films", folder / "cache")
-        results["speed"] = measure_speed(scenes, folder)
-        results["memory"] = measure_memory(scenes, folder)
+        if "boundaries" in arguments.parts:
+            results["boundaries"] = measure_boundaries(scenes, folder)
+        if "moments" in arguments.parts:
+            films = write_films(collection, folder / "films")
+            results["moments"] = measure_moments(films, folder / "films", folder / "cache")
+        if "speed" in arguments.parts:
+            results["speed"] = measure_speed(scenes, folder)
+        if "memory" in arguments.parts:
+            results["memory"] = measure_memory(scenes, folder)
     name = collection.name
     document = {
         "benchmark": "benchmarks.videos.moments",
         "settings": {"collection": name, "rate": RATE, "size": SIZE, "films": FILMS,
-                     "scenes_a_film": SCENES_A_FILM, "top_k": TOP_K, "slack_seconds": SLACK},
+                     "scenes_a_film": SCENES_A_FILM, "parts": list(arguments.parts),
+                     "top_k": TOP_K, "slack_seconds": SLACK},
         "seed": SEED,
         "version": mh.__version__,
         "machine": describe_machine(),

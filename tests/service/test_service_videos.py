@@ -109,3 +109,26 @@ def test_ranges_are_cut_to_pieces() -> None:
     assert read_range_header("bytes=5-", size) == ByteRange(5, 5 + LARGEST_PIECE, size)
     for header in (None, "", "bytes=-", "items=0-1", "bytes=9-3", "bytes=a-b"):
         assert read_range_header(header, size) is None
+
+
+def test_metadata_that_only_look_like_moments_do_no_harm(own_index: Path, serve: Serve) -> None:
+    client = serve({"films": own_index}, writable=True)
+    odd = [
+        {"kind": "moment", "video": "a.mp4", "start": "x", "end": 3},
+        {"kind": "moment", "video": ["a.mp4"], "start": 0, "end": 3},
+        {"kind": "video", "end": "long"},
+        {"kind": "video", "end": 5},
+        {"kind": "moment", "video": "a.mp4", "start": 0, "end": True},
+    ]
+    items = [
+        {"id": f"odd{number}", "image_code": {"hex": "ff0f"}, "metadata": row}
+        for number, row in enumerate(odd)
+    ]
+    assert client.post("/v1/indexes/films/items", json={"items": items}).status_code == 200
+    query = {"code": {"hex": "ff0f"}, "k": 9, "radius": 0, "group_by": "video"}
+    answer = client.post(SEARCH, json=query)
+    assert answer.status_code == 200
+    assert all(hit["moment"] is None for hit in answer.json()["results"][0]["hits"])
+    assert client.get(VIDEO, params={"id": "odd3"}).status_code == 404
+    deleted = {"ids": [f"odd{number}" for number in range(5)]}
+    assert client.post("/v1/indexes/films/items/delete", json=deleted).json() == {"removed": 5}

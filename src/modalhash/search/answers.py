@@ -1,5 +1,6 @@
 """What a search finds: an answer, its hits, and why they are where they are."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -97,21 +98,22 @@ class Hit:
     @property
     def video(self) -> str | int | None:
         """The id of the video that it is, or that it is a moment of; None if it is neither."""
-        kind = self.metadata.get("kind")
+        kind, video = self.metadata.get("kind"), self.metadata.get("video")
+        if read_seconds(self.metadata, "end") is None:
+            return None
         if kind == "moment":
-            return self.metadata.get("video")
+            return video if isinstance(video, str) else None
         return self.metadata.get("item", self.id) if kind == "video" else None
 
     @property
     def start(self) -> float | None:
         """Where it begins in its video, in seconds; None if it is no moment and no video."""
-        return None if self.video is None else float(self.metadata.get("start") or 0)
+        return None if self.video is None else read_seconds(self.metadata, "start") or 0.0
 
     @property
     def end(self) -> float | None:
         """Where it ends in its video, in seconds; None if it is no moment and no video."""
-        end = self.metadata.get("end")
-        return None if self.video is None or end is None else float(end)
+        return None if self.video is None else read_seconds(self.metadata, "end")
 
     def to_json(self) -> dict[str, Any]:
         """Write the document of a hit; of a moment or video, with `video`, `start` and `end`."""
@@ -309,6 +311,13 @@ def open_hit_picture(hit: Hit) -> Image.Image | None:
     """Open the picture of a hit; None where it has none that may be shown."""
     file = find_picture_file(hit.image)
     return None if file is None else read_picture(file, side=THUMBNAIL)
+
+
+def read_seconds(metadata: Mapping[str, Any], name: str) -> float | None:
+    """Read a number of seconds of an item's metadata; None if it is no number."""
+    value = metadata.get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and value is not None and math.isfinite(value) else None
 
 
 def plain_id(identity: Any) -> str | int:
