@@ -84,7 +84,12 @@ def test_a_hit_says_what_is_known_of_it(index: SearchIndex, scenes: Collection) 
     item = scenes.item_ids.index(str(hit.id))
     assert scenes.captions is not None
     assert hit.caption == scenes.captions[5 * item]
-    assert hit.metadata == {name: values[item] for name, values in scenes.metadata.items()}
+    assert scenes.labels is not None
+    labels = [
+        name for name, has in zip(scenes.label_names, scenes.labels[item], strict=True) if has
+    ]
+    stated = {name: values[item] for name, values in scenes.metadata.items()}
+    assert hit.metadata == {"labels": labels} | stated
     hit = index.search(text="a red circle", k=1, target="texts").hits[0]
     row = scenes.caption_ids.index(str(hit.id))
     assert hit.caption == scenes.captions[row]

@@ -150,12 +150,21 @@ def make_entry(
     stated = {name: value for name, value in fields.items() if value is not None}
     return {
         **name_folder(collection.item_ids[item], image),
+        **name_labels(collection, item),
         **fields,
         **file_fields,
         **stated,
         "caption": caption,
         "image": image,
     }
+
+
+def name_labels(collection: Collection, item: int) -> dict[str, list[str]]:
+    """Name the labels of an item, as the entry `labels`; nothing of one without labels."""
+    if collection.labels is None:
+        return {}
+    names = [collection.label_names[place] for place in collection.labels[item].nonzero()[0]]
+    return {"labels": names} if names else {}
 
 
 def texts_of_file(file_fields: Mapping[str, Any]) -> list[str]:
