@@ -238,7 +238,7 @@ def test_a_learning_rate_that_explodes_in_the_first_epoch(tmp_path: Path) -> Non
     settings = replace(method.training, learning_rate=1e30, epochs=2)
     pattern = (
         r"the loss is not finite in step \d \(loss \w+, intra \S+, cross \S+, decode \w+, "
-        r"target_min \S+, .*, text_saturated \S+\) of epoch 1; no epoch was finished; "
+        r"target_min \S+, .*, text_unexplained \S+\) of epoch 1; no epoch was finished; "
         r"lower learning_rate \(now 1e\+30\) or scale the features"
     )
     with pytest.raises(TrainingError, match=f"^{pattern}$"):
