@@ -313,7 +313,8 @@ def main() -> None:
                 print(name, flush=True)
     names = [Path(source).name for source in options.collections]
     command = ["python", "-m", "benchmarks.quality.asymmetric", *names]
-    command += ["--methods", *options.methods, "--seeds", *map(str, options.seeds)]
+    seeds = sorted({outcome.seed for outcome, _ in runs})
+    command += ["--methods", *options.methods, "--seeds", *map(str, seeds)]
     if options.emphases:
         command += ["--emphases", *map(str, options.emphases)]
     about = {
