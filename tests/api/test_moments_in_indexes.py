@@ -1,10 +1,12 @@
 """Moments of videos through find, index, add, sync, search and delete."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import modalhash as mh
@@ -115,6 +117,29 @@ def test_sync_goes_by_video(index: Path, films: Path, monkeypatch: pytest.Monkey
     with mh.open_index(index) as opened:
         hits = opened.search("a ring", k=9).hits
         assert {hit.image for hit in hits} == {str(moved / str(hit.id)) for hit in hits}
+
+
+def test_a_video_of_another_time_or_place_keeps_its_moments_and_texts(
+    films: Path, scene_run: Path, tmp_path: Path
+) -> None:
+    (films / "a.srt").write_text("00:00:01,000 --> 00:00:02,000\na red circle\n", encoding="utf-8")
+    with mh.build_index(scene_run, films, output=tmp_path / "index", calibrate=False) as made:
+        all_ids = ids(made)
+        codes = made.sides[Side.IMAGES].reconstruct(all_ids)
+
+    def check(folder: Path) -> None:
+        for _ in range(2):
+            assert mh.sync(tmp_path / "index", folder) == SyncCounts(0, 0, 0, 7)
+            with mh.open_index(tmp_path / "index") as opened:
+                assert ids(opened) == all_ids
+                assert ids(opened, Side.TEXTS) == [f"{A[1]}#0"]
+                np.testing.assert_array_equal(opened.sides[Side.IMAGES].reconstruct(all_ids), codes)
+                (hit,) = opened.search("a red circle", target="texts").hits
+                assert (hit.video, hit.image) == ("a.mp4", str(folder / A[1]))
+
+    os.utime(films / "a.mp4", (1, 1))
+    check(films)
+    check(films.rename(films.with_name("moved")))
 
 
 def test_after_a_kill_the_finished_videos_stay(

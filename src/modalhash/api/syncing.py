@@ -23,6 +23,7 @@ from modalhash.search import SearchIndex, Side, SideContent
 from modalhash.search.changing import find_texts_of
 from modalhash.search.file_records import FolderItems
 from modalhash.search.kept_features import KeepFeatures
+from modalhash.search.moments import find_moments_of
 from modalhash.search.pending_changes import finish_pending, writing
 from modalhash.search.sync_planning import SyncPlan, divide, plan_sync
 
@@ -346,7 +347,10 @@ def locate(items: FolderItems, place: int) -> dict[str, str]:
 
 
 def rewrite_records(index: SearchIndex, items: FolderItems, places: Sequence[int]) -> None:
-    """Write the records and paths of items anew, whose codes stay as they are."""
+    """Write the records and paths of items anew, whose codes stay as they are.
+
+    A video takes its moments with it: where a video is put in again, moments that aren't go.
+    """
     ids = [items.collection.item_ids[place] for place in places]
     added = {
         identity: locate(items, place) | items.record(place).as_metadata()
@@ -356,13 +360,17 @@ def rewrite_records(index: SearchIndex, items: FolderItems, places: Sequence[int
         identity: {name: value for name, value in more.items() if name == "image"}
         for identity, more in added.items()
     }
+    moments = find_moments_of(index.sides[Side.IMAGES], ids)
+    ids = list(dict.fromkeys([*ids, *moments]))
     contents = {
-        Side.IMAGES: make_content(index, Side.IMAGES, ids, lambda identity, _: added[identity])
+        Side.IMAGES: make_content(
+            index, Side.IMAGES, ids, lambda identity, _: added.get(identity, {})
+        )
     }
     texts = find_texts_of(index, ids)
     if texts:
         contents[Side.TEXTS] = make_content(
-            index, Side.TEXTS, texts, lambda _, row: paths[row["item"]]
+            index, Side.TEXTS, texts, lambda _, row: paths.get(row["item"], {})
         )
     index.add(contents, upsert=True)
 
