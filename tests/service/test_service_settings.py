@@ -54,7 +54,7 @@ def test_nothing_set_is_the_default() -> None:
         ({"timeout": "nan"}, "timeout is nan, expected more than 0 seconds"),
         ({"rate": -1}, "rate is -1.0, expected at least 0"),
         ({"port": 65536}, "port is 65536, expected 0 to 65535"),
-        ({"log": "xml"}, "log is 'xml', expected json or text"),
+        ({"log": "xml"}, "log is 'xml', expected auto, json or text"),
         ({"writable": "perhaps"}, "writable is 'perhaps', expected true or false"),
         ({"hosts": 3}, "hosts is 3, expected a list of texts"),
         ({"origins": "*"}, "origins is *: name the origins that may read answers"),

@@ -1,5 +1,6 @@
 """What `modalhash serve` says before it listens, and what it finds again later."""
 
+import io
 import logging
 import os
 import re
@@ -93,6 +94,25 @@ def test_files_are_found_again_after_the_process_went_elsewhere(
     assert found.status_code == 200
     hit = found.json()["results"][0]["hits"][0]
     assert client.get(hit["picture"]["thumbnail"], headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_the_log_is_text_in_a_terminal_and_json_elsewhere(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loggers = [logging.getLogger(name) for name in ("modalhash", "uvicorn", "asyncio")]
+    before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+    monkeypatch.setattr("sys.stderr", stream)
+    try:
+        server.log_to_stderr("auto")
+        logging.getLogger("asyncio").error("some trouble")
+    finally:
+        for logger, handlers, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
+    assert stream.getvalue().startswith('{"time": ') is not is_terminal
+    assert "some trouble" in stream.getvalue()
 
 
 def test_every_logger_of_the_server_writes_our_form(capsys: pytest.CaptureFixture[str]) -> None:

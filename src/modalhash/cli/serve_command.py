@@ -39,7 +39,9 @@ from modalhash.cli.options import device_option
 )
 @click.option("--no-page", "page", flag_value=False, default=None, help="Serve no search page.")
 @click.option(
-    "--log", type=click.Choice(["json", "text"]), help="Form of the log  [default: json]."
+    "--log",
+    type=click.Choice(["auto", "json", "text"]),
+    help="Form of the log; auto is text in a terminal, else json  [default: auto].",
 )
 @click.option(
     "--hosts",

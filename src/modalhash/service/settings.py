@@ -51,8 +51,8 @@ class ServiceSettings:
     """Where queries are encoded: auto, cpu, cuda, ..."""
     page: bool = True
     """Whether the search page is served."""
-    log: str = "json"
-    """Form of the log: json (one document a line) or text."""
+    log: str = "auto"
+    """Form of the log: json (one document a line), text, or auto: text in a terminal, else json."""
     hosts: tuple[str, ...] = ()
     """Names that a request's Host header may have; by default those of this machine where it
     listens on a loopback address only, else all."""
@@ -145,8 +145,8 @@ class ServiceSettings:
             )
         if not 0 <= self.port < 1 << 16:
             raise SettingError(f"port is {self.port}, expected 0 to 65535")
-        if self.log not in ("json", "text"):
-            raise SettingError(f"log is {self.log!r}, expected json or text")
+        if self.log not in ("auto", "json", "text"):
+            raise SettingError(f"log is {self.log!r}, expected auto, json or text")
         if "*" in self.origins:
             raise SettingError("origins is *: name the origins that may read answers")
 
