@@ -117,6 +117,34 @@ def test_bad_folders_are_refused_in_one_line(
     assert modalhash("find", tmp_path, "--model", scene_run).code == 2
 
 
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (("--image", "none.jpg"), "none.jpg: there is no such picture"),
+        (("words", "-k", "0"), "k is 0, expected at least 1"),
+        (("words", "--where", "year >"), "the filter can't be understood"),
+    ],
+)
+def test_a_query_is_checked_before_the_folder_is_encoded(
+    modalhash: CommandLine, photos: Path, scene_run: Path, cache: Path,
+    query: tuple[str, ...], message: str,
+) -> None:  # fmt: skip
+    ended = modalhash("find", photos, *query, "--model", scene_run, "--cache", cache)
+    assert ended.code != 0
+    assert message in ended.err
+    assert not list(cache.rglob("*.index"))
+    assert "added" not in ended.err
+
+
+def test_a_find_without_hits_says_why(
+    modalhash: CommandLine, photos: Path, scene_run: Path, cache: Path
+) -> None:
+    find = ("find", photos, "a ring", "--model", scene_run, "--cache", cache)
+    ended = modalhash(*find, "--where", "image like 'nothing'")
+    assert (ended.code, ended.out) == (0, "")
+    assert "no picture passes the filter: choose a looser one" in ended.err
+
+
 def test_another_process_makes_the_index(photos: Path, scene_run: Path, cache: Path) -> None:
     model = mh.load_model(scene_run)
     place = finding.index_place(photos.resolve(), model, None, file_metadata=True)

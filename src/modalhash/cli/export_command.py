@@ -104,9 +104,10 @@ def export_onnx(source: str, output: str | None, *, with_encoder: bool, overwrit
     """Export a model as ONNX files, and say what was written."""
     result = mh.export_onnx(source, output, with_encoder=with_encoder, overwrite=overwrite)
     whole = "hash functions and encoder" if with_encoder else "hash functions"
+    query = "a query" if with_encoder else "a query by features (for words: --with-encoder)"
     echo(
         f"{whole} of {result.n_bits} bits as ONNX files, {result.n_bytes / 1e6:.1f} MB, in "
-        f"{result.folder}; pip install 'modalhash[onnx]' is all that a query with them needs"
+        f"{result.folder}; pip install 'modalhash[onnx]' is all that {query} with them needs"
     )
 
 

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 import webbrowser
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -19,8 +20,9 @@ from modalhash.cli.options import (
 from modalhash.cli.search_command import search_option, warn_of_doubts
 from modalhash.cli.terminal import echo, echo_json, show_line
 from modalhash.cli.watching import show_progress
+from modalhash.errors import InputError
 from modalhash.modalities import Side
-from modalhash.search_request import GroupBy, SearchOptions
+from modalhash.search_request import GroupBy, SearchOptions, SearchRequest
 
 if TYPE_CHECKING:
     from modalhash.search import SearchIndex
@@ -76,10 +78,8 @@ def command(
     text = " ".join(words) or None
     if not is_opened and (text is None) == (image is None):
         raise click.UsageError("Give either words or --image.")
-    if where is not None:
-        from modalhash.index.filters import parse_filter
-
-        parse_filter(where)  # before the folder is encoded
+    if not is_opened:
+        check_query(text, image, k, where, group_by)
     with (
         show_progress() as progress,
         mh.open_folder_index(
@@ -99,6 +99,25 @@ def command(
         open_page(str(place), text)
 
 
+def check_query(
+    text: str | None, image: str | None, k: int | None, where: str | None, group_by: str | None
+) -> None:
+    """Check what can be checked of a query before a folder is encoded.
+
+    Raises:
+        InputError: if there is no such picture, or an option has no sense.
+    """
+    SearchRequest(text=text, image=image, target=Side.IMAGES, k=k, where=where, group_by=group_by)
+    if where is not None:
+        from modalhash.index.filters import parse_filter
+
+        parse_filter(where)
+    if image is not None and not any(
+        Path(name).is_file() for name in (image, image.rpartition("#t=")[0])
+    ):
+        raise InputError(f"{image}: there is no such picture")
+
+
 def print_paths(
     index: "SearchIndex",
     text: str | None,
@@ -113,6 +132,8 @@ def print_paths(
     if as_json:
         echo_json(answer.to_json())
         return
+    if not answer.hits:
+        click.echo("no picture passes the filter: choose a looser one", err=True)
     for hit in answer.hits:
         echo(show_line(str(hit.image)))
 
