@@ -133,7 +133,7 @@ def print_paths(
         echo_json(answer.to_json())
         return
     if not answer.hits:
-        click.echo("no picture passes the filter: choose a looser one", err=True)
+        echo("no picture passes the filter: choose a looser one", err=True)
     for hit in answer.hits:
         echo(show_line(str(hit.image)))
 
