@@ -99,17 +99,9 @@ def evaluate_direction(
     settings = MeasureSettings.read(choices)
     check_codes(query_codes, n_bits, name="query_codes")
     check_codes(database_codes, n_bits, name="database_codes")
-    truth = read_truth(
-        (len(query_codes), len(database_codes)),
-        query_labels,
-        database_labels,
-        query_targets,
-        settings,
-    )
-    own = None
-    if own_rows is not None:
-        own = check_own_rows(own_rows, len(query_codes), len(database_codes))
-        truth = truth.without(own)
+    shape = (len(query_codes), len(database_codes))
+    truth = read_truth(shape, query_labels, database_labels, query_targets, settings)
+    truth, own = leave_out_own_rows(truth, shape, own_rows)
     tally = DistanceTally(
         query_codes,
         database_codes,
@@ -253,17 +245,9 @@ def evaluate_asymmetric(
     settings = MeasureSettings.read(choices)
     check_codes(database_codes, n_bits, name="database_codes")
     queries = WeightedQueries.of(relaxed_queries, n_bits, name="relaxed_queries")
-    truth = read_truth(
-        (len(queries), len(database_codes)),
-        query_labels,
-        database_labels,
-        query_targets,
-        settings,
-    )
-    own = None
-    if own_rows is not None:
-        own = check_own_rows(own_rows, len(queries), len(database_codes))
-        truth = truth.without(own)
+    shape = (len(queries), len(database_codes))
+    truth = read_truth(shape, query_labels, database_labels, query_targets, settings)
+    truth, own = leave_out_own_rows(truth, shape, own_rows)
     tally = ScoreTally(
         WeightedRanking(queries, database_codes, own),
         truth=truth,
@@ -277,6 +261,16 @@ def evaluate_asymmetric(
         settings,
         Scoring.ASYMMETRIC.value,
     )
+
+
+def leave_out_own_rows(
+    truth: Truth, shape: tuple[int, int], own_rows: ArrayLike | None
+) -> tuple[Truth, NDArray[np.int64] | None]:
+    """Check the rows that are queries themselves, and leave them out of what is relevant."""
+    if own_rows is None:
+        return truth, None
+    own = check_own_rows(own_rows, *shape)
+    return truth.without(own), own
 
 
 def read_truth(
