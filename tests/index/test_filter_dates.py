@@ -11,7 +11,8 @@ import pytest
 from modalhash.errors import FilterError
 from modalhash.index import build_index
 from modalhash.index.filter_tests import holds
-from modalhash.index.filters import And, Compare, Filter, IsIn, Not, Or, parse_filter
+from modalhash.index.filter_tree import And, Compare, Filter, IsIn, Not, Or
+from modalhash.index.filters import parse_filter
 from modalhash.index.milvus_filters import compile_filter
 
 TAKEN = ("taken",)

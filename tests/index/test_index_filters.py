@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from modalhash.errors import FilterError, InputError
 from modalhash.index import build_index
 from modalhash.index.fields import FieldIndex
-from modalhash.index.filters import (
+from modalhash.index.filter_tree import (
     And,
     Compare,
     Contains,
@@ -24,8 +24,8 @@ from modalhash.index.filters import (
     Not,
     Or,
     leaves,
-    parse_filter,
 )
+from modalhash.index.filters import parse_filter
 from modalhash.index.items import ItemStore
 from tests.oracles.plain_filter import plain_holds
 

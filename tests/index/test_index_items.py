@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modalhash.errors import DamagedArtifactError, StorageError
-from modalhash.index.filters import Compare
+from modalhash.index.filter_tree import Compare
 from modalhash.index.items import ItemStore, write_items
 
 ROWS = [(0, "a", '{"year": 2019}'), (2, "c", '{"year": 2021}')]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from modalhash.errors import SearchStoppedError
-from modalhash.index.filters import Leaf, leaves, parse_filter
+from modalhash.index.filter_tree import Leaf, leaves
+from modalhash.index.filters import parse_filter
 from modalhash.index.interruption import check_interruption, interrupt_when
 from modalhash.index.items import ItemStore, write_items
 

@@ -4,17 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from modalhash.index.filters import (
-    And,
-    Compare,
-    Contains,
-    Filter,
-    IsIn,
-    IsNull,
-    Like,
-    Not,
-    Or,
-)
+from modalhash.index.filter_tree import And, Compare, Contains, Filter, IsIn, IsNull, Like, Not, Or
 
 
 def plain_holds(tree: Filter, document: Mapping[str, Any]) -> bool:

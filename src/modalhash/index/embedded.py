@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from modalhash.codes import Codes, Queries, WeightedQueries
 from modalhash.index.checking import check_id_kind, check_known, check_model
-from modalhash.index.filters import Filter, parse_filter
+from modalhash.index.filter_tree import Filter
+from modalhash.index.filters import parse_filter
 from modalhash.index.hits import Hits, IdArray, IdKind, Ids, ItemBlock, Metadata, RadiusHits
 from modalhash.index.ids import IdColumn, id_column
 from modalhash.index.manifest import read_manifest

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.index.filters import Compare, Contains, IsIn, IsNull, Leaf, Value, sort_of
+from modalhash.index.filter_tree import Compare, Contains, IsIn, IsNull, Leaf, Value, sort_of
 from modalhash.index.searchers import Positions
 
 __all__ = ["FieldIndex"]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from modalhash.index.filters import And, Compare, Contains, Filter, IsIn, Like, Not, Or, Value
+from modalhash.index.filter_tree import And, Compare, Contains, Filter, IsIn, Like, Not, Or, Value
 
 __all__ = ["compares", "holds"]
 

@@ -52,33 +52,14 @@ from modalhash.index.filter_tree import (
     Filter,
     IsIn,
     IsNull,
-    Leaf,
     Like,
     Not,
     Or,
     Value,
-    leaves,
-    quoted,
     sort_of,
 )
 
-__all__ = [
-    "And",
-    "Compare",
-    "Contains",
-    "Filter",
-    "IsIn",
-    "IsNull",
-    "Leaf",
-    "Like",
-    "Not",
-    "Or",
-    "Value",
-    "leaves",
-    "parse_filter",
-    "quoted",
-    "sort_of",
-]
+__all__ = ["parse_filter"]
 
 MAX_LENGTH: Final = 1 << 16
 MAX_DEPTH: Final = 100

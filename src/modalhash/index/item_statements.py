@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from modalhash.index.filters import Compare, Contains, IsIn, IsNull, Leaf, Like, sort_of
+from modalhash.index.filter_tree import Compare, Contains, IsIn, IsNull, Leaf, Like, sort_of
 
 __all__ = ["VALUES", "WITH_NUL", "make_statements", "name_json_path"]
 

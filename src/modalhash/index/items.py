@@ -21,7 +21,7 @@ import numpy as np
 from modalhash.errors import DamagedArtifactError, StorageError
 from modalhash.index.fields import FieldIndex
 from modalhash.index.filter_tests import holds
-from modalhash.index.filters import IsNull, Leaf
+from modalhash.index.filter_tree import IsNull, Leaf
 from modalhash.index.interruption import check_interruption, is_interrupted
 from modalhash.index.item_statements import VALUES, WITH_NUL, make_statements, name_json_path
 from modalhash.index.manifest import REPAIR_ADVICE

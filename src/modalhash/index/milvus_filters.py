@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from modalhash.index.filter_tests import compares
-from modalhash.index.filters import (
+from modalhash.index.filter_tree import (
     And,
     Compare,
     Contains,

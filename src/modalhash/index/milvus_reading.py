@@ -19,7 +19,8 @@ from modalhash.index.checking import (
     check_known,
 )
 from modalhash.index.filter_tests import holds
-from modalhash.index.filters import Filter, parse_filter
+from modalhash.index.filter_tree import Filter
+from modalhash.index.filters import parse_filter
 from modalhash.index.hits import IdArray, IdKind, Ids, ItemBlock
 from modalhash.index.ids import id_column
 from modalhash.index.lock import WriterLock

@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from modalhash.codes import Codes, Queries, WeightedQueries
-from modalhash.index.filters import Filter, parse_filter
+from modalhash.index.filter_tree import Filter
+from modalhash.index.filters import parse_filter
 from modalhash.index.hits import Hits, RadiusHits
 from modalhash.index.milvus_collection import Row
 from modalhash.index.milvus_filters import compile_filter

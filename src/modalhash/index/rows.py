@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from modalhash.codes import Codes, code_width
 from modalhash.index.fields import FieldIndex
-from modalhash.index.filters import And, Filter, IsNull, Leaf, Not, Or
+from modalhash.index.filter_tree import And, Filter, IsNull, Leaf, Not, Or
 from modalhash.index.hits import IdArray, IdKind
 from modalhash.index.ids import IdColumn, IdLookup
 from modalhash.index.items import ItemStore

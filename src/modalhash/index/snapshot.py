@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.codes import Codes, Distances, WeightedQueries, hamming_distances
-from modalhash.index.filters import Filter
+from modalhash.index.filter_tree import Filter
 from modalhash.index.hits import IdArray, IdKind, ItemBlock
 from modalhash.index.ids import IdColumn
 from modalhash.index.relaxed_scan import SearchedQueries, sorted_hits

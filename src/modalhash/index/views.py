@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.codes import Codes
-from modalhash.index.filters import Filter
+from modalhash.index.filter_tree import Filter
 from modalhash.index.ids import IdColumn
 from modalhash.index.relaxed_scan import SearchedQueries, find_nearest, find_within, take_queries
 from modalhash.index.rows import RowSource

@@ -8,7 +8,8 @@ from PIL import Image
 
 from modalhash.errors import InputError
 from modalhash.index import HashIndex, Ids, ItemChange, Operation
-from modalhash.index.filters import parse_filter, quoted
+from modalhash.index.filter_tree import quoted
+from modalhash.index.filters import parse_filter
 from modalhash.index.ids import format_ids
 from modalhash.modalities import Side
 from modalhash.search.answers import ItemCounts

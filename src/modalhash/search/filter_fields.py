@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from modalhash.errors import FilterError
 from modalhash.index import HashIndex
-from modalhash.index.filters import leaves, parse_filter
+from modalhash.index.filter_tree import leaves
+from modalhash.index.filters import parse_filter
 from modalhash.search.kept_features import KEPT_NAMES
 
 __all__ = ["check_filter_fields"]

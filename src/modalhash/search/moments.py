@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.index import HashIndex, Metadata
-from modalhash.index.filters import quoted
+from modalhash.index.filter_tree import quoted
 from modalhash.modalities import Side
 from modalhash.search.parts import IndexParts
 from modalhash.videos import name_moment

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from modalhash.errors import UnknownItemError
-from modalhash.index.filters import leaves, parse_filter
+from modalhash.index.filter_tree import leaves
+from modalhash.index.filters import parse_filter
 from modalhash.modalities import Direction, Side
 from modalhash.search import (
     EncodedQuery,
