@@ -9,14 +9,13 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.result_files import RESULTS, write_result
 from modalhash.layers import (
     BitMap,
     FeatureScaling,
@@ -31,10 +30,8 @@ from modalhash.layers import (
     TrunkKind,
 )
 from modalhash.layers.hash_heads import LinearHead
-from modalhash.machine import describe_machine
 from modalhash.methods.hasher import HashTower
 
-RESULTS = Path(__file__).parent.parent / "results"
 WIDTH, TOKEN_WIDTH, N_TOKENS, BLOCK = 1280, 384, 16, 256
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.bool_] | None]
 
@@ -148,16 +145,9 @@ def main() -> None:
         n_items = options.token_items if head.reads_tokens else options.items
         rows.append(measure(name, head, n_items, options.runs))
         print(json.dumps(rows[-1]))
-    document = {
-        "benchmark": "encoding.heads",
-        "settings": vars(options) | {"width": WIDTH, "tokens": N_TOKENS},
-        "seed": 0,
-        "version": version("modalhash"),
-        "machine": describe_machine(),
-        "results": rows,
-    }
+    settings = vars(options) | {"width": WIDTH, "tokens": N_TOKENS}
     path = RESULTS / f"encoding-heads-{options.name}.json"
-    path.write_text(json.dumps(document, indent=2) + "\n")
+    write_result(path, "encoding.heads", settings, rows)
 
 
 if __name__ == "__main__":

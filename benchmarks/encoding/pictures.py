@@ -8,7 +8,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,13 +16,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.result_files import RESULTS, write_result
 from modalhash.artifacts.ready_model import ready_model
 from modalhash.codes import hamming_distances
 from modalhash.data import read_picture
 from modalhash.encoders import ImageTower, load_encoder
-from modalhash.machine import describe_machine
 
-RESULTS = Path(__file__).parent.parent / "results"
 LARGE, SMALL = (4000, 3000), (224, 224)
 BATCH = 16
 GRAIN = 6.0
@@ -157,20 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 enlarge_photo(source, generator).save(path, quality=options.quality)
             results["features"] = compare_features(tower, paths)
             print(json.dumps(results["features"], indent=2))
-    settings = {name: value for name, value in vars(options).items() if name != "output"}
-    settings["folder"] = options.folder.name if options.folder else None
-    document = {
-        "benchmark": "encoding/pictures",
-        "settings": settings,
-        "seed": options.seed,
-        "version": version("modalhash"),
-        "machine": describe_machine(),
-        "results": results,
-    }
     output = options.output or RESULTS / "encoding-pictures.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    print(f"written to {output}")
+    write_result(output, "encoding.pictures", vars(options), results)
 
 
 if __name__ == "__main__":

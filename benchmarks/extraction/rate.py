@@ -25,13 +25,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.result_files import RESULTS, write_result
 from modalhash.data import Collection
 from modalhash.data.pictures import PictureFiles
 from modalhash.encoders import Encoder, ImageTower, extract_features, load_encoder
 from modalhash.encoders.encoding_threads import encoding_pool
 from modalhash.machine import describe_machine
 
-RESULTS = Path(__file__).parent.parent / "results"
 BATCH = 32
 
 
@@ -160,22 +160,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for threads in options.threads:
             results[f"threads_{threads}"] = measure(paths, threads, options.repeats)
             print(threads, json.dumps(results[f"threads_{threads}"], indent=2))
-    settings = {name: value for name, value in vars(options).items() if name != "output"}
-    settings["folder"] = options.folder.name if options.folder else "generated"
-    packages = machine["packages"]
-    document = {
-        "benchmark": "extraction/rate",
-        "settings": {**settings, "pictures": len(paths)},
-        "seed": options.seed,
-        "version": packages.get("modalhash") if isinstance(packages, dict) else None,
-        "machine": machine,
-        "results": results,
-    }
-    name = f"extraction-rate-{settings['folder']}-{len(paths)}.json"
-    output = options.output or RESULTS / name
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    print(f"written to {output}")
+    folder = options.folder.name if options.folder else "generated"
+    settings = {**vars(options), "folder": folder, "pictures": len(paths)}
+    output = options.output or RESULTS / f"extraction-rate-{folder}-{len(paths)}.json"
+    write_result(output, "extraction.rate", settings, results)
 
 
 if __name__ == "__main__":

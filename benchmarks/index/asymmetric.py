@@ -27,11 +27,10 @@ from numpy.typing import NDArray
 
 from benchmarks.index.codes import clustered_codes, uniform_codes
 from benchmarks.index.memory import in_a_process, memory_in_use
+from benchmarks.result_files import RESULTS, write_result
 from modalhash.codes import Codes, binarise, pack, unpack
 from modalhash.index import HashIndex, build_index, open_index
-from modalhash.machine import describe_machine
 
-RESULTS = Path(__file__).parent.parent / "results"
 CODE_SETS = {"uniform": uniform_codes, "clustered": clustered_codes}
 SINGLES = 20
 WARMING = 3
@@ -170,25 +169,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="default: a file in benchmarks/results")
     options = parser.parse_args(arguments)
     faiss.omp_set_num_threads(1)
-    machine = describe_machine()
     results: dict[str, object] = {}
     for name, make in CODE_SETS.items():
         codes = make(options.size, options.bits // 8, np.random.default_rng(options.seed))
         results[name] = compare(codes, options)
         print(name, json.dumps(results[name], indent=2))
     output = options.output or RESULTS / f"index-asymmetric-{options.size}x{options.bits}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    packages = machine["packages"]
-    document = {
-        "benchmark": "index/asymmetric",
-        "settings": {name: value for name, value in vars(options).items() if name != "output"},
-        "seed": options.seed,
-        "version": packages.get("modalhash") if isinstance(packages, dict) else None,
-        "machine": machine,
-        "results": results,
-    }
-    output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    print(f"written to {output}")
+    write_result(output, "index.asymmetric", vars(options), results)
 
 
 if __name__ == "__main__":

@@ -161,19 +161,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def write_results(options: argparse.Namespace, results: dict[str, Any]) -> None:
     """Write the figures with their settings and the machine."""
-    from modalhash.machine import describe_machine
+    from benchmarks.result_files import write_result  # not in the processes of the other tree
 
-    machine = describe_machine()
-    packages = machine["packages"]
-    document = {
-        "benchmark": "index/changes",
-        "settings": {name: getattr(options, name) for name in ("changes", "items", "repeats")},
-        "seed": 0,
-        "version": packages.get("modalhash") if isinstance(packages, dict) else None,
-        "machine": machine,
-        "results": results,
-    }
-    options.output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    settings = {name: getattr(options, name) for name in ("changes", "items", "repeats")}
+    write_result(options.output, "index.changes", settings, results)
 
 
 if __name__ == "__main__":

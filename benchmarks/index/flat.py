@@ -23,11 +23,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.result_files import RESULTS, write_result
 from modalhash.codes import Codes
 from modalhash.index import build_index, open_index
-from modalhash.machine import describe_machine
-
-RESULTS = Path(__file__).parent.parent / "results"
 
 
 def uniform_codes(n: int, width: int, generator: np.random.Generator) -> Codes:
@@ -173,7 +171,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.threads:
         faiss.omp_set_num_threads(options.threads)
-    machine = describe_machine()
     results: dict[str, object] = {}
     for name, make in CODE_SETS.items():
         generator = np.random.default_rng(options.seed)
@@ -187,19 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     threads = f"-threads{options.threads}" if options.threads else ""
     name = f"index-flat-{options.items}x{options.bits}{threads}.json"
     output = options.output or RESULTS / name
-    output.parent.mkdir(parents=True, exist_ok=True)
-    settings = {name: value for name, value in vars(options).items() if name != "output"}
-    packages = machine["packages"]
-    document = {
-        "benchmark": "index/flat",
-        "settings": settings,
-        "seed": options.seed,
-        "version": packages.get("modalhash") if isinstance(packages, dict) else None,
-        "machine": machine,
-        "results": results,
-    }
-    output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    print(f"written to {output}")
+    write_result(output, "index.flat", vars(options), results)
 
 
 if __name__ == "__main__":

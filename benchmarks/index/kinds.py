@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 
 from benchmarks.index.codes import clustered_codes, real_like_codes, uniform_codes
 from benchmarks.index.flat import measure_in_turn, on_one_thread, one_by_one
+from benchmarks.result_files import RESULTS, write_result
 from modalhash.codes import Codes
 from modalhash.index import build_index, open_index
-from modalhash.machine import describe_machine
 
-RESULTS = Path(__file__).parent.parent / "results"
 KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "flat": ("flat", {}),
     "flat-distinct": ("flat", {"distinct": True}),
@@ -228,25 +227,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             row = measured(name, codes, queries, kth, options)
             results[set_name][name] = row
             print(summary(name, row, len(queries)), flush=True)
-    machine = describe_machine()
-    packages = machine["packages"]
-    document = {
-        "benchmark": "index/kinds",
-        "settings": {
-            name: value.name if isinstance(value, Path) else value
-            for name, value in vars(options).items()
-            if name != "output"
-        },
-        "seed": options.seed,
-        "version": packages.get("modalhash") if isinstance(packages, dict) else None,
-        "machine": machine,
-        "results": results,
-    }
     threads = f"-threads{options.threads}" if options.threads else ""
     output = options.output or RESULTS / f"index-kinds-{options.size}x{options.bits}{threads}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    print(f"written to {output}")
+    write_result(output, "index.kinds", vars(options), results)
 
 
 if __name__ == "__main__":

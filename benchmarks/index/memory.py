@@ -9,7 +9,6 @@ Run it: `python -m benchmarks.index.memory --size 10000000`
 """
 
 import argparse
-import json
 import multiprocessing
 import tempfile
 import time
@@ -22,10 +21,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.index.codes import clustered_codes, uniform_codes
+from benchmarks.result_files import RESULTS, write_result
 from modalhash.index import build_index, check_kind, open_index
-from modalhash.machine import describe_machine
 
-RESULTS = Path(__file__).parent.parent / "results"
 BLOCK_ROWS = 1 << 20
 COUNTED = ("RssAnon", "RssFile", "RssShmem")
 INTERVAL_SECONDS = 0.002
@@ -138,20 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"{opened['open_and_first_answer_seconds']:.3f} s",
                 flush=True,
             )
-    machine = describe_machine()
-    packages = machine["packages"]
-    document = {
-        "benchmark": "index/memory",
-        "settings": {name: value for name, value in vars(options).items() if name != "output"},
-        "seed": options.seed,
-        "version": packages.get("modalhash") if isinstance(packages, dict) else None,
-        "machine": machine,
-        "results": results,
-    }
     output = options.output or RESULTS / f"index-memory-{options.size}x{options.bits}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    print(f"written to {output}")
+    write_result(output, "index.memory", vars(options), results)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Run it: `python -m benchmarks.index.scale`
 
 import argparse
 import io
-import json
 import resource
 import tempfile
 import time
@@ -25,12 +24,11 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.index.flat import uniform_codes
+from benchmarks.result_files import RESULTS, write_result
 from modalhash.codes import Codes
 from modalhash.index import build_index
 from modalhash.index.code_files import CodeFile, CodeHead, ids_twice, write_code_file
-from modalhash.machine import describe_machine
 
-RESULTS = Path(__file__).parent.parent / "results"
 QUERIES = 32
 CAPTION = "a brown dog runs through deep snow beside a wooden fence"
 FILES = 10
@@ -168,20 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sizes = [int(size) for size in options.sizes.split(",")]
     results["scan"] = scan_rates(sizes, options.bits, options.repeats, options.seed)
     results["peak_resident_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    machine = describe_machine()
-    packages = machine["packages"]
-    document = {
-        "benchmark": "index/scale",
-        "settings": {name: value for name, value in vars(options).items() if name != "output"},
-        "seed": options.seed,
-        "version": packages.get("modalhash") if isinstance(packages, dict) else None,
-        "machine": machine,
-        "results": results,
-    }
     output = options.output or RESULTS / f"index-scale-{options.bits}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    print(f"written to {output}")
+    write_result(output, "index.scale", vars(options), results)
 
 
 if __name__ == "__main__":

@@ -24,13 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.index.codes import real_like_codes
+from benchmarks.result_files import RESULTS, write_result
 from modalhash.codes import Codes, WeightedQueries
 from modalhash.index import HashIndex, build_index
 from modalhash.index.faiss_fast_scan import FastScan
 from modalhash.index.faiss_ivf import RELAXED_PROBES, IvfSearcher
-from modalhash.machine import describe_machine
 
-RESULTS = Path(__file__).parent.parent / "results"
 TOP_K = 10
 LENGTHS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 PROBE_FACTORS = (1, 2, 4, 8)
@@ -136,25 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name = f"{size}" if size else "base"
         results[name] = measure(codes, relaxed, n_bits, None if size else options.url)
         print(name, json.dumps(results[name], indent=2))
-    machine = describe_machine()
-    packages = machine["packages"]
-    settings = {
-        name: value.name if isinstance(value, Path) else value
-        for name, value in vars(options).items()
-        if name != "output"
-    }
-    document = {
-        "benchmark": "index/shortlist",
-        "settings": settings,
-        "seed": options.seed,
-        "version": packages.get("modalhash") if isinstance(packages, dict) else None,
-        "machine": machine,
-        "results": results,
-    }
     output = options.output or RESULTS / f"index-shortlist-{n_bits}.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    print(f"written to {output}")
+    write_result(output, "index.shortlist", vars(options), results)
 
 
 if __name__ == "__main__":

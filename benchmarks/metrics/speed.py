@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.metrics.plain_loop import loop_mean_average_precision
+from benchmarks.result_files import RESULTS, write_result
 from modalhash.codes import Signs, pack
-from modalhash.machine import describe_machine, peak_mib, usable_cores
+from modalhash.machine import peak_mib, usable_cores
 from modalhash.metrics import evaluate_direction
 
-RESULTS = Path(__file__).parent.parent / "results"
 TOP_K = (50, 5000, None)
 LABELS_AN_ITEM = 3.8
 """About what MIRFlickr has."""
@@ -191,24 +191,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def write(options: argparse.Namespace, results: dict[str, Any]) -> None:
     """Print the results and keep them in a file."""
-    machine = describe_machine()
-    packages = machine["packages"]
-    hidden = ("output", "peak_of", "seed")
-    document = {
-        "benchmark": "metrics/speed",
-        "settings": {key: value for key, value in vars(options).items() if key not in hidden},
-        "seed": options.seed,
-        "version": packages.get("modalhash") if isinstance(packages, dict) else None,
-        "machine": machine,
-        "results": results,
-    }
     print(json.dumps(results, indent=2))
+    settings = {key: value for key, value in vars(options).items() if key != "peak_of"}
     size = f"{options.queries}x{options.items}x{options.bits}"
     name = f"metrics-speed-{size}-threads{options.threads}.json"
     output = options.output or RESULTS / name
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    print(f"written to {output}")
+    write_result(output, "metrics.speed", settings, results)
 
 
 if __name__ == "__main__":

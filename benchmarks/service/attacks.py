@@ -23,10 +23,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.result_files import RESULTS, write_result
 from benchmarks.service.attack_requests import ATTACKS, Target
 from benchmarks.service.memory import watch_memory
 
-RESULTS = Path(__file__).parent.parent / "results"
 N_BITS: Final = 64
 PAUSE: Final = 0.05
 """Seconds between an answer and the next request of one of the other clients."""
@@ -205,7 +205,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     wanted = parser.parse_args()
     from benchmarks.service.load import running_server
-    from modalhash.machine import describe_machine
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -215,15 +214,8 @@ def main() -> None:
             port = int(address.rpartition(":")[2])
             results = attack_all(port, process, wanted)
     print(write_table(results))
-    document = {
-        "benchmark": "service.attacks",
-        "settings": vars(wanted),
-        "seed": wanted.seed,
-        "machine": describe_machine(),
-        "results": results,
-    }
-    name = f"service-attacks-{wanted.items}.json"
-    (RESULTS / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    path = RESULTS / f"service-attacks-{wanted.items}.json"
+    write_result(path, "service.attacks", vars(wanted), results)
 
 
 if __name__ == "__main__":

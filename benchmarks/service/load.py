@@ -31,15 +31,14 @@ import numpy as np
 
 import modalhash as mh
 from benchmarks.index.codes import real_like_codes
+from benchmarks.result_files import RESULTS, write_result
 from benchmarks.service.memory import watch_memory
 from modalhash.artifacts import CollectionCodes
 from modalhash.choices import Scoring
 from modalhash.codes import Codes
-from modalhash.machine import describe_machine
 from modalhash.search import SearchIndex, Side, SideContent, build_search_index
 
 MAIN = "from modalhash.cli.main import main; main()"
-RESULTS = Path(__file__).parent.parent / "results"
 WORDS = (
     "red", "dog", "house", "arrow", "map", "music", "boat", "cloud", "money", "phone", "tree",
     "clock", "heart", "train", "book", "star", "lock", "camera", "fish", "sun",
@@ -368,20 +367,8 @@ def main() -> None:
                     results = scorings(folder, asked, queries)
                 else:
                     results = overload(folder, asked, queries["texts"])
-                write_result(step, asked, results)
-
-
-def write_result(step: str, asked: argparse.Namespace, results: dict[str, Any]) -> None:
-    """Write what a step found."""
-    document = {
-        "benchmark": f"service.load {step}",
-        "settings": vars(asked),
-        "seed": asked.seed,
-        "machine": describe_machine(),
-        "results": results,
-    }
-    name = f"service-{step}-{asked.items}-{asked.clients}clients.json"
-    (RESULTS / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+                name = f"service-{step}-{asked.items}-{asked.clients}clients.json"
+                write_result(RESULTS / name, f"service.load {step}", vars(asked), results)
 
 
 if __name__ == "__main__":

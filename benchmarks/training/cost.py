@@ -9,19 +9,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.machine import describe_machine, peak_mib
+from benchmarks.result_files import RESULTS, write_result
+from modalhash.machine import peak_mib
 from modalhash.methods import METHODS, method_class
 from modalhash.methods.base import GradientMethod, Needs
 from modalhash.methods.settings import make_method
 
-RESULTS = Path(__file__).parent.parent / "results"
 WIDTH, TOKEN_WIDTH, N_LABELS = 512, 128, 24
 TOKENS = {"image": 16, "text": 12}
 BLOCK = 2_000
@@ -145,15 +144,9 @@ def main() -> None:
                 row = json.loads(ended.stdout.splitlines()[-1])
                 rows.append(row | {"features_mib": round(n_bytes / 2**20, 1)})
                 print(rows[-1])
-    document = {
-        "benchmark": "training.cost",
-        "settings": vars(asked) | {"width": WIDTH, "token_width": TOKEN_WIDTH, "tokens": TOKENS},
-        "seed": 0,
-        "version": version("modalhash"),
-        "machine": describe_machine(),
-        "results": rows,
-    }
-    (RESULTS / f"training-cost-{asked.name}.json").write_text(json.dumps(document, indent=2) + "\n")
+    settings = vars(asked) | {"width": WIDTH, "token_width": TOKEN_WIDTH, "tokens": TOKENS}
+    path = RESULTS / f"training-cost-{asked.name}.json"
+    write_result(path, "training.cost", settings, rows)
 
 
 def trained_methods() -> list[str]:
