@@ -1,6 +1,7 @@
 """What tests of the verbs share: a quick encoder, a cache of their own, a trained model."""
 
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,21 @@ def scene_index(
     with pytest.MonkeyPatch.context() as patch:
         add_tiny_encoder(patch)
         mh.build_index(scene_run, output=folder, cache=session_cache).close()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def calibrated_index(
+    scene_index: Path, tmp_path_factory: pytest.TempPathFactory, session_cache: Path
+) -> Path:
+    """The folder of an index that knows how relevant its items are; not to be changed."""
+    import modalhash as mh
+
+    folder = tmp_path_factory.mktemp("calibrated") / "scenes.index"
+    shutil.copytree(scene_index, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        add_tiny_encoder(patch)
+        mh.calibrate(folder, "scenes:90", split="all", cache=session_cache)
     return folder
 
 

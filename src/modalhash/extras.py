@@ -17,6 +17,7 @@ EXTRAS: Final[Mapping[str, str]] = {
     "h5py": "matlab",
     "jinja2": "report",
     "matplotlib": "report",
+    "mcp": "mcp",
     "optuna": "tune",
     "pyarrow": "parquet",
     "safetensors": "offline",

@@ -9,28 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from starlette.testclient import TestClient
 
-from tests.conftest import add_tiny_encoder
-
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 Serve = Callable[..., TestClient]
 """Takes settings, and indexes by name; gives a client of a server that runs until the test ends."""
-
-
-@pytest.fixture(scope="session")
-def calibrated_index(
-    scene_index: Path, tmp_path_factory: pytest.TempPathFactory, session_cache: Path
-) -> Path:
-    """The folder of an index that knows how relevant its items are; not to be changed."""
-    import modalhash as mh
-
-    folder = tmp_path_factory.mktemp("calibrated") / "scenes.index"
-    shutil.copytree(scene_index, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        add_tiny_encoder(patch)
-        mh.calibrate(folder, "scenes:90", split="all", cache=session_cache)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,7 @@ COMMANDS = {
     "verify": "Read every byte of an index, and report damage.",
     "repair": "Keep the undamaged part of an index.",
     "serve": "Serve an HTTP API and a search page.",
+    "mcp": "Serve tools for assistants (Model Context Protocol).",
     "key": "Create, list and revoke API keys of a server.",
     "export": "Write codes as files that another system loads.",
     "import": "Make an index of codes that any program made.",

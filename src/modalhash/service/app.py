@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -32,7 +32,7 @@ from modalhash.service.settings import ServiceSettings
 from modalhash.service.state import Service
 from modalhash.service.video_routes import make_video_routes
 
-__all__ = ["create_app"]
+__all__ = ["add_request_gate", "create_app", "create_service", "run_service"]
 
 logger = logging.getLogger("modalhash.service")
 
@@ -42,6 +42,7 @@ CODES = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("unsupported_media_type", "this body isn't read here"),
 }
 MALFORMED = ("malformed_request", "the request can't be read")
+OWN_HEADERS = ("Authorization", "Content-Type", "X-API-Key", "X-Request-ID")
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 
 
@@ -57,14 +58,7 @@ def create_app(folders: Mapping[str, Path], settings: ServiceSettings | None = N
         ModalhashError: if an index can't be opened, or its encoder can't be had.
     """
     settings = settings or ServiceSettings()
-    pictures = parse_picture_folders(settings.pictures)
-    host = Host(
-        folders,
-        device=settings.device,
-        pictures=pictures,
-        shows_paths=settings.show_paths,
-    )
-    service = Service(host, settings)
+    service = create_service(folders, settings)
     app = DescribedApp(
         title="modalhash",
         summary="Search pictures by words and texts by pictures, with short binary codes.",
@@ -85,24 +79,61 @@ def create_app(folders: Mapping[str, Path], settings: ServiceSettings | None = N
     app.include_router(make_operation_routes(service))
     if settings.page:
         app.include_router(make_page_routes())
+    add_request_gate(app, service)
+    return app
+
+
+def create_service(folders: Mapping[str, Path], settings: ServiceSettings) -> Service:
+    """Open the indexes of a server, and create what its requests share.
+
+    Args:
+        folders: of the indexes, by name.
+        settings: of the server.
+
+    Raises:
+        InputError: if there is no index, or no file of keys.
+        ModalhashError: if an index can't be opened, or its encoder can't be had.
+    """
+    host = Host(
+        folders,
+        device=settings.device,
+        pictures=parse_picture_folders(settings.pictures),
+        shows_paths=settings.show_paths,
+    )
+    return Service(host, settings)
+
+
+def add_request_gate(app: FastAPI, service: Service, *, headers: Sequence[str] = ()) -> None:
+    """Put the checks of every request around an application, and the form of its errors.
+
+    Args:
+        app: the application.
+        service: of the server.
+        headers: that pages of other sites may send besides ours, where some may ask at all.
+    """
     app.add_exception_handler(HTTPException, refuse_http)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
     app.add_middleware(RequestGate, service=service)
-    if settings.origins:
+    if service.settings.origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(settings.origins),
+            allow_origins=list(service.settings.origins),
             allow_methods=["GET", "POST", "PUT"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            allow_headers=[*OWN_HEADERS, *headers],
             expose_headers=["Retry-After", "Server-Timing", "X-Request-ID"],
         )
-    return app
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Run the service of an application while the application runs."""
+    async with run_service(app.state.service):
+        yield
+
+
+@asynccontextmanager
+async def run_service(service: Service) -> AsyncIterator[None]:
     """Watch the folders while the server runs; at the end, finish what was accepted."""
-    service: Service = app.state.service
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
 

@@ -25,7 +25,7 @@ from modalhash.service.schemas import (
 )
 from modalhash.service.state import Service
 
-__all__ = ["collect_facts", "make_info_routes"]
+__all__ = ["collect_facts", "describe_item", "make_info_routes", "read_id"]
 
 INTEGER = re.compile(r"-?[0-9]{1,19}")
 SideName = Literal["images", "texts"]

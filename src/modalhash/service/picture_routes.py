@@ -19,7 +19,7 @@ from modalhash.service.queries import check_items, find_side
 from modalhash.service.state import Service
 from modalhash.service.thumbnails import no_picture, read_picture_version, write_anew
 
-__all__ = ["find_shown_picture", "make_picture_routes"]
+__all__ = ["find_shown_picture", "make_picture_routes", "make_thumbnail"]
 
 FOR_EVER, A_MINUTE = 31_536_000, 60
 
@@ -51,17 +51,11 @@ def make_picture_routes(service: Service) -> APIRouter:
         v: Annotated[str | None, Query(max_length=64)] = None,
     ) -> Response:
         """Give an item's picture, made small."""
-        thumbnails, engine = service.thumbnails, service.engine
         async with find_shown_picture(service, name, side, identity) as (path, version):
             headers = make_picture_headers(service, f"{version}-{size}", is_of_version=v == version)
             if headers["ETag"] in request.headers.get("if-none-match", ""):
                 return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-            content = thumbnails.find(version, size)
-            if content is None:
-                async with engine.pixels.hold(
-                    await engine.make_small(thumbnails.count_pixels, path)
-                ):
-                    content = await engine.make_small(thumbnails.make, path, version, size)
+            content = await make_thumbnail(service, path, version, size)
             return Response(content, media_type="image/webp", headers=headers)
 
     @routes.get(
@@ -109,6 +103,29 @@ async def find_shown_picture(
         if path is None or version is None:
             raise no_picture("this item has no picture here")
         yield path, version
+
+
+async def make_thumbnail(service: Service, path: Path, version: str, size: int) -> bytes:
+    """Make a picture small, or take the one that was made before.
+
+    Args:
+        service: of the server.
+        path: of the picture, as `find_shown_picture` gives it.
+        version: of its file.
+        size: of the longer side at most, one of `SIZES`.
+
+    Returns:
+        A WebP file.
+
+    Raises:
+        RefusedError: if the file is gone, no picture any more, or too large.
+    """
+    thumbnails, engine = service.thumbnails, service.engine
+    content = thumbnails.find(version, size)
+    if content is None:
+        async with engine.pixels.hold(await engine.make_small(thumbnails.count_pixels, path)):
+            content = await engine.make_small(thumbnails.make, path, version, size)
+    return content
 
 
 def make_picture_headers(service: Service, tag: str, *, is_of_version: bool) -> dict[str, str]:

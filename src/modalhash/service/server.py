@@ -8,7 +8,7 @@ import math
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modalhash.service.connections import ConnectionGuard
     from modalhash.service.state import Service
 
-__all__ = ["JsonLines", "log_to_stderr", "serve"]
+__all__ = ["JsonLines", "log_to_stderr", "require_packages", "serve", "serve_app"]
 
 logger = logging.getLogger("modalhash.service")
 
@@ -50,24 +50,48 @@ def serve(folders: Mapping[str, Path], settings: ServiceSettings) -> None:
         ModalhashError: if an index can't be opened.
         StorageError: if the address can't be listened on.
     """
-    feature = "serving"
-    for package in ("fastapi", "httptools", "prometheus_client"):
-        import_optional(package, extra="serve", feature=feature)
-    uvicorn = import_optional("uvicorn", extra="serve", feature=feature)
+    require_packages()
     from modalhash.service.app import create_app
 
+    serve_app(lambda: create_app(folders, settings), settings)
+
+
+def require_packages() -> None:
+    """Check that the packages of the extra `serve` are there.
+
+    Raises:
+        MissingExtraError: if one isn't.
+    """
+    for package in ("fastapi", "httptools", "prometheus_client", "uvicorn"):
+        import_optional(package, extra="serve", feature="serving")
+
+
+def serve_app(make_app: Callable[[], Any], settings: ServiceSettings, *, path: str = "") -> None:
+    """Serve an application until a signal says to stop; see `serve`.
+
+    Args:
+        make_app: creates the application, whose `state.service` is a `Service`.
+        settings: of the server.
+        path: where clients find it, for the log.
+
+    Raises:
+        StorageError: if the address can't be listened on.
+    """
+    uvicorn = import_optional("uvicorn", extra="serve", feature="serving")
     sys.setswitchinterval(SWITCH_SECONDS)
     with listen(settings.host, settings.port) as bound:
-        app = create_app(folders, settings)
+        app = make_app()
         # What was made until now stays: garbage collections needn't look through it each time,
         # which would hold up every request while a large body is parsed.
         gc.collect()
         gc.freeze()
-        run(uvicorn, app, settings, bound)
+        run(uvicorn, app, settings, bound, path=path)
     logger.info("stopped")
 
 
-def run(uvicorn: Any, app: Any, settings: ServiceSettings, bound: socket.socket) -> None:
+def run(
+    uvicorn: Any, app: Any, settings: ServiceSettings, bound: socket.socket, *, path: str
+) -> None:
     """Run the application on a socket that is bound already, until a signal says to stop."""
     from modalhash.service.connections import GuardedConnection
 
@@ -88,7 +112,7 @@ def run(uvicorn: Any, app: Any, settings: ServiceSettings, bound: socket.socket)
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     warn_of_missing_keys(settings)
-    logger.info("listening on http://%s:%d", shown, port, extra={"service": {"port": port}})
+    logger.info("listening on http://%s:%d%s", shown, port, path, extra={"service": {"port": port}})
     with stopped_quietly():
         uvicorn.Server(config).run(sockets=[bound])
 
