@@ -77,6 +77,18 @@ API_PAGES: Mapping[str, ApiPage] = {
             ],
         },
     ),
+    "retrievers": ApiPage(
+        "Retrievers",
+        "Stores and retrievers of LangChain and LlamaIndex; see "
+        "[LangChain and LlamaIndex](../retrievers.md).",
+        {
+            "modalhash.retrievers.langchain": ["ModalhashVectorStore"],
+            "modalhash.retrievers.llama_index": [
+                "ModalhashRetriever", "ModalhashNodeStore", "write_filters",
+            ],
+            "modalhash.retrievers": ["write_where"],
+        },
+    ),
     "client": ApiPage(
         "Client", "Sends requests to a server over HTTP.", {"modalhash.client": []}
     ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,12 @@ class NewItem:
 
     Attributes:
         id: of the item, and of its picture.
-        picture: RGB.
+        picture: RGB; the index keeps a copy.
         code: (1, p) uint8 of the picture, if it is made already.
         texts: of the item.
         metadata: what else is known of it.
+        picture_file: where its picture lies, if the index is to name the file instead of a copy.
+        caption: of the picture; by default the first of the texts.
     """
 
     id: str | int
@@ -52,6 +55,14 @@ class NewItem:
     code: Codes | None = None
     texts: Sequence[NewText] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    picture_file: Path | None = None
+    caption: str | None = None
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether there is a picture, a file of one, or its code."""
+        sources = (self.picture, self.code, self.picture_file)
+        return any(source is not None for source in sources)
 
 
 def contents_of_items(
@@ -74,19 +85,20 @@ def contents_of_items(
     images, texts = Rows(index, Side.IMAGES), Rows(index, Side.TEXTS)
     drawn = []
     for item in items:
-        if item.picture is None and item.code is None and not item.texts:
+        if not item.has_picture and not item.texts:
             raise InputError(f"item {item.id!r} has neither a picture nor texts: give one of them")
-        image = None
+        image = None if item.picture_file is None else str(item.picture_file.absolute())
         if item.picture is not None:
             name = new_picture_name(item.id)
             image = f"{PICTURES}/{name}"
             drawn.append((name, item.picture))
         shared = {**item.metadata, "image": image}
-        caption = item.texts[0].text if item.texts else None
-        if item.code is not None or item.picture is not None:
+        caption = item.caption or (item.texts[0].text if item.texts else None)
+        if item.has_picture:
             output = None
-            if item.code is None and item.picture is not None:
-                output = index.model.image_output(item.picture)
+            picture = item.picture_file if item.picture is None else item.picture
+            if item.code is None and picture is not None:
+                output = index.model.image_output(picture)
             images.take(item.id, item.code, output, {**shared, "caption": caption})
         for text in item.texts:
             if not text.text.strip():
