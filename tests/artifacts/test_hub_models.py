@@ -17,6 +17,7 @@ from modalhash.errors import (
     NewerFormatError,
 )
 from modalhash.files import sealed
+from tests.oracles.command_line import CommandLine
 from tests.oracles.hub_server import HubStub, serve_hub
 
 library = pytest.importorskip("huggingface_hub")
@@ -155,6 +156,61 @@ def test_an_index_is_a_data_set(hub: HubStub, scene_index: Path) -> None:
         assert [hit.id for hit in pulled.search(text="a red circle").hits] == expected
     with pytest.raises(InputError, match="names a model: write hf://datasets/OWNER/NAME"):
         mh.open_index("hf://anna/scenes-index")
+
+
+def test_the_command_sends_models_and_indexes(
+    hub: HubStub, modalhash: CommandLine, scene_run: Path, scene_index: Path, own_cache: Path
+) -> None:
+    arguments = ["push", scene_run, NAME, "--license", "mit", "--split", "test"]
+    shown = modalhash(*arguments, "--dry-run")
+    assert shown.code == 0, shown.err
+    assert shown.out.startswith(f"hf://{NAME} would get 3 files, ")
+    assert '\n  license: "mit"\n' in shown.out
+    assert hub.requests == []
+    sent = modalhash(*arguments)
+    assert sent.code == 0, sent.err
+    data = library.ModelCard(hub.files[f"models/{NAME}"]["README.md"].decode()).data
+    report = mh.evaluate(scene_run, split="test", cache=own_cache)
+    counted = [measure.value for measure in report.measures if not np.isnan(measure.value)]
+    assert [result.metric_value for result in data.eval_results] == counted
+
+    indexed = modalhash("push", scene_index, "anna/scenes-index", "--license", "cc0-1.0")
+    assert indexed.code == 0, indexed.err
+    assert "hf://datasets/anna/scenes-index: " in indexed.out
+    found = modalhash("search", "hf://datasets/anna/scenes-index", "--text", "red circle", "--json")
+    assert found.code == 0, found.err
+
+    for refused, message in (
+        (["push", scene_run, NAME], "Error: --license is missing: name the licence"),
+        (
+            ["push", scene_index, NAME, "--license", "mit", "--split", "test"],
+            "split measures a mod",
+        ),
+        (["push", scene_run, NAME, "--license", "Mine"], "license is 'Mine', expected the ident"),
+        (["push", scene_run, "scenes", "--license", "mit"], "'scenes' is no name of a repository"),
+        (["push", scene_run.parent, NAME, "--license", "mit"], "is no model folder"),
+    ):
+        ended = modalhash(*refused)
+        assert ended.code in (1, 2)
+        assert message in ended.err
+    hub.refusal = 403
+    ended = modalhash(*arguments)
+    assert (ended.code, ended.out) == (1, "")
+    assert "can't be written: the hub gives no permission (status 403)" in ended.err
+
+
+def test_a_server_takes_an_index_from_a_hub(hub: HubStub, scene_index: Path) -> None:
+    from modalhash.service import ServiceSettings, parse_index_arguments
+    from modalhash.service.app import create_service
+
+    mh.push_index(scene_index, "anna/scenes-index", license="cc0-1.0", token="hf_none")
+    folders = parse_index_arguments(["hf://datasets/anna/scenes-index", "own=hf://datasets/a/b"])
+    assert list(folders) == ["scenes-index", "own"]
+    service = create_service({"scenes": folders["scenes-index"]}, ServiceSettings())
+    assert service.host.sizes() == {("scenes", "images"): 60, ("scenes", "texts"): 300}
+    service.host.close()
+    with pytest.raises(ModelUnavailableError, match="there is no such data set"):
+        create_service(folders, ServiceSettings())
 
 
 def test_the_hub_is_never_asked_unless_it_is_named(hub: HubStub, scene_run: Path) -> None:

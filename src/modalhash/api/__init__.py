@@ -13,6 +13,7 @@ from modalhash.api.exporting import export_onnx, export_sentence_model
 from modalhash.api.finding import find, open_folder_index
 from modalhash.api.indexing import CodeFolder, add_to_index, build_index, encode, open_index
 from modalhash.api.measuring import evaluate
+from modalhash.api.pushing import PushedFiles, push
 from modalhash.api.reranking import RerankSweep, SweepRow, rerank_sweep
 from modalhash.api.sharding import ShardCodes, encode_shards
 from modalhash.api.shortening import shorten, shorten_codes
@@ -33,6 +34,7 @@ __all__ = [
     "CodeFolder",
     "IndexRepair",
     "IndexReport",
+    "PushedFiles",
     "RerankSweep",
     "ShardCodes",
     "SweepRow",
@@ -53,6 +55,7 @@ __all__ = [
     "load_model",
     "open_folder_index",
     "open_index",
+    "push",
     "push_index",
     "ready_model",
     "repair_index",

@@ -15,12 +15,13 @@ from modalhash.errors import InputError
 from modalhash.hub import download_files, is_hub_name, read_hub_name
 from modalhash.metrics import Measure, Report
 
-__all__ = ["find_model_folder", "hub_cache", "hub_card"]
+__all__ = ["WEIGHTS_LICENCE", "check_licence", "find_model_folder", "hub_cache", "hub_card"]
 
 FILES: Final = frozenset({RECORD, WEIGHTS, CARD, CALIBRATION, ONNX_MANIFEST, "tokenizer.json"})
 FOLDERS: Final = ("encoder", ONNX_FOLDER)
 """Of a tuned encoder, and of ONNX files beside weights."""
 LICENCE: Final = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+WEIGHTS_LICENCE: Final = "the weights, which depends on the data they were learned from"
 TASK: Final = {"type": "image-text-retrieval", "name": "Image-text retrieval by hash codes"}
 
 
@@ -53,6 +54,23 @@ def is_model_file(path: str) -> bool:
     return first in FOLDERS if rest else first in FILES or first.endswith(".onnx")
 
 
+def check_licence(licence: str, whose: str) -> None:
+    """Refuse what is no identifier of a licence.
+
+    Args:
+        licence: as hubs write it ("apache-2.0", "other").
+        whose: what it is of, for the message.
+
+    Raises:
+        InputError: if it is none.
+    """
+    if not LICENCE.fullmatch(licence):
+        raise InputError(
+            f"license is {licence!r}, expected the identifier of a licence in lower case, such as "
+            f"'apache-2.0', 'cc-by-4.0' or 'other'; it is that of {whose}"
+        )
+
+
 def hub_card(
     card: str, record: Mapping[str, Any], *, repository: str, licence: str, report: Report | None
 ) -> str:
@@ -68,12 +86,7 @@ def hub_card(
     Raises:
         InputError: if the licence is no identifier.
     """
-    if not LICENCE.fullmatch(licence):
-        raise InputError(
-            f"license is {licence!r}, expected the identifier of a licence in lower case, such as "
-            "'apache-2.0', 'cc-by-4.0' or 'other'; it is that of the weights, which depends on the "
-            "data they were learned from"
-        )
+    check_licence(licence, WEIGHTS_LICENCE)
     head: dict[str, Any] = {
         "license": licence,
         "library_name": "modalhash",

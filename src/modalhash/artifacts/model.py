@@ -159,18 +159,43 @@ class HashModel:
         name = read_hub_name(repository)
         with TemporaryDirectory(prefix="modalhash-push-") as place:
             folder = Path(place)
-            record = self.write_files(folder)
-            card = (folder / CARD).read_text(encoding="utf-8")
-            card = hub_card(
-                card, asdict(record), repository=name.repository, licence=license, report=report
-            )
-            (folder / CARD).unlink()  # it may be a link to the model's own
-            (folder / CARD).write_text(card, encoding="utf-8")
-            beside = find_onnx(self.folder) if self.folder is not None else None
-            if beside is not None and not self.is_in_onnx:
-                copy_onnx_model(beside, folder / ONNX_FOLDER)
-            message = f"{record.title}, {record.n_bits} bits, by modalhash {record.modalhash}"
+            message = self.write_hub_files(folder, repository, license=license, report=report)
             return upload_files(folder, name, message=message, private=private, token=token)
+
+    def write_hub_files(
+        self,
+        folder: Path,
+        repository: str,
+        *,
+        license: str,  # noqa: A002 - the hub's word
+        report: Report | None = None,
+    ) -> str:
+        """Write the files that `push_to_hub` sends, its card among them.
+
+        Args:
+            folder: an empty one.
+            repository: `OWNER/NAME`.
+            license: of the weights.
+            report: whose numbers go onto the card.
+
+        Returns:
+            The message of the commit.
+
+        Raises:
+            InputError: if it is no name of a repository, or the licence is no identifier.
+        """
+        name = read_hub_name(repository)
+        record = self.write_files(folder)
+        card = (folder / CARD).read_text(encoding="utf-8")
+        card = hub_card(
+            card, asdict(record), repository=name.repository, licence=license, report=report
+        )
+        (folder / CARD).unlink()  # it may be a link to the model's own
+        (folder / CARD).write_text(card, encoding="utf-8")
+        beside = find_onnx(self.folder) if self.folder is not None else None
+        if beside is not None and not self.is_in_onnx:
+            copy_onnx_model(beside, folder / ONNX_FOLDER)
+        return f"{record.title}, {record.n_bits} bits, by modalhash {record.modalhash}"
 
     def write_files(self, folder: Path) -> ModelRecord:
         """Write the model's files to a folder, and return the record that was written.

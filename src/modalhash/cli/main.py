@@ -47,6 +47,7 @@ COMMANDS = {
     "key": "Create, list and revoke API keys of a server.",
     "export": "Write codes as files that another system loads.",
     "import": "Make an index of codes that any program made.",
+    "push": "Send a model or an index to a hub.",
 }
 """Command to its line in the help, in the order of use; each lies in a file of its name."""
 

@@ -30,6 +30,11 @@ class HubName:
     kind: str = "model"
     revision: str | None = None
 
+    @property
+    def noun(self) -> str:
+        """What it is, in a sentence."""
+        return "data set" if self.kind == "dataset" else self.kind
+
     def __str__(self) -> str:
         folder = "datasets/" if self.kind == "dataset" else ""
         end = "" if self.revision is None else f"@{self.revision}"

@@ -80,7 +80,7 @@ def download_files(
     file_paths = [path for path in paths if is_inside(path) and is_wanted(path)]
     if not is_plain_name(commit) or not file_paths:
         raise ModelUnavailableError(
-            f"{name} holds no files of modalhash: it is no {name.kind} that modalhash wrote"
+            f"{name} holds no files of modalhash: it is no {name.noun} that modalhash wrote"
         )
     with report_storage(own):
         own.mkdir(parents=True, exist_ok=True)
@@ -181,7 +181,7 @@ def report_hub_errors(name: HubName, action: str) -> Iterator[None]:
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise ModelUnavailableError(
-            f"{name} can't {action}: there is no such {name.kind}, or you may not see it; {WAY_OUT}"
+            f"{name} can't {action}: there is no such {name.noun}, or you may not see it; {WAY_OUT}"
         ) from error
     except errors.OfflineModeIsEnabled as error:
         raise ModelUnavailableError(

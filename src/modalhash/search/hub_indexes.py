@@ -6,14 +6,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from modalhash.artifacts.hub_models import LICENCE, hub_cache
+from modalhash.artifacts.hub_models import check_licence, hub_cache
 from modalhash.errors import InputError
 from modalhash.hub import download_files, is_hub_name, read_hub_name, upload_files
 from modalhash.index.milvus_settings import MILVUS_MANIFEST
 from modalhash.search.folder import open_search_index
 from modalhash.search.pending_changes import writing
 
-__all__ = ["find_index_folder", "push_index"]
+__all__ = ["find_index_folder", "push_index", "write_hub_files"]
 
 LEFT_OUT: Final = ("*.lock", ".*")
 CARD: Final = """\
@@ -86,16 +86,42 @@ def push_index(
         ModelUnavailableError: if the hub refuses, or can't be reached.
     """
     name = read_hub_name(repository, kind="dataset")
-    if not LICENCE.fullmatch(license):
-        raise InputError(
-            f"license is {license!r}, expected the identifier of a licence in lower case, such as "
-            "'cc-by-4.0' or 'other'; it is that of the texts and pictures"
-        )
+    with TemporaryDirectory(prefix="modalhash-push-") as place:
+        copy = Path(place) / "index"
+        message = write_hub_files(folder, copy, repository, license=license)
+        return upload_files(copy, name, message=message, private=private, token=token)
+
+
+def write_hub_files(
+    folder: Path | str,
+    copy: Path,
+    repository: str,
+    *,
+    license: str,  # noqa: A002 - the hub's word
+) -> str:
+    """Write the files that `push_index` sends, its card among them.
+
+    Args:
+        folder: of the index.
+        copy: a new folder.
+        repository: `OWNER/NAME`.
+        license: of the data.
+
+    Returns:
+        The message of the commit.
+
+    Raises:
+        ArtifactError: if the folder is no index, or is damaged.
+        InputError: if it is no name of a repository, the licence is no identifier, or the index
+            lies on a server.
+        LockedError: if another process changes the index at the moment.
+    """
+    name = read_hub_name(repository, kind="dataset")
+    check_licence(license, "the texts and pictures")
     folder = Path(folder).resolve()
     if any(folder.glob(f"*/{MILVUS_MANIFEST}")):
         raise InputError(f"{folder} has its codes on a server: an index of files can be pushed")
-    with TemporaryDirectory(prefix="modalhash-push-") as place, open_search_index(folder) as index:
-        copy = Path(place) / "index"
+    with open_search_index(folder) as index:
         with writing(index.sides):
             shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
         counts = ", ".join(f"{len(part):,} {side}" for side, part in index.sides.items())
@@ -111,7 +137,5 @@ def push_index(
             fingerprint=index.model.fingerprint,
             repository=name.repository,
         )
-        (copy / "README.md").write_text(card, encoding="utf-8")
-        return upload_files(
-            copy, name, message=f"An index of {counts}", private=private, token=token
-        )
+    (copy / "README.md").write_text(card, encoding="utf-8")
+    return f"An index of {counts}"

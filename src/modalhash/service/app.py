@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
 import modalhash
+from modalhash.search.hub_indexes import find_index_folder
 from modalhash.service.change_routes import make_change_routes
 from modalhash.service.encode_routes import make_encode_routes
 from modalhash.service.hosting import Host
@@ -87,15 +88,15 @@ def create_service(folders: Mapping[str, Path], settings: ServiceSettings) -> Se
     """Open the indexes of a server, and create what its requests share.
 
     Args:
-        folders: of the indexes, by name.
+        folders: of the indexes, by name; one on a hub is fetched.
         settings: of the server.
 
     Raises:
         InputError: if there is no index, or no file of keys.
-        ModalhashError: if an index can't be opened, or its encoder can't be had.
+        ModalhashError: if an index can't be opened or fetched, or its encoder can't be had.
     """
     host = Host(
-        folders,
+        {name: find_index_folder(folder) for name, folder in folders.items()},
         device=settings.device,
         pictures=parse_picture_folders(settings.pictures),
         shows_paths=settings.show_paths,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from modalhash.errors import InputError
+from modalhash.hub import is_hub_name
 
 __all__ = ["parse_index_arguments", "parse_picture_folders", "split_picture_folder"]
 
@@ -14,6 +15,8 @@ NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 def parse_index_arguments(arguments: Sequence[str]) -> dict[str, Path]:
     """Read what stands on the command line: `FOLDER` or `NAME=FOLDER`.
+
+    An index on a hub stays as it is written, to be fetched when it is opened.
 
     Raises:
         InputError: if a name comes twice or doesn't suit an address.
@@ -26,7 +29,7 @@ def parse_index_arguments(arguments: Sequence[str]) -> dict[str, Path]:
     for argument in arguments:
         name, equals, folder = argument.partition("=")
         if not equals:
-            name, folder = Path(argument).resolve().name.removesuffix(".index"), argument
+            name, folder = name_index(argument), argument
         if not NAME.fullmatch(name):
             raise InputError(
                 f"an index can't be served as {name!r}: name it with letters, digits, '-', '_' "
@@ -34,8 +37,20 @@ def parse_index_arguments(arguments: Sequence[str]) -> dict[str, Path]:
             )
         if name in folders:
             raise InputError(f"two indexes are named {name!r}: name one of them, NAME=FOLDER")
-        folders[name] = Path(folder).resolve()
+        folders[name] = Path(folder) if is_hub_name(folder) else Path(folder).resolve()
     return folders
+
+
+def name_index(argument: str) -> str:
+    """Name an index after its folder, or its repository on a hub.
+
+    Example:
+        >>> name_index("a/photos.index"), name_index("hf://datasets/anna/photos@v2")
+        ('photos', 'photos')
+    """
+    if is_hub_name(argument):
+        return argument.partition("@")[0].rpartition("/")[2]
+    return Path(argument).resolve().name.removesuffix(".index")
 
 
 def split_picture_folder(argument: str) -> tuple[str, str]:
