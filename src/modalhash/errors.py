@@ -244,19 +244,25 @@ class ModelUnavailableError(ModalhashError, OSError):
 
 
 class MissingExtraError(ModalhashError, ImportError):
-    """An optional dependency isn't installed.
+    """An optional dependency isn't installed, or is too old.
 
     Args:
         package: the module that can't be imported.
         extra: the extra of modalhash that brings it.
         feature: what needs it, as a reader would say it.
+        versions: the version that is installed and the oldest that does, where it is too old.
     """
 
-    def __init__(self, package: str, extra: str, feature: str) -> None:
+    def __init__(
+        self, package: str, extra: str, feature: str, *, versions: tuple[str, str] | None = None
+    ) -> None:
         self.package, self.extra = package, extra
-        super().__init__(
-            f"{feature} needs the package {package!r}: pip install 'modalhash[{extra}]'"
-        )
+        if versions is None:
+            need, command = f"the package {package!r}", "pip install"
+        else:
+            need = f"{package} {versions[1]} or newer, and {versions[0]} is installed"
+            command = "pip install -U"
+        super().__init__(f"{feature} needs {need}: {command} 'modalhash[{extra}]'")
 
 
 class TrainingError(ModalhashError, RuntimeError):
