@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from modalhash.errors import InputError, UnknownNameError
-from modalhash.index.filters import quoted
+from modalhash.index.filter_tree import quoted
 
 __all__ = ["join_clauses", "write_field", "write_like", "write_value", "write_where"]
 
