@@ -140,6 +140,10 @@ def test_an_unknown_collection(modalhash: CommandLine, tmp_path: Path) -> None:
     assert train_on(modalhash, "iconz").startswith(
         "unknown collection or folder 'iconz': did you mean 'icons'? Known: "
     )
+    assert train_on(modalhash, "zzzqqq") == (
+        "there is no folder and no collection 'zzzqqq': check the path; `modalhash data list` "
+        "names the collections"
+    )
     missing = tmp_path / "no" / "photos"
     assert train_on(modalhash, missing) == f"there is no folder {missing}: check the path"
 
@@ -258,6 +262,13 @@ def test_a_split_that_isnt_there_lists_those_there_are(
     photos = write_folder(tmp_path / "photos", captions=captions, pictures=names, splits=splits)
     assert line_of(modalhash("evaluate", scene_run, photos)) == (
         "unknown split of photos 'test': Known: all, train, val"
+    )
+    tested = write_folder(
+        tmp_path / "tested", captions=captions, pictures=names, splits={"test": "\n".join(names)}
+    )
+    assert train_on(modalhash, tested, "--split", "train") == (
+        "unknown split of tested 'train': Known: all, test; name the items to learn from with "
+        "--split (split in Python)"
     )
 
 

@@ -91,6 +91,8 @@ def test_a_search_without_hits_says_why(modalhash: CommandLine, folder: Path) ->
             "no item passes --where n_objects == 99: choose a looser limit\n"
         ),
     )
+    search = modalhash("search", folder, "--text", "a ring", "--where", 'labels == "red ring"')
+    assert search.out.endswith('none\nlabels holds lists: write "red ring" in labels\n')
     modalhash("delete", folder, "--where", "n_objects > 0", "--yes")
     search = modalhash("search", folder, "--text", "a ring")
     assert "the searched side of this index has no items" in search.out

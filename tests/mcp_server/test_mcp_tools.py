@@ -135,6 +135,20 @@ def test_an_index_without_calibration_says_so(connect: Connect) -> None:
     asyncio.run(run())
 
 
+def test_an_answer_without_hits_says_why(connect: Connect) -> None:
+    async def run() -> None:
+        async with connect() as client:
+            few = await call(client, "search", text="red ring", filter="n_objects == 99")
+            assert few == {
+                "index": "scenes", "target": "images",
+                "verdict": "Nothing passes the filter and the other limits.", "hits": [],
+            }  # fmt: skip
+            lists = await call(client, "search", text="red ring", filter='labels == "red ring"')
+            assert lists["verdict"].endswith(' labels holds lists: write "red ring" in labels')
+
+    asyncio.run(run())
+
+
 def test_ten_hits_take_two_kilobytes_at_most(
     connect: Connect, scene_index: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,13 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 
-from modalhash.api.method_choice import AUTO, choose_method, choose_preset, configure_method
+from modalhash.api.method_choice import (
+    AUTO,
+    choose_method,
+    choose_preset,
+    configure_method,
+    find_training_items,
+)
 from modalhash.api.opening import fit_encoder, open_collection, require_texts
 from modalhash.api.picture_training import PictureTraining
 from modalhash.api.run_records import (
@@ -209,7 +215,7 @@ def check_items(collection: Collection, split: str, method: Method) -> None:
         FeatureError: if there are no labels.
         UnknownNameError: if there is no such split.
     """
-    items = collection.split(split)
+    items = find_training_items(collection, split)
     require_texts(collection, f"{method.title} learns from pictures with texts")
     if len(items) < 2:
         raise InputError(

@@ -177,9 +177,8 @@ def select_queries(collection: Collection, split: str) -> Positions:
         InputError: if the split is empty.
         UnknownNameError: if there is no such split.
     """
-    queries = find_split(
-        collection, split, advice=TRAIN_ONLY if list(collection.splits) == ["train"] else ""
-    )
+    advice = TRAIN_ONLY if list(collection.splits) == ["train"] else ""
+    queries = collection.split(split, advice=advice)
     if not len(queries):
         raise InputError(f"split {split!r} of {collection.name} has no items to use as queries")
     return queries
@@ -201,7 +200,7 @@ def select_evaluation_items(
     """
     queries = select_queries(collection, split)
     name = "all" if database == "rest" else database
-    items = find_split(collection, name, advice=NO_DATABASE if database == "train" else "")
+    items = collection.split(name, advice=NO_DATABASE if database == "train" else "")
     ranked = np.setdiff1d(items, queries)
     if not len(ranked):
         raise InputError(
@@ -209,18 +208,6 @@ def select_evaluation_items(
             f"{database!r}; name another database"
         )
     return queries, ranked
-
-
-def find_split(collection: Collection, name: str, *, advice: str = "") -> Positions:
-    """Find the items of a split.
-
-    Raises:
-        UnknownNameError: if there is no such split, with those that there are and the advice.
-    """
-    if name != "all" and name not in collection.splits:
-        known = [*collection.splits, "all"]
-        raise UnknownNameError(f"split of {collection.name}", name, known, advice=advice)
-    return collection.split(name)
 
 
 def describe_model(model: HashModel) -> dict[str, Any]:

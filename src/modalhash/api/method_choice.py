@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modalhash.data import Collection
+from modalhash.data import Collection, Positions
 from modalhash.encoders import Encoder
 from modalhash.encoders.bow import BagOfWordsTower
 from modalhash.encoders.precomputed import PrecomputedTextTower
@@ -13,7 +13,13 @@ from modalhash.methods.base import Method, TrainingSettings
 from modalhash.methods.hugged_method import configure_hugged_method
 from modalhash.methods.settings import make_method, read_value
 
-__all__ = ["AUTO", "choose_method", "choose_preset", "configure_method"]
+__all__ = [
+    "AUTO",
+    "choose_method",
+    "choose_preset",
+    "configure_method",
+    "find_training_items",
+]
 
 logger = logging.getLogger(__name__)
 AUTO: Final = "auto"
@@ -21,6 +27,7 @@ LABELLED_DEFAULT, UNLABELLED_DEFAULT, TOKEN_DEFAULT = "nested-labelled", "nested
 """Methods that `auto` stands for: with labels, without, and where gradients have to pass through
 an encoder or through trunks of content tokens."""
 SPARSITY_SAMPLE = 1000
+NO_TRAINING_SPLIT: Final = "name the items to learn from with --split (split in Python)"
 
 
 def choose_method(
@@ -50,7 +57,10 @@ def choose_method(
     if hug is not None or tunes:
         reason = "content tokens are to be aligned" if hug else "the encoder is to be tuned"
         name = TOKEN_DEFAULT
-    elif collection.labels is not None and collection.labels[collection.split(split)].any():
+    elif (
+        collection.labels is not None
+        and collection.labels[find_training_items(collection, split)].any()
+    ):
         name, reason = LABELLED_DEFAULT, "there are labels to learn from"
     else:
         name, reason = UNLABELLED_DEFAULT, "there are no labels to learn from"
@@ -92,3 +102,12 @@ def configure_method(
     if hug is None:
         return make_method(the_class, preset=preset, changes=settings)
     return configure_hugged_method(the_class, hug, preset=preset, changes=settings)
+
+
+def find_training_items(collection: Collection, split: str) -> Positions:
+    """Find the items to learn from.
+
+    Raises:
+        UnknownNameError: if there is no such split, with the way out.
+    """
+    return collection.split(split, advice=NO_TRAINING_SPLIT if split == "train" else "")

@@ -131,7 +131,11 @@ def command(
 
     print_answer(answer)
     if not answer.hits:
-        echo(explain_no_hits(fields, has_items=bool(searched.sides[answer.target])))
+        from modalhash.search.filter_fields import hint_at_lists
+
+        side = searched.sides[answer.target]
+        hint = None if fields["where"] is None else hint_at_lists(side, fields["where"])
+        echo(hint or explain_no_hits(fields, has_items=bool(side)))
     if answer.explanations:
         print_explanations(answer.explanations)
     if sheet is not None:

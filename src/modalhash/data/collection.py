@@ -371,8 +371,12 @@ class Collection:
         counts = np.bincount(self.caption_items, minlength=self.n_items)
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
-    def split(self, name: str) -> Positions:
+    def split(self, name: str, *, advice: str = "") -> Positions:
         """List the item positions of a split; "all" is every item.
+
+        Args:
+            name: of the split.
+            advice: what to do where there is none, for the message.
 
         Raises:
             UnknownNameError: if there is no such split, listing those there are.
@@ -380,7 +384,8 @@ class Collection:
         if name == "all":
             return np.arange(self.n_items, dtype=np.int64)
         if name not in self.splits:
-            raise UnknownNameError(f"split of {self.name}", name, [*self.splits, "all"])
+            known = [*self.splits, "all"]
+            raise UnknownNameError(f"split of {self.name}", name, known, advice=advice)
         return self.splits[name]
 
     def subset(self, positions: Positions) -> "Collection":

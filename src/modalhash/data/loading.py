@@ -261,6 +261,11 @@ def no_such_source(source: str | Path, name: str) -> InputError:
             f"there is no folder and no collection {name!r}: did you mean {proposals}? "
             "`modalhash data list` names the collections"
         )
+    if not nearest_names(name, COLLECTIONS):
+        return InputError(
+            f"there is no folder and no collection {name!r}: check the path; `modalhash data list` "
+            "names the collections"
+        )
     return UnknownNameError("collection or folder", name, COLLECTIONS)
 
 

@@ -13,6 +13,7 @@ from modalhash.mcp_server.short_documents import write_entries, write_short
 from modalhash.mcp_server.verdicts import find_verdict
 from modalhash.modalities import Side
 from modalhash.search import EncodedQuery, Hit
+from modalhash.search.filter_fields import hint_at_lists
 from modalhash.search_request import SearchRequest
 from modalhash.service.engine import SideResult, Stages
 from modalhash.service.hosting import IndexHandle
@@ -81,7 +82,11 @@ class ToolCalls:
             request = build_request(handle, make_query(call, k), settings, picture)
             request = match_id(handle, request)
             query, (result,) = await search_sides(handle, request, engine, Stages())
-            return describe_page(handle, query, result, call)
+            hint = None
+            if call.where is not None and not result.answer.hits:
+                searched = handle.index.sides[result.answer.target]
+                hint = await engine.tally(hint_at_lists, searched, call.where)
+            return describe_page(handle, query, result, call, hint=hint)
 
     async def _read_picture(self, call: Search) -> bytes | None:
         """Read the picture of a search, if it has one.
@@ -202,16 +207,21 @@ def match_id(handle: IndexHandle, request: SearchRequest) -> SearchRequest:
 
 
 def describe_page(
-    handle: IndexHandle, query: EncodedQuery, result: SideResult, call: Search
+    handle: IndexHandle,
+    query: EncodedQuery,
+    result: SideResult,
+    call: Search,
+    *,
+    hint: str | None = None,
 ) -> str:
-    """Describe one page of hits as JSON of few bytes."""
+    """Describe one page of hits as JSON of few bytes; the hint says why there are none."""
     answer = result.answer
     end = call.offset + call.k
     hits = [describe_hit(handle, hit, call.fields) for hit in answer.hits[call.offset : end]]
     head = {
         "index": handle.name,
         "target": str(answer.target),
-        "verdict": find_verdict(query, answer, offset=call.offset),
+        "verdict": find_verdict(query, answer, offset=call.offset, hint=hint),
         "relevance_means": answer.relevance_rule,
     }
 

@@ -14,16 +14,19 @@ ALL_WEAK: Final = "Nothing clearly relevant: even the best hit is weak."
 NOT_GRADED: Final = "How relevant these hits are isn't known: the index isn't calibrated."
 
 
-def find_verdict(query: EncodedQuery, answer: Answer, *, offset: int) -> str | None:
+def find_verdict(
+    query: EncodedQuery, answer: Answer, *, offset: int, hint: str | None = None
+) -> str | None:
     """Find what must be said of an answer before its hits are believed; None if nothing must.
 
     Args:
         query: as it was encoded.
         answer: to it, from its first hit on.
         offset: hits that are passed over.
+        hint: why nothing passes the filter.
     """
     if not answer.hits:
-        return NO_HITS
+        return NO_HITS if hint is None else f"{NO_HITS} {hint}"
     if query.unknown:
         return f"Nothing relevant can be told. {UNKNOWN}"
     if answer.near_chance:

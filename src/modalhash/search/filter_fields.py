@@ -1,5 +1,6 @@
 """Fields that a filter names: one that no item has is a mistake, and not a filter of nothing."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
@@ -7,15 +8,16 @@ from typing import Any, Final
 
 from modalhash.errors import FilterError
 from modalhash.index import HashIndex
-from modalhash.index.filter_tree import leaves
+from modalhash.index.filter_tree import Compare, leaves
 from modalhash.index.filters import parse_filter
 from modalhash.search.kept_features import KEPT_NAMES
 
-__all__ = ["check_filter_fields"]
+__all__ = ["check_filter_fields", "hint_at_lists"]
 
 OWN_FIELDS: Final = ("caption", "image", "item")
 """Fields that every search index has, also where they are null in all items."""
 BLOCK_ITEMS, SAMPLED_BLOCKS = 500, 10
+SAMPLED_ITEMS: Final = 20
 DEEPEST: Final = 3
 
 
@@ -46,6 +48,30 @@ def check_filter_fields(
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known[:20])}"
         place = max(where.find(path[0]), 0)
         raise FilterError(where, place, f"no item has a field {name!r}: {hint}")
+
+
+def hint_at_lists(index: HashIndex, where: str) -> str | None:
+    """Find a field that a filter compares with one value although items have lists there.
+
+    Args:
+        index: one side, of which no item passes the filter.
+        where: the filter.
+
+    Returns:
+        How to write the test instead; None if there is no such field.
+    """
+    for leaf in leaves(parse_filter(where)):
+        if not isinstance(leaf, Compare) or leaf.operator != "==":
+            continue
+        ids = index.select(f"{as_field(leaf.field)} is not null")[:SAMPLED_ITEMS]
+        for document in index.metadata(ids):
+            value: Any = document
+            for name in leaf.field:
+                value = value.get(name) if isinstance(value, Mapping) else None
+            if isinstance(value, list):
+                field, text = ".".join(leaf.field), json.dumps(leaf.value, ensure_ascii=False)
+                return f"{field} holds lists: write {text} in {field}"
+    return None
 
 
 def has_field(document: Mapping[str, Any], path: Sequence[str]) -> bool:
