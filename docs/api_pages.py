@@ -42,6 +42,7 @@ API_PAGES: Mapping[str, ApiPage] = {
                 "IndexRepair", "CodeFolder", "ShardCodes", "RerankSweep", "SweepRow",
             ],
             "modalhash.scoring": ["score"],
+            "modalhash.trec": ["score_trec", "write_trec"],
             "modalhash.bridges": ["export_codes", "import_codes", "ExportedCodes"],
             "modalhash.model_export": ["ExportedOnnx", "ExportedSentenceModel"],
             "modalhash.tuning": ["tune", "TuningResult", "Trial"],

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         TuningOptions,
     )
     from modalhash.search_request import SearchRequest
+    from modalhash.trec import score_trec
     from modalhash.tuning import tune
 
 __all__ = [
@@ -96,6 +97,7 @@ __all__ = [
     "rerank_sweep",
     "robustness",
     "score",
+    "score_trec",
     "shorten",
     "shorten_codes",
     "sync",
@@ -112,6 +114,7 @@ ROOMS = {
     "modalhash.bridges": ("export_codes", "import_codes"),
     "modalhash.data": ("load_collection",),
     "modalhash.scoring": ("score",),
+    "modalhash.trec": ("score_trec",),
     "modalhash.search_request": ("SearchRequest",),
     "modalhash.options": (
         "EvaluationOptions",

@@ -133,6 +133,10 @@ class EvaluationOptions(RunOptions):
     measured. None reranks nothing."""
     rerank_score: str = "fused"
     """Reorder by hash codes and finer codes ("fused"), or by finer codes alone ("local")."""
+    trec: Path | str | None = None
+    """Folder for the rankings and what is relevant as files of TREC; None writes none."""
+    trec_depth: int = 1000
+    """Documents of a query in a run of TREC at most."""
     measures: MeasureChoices = with_default(default_factory=MeasureChoices)
     """Fields of `modalhash.metrics.MeasureSettings`, which may also be given as keywords beside
     these."""
@@ -147,6 +151,8 @@ class EvaluationChoices(RunChoices, MeasureChoices, total=False):
     scoring: str
     rerank: int | str | None
     rerank_score: str
+    trec: Path | str | None
+    trec_depth: int
     measures: MeasureChoices
 
 

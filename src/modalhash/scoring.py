@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modalhash.choices import Scoring
-from modalhash.codes import BitOrder, ReadCodes, read_codes
+from modalhash.codes import BitOrder, ReadCodes, read_codes, unpack
 from modalhash.codes.asymmetric import Relaxed, WeightedQueries
 from modalhash.codes.manifest import read_codes_manifest
 from modalhash.data.arrays import read_arrays
@@ -28,6 +28,8 @@ from modalhash.metrics import (
 )
 from modalhash.metrics.options import read_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
+from modalhash.trec import write_trec
+from modalhash.trec.writing import USUAL_DEPTH
 
 __all__ = ["ScoredCodes", "read_scored_codes", "score"]
 
@@ -72,6 +74,8 @@ def score(
     bit_order: BitOrder | str = BitOrder.LITTLE,
     direction: Direction | str = Direction.IMAGE_TO_TEXT,
     scoring: Scoring | str = Scoring.HAMMING,
+    trec: Path | str | None = None,
+    trec_depth: int = USUAL_DEPTH,
     **choices: Unpack[MeasureChoices],
 ) -> Report:
     """Measure a ranking by codes that any program made.
@@ -99,6 +103,9 @@ def score(
         direction: what asks and what answers.
         scoring: what ranks the database: "hamming", the distance of codes; or "asymmetric", where
             the query keeps its numbers (`modalhash.codes.asymmetric_scores`).
+        trec: folder for the ranking and what is relevant as files of TREC, see
+            `modalhash.trec.write_trec`; None writes none.
+        trec_depth: documents of a query in the run at most.
         **choices: of `modalhash.metrics.MeasureSettings` (`top_k`, `conventions`, `ties`, ...).
 
     Returns:
@@ -164,6 +171,10 @@ def score(
         report = evaluate_direction(queries.read.codes, *sides, direction=direction, **shared)
     else:
         report = evaluate_asymmetric(queries.relaxed, *sides, direction=direction, **shared)
+    if trec is not None:
+        write_scored_ranking(
+            trec, queries, database, shared, direction=direction, scoring=scoring, depth=trec_depth
+        )
     return Report(
         n_bits=queries.read.n_bits,
         split=None,
@@ -179,6 +190,44 @@ def score(
             "database_statistics": summarise_bits(database.read),
         },
         notes=tuple(notes),
+    )
+
+
+def write_scored_ranking(
+    folder: Path | str,
+    queries: ScoredCodes,
+    database: ScoredCodes,
+    shared: dict[str, Any],
+    *,
+    direction: Direction,
+    scoring: Scoring,
+    depth: int,
+) -> None:
+    """Write the ranking and what is relevant as files of TREC; rows without ids have numbers.
+
+    Raises:
+        InputError: if `depth` is less than 1.
+        StorageError: if the file system refuses.
+    """
+    query_ids, database_ids = (
+        range(len(side.read.codes)) if side.ids is None else side.ids
+        for side in (queries, database)
+    )
+    relaxed = queries.relaxed
+    if relaxed is None:
+        relaxed = unpack(queries.read.codes, queries.read.n_bits).astype(np.float32)
+    names = ("query_labels", "database_labels", "query_targets", "own_rows")
+    write_trec(
+        folder,
+        relaxed,
+        database.read.codes,
+        queries.read.n_bits,
+        query_ids=query_ids,
+        database_ids=database_ids,
+        direction=direction,
+        scoring=scoring,
+        depth=depth,
+        **{name: shared[name] for name in names if shared.get(name) is not None},
     )
 
 

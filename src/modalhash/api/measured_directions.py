@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,12 @@ from modalhash.metrics import (
 )
 from modalhash.metrics.options import read_choice
 from modalhash.options import EvaluationOptions
+from modalhash.trec import write_trec
 
 __all__ = [
     "DirectionMeasurer",
     "Reranker",
+    "RunRecorder",
     "encode_relaxed",
     "encode_rows",
     "find_owners",
@@ -130,6 +133,64 @@ def rank_in_two_stages(
 
 
 @dataclass(frozen=True)
+class RunRecorder:
+    """Writes rankings and what is relevant as files of TREC.
+
+    Attributes:
+        folder: rankings by labels lie below it in `labels`, those by pair in `pairs`.
+        depth: documents of a query at most.
+    """
+
+    folder: Path
+    depth: int
+
+    def write(
+        self,
+        codes: CollectionCodes,
+        relaxed: NDArray[np.float32],
+        database_codes: Codes,
+        rows: tuple[tuple[Modality, Positions], tuple[Modality, Positions]],
+        settings: Mapping[str, Any],
+        *,
+        direction: Direction,
+        scoring: Scoring,
+    ) -> None:
+        """Write one ranking.
+
+        Args:
+            codes: of the collection.
+            relaxed: (q, b) numbers of the queries.
+            database_codes: (m, p) uint8, packed.
+            rows: modality and items of the queries, and of the database.
+            settings: of the measures, with labels or targets.
+            direction: what asks and what answers.
+            scoring: what ranks.
+        """
+        query_ids, database_ids = (find_ids(codes, *side) for side in rows)
+        names = ("query_labels", "database_labels", "query_targets")
+        truth = {name: settings[name] for name in names if name in settings}
+        write_trec(
+            self.folder / ("pairs" if "query_targets" in truth else "labels"),
+            relaxed,
+            database_codes,
+            codes.model.n_bits,
+            query_ids=query_ids,
+            database_ids=database_ids,
+            direction=direction,
+            scoring=scoring,
+            depth=self.depth,
+            **truth,
+        )
+
+
+def find_ids(codes: CollectionCodes, modality: Modality, items: Positions) -> list[str]:
+    """Find the ids behind each row of `encode_rows`: of items, or of their texts."""
+    if modality == "image":
+        return [codes.collection.item_ids[item] for item in items]
+    return [codes.collection.caption_ids[text] for text in codes.texts_of(items)]
+
+
+@dataclass(frozen=True)
 class DirectionMeasurer:
     """Measures the directions of one model on one collection.
 
@@ -139,6 +200,7 @@ class DirectionMeasurer:
         choices: settings of the measures.
         reranker: reorders a shortlist; None ranks by hash codes alone.
         scorings: what ranks items; a reranker has an order of its own instead.
+        recorder: writes the rankings as files, too.
     """
 
     codes: CollectionCodes
@@ -146,6 +208,7 @@ class DirectionMeasurer:
     choices: MeasureChoices
     reranker: Reranker | None = None
     scorings: Sequence[Scoring] = (Scoring.HAMMING,)
+    recorder: RunRecorder | None = None
 
     def measure_by_labels(self, queries: Positions, ranked: Positions) -> Iterator[DirectionReport]:
         """Measure queries against ranked items by labels; nothing where nothing is ranked."""
@@ -202,6 +265,12 @@ class DirectionMeasurer:
         database_codes = encode_rows(self.codes, *database_rows)[0]
         n_bits = self.codes.model.n_bits
         for scoring in self.scorings:
+            if self.recorder is not None:
+                rows = (query_rows, database_rows)
+                self.recorder.write(
+                    self.codes, relaxed, database_codes, rows, settings,
+                    direction=direction, scoring=scoring,
+                )  # fmt: skip
             if scoring is Scoring.ASYMMETRIC:
                 yield evaluate_asymmetric(
                     relaxed, database_codes, n_bits, direction=direction, **settings

@@ -5,7 +5,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from modalhash.api.measured_directions import DirectionMeasurer, Reranker
+from modalhash.api.measured_directions import DirectionMeasurer, Reranker, RunRecorder
 from modalhash.api.opening import open_evaluated_collection, open_model, require_texts
 from modalhash.artifacts import CollectionCodes, HashModel
 from modalhash.choices import Scoring
@@ -70,6 +70,10 @@ def evaluate(
         read_choice("direction", Direction, name) for name in dict.fromkeys(options.directions)
     ]
     reranker = Reranker.from_options(options)
+    if options.trec is not None and reranker is not None:
+        raise InputError(
+            "trec and rerank are given: runs are written of rankings by codes; leave out one"
+        )
     scorings = read_scorings(options)
     run, model = model, open_model(model, options.device)
     storage = describe_storage(model, reranker)
@@ -87,7 +91,8 @@ def evaluate(
         cache_folder=options.cache_folder,
         progress=options.progress,
     )
-    measurer = DirectionMeasurer(codes, directions, options.measures, reranker, scorings)
+    recorder = None if options.trec is None else RunRecorder(Path(options.trec), options.trec_depth)
+    measurer = DirectionMeasurer(codes, directions, options.measures, reranker, scorings, recorder)
     reports = [
         *measurer.measure_by_labels(queries, ranked),
         *measurer.measure_by_pair(queries),

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from modalhash.choices import Scoring
-from modalhash.cli.measure_options import deliver, measure_options, output_options
+from modalhash.cli.measure_options import deliver, measure_options, output_options, trec_options
 from modalhash.cli.options import (
     captions_option,
     run_options,
@@ -79,6 +79,7 @@ from modalhash.metrics import Direction
     help="Print MAP@50 by shared label and the time of a query for shortlists of 0, 50, 100, 200, "
     "500, 1000, 2000, 5000 and all, and nothing else.",
 )
+@trec_options
 @output_options
 @split_options
 @run_options
@@ -100,10 +101,10 @@ def command(
     the queries of the split; pairs rank the split itself, where each query's partner is.
     """
     if rerank_sweep:
-        if against or options["rerank"] is not None or csv_file or page:
+        if against or options["rerank"] is not None or csv_file or page or options["trec"]:
             raise click.UsageError(
-                "--rerank-sweep prints one table of RUN: leave out --rerank, --against, --csv and "
-                "--report"
+                "--rerank-sweep prints one table of RUN: leave out --rerank, --against, --csv, "
+                "--write-trec and --report"
             )
         run_sweep(run, collection, json_file, options)
         return

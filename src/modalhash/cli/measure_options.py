@@ -11,7 +11,7 @@ from modalhash.cli.options import read_cutoffs
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.metrics import Convention, MeasureComparison, Report, Ties
 
-__all__ = ["deliver", "measure_options", "output_options"]
+__all__ = ["deliver", "measure_options", "output_options", "trec_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(dir_okay=False)
@@ -84,6 +84,31 @@ def output_options(command: Command) -> Command:
             "page",
             type=FILE,
             help="Write all numbers, curves and examples as one HTML page.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def trec_options(command: Command) -> Command:
+    """Add the options that write rankings as files of TREC."""
+    options = (
+        click.option(
+            "--write-trec",
+            "trec",
+            metavar="FOLDER",
+            type=click.Path(file_okay=False),
+            help="Also write the rankings as TREC run files, and what is relevant as qrels; "
+            "trec_eval orders ties by name, these runs by the database.",
+        ),
+        click.option(
+            "--trec-depth",
+            default=1000,
+            show_default=True,
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Items of a query in a run.",
         ),
     )
     for option in reversed(options):

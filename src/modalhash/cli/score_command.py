@@ -3,10 +3,16 @@
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 import modalhash as mh
 from modalhash.choices import Scoring
-from modalhash.cli.measure_options import deliver, measure_options, output_options
+from modalhash.cli.measure_options import (
+    deliver,
+    measure_options,
+    output_options,
+    trec_options,
+)
 from modalhash.cli.options import packed_codes_options
 from modalhash.cli.sections import SectionedCommand
 from modalhash.metrics import Direction
@@ -20,6 +26,14 @@ from modalhash.metrics import Direction
 )
 @click.argument("query_codes", metavar="QUERY")
 @click.argument("database_codes", metavar="DATABASE")
+@click.option(
+    "--trec",
+    "is_trec",
+    is_flag=True,
+    help="QUERY is a run file of TREC and DATABASE its qrels. Ranks count as they stand, also "
+    "where scores are tied, which trec_eval would order by name; -k is 10,100,1000,all, "
+    "--convention standard, as trec_eval has them.",
+)
 @click.option(
     "--scoring",
     default=Scoring.HAMMING.value,
@@ -52,11 +66,16 @@ from modalhash.metrics import Direction
     help="Modality of the queries and of the results; of folders it tells which codes are read.",
 )
 @measure_options
+@trec_options
 @output_options
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     query_codes: str,
     database_codes: str,
     *,
+    is_trec: bool,
     json_file: str | None,
     csv_file: str | None,
     page: str | None,
@@ -69,8 +88,14 @@ def command(
     there are several): codes of -1 and +1, of 0 and 1, or packed bytes; or folders that
     `modalhash encode` wrote. With --scoring asymmetric, QUERY holds real numbers. Labels are one
     column of 0 and 1 a class, or one class a row. Which form was found is said below
-    the numbers.
+    the numbers. With --trec, QUERY and DATABASE are a run and qrels.
     """
+    if is_trec:
+        if page is not None:
+            raise click.UsageError("--report is of codes: leave it out with --trec")
+        report = mh.score_trec(query_codes, database_codes, **select_trec_options(context, options))
+        deliver([report], json_file=json_file, csv_file=csv_file, page=None, full=full)
+        return
     report = mh.score(query_codes, database_codes, **options)
     if page is not None:
         from pathlib import Path
@@ -79,3 +104,23 @@ def command(
 
         write_report([report], Path(page))
     deliver([report], json_file=json_file, csv_file=csv_file, page=page, full=full)
+
+
+TREC_OPTIONS = ("top_k", "conventions", "n_resamples", "seed", "direction")
+
+
+def select_trec_options(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Select the options that were given; a run has defaults of its own.
+
+    Raises:
+        click.UsageError: if one is given that a run doesn't have.
+    """
+    stated = {
+        name: value
+        for name, value in options.items()
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    for parameter in context.command.params:
+        if parameter.name in stated and parameter.name not in TREC_OPTIONS:
+            raise click.UsageError(f"{parameter.opts[-1]} is of codes: leave it out with --trec")
+    return stated

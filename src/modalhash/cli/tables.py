@@ -21,6 +21,7 @@ __all__ = ["print_answer", "print_calibration", "print_comparison", "print_repor
 
 NARROWEST = 100
 USUAL_BY_PAIR = ("recall", "median_rank")
+EXACT_RANKS = ("mean_rank", "median_rank")
 Row = tuple[str, str, str, str, str, str]
 
 
@@ -214,13 +215,16 @@ def name_run(report: Report) -> str:
     """Name briefly what was measured."""
     seed = report.about.get("seed")
     of_seed = "" if seed is None else f", seed {seed}"
-    return f"{report.about.get('method', 'codes')}, {report.n_bits} bits{of_seed}"
+    bits = "" if report.n_bits is None else f", {report.n_bits} bits"
+    return f"{report.about.get('method', 'codes')}{bits}{of_seed}"
 
 
 def is_usual(measure: Measure) -> bool:
     """Tell whether a number is one of those that tables in papers have."""
     if measure.relevance == "pair":
         return measure.measure in USUAL_BY_PAIR
+    if measure.relevance == "judged":
+        return True
     return measure.measure in ("map", "ndcg")
 
 
@@ -236,7 +240,7 @@ def is_mean_rank(measure: Measure) -> bool:
 
 def format_value(measure: Measure) -> str:
     """Format a number, with its interval if it has one."""
-    digits = 1 if measure.measure.endswith("rank") else 4
+    digits = 1 if measure.measure in EXACT_RANKS else 4
     if math.isnan(measure.value):
         return "-"
     text = f"{measure.value:.{digits}f}"
@@ -248,7 +252,7 @@ def format_value(measure: Measure) -> str:
 
 def format_difference(compared: MeasureComparison) -> str:
     """Format a difference, with its interval and what it means."""
-    digits = 1 if compared.first.measure.endswith("rank") else 4
+    digits = 1 if compared.first.measure in EXACT_RANKS else 4
     low, high = compared.paired.interval
     return (
         f"{compared.paired.difference:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]\n"

@@ -20,7 +20,7 @@ class Report:
     """The measures of one model (or of any codes) on one split.
 
     Attributes:
-        n_bits: bits of a code.
+        n_bits: bits of a code; None of a ranking that doesn't say.
         split: where queries come from, or None for codes without a collection.
         database: what is ranked for relevance by labels, by name, or None.
         counts: queries, database items and the like, by name.
@@ -30,7 +30,7 @@ class Report:
         notes: what a reader must know (no labels, say).
     """
 
-    n_bits: int
+    n_bits: int | None
     split: str | None
     database: str | None
     counts: Mapping[str, int]
@@ -87,6 +87,20 @@ class Report:
         )
 
     @property
+    def code_bits(self) -> int:
+        """Bits of a code, for what needs them.
+
+        Raises:
+            InputError: if the ranking doesn't say.
+        """
+        if self.n_bits is None:
+            raise InputError(
+                "the report is of a ranking without codes, which has no page and no curves: take "
+                "its numbers as JSON or CSV"
+            )
+        return self.n_bits
+
+    @property
     def scorings(self) -> tuple[str, ...]:
         """What ranked the items: "hamming", "asymmetric" or another, in the order measured."""
         return tuple(dict.fromkeys(report.scoring for report in self.directions))
@@ -97,7 +111,8 @@ class Report:
     def __str__(self) -> str:
         """Write one line a number; `to_json` has what else the report knows."""
         subject = "codes" if self.split is None else f"queries of {self.split}"
-        lines = [f"{self.about.get('method', 'codes')}, {self.n_bits} bits, {subject}"]
+        bits = "" if self.n_bits is None else f" {self.n_bits} bits,"
+        lines = [f"{self.about.get('method', 'codes')},{bits} {subject}"]
         return "\n".join([*lines, *map(write_measure, self.measures), *self.notes])
 
     def _repr_html_(self) -> str:

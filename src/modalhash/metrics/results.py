@@ -20,14 +20,16 @@ class Measure:
 
     Attributes:
         measure: "map", "precision", "recall", "ndcg", "mean_rank", "median_rank" (of the nearest
-            target, from 1), "lookup_precision", "lookup_recall", "lookup_f1", "lookup_empty".
+            target, from 1), "lookup_precision", "lookup_recall", "lookup_f1", "lookup_empty"; of a
+            run of TREC also "reciprocal_rank".
         value: the number; NaN if no query counts.
         direction: "image_to_text" and so on.
         k: cut-off as asked for; None for the whole list and for measures without one.
         convention: formula of average precision; "exponential" or "linear" gain of nDCG;
             "radius_2" (any number) of a lookup; else None.
-        ties: the tie rule; "none" where the order of ties doesn't matter.
-        relevance: "shared_label", "jaccard", "graded" or "pair".
+        ties: the tie rule; "none" where the order of ties doesn't matter, "run_order" where a run's
+            ranks count.
+        relevance: "shared_label", "jaccard", "graded" or "pair"; "judged" by a file of TREC.
         n_queries: queries that count in the value.
         n_database: items that were ranked.
         interval: bootstrap interval of the value, if it was asked for.

@@ -191,7 +191,7 @@ def bits_plot(reports: Sequence[Report], scorings: Collection[str], like: Measur
 
     It is "" for one length. Runs of one method and length (other seeds) are averaged.
     """
-    if len({report.n_bits for report in reports}) < 2:
+    if len({report.code_bits for report in reports}) < 2:
         return ""
     shown = (like.measure, like.relevance, like.k, like.convention)
     points: dict[tuple[str, str], dict[int, list[float]]] = {}
@@ -200,7 +200,7 @@ def bits_plot(reports: Sequence[Report], scorings: Collection[str], like: Measur
             curve = (measure.measure, measure.relevance, measure.k, measure.convention)
             if measure.scoring in scorings and curve == shown:
                 key = (str(report.about.get("method", "codes")), measure.direction)
-                of_length = points.setdefault(key, {}).setdefault(report.n_bits, [])
+                of_length = points.setdefault(key, {}).setdefault(report.code_bits, [])
                 of_length.append(measure.value)
     figure = new_figure(4.6, 3.2)
     axes = figure.axes[0]
@@ -216,7 +216,7 @@ def bits_plot(reports: Sequence[Report], scorings: Collection[str], like: Measur
             linestyle=DASHES[direction],
             label=f"{method}, {direction.replace('_to_', ' → ')}",
         )
-    ticks = sorted({report.n_bits for report in reports})
+    ticks = sorted({report.code_bits for report in reports})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(n_bits) for n_bits in ticks])
     axes.minorticks_off()
@@ -276,7 +276,7 @@ def legend(axes: Any) -> None:
 
 def name_runs(reports: Sequence[Report]) -> list[str]:
     """Name runs briefly, with their seeds where the names alone are the same."""
-    names = [f"{report.about.get('method', 'codes')} {report.n_bits}" for report in reports]
+    names = [f"{report.about.get('method', 'codes')} {report.code_bits}" for report in reports]
     return [
         name if names.count(name) == 1 else f"{name}, seed {report.about.get('seed', '?')}"
         for name, report in zip(names, reports, strict=True)

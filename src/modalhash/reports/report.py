@@ -198,7 +198,7 @@ def page_document(
 ) -> dict[str, Any]:
     """Describe everything on the page as JSON: the report's document and what was added to it."""
     document = reports[0].to_json()
-    document["bytes_per_item"] = code_width(reports[0].n_bits)
+    document["bytes_per_item"] = code_width(reports[0].code_bits)
     document["bit_statistics"] = [dict(row) for row in insight.statistics_rows]
     if insight.latency is not None:
         document["query_latency_ms"] = {
@@ -234,7 +234,7 @@ def write_lead(report: Report) -> str:
 def list_facts(report: Report, insight: Insight, split_note: str) -> Iterator[tuple[str, str]]:
     """Yield names and values of what a reader must know of the codes."""
     about = report.about
-    yield "code", f"{report.n_bits} bits, {code_width(report.n_bits)} bytes an item"
+    yield "code", f"{report.n_bits} bits, {code_width(report.code_bits)} bytes an item"
     for name in ("method", "preset", "encoder", "collection"):
         if about.get(name):
             yield name, str(about[name])

@@ -80,7 +80,7 @@ MEANINGS = {
 def title(report: Report) -> str:
     """Write the page's title."""
     name = report.about.get("title") or report.about.get("method") or "Codes"
-    return f"{name}, {report.n_bits} bits"
+    return f"{name}, {report.code_bits} bits"
 
 
 def make_tiles(report: Report) -> Iterator[dict[str, Any]]:

@@ -66,14 +66,17 @@ def evaluate_runs(
         runs[0], models[0], collection, options.skip_bad, options.progress
     )
     # Without a reranking of its own, a run compares by what the first one's shortlists are made by.
-    plain = replace(options, rerank=None, scoring=Scoring.HAMMING.value)
+    others = replace(options, trec=None)
+    plain = replace(others, rerank=None, scoring=Scoring.HAMMING.value)
     reports = [
         evaluate(
             model,
             collection,
             split=split,
             options=options
-            if place == 0 or options.rerank is None or model.has_fine_codes
+            if place == 0
+            else others
+            if options.rerank is None or model.has_fine_codes
             else plain,
         )
         for place, model in enumerate(models)
