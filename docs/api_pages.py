@@ -48,7 +48,7 @@ API_PAGES: Mapping[str, ApiPage] = {
             "modalhash.tuning": ["tune", "TuningResult", "Trial"],
             "modalhash.benchmarking": [
                 "bench", "ablate", "reproduce", "robustness", "Comparison", "Outcome",
-                "Reproduction", "Line", "RobustnessStudy", "RobustnessRun",
+                "Reproduction", "Line", "RobustnessStudy", "RobustnessRun", "MtebModel",
             ],
         },
     ),

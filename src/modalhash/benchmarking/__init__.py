@@ -2,6 +2,7 @@
 
 from modalhash.benchmarking.comparing import Comparison, ablate, bench
 from modalhash.benchmarking.label_noise import RobustnessRun, RobustnessStudy, robustness
+from modalhash.benchmarking.mteb_model import MtebModel
 from modalhash.benchmarking.outcomes import Outcome
 from modalhash.benchmarking.public_codes import import_public_codes, score_public_codes
 from modalhash.benchmarking.public_programs import ExportedInputs, export_inputs
@@ -11,6 +12,7 @@ __all__ = [
     "Comparison",
     "ExportedInputs",
     "Line",
+    "MtebModel",
     "Outcome",
     "Reproduction",
     "RobustnessRun",
