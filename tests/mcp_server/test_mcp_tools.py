@@ -135,6 +135,22 @@ def test_an_index_without_calibration_says_so(connect: Connect) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_calls_at_the_same_time_get_their_own_answers(connect: Connect, mode: str) -> None:
+    async def run() -> None:
+        async with connect(mode=mode) as client:
+            texts = [
+                f"{colour} {shape}" for colour in ("red", "blue") for shape in ("ring", "star")
+            ]
+            alone = [await call(client, "search", text=text) for text in texts]
+            together = await asyncio.gather(
+                *(call(client, "search", text=text) for text in texts * 5)
+            )
+            assert together == alone * 5
+
+    asyncio.run(run())
+
+
 def test_an_answer_without_hits_says_why(connect: Connect) -> None:
     async def run() -> None:
         async with connect() as client:
