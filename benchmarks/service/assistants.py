@@ -1,6 +1,6 @@
 """What an assistant waits for and reads: bytes and times of the tools of `modalhash mcp`.
 
-    python -m benchmarks.service.assistants shared/flickr8k
+    python -m benchmarks.service.assistants flickr8k
 
 An index of the photos of one split, made by the ready model, is served to the client of the
 official SDK, over standard input and output and then over HTTP. Each text asks once.
