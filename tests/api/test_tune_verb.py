@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import modalhash as mh
 from modalhash.artifacts import HashModel
+from modalhash.codes import hamming_distances
 from modalhash.encoders import load_encoder
 from modalhash.encoders.network_towers import NetworkTower
 from modalhash.errors import ArtifactError, ModelUnavailableError, SettingError
@@ -235,3 +236,18 @@ def test_checkpoints_hold_the_encoder(model: HashModel, root: Path) -> None:
     assert isinstance(model.encoder.image, NetworkTower)
     for name, value in model.encoder.image.network.state_dict().items():
         assert torch.equal(stored[f"parts.encoder.image.{name}"], value), name
+
+
+def test_hugging_from_raw_pictures_takes_its_own_preset_and_finds_the_colours(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    model = tuned(root, None, method="hugging-hash", settings={"batch_size": 8, "epochs": 40})
+    assert "preset finetuned, as the encoder is tuned (--preset names another)" in caplog.messages
+    pictures = [root / "photos" / "images" / f"{number:03d}.png" for number in range(8)]
+    texts = ["a red picture", "a green picture", "a blue picture", "a grey picture"]
+    distances = hamming_distances(model.encode_texts(texts), model.encode_images(pictures))
+    # Photos of the test split, whose colours alternate: each text is nearest to its two.
+    assert [sorted(np.argsort(row, kind="stable")[:2] % 4) for row in distances] == [
+        [number, number] for number in range(4)
+    ]

@@ -3,7 +3,7 @@
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import FrozenInstanceError, fields, replace
@@ -18,11 +18,13 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from modalhash.codes import Codes, code_width, unpack
+from modalhash.errors import FeatureError
 from modalhash.layers import ModalityFeatures
 from modalhash.methods import METHODS
 from modalhash.methods.base import ClosedFormMethod, GradientMethod, Needs, TrainingSettings
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.methods.settings import make_method
+from modalhash.metrics import COLLAPSED_SHARE
 from modalhash.training import TrainingPlan, TrainingResult, train_method
 from tests.oracles.largest_tensor import LargestTensor
 from tests.oracles.method_cases import (
@@ -155,33 +157,72 @@ def test_codes_beat_random_ones(name: str, n_bits: int) -> None:
         assert min(recalls) > chance + 0.25
 
 
-def scaled_pairs(made: MadePairs, scale: float) -> MadePairs:
-    """The same pairs, whose pooled features are all multiplied."""
+def lengthen_some_rows(pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Multiply every fortieth row by 10,000."""
+    return np.where(np.arange(len(pooled))[:, None] % 40 == 0, np.float32(1e4), 1) * pooled
+
+
+def fill_a_quarter(pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Make the first quarter of the columns constant, and larger than all others."""
+    is_constant = np.arange(pooled.shape[1]) < pooled.shape[1] // 4
+    return np.where(is_constant, np.float32(7), pooled)
+
+
+ODD_FEATURES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+    "small and nearly parallel": lambda pooled: (
+        np.float32(1e-3) * (pooled + 5 * np.abs(pooled).mean())
+    ),
+    "large with constant columns": lambda pooled: np.float32(1e3) * fill_a_quarter(pooled),
+    "a few huge rows": lengthen_some_rows,
+}
+
+
+def change_features(made: MadePairs, kind: str) -> MadePairs:
+    """Give the same pairs pooled features of an odd kind."""
     tables = [
-        PlainTable(np.float32(scale) * table.all_pooled, table.all_tokens, table.all_masks)
+        PlainTable(ODD_FEATURES[kind](table.all_pooled), table.all_tokens, table.all_masks)
         for table in (made.image, made.text)
     ]
     return replace(made, image=tables[0], text=tables[1])
 
 
-def constant_share(name: str, scale: float) -> float:
-    """Share of bits that never change, trained a little as dense features are."""
-    found = METHOD_CLASSES[name]
+def constant_share(name: str, preset: str | None, made: MadePairs) -> float:
+    """Share of bits that never change among unseen items, trained a little."""
+    the_class = METHOD_CLASSES[name]
     method, training = make_method(
-        found,
-        preset=found.preset_for(has_sparse_texts=False),
-        changes={**small_settings(found), "epochs": 4, "batch_size": 20},
+        the_class,
+        preset=preset,
+        changes={**small_settings(the_class), "epochs": 12, "batch_size": 20},
     )
-    made = scaled_pairs(pairs_for(name, 120, 60), scale)
     hasher = train_method(TrainingPlan(method, training, EVEN_BITS, 0), made.data()).hasher
     signs = [unpack(codes, EVEN_BITS) for codes in codes_of(name, hasher, made)]
-    return float(np.mean([(one == one[0]).all(axis=0).mean() for one in signs]))
+    return float(np.mean([(rows == rows[0]).all(axis=0).mean() for rows in signs]))
 
 
-@every_method
-@pytest.mark.parametrize("scale", [1e-3, 1e3])
-def test_features_of_any_scale_give_codes_that_do_not_collapse(name: str, scale: float) -> None:
-    assert constant_share(name, scale) <= constant_share(name, 1.0) + 2 / EVEN_BITS
+def different_presets() -> list[tuple[str, str | None]]:
+    """Methods with each of their presets that differs from the ones before."""
+    cases: list[tuple[str, str | None]] = []
+    for name, the_class in sorted(METHOD_CLASSES.items()):
+        known: list[dict[str, object]] = []
+        for preset, changes in [(None, {}), *the_class.presets.items()]:
+            if dict(changes) not in known and not changes.get("tune_encoder"):
+                known.append(dict(changes))
+                cases.append((name, preset))
+    return cases
+
+
+@pytest.mark.parametrize(("name", "preset"), different_presets())
+def test_odd_features_give_codes_that_vary_or_are_refused(name: str, preset: str | None) -> None:
+    made = pairs_for(name, 120, 60)
+    # Few steps on few pairs may leave some bits constant whatever the features are.
+    most = max(COLLAPSED_SHARE, constant_share(name, preset, made) + 2 / EVEN_BITS)
+    refused = []
+    for kind in ODD_FEATURES:
+        try:
+            assert constant_share(name, preset, change_features(made, kind)) <= most, kind
+        except FeatureError:
+            refused.append(kind)
+    assert refused in ([], ["a few huge rows"])
 
 
 @every_method

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from modalhash.layers import FeatureScaling, ModalityFeatures, ScalingRule
 
 ROWS = np.random.default_rng(0).normal(3.0, 2.0, (50, 6)).astype(np.float32)
-FITTED = [ScalingRule.CENTRED_UNIT, ScalingRule.STANDARDISED]
+FITTED = [ScalingRule.CENTRED_UNIT, ScalingRule.CENTRED_RMS, ScalingRule.STANDARDISED]
 
 
 def scaled(scaling: FeatureScaling, rows: NDArray[np.float32]) -> Tensor:
@@ -35,6 +35,8 @@ def expected(rule: ScalingRule, rows: NDArray[np.float32]) -> NDArray[np.float64
             return unit(exact)
         case ScalingRule.CENTRED_UNIT:
             return unit(unit(exact) - unit(exact).mean(axis=0))
+        case ScalingRule.CENTRED_RMS:
+            return np.sqrt(6) * unit(unit(exact) - unit(exact).mean(axis=0))
         case ScalingRule.STANDARDISED:
             scores: NDArray[np.float64] = (exact - exact.mean(axis=0)) / exact.std(axis=0)
             return scores

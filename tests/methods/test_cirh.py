@@ -238,7 +238,7 @@ def test_the_defaults_are_the_released_constants() -> None:
     assert weights == (10, 1, 0.01)
     assert (training.optimiser, training.learning_rate) == ("adam", 1e-3)
     assert (training.batch_size, training.epochs, training.weight_decay) == (512, 60, 0)
-    assert (training.image_scaling, training.text_scaling) == ("unit", "unit")
+    assert (training.image_scaling, training.text_scaling) == ("centred_rms", "centred_rms")
     heads = Cirh().build_heads(FeatureShapes(4096, 1386, n_pairs=5000), 64)
     assert heads.image.spec()["widths"] == [4096, 4096, 64]
     assert heads.text.spec()["widths"] == [1386, 1386, 64]

@@ -4,10 +4,17 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
-from modalhash.errors import SettingError
+from modalhash.errors import FeatureError, SettingError
+from modalhash.layers import ScalingRule
 from modalhash.training import TrainingPlan, train_method
-from modalhash.training.requirements import check_last_batch, check_needs
+from modalhash.training.requirements import (
+    check_last_batch,
+    check_needs,
+    check_row_lengths,
+    warn_of_parallel_rows,
+)
 from tests.oracles.paired_features import made_pairs
 from tests.oracles.tiny_methods import TokenMethod
 
@@ -84,3 +91,39 @@ def test_nothing_is_said_of_whole_data(caplog: pytest.LogCaptureFixture) -> None
     method = TokenMethod()
     train_method(TrainingPlan(method, method.training, 16, seed=1), made.data())
     assert not [record for record in caplog.records if "training" in record.getMessage()]
+
+
+@pytest.mark.parametrize("rule", [ScalingRule.NONE, ScalingRule.STANDARDISED])
+def test_rows_over_100_times_the_median_length_are_refused(rule: ScalingRule) -> None:
+    lengths = torch.tensor([0.0, 2.0, 1.0, 200.0, 201.0, 2.0])  # the median of those above 0 is 2
+    message = (
+        "1 of 6 training text rows are more than 100 times as long as the median row (the first is "
+        "training row 4), so codes would tell them apart and nothing else: correct or remove them, "
+        "or set text_scaling=centred_unit, which brings all rows to one length"
+    )
+    with pytest.raises(FeatureError, match=f"^{re.escape(message)}$"):
+        check_row_lengths(lengths, rule, "text")
+    check_row_lengths(lengths[:4], rule, "text")
+    check_row_lengths(torch.zeros(3), rule, "text")
+
+
+@pytest.mark.parametrize(
+    "rule", [ScalingRule.UNIT, ScalingRule.CENTRED_UNIT, ScalingRule.CENTRED_RMS]
+)
+def test_rules_that_bring_rows_to_one_length_take_rows_of_any(rule: ScalingRule) -> None:
+    check_row_lengths(torch.tensor([1.0, 1.0, 1e9]), rule, "image")
+
+
+def test_parallel_rows_are_told_of_where_nothing_centres_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_of_parallel_rows(0.97, ScalingRule.CENTRED_UNIT, "image")
+    warn_of_parallel_rows(0.89, ScalingRule.NONE, "image")
+    assert not caplog.messages
+    warn_of_parallel_rows(0.97, ScalingRule.UNIT, "image")
+    assert caplog.messages == [
+        (
+            "training image rows are nearly parallel (mean cosine 0.97), so similarities hardly differ "
+            "and bits may become constant: image_scaling=centred_unit takes out what all rows share"
+        )
+    ]

@@ -172,7 +172,9 @@ def train(
     check_items(collection, split, the_method)
     loaded = load_fitted_encoder(collection, encoder, split, options)
     if preset == "auto":
-        preset = choose_preset(method_class(method), collection, loaded)
+        preset = choose_preset(
+            method_class(method), collection, loaded, tunes=training.tune_encoder
+        )
         the_method, training = configure_method(method, options.hug, preset, changes)
         plan = replace(plan, method=the_method, settings=training)
     document: dict[str, Any] = {

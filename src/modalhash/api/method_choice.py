@@ -28,6 +28,7 @@ LABELLED_DEFAULT, UNLABELLED_DEFAULT, TOKEN_DEFAULT = "nested-labelled", "nested
 an encoder or through trunks of content tokens."""
 SPARSITY_SAMPLE = 1000
 NO_TRAINING_SPLIT: Final = "name the items to learn from with --split (split in Python)"
+TUNING_PRESET = "finetuned"
 
 
 def choose_method(
@@ -68,8 +69,20 @@ def choose_method(
     return name
 
 
-def choose_preset(method: type[Method], collection: Collection, encoder: Encoder) -> str | None:
-    """Choose the preset that suits a collection's features, and log the reason."""
+def choose_preset(
+    method: type[Method], collection: Collection, encoder: Encoder, *, tunes: bool = False
+) -> str | None:
+    """Choose the preset that suits a collection's features, and log the reason.
+
+    Args:
+        method: the class.
+        collection: its texts say whether they are sparse.
+        encoder: of the collection.
+        tunes: whether the encoder's weights are learned too; a preset `finetuned` is for that.
+    """
+    if tunes and TUNING_PRESET in method.presets:
+        logger.info("preset %s, as the encoder is tuned (--preset names another)", TUNING_PRESET)
+        return TUNING_PRESET
     is_sparse = has_sparse_texts(collection, encoder)
     preset = method.preset_for(has_sparse_texts=is_sparse)
     if preset is not None:

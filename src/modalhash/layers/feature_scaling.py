@@ -1,5 +1,6 @@
 """Scaling of pooled features, fitted on training features and saved with the model."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
@@ -21,12 +22,16 @@ class ScalingRule(StrEnum):
     - `unit`: rows of length 1.
     - `centred_unit`: rows of length 1, minus the training mean of such rows, length 1 again. Takes
       out the direction that all features of one encoder share, which makes their cosines high.
+    - `centred_rms`: as `centred_unit`, times the square root of the width, so that the numbers of a
+      row are about 1 in size, as the first weights of a network expect. It is for step sizes that a
+      paper chose for features as they come.
     - `standardised`: each dimension minus its training mean, divided by its training deviation.
     """
 
     NONE = "none"
     UNIT = "unit"
     CENTRED_UNIT = "centred_unit"
+    CENTRED_RMS = "centred_rms"
     STANDARDISED = "standardised"
 
 
@@ -60,7 +65,7 @@ class FeatureScaling(nn.Module):
         squares = torch.zeros_like(total)
         for batch in batches:
             rows = batch.double()
-            if self.rule is ScalingRule.CENTRED_UNIT:
+            if self.rule is not ScalingRule.STANDARDISED:
                 rows = unit_rows(rows)
             count += len(rows)
             total += rows.sum(dim=0)
@@ -88,6 +93,8 @@ class FeatureScaling(nn.Module):
                 return unit_rows(pooled)
             case ScalingRule.CENTRED_UNIT:
                 return unit_rows(unit_rows(pooled) - self.mean)
+            case ScalingRule.CENTRED_RMS:
+                return unit_rows(unit_rows(pooled) - self.mean) * math.sqrt(len(self.mean))
             case ScalingRule.STANDARDISED:
                 return (pooled - self.mean) * self.scale
 

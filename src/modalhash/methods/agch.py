@@ -48,6 +48,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
 from modalhash.layers import GraphNetwork, hash_head
+from modalhash.layers.feature_scaling import ScalingRule
 from modalhash.losses import (
     code_statistics,
     intra_gap,
@@ -263,7 +264,11 @@ class Agch(GradientMethod[AgchHeads]):
     title = "AGCH"
     settings_class = AgchSettings
     settings: AgchSettings
-    training = TrainingSettings(epochs=40)
+    training = TrainingSettings(
+        epochs=40,
+        image_scaling=ScalingRule.CENTRED_RMS,
+        text_scaling=ScalingRule.CENTRED_RMS,
+    )
     smallest_batch = 2
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dense": DENSE,

@@ -57,6 +57,7 @@ from modalhash.layers import (
     PositionMatrix,
     row_normalised,
 )
+from modalhash.layers.feature_scaling import ScalingRule
 from modalhash.losses import (
     CrossSimilarity,
     binary_similarities,
@@ -246,7 +247,11 @@ class Cagan(GradientMethod[CaganHeads]):
     title = "CAGAN"
     settings_class = CaganSettings
     settings: CaganSettings
-    training = TrainingSettings(epochs=20)
+    training = TrainingSettings(
+        epochs=20,
+        image_scaling=ScalingRule.CENTRED_RMS,
+        text_scaling=ScalingRule.CENTRED_RMS,
+    )
     smallest_batch = 2
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dense": DENSE,
@@ -254,6 +259,7 @@ class Cagan(GradientMethod[CaganHeads]):
         "mirflickr": PAPER,
         "nuswide": NUSWIDE,
         "coco": PAPER,
+        "wiki": DENSE,
     }
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "image similarity only (CAGAN-1)": {

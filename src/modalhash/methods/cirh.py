@@ -47,6 +47,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
 from modalhash.layers import MlpHead
+from modalhash.layers.feature_scaling import ScalingRule
 from modalhash.losses import (
     code_statistics,
     fused_rows,
@@ -198,11 +199,13 @@ class Cirh(GradientMethod[CirhHeads]):
         optimiser=Optimiser.ADAM,
         learning_rate=1e-3,
         weight_decay=0.0,
+        image_scaling=ScalingRule.CENTRED_RMS,
+        text_scaling=ScalingRule.CENTRED_RMS,
     )
     smallest_batch = 4
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dense": DENSE,
-        "paper": {"image_scaling": "unit", "text_scaling": "unit"},
+        "paper": {},
     }
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "without decoding": {"decode_weight": 0.0},

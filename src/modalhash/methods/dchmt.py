@@ -39,6 +39,7 @@ import torch
 from torch import Tensor
 
 from modalhash.layers import hidden_head
+from modalhash.layers.feature_scaling import ScalingRule
 from modalhash.losses import code_statistics, label_similarity
 from modalhash.methods.base import (
     Batch,
@@ -173,6 +174,8 @@ class Dchmt(GradientMethod[Heads]):
         weight_decay=0.2,
         schedule=Schedule.COSINE,
         gradient_clip=1.0,
+        image_scaling=ScalingRule.CENTRED_RMS,
+        text_scaling=ScalingRule.CENTRED_RMS,
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dense": DENSE, "paper": {}}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {

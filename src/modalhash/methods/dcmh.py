@@ -212,6 +212,7 @@ class Dcmh(GradientMethod[DcmhHeads]):
         weight_decay=0.0,
         schedule=Schedule.COSINE,
         image_scaling=ScalingRule.STANDARDISED,
+        text_scaling=ScalingRule.CENTRED_RMS,
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dense": DENSE, "paper": {}}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {

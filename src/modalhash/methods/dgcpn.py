@@ -42,6 +42,7 @@ from torch.nn.functional import mse_loss
 
 from modalhash.errors import SettingError
 from modalhash.layers import MlpHead, row_normalised
+from modalhash.layers.feature_scaling import ScalingRule
 from modalhash.losses import (
     code_statistics,
     cosine_similarities,
@@ -191,7 +192,12 @@ class Dgcpn(GradientMethod[DgcpnHeads]):
     title = "DGCPN"
     settings_class = DgcpnSettings
     settings: DgcpnSettings
-    training = TrainingSettings(epochs=100, learning_rate=0.005)
+    training = TrainingSettings(
+        epochs=100,
+        learning_rate=0.005,
+        image_scaling=ScalingRule.CENTRED_RMS,
+        text_scaling=ScalingRule.CENTRED_RMS,
+    )
     smallest_batch = 2
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dense": DENSE, "paper": {}}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {

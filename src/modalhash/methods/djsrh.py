@@ -37,6 +37,7 @@ import torch
 from torch import Tensor
 
 from modalhash.layers import hash_head
+from modalhash.layers.feature_scaling import ScalingRule
 from modalhash.losses import (
     code_statistics,
     intra_gap,
@@ -130,7 +131,11 @@ class Djsrh(GradientMethod[Heads]):
     title = "DJSRH"
     settings_class = DjsrhSettings
     settings: DjsrhSettings
-    training = TrainingSettings(epochs=80)
+    training = TrainingSettings(
+        epochs=80,
+        image_scaling=ScalingRule.CENTRED_RMS,
+        text_scaling=ScalingRule.CENTRED_RMS,
+    )
     smallest_batch = 2
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dense": DENSE,

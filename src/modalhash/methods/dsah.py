@@ -45,6 +45,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from modalhash.layers import hash_head
+from modalhash.layers.feature_scaling import ScalingRule
 from modalhash.losses import (
     DecodeFrom,
     DecodeTarget,
@@ -152,7 +153,13 @@ class Dsah(GradientMethod[DsahHeads]):
     title = "DSAH"
     settings_class = DsahSettings
     settings: DsahSettings
-    training = TrainingSettings(epochs=200, learning_rate=0.005, momentum=0.7)
+    training = TrainingSettings(
+        epochs=200,
+        learning_rate=0.005,
+        momentum=0.7,
+        image_scaling=ScalingRule.CENTRED_RMS,
+        text_scaling=ScalingRule.CENTRED_RMS,
+    )
     smallest_batch = 2
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dense": DENSE,

@@ -48,6 +48,7 @@ from torch.nn.functional import dropout as drop
 from torch.nn.functional import softplus
 
 from modalhash.layers import MlpHead, ModalityFeatures
+from modalhash.layers.feature_scaling import ScalingRule
 from modalhash.losses import NceForm, code_statistics, info_nce, signs_of
 from modalhash.methods.base import (
     DENSE_TRAINING,
@@ -200,6 +201,8 @@ class Duch(GradientMethod[DuchHeads]):
         optimiser=Optimiser.ADAM,
         learning_rate=1e-4,
         weight_decay=5e-4,
+        image_scaling=ScalingRule.CENTRED_RMS,
+        text_scaling=ScalingRule.CENTRED_RMS,
     )
     smallest_batch = 2
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dense": DENSE, "paper": RELEASED}

@@ -37,7 +37,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from modalhash.layers import GeluHead, TrunkHead, TrunkKind
+from modalhash.layers import GeluHead, ScalingRule, TrunkHead, TrunkKind
 from modalhash.losses import NceForm, code_statistics, info_nce
 from modalhash.methods.base import (
     Batch,
@@ -174,6 +174,8 @@ TRAINING = TrainingSettings(
     image_token_width=128,
     image_token_grid=4,
     text_token_width=128,
+    image_scaling=ScalingRule.CENTRED_RMS,
+    text_scaling=ScalingRule.CENTRED_RMS,
 )
 """How class and content tokens of frozen backbones are trained on."""
 

@@ -45,6 +45,7 @@ import torch
 from torch import Tensor, nn
 
 from modalhash.layers import hash_head
+from modalhash.layers.feature_scaling import ScalingRule
 from modalhash.losses import (
     CrossSimilarity,
     code_statistics,
@@ -250,7 +251,11 @@ class Jdsh(GradientMethod[JdshHeads]):
     title = "JDSH"
     settings_class = JdshSettings
     settings: JdshSettings
-    training = TrainingSettings(epochs=300)
+    training = TrainingSettings(
+        epochs=300,
+        image_scaling=ScalingRule.CENTRED_RMS,
+        text_scaling=ScalingRule.CENTRED_RMS,
+    )
     smallest_batch = 2
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dense": DENSE,

@@ -208,6 +208,7 @@ class Ms2gah(GradientMethod[Ms2gahHeads]):
         learning_rate=1e-3,
         schedule=Schedule.EXPONENTIAL,
         image_scaling=ScalingRule.STANDARDISED,
+        text_scaling=ScalingRule.CENTRED_RMS,
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "dense": DENSE,

@@ -191,6 +191,7 @@ class Ssah(GradientMethod[SsahHeads]):
         weight_decay=0.0,
         schedule=Schedule.EXPONENTIAL,
         image_scaling=ScalingRule.STANDARDISED,
+        text_scaling=ScalingRule.CENTRED_RMS,
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dense": DENSE, "paper": {}}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -39,6 +39,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from modalhash.layers import MlpHead
+from modalhash.layers.feature_scaling import ScalingRule
 from modalhash.losses import code_statistics, signs_of
 from modalhash.methods.base import (
     DENSE_TRAINING,
@@ -217,6 +218,8 @@ class Ucch(GradientMethod[UcchHeads]):
         learning_rate=1e-4,
         weight_decay=1e-6,
         gradient_clip=1.0,
+        image_scaling=ScalingRule.CENTRED_RMS,
+        text_scaling=ScalingRule.CENTRED_RMS,
     )
     smallest_batch = 2
     unhuggable: ClassVar[Mapping[str, str]] = {

@@ -44,6 +44,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from modalhash.layers import FusionHead, FusionTransformer, MlpHead
+from modalhash.layers.feature_scaling import ScalingRule
 from modalhash.losses import (
     NceForm,
     code_statistics,
@@ -202,6 +203,8 @@ class Ucmfh(GradientMethod[UcmfhHeads]):
         optimiser=Optimiser.ADAM,
         learning_rate=1e-3,
         weight_decay=0.0,
+        image_scaling=ScalingRule.CENTRED_RMS,
+        text_scaling=ScalingRule.CENTRED_RMS,
     )
     smallest_batch = 2
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dense": DENSE, "paper": RELEASED}

@@ -151,10 +151,13 @@ def add_scaling(layers: DenseLayers, scaling: FeatureScaling) -> None:
     match scaling.rule:
         case ScalingRule.UNIT:
             layers.normalise()
-        case ScalingRule.CENTRED_UNIT:
+        case ScalingRule.CENTRED_UNIT | ScalingRule.CENTRED_RMS:
             layers.normalise()
             layers.shift(-scaling.mean)
             layers.normalise()
+            if scaling.rule is ScalingRule.CENTRED_RMS:
+                width = len(scaling.mean)
+                layers.affine(math.sqrt(width) * torch.eye(width), None)
         case ScalingRule.STANDARDISED:
             layers.shift(-scaling.mean)
             layers.affine(torch.diag(scaling.scale), None)

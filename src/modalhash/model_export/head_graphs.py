@@ -123,9 +123,13 @@ class HeadWriter:
                 return features
             case ScalingRule.UNIT:
                 return self.exact.unit_rows(features, width, TINY)
-            case ScalingRule.CENTRED_UNIT:
+            case ScalingRule.CENTRED_UNIT | ScalingRule.CENTRED_RMS:
                 unit = self.exact.unit_rows(features, width, TINY)
-                return self.exact.unit_rows(self.graph.add("Sub", unit, mean), width, TINY)
+                centred = self.exact.unit_rows(self.graph.add("Sub", unit, mean), width, TINY)
+                if scaling.rule is ScalingRule.CENTRED_UNIT:
+                    return centred
+                length = self.graph.constant(np.asarray(math.sqrt(width), np.float32))
+                return self.graph.add("Mul", centred, length)
             case ScalingRule.STANDARDISED:
                 scale = self.graph.constant(array_of(scaling.scale))
                 return self.graph.add("Mul", self.graph.add("Sub", features, mean), scale)

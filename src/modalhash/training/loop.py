@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from modalhash.errors import SettingError, TrainingError
 from modalhash.files import write_text
 from modalhash.layers import FeatureScaling, TokenReduction
+from modalhash.layers.feature_scaling import unit_rows
 from modalhash.methods.base import (
     CaptionChoice,
     ClosedFormMethod,
@@ -38,7 +39,9 @@ from modalhash.training.reduced_tokens import ReducedTable, fit_reduction
 from modalhash.training.requirements import (
     check_last_batch,
     check_needs,
+    check_row_lengths,
     check_sizes,
+    warn_of_parallel_rows,
     warn_of_unlabelled,
     warn_of_zeros,
 )
@@ -396,20 +399,29 @@ def reduced(
 def fit_scaling(
     scaling: FeatureScaling, batches: Iterator[Tensor], n_pairs: int, modality: str
 ) -> None:
-    """Fit a scaling to pooled features, and tell of rows of zeros among them, in one pass."""
-    n_zeros = 0
+    """Fit a scaling to pooled features, and check in the same pass that it suits them.
 
-    def count_rows() -> Iterator[Tensor]:
-        nonlocal n_zeros
+    Raises:
+        FeatureError: if some rows are so long that nothing else would count.
+    """
+    lengths: list[Tensor] = []
+    total = torch.zeros_like(scaling.mean, dtype=torch.float64)
+
+    def measure_rows() -> Iterator[Tensor]:
         for pooled in batches:
-            n_zeros += int((pooled == 0).all(dim=1).sum())
+            lengths.append(pooled.double().norm(dim=1))
+            total.add_(unit_rows(pooled.double()).sum(dim=0))
             yield pooled
 
-    rows = count_rows()
+    rows = measure_rows()
     scaling.fit(rows)
     for _ in rows:  # a rule that needs no fitting reads nothing
         pass
-    warn_of_zeros(n_zeros, n_pairs, modality)
+    row_lengths = torch.cat(lengths)
+    warn_of_zeros(int((row_lengths == 0).sum()), n_pairs, modality)
+    check_row_lengths(row_lengths, scaling.rule, modality)
+    mean_cosine = float(total.square().sum()) / len(row_lengths) ** 2
+    warn_of_parallel_rows(mean_cosine, scaling.rule, modality)
 
 
 def with_enough_epochs(settings: TrainingSettings, pairs: Pairs) -> TrainingSettings:

@@ -4,8 +4,10 @@ import logging
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from modalhash.errors import FeatureError, InputError, SettingError
+from modalhash.layers import ScalingRule
 from modalhash.methods.base import (
     CaptionChoice,
     GradientMethod,
@@ -19,13 +21,17 @@ from modalhash.training.validation import RECALL_AT
 __all__ = [
     "check_last_batch",
     "check_needs",
+    "check_row_lengths",
     "check_sizes",
+    "warn_of_parallel_rows",
     "warn_of_unlabelled",
     "warn_of_zeros",
 ]
 
 logger = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
+TOO_LONG, PARALLEL = 100, 0.9
+KEEP_LENGTHS = (ScalingRule.NONE, ScalingRule.STANDARDISED)
 
 
 def check_needs(method: Method, settings: TrainingSettings, data: TrainingData) -> None:
@@ -110,6 +116,53 @@ def warn_of_zeros(n_zeros: int, n_rows: int, modality: str) -> None:
             "nothing",
             n_zeros,
             n_rows,
+            modality,
+        )
+
+
+def check_row_lengths(lengths: Tensor, rule: ScalingRule, modality: str) -> None:
+    """Refuse rows of features that are so long that nothing else would count.
+
+    Rules that bring rows to one length take any rows.
+
+    Args:
+        lengths: (n,) Euclidean lengths of the training rows as they come.
+        rule: how they will be scaled.
+        modality: "image" or "text", for the message.
+
+    Raises:
+        FeatureError: if the rule keeps lengths, and a row is more than 100 times as long as the
+            median of the rows that aren't zero.
+    """
+    present = lengths[lengths > 0]
+    if rule not in KEEP_LENGTHS or not len(present):
+        return
+    is_long = lengths > TOO_LONG * present.median()
+    if is_long.any():
+        first = int(is_long.nonzero()[0])
+        raise FeatureError(
+            f"{int(is_long.sum())} of {len(lengths)} training {modality} rows are more than "
+            f"{TOO_LONG} times as long as the median row (the first is training row {first}), so "
+            "codes would tell them apart and nothing else: correct or remove them, or set "
+            f"{modality}_scaling=centred_unit, which brings all rows to one length"
+        )
+
+
+def warn_of_parallel_rows(mean_cosine: float, rule: ScalingRule, modality: str) -> None:
+    """Log that features that aren't centred are nearly parallel, so that bits may become constant.
+
+    Args:
+        mean_cosine: mean cosine between two training rows, a row with itself among them.
+        rule: how they will be scaled.
+        modality: "image" or "text", for the message.
+    """
+    if rule in (ScalingRule.NONE, ScalingRule.UNIT) and mean_cosine > PARALLEL:
+        logger.warning(
+            "training %s rows are nearly parallel (mean cosine %.2f), so similarities hardly "
+            "differ and bits may become constant: %s_scaling=centred_unit takes out what all rows "
+            "share",
+            modality,
+            mean_cosine,
             modality,
         )
 
