@@ -121,9 +121,8 @@ def test_parallel_rows_are_told_of_where_nothing_centres_them(
     warn_of_parallel_rows(0.89, ScalingRule.NONE, "image")
     assert not caplog.messages
     warn_of_parallel_rows(0.97, ScalingRule.UNIT, "image")
-    assert caplog.messages == [
-        (
-            "training image rows are nearly parallel (mean cosine 0.97), so similarities hardly differ "
-            "and bits may become constant: image_scaling=centred_unit takes out what all rows share"
-        )
-    ]
+    message = (
+        "training image rows are nearly parallel (mean cosine 0.97), so similarities hardly differ "
+        "and bits may become constant: image_scaling=centred_unit takes out what all rows share"
+    )
+    assert caplog.messages == [message]
