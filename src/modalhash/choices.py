@@ -5,13 +5,36 @@ This file imports nothing slow, so that help texts can use it.
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TypedDict, TypeVar
+from typing import Final, TypedDict, TypeVar
 
 from modalhash.errors import UnknownNameError
 
-__all__ = ["MeasureChoices", "Scoring", "read_choice"]
+__all__ = ["BitOrder", "MeasureChoices", "Scoring", "read_choice", "reverse_bits"]
 
 Choice = TypeVar("Choice", bound=StrEnum)
+REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""Each byte with its bits in the other order."""
+
+
+class BitOrder(StrEnum):
+    """Which end of a byte its first bit is.
+
+    - `little`: the low end; ours, and `np.packbits(..., bitorder="little")`.
+    - `big`: the high end; `np.packbits` without more, and sentence-transformers.
+    """
+
+    LITTLE = "little"
+    BIG = "big"
+
+
+def reverse_bits(content: bytes) -> bytes:
+    """Write packed codes in the other bit order.
+
+    Example:
+        >>> reverse_bits(bytes([0b101])) == bytes([0b10100000])
+        True
+    """
+    return content.translate(REVERSED)
 
 
 class Scoring(StrEnum):

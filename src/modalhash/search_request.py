@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.choices import Scoring, read_choice
+from modalhash.choices import BitOrder, Scoring, read_choice, reverse_bits
 from modalhash.errors import InputError, UnknownNameError
 from modalhash.modalities import MODALITIES, Side
 from modalhash.picture_arrays import PictureInput, picture_from_array
@@ -97,6 +97,7 @@ class SearchOptions(TypedDict, total=False):
     features: NDArray[np.floating[Any]] | None
     minus_text: str | None
     modality: str | None
+    bit_order: str
     id_side: str | None
     weights: Mapping[str, float]
     target: str | None
@@ -134,6 +135,7 @@ class SearchRequest:
         features: what the model's encoder gave for a picture or a text, as `extract_features` keeps
             it: (d,) or (1, d) floats. `modality` says which; a server takes none.
         minus_text: words to lead away from.
+        bit_order: of `code`: "little" (ours) or "big". It is kept in ours.
         modality: what `code` or `features` is of, "image" or "text"; then its relevance is known.
         id_side: the side that `id` is on; `images` by default.
         weights: how much each part of a combination counts, by the part's name; 1 by default.
@@ -174,6 +176,9 @@ class SearchRequest:
     minus_text: str | None = field(default=None, metadata=about("Words to lead away from."))
     modality: str | None = field(
         default=None, metadata=about("What the code, or the features, are of.")
+    )
+    bit_order: str = field(
+        default=BitOrder.LITTLE, metadata=about("Which end of a byte is the first bit of the code.")
     )
     id_side: str | None = field(default=None, metadata=about("The side that the id is on."))
     weights: Mapping[str, float] = field(
@@ -220,8 +225,10 @@ class SearchRequest:
         if not set(self.parts) - {"minus_text"}:
             raise InputError("give a text, an id, a code or a picture to search for")
         self._check_arrays()
+        order = read_choice("bit order", BitOrder, self.bit_order)
         if self.code is not None:
-            self._set("code", code_hex(self.code))
+            self._set("code", code_hex(self.code, order))
+        self._set("bit_order", BitOrder.LITTLE)
         for name in ("k", "radius"):
             self._set(name, check_whole(name, getattr(self, name)))
         if self.min_relevance is not None and not 0 <= self.min_relevance <= 1:
@@ -385,8 +392,12 @@ def check_weights(weights: Mapping[str, float]) -> Mapping[str, float]:
     return checked
 
 
-def code_hex(code: Code) -> str:
-    """Write a packed code in hexadecimal.
+def code_hex(code: Code, bit_order: BitOrder | str = BitOrder.LITTLE) -> str:
+    """Write a packed code in hexadecimal, in our bit order.
+
+    Args:
+        code: in hexadecimal, as bytes, or an array; what isn't hexadecimal stays for a later check.
+        bit_order: that it is in.
 
     Raises:
         InputError: if it isn't one packed code.
@@ -395,13 +406,28 @@ def code_hex(code: Code) -> str:
         >>> code_hex(np.array([[143, 2]], np.uint8))
         '8f02'
     """
+    is_big = read_choice("bit order", BitOrder, bit_order) is BitOrder.BIG
     if isinstance(code, str):
-        return code
+        return reverse_hex(code) if is_big else code
     if isinstance(code, bytes):
-        return code.hex()
+        return (reverse_bits(code) if is_big else code).hex()
     if code.dtype != np.uint8 or code.size != code.shape[-1]:
         raise InputError(
             f"code is {code.dtype} of shape {code.shape}, expected one packed code: uint8 of "
             "shape (p,) or (1, p), as the library's pack gives it"
         )
-    return code.tobytes().hex()
+    content = code.tobytes()
+    return (reverse_bits(content) if is_big else content).hex()
+
+
+def reverse_hex(text: str) -> str:
+    """Write a code in hexadecimal in the other bit order; what isn't hexadecimal stays.
+
+    Example:
+        >>> reverse_hex("8f02"), reverse_hex("no code")
+        ('f140', 'no code')
+    """
+    try:
+        return reverse_bits(bytes.fromhex(text)).hex()
+    except ValueError:
+        return text

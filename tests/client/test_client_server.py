@@ -85,6 +85,13 @@ def test_codes_items_reasons_and_facts(run: Callable[[Ask], None]) -> None:
         assert codes.shape == (2, 2)
         answer = await client.search("a red ring", k=1, explain=True)
         assert codes[0].tobytes().hex() == answer.code
+        big = await client.encode_texts(["a red ring"], bit_order="big")
+        np.testing.assert_array_equal(
+            np.unpackbits(big, axis=1), np.unpackbits(codes[:1], axis=1, bitorder="little")
+        )
+        nearest = await client.search(code=big, bit_order="big", k=3)
+        alike = await client.search(code=codes[:1], k=3)
+        assert [hit.id for hit in nearest.hits] == [hit.id for hit in alike.hits]
         hit = answer.hits[0]
         why = await client.explain([hit.id], mh.Query("a red ring", target="images"))
         assert hit.explanation is not None

@@ -210,7 +210,9 @@ class PlainIndex(HashIndex):
             metadata if with_metadata else None,
         )
 
-    def distance_histogram(self, codes: Codes, where: str | None = None) -> NDArray[np.int64]:
+    def distance_histogram(  # type: ignore[override]
+        self, codes: Codes, where: str | None = None
+    ) -> NDArray[np.int64]:
         """Count the items at each distance."""
         counts = [
             np.bincount(distances, minlength=self.n_bits + 1)
@@ -239,7 +241,7 @@ class PlainIndex(HashIndex):
         """Return items that must be there."""
         return [self.items()[value] for value in self.check_known_ids(ids)]
 
-    def reconstruct(self, ids: Ids) -> Codes:
+    def reconstruct(self, ids: Ids) -> Codes:  # type: ignore[override]
         """Return the codes of items."""
         content = b"".join(item.code for item in self.known(ids))
         return np.frombuffer(content, np.uint8).reshape(-1, code_width(self.n_bits)).copy()
@@ -248,7 +250,7 @@ class PlainIndex(HashIndex):
         """Return the metadata of items."""
         return [json.loads(item.document) for item in self.known(ids)]
 
-    def blocks(self, n_rows: int = 4096) -> Iterator[ItemBlock]:
+    def blocks(self, n_rows: int = 4096) -> Iterator[ItemBlock]:  # type: ignore[override]
         """Yield all items."""
         items = list(self.items().items())
         for start in range(0, len(items), n_rows):

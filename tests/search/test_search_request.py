@@ -110,9 +110,10 @@ def test_options_and_wire_have_the_fields_of_a_request() -> None:
 
     names = {field.name for field in fields(SearchRequest)}
     assert names - {"text", "image"} == set(SearchOptions.__annotations__)
-    # A picture is uploaded beside the document; what a code is of stands with the code.
+    # A picture is uploaded beside the document; what a code is of, and its bit order, stand with
+    # the code.
     # Features stay in Python: a server has the encoder that makes them.
-    assert names - {"image", "modality", "features"} == set(SearchQuery.model_fields)
+    assert names - {"image", "modality", "bit_order", "features"} == set(SearchQuery.model_fields)
     hints = get_type_hints(SearchQuery)
     assert get_args(hints["rerank_by"]) == tuple(way.value for way in RerankBy)
     assert get_args(hints["rerank_score"]) == tuple(score.value for score in RerankScore)

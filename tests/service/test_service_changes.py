@@ -87,8 +87,9 @@ def test_items_may_come_as_codes_or_as_one_side(client: TestClient, own_index: P
     items = [
         {"id": "coded", "image_code": {"hex": "ff0f"}},
         {"id": "told", "texts": [{"text": "words", "code": {"base64": "AQI="}}]},
+        {"id": "turned", "image_code": {"hex": "80f0", "bit_order": "big"}},
     ]
-    assert client.post(ITEMS, json={"items": items}).json() == {"images": 1, "texts": 1}
+    assert client.post(ITEMS, json={"items": items}).json() == {"images": 2, "texts": 1}
     found = client.post(SEARCH, json={"code": {"hex": "ff0f"}, "k": 100, "radius": 0}).json()
     assert found["results"][0]["hits"][0] | {"score": 1.0} == {
         "id": "coded", "item": None, "distance": 0, "score": 1.0, "relevance": None,
@@ -97,6 +98,8 @@ def test_items_may_come_as_codes_or_as_one_side(client: TestClient, own_index: P
     }  # fmt: skip
     with mh.open_index(own_index) as index:
         assert index.sides[index.side("texts")].reconstruct(["told#0"]).tolist() == [[1, 2]]
+        turned = index.sides[index.side("images")].reconstruct(["turned"])
+        assert turned.tolist() == [[0b00000001, 0b00001111]]
 
 
 def test_deleted_items_go_with_their_texts(client: TestClient) -> None:

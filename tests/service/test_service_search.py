@@ -285,6 +285,38 @@ def test_texts_and_pictures_are_encoded_as_in_python(
     ]
 
 
+def test_codes_come_and_go_in_either_bit_order(
+    client: TestClient, index: SearchIndex, scene_index: Path
+) -> None:
+    code = index.model.encode_texts(["a red square"])
+    big = np.packbits(np.unpackbits(code, axis=1, bitorder="little"), axis=1).tobytes()
+    document = asked(client, "/v1/indexes/scenes/encode", texts=["a red square"], bit_order="big")
+    assert (document["codes"], document["bit_order"]) == ([big.hex()], "big")
+    file = scene_index / "pictures" / "0000000.png"
+    (picture,) = client.post(
+        "/v1/indexes/scenes/encode/pictures",
+        files=[("images", (file.name, file.read_bytes()))],
+        data={"bit_order": "big"},
+    ).json()["codes"]
+    assert picture == index.model.encode_images([file], bit_order="big").tobytes().hex()
+    answer = asked(client, code={"hex": code.tobytes().hex()}, k=5)
+    assert hits_of(asked(client, code={"hex": big.hex(), "bit_order": "big"}, k=5)) == hits_of(
+        answer
+    )
+    again = asked(client, code={"base64": mh_base64(big.hex()), "bit_order": "big"}, k=5)
+    assert hits_of(again) == hits_of(answer)
+    found = index.search(code=big, bit_order="big", k=5, target="images")
+    assert hits_of(answer) == expected(found)
+    refused = client.post(
+        "/v1/indexes/scenes/encode/pictures",
+        files=[("images", (file.name, file.read_bytes()))],
+        data={"bit_order": "middle"},
+    )
+    assert refused.json()["error"]["message"] == "bit_order: expected little or big"
+    unknown = client.post(SEARCH, json={"code": {"hex": big.hex(), "bit_order": "x"}})
+    assert unknown.status_code == 422
+
+
 def test_many_clients_at_once_get_their_own_answers(client: TestClient, index: SearchIndex) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

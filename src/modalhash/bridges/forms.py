@@ -8,17 +8,20 @@ depend on the order of bits, as long as queries and stored codes have the same o
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, check_codes, unpack
+from modalhash.codes import BitOrder, Codes, check_codes, to_little, unpack
 
 __all__ = ["bit_strings", "hex_strings", "sign_vectors", "signed_bytes"]
 
 
-def bit_strings(codes: Codes, n_bits: int) -> list[str]:
+def bit_strings(
+    codes: Codes, n_bits: int, *, bit_order: BitOrder | str = BitOrder.LITTLE
+) -> list[str]:
     """Spell codes as texts of 0 and 1, character j for bit j: PostgreSQL's `bit(n)`.
 
     Args:
         codes: (n, p) uint8, packed by `pack`.
         n_bits: bits of a code.
+        bit_order: of the codes, "little" (ours) or "big".
 
     Returns:
         n texts of `n_bits` characters.
@@ -30,17 +33,19 @@ def bit_strings(codes: Codes, n_bits: int) -> list[str]:
         >>> bit_strings(np.array([[0b00000110]], np.uint8), 4)
         ['0110']
     """
+    codes = to_little(codes, bit_order)
     check_codes(codes, n_bits)
     bits = np.unpackbits(codes, axis=1, count=n_bits, bitorder="little")
     text = (bits + np.uint8(ord("0"))).tobytes().decode("ascii")
     return [text[start : start + n_bits] for start in range(0, len(text), n_bits)]
 
 
-def hex_strings(codes: Codes) -> list[str]:
+def hex_strings(codes: Codes, *, bit_order: BitOrder | str = BitOrder.LITTLE) -> list[str]:
     """Spell codes in hexadecimal, two digits a byte: Elasticsearch's bit vectors.
 
     Args:
         codes: (n, p) uint8, packed by `pack`.
+        bit_order: of the codes, "little" (ours) or "big"; what is spelt is ours.
 
     Returns:
         n texts of 2 p characters.
@@ -49,15 +54,17 @@ def hex_strings(codes: Codes) -> list[str]:
         >>> hex_strings(np.array([[6, 255]], np.uint8))
         ['06ff']
     """
+    codes = to_little(codes, bit_order)
     width, text = 2 * codes.shape[1], codes.tobytes().hex()
     return [text[start : start + width] for start in range(0, len(text), width)]
 
 
-def signed_bytes(codes: Codes) -> list[list[int]]:
+def signed_bytes(codes: Codes, *, bit_order: BitOrder | str = BitOrder.LITTLE) -> list[list[int]]:
     """Spell codes as bytes from -128 to 127: OpenSearch's binary vectors.
 
     Args:
         codes: (n, p) uint8, packed by `pack`.
+        bit_order: of the codes, "little" (ours) or "big"; what is spelt is ours.
 
     Returns:
         n lists of p integers.
@@ -66,16 +73,20 @@ def signed_bytes(codes: Codes) -> list[list[int]]:
         >>> signed_bytes(np.array([[6, 255]], np.uint8))
         [[6, -1]]
     """
+    codes = to_little(codes, bit_order)
     spelt: list[list[int]] = np.ascontiguousarray(codes).view(np.int8).tolist()
     return spelt
 
 
-def sign_vectors(codes: Codes, n_bits: int) -> NDArray[np.float32]:
+def sign_vectors(
+    codes: Codes, n_bits: int, *, bit_order: BitOrder | str = BitOrder.LITTLE
+) -> NDArray[np.float32]:
     """Spell codes as vectors of -1 and +1, whose dot product is bits - 2 * distance: Qdrant.
 
     Args:
         codes: (n, p) uint8, packed by `pack`.
         n_bits: bits of a code.
+        bit_order: of the codes, "little" (ours) or "big".
 
     Returns:
         (n, n_bits) float32.
@@ -87,4 +98,4 @@ def sign_vectors(codes: Codes, n_bits: int) -> NDArray[np.float32]:
         >>> sign_vectors(np.array([[0b110]], np.uint8), 3).tolist()
         [[-1.0, 1.0, 1.0]]
     """
-    return unpack(codes, n_bits).astype(np.float32)
+    return unpack(codes, n_bits, bit_order=bit_order).astype(np.float32)

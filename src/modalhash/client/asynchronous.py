@@ -142,19 +142,24 @@ class AsyncClient:
         return await self._send(make_explain_call(await self._choose_index(index), ids, query))
 
     async def encode_texts(
-        self, texts: Sequence[str], *, index: str | None = None
+        self, texts: Sequence[str], *, bit_order: str = "little", index: str | None = None
     ) -> NDArray[np.uint8]:
         """Encode texts to codes, (n, p) uint8, packed; see `Client.encode_texts`."""
-        return await self._send(make_encode_texts_call(await self._choose_index(index), texts))
+        return await self._send(
+            make_encode_texts_call(await self._choose_index(index), texts, bit_order)
+        )
 
     async def encode_images(
         self,
         images: "Sequence[PictureInput]",
         *,
+        bit_order: str = "little",
         index: str | None = None,
     ) -> NDArray[np.uint8]:
         """Encode pictures to codes, (n, p) uint8, packed; see `Client.encode_images`."""
-        return await self._send(make_encode_images_call(await self._choose_index(index), images))
+        return await self._send(
+            make_encode_images_call(await self._choose_index(index), images, bit_order)
+        )
 
     async def facets(
         self,

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from modalhash.choices import BitOrder, read_choice
 from modalhash.client.answers import (
     AddedItems,
     ExplanationAnswer,
@@ -210,14 +211,16 @@ def read_codes(response: "Response") -> NDArray[np.uint8]:
         raise ServiceError(f"the codes can't be read: {error}", code="bad_answer") from error
 
 
-def make_encode_texts_call(name: str, texts: Sequence[str]) -> Call[NDArray[np.uint8]]:
+def make_encode_texts_call(
+    name: str, texts: Sequence[str], bit_order: str
+) -> Call[NDArray[np.uint8]]:
     """Ask for the codes of texts."""
-    document = {"texts": list(texts), "form": "hex"}
+    document = {"texts": list(texts), "form": "hex", **state_bit_order(bit_order)}
     return Call("POST", make_index_path(name, "/encode"), read_codes, document=document)
 
 
 def make_encode_images_call(
-    name: str, pictures: "Sequence[PictureInput]"
+    name: str, pictures: "Sequence[PictureInput]", bit_order: str
 ) -> Call[NDArray[np.uint8]]:
     """Ask for the codes of pictures."""
     files = [("images", picture_bytes(picture)) for picture in pictures]
@@ -228,8 +231,18 @@ def make_encode_images_call(
         make_index_path(name, "/encode/pictures"),
         read_codes,
         files=files,
-        form={"form": "hex"},
+        form={"form": "hex", **state_bit_order(bit_order)},
     )
+
+
+def state_bit_order(bit_order: str) -> dict[str, str]:
+    """State a bit order that isn't the server's own, which older servers don't know.
+
+    Raises:
+        UnknownNameError: if there is no such order.
+    """
+    order = read_choice("bit order", BitOrder, bit_order)
+    return {} if order is BitOrder.LITTLE else {"bit_order": order.value}
 
 
 def make_facets_call(name: str, side: str, where: str | None) -> Call[FacetList]:

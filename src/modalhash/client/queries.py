@@ -25,11 +25,13 @@ class NewText:
         text: the words.
         id: by default the item's id, `#` and a number.
         code: its code, if it is made already.
+        bit_order: of the code, "little" (ours) or "big".
     """
 
     text: str
     id: str | int | None = None
     code: Code | None = None
+    bit_order: str = "little"
 
     def to_json(self) -> dict[str, Any]:
         """Convert the query to its part of a request."""
@@ -37,7 +39,7 @@ class NewText:
         if self.id is not None:
             document["id"] = self.id
         if self.code is not None:
-            document["code"] = {"hex": code_hex(self.code)}
+            document["code"] = {"hex": code_hex(self.code, self.bit_order)}
         return document
 
 
@@ -51,6 +53,7 @@ class NewItem:
         image_code: the picture's code, if it is made already.
         texts: its texts.
         metadata: what else is known of it.
+        bit_order: of the picture's code, "little" (ours) or "big".
     """
 
     id: str | int
@@ -58,6 +61,7 @@ class NewItem:
     image_code: Code | None = None
     texts: Sequence[str | NewText] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    bit_order: str = "little"
 
     def to_json(self) -> dict[str, Any]:
         """Convert the item to its part of a request.
@@ -69,7 +73,7 @@ class NewItem:
         if self.image is not None:
             document["image"] = base64.b64encode(picture_bytes(self.image)).decode()
         if self.image_code is not None:
-            document["image_code"] = {"hex": code_hex(self.image_code)}
+            document["image_code"] = {"hex": code_hex(self.image_code, self.bit_order)}
         document["texts"] = [
             (NewText(text) if isinstance(text, str) else text).to_json() for text in self.texts
         ]

@@ -169,27 +169,40 @@ class Client:
         """
         return self._send(make_explain_call(self._choose_index(index), ids, query))
 
-    def encode_texts(self, texts: Sequence[str], *, index: str | None = None) -> NDArray[np.uint8]:
+    def encode_texts(
+        self, texts: Sequence[str], *, bit_order: str = "little", index: str | None = None
+    ) -> NDArray[np.uint8]:
         """Encode texts to codes, (n, p) uint8, packed.
+
+        Args:
+            texts: to encode.
+            bit_order: of the codes, "little" (ours) or "big".
+            index: whose model encodes.
 
         Raises:
             ServiceError: if the server refuses.
         """
-        return self._send(make_encode_texts_call(self._choose_index(index), texts))
+        return self._send(make_encode_texts_call(self._choose_index(index), texts, bit_order))
 
     def encode_images(
         self,
         images: "Sequence[PictureInput]",
         *,
+        bit_order: str = "little",
         index: str | None = None,
     ) -> NDArray[np.uint8]:
         """Encode pictures to codes, (n, p) uint8, packed.
+
+        Args:
+            images: to encode.
+            bit_order: of the codes, "little" (ours) or "big".
+            index: whose model encodes.
 
         Raises:
             ServiceError: if the server refuses.
             StorageError: if a picture's file can't be read.
         """
-        return self._send(make_encode_images_call(self._choose_index(index), images))
+        return self._send(make_encode_images_call(self._choose_index(index), images, bit_order))
 
     def facets(
         self,

@@ -13,7 +13,7 @@ from modalhash.codes.asymmetric import (
     weighted_distances,
 )
 from modalhash.codes.binarise import Signs, binarise
-from modalhash.codes.bit_order import BitOrder, from_little
+from modalhash.codes.bit_order import BitOrder, from_little, to_little
 from modalhash.codes.hamming import Distances, hamming_distances, pairwise_distances
 from modalhash.codes.packing import Codes, check_codes, code_width, first_bits, pack, unpack
 from modalhash.codes.reading import ReadCodes, read_codes
@@ -38,6 +38,7 @@ __all__ = [
     "pack",
     "pairwise_distances",
     "read_codes",
+    "to_little",
     "unpack",
     "weighted_distances",
 ]

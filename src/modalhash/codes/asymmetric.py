@@ -27,6 +27,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from modalhash.codes.bit_order import BitOrder, to_little
 from modalhash.codes.hamming import Distances
 from modalhash.codes.packing import Codes, check_codes, code_width
 from modalhash.errors import InputError, ShapeError
@@ -255,13 +256,20 @@ def multiplied_distances(queries: WeightedQueries, database_codes: Codes) -> Dis
     return distances
 
 
-def asymmetric_scores(relaxed: Relaxed, database_codes: Codes, n_bits: int) -> Scores:
+def asymmetric_scores(
+    relaxed: Relaxed,
+    database_codes: Codes,
+    n_bits: int,
+    *,
+    bit_order: BitOrder | str = BitOrder.LITTLE,
+) -> Scores:
     """Score every database code for every relaxed query; the module's text says what a score is.
 
     Args:
         relaxed: (q, b) float32 or float64, finite.
         database_codes: (m, p) uint8, packed.
         n_bits: b.
+        bit_order: of the codes, "little" (ours) or "big".
 
     Returns:
         (q, m) float32 in [-1, 1]; larger is better. Ties are exact.
@@ -275,6 +283,7 @@ def asymmetric_scores(relaxed: Relaxed, database_codes: Codes, n_bits: int) -> S
         >>> asymmetric_scores(np.array([[3.0, -1.0]]), pack([[1, -1], [-1, -1]]), 2).round(6)
         array([[ 1. , -0.5]], dtype=float32)
     """
+    database_codes = to_little(database_codes, bit_order)
     check_codes(database_codes, n_bits, name="database_codes")
     queries = WeightedQueries.of(relaxed, n_bits, name="relaxed")
     return queries.scores(weighted_distances(queries, database_codes))

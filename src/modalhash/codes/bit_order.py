@@ -1,24 +1,14 @@
 """Which end of a byte its first bit is."""
 
-from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modalhash.choices import BitOrder
 from modalhash.errors import UnknownNameError
 
-__all__ = ["BitOrder", "from_little", "read_bit_order"]
-
-
-class BitOrder(StrEnum):
-    """Which end of a byte its first bit is.
-
-    - `little`: the low end; ours, and `np.packbits(..., bitorder="little")`.
-    - `big`: the high end; `np.packbits` without more, and sentence-transformers.
-    """
-
-    LITTLE = "little"
-    BIG = "big"
+__all__ = ["BitOrder", "from_little", "read_bit_order", "to_little"]
 
 
 def read_bit_order(bit_order: BitOrder | str) -> BitOrder:
@@ -49,3 +39,24 @@ def from_little(codes: NDArray[np.uint8], bit_order: BitOrder | str) -> NDArray[
     if read_bit_order(bit_order) is BitOrder.LITTLE:
         return codes
     return np.packbits(np.unpackbits(codes, axis=1, bitorder="little"), axis=1)
+
+
+def to_little(codes: Any, bit_order: BitOrder | str) -> Any:
+    """Read packed codes of any bit order as ours, whose first bit is the low end.
+
+    What is no (n, p) uint8 stays as it is, for a later check to refuse.
+
+    Args:
+        codes: (n, p) uint8.
+        bit_order: that they are in.
+
+    Raises:
+        UnknownNameError: if there is no such order.
+
+    Example:
+        >>> to_little(np.array([[0b10100000]], np.uint8), "big").tolist() == [[0b101]]
+        True
+    """
+    order = read_bit_order(bit_order)
+    is_packed = isinstance(codes, np.ndarray) and codes.dtype == np.uint8 and codes.ndim == 2
+    return from_little(codes, order) if is_packed else codes

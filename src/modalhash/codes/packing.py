@@ -86,12 +86,13 @@ def unpack(codes: Codes, n_bits: int, *, bit_order: BitOrder | str = BitOrder.LI
     return bits.astype(np.int8) * np.int8(2) - np.int8(1)
 
 
-def first_bits(codes: Codes, n_bits: int) -> Codes:
+def first_bits(codes: Codes, n_bits: int, *, bit_order: BitOrder | str = BitOrder.LITTLE) -> Codes:
     """Cut each code to its first bits, packed; padding bits are zero.
 
     Args:
         codes: (n, p) uint8 of `n_bits` or more.
         n_bits: how many bits to keep.
+        bit_order: of the codes and the result, "little" (ours) or "big".
 
     Returns:
         (n, code_width(n_bits)) uint8, a copy.
@@ -110,7 +111,8 @@ def first_bits(codes: Codes, n_bits: int) -> Codes:
             f"more, which hold {n_bits} bits"
         )
     short: Codes = codes[:, :width].copy()
-    short[:, -1] &= np.uint8(0xFF >> (8 * width - n_bits))
+    mask = np.array([[0xFF >> (8 * width - n_bits)]], np.uint8)
+    short[:, -1] &= from_little(mask, bit_order)[0, 0]
     return short
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modalhash.codes import Codes
+from modalhash.codes import BitOrder, Codes, to_little
 from modalhash.index.base import HashIndex
 from modalhash.index.checking import check_model
 from modalhash.index.filters import parse_filter
@@ -30,13 +30,8 @@ from modalhash.index.kinds import (
 from modalhash.index.log import read_log
 from modalhash.index.manifest import read_manifest
 from modalhash.index.rerank import ByteFeatures, FeatureScorer, FineScorer, RelaxedScorer
-from modalhash.index.searchable import (
-    SearchableIndex,
-    check_limits,
-    check_radius,
-    check_top_k,
-    is_relaxed,
-)
+from modalhash.index.search_limits import check_limits, check_radius, check_top_k, is_relaxed
+from modalhash.index.searchable import SearchableIndex
 from modalhash.index.searcher_table import SEARCHERS as KINDS
 from modalhash.index.searchers import stated_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
@@ -107,6 +102,7 @@ def build_index(
     parameters: Mapping[str, Any] | None = None,
     model_fingerprint: str = "",
     folder: str | Path | None = None,
+    bit_order: BitOrder | str = BitOrder.LITTLE,
 ) -> HashIndex:
     """Make an index of some items.
 
@@ -121,6 +117,7 @@ def build_index(
         model_fingerprint: says which model made the codes.
         folder: where to write and keep it; the codes are then never wholly in memory. None keeps
             it in memory; `save` writes it.
+        bit_order: of the codes, "little" (ours) or "big"; the index keeps ours.
 
     Raises:
         InputError: if ids are not distinct or not of one kind, or metadata isn't JSON.
@@ -140,7 +137,7 @@ def build_index(
     """
     return index_class(kind).build(
         ids,
-        codes,
+        to_little(codes, bit_order),
         n_bits,
         kind=kind,
         metadata=metadata,

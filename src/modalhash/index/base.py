@@ -38,7 +38,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, code_width
+from modalhash.codes import BitOrder, Codes, code_width, to_little
 from modalhash.errors import InputError, SettingError, UnknownNameError
 from modalhash.index.checking import check_id_kind, check_item_arrays, check_known, refuse_twice
 from modalhash.index.filters import parse_filter
@@ -162,13 +162,21 @@ class HashIndex(SearchableIndex):
 
     # --- changing -----------------------------------------------------------------------------
 
-    def add(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None = None) -> None:
+    def add(
+        self,
+        ids: Ids,
+        codes: Codes,
+        metadata: Sequence[Metadata] | None = None,
+        *,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
+    ) -> None:
         """Add items; they come after those that are there.
 
         Args:
             ids: n ids, new and distinct, of the index's kind (the first `add` decides it).
             codes: (n, p) uint8, packed by `pack`; copied.
             metadata: n mappings of names to JSON values; None is the same as n empty ones.
+            bit_order: of the codes, "little" (ours) or "big".
 
         Raises:
             InputError: if an id is there already, comes twice, or isn't a text or a 64-bit
@@ -177,13 +185,20 @@ class HashIndex(SearchableIndex):
             ShapeError: if the codes don't fit the index, or the numbers of ids, codes and
                 metadata differ. Nothing is added then.
         """
-        change = self.check_items(ids, codes, metadata)
+        change = self.check_items(ids, to_little(codes, bit_order), metadata)
         if change is not None:
             with self.changing():
                 self.check_addition(change)
                 self.apply_changes([change])
 
-    def upsert(self, ids: Ids, codes: Codes, metadata: Sequence[Metadata] | None = None) -> int:
+    def upsert(
+        self,
+        ids: Ids,
+        codes: Codes,
+        metadata: Sequence[Metadata] | None = None,
+        *,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
+    ) -> int:
         """Add items, in the place of those of the same ids.
 
         A replaced item keeps nothing: its metadata is what is given now, and it comes last among
@@ -193,6 +208,7 @@ class HashIndex(SearchableIndex):
             ids: n distinct ids, of the index's kind.
             codes: (n, p) uint8, packed by `pack`; copied.
             metadata: n mappings of names to JSON values; None is the same as n empty ones.
+            bit_order: of the codes, "little" (ours) or "big".
 
         Returns:
             How many items were replaced.
@@ -201,6 +217,7 @@ class HashIndex(SearchableIndex):
             InputError: as `add` does, but not for ids that are there.
             ShapeError: as `add` does.
         """
+        codes = to_little(codes, bit_order)
         change = self.check_items(ids, codes, metadata, operation=Operation.UPSERT)
         if change is None:
             return 0

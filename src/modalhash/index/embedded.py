@@ -20,7 +20,8 @@ from typing import Any, Final, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, Queries, WeightedQueries
+from modalhash.codes import BitOrder, Codes, Queries, WeightedQueries, from_little, to_little
+from modalhash.index.bit_orders import reorder_blocks
 from modalhash.index.checking import check_id_kind, check_known, check_model
 from modalhash.index.filter_tree import Filter
 from modalhash.index.filters import parse_filter
@@ -28,7 +29,7 @@ from modalhash.index.hits import Hits, IdArray, IdKind, Ids, ItemBlock, Metadata
 from modalhash.index.ids import IdColumn, id_column
 from modalhash.index.manifest import read_manifest
 from modalhash.index.retired_kinds import current_kind
-from modalhash.index.searchable import check_limits, check_top_k
+from modalhash.index.search_limits import check_limits, check_top_k
 from modalhash.index.searcher_table import check_stated_kind, searcher_class
 from modalhash.index.searchers import NO_ROW, Positions, RelaxedSearcher
 from modalhash.index.snapshot import Snapshot
@@ -168,11 +169,17 @@ class EmbeddedIndex(IndexWriter):
 
     @takes_numpy_numbers
     def search(
-        self, queries: Queries, k: int, where: str | None = None, *, with_metadata: bool = False
+        self,
+        queries: Queries,
+        k: int,
+        where: str | None = None,
+        *,
+        with_metadata: bool = False,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
     ) -> Hits:
         """Find the k best items of each query; see `HashIndex.search`."""
         check_top_k(k)
-        searched = self.read_queries(queries)
+        searched = self.read_queries(queries, bit_order)
         tree, state = tree_of(where), self._current()
         neighbours = state.nearest(searched, k, tree)
         positions, distances, scores = neighbours.positions, neighbours.distances, None
@@ -197,10 +204,11 @@ class EmbeddedIndex(IndexWriter):
         *,
         min_score: float | None = None,
         with_metadata: bool = False,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
     ) -> RadiusHits:
         """Find all items within a radius, or of a score; see `HashIndex.search_radius`."""
         check_limits(queries, radius, min_score)
-        searched = self.read_queries(queries)
+        searched = self.read_queries(queries, bit_order)
         tree, state = tree_of(where), self._current()
         scores, reach = None, self.n_bits if radius is None else min(radius, self.n_bits)
         if isinstance(searched, WeightedQueries):
@@ -219,8 +227,15 @@ class EmbeddedIndex(IndexWriter):
         metadata = state.take_metadata(neighbours.positions) if with_metadata else None
         return RadiusHits(neighbours.starts, ids, distances, metadata, scores)
 
-    def distance_histogram(self, codes: Codes, where: str | None = None) -> NDArray[np.int64]:
+    def distance_histogram(
+        self,
+        codes: Codes,
+        where: str | None = None,
+        *,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
+    ) -> NDArray[np.int64]:
         """Count the items at each distance; see `HashIndex.distance_histogram`."""
+        codes = to_little(codes, bit_order)
         self.check_query_codes(codes)
         return self._current().histogram(codes, tree_of(where))
 
@@ -229,19 +244,21 @@ class EmbeddedIndex(IndexWriter):
         tree, state = parsed(where), self._current()
         return state.take_ids(state.select(tree))
 
-    def reconstruct(self, ids: Ids) -> Codes:
+    def reconstruct(self, ids: Ids, *, bit_order: BitOrder | str = BitOrder.LITTLE) -> Codes:
         """Look up the codes of items; see `HashIndex.reconstruct`."""
         state = self._current()
-        return state.take_codes(self._positions(state, ids))
+        return from_little(state.take_codes(self._positions(state, ids)), bit_order)
 
     def metadata(self, ids: Ids) -> list[dict[str, Any]]:
         """Look up the metadata of items; see `HashIndex.metadata`."""
         state = self._current()
         return state.take_metadata(self._positions(state, ids))
 
-    def blocks(self, n_rows: int = 4096) -> Iterator[ItemBlock]:
+    def blocks(
+        self, n_rows: int = 4096, *, bit_order: BitOrder | str = BitOrder.LITTLE
+    ) -> Iterator[ItemBlock]:
         """Yield all items as they are now; see `HashIndex.blocks`."""
-        return self._current().blocks(n_rows)
+        return reorder_blocks(self._current().blocks(n_rows), bit_order)
 
     def _positions(self, state: Snapshot, ids: Ids) -> Positions:
         """Look up the positions of items that must be there."""

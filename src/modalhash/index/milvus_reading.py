@@ -8,12 +8,21 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, Distances, code_width, hamming_distances
+from modalhash.codes import (
+    BitOrder,
+    Codes,
+    Distances,
+    code_width,
+    from_little,
+    hamming_distances,
+    to_little,
+)
 from modalhash.errors import (
     ArtifactError,
     InputError,
 )
 from modalhash.index.base import HashIndex
+from modalhash.index.bit_orders import reorder_blocks
 from modalhash.index.checking import (
     check_id_kind,
     check_known,
@@ -144,8 +153,15 @@ class MilvusReader(HashIndex):
             return self.collection.count(expression.text, consistency=level)
         return sum(map(len, self._pages(tree, ["id"], level)))
 
-    def distance_histogram(self, codes: Codes, where: str | None = None) -> NDArray[np.int64]:
+    def distance_histogram(
+        self,
+        codes: Codes,
+        where: str | None = None,
+        *,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
+    ) -> NDArray[np.int64]:
         """Count the items at each distance, reading all; see `HashIndex.distance_histogram`."""
+        codes = to_little(codes, bit_order)
         self.check_query_codes(codes)
         tree = None if where is None else parse_filter(where)
         counts = np.zeros((len(codes), self.n_bits + 1), np.int64)
@@ -200,16 +216,23 @@ class MilvusReader(HashIndex):
         check_known(column, np.array([value in rows for value in column], np.bool_))
         return [rows[value] for value in column]
 
-    def reconstruct(self, ids: Ids) -> Codes:
+    def reconstruct(self, ids: Ids, *, bit_order: BitOrder | str = BitOrder.LITTLE) -> Codes:
         """Look up the codes of items; see `HashIndex.reconstruct`."""
-        return codes_of(self._fetch_known_rows(ids, ["code"]), code_width(self.n_bits)).copy()
+        rows = self._fetch_known_rows(ids, ["code"])
+        return from_little(codes_of(rows, code_width(self.n_bits)).copy(), bit_order)
 
     def metadata(self, ids: Ids) -> list[dict[str, Any]]:
         """Look up the metadata of items; see `HashIndex.metadata`."""
         return [metadata_of(row) for row in self._fetch_known_rows(ids, METADATA)]
 
-    def blocks(self, n_rows: int = 4096) -> Iterator[ItemBlock]:
+    def blocks(
+        self, n_rows: int = 4096, *, bit_order: BitOrder | str = BitOrder.LITTLE
+    ) -> Iterator[ItemBlock]:
         """Yield all items, a page after the other; see `HashIndex.blocks`."""
+        return reorder_blocks(self._read_blocks(n_rows), bit_order)
+
+    def _read_blocks(self, n_rows: int) -> Iterator[ItemBlock]:
+        """Yield all items, a page after the other."""
         if self._find_id_kind() is None:
             return
         for page in self._pages(None, ["id", "code", *METADATA], self.settings.consistency):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from modalhash.codes import Codes, Queries, WeightedQueries
+from modalhash.codes import BitOrder, Codes, Queries, WeightedQueries
 from modalhash.index.filter_tree import Filter
 from modalhash.index.filters import parse_filter
 from modalhash.index.hits import Hits, RadiusHits
@@ -22,7 +22,7 @@ from modalhash.index.milvus_rows import (
 )
 from modalhash.index.milvus_settings import MOST_LISTED
 from modalhash.index.rescoring import search_radius_again, search_shortlist, shortlist_length
-from modalhash.index.searchable import check_limits, check_top_k
+from modalhash.index.search_limits import check_limits, check_top_k
 from modalhash.numpy_numbers import takes_numpy_numbers
 
 __all__ = ["MilvusSearch"]
@@ -46,11 +46,17 @@ class MilvusSearch(MilvusReader):
 
     @takes_numpy_numbers
     def search(
-        self, queries: Queries, k: int, where: str | None = None, *, with_metadata: bool = False
+        self,
+        queries: Queries,
+        k: int,
+        where: str | None = None,
+        *,
+        with_metadata: bool = False,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
     ) -> Hits:
         """Find the k best items of each query; see `HashIndex.search`."""
         check_top_k(k)
-        searched = self.read_queries(queries)
+        searched = self.read_queries(queries, bit_order)
         if not isinstance(searched, WeightedQueries):
             return self._search_codes(searched, k, where, with_metadata=with_metadata)
         return search_shortlist(
@@ -72,10 +78,11 @@ class MilvusSearch(MilvusReader):
         *,
         min_score: float | None = None,
         with_metadata: bool = False,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
     ) -> RadiusHits:
         """Find all items within a radius, or of a score; see `HashIndex.search_radius`."""
         check_limits(queries, radius, min_score)
-        searched = self.read_queries(queries)
+        searched = self.read_queries(queries, bit_order)
         if not isinstance(searched, WeightedQueries):
             reach = self.n_bits if radius is None else radius
             return self._search_radius(searched, reach, where, with_metadata=with_metadata)

@@ -6,32 +6,36 @@ Every index takes relaxed queries. A class that knows only packed codes says not
 floats: its `search` and `search_radius` are wrapped when the class is made, so that they answer
 relaxed queries by a shortlist, see `modalhash.index.rescoring`. A class whose own methods take
 relaxed queries says `takes_relaxed = True` in its body.
+
+Every method that takes or gives packed codes takes `bit_order`, too. Methods of a class that don't
+name it are wrapped, and get and give our own order.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from numbers import Integral, Real
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.codes import Codes, Queries, WeightedQueries, check_codes
-from modalhash.errors import InputError, ShapeError
+from modalhash.codes import (
+    BitOrder,
+    Codes,
+    Queries,
+    WeightedQueries,
+    check_codes,
+    to_little,
+)
+from modalhash.errors import ShapeError
+from modalhash.index.bit_orders import wrap_for_bit_orders
 from modalhash.index.hits import Hits, IdArray, IdKind, Ids, ItemBlock, RadiusHits
 from modalhash.index.relaxed_scan import SearchedQueries
 from modalhash.index.rescoring import search_radius_again, search_shortlist
+from modalhash.index.search_limits import check_limits, check_top_k, is_relaxed
 
-__all__ = [
-    "SearchableIndex",
-    "check_limits",
-    "check_min_score",
-    "check_radius",
-    "check_top_k",
-    "is_relaxed",
-]
+__all__ = ["SearchableIndex"]
 
 
 class SearchableIndex(ABC):
@@ -51,6 +55,7 @@ class SearchableIndex(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        wrap_for_bit_orders(cls)
         if cls.__dict__.get("takes_relaxed", False):
             return
         for name, wrap in (("search", rescored_search), ("search_radius", rescored_radius)):
@@ -61,7 +66,13 @@ class SearchableIndex(ABC):
 
     @abstractmethod
     def search(
-        self, queries: Queries, k: int, where: str | None = None, *, with_metadata: bool = False
+        self,
+        queries: Queries,
+        k: int,
+        where: str | None = None,
+        *,
+        with_metadata: bool = False,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
     ) -> Hits:
         """Find the k best items of each query.
 
@@ -75,6 +86,7 @@ class SearchableIndex(ABC):
             k: hits a query; clipped to the number of items that count.
             where: a filter; None counts all items.
             with_metadata: give the hits' metadata, too, of the same moment.
+            bit_order: of packed queries, "little" (ours) or "big".
 
         Returns:
             (q, min(k, number of items that count)) by distance, or by score where the queries are
@@ -95,6 +107,7 @@ class SearchableIndex(ABC):
         *,
         min_score: float | None = None,
         with_metadata: bool = False,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
     ) -> RadiusHits:
         """Find all items within a Hamming radius of each query, or of a score.
 
@@ -106,6 +119,7 @@ class SearchableIndex(ABC):
             min_score: smallest score, included; only relaxed queries have scores. With a radius,
                 too, an item must be within both.
             with_metadata: give the hits' metadata, too, of the same moment.
+            bit_order: of packed queries, "little" (ours) or "big".
 
         Returns:
             Hits of each query, by distance, or by score where the queries are relaxed, then by
@@ -119,12 +133,19 @@ class SearchableIndex(ABC):
         """
 
     @abstractmethod
-    def distance_histogram(self, codes: Codes, where: str | None = None) -> NDArray[np.int64]:
+    def distance_histogram(
+        self,
+        codes: Codes,
+        where: str | None = None,
+        *,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
+    ) -> NDArray[np.int64]:
         """Count the items at each distance from each query; always exact.
 
         Args:
             codes: (q, p) uint8 of queries, packed by `pack`.
             where: a filter; None counts all items.
+            bit_order: of the codes, "little" (ours) or "big".
 
         Returns:
             (q, n_bits + 1) int64: how many items are at distance 0, 1, ...
@@ -154,8 +175,12 @@ class SearchableIndex(ABC):
         """
 
     @abstractmethod
-    def reconstruct(self, ids: Ids) -> Codes:
+    def reconstruct(self, ids: Ids, *, bit_order: BitOrder | str = BitOrder.LITTLE) -> Codes:
         """Look up the codes of items, (n, p) uint8, in the order asked for.
+
+        Args:
+            ids: of the items.
+            bit_order: of the result, "little" (ours) or "big".
 
         Raises:
             InputError: if an id isn't there, naming it.
@@ -170,7 +195,9 @@ class SearchableIndex(ABC):
         """
 
     @abstractmethod
-    def blocks(self, n_rows: int = 4096) -> Iterator[ItemBlock]:
+    def blocks(
+        self, n_rows: int = 4096, *, bit_order: BitOrder | str = BitOrder.LITTLE
+    ) -> Iterator[ItemBlock]:
         """Yield all items in the order of insertion, without ever holding more than a block.
 
         All blocks are of the moment of the call, whatever is changed meanwhile; of an index on a
@@ -178,6 +205,7 @@ class SearchableIndex(ABC):
 
         Args:
             n_rows: items a block at most.
+            bit_order: of the codes, "little" (ours) or "big".
         """
 
     @abstractmethod
@@ -224,8 +252,14 @@ class SearchableIndex(ABC):
     ) -> None:
         self.close()
 
-    def read_queries(self, queries: Queries) -> SearchedQueries:
+    def read_queries(
+        self, queries: Queries, bit_order: BitOrder | str = BitOrder.LITTLE
+    ) -> SearchedQueries:
         """Check queries of either sort.
+
+        Args:
+            queries: packed or relaxed.
+            bit_order: of packed ones.
 
         Returns:
             Packed codes as they are, contiguous; relaxed queries in whole units.
@@ -237,8 +271,9 @@ class SearchableIndex(ABC):
         if is_relaxed(queries):
             relaxed: Any = queries
             return WeightedQueries.of(relaxed, self.n_bits)
-        self.check_query_codes(queries)
-        return np.ascontiguousarray(queries)
+        codes: Codes = to_little(queries, bit_order)
+        self.check_query_codes(codes)
+        return np.ascontiguousarray(codes)
 
     def check_query_codes(self, codes: Any) -> None:
         """Refuse packed queries that don't fit the index.
@@ -259,80 +294,6 @@ class SearchableIndex(ABC):
         check_codes(codes, self.n_bits, name="query codes")
 
 
-def check_whole_number(name: str, value: object) -> None:
-    """Refuse what isn't a whole number, also a NumPy one.
-
-    Raises:
-        InputError: if it isn't.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise InputError(f"{name} is {value!r}, expected a whole number")
-
-
-def check_top_k(k: int) -> None:
-    """Refuse a k below 1.
-
-    Raises:
-        InputError: if it is, or isn't a whole number.
-    """
-    check_whole_number("k", k)
-    if k < 1:
-        raise InputError(f"k is {k}, expected at least 1")
-
-
-def check_radius(radius: int) -> None:
-    """Refuse a negative radius.
-
-    Raises:
-        InputError: if it is, or isn't a whole number.
-    """
-    check_whole_number("radius", radius)
-    if radius < 0:
-        raise InputError(f"radius is {radius}, expected 0 or more")
-
-
-def check_min_score(min_score: float) -> None:
-    """Refuse a score that is no number.
-
-    Raises:
-        InputError: if it isn't a finite number.
-    """
-    value: Any = min_score
-    if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
-        raise InputError(f"min_score is {min_score!r}, expected a number from -1 to 1")
-
-
-def check_limits(queries: Queries, radius: int | None, min_score: float | None) -> None:
-    """Refuse a radius search without a limit, or with one that its queries can't have.
-
-    Raises:
-        InputError: if there is neither a radius nor a score, if packed codes come with a score, or
-            if either is out of range.
-    """
-    if radius is not None:
-        check_radius(radius)
-    if min_score is not None:
-        check_min_score(min_score)
-        if not is_relaxed(queries):
-            raise InputError(
-                f"min_score is {min_score}, but the queries are packed codes, which have distances "
-                "and no scores: give a radius, or relaxed queries (q, n_bits) of floats"
-            )
-    if radius is None and min_score is None:
-        ways = "a radius or a min_score" if is_relaxed(queries) else "a radius"
-        raise InputError(f"the search has no limit: give {ways}, or search for the k nearest")
-
-
-def is_relaxed(queries: object) -> bool:
-    """Tell whether queries are floats, which keep their numbers.
-
-    Example:
-        >>> is_relaxed(np.zeros((1, 8), np.float32)), is_relaxed(np.zeros((1, 1), np.uint8))
-        (True, False)
-    """
-    return isinstance(queries, np.ndarray) and queries.dtype.kind == "f"
-
-
 def rescored_search(method: Callable[..., Hits]) -> Callable[..., Hits]:
     """Wrap a search that knows only packed codes: relaxed queries are answered by a shortlist."""
 
@@ -344,10 +305,11 @@ def rescored_search(method: Callable[..., Hits]) -> Callable[..., Hits]:
         where: str | None = None,
         *,
         with_metadata: bool = False,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
     ) -> Hits:
         weighted = self.read_queries(queries) if is_relaxed(queries) else None
         if not isinstance(weighted, WeightedQueries):
-            return method(self, queries, k, where, with_metadata=with_metadata)
+            return method(self, queries, k, where, with_metadata=with_metadata, bit_order=bit_order)
         check_top_k(k)
         return search_shortlist(
             self,
@@ -374,11 +336,14 @@ def rescored_radius(method: Callable[..., RadiusHits]) -> Callable[..., RadiusHi
         *,
         min_score: float | None = None,
         with_metadata: bool = False,
+        bit_order: BitOrder | str = BitOrder.LITTLE,
     ) -> RadiusHits:
         check_limits(queries, radius, min_score)
         weighted = self.read_queries(queries) if is_relaxed(queries) else None
         if not isinstance(weighted, WeightedQueries):
-            return method(self, queries, radius, where, with_metadata=with_metadata)
+            return method(
+                self, queries, radius, where, with_metadata=with_metadata, bit_order=bit_order
+            )
         return search_radius_again(
             self,
             method.__get__(self),

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modalhash.codes import Codes, binarise, check_codes, unpack
+from modalhash.codes import BitOrder, Codes, binarise, check_codes, to_little, unpack
 from modalhash.errors import InputError, ShapeError
 
 __all__ = ["COLLAPSED_SHARE", "CodeStatistics", "code_statistics", "quantisation_error"]
@@ -43,12 +43,15 @@ class CodeStatistics:
     n_distinct_codes: int
 
 
-def code_statistics(codes: Codes, n_bits: int) -> CodeStatistics:
+def code_statistics(
+    codes: Codes, n_bits: int, *, bit_order: BitOrder | str = BitOrder.LITTLE
+) -> CodeStatistics:
     """Compute how balanced and how correlated the bits of a set of codes are.
 
     Args:
         codes: (n, p) uint8, packed.
         n_bits: bits of a code.
+        bit_order: of the codes, "little" (ours) or "big".
 
     Returns:
         The statistics of the set.
@@ -63,6 +66,7 @@ def code_statistics(codes: Codes, n_bits: int) -> CodeStatistics:
         >>> statistics.bit_balance.tolist(), statistics.mean_correlation, statistics.mean_entropy
         ([0.5, 0.5, 0.0], 0.3333333333333333, 0.6666666666666666)
     """
+    codes = to_little(codes, bit_order)
     check_codes(codes, n_bits)
     if not len(codes):
         raise InputError("codes is empty, expected at least one row")

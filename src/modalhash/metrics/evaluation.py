@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modalhash.choices import Scoring
-from modalhash.codes import Codes, check_codes
+from modalhash.codes import BitOrder, Codes, check_codes, to_little
 from modalhash.codes.asymmetric import Relaxed, WeightedQueries
 from modalhash.errors import InputError, ShapeError
 from modalhash.metrics.block_measures import measure_all
@@ -48,6 +48,7 @@ def evaluate_direction(
     database_labels: ArrayLike | None = None,
     query_targets: ArrayLike | None = None,
     own_rows: ArrayLike | None = None,
+    bit_order: BitOrder | str = BitOrder.LITTLE,
     **choices: Unpack[MeasureChoices],
 ) -> DirectionReport:
     """Measure how well queries find what is relevant to them, by Hamming distance.
@@ -68,6 +69,7 @@ def evaluate_direction(
             its targets is inside the cut-off; its rank is the nearest target's.
         own_rows: (q,) the database row that is each query itself, and isn't ranked for it; None
             ranks all rows for all queries.
+        bit_order: of the codes, "little" (ours) or "big".
         **choices: the fields of `MeasureSettings`: `top_k`, `conventions`, `ties`, `relevances`,
             `jaccard_threshold`, `gain`, `recall_at`, `radius`, `n_resamples`, `level`, `seed`,
             `n_threads`.
@@ -97,6 +99,8 @@ def evaluate_direction(
         1.0
     """
     settings = MeasureSettings.read(choices)
+    query_codes = to_little(query_codes, bit_order)
+    database_codes = to_little(database_codes, bit_order)
     check_codes(query_codes, n_bits, name="query_codes")
     check_codes(database_codes, n_bits, name="database_codes")
     shape = (len(query_codes), len(database_codes))
@@ -205,6 +209,7 @@ def evaluate_asymmetric(
     database_labels: ArrayLike | None = None,
     query_targets: ArrayLike | None = None,
     own_rows: ArrayLike | None = None,
+    bit_order: BitOrder | str = BitOrder.LITTLE,
     **choices: Unpack[MeasureChoices],
 ) -> DirectionReport:
     """Measure how well queries that keep their numbers find what is relevant to them.
@@ -222,6 +227,7 @@ def evaluate_asymmetric(
         database_labels: (m, c) of 0 and 1.
         query_targets: (q,) or (q, t) database rows, -1 to fill up.
         own_rows: (q,) the database row that is each query itself, or None.
+        bit_order: of the codes, "little" (ours) or "big".
         **choices: the fields of `MeasureSettings`.
 
     Returns:
@@ -243,6 +249,7 @@ def evaluate_asymmetric(
         (1.0, 'asymmetric')
     """
     settings = MeasureSettings.read(choices)
+    database_codes = to_little(database_codes, bit_order)
     check_codes(database_codes, n_bits, name="database_codes")
     queries = WeightedQueries.of(relaxed_queries, n_bits, name="relaxed_queries")
     shape = (len(queries), len(database_codes))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
-from modalhash.codes import Codes
+from modalhash.codes import BitOrder, Codes, from_little
 from modalhash.service.schemas import ErrorBody
 
 __all__ = ["ERRORS", "answer_with_bytes", "answer_with_json", "write_code", "write_json_bytes"]
@@ -47,13 +47,13 @@ def convert_number(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} can't be written as JSON")
 
 
-def write_code(code: Codes, form: str = "hex") -> str:
-    """Write one code, (1, p) uint8, as text.
+def write_code(code: Codes, form: str = "hex", bit_order: str = BitOrder.LITTLE) -> str:
+    """Write one code, (1, p) uint8, as text, in a bit order.
 
     Example:
         >>> code = np.array([[1, 255]], np.uint8)
         >>> write_code(code), write_code(code, "base64")
         ('01ff', 'Af8=')
     """
-    content = code.tobytes()
+    content = from_little(code, bit_order).tobytes()
     return content.hex() if form == "hex" else base64.b64encode(content).decode()

@@ -7,6 +7,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from modalhash.codes import BitOrder
 from modalhash.search import EncodedQuery
 from modalhash.service.answers import ERRORS, answer_with_json, write_code
 from modalhash.service.bodies import FormPart, read_files
@@ -42,7 +43,8 @@ def make_encode_routes(service: Service) -> APIRouter:
             encoded = await asyncio.gather(
                 *(engine.text_query(model, text) for text in document.texts)
             )
-            return answer_with_json(describe_codes(handle, document.form, encoded))
+            spelling = (document.form, document.bit_order)
+            return answer_with_json(describe_codes(handle, spelling, encoded))
 
     @routes.post(
         "/pictures",
@@ -51,6 +53,7 @@ def make_encode_routes(service: Service) -> APIRouter:
             {
                 "images": {"type": "array", "items": FILE},
                 "form": {"enum": list(FORMS), "type": "string", "default": "hex"},
+                "bit_order": {"enum": list(BitOrder), "type": "string", "default": "little"},
             },
             needed="images",
         ),
@@ -61,33 +64,40 @@ def make_encode_routes(service: Service) -> APIRouter:
         with service.hold_index(name) as handle:
             check_encodes(handle, "picture")
             parts = await service.read_form(request, most_parts=settings.batch + EXTRA_PARTS)
-            images, form = read_files(parts, "images"), read_form_name(parts)
+            images = read_files(parts, "images")
+            form = read_form_choice(parts, "form", FORMS)
+            spelling = (form, read_form_choice(parts, "bit_order", tuple(BitOrder)))
             check_batch(len(images), settings, name="images")
             model, encoded = handle.index.model, []
             for place, image in enumerate(images):
                 query = engine.picture_query(model, image, stages, name=f"images[{place}]")
                 encoded.append(await query)
-            return answer_with_json(describe_codes(handle, form, encoded))
+            return answer_with_json(describe_codes(handle, spelling, encoded))
 
     return routes
 
 
-def read_form_name(parts: Sequence[FormPart]) -> str:
-    """Read from a form how codes are to be written.
+def read_form_choice(parts: Sequence[FormPart], name: str, known: Sequence[str]) -> str:
+    """Read from a form how codes are to be written; by default the first that is known.
 
     Raises:
-        RefusedError: if it is no form of codes.
+        RefusedError: if it is none that is known.
     """
-    name = next((part.content for part in parts if part.name == "form"), b"hex")
-    if name.decode(errors="replace") not in FORMS:
-        raise invalid(f"form: expected {' or '.join(FORMS)}")
-    return name.decode()
+    content = next((part.content for part in parts if part.name == name), known[0].encode())
+    if content.decode(errors="replace") not in known:
+        raise invalid(f"{name}: expected {' or '.join(known)}")
+    return content.decode()
 
 
 def describe_codes(
-    handle: IndexHandle, form: str, queries: Sequence[EncodedQuery]
+    handle: IndexHandle, spelling: tuple[str, str], queries: Sequence[EncodedQuery]
 ) -> dict[str, Any]:
-    """Describe codes as a document."""
-    model = handle.index.model
-    codes = [write_code(query.code, form) for query in queries]
-    return {"n_bits": model.n_bits, "model": model.fingerprint, "form": form, "codes": codes}
+    """Describe codes as a document, in a form and a bit order."""
+    model, (form, bit_order) = handle.index.model, spelling
+    return {
+        "n_bits": model.n_bits,
+        "model": model.fingerprint,
+        "form": form,
+        "bit_order": bit_order,
+        "codes": [write_code(query.code, form, bit_order) for query in queries],
+    }

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from modalhash.choices import reverse_bits
 from modalhash.errors import UnknownItemError
 from modalhash.index.filter_tree import leaves
 from modalhash.index.filters import parse_filter
@@ -85,18 +86,20 @@ def check_filter(text: str, settings: ServiceSettings) -> None:
 
 
 def decode_code(code: PlainCode, *, name: str) -> bytes:
-    """Read the bytes of a code that is written as text.
+    """Read the bytes of a code that is written as text, in our bit order.
 
     Raises:
         RefusedError: if it is neither hexadecimal nor base 64.
     """
     try:
         if code.hex is not None:
-            return bytes.fromhex(code.hex)
-        return base64.b64decode(code.base64 or "", validate=True)
+            content = bytes.fromhex(code.hex)
+        else:
+            content = base64.b64decode(code.base64 or "", validate=True)
     except (binascii.Error, ValueError):
         form = "hexadecimal" if code.hex is not None else "base 64"
         raise invalid(f"{name} isn't {form}") from None
+    return reverse_bits(content) if code.bit_order == "big" else content
 
 
 def find_side(handle: IndexHandle, name: str) -> Side:

@@ -152,6 +152,7 @@ Entries = Annotated[list[Entry], Field(max_length=MOST_ENTRIES, fail_fast=True)]
 SideName = Literal["images", "texts"]
 ModalityName = Literal["image", "text"]
 Form = Literal["hex", "base64"]
+BitOrderName = Literal["little", "big"]
 Positive = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
@@ -172,10 +173,14 @@ class Request(BaseModel):
 
 
 class PlainCode(Request):
-    """A packed code as text: in hexadecimal or in base 64, of the index's width."""
+    """A packed code as text: in hexadecimal or in base 64, of the index's width.
+
+    Its first bit is the low end of its first byte, unless `bit_order` is "big".
+    """
 
     hex: Text | None = Field(None, max_length=4096, examples=["8f02a4417cc1903e"])
     base64: Text | None = Field(None, max_length=4096)
+    bit_order: BitOrderName = "little"
 
     @model_validator(mode="after")
     def check_form(self) -> Self:
@@ -258,6 +263,7 @@ class EncodeTexts(Request):
 
     texts: Entries[Text] = Field(min_length=1, examples=[["a cup of coffee", "a dog"]])
     form: Form = "hex"
+    bit_order: BitOrderName = "little"
 
 
 class NewText(Request):
@@ -586,6 +592,7 @@ class CodeList(BaseModel):
     n_bits: int
     model: str
     form: Form
+    bit_order: BitOrderName
     codes: list[str]
 
 
