@@ -7,6 +7,7 @@ A block names a file, and what to take of it, parted by semicolons:
     methods.csv; flickr8k dev; "a, reranked"      a row whose name has a comma
     methods.csv costs; flickr8k dev; ; 64         what rows cost
     ablations-cfrh.csv; icons test                what each part of a method is worth
+    modules.csv; icons test; sgrn, cfrh           structural modules: on, off, with shuffled input
 
 A summary names a file, a collection and a length; it has the best rows of each kind, two numbers a
 direction.
@@ -29,7 +30,10 @@ from modalhash.benchmarking.grid_table import (
     markdown,
 )
 from modalhash.benchmarking.marks import marks_from_json
+from modalhash.benchmarking.module_table import differences_from_json, module_table
 from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome, read_csv
+from modalhash.benchmarking.variants import list_module_rows
+from modalhash.methods import METHODS
 
 __all__ = ["RESULTS", "choose_outcomes", "measured_table", "signs_table", "summary_table"]
 
@@ -49,12 +53,20 @@ def measured_table(block: str) -> str:
     file, _, sort = first.partition(" ")
     place, rows, lengths = [*asked, "", "", ""][:3]
     outcomes = read_csv((RESULTS / file).read_text(encoding="utf-8"))
-    chosen = choose_outcomes(outcomes, place, words(rows), words(lengths))
+    modules = file.startswith("modules")
+    chosen = choose_outcomes(outcomes, place, [] if modules else words(rows), words(lengths))
     if not chosen:
         raise SystemExit(f"benchmarks/results/{file} has nothing for {block!r}")
     about = json.loads((RESULTS / file).with_suffix(".json").read_text(encoding="utf-8"))
-    whole = not rows and not file.startswith("ablations")
-    if file.startswith("ablations"):
+    whole = not rows and not file.startswith(("ablations", "modules"))
+    if modules:
+        names = words(rows) or list(METHODS)
+        table = module_table(
+            chosen,
+            [row for name in names for row in list_module_rows(name)],
+            differences_from_json(about["differences"]),
+        )
+    elif file.startswith("ablations"):
         table = ablation_table(chosen)
     elif sort == "costs":
         table = cost_table(chosen)

@@ -1,5 +1,6 @@
 """Laws that the objective of every method trained by gradient keeps, in float64 on a few pairs."""
 
+import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -301,6 +302,57 @@ def learned(name: str, ablation: str | None = None) -> dict[str, Tensor]:
     pairs = paired_features.made_pairs(80, 0)
     result = train_method(TrainingPlan(method, training, 32), pairs.data())
     return dict(result.hasher.state_dict())
+
+
+STRUCTURE = re.compile(
+    r"^with all relations$|^without .*"
+    r"(graph|filter|bank|memory|label (network|encoder)$|neighbours|coherence|decoders)"
+)
+"""What names of ablations of structural modules have: graphs, filters, memories, label networks."""
+WITHOUT_CONTROL = {"hugging-hash", "hugging-hash-plus"}
+"""Methods whose controls with shuffled input are still to be made."""
+every_module = pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        (name, module)
+        for name, found in sorted(METHOD_CLASSES.items())
+        for module, controls in found.modules.items()
+        if controls.shuffled
+    ],
+)
+
+
+@pytest.mark.parametrize("name", sorted(all_method_classes()))
+def test_every_structural_module_has_both_controls(name: str) -> None:
+    found = all_method_classes()[name]
+    controls = [ablation for one in found.modules.values() for ablation in (one.off, one.shuffled)]
+    if name not in WITHOUT_CONTROL:
+        assert all(one.shuffled for one in found.modules.values())
+    assert {ablation for ablation in controls if ablation} <= found.ablations.keys()
+    structural = {ablation for ablation in found.ablations if STRUCTURE.search(ablation)}
+    assert structural <= {*controls}
+
+
+def gradient_with(name: str, *ablations: str) -> Tensor:
+    """The gradient of the loss for both heads, with the changes of some ablations at once."""
+    changes = [METHOD_CLASSES[name].ablations[ablation] for ablation in ablations]
+    method = made_method(name, {key: value for one in changes for key, value in one.items()})
+    return head_gradient(method, ready_heads(method))
+
+
+@every_module
+def test_shuffled_input_changes_the_gradient_of_the_heads(name: str, module: str) -> None:
+    controls = METHOD_CLASSES[name].modules[module]
+    shuffled, whole = gradient_with(name, controls.shuffled), gradient_with(name)
+    assert shuffled.shape != whole.shape or not torch.equal(shuffled, whole)
+
+
+@every_module
+def test_a_module_that_is_off_reads_no_input(name: str, module: str) -> None:
+    """Feeding it what belongs to others changes nothing: it has no say in the gradient."""
+    controls = METHOD_CLASSES[name].modules[module]
+    off = gradient_with(name, controls.off)
+    assert torch.equal(gradient_with(name, controls.shuffled, controls.off), off)
 
 
 ON_MADE_PAIRS: dict[str, dict[str, Any]] = {"jdsh": {"right_deviations": 1.0}}

@@ -21,6 +21,8 @@ from modalhash.layers import (
     GeluHead,
     HashHead,
     KernelHead,
+    LandmarkGraph,
+    LandmarkHead,
     LinearHead,
     MlpHead,
     NormalisedHead,
@@ -58,6 +60,9 @@ def heads(n_bits: int = 10) -> dict[str, tuple[ScalingRule, HashHead]]:
     fusion = FusionHead(
         WIDTH, FusionTransformer(24, n_heads=3, n_layers=2), MlpHead((24, 16, n_bits))
     )
+    graph = LandmarkGraph(
+        WIDTH, 80, 90, hidden_width=16, n_bits=n_bits, rank=5, attention_weight=0.45
+    )
     found: dict[str, tuple[ScalingRule, HashHead]] = {
         "linear": (ScalingRule.STANDARDISED, LinearHead(WIDTH, n_bits)),
         "mlp": (ScalingRule.NONE, MlpHead((WIDTH, 600, n_bits))),
@@ -67,6 +72,7 @@ def heads(n_bits: int = 10) -> dict[str, tuple[ScalingRule, HashHead]]:
         ),
         "kernel": (ScalingRule.CENTRED_UNIT, kernel),
         "fusion": (ScalingRule.CENTRED_UNIT, fusion),
+        "landmark": (ScalingRule.CENTRED_UNIT, LandmarkHead(MlpHead((WIDTH, 40, n_bits)), graph)),
     }  # fmt: skip
     return found | {name: (ScalingRule.UNIT, head) for name, head in trunks.items()}
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +12,22 @@ from modalhash.benchmarking.grid import read_values, run_grid
 from modalhash.benchmarking.grid_page import write_grid_page
 from modalhash.benchmarking.grid_table import MARKED, ablation_table, cost_table, grid_table
 from modalhash.benchmarking.marks import Cell, Marks, find_marks, marks_json
+from modalhash.benchmarking.module_table import (
+    Differences,
+    differences_json,
+    find_differences,
+    module_table,
+)
 from modalhash.benchmarking.outcomes import Outcome, csv_text
 from modalhash.benchmarking.tasks import Place, Task, Variant, describe_variants, make_tasks
-from modalhash.benchmarking.variants import ablation_variants, method_variants, quick_variants
+from modalhash.benchmarking.variants import (
+    ModuleRows,
+    ablation_variants,
+    list_module_rows,
+    method_variants,
+    module_variants,
+    quick_variants,
+)
 from modalhash.errors import MissingExtraError
 from modalhash.files import write_json, write_text
 from modalhash.machine import describe_machine
@@ -40,12 +53,14 @@ class Comparison:
         outcomes: one a training, or two where codes are also reranked; failures are among them.
         marks: the best row of each column, and those that can't be told from it.
         table: Markdown.
+        differences: of rows without a module, or with shuffled input, from the whole method.
     """
 
     folder: Path
     outcomes: tuple[Outcome, ...]
     marks: Mapping[Cell, Marks]
     table: str
+    differences: Differences = field(default_factory=dict)
 
     @property
     def has_failed(self) -> bool:
@@ -53,8 +68,8 @@ class Comparison:
         return all(outcome.error for outcome in self.outcomes)
 
 
-Tabulate = Callable[[Sequence[Outcome], Mapping[Cell, Marks]], str]
-"""Makes the table of outcomes and of the marks of their differences."""
+Tabulate = Callable[[Sequence[Outcome], Mapping[Cell, Marks], Differences], str]
+"""Makes the table of outcomes, of the marks of the best, and of differences from the whole."""
 
 
 @takes_numpy_numbers
@@ -99,7 +114,7 @@ def bench(
         variants = quick_variants(variants)
         options = replace(options, bits=QUICK_BITS, seeds=QUICK_SEEDS)
 
-    def tabulate(outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks]) -> str:
+    def tabulate(outcomes: Sequence[Outcome], marks: Mapping[Cell, Marks], _: Differences) -> str:
         return f"{grid_table(outcomes, marks)}\n{MARKED}\n\n{cost_table(outcomes)}"
 
     plan = ComparisonPlan(make_places(collections, split, options), variants, tabulate)
@@ -113,6 +128,7 @@ def ablate(
     *,
     output: Path | str,
     split: str = "auto",
+    modules: bool = False,
     command: str = "modalhash.ablate",
     options: GridOptions | None = None,
     **choices: Unpack[GridChoices],
@@ -122,27 +138,42 @@ def ablate(
     The first row is the whole method; the others are differences from it, paired by seed.
 
     Args:
-        method: a name in `modalhash.methods.METHODS`.
+        method: a name in `modalhash.methods.METHODS`; with `modules` also several, parted by
+            commas, or "all".
         collections: as for `bench`.
         output: as for `bench`.
         split: the queries; "auto" is `test` if there is such a split, else `dev`.
+        modules: only structural modules (graphs, filters, memories, label networks), each turned
+            off and each fed what belongs to other items.
         command: what the files say how they were made.
         options: as for `bench`.
         **choices: fields of `modalhash.options.GridOptions`, which change `options`.
 
     Raises:
         UnknownNameError: if there is no such method.
-        InputError: if it has no part that can be turned off, or no such setting.
+        InputError: if there is no part that can be turned off, or no such setting.
         DamagedArtifactError, NewerFormatError: if a result in `output` can't be read.
         StorageError: if the file system refuses; finished results are kept.
     """
     options = change_options(GridOptions, options, choices)
-    variants = ablation_variants(method, preset=options.preset, settings=options.settings)
+    rows: list[ModuleRows] = []
+    changes: Any = {"preset": options.preset, "settings": options.settings}
+    if modules:
+        names = list_methods(method)
+        variants = module_variants(names, **changes)
+        rows = [row for name in names for row in list_module_rows(name)]
+    else:
+        variants = ablation_variants(method, **changes)
 
-    def tabulate(outcomes: Sequence[Outcome], _: Mapping[Cell, Marks]) -> str:
+    def tabulate(
+        outcomes: Sequence[Outcome], _: Mapping[Cell, Marks], differences: Differences
+    ) -> str:
+        if modules:
+            return module_table(outcomes, rows, differences)
         return ablation_table(outcomes)
 
-    plan = ComparisonPlan(make_places(collections, split, options), variants, tabulate)
+    wholes = {row: one.on for one in rows for row in (one.off, one.shuffled) if row}
+    plan = ComparisonPlan(make_places(collections, split, options), variants, tabulate, wholes)
     return plan.run(Path(output), command, options)
 
 
@@ -169,18 +200,23 @@ class ComparisonPlan:
         places: collections with encoder and split.
         variants: rows of the table.
         tabulate: makes the table.
+        wholes: row to the row that it is compared with.
     """
 
     places: Sequence[Place]
     variants: Sequence[Variant]
     tabulate: Tabulate
+    wholes: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, folder: Path, command: str, options: GridOptions) -> Comparison:
         """Run every variant at every place, and write the tables."""
         tasks = make_tasks(self.places, self.variants, options.bits, options.seeds)
         outcomes = run_tasks(tasks, folder, options)
-        marks = find_marks(read_values(tasks, folder), labelled=find_labelled_rows(tasks))
-        result = Comparison(folder, tuple(outcomes), marks, self.tabulate(outcomes, marks))
+        values = read_values(tasks, folder)
+        marks = find_marks(values, labelled=find_labelled_rows(tasks))
+        differences = find_differences(values, self.wholes)
+        table = self.tabulate(outcomes, marks, differences)
+        result = Comparison(folder, tuple(outcomes), marks, table, differences)
         write_comparison(result, self.variants, command)
         return result
 
@@ -219,6 +255,8 @@ def write_comparison(result: Comparison, variants: Sequence[Variant], command: s
         "rows": describe_variants(variants),
         "marks": marks_json(result.marks),
     }
+    if result.differences:
+        about["differences"] = differences_json(result.differences)
     write_text(result.folder / "table.md", result.table)
     write_text(result.folder / "results.csv", csv_text(result.outcomes))
     write_json(result.folder / "about.json", about)

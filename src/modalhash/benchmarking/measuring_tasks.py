@@ -76,6 +76,8 @@ def run_task(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, Qu
             curves=keep_curves(report),
             scoring=scoring,
             constant_share=constant_share,
+            code_sizes=list_last_values(model, "size"),
+            sign_cosines=list_last_values(model, "sign_cosine"),
         )
         yield outcome, list_query_values(report)
 
@@ -102,6 +104,16 @@ def encode_rates(
         encode(rows)
         rates[modality] = round(len(rows) / max(time.perf_counter() - started, 1e-6), 1)
     return rates
+
+
+def list_last_values(model: HashModel, measure: str) -> dict[str, float]:
+    """List what the last epoch logged of relaxed codes, by modality; empty for closed forms."""
+    results = model.record.results
+    return {
+        modality: round(results[f"{modality}_{measure}"], 4)
+        for modality in ("image", "text")
+        if f"{modality}_{measure}" in results
+    }
 
 
 def find_constant_share(

@@ -36,6 +36,9 @@ COSTS = {
 }
 """Title of a cost to the attribute that holds it, and its type."""
 RATE = "codes a second"
+SIZE, SIGN_COSINE = "mean size of relaxed codes", "cosine of relaxed codes with signs"
+BY_MODALITY = {RATE: "rates", SIZE: "code_sizes", SIGN_COSINE: "sign_cosines"}
+"""Title of what has a number for each modality to the attribute that holds it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ class Outcome:
             Hamming distance in a finer order. It is "hamming" in results from before it was kept.
         constant_share: share of the bits that are the same in the codes of all pictures, or of all
             texts, whichever is larger; 0 in results from before it was kept.
+        code_sizes: mean size of relaxed codes at the end of training, by modality; empty for
+            methods that have none, and in results from before they were kept.
+        sign_cosines: mean cosine of relaxed codes with their signs then, by modality; likewise.
     """
 
     row: str
@@ -76,6 +82,8 @@ class Outcome:
     curves: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     scoring: str = Scoring.HAMMING.value
     constant_share: float = 0.0
+    code_sizes: Mapping[str, float] = field(default_factory=dict)
+    sign_cosines: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def has_collapsed(self) -> bool:
@@ -109,8 +117,9 @@ def csv_text(outcomes: Sequence[Outcome]) -> str:
             writer.writerow([*place, title, direction, value, ""])
         for title, (attribute, _) in COSTS.items():
             writer.writerow([*place, title, "", getattr(outcome, attribute), ""])
-        for modality, rate in outcome.rates.items():
-            writer.writerow([*place, RATE, modality, rate, ""])
+        for title, attribute in BY_MODALITY.items():
+            for modality, number in getattr(outcome, attribute).items():
+                writer.writerow([*place, title, modality, number, ""])
     return out.getvalue()
 
 
@@ -130,8 +139,8 @@ def read_csv(text: str) -> list[Outcome]:
         (scoring,) = scorings or [before]
         key = (place, row, int(n_bits), int(seed), scoring)
         parts = parts_of.setdefault(key, {"values": {}, "rates": {}, "error": error})
-        if title == RATE:
-            parts["rates"][direction] = float(value)
+        if title in BY_MODALITY:
+            parts.setdefault(BY_MODALITY[title], {})[direction] = float(value)
         elif title in COSTS:
             attribute, kind = COSTS[title]
             parts[attribute] = kind(float(value))

@@ -1,7 +1,7 @@
 """Rows of tables: methods with the settings they have, and methods without one of their parts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from modalhash.benchmarking.tasks import Variant
@@ -10,7 +10,14 @@ from modalhash.methods import method_class
 from modalhash.methods.base import ClosedFormMethod, Method
 from modalhash.methods.local_alignment import HugSettings
 
-__all__ = ["ablation_variants", "method_variants", "quick_variants"]
+__all__ = [
+    "ModuleRows",
+    "ablation_variants",
+    "list_module_rows",
+    "method_variants",
+    "module_variants",
+    "quick_variants",
+]
 
 QUICK: Mapping[str, Any] = {"epochs": 2, "least_steps": 0}
 """Settings of a run that shows that a method runs, and not how good it is."""
@@ -87,6 +94,68 @@ def ablation_variants(
             for part, changes in the_class.ablations.items()
         ),
     ]
+
+
+@dataclass(frozen=True)
+class ModuleRows:
+    """The rows of one structural module of a method.
+
+    Attributes:
+        module: its name.
+        on: row of the whole method.
+        off: row without the module.
+        shuffled: row with the module fed what belongs to other items; "" where there is none.
+    """
+
+    module: str
+    on: str
+    off: str
+    shuffled: str
+
+
+def list_module_rows(name: str) -> list[ModuleRows]:
+    """List the rows of a method's structural modules; empty where it has none.
+
+    Raises:
+        UnknownNameError: if there is no such method.
+    """
+    return [
+        ModuleRows(
+            module,
+            name,
+            f"{name}, {controls.off}",
+            f"{name}, {controls.shuffled}" if controls.shuffled else "",
+        )
+        for module, controls in method_class(name).modules.items()
+    ]
+
+
+def module_variants(
+    names: Sequence[str], *, preset: str = "auto", settings: Mapping[str, Any] | None = None
+) -> list[Variant]:
+    """Make each whole method that has structural modules, then their controls.
+
+    Raises:
+        UnknownNameError: if there is no such method.
+        InputError: if no method has a structural module, or a setting.
+    """
+    variants = []
+    for whole in method_variants(names, preset=preset, settings=settings):
+        the_class = method_class(whole.method)
+        if not the_class.modules:
+            continue
+        rows = [whole]
+        for controls in the_class.modules.values():
+            for part in filter(None, (controls.off, controls.shuffled)):
+                changes = {**whole.settings, **the_class.ablations[part]}
+                rows.append(Variant(f"{whole.name}, {part}", whole.method, changes, whole.preset))
+        variants += rows
+    if not variants:
+        raise InputError(
+            f"{', '.join(names)}: no method with a structural module (graph, filter, memory, label "
+            "network); leave out --modules to turn off other parts"
+        )
+    return variants
 
 
 def list_settings(method: type[Method]) -> set[str]:

@@ -17,8 +17,14 @@ from modalhash.cli.watching import show_progress
 )
 @click.argument("method")
 @click.argument("collections", nargs=-1, required=True)
+@click.option(
+    "--modules",
+    is_flag=True,
+    help="Only structural modules (graphs, filters, memories, label networks) of METHOD, several "
+    "parted by commas, or all: each turned off, and each fed what belongs to other items.",
+)
 @grid_options
-def command(method: str, collections: tuple[str, ...], **options: Any) -> None:
+def command(method: str, collections: tuple[str, ...], *, modules: bool, **options: Any) -> None:
     """Turn off each named part of METHOD, one at a time, and print what that changes.
 
     The first row is the whole method on COLLECTIONS, the others are differences from it, paired by
@@ -26,6 +32,11 @@ def command(method: str, collections: tuple[str, ...], **options: Any) -> None:
     """
     with show_progress() as progress:
         result = mh.ablate(
-            method, collections, progress=progress, command=typed_command(), **options
+            method,
+            collections,
+            modules=modules,
+            progress=progress,
+            command=typed_command(),
+            **options,
         )
     print_comparison_table(result)

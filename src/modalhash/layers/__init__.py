@@ -32,6 +32,7 @@ from modalhash.layers.kernel_regression import (
     gaussian_kernel,
     kernel_ridge,
 )
+from modalhash.layers.landmark_graph import LandmarkGraph, LandmarkHead
 from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.layers.normalised_head import NormalisedHead, hidden_head
 from modalhash.layers.pair_moments import PairMoments, pair_moments
@@ -57,6 +58,8 @@ __all__ = [
     "HashHead",
     "KernelFit",
     "KernelHead",
+    "LandmarkGraph",
+    "LandmarkHead",
     "LinearHead",
     "LocalEmbeddings",
     "MlpHead",

@@ -7,6 +7,11 @@ from modalhash.errors import ArtifactError
 from modalhash.layers.fusion_transformer import fusion_head_from_spec
 from modalhash.layers.hash_heads import GeluHead, HashHead, LinearHead, MlpHead, are_sizes
 from modalhash.layers.kernel_head import kernel_head_from_spec
+from modalhash.layers.landmark_graph import (
+    LandmarkHead,
+    is_graph_spec,
+    landmark_graph_from_spec,
+)
 from modalhash.layers.normalised_head import NormalisedHead
 from modalhash.layers.token_trunk import TrunkHead, trunk_from_spec
 
@@ -73,6 +78,8 @@ def build_composed_head(spec: Mapping[str, Any]) -> HashHead:
             "n_bits": n_bits,
         } if are_sizes(in_width, n_landmarks, width, n_bits) and sharpness > 0 <= hidden_width:
             return kernel_head_from_spec(spec)
+        case {"kind": "landmark", "head": dict(head), "graph": dict(graph)} if is_graph_spec(graph):
+            return LandmarkHead(build_head(head), landmark_graph_from_spec(graph))
         case {"kind": "token", "trunk": dict(trunk), "head": dict(head)}:
             return TrunkHead(trunk_from_spec(trunk), build_head(head))
     raise ArtifactError(f"the model describes a hash head this version can't build: {dict(spec)}")

@@ -65,8 +65,19 @@ from modalhash.methods.base import (
     Moment,
     Term,
     TrainingSettings,
+    TrainingView,
 )
 from modalhash.methods.continuation import make_relaxation
+from modalhash.methods.controls import NamedModule, shuffle_edges
+from modalhash.methods.landmarks import (
+    find_graphs,
+    fused_guide,
+    head_outputs,
+    landmark_heads,
+    landmark_outputs,
+    make_landmark_graphs,
+    set_landmarks,
+)
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     COSINE_BELOW_ONE,
@@ -133,6 +144,12 @@ class AgchSettings(Settings):
     them out."""
     graph_weight: Annotated[float, NOT_NEGATIVE] = 0.01
     """Weight of the graph networks' term (delta)."""
+    over_landmarks: bool = False
+    """Let items attend to landmarks, in encoding too, not to the others of a batch (ours)."""
+    n_landmarks: Annotated[int, AT_LEAST_ONE] = 512
+    """Training pairs that a graph over landmarks knows, at most (ours)."""
+    shuffled_graph: bool = False
+    """Give the graph networks the edges of other pairs: a control (ours)."""
     continuation: bool = False
     """Sharpen the tanh by sqrt(epoch + 1) (ours, as in DJSRH's line of methods)."""
     scale_free: bool = False
@@ -253,8 +270,8 @@ class AgchHeads(Heads):
     """Hash heads, the layer that fuses codes, and the graph network of each modality."""
 
     fusion: nn.Linear
-    image_graph: GraphNetwork
-    text_graph: GraphNetwork
+    image_graph: GraphNetwork | None = None
+    text_graph: GraphNetwork | None = None
 
 
 class Agch(GradientMethod[AgchHeads]):
@@ -282,6 +299,7 @@ class Agch(GradientMethod[AgchHeads]):
         "distance only (AGCH-2)": {"measures": "distance"},
         "without fused codes (AGCH-4)": {"fusion_weight": 0.0},
         "without graph networks (AGCH-5)": {"graph_weight": 0.0},
+        "with a shuffled graph": {"shuffled_graph": True},
         "image similarity only": {"image_weight": 1.0, "text_weight": 0.0},
         "text similarity only": {"image_weight": 0.0, "text_weight": 1.0},
         "without the intra-modal part": {"intra_weight": 0.0},
@@ -297,20 +315,33 @@ class Agch(GradientMethod[AgchHeads]):
         "without the intra-modal part": ("intra",),
         "without the part across modalities": ("cross",),
     }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "graph networks": NamedModule("without graph networks (AGCH-5)", "with a shuffled graph"),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> AgchHeads:
-        """Make two hash heads, the fusion layer and two graph networks."""
+        """Make two hash heads, the fusion layer and two graphs, among a batch or over landmarks."""
         settings = self.settings
         widths = (n_bits, settings.graph_width, settings.graph_output_width, n_bits)
         scale = settings.graph_rate_scale
-        return AgchHeads(
+        heads = AgchHeads(
             image=hash_head(shapes.image_width, settings.image_hidden_width, n_bits),
             text=hash_head(shapes.text_width, settings.text_hidden_width, n_bits),
             fusion=nn.Linear(2 * n_bits, n_bits),
-            image_graph=GraphNetwork(widths),
-            text_graph=GraphNetwork(widths),
             rate_scales={"auxiliary.image_graph": scale, "auxiliary.text_graph": scale},
         )
+        if not settings.over_landmarks:
+            heads.image_graph, heads.text_graph = GraphNetwork(widths), GraphNetwork(widths)
+        elif settings.graph_weight:
+            graphs = make_landmark_graphs(shapes, n_bits, n_landmarks=settings.n_landmarks)
+            heads.image, heads.text = landmark_heads((heads.image, heads.text), graphs)
+        return heads
+
+    def before_training(self, heads: AgchHeads, view: TrainingView) -> None:
+        """Set landmarks, where graphs stand over them."""
+        graphs = find_graphs((heads.image, None), (heads.text, None))
+        if graphs is not None:
+            set_landmarks(graphs, view, is_shuffled=self.settings.shuffled_graph)
 
     def fused(self, heads: AgchHeads, image: Tensor, text: Tensor) -> Tensor | None:
         """Fuse relaxed codes (n, b) of both modalities to outputs, unless they are left out."""
@@ -337,24 +368,36 @@ class Agch(GradientMethod[AgchHeads]):
         """Compute the four parts of the objective."""
         settings = self.settings
         relax = make_relaxation(settings, moment)
-        image = relax(heads.image(batch.image))
-        text = relax(heads.text(batch.text))
+        graphs = find_graphs((heads.image, None), (heads.text, None))
+        gathered = None if graphs is None else landmark_outputs(graphs, batch)
+        image, text = map(relax, head_outputs(heads, batch, gathered))
         fused = self.fused(heads, image, text)
         affinity = self.affinity(batch)
         low = settings.unrelated_similarity
         target = settings.similarity_scale * ((1 - low) * affinity + low)
         edges = degree_normalised(affinity)
+        if settings.shuffled_graph:
+            edges = shuffle_edges(edges)
+        terms = {}
         graph = [
             graph_loss(relax(network(relaxed, edges)), relaxed, target)
             for network, relaxed in ((heads.image_graph, image), (heads.text_graph, text))
+            if network is not None
         ]
+        if graphs is not None and gathered is not None:
+            codes = ((relax(gathered.image), image), (relax(gathered.text), text))
+            graph = [graph_loss(of_graph, relaxed, target) for of_graph, relaxed in codes]
+            weights = settings.image_weight, settings.text_weight
+            guide = fused_guide(graphs, batch, gathered, *weights)
+            terms["guide"] = Term(guide, settings.graph_weight)
+        if graph:
+            terms["graph"] = Term(torch.stack(graph).sum(), settings.graph_weight)
         intra, cross = intra_gap(image, text, target), similarity_gap(image, text, target)
-        terms = {"cross": Term(cross, settings.cross_weight)}
+        terms["cross"] = Term(cross, settings.cross_weight)
         if fused is not None:
             fused = relax(fused)
             intra = intra + similarity_gap(fused, fused, target)
             fusion = fusion_loss(image, text, fused)
             terms["fusion"] = Term(fusion, settings.fusion_weight)
         terms["intra"] = Term(intra, settings.intra_weight)
-        terms["graph"] = Term(torch.stack(graph).sum(), settings.graph_weight)
         return LossReport(terms, target_range(target) | code_statistics(image, text))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from modalhash.layers import AnchorGraph, PairMoments, pair_moments
-from modalhash.methods.base import TrainingView
+from modalhash.methods.base import Batch, TrainingView
 
 __all__ = ["AnchoredMoments", "anchored_moments", "sampled_pairs"]
 
@@ -52,6 +52,7 @@ def anchored_moments(
     n_nearest: int,
     sample: int,
     generator: torch.Generator,
+    is_shuffled: bool = False,
 ) -> AnchoredMoments:
     """Place anchors in both modalities and sum up, in two passes over the pairs.
 
@@ -62,6 +63,7 @@ def anchored_moments(
         n_nearest: anchors that an item is tied to, at most.
         sample: pairs, evenly spaced, that anchors are placed by, at most.
         generator: draws the first anchors.
+        is_shuffled: tie each item to the anchors of a random item of its batch: a control.
 
     Raises:
         FeatureError: if the features of a modality are the same in all pairs.
@@ -71,9 +73,18 @@ def anchored_moments(
         AnchorGraph.fit(torch.cat(rows), n_anchors, n_nearest, generator)
         for rows in zip(*drawn, strict=True)
     )
+
+    def ordered_batches() -> Iterator[tuple[Batch, Tensor]]:
+        for batch in view.batches(batch_size):
+            n = len(batch)
+            yield batch, torch.randperm(n, generator=generator) if is_shuffled else torch.arange(n)
+
     moments = pair_moments(
-        (with_ties(batch.image.pooled, image_graph), with_ties(batch.text.pooled, text_graph))
-        for batch in view.batches(batch_size)
+        (
+            with_ties(batch.image.pooled, image_graph, order),
+            with_ties(batch.text.pooled, text_graph, order),
+        )
+        for batch, order in ordered_batches()
     )
     image_width, text_width = image_graph.anchors.shape[1], text_graph.anchors.shape[1]
     middle = moments.image_width
@@ -86,9 +97,9 @@ def anchored_moments(
     )
 
 
-def with_ties(rows: Tensor, graph: AnchorGraph) -> Tensor:
-    """Join features and weights side by side, (n, d + k) float64."""
-    return torch.cat([rows.double(), graph.weights(rows)], dim=1)
+def with_ties(rows: Tensor, graph: AnchorGraph, order: Tensor) -> Tensor:
+    """Join features and the weights of the items in an order (n,) side by side, (n, d + k)."""
+    return torch.cat([rows.double(), graph.weights(rows)[order]], dim=1)
 
 
 def sampled_pairs(

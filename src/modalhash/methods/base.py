@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from modalhash.errors import ArtifactError, SettingError
 from modalhash.layers import HashHead, ModalityFeatures, ScalingRule
 from modalhash.layers.fine_codes import FineCoder
+from modalhash.methods.controls import NamedModule
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -365,6 +366,8 @@ class Method(ABC):
             part off.
         removed_parts: name of an ablation to the terms of the loss and the auxiliary parts that it
             turns off; a contract test checks that they no longer act.
+        modules: name of a structural module (graph, filter, memory, label network) to its controls;
+            every ablation that turns one off is there.
         smallest_batch: fewest pairs of a batch that the objective is defined for.
         unhuggable: mode of hugging to why the method can't be hugged in it.
         tunes_encoders: whether its loss has a gradient for features, where it is minimised by one.
@@ -378,6 +381,7 @@ class Method(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    modules: ClassVar[Mapping[str, NamedModule]] = {}
     smallest_batch: ClassVar[int] = 1
     unhuggable: ClassVar[Mapping[str, str]] = {}
     tunes_encoders: ClassVar[bool] = True

@@ -7,8 +7,8 @@ https://doi.org/10.3390/s23073439
 The similarities of a batch, seen through pictures, through texts and through both, are fused and
 enhanced into one target, which the codes of both modalities must reproduce. One graph network a
 modality makes codes from features along the target's edges, which a learned matrix adapts; these
-codes must reproduce the target too and teach the hash heads. No labels are used, and only the
-heads are kept: no graph at encoding time.
+codes must reproduce the target too and teach the hash heads. No labels are used, and as released
+only the heads are kept: no graph at encoding time.
 
 Objective, for n pairs with features F_v, F_t and c = epoch (from 0)::
 
@@ -36,6 +36,11 @@ multiplies W_m into S where the code adds it; here it is added. Ours: an item is
 the diagonal) even if its text has no words; features are cached, so pictures are not flipped or
 cropped anew each epoch.
 
+Ours too: with `graph_path` teacher or landmarks, graphs stand between items and landmarks, training
+pairs that are kept with features of both modalities (`modalhash.layers.landmark_graph`); the term
+`guide` teaches attention by one modality what both say together. With landmarks, the default of the
+preset `dense`, what an item gathers is part of its code, in training as in encoding.
+
 The factor before the tanh stands for the sign at last. `scale_free` (ours, in the preset `dense`)
 lets it grow from .5 to 4 relative to the outputs' own root mean square instead.
 """
@@ -52,6 +57,7 @@ from torch import Tensor, nn
 from modalhash.layers import (
     AttentionMatrix,
     GraphNetwork,
+    LandmarkGraph,
     MlpHead,
     PairMatrix,
     PositionMatrix,
@@ -83,6 +89,17 @@ from modalhash.methods.base import (
     TrainingView,
 )
 from modalhash.methods.continuation import make_relaxation
+from modalhash.methods.controls import NamedModule, shuffle_edges
+from modalhash.methods.landmarks import (
+    GraphPath,
+    find_graphs,
+    fused_guide,
+    head_outputs,
+    landmark_heads,
+    landmark_outputs,
+    make_landmark_graphs,
+    set_landmarks,
+)
 from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, Settings
 
 __all__ = [
@@ -127,7 +144,11 @@ class CaganSettings(Settings):
     scale_free: bool = False
     """Let the factor grow relative to the outputs' own size instead (ours)."""
     graph: bool = True
-    """Train the graph networks, which act in training only."""
+    """Train the graph networks."""
+    graph_path: GraphPath = GraphPath.BATCH
+    """Where graphs act; among a batch's items in training only, as released, or over landmarks."""
+    n_landmarks: Annotated[int, AT_LEAST_ONE] = 512
+    """Training pairs that graphs over landmarks know, at most (ours)."""
     graph_width: Annotated[int, AT_LEAST_ONE] = 2048
     """Units of the first graph convolution."""
     graph_output_width: Annotated[int, AT_LEAST_ONE] = 1024
@@ -150,6 +171,10 @@ class CaganSettings(Settings):
     """Weight of reconstruction between the two graph codes."""
     distillation_weight: Annotated[float, NOT_NEGATIVE] = 0.15
     """Weight of reconstruction between graph codes and hash codes; 0.25 on NUS-WIDE."""
+    guide_weight: Annotated[float, NOT_NEGATIVE] = 0.1
+    """Weight of attending to landmarks as both modalities say, over landmarks only (ours)."""
+    shuffled_graph: bool = False
+    """Give items the edges, or landmarks the nodes, of others: a control (ours)."""
 
 
 def text_similarities(features: Tensor, rule: TextSimilarity) -> Tensor:
@@ -196,6 +221,8 @@ class GraphBranch(nn.Module):
         """Compute (n, b) graph codes before the tanh, of (n, d) features under an (n, n) target."""
         settings, features = self.settings, features.detach()
         edges: Tensor = target + settings.attention_weight * self.matrix(features)
+        if settings.shuffled_graph:
+            edges = shuffle_edges(edges)
         if settings.normalise_adjacency:
             edges = row_normalised(edges)
         codes: Tensor = self.network(features, edges)
@@ -222,6 +249,7 @@ DENSE: Mapping[str, Any] = {
     "normalise_adjacency": True,
     "pair_weight": 0.2,
     "distillation_weight": 0.05,
+    "graph_path": "landmarks",
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev).
 
@@ -234,10 +262,10 @@ them: codes of partners meet in training, and unseen ones are found less often.
 
 @dataclass
 class CaganHeads(Heads):
-    """Hash heads and, unless left out, the graph branch of each modality."""
+    """Hash heads and, where it acts in training only, the graph of each modality."""
 
-    image_graph: GraphBranch | None = None
-    text_graph: GraphBranch | None = None
+    image_graph: GraphBranch | LandmarkGraph | None = None
+    text_graph: GraphBranch | LandmarkGraph | None = None
 
 
 class Cagan(GradientMethod[CaganHeads]):
@@ -269,6 +297,9 @@ class Cagan(GradientMethod[CaganHeads]):
         "without the fused part": {"fusion_weight": 0.0},
         "without enhancement": {"similarity_scale": 1.0},
         "without the graph module": {"graph": False},
+        "with a shuffled graph": {"shuffled_graph": True},
+        "graph in training only, among a batch": {"graph_path": "batch"},
+        "graph in training only, over landmarks": {"graph_path": "teacher"},
         "without the learned matrix": {"attention_weight": 0.0},
         "without distillation": {"distillation_weight": 0.0},
         "without the intra-modal part": {"intra_weight": 0.0},
@@ -279,15 +310,18 @@ class Cagan(GradientMethod[CaganHeads]):
         "without the graph module": (
             "graph",
             "distillation",
-            "image_graph",
+            "guide",
         ),
-        "without the learned matrix": ("image_graph.matrix",),
+        "graph in training only, among a batch": ("guide",),
         "without distillation": ("distillation",),
         "without the intra-modal part": ("intra",),
     }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "graph module": NamedModule("without the graph module", "with a shuffled graph"),
+    }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> CaganHeads:
-        """Make two hash heads of one hidden layer and, unless left out, two graph branches.
+        """Make two hash heads of one hidden layer and, unless left out, two graphs.
 
         Heads come first: they start the same with and without a graph, so that an ablation compares
         what the graph does.
@@ -297,15 +331,33 @@ class Cagan(GradientMethod[CaganHeads]):
             image=MlpHead((shapes.image_width, settings.hidden_width, n_bits)),
             text=MlpHead((shapes.text_width, settings.hidden_width, n_bits)),
         )
-        if settings.graph:
+        if not settings.graph:
+            return heads
+        if settings.graph_path is GraphPath.BATCH:
             heads.image_graph, heads.text_graph = (
                 GraphBranch(settings, width, n_bits, shapes.batch_size)
                 for width in (shapes.image_width, shapes.text_width)
             )
+            return heads
+        graphs = make_landmark_graphs(
+            shapes,
+            n_bits,
+            n_landmarks=settings.n_landmarks,
+            hidden_width=settings.graph_width,
+            rank=settings.attention_rank,
+            attention_weight=settings.attention_weight,
+        )
+        if settings.graph_path is GraphPath.TEACHER:
+            heads.image_graph, heads.text_graph = graphs
+        else:
+            heads.image, heads.text = landmark_heads((heads.image, heads.text), graphs)
         return heads
 
     def before_training(self, heads: CaganHeads, view: TrainingView) -> None:
-        """Warn where binary text similarities can't tell texts apart."""
+        """Set landmarks; warn where binary text similarities can't tell texts apart."""
+        graphs = find_graphs((heads.image, heads.image_graph), (heads.text, heads.text_graph))
+        if graphs is not None:
+            set_landmarks(graphs, view, is_shuffled=self.settings.shuffled_graph)
         if self.settings.text_similarity is TextSimilarity.LINEAR:
             return
         texts = next(view.batches(SAMPLE)).text.reference
@@ -337,8 +389,9 @@ class Cagan(GradientMethod[CaganHeads]):
         """Compute the four weighted parts of the objective."""
         settings, target = self.settings, self.target(batch)
         relax = make_relaxation(settings, moment)
-        image = relax(heads.image(batch.image))
-        text = relax(heads.text(batch.text))
+        graphs = find_graphs((heads.image, heads.image_graph), (heads.text, heads.text_graph))
+        gathered = None if graphs is None else landmark_outputs(graphs, batch)
+        image, text = map(relax, head_outputs(heads, batch, gathered))
         intra = intra_gap(image, text, target)
         cross = cross_gap(image, text, target, pair_weight=settings.pair_weight)
         terms = {
@@ -346,18 +399,21 @@ class Cagan(GradientMethod[CaganHeads]):
             "cross": Term(cross, settings.cross_weight),
         }
         watched = target_range(target) | code_statistics(image, text)
-        if heads.image_graph is not None and heads.text_graph is not None:
-            image_graph, text_graph = (
-                relax(branch(part.reference, target))
-                for branch, part in (
-                    (heads.image_graph, batch.image),
-                    (heads.text_graph, batch.text),
-                )
+        if graphs is not None and gathered is not None:
+            image_graph, text_graph = relax(gathered.image), relax(gathered.text)
+            guide = fused_guide(
+                graphs, batch, gathered, settings.image_weight, settings.text_weight
             )
-            graph = similarity_gap(image_graph, text_graph, target)
-            distillation = distillation_loss(image_graph, image, text, target)
-            terms["graph"] = Term(graph, settings.graph_weight)
-            terms["distillation"] = Term(distillation, settings.distillation_weight)
-            watched["image_graph_saturated"] = saturated_share(image_graph)
-            watched["text_graph_saturated"] = saturated_share(text_graph)
+            terms["guide"] = Term(guide, settings.guide_weight)
+        elif heads.image_graph is not None and heads.text_graph is not None:
+            image_graph = relax(heads.image_graph(batch.image.reference, target))
+            text_graph = relax(heads.text_graph(batch.text.reference, target))
+        else:
+            return LossReport(terms, watched)
+        graph = similarity_gap(image_graph, text_graph, target)
+        distillation = distillation_loss(image_graph, image, text, target)
+        terms["graph"] = Term(graph, settings.graph_weight)
+        terms["distillation"] = Term(distillation, settings.distillation_weight)
+        watched["image_graph_saturated"] = saturated_share(image_graph)
+        watched["text_graph_saturated"] = saturated_share(text_graph)
         return LossReport(terms, watched)

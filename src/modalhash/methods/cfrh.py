@@ -68,6 +68,7 @@ from modalhash.methods.base import (
     TrainingSettings,
 )
 from modalhash.methods.continuation import make_relaxation
+from modalhash.methods.controls import NamedModule, shuffle_items
 from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, Settings
 
 __all__ = ["Cfrh", "CfrhSettings"]
@@ -101,6 +102,8 @@ class CfrhSettings(Settings):
     """Form of the features that decoders reproduce, and unit of the error (ours)."""
     decode_sum: bool = False
     """Sum the squared errors of a row instead of averaging them (ours)."""
+    shuffled_decoders: bool = False
+    """Let decoders reproduce the features of other pairs: a control (ours)."""
     continuation: bool = True
     """Sharpen the tanh by sqrt(epoch + 1); without it the factor stays 1."""
     scale_free: bool = False
@@ -170,6 +173,7 @@ class Cfrh(GradientMethod[CfrhHeads]):
     }
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "without the decoders": {"decode_weight": 0.0},
+        "with shuffled decoders": {"shuffled_decoders": True},
         "without the fused part": {"fusion_weight": 0.0},
         "image similarity only": {"image_weight": 1.0, "text_weight": 0.0, "fusion_weight": 0.0},
         "text similarity only": {"image_weight": 0.0, "text_weight": 1.0, "fusion_weight": 0.0},
@@ -188,6 +192,9 @@ class Cfrh(GradientMethod[CfrhHeads]):
         ),
         "without the intra-modal part": ("intra",),
         "without the part across modalities": ("cross",),
+    }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "decoders": NamedModule("without the decoders", "with shuffled decoders"),
     }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> CfrhHeads:
@@ -249,9 +256,12 @@ class Cfrh(GradientMethod[CfrhHeads]):
     def decode(self, decoded: Tensor, features: ModalityFeatures) -> Tensor:
         """Compute the gap between what a decoder made (n, d) and its own modality's input."""
         settings = self.settings
+        reference = features.reference
+        if settings.shuffled_decoders:
+            reference = shuffle_items(reference)
         return decoding_loss(
             decoded,
-            features.reference,
+            reference,
             target=settings.decode_target,
             sum_rows=settings.decode_sum,
         )

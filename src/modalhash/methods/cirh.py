@@ -72,6 +72,7 @@ from modalhash.methods.base import (
     TrainingView,
 )
 from modalhash.methods.cirh_networks import FusedCodes, FusionNetwork
+from modalhash.methods.controls import NamedModule, shuffle_edges
 from modalhash.methods.graph_nodes import fused_batches, read_nodes
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
@@ -111,6 +112,10 @@ class CirhSettings(Settings):
     """Share of plain relations, squashed ones have the rest."""
     mix_neighbours: bool = True
     """Feed the network items mixed with near ones."""
+    shuffled_filter: bool = False
+    """Keep as many relations, but of other pairs: a control (ours)."""
+    shuffled_neighbours: bool = False
+    """Mix items with the near ones of other pairs: a control (ours)."""
     decode_weight: Annotated[float, NOT_NEGATIVE] = 10.0
     """Weight of the features' reconstruction."""
     relation_weight: Annotated[float, NOT_NEGATIVE] = 1.0
@@ -122,7 +127,7 @@ class CirhSettings(Settings):
 
 
 def collaborated_relations(
-    similarity: Tensor, thresholds: Tensor, *, direct_share: float
+    similarity: Tensor, thresholds: Tensor, *, direct_share: float, is_shuffled: bool = False
 ) -> Tensor:
     """Compute how pairs of a batch are related.
 
@@ -130,12 +135,16 @@ def collaborated_relations(
         similarity: (n, n) fused cosines.
         thresholds: (n,), below which a row's similarities count as 0; one's own is kept.
         direct_share: share of plain relations, in [0, 1]; squashed ones have the rest.
+        is_shuffled: keep the places where other pairs' relations are strong.
 
     Returns:
         (n, n); weak relations are kept in the one row or the other, so it isn't quite symmetric.
     """
     itself = torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
-    plain = similarity.masked_fill((similarity < thresholds[:, None]) & ~itself, 0.0)
+    is_weak = similarity < thresholds[:, None]
+    if is_shuffled:
+        is_weak = shuffle_edges(is_weak)
+    plain = similarity.masked_fill(is_weak & ~itself, 0.0)
     squashed = 2 * torch.sigmoid(plain) - 1 + itself.to(plain)
     return direct_share * plain + (1 - direct_share) * (squashed + squashed.T) / 2
 
@@ -212,7 +221,9 @@ class Cirh(GradientMethod[CirhHeads]):
         "without the network's relations": {"relation_weight": 0.0},
         "without the heads' relations": {"head_relation_weight": 0.0},
         "without mixing neighbours": {"mix_neighbours": False},
+        "with shuffled neighbours": {"shuffled_neighbours": True},
         "with all relations": {"keep_share": 1.0},
+        "with a shuffled filter": {"shuffled_filter": True},
         "image similarity only": {"image_weight": 1.0},
         "text similarity only": {"image_weight": 0.0},
     }
@@ -220,6 +231,12 @@ class Cirh(GradientMethod[CirhHeads]):
         "without decoding": ("decode",),
         "without the network's relations": ("relation",),
         "without the heads' relations": ("head_relation",),
+    }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "mixing of neighbours": NamedModule(
+            "without mixing neighbours", "with shuffled neighbours"
+        ),
+        "filter": NamedModule("with all relations", "with a shuffled filter"),
     }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> CirhHeads:
@@ -275,13 +292,21 @@ class Cirh(GradientMethod[CirhHeads]):
             batch.image.reference, batch.text.reference, image_weight=settings.image_weight
         )
         thresholds = heads.thresholds.values[batch.positions].to(rows)
-        return collaborated_relations(rows @ rows.T, thresholds, direct_share=settings.direct_share)
+        return collaborated_relations(
+            rows @ rows.T,
+            thresholds,
+            direct_share=settings.direct_share,
+            is_shuffled=settings.shuffled_filter,
+        )
 
     def inputs(self, batch: Batch, relations: Tensor) -> tuple[Tensor, Tensor]:
         """Collect what the network reads and decodes: image (n, d) and text (n, e) features."""
         image, text = even_rows(batch.image.reference), even_rows(batch.text.reference)
-        if not self.settings.mix_neighbours:
+        settings = self.settings
+        if not settings.mix_neighbours:
             return image, text
+        if settings.shuffled_neighbours:
+            relations = shuffle_edges(relations)
         return mixed_with_neighbours(image, relations), mixed_with_neighbours(text, relations)
 
     def teacher_terms(

@@ -46,6 +46,7 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
+from modalhash.methods.controls import NamedModule
 from modalhash.methods.ranges import AT_LEAST_ONE, POSITIVE, SHARE, Settings
 
 __all__ = ["Cvh", "CvhSettings", "cross_view_maps"]
@@ -65,6 +66,8 @@ class CvhSettings(Settings):
     """Anchors that an item is tied to (ours)."""
     sample: Annotated[int, AT_LEAST_ONE] = 10_000
     """Training pairs, evenly spaced, that anchors are placed by, at most (ours)."""
+    shuffled_neighbours: bool = False
+    """Tie items to the anchors of other items: a control (ours)."""
 
 
 def smoothed(known: AnchoredMoments, rows: slice, columns: slice) -> Tensor:
@@ -125,7 +128,11 @@ class Cvh(ClosedFormMethod):
     training = TrainingSettings(captions=CaptionChoice.ALL, batch_size=4096, drop_last=False)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"neighbour_share": 0.0}}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "without neighbours": {"neighbour_share": 0.0}
+        "without neighbours": {"neighbour_share": 0.0},
+        "with shuffled neighbours": {"shuffled_neighbours": True},
+    }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "neighbours": NamedModule("without neighbours", "with shuffled neighbours"),
     }
 
     def solve(
@@ -149,6 +156,7 @@ class Cvh(ClosedFormMethod):
             n_nearest=settings.nearest_anchors,
             sample=settings.sample,
             generator=generator,
+            is_shuffled=settings.shuffled_neighbours,
         )
         image_map, text_map = cross_view_maps(
             known, n_bits, neighbour_share=settings.neighbour_share, ridge=settings.ridge

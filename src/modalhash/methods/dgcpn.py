@@ -65,6 +65,7 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
+from modalhash.methods.controls import NamedModule, shuffle_items
 from modalhash.methods.graph_nodes import fused_batches, read_nodes
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
@@ -108,6 +109,8 @@ class DgcpnSettings(Settings):
     """Share of the neighbourhoods' coherence in the target, the direct similarity has the rest."""
     coherence_scale: Annotated[float, NOT_NEGATIVE] = 2.0
     """Coherence of a pair whose neighbours are all equally strong with itself (4,000 / 2,000)."""
+    shuffled_graph: bool = False
+    """Give pairs the neighbours of other pairs: a control (ours)."""
     unrelated_similarity: Annotated[float, COSINE_BELOW_ONE] = -1.0
     """What a similarity of 0 asks of codes; phi."""
     pair_target: Annotated[float, NOT_NEGATIVE] = 1.5
@@ -202,6 +205,7 @@ class Dgcpn(GradientMethod[DgcpnHeads]):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dense": DENSE, "paper": {}}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "without coherence": {"coherence_share": 0.0},
+        "with shuffled coherence": {"shuffled_graph": True},
         "coherence alone": {"coherence_share": 1.0},
         "image similarity only": {"image_weight": 1.0},
         "text similarity only": {"image_weight": 0.0},
@@ -213,6 +217,9 @@ class Dgcpn(GradientMethod[DgcpnHeads]):
         "without the partners' part": ("pair",),
         "without consistency": ("consistency",),
         "without half-binary parts": ("half_binary",),
+    }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "graph coherence": NamedModule("without coherence", "with shuffled coherence"),
     }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> DgcpnHeads:
@@ -274,7 +281,10 @@ class Dgcpn(GradientMethod[DgcpnHeads]):
         rows = fused_rows(
             batch.image.reference, batch.text.reference, image_weight=settings.image_weight
         )
-        coherence = settings.coherence_scale * heads.neighbours.coherence(batch.positions)
+        positions = batch.positions
+        if settings.shuffled_graph:
+            positions = shuffle_items(positions)
+        coherence = settings.coherence_scale * heads.neighbours.coherence(positions)
         similarity = torch.lerp(rows @ rows.T, coherence.to(rows), settings.coherence_share)
         low = settings.unrelated_similarity
         return low + (1 - low) * similarity

@@ -71,6 +71,7 @@ from modalhash.methods.base import (
     TrainingSettings,
 )
 from modalhash.methods.continuation import make_relaxation
+from modalhash.methods.controls import NamedModule, shuffle_items
 from modalhash.methods.ranges import COSINE_BELOW_ONE, NOT_NEGATIVE, SHARE, Settings
 
 __all__ = ["Dsah", "DsahSettings", "asymmetry", "own_gap"]
@@ -96,6 +97,8 @@ class DsahSettings(Settings):
     """Weight of the symmetry of similarities across modalities."""
     decode_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the decoders' term."""
+    shuffled_decoders: bool = False
+    """Let decoders reproduce the features of other pairs: a control (ours)."""
     decode_from: DecodeFrom = DecodeFrom.SIGNS
     """What decoders read; signs pass no gradient to the heads."""
     own_weight: Annotated[float, NOT_NEGATIVE] = 0.1
@@ -172,6 +175,7 @@ class Dsah(GradientMethod[DsahHeads]):
         "without the pair term": {"pair_weight": 0.0},
         "without symmetry": {"symmetry_weight": 0.0},
         "without the decoders": {"decode_weight": 0.0},
+        "with shuffled decoders": {"shuffled_decoders": True},
         "without the own-modality part": {"own_weight": 0.0},
         "without the scale": {"similarity_scale": 1.0},
         "without continuation": {"continuation": False},
@@ -185,6 +189,9 @@ class Dsah(GradientMethod[DsahHeads]):
             "text_decoder",
         ),
         "without the own-modality part": ("own",),
+    }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "decoders": NamedModule("without the decoders", "with shuffled decoders"),
     }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> DsahHeads:
@@ -227,7 +234,7 @@ class Dsah(GradientMethod[DsahHeads]):
         gaps = [
             decoding_loss(
                 decoder(decoder_input(relaxed, settings.decode_from)),
-                part.reference,
+                shuffle_items(part.reference) if settings.shuffled_decoders else part.reference,
                 target=DecodeTarget.UNIT,
                 sum_rows=False,
             )

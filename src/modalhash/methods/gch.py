@@ -45,7 +45,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from modalhash.layers import GraphConvolution, NormalisedHead, ScalingRule, row_normalised
+from modalhash.layers import (
+    GraphConvolution,
+    LandmarkHead,
+    NormalisedHead,
+    ScalingRule,
+    row_normalised,
+)
 from modalhash.losses import (
     LabelTarget,
     code_statistics,
@@ -64,7 +70,9 @@ from modalhash.methods.base import (
     Schedule,
     Term,
     TrainingSettings,
+    TrainingView,
 )
+from modalhash.methods.controls import NamedModule, shuffle_edges, shuffle_items
 from modalhash.methods.label_networks import (
     LabelGuidedHeads,
     classification_loss,
@@ -72,6 +80,13 @@ from modalhash.methods.label_networks import (
     label_outputs,
     student_outputs,
     trunk_outputs,
+)
+from modalhash.methods.landmarks import (
+    find_graphs,
+    label_guide,
+    landmark_outputs,
+    make_landmark_graphs,
+    set_landmarks,
 )
 from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, SHARE, SHARE_BELOW_ONE, Settings
 
@@ -104,6 +119,14 @@ class GchSettings(Settings):
     """Weight of classification."""
     graph_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the graph's own loss and of its feedback; 0 leaves the graph out."""
+    over_landmarks: bool = False
+    """Let items attend to landmarks, in encoding too, not to the others of a batch (ours)."""
+    n_landmarks: Annotated[int, AT_LEAST_ONE] = 512
+    """Training pairs that a graph over landmarks knows, at most (ours)."""
+    shuffled_graph: bool = False
+    """Give the graph the edges of other pairs: a control (ours)."""
+    shuffled_labels: bool = False
+    """Let the label network read the labels of other pairs: a control (ours)."""
 
 
 def label_edges(labels: Tensor) -> Tensor:
@@ -199,6 +222,9 @@ class Gch(GradientMethod[GchHeads]):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dense": DENSE, "paper": {}}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "without the graph": {"graph_weight": 0.0},
+        "with a shuffled graph": {"shuffled_graph": True},
+        "without the label network": {"guide_weight": 0.0, "pair_weight": 0.0},
+        "with a shuffled label network": {"shuffled_labels": True},
         "without the label network's signs": {"guide_weight": 0.0},
         "without classification": {"class_weight": 0.0},
     }
@@ -208,8 +234,13 @@ class Gch(GradientMethod[GchHeads]):
             "feedback",
             "graph_codes",
         ),
+        "without the label network": ("guide", "pairs"),
         "without the label network's signs": ("guide",),
         "without classification": ("classes",),
+    }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "graph": NamedModule("without the graph", "with a shuffled graph"),
+        "label network": NamedModule("without the label network", "with a shuffled label network"),
     }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> GchHeads:
@@ -230,11 +261,25 @@ class Gch(GradientMethod[GchHeads]):
         heads = GchHeads(
             image, text, image_classes, text_classes, label=label, label_classes=label_classes
         )
-        if settings.graph_weight:
+        if settings.graph_weight and settings.over_landmarks:
+            graphs = make_landmark_graphs(
+                shapes, n_bits, n_landmarks=settings.n_landmarks, with_labels=True
+            )
+            heads.image, heads.text = (
+                LandmarkHead(head, graph) for head, graph in zip((image, text), graphs, strict=True)
+            )
+        elif settings.graph_weight:
             heads.graph = GraphConvolution(width, width)
             heads.graph_codes = GraphConvolution(width, n_bits)
             heads.graph_classes = nn.Linear(n_bits, n_classes)
         return heads
+
+    def before_training(self, heads: GchHeads, view: TrainingView) -> None:
+        """Set landmarks, where the graph stands over them."""
+        graphs = find_graphs((heads.image, None), (heads.text, None))
+        if graphs is not None:
+            is_shuffled = self.settings.shuffled_graph
+            set_landmarks(graphs, view, with_labels=True, is_shuffled=is_shuffled)
 
     def batch_loss(self, heads: GchHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the weighted parts of the objective."""
@@ -245,8 +290,11 @@ class Gch(GradientMethod[GchHeads]):
             settings.logit_scale or heads.image.n_bits / 2,
             settings.logit_offset,
         )
-        image, text = students = student_outputs(heads, trunk_outputs(heads, batch))
-        label = label_outputs(heads, labels)
+        graphs = find_graphs((heads.image, None), (heads.text, None))
+        gathered = None if graphs is None else landmark_outputs(graphs, batch)
+        hidden = trunk_outputs(heads, batch)
+        image, text = students = student_outputs(heads, hidden, gathered=gathered)
+        label = label_outputs(heads, shuffle_items(labels) if settings.shuffled_labels else labels)
         assert label is not None
         teacher = label.relaxed.detach()
         label_loss = target.code_loss(label.relaxed, label.relaxed)
@@ -260,15 +308,21 @@ class Gch(GradientMethod[GchHeads]):
                 classification_loss([image, text, label], labels), settings.class_weight
             ),
         }
-        if heads.graph is not None and heads.graph_codes is not None and heads.graph_classes:
+        if graphs is not None and gathered is not None:
+            codes = torch.tanh(gathered.image), torch.tanh(gathered.text)
+            graph = target.code_loss(*codes) + label_guide(gathered, graphs, batch)
+            terms["graph"] = Term(graph, settings.graph_weight)
+        elif heads.graph is not None and heads.graph_codes is not None and heads.graph_classes:
             nodes, edges = fused_nodes(image.features, text.features), label_edges(labels)
-            hidden = torch.relu(heads.graph(nodes, edges))
-            codes = torch.tanh(heads.graph_codes(hidden, edges))
-            classes = heads.graph_classes(codes)
-            graph = target.code_loss(codes, codes) + binary_cross_entropy_with_logits(
-                classes, labels
-            )
-            feedback = feedback_loss([network.relaxed for network in students], [codes, codes])
+            if settings.shuffled_graph:
+                edges = shuffle_edges(edges)
+            convolved = torch.relu(heads.graph(nodes, edges))
+            graph_codes = torch.tanh(heads.graph_codes(convolved, edges))
+            classes = heads.graph_classes(graph_codes)
+            graph = target.code_loss(graph_codes, graph_codes)
+            graph = graph + binary_cross_entropy_with_logits(classes, labels)
+            relaxed = [network.relaxed for network in students]
+            feedback = feedback_loss(relaxed, [graph_codes, graph_codes])
             terms["graph"] = Term(graph, settings.graph_weight)
             terms["feedback"] = Term(feedback, settings.graph_weight)
         return LossReport(terms, code_statistics(image.relaxed, text.relaxed))

@@ -33,6 +33,7 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
+from modalhash.methods.landmarks import without_landmarks
 from modalhash.methods.local_alignment import (
     AlignedHeads,
     HugSettings,
@@ -123,6 +124,7 @@ class HuggedMethod(GradientMethod[HuggedHeads]):
         fine: FineSettings | None = None,
     ) -> None:
         check_huggable(base, mode)
+        base = without_landmarks(base)
         self.fine = (fine or FineSettings()) if mode is HugMode.PLUS else None
         if self.fine is not None:
             check_fine_settings(self.fine, settings)

@@ -52,6 +52,7 @@ from modalhash.methods.base import (
     TrainingSettings,
     TrainingView,
 )
+from modalhash.methods.controls import NamedModule
 from modalhash.methods.local_alignment import (
     AlignedHeads,
     HugSettings,
@@ -205,6 +206,9 @@ class HuggingHash(GradientMethod[AlignedHeads]):
     removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "without the hug": ("hug",),
         "without the hug and the trunk": ("hug",),
+    }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "hug": NamedModule("without the hug"),
     }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> AlignedHeads:

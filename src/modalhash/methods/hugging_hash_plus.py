@@ -50,6 +50,7 @@ from modalhash.methods.base import (
     Term,
     TrainingView,
 )
+from modalhash.methods.controls import NamedModule
 from modalhash.methods.hugging_hash import DENSE as HUGGING_DENSE
 from modalhash.methods.hugging_hash import FINETUNED as HUGGING_FINETUNED
 from modalhash.methods.hugging_hash import (
@@ -138,6 +139,11 @@ class HuggingHashPlus(GradientMethod[AlignedHeads]):
         "without ghosts": {"hug_ghosts": 0},
         "one concept": {"hug_concepts": 1},
         "finer codes alone": {"fine_code_share": 0.0},
+    }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "rotation": NamedModule("without the rotation"),
+        "class vector's code": NamedModule("without the class vector's code"),
+        "neighbours": NamedModule("without neighbours"),
     }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> AlignedHeads:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from modalhash.layers import NormalisedHead
+from modalhash.layers import LandmarkHead, NormalisedHead
 from modalhash.losses import LabelTarget, signs_of
 from modalhash.methods.base import Batch, Heads
+from modalhash.methods.landmarks import LandmarkOutputs
 
 __all__ = [
     "LabelGuidedHeads",
@@ -30,12 +31,23 @@ __all__ = [
 class LabelGuidedHeads(Heads):
     """Networks of pictures and texts with classifiers, and the label encoder unless left out."""
 
-    image: NormalisedHead
-    text: NormalisedHead
+    image: NormalisedHead | LandmarkHead
+    text: NormalisedHead | LandmarkHead
     image_classes: nn.Linear
     text_classes: nn.Linear
     label: NormalisedHead | None = field(default=None, kw_only=True)
     label_classes: nn.Linear | None = field(default=None, kw_only=True)
+
+    @property
+    def networks(self) -> tuple[NormalisedHead, NormalisedHead]:
+        """The networks of pictures and of texts; landmarks may stand beside them."""
+        image, text = (
+            head.head if isinstance(head, LandmarkHead) else head
+            for head in (self.image, self.text)
+        )
+        assert isinstance(image, NormalisedHead)
+        assert isinstance(text, NormalisedHead)
+        return image, text
 
 
 @dataclass(frozen=True)
@@ -61,25 +73,41 @@ def label_outputs(heads: LabelGuidedHeads, labels: Tensor) -> Outputs | None:
 
 
 def network_outputs(
-    head: NormalisedHead, classifier: nn.Module, hidden: Tensor, links: Tensor | None = None
+    head: NormalisedHead,
+    classifier: nn.Module,
+    hidden: Tensor,
+    links: Tensor | None = None,
+    gathered: Tensor | None = None,
 ) -> Outputs:
-    """Compute a network's outputs from its trunk's output, (n, d), attending along (n, n) links."""
+    """Compute a network's outputs from its trunk's output, (n, d), attending along (n, n) links.
+
+    What was gathered of landmarks, (n, b), is added before the tanh.
+    """
     features = head.attended(hidden, links)
-    return Outputs(features, torch.tanh(head.last(features)), classifier(features))
+    relaxed = head.last(features)
+    if gathered is not None:
+        relaxed = relaxed + gathered
+    return Outputs(features, torch.tanh(relaxed), classifier(features))
 
 
 def trunk_outputs(heads: LabelGuidedHeads, batch: Batch) -> tuple[Tensor, Tensor]:
     """Compute the trunks' outputs for the pictures and for the texts of a batch, (n, d) each."""
-    return heads.image.trunk(batch.image.pooled), heads.text.trunk(batch.text.pooled)
+    image, text = heads.networks
+    return image.trunk(batch.image.pooled), text.trunk(batch.text.pooled)
 
 
 def student_outputs(
-    heads: LabelGuidedHeads, hidden: tuple[Tensor, Tensor], links: Tensor | None = None
+    heads: LabelGuidedHeads,
+    hidden: tuple[Tensor, Tensor],
+    links: Tensor | None = None,
+    gathered: LandmarkOutputs | None = None,
 ) -> tuple[Outputs, Outputs]:
     """Compute the outputs of the networks of pictures and of texts from their trunks' outputs."""
+    image, text = heads.networks
+    added = (None, None) if gathered is None else (gathered.image, gathered.text)
     return (
-        network_outputs(heads.image, heads.image_classes, hidden[0], links),
-        network_outputs(heads.text, heads.text_classes, hidden[1], links),
+        network_outputs(image, heads.image_classes, hidden[0], links, added[0]),
+        network_outputs(text, heads.text_classes, hidden[1], links, added[1]),
     )
 
 

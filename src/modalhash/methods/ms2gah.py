@@ -49,7 +49,7 @@ import torch
 from torch import Tensor, nn
 
 from modalhash.errors import SettingError
-from modalhash.layers import NormalisedHead, ResidualGraphAttention, ScalingRule
+from modalhash.layers import LandmarkHead, NormalisedHead, ResidualGraphAttention, ScalingRule
 from modalhash.losses import LabelTarget, code_statistics, label_links, label_similarity
 from modalhash.methods.base import (
     Batch,
@@ -62,7 +62,9 @@ from modalhash.methods.base import (
     Schedule,
     Term,
     TrainingSettings,
+    TrainingView,
 )
+from modalhash.methods.controls import NamedModule, shuffle_edges, shuffle_items
 from modalhash.methods.label_networks import (
     LabelGuidedHeads,
     Outputs,
@@ -74,6 +76,13 @@ from modalhash.methods.label_networks import (
     quantization_loss,
     student_outputs,
     trunk_outputs,
+)
+from modalhash.methods.landmarks import (
+    find_graphs,
+    label_guide,
+    landmark_outputs,
+    make_landmark_graphs,
+    set_landmarks,
 )
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
@@ -88,10 +97,15 @@ __all__ = ["GraphPath", "Ms2gah", "Ms2gahSettings"]
 
 
 class GraphPath(StrEnum):
-    """Where graph attention acts in training: beside the networks or inside both of them."""
+    """Where graph attention acts.
+
+    Beside the networks or inside both of them, among the items of a batch, in training; or between
+    items and landmarks, in training as in encoding.
+    """
 
     SIDE_BRANCH = "side_branch"
     IN_PATH = "in_path"
+    LANDMARKS = "landmarks"
 
 
 @dataclass(frozen=True)
@@ -128,8 +142,14 @@ class Ms2gahSettings(Settings):
     """Weight of the pairwise term between image and text codes (ours)."""
     graph_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the graph's own loss and of its feedback; 0 leaves the graph out (GCH)."""
+    n_landmarks: Annotated[int, AT_LEAST_ONE] = 512
+    """Training pairs that a graph over landmarks knows, at most (ours)."""
     quantization_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of quantization (ours, tried on made data; 1 in SSAH)."""
+    shuffled_graph: bool = False
+    """Link pairs as other pairs are linked: a control (ours)."""
+    shuffled_labels: bool = False
+    """Let the label encoder read the labels of other pairs: a control (ours)."""
 
     def check_together(self) -> None:
         """Check what settings ask of each other.
@@ -217,7 +237,9 @@ class Ms2gah(GradientMethod[Ms2gahHeads]):
     }
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "without the label encoder": {"guide_weight": 0.0},
+        "with a shuffled label encoder": {"shuffled_labels": True},
         "without the graph": {"graph_weight": 0.0},
+        "with a shuffled graph": {"shuffled_graph": True},
         "without grading": {"label_grading": 0.0},
         "with cosines alone as the target": {"label_grading": 1.0},
         "without classification": {"class_weight": 0.0},
@@ -237,6 +259,10 @@ class Ms2gah(GradientMethod[Ms2gahHeads]):
         "without classification": ("classes",),
         "without quantization": ("quantization",),
         "without the cross-modal term": ("cross",),
+    }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "graph": NamedModule("without the graph", "with a shuffled graph"),
+        "label encoder": NamedModule("without the label encoder", "with a shuffled label encoder"),
     }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Ms2gahHeads:
@@ -262,13 +288,27 @@ class Ms2gah(GradientMethod[Ms2gahHeads]):
         if settings.guide_weight:
             heads.label = NormalisedHead((n_classes, width, width, n_bits))
             heads.label_classes = nn.Linear(width, n_classes)
-        if settings.graph_weight and not inside:
+        if settings.graph_weight and settings.graph_path is GraphPath.LANDMARKS:
+            graphs = make_landmark_graphs(
+                shapes, n_bits, n_landmarks=settings.n_landmarks, with_labels=True
+            )
+            heads.image, heads.text = (
+                LandmarkHead(head, graph) for head, graph in zip((image, text), graphs, strict=True)
+            )
+        elif settings.graph_weight and not inside:
             heads.graph = ResidualGraphAttention(
                 width, settings.n_attention_heads, dropout=settings.graph_dropout
             )
             heads.graph_codes = nn.Linear(width, n_bits)
             heads.graph_classes = nn.Linear(width, n_classes)
         return heads
+
+    def before_training(self, heads: Ms2gahHeads, view: TrainingView) -> None:
+        """Set landmarks, where the graph stands over them."""
+        graphs = find_graphs((heads.image, None), (heads.text, None))
+        if graphs is not None:
+            is_shuffled = self.settings.shuffled_graph
+            set_landmarks(graphs, view, with_labels=True, is_shuffled=is_shuffled)
 
     def batch_loss(self, heads: Ms2gahHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the weighted parts of the objective."""
@@ -280,12 +320,19 @@ class Ms2gah(GradientMethod[Ms2gahHeads]):
             settings.logit_offset,
         )
         hidden = trunk_outputs(heads, batch)
-        students = student_outputs(heads, hidden)
-        label = label_outputs(heads, labels)
+        graphs = find_graphs((heads.image, None), (heads.text, None))
+        gathered = None if graphs is None else landmark_outputs(graphs, batch)
+        students = student_outputs(heads, hidden, gathered=gathered)
+        label = label_outputs(heads, shuffle_items(labels) if settings.shuffled_labels else labels)
         losses = student_losses(students, label, labels, target)
         relaxed, voters = [network.relaxed for network in students], list[Tensor]()
-        if settings.graph_weight:
+        if graphs is not None and gathered is not None:
+            codes = torch.tanh(gathered.image), torch.tanh(gathered.text)
+            losses["graph"] = target.code_loss(*codes) + label_guide(gathered, graphs, batch)
+        elif settings.graph_weight:
             links = label_links(labels, settings.edge_threshold)
+            if settings.shuffled_graph:
+                links = shuffle_edges(links)
             if settings.graph_path is GraphPath.IN_PATH:
                 linked = student_outputs(heads, hidden, links)
                 teachers = [network.relaxed for network in linked]

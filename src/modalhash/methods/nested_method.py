@@ -27,6 +27,7 @@ from modalhash.methods.base import (
     TrainingView,
 )
 from modalhash.methods.code_lengths import code_lengths, length_shares
+from modalhash.methods.controls import NamedModule, shuffle_edges
 from modalhash.methods.item_blocks import ItemBlock, item_blocks
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
@@ -72,6 +73,8 @@ class NestedSettings(Settings):
     """Divides cosines of codes where partners are sought."""
     neighbour_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of finding the neighbours."""
+    shuffled_neighbours: bool = False
+    """Let items find the neighbours of other items: a control."""
     neighbour_temperature: Annotated[float, POSITIVE] = 0.2
     """Divides cosines of codes where neighbours are sought."""
     target_temperature: Annotated[float, POSITIVE] = 0.15
@@ -178,6 +181,7 @@ class NestedMethod(GradientMethod[NestedHeads]):
         "without the hidden layer": {"hidden_width": 0},
         "without partners": {"pair_emphasis": 0.0},
         "without neighbours": {"neighbour_weight": 0.0},
+        "with shuffled neighbours": {"shuffled_neighbours": True},
         "without similarities": {"similarity_weight": 0.0},
         "without sharpening": {"sharpening": 0.0},
         "one length": {"shortest": 0},
@@ -188,6 +192,9 @@ class NestedMethod(GradientMethod[NestedHeads]):
         "without partners": ("pairs",),
         "without neighbours": ("neighbours",),
         "without similarities": ("similarities",),
+    }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "neighbours": NamedModule("without neighbours", "with shuffled neighbours"),
     }
 
     @abstractmethod
@@ -294,6 +301,8 @@ class NestedMethod(GradientMethod[NestedHeads]):
         )
         alike = targets @ targets.T
         neighbours = (alike / settings.target_temperature).softmax(dim=1)
+        if settings.shuffled_neighbours:
+            neighbours = shuffle_edges(neighbours)
         lengths = code_lengths(head.n_bits, settings.shortest)
         losses = dict.fromkeys(("pairs", "neighbours", "similarities"), torch.zeros(()))
         for length, length_share in zip(lengths, length_shares(len(lengths)), strict=True):

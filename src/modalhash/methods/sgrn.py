@@ -76,6 +76,7 @@ from modalhash.methods.base import (
     TrainingSettings,
 )
 from modalhash.methods.continuation import make_relaxation
+from modalhash.methods.controls import NamedModule
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     COSINE_BELOW_ONE,
@@ -243,6 +244,9 @@ class Sgrn(GradientMethod[Heads]):
         "without the term within modalities": ("intra",),
         "without the pair term": ("pair",),
         "without consistency": ("consistency",),
+    }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "filter": NamedModule("without the filter", "with a shuffled filter"),
     }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> Heads:

@@ -58,6 +58,7 @@ from modalhash.methods.base import (
     Term,
     TrainingSettings,
 )
+from modalhash.methods.controls import NamedModule, shuffle_items
 from modalhash.methods.label_networks import (
     LabelGuidedHeads,
     Outputs,
@@ -102,6 +103,8 @@ class SsahSettings(Settings):
     """Weight of quantization (beta)."""
     adversary_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of being taken for the labels' features; 0 leaves the critics out (delta)."""
+    shuffled_labels: bool = False
+    """Let the label network read the labels of other pairs: a control (ours)."""
 
 
 def make_critic(width: int) -> nn.Sequential:
@@ -196,6 +199,7 @@ class Ssah(GradientMethod[SsahHeads]):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"dense": DENSE, "paper": {}}
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "without the label network": {"guide_weight": 0.0},
+        "with a shuffled label network": {"shuffled_labels": True},
         "without the critics": {"adversary_weight": 0.0},
         "without classification": {"class_weight": 0.0},
         "without quantization": {"quantization_weight": 0.0},
@@ -215,6 +219,9 @@ class Ssah(GradientMethod[SsahHeads]):
         ),
         "without classification": ("classes",),
         "without quantization": ("quantization",),
+    }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "label network": NamedModule("without the label network", "with a shuffled label network"),
     }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> SsahHeads:
@@ -252,7 +259,7 @@ class Ssah(GradientMethod[SsahHeads]):
             settings.logit_offset,
         )
         students = student_outputs(heads, trunk_outputs(heads, batch))
-        label = label_outputs(heads, labels)
+        label = label_outputs(heads, shuffle_items(labels) if settings.shuffled_labels else labels)
         networks = [*students] if label is None else [*students, label]
         terms = {} if label is None else self.guide_terms(students, label, target)
         classes = classification_loss(networks, labels)

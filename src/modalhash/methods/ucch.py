@@ -53,6 +53,7 @@ from modalhash.methods.base import (
     Term,
     TrainingSettings,
 )
+from modalhash.methods.controls import NamedModule, shuffle_items
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -89,6 +90,8 @@ class UcchSettings(Settings):
     """Cosine by which the partner should stand above others."""
     shift: Annotated[float, NOT_NEGATIVE] = 0.1
     """Taken off cosines that are below the partner's by more than the margin (program: 1)."""
+    shuffled_bank: bool = False
+    """Give pairs the codes that the bank has for other pairs: a control (ours)."""
 
 
 class CodeBank(nn.Module):
@@ -233,12 +236,16 @@ class Ucch(GradientMethod[UcchHeads]):
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "without the ranking loss": {"contrast_share": 1.0},
         "without the contrast with the bank": {"contrast_share": 0.0},
+        "with a shuffled bank": {"shuffled_bank": True},
         "bank without momentum": {"bank_momentum": 0.0},
         "ranking without the shift": {"shift": 0.0},
     }
     removed_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "without the ranking loss": ("ranking",),
         "without the contrast with the bank": ("contrast",),
+    }
+    modules: ClassVar[Mapping[str, NamedModule]] = {
+        "bank": NamedModule("without the contrast with the bank", "with a shuffled bank"),
     }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> UcchHeads:
@@ -268,6 +275,8 @@ class Ucch(GradientMethod[UcchHeads]):
             drawn = bank.draw(settings.n_negatives)
             own, others = signs_of(bank.rows[batch.positions]), signs_of(bank.rows[drawn])
             owners = bank.owners[drawn]
+        if settings.shuffled_bank:
+            own = shuffle_items(own)
         is_negative = items[:, None] != owners[None]
         contrast = bank_contrast(image, own, others, is_negative, settings.temperature)
         contrast = contrast + bank_contrast(text, own, others, is_negative, settings.temperature)

@@ -137,6 +137,14 @@ class ExactGraph:
         is_high = graph.add("Greater", wide, graph.constant(MOST, np.float64))
         return graph.add("Where", is_high, graph.constant(np.inf, np.float64), result)
 
+    def softmax(self, values: str, n_terms: int) -> str:
+        """Compute the softmax of (n, `n_terms`) float32 values along the rows."""
+        wide = self.wide(values)
+        axes = self.graph.constant([1], np.int64)
+        largest = self.graph.add("ReduceMax", wide, axes, keepdims=1)
+        raised = self.exp(self.graph.add("Sub", wide, largest))
+        return self.narrow(self.graph.add("Div", raised, self.sum(raised, n_terms)))
+
     def expm1(self, wide: str) -> str:
         """Compute exponentials less 1 of float64 values."""
         graph = self.graph

@@ -14,6 +14,8 @@ from modalhash.layers import (
     FeatureScaling,
     FusionHead,
     KernelHead,
+    LandmarkGraph,
+    LandmarkHead,
     LinearHead,
     NormalisedHead,
     ScalingRule,
@@ -110,6 +112,7 @@ class HeadWriter:
         self._heads: Mapping[type[nn.Module], Callable[[Any, str], str]] = {
             LinearHead: lambda head, values: self.layer(head.map, values),
             KernelHead: self.kernel,
+            LandmarkHead: self.landmarks,
             NormalisedHead: self.normalised,
             FusionHead: self.fusion,
         }
@@ -221,6 +224,28 @@ class HeadWriter:
         scaled = exact.with_number("Mul", distances, -head.sharpness, np.float32)
         kernel = exact.narrow(exact.exp(exact.wide(scaled)))
         return self.bits(head.bits, exact.narrow(exact.product(kernel, head.weights)))
+
+    def landmarks(self, head: LandmarkHead, rows: str) -> str:
+        """Add a head and what its landmarks say, its own output first."""
+        return self.graph.add("Add", self.head(head.head, rows), self.gathered(head.graph, rows))
+
+    @torch.no_grad()
+    def gathered(self, landmarks: LandmarkGraph, rows: str) -> str:
+        """Add attention to landmarks, one convolution and an affine map."""
+        exact, graph = self.exact, self.graph
+        unit = exact.unit_rows(rows, landmarks.keys.shape[1], UNIT_LEAST)
+        cosines = exact.narrow(exact.product(unit, landmarks.keys.T))
+        left = exact.narrow(exact.product(rows, landmarks.matrix.left.weight.t()))
+        left = exact.unit_rows(left, landmarks.rank, UNIT_LEAST)
+        learned = exact.narrow(exact.product(left, landmarks.learned_keys().T))
+        learned = exact.with_number("Mul", learned, landmarks.attention_weight, np.float32)
+        sharpness = graph.constant(array_of(landmarks.log_sharpness.exp()))
+        scores = graph.add("Mul", graph.add("Add", cosines, learned), sharpness)
+        edges = exact.softmax(scores, len(landmarks.keys))
+        hidden = exact.narrow(exact.product(edges, landmarks.convolved_nodes()))
+        bias = graph.constant(array_of(landmarks.convolution.bias))
+        hidden = graph.add("Relu", graph.add("Add", hidden, bias))
+        return self.layer(landmarks.map, hidden)
 
     def bits(self, bits: BitMap, common: str) -> str:
         """Add the map from the common space to relaxed codes."""
