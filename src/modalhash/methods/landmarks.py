@@ -126,7 +126,7 @@ def set_landmarks(
 
 
 def owners_of(batch: Batch) -> Tensor:
-    """Return the item (n,) of each pair, or its place where pairs are items of their own."""
+    """Look up the item (n,) of each pair, or its place where pairs are items of their own."""
     return batch.positions if batch.items is None else batch.items
 
 
@@ -246,7 +246,7 @@ def head_outputs(
 
 
 def without_landmarks(method: Method) -> Method:
-    """Return the method with its graph over batches, where it stands over landmarks.
+    """Move a method's graph from landmarks back to batches; a method without landmarks stays.
 
     Landmarks are frozen features, which can't be compared with those that a trunk learns.
     """
