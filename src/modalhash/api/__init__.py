@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from modalhash.api.calibrating import calibrate
-from modalhash.api.exporting import export_onnx, export_sentence_model
+from modalhash.api.exporting import export_onnx, export_sentence_model, export_site
 from modalhash.api.finding import find, open_folder_index
 from modalhash.api.indexing import CodeFolder, add_to_index, build_index, encode, open_index
 from modalhash.api.measuring import evaluate
@@ -48,6 +48,7 @@ __all__ = [
     "export_codes",
     "export_onnx",
     "export_sentence_model",
+    "export_site",
     "extract_features",
     "find",
     "import_codes",

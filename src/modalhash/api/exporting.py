@@ -1,5 +1,6 @@
-"""The verbs `export_onnx` and `export_sentence_model`: a model as files of other programs."""
+"""The verbs `export_onnx`, `export_sentence_model` and `export_site`: for other programs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,13 +8,16 @@ from modalhash.api.opening import open_model
 from modalhash.artifacts import HashModel
 from modalhash.artifacts.onnx_files import ONNX_FOLDER
 from modalhash.artifacts.ready_model import read_ready_name, ready_onnx_folder
+from modalhash.choices import read_choice
 from modalhash.errors import InputError
-from modalhash.search import is_search_index
+from modalhash.progress import Progress, automatic
+from modalhash.search import SearchIndex, is_search_index, open_search_index
 
 if TYPE_CHECKING:
     from modalhash.model_export import ExportedOnnx, ExportedSentenceModel
+    from modalhash.static_site import ExportedSite
 
-__all__ = ["export_onnx", "export_sentence_model"]
+__all__ = ["export_onnx", "export_sentence_model", "export_site"]
 
 MODEL: str = "model"
 """Folder of an index that holds its model."""
@@ -83,6 +87,60 @@ def export_sentence_model(
     from modalhash.model_export import write_sentence_model
 
     return write_sentence_model(model, output, overwrite=overwrite)
+
+
+def export_site(
+    source: SearchIndex | Path | str,
+    output: Path | str,
+    *,
+    runtime: Path | str | None = None,
+    thumbnails: int = 256,
+    links: str | None = None,
+    fields: Sequence[str] = (),
+    weights: str = "float32",
+    name: str = "",
+    overwrite: bool = False,
+    progress: Progress = automatic,
+) -> "ExportedSite":
+    """Write an index as a static web page, which searches in the browser without a server.
+
+    The folder holds the page, codes, ids, captions, small pictures, and the text side of the model
+    as ONNX files, which onnxruntime-web computes. Any web server can host it, below any path. What
+    is found, and in which order, is what a server finds.
+
+    Args:
+        source: an index, or its folder.
+        output: a new folder.
+        runtime: the folder of the npm package onnxruntime-web; by default `node_modules` of the
+            working folder is looked in. "npm" has npm fetch it. "none" makes a site that is
+            searched from its own items, without words.
+        thumbnails: longer side of small pictures in pixels; 0 for none.
+        links: what stands before a picture's name in links to whole pictures, an address or a path.
+        fields: names of metadata that go along; captions and ids always do, paths never.
+        weights: how the text encoder's weights are kept: float32 gives the bits that a server
+            gives; float16 is half as large and int8 a quarter, and some bits differ.
+        name: of the site; by default the folder's.
+        overwrite: take the place of a site that is there.
+        progress: told of the items.
+
+    Raises:
+        ArtifactError: if the index is damaged, or its model is in ONNX files alone.
+        InputError: if the index is empty; if onnxruntime-web isn't there, with the command that
+            installs it; if the encoder or hash function is of a kind that can't be written; if an
+            option is out of its range, a field is none, or `output` is taken.
+        MissingExtraError: if the packages of the extra `onnx-export` aren't installed.
+        StorageError: if the file system refuses; what was there is kept.
+        UnknownNameError: if `weights` is none.
+    """
+    from modalhash.static_site import SiteOptions, Weights, find_runtime, write_site
+
+    kept = read_choice("weights", Weights, weights)
+    options = SiteOptions(thumbnails, links, tuple(fields), kept, name)
+    found = find_runtime(runtime)
+    if isinstance(source, SearchIndex):
+        return write_site(source, output, found, options, overwrite=overwrite, progress=progress)
+    with open_search_index(source, device="cpu") as index:
+        return write_site(index, output, found, options, overwrite=overwrite, progress=progress)
 
 
 def find_exported(source: HashModel | Path | str) -> tuple[HashModel, Path | None]:

@@ -9,11 +9,14 @@ from modalhash.cli.options import overwrite_option
 from modalhash.cli.terminal import echo
 from modalhash.cli.watching import show_progress
 
+SITE_OPTIONS = ("runtime", "thumbnails", "links", "fields", "weights", "site_name")
+
 
 @click.command(
     "export",
     epilog="Examples: modalhash export photos.index pgvector -o photos.sql; modalhash export run "
-    "--format onnx --with-encoder",
+    "--format onnx --with-encoder; modalhash export photos.index --format site -o docs "
+    "--runtime npm",
 )
 @click.argument("source", type=click.Path())
 @click.argument("target", required=False)
@@ -27,8 +30,8 @@ from modalhash.cli.watching import show_progress
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["onnx", "sentence-transformers"]),
-    help="Export the model of SOURCE, instead of codes for a TARGET.",
+    type=click.Choice(["onnx", "sentence-transformers", "site"]),
+    help="Export the model of SOURCE, or a web page that searches it, not codes for a TARGET.",
 )
 @click.option(
     "--with-encoder",
@@ -48,6 +51,37 @@ from modalhash.cli.watching import show_progress
     type=click.Choice(["ids", "rows"]),
     help="Where keys are integers: the ids, or numbers from 0.  [default: ids if integers]",
 )
+@click.option(
+    "--runtime",
+    metavar="FOLDER",
+    help="With --format site: the npm package onnxruntime-web; `npm` has npm fetch it, `none` "
+    "makes a site without words.  [default: node_modules here]",
+)
+@click.option(
+    "--thumbnails",
+    type=click.IntRange(0, 2048),
+    metavar="PIXELS",
+    help="With --format site: longer side of small pictures; 0 for none.  [default: 256]",
+)
+@click.option(
+    "--links",
+    metavar="PREFIX",
+    help="With --format site: what stands before a picture's name in links to whole pictures.",
+)
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="NAME",
+    help="With --format site: metadata that goes along; may be repeated.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["float32", "float16", "int8"]),
+    help="With --format site: of the text encoder; small ones load faster, and some bits differ.  "
+    "[default: float32]",
+)
+@click.option("--site-name", metavar="NAME", help="With --format site.  [default: the index's]")
 @overwrite_option
 def command(
     source: str,
@@ -59,7 +93,7 @@ def command(
     overwrite: bool,
     **options: Any,
 ) -> None:
-    """Write the codes of SOURCE, or its model, as files that another system loads.
+    """Write the codes of SOURCE, its model, or a search page, as files that others load.
 
     Codes: SOURCE is an index folder or what `modalhash encode` wrote. TARGET is elasticsearch,
     faiss, milvus, npy, opensearch, pgvector, qdrant or usearch. The folder holds the files, a
@@ -70,13 +104,24 @@ def command(
     how it is written. `onnx` writes the hash functions of both modalities, which ONNX Runtime
     computes without torch, to the same bits. `sentence-transformers` writes the text side, whose
     `encode(texts, precision="ubinary")` gives the codes.
+
+    A page: SOURCE is an index folder, and --format is `site`. The new folder is a static web page
+    with all that it needs: any web server or GitHub Pages can host it, below any path, and the
+    browser searches. Answers are those of `modalhash serve`.
     """
+    site_options = {name: options.pop(name) for name in SITE_OPTIONS}
     if (target is None) == (form is None):
         raise click.UsageError("Name either a TARGET for codes, or the --format of the model.")
     if with_encoder and form != "onnx":
         raise click.UsageError("--with-encoder goes with --format onnx.")
+    given = {name: value for name, value in site_options.items() if value not in (None, ())}
+    if given and form != "site":
+        option = "field" if "fields" in given else next(iter(given)).replace("_", "-")
+        raise click.UsageError(f"--{option} goes with --format site.")
     if form is not None:
-        if form == "onnx":
+        if form == "site":
+            export_site(source, require_output(output), overwrite=overwrite, **given)
+        elif form == "onnx":
             export_onnx(source, output, with_encoder=with_encoder, overwrite=overwrite)
         else:
             export_sentence_model(source, require_output(output), overwrite=overwrite)
@@ -118,3 +163,22 @@ def export_sentence_model(source: str, output: str, *, overwrite: bool) -> None:
         f"text side of {result.n_bits} bits for sentence-transformers in {result.folder}; of "
         f"{result.n_compared:,} bits of made captions {result.n_different:,} differ"
     )
+
+
+def export_site(source: str, output: str, *, overwrite: bool, **options: Any) -> None:
+    """Export an index as a web page, and say what was written."""
+    options["name"] = options.pop("site_name", "")
+    with show_progress() as progress:
+        result = mh.export_site(source, output, overwrite=overwrite, progress=progress, **options)
+    echo(
+        f"a page that searches {result.n_items:,} codes of {result.n_bits} bits, "
+        f"{result.n_bytes / 1e6:.1f} MB, in {result.folder}; see it with `python3 -m http.server` "
+        "there"
+    )
+    if result.compared is not None:
+        echo(
+            f"of {result.compared.n_bits:,} bits of made captions {result.compared.n_different:,} "
+            "differ from the model's own"
+        )
+    if result.n_missing:
+        echo(f"{result.n_missing:,} pictures can't be read, and are shown as missing", err=True)

@@ -31,7 +31,7 @@ function aboutIndex(index) {
     ["relevant means", relevance.length ? relevance : "not known: the index isn't calibrated"],
     ["fields", index.fields.map((field) => field.name).join(", ")],
     ["changes", index.writable ? "allowed" : "not allowed"],
-    ["opened", new Date(index.opened_at).toLocaleString()],
+    ["opened", index.opened_at && new Date(index.opened_at).toLocaleString()],
   ]));
 }
 
@@ -60,12 +60,14 @@ export async function openAbout(sheet, index, service) {
   sheet.showModal();
   sheet.querySelector("h2").focus();
   const limits = service.limits;
-  const server = el("section", {}, el("h3", {}, "The server"), facts([
+  const isServer = limits.body_bytes !== undefined; // a static site searches in the browser
+  const server = el("section", {}, el("h3", {}, isServer ? "The server" : "This site"), facts([
     ["version", `modalhash ${service.version}`],
-    ["an upload", `up to ${bytes(limits.body_bytes)} and ${number(limits.pixels / 1e6)} million pixels`],
+    ["searches", !isServer && "run in this browser: what you search for is sent nowhere"],
+    ["an upload", isServer && `up to ${bytes(limits.body_bytes)} and ${number(limits.pixels / 1e6)} million pixels`],
     ["a text", `up to ${counted(limits.text_length, "character")}`],
     ["answers", `up to ${number(limits.k)} at once`],
-    ["for programs", el("a", { href: "v1/openapi.json" }, "the API as OpenAPI")],
+    ["for programs", isServer && el("a", { href: "v1/openapi.json" }, "the API as OpenAPI")],
   ]));
   try {
     const all = await models();
