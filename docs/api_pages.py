@@ -37,7 +37,7 @@ API_PAGES: Mapping[str, ApiPage] = {
                 "rerank_sweep", "encode", "encode_shards", "shorten", "shorten_codes",
                 "calibrate", "build_index", "open_index", "find", "open_folder_index",
                 "add_to_index", "sync", "SyncCounts",
-                "export_onnx", "export_sentence_model", "push", "PushedFiles", "push_index",
+                "export_onnx", "export_sentence_model", "export_site", "push", "PushedFiles", "push_index",
                 "verify_index", "repair_index", "IndexReport",
                 "IndexRepair", "CodeFolder", "ShardCodes", "RerankSweep", "SweepRow",
             ],
@@ -45,6 +45,7 @@ API_PAGES: Mapping[str, ApiPage] = {
             "modalhash.trec": ["score_trec", "write_trec"],
             "modalhash.bridges": ["export_codes", "import_codes", "ExportedCodes"],
             "modalhash.model_export": ["ExportedOnnx", "ExportedSentenceModel"],
+            "modalhash.static_site": ["ExportedSite", "Compared"],
             "modalhash.tuning": ["tune", "TuningResult", "Trial"],
             "modalhash.benchmarking": [
                 "bench", "ablate", "reproduce", "robustness", "Comparison", "Outcome",

@@ -136,11 +136,11 @@ def export_site(
 
     kept = read_choice("weights", Weights, weights)
     options = SiteOptions(thumbnails, links, tuple(fields), kept, name)
-    found = find_runtime(runtime)
+    engine = find_runtime(runtime)
     if isinstance(source, SearchIndex):
-        return write_site(source, output, found, options, overwrite=overwrite, progress=progress)
+        return write_site(source, output, engine, options, overwrite=overwrite, progress=progress)
     with open_search_index(source, device="cpu") as index:
-        return write_site(index, output, found, options, overwrite=overwrite, progress=progress)
+        return write_site(index, output, engine, options, overwrite=overwrite, progress=progress)
 
 
 def find_exported(source: HashModel | Path | str) -> tuple[HashModel, Path | None]:

@@ -4,12 +4,14 @@ import gzip
 import io
 import json
 import os
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import quote
 
+import numpy as np
 from PIL import Image
 
 from modalhash.data.pictures import read_picture
@@ -24,6 +26,8 @@ __all__ = ["PictureFiles", "SideFiles", "SideWriter", "check_fields", "relative_
 BLOCK_ITEMS: Final = 4096
 PICTURES: Final = "pictures"
 FOLDER_PICTURES: Final = 1000
+NO_ROW: Final = 2**32 - 1
+"""Stands for the picture of a text that has none."""
 QUALITY: Final = 80
 COMPRESSION: Final = 6
 HIDDEN: Final = ("caption", "image", "item")
@@ -42,11 +46,14 @@ class SideFiles:
         n_items: how many.
         codes: path in the site of the codes, a row of bytes an item.
         items: path in the site of the items: lines of JSON, compressed by gzip.
+        owners: path in the site of the row of each text's picture, 4 bytes a text, little-endian;
+            None for pictures.
     """
 
     n_items: int
     codes: str
     items: str
+    owners: str | None
 
 
 @dataclass
@@ -121,18 +128,20 @@ class SideWriter:
         side: which one.
         pictures: writes small pictures.
         fields: names of metadata that go along.
+        image_rows: the row of each picture by its id; filled in where pictures are written.
     """
 
     index: SearchIndex
     side: Side
     pictures: PictureFiles
     fields: Sequence[str]
+    image_rows: dict[str | int, int]
 
     def write(self, progress: Progress) -> SideFiles:
-        """Write the codes, and lines of items in the same order."""
+        """Write the codes, and lines of items in the same order; pictures before texts."""
         folder, searched = self.pictures.folder / "data", self.index.sides[self.side]
         folder.mkdir(exist_ok=True)
-        n_items = 0
+        n_items, owners, is_texts = 0, array("I"), self.side is Side.TEXTS
 
         def write_codes(codes_file: IO[bytes]) -> None:
             def write_items(items_file: IO[bytes]) -> None:
@@ -141,15 +150,25 @@ class SideWriter:
                 with gzip.GzipFile("", "wb", COMPRESSION, items_file, mtime=0) as lines:
                     for block in searched.blocks(BLOCK_ITEMS):
                         codes_file.write(block.codes.tobytes())
-                        for row in zip(block.ids.tolist(), block.metadata, strict=True):
-                            lines.write(self.describe(*row))
+                        rows = zip(block.ids.tolist(), block.metadata, strict=True)
+                        for row, (identity, metadata) in enumerate(rows, n_items):
+                            lines.write(self.describe(identity, metadata))
+                            if is_texts:
+                                owner = metadata.get("item", "")
+                                owners.append(self.image_rows.get(owner, NO_ROW))
+                            else:
+                                self.image_rows[identity] = row
                         n_items += len(block)
                         progress("export", n_items, max(n_items, len(searched)))
 
             write_with(folder / f"{self.side}.items.bin", write_items)
 
         write_with(folder / f"{self.side}.codes.bin", write_codes)
-        return SideFiles(n_items, f"data/{self.side}.codes.bin", f"data/{self.side}.items.bin")
+        names = [f"data/{self.side}.{kind}.bin" for kind in ("codes", "items", "owners")]
+        if is_texts:
+            rows = np.array(owners, "<u4")
+            write_bytes(self.pictures.folder / names[2], rows.tobytes())
+        return SideFiles(n_items, names[0], names[1], names[2] if is_texts else None)
 
     def describe(self, identity: str | int, metadata: Mapping[str, Any]) -> bytes:
         """Write what the page shows of an item as a line of JSON."""

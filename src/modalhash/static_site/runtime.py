@@ -17,7 +17,7 @@ from modalhash.errors import InputError
 from modalhash.files import open_regular_file, write_bytes
 from modalhash.machine import user_cache_folder
 
-__all__ = ["BY_NPM", "NO_RUNTIME", "TESTED_VERSION", "Runtime", "find_runtime"]
+__all__ = ["BY_NPM", "NO_RUNTIME", "TESTED_VERSION", "Runtime", "find_runtime", "runtime_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -120,14 +120,18 @@ def open_package(folder: Path) -> Runtime:
     return Runtime(version, files)
 
 
+def runtime_folder() -> Path:
+    """Name the folder of the user's cache that the tested version goes into."""
+    return user_cache_folder() / f"{PACKAGE}-{TESTED_VERSION}"
+
+
 def fetch_runtime() -> Runtime:
     """Have npm fetch the tested version into the user's cache, if it isn't there.
 
     Raises:
         InputError: if npm isn't installed, or can't fetch it.
     """
-    folder = user_cache_folder() / f"{PACKAGE}-{TESTED_VERSION}"
-    kept = {name: folder / name for name in FILES_SHA256}
+    kept = {name: runtime_folder() / name for name in FILES_SHA256}
     if all(path.is_file() and is_tested(path) for path in kept.values()):
         return Runtime(TESTED_VERSION, kept)
     npm = shutil.which("npm")

@@ -128,14 +128,15 @@ def write_site(
             text, compared = write_text_side(index.model, part, runtime, options.weights)
         source = relative_source(index)
         pictures = PictureFiles(part, options.thumbnails, options.links, source)
+        rows: dict[str | int, int] = {}
         sides = {
-            str(side): SideWriter(index, side, pictures, options.fields).write(progress)
-            for side in index.sides
+            str(side): SideWriter(index, side, pictures, options.fields, rows).write(progress)
+            for side in sorted(index.sides)  # images first
         }
         write_page(part, options.links)
         document = describe_site(index, name, sides, text)
         write_json(part / SITE_MANIFEST, sealed(document))
-        n_items = sum(side.n_items for side in sides.values())
+        n_items = sum(files.n_items for files in sides.values())
         n_bits = index.model.n_bits
         words = "" if runtime is None else RUNTIME.format(version=runtime.version)
         facts = {"name": name, "modalhash": document["modalhash"], "n_bits": n_bits}
@@ -200,8 +201,13 @@ def describe_site(
         "n_bits": model.n_bits,
         "bit_order": "little",
         "sides": {
-            side: {"count": one.n_items, "codes": one.codes, "items": one.items}
-            for side, one in sides.items()
+            side: {
+                "count": files.n_items,
+                "codes": files.codes,
+                "items": files.items,
+                "owners": files.owners,
+            }
+            for side, files in sides.items()
         },
         "text": text,
         "chances": chances_by_distance(model.n_bits).tolist(),

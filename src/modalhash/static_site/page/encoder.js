@@ -5,7 +5,7 @@
 import { WordPieces } from "./word_pieces.js";
 
 const OPTIONS = { executionProviders: ["wasm"], logSeverityLevel: 3 }; // errors alone
-const DECODERS = {
+export const DECODERS = {
   float32: (bytes) => new Float32Array(bytes),
   float16: (bytes) => Float32Array.from(new Uint16Array(bytes), half),
   int8: scaled,

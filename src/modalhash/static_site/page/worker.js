@@ -35,6 +35,7 @@ class Items {
     }
     this.decoder = new TextDecoder();
     this.rows = null;
+    this.shown = new Map();
   }
 
   get count() {
@@ -46,8 +47,14 @@ class Items {
     return JSON.parse(this.decoder.decode(line), exact);
   }
 
+  /** Remember the row of an item that was shown: it is likely to be asked for. */
+  remember(id, row) {
+    this.shown.set(String(id), row);
+  }
+
   /** Return the row of an id, a text; -1 if there is none. */
   rowOf(id) {
+    if (this.shown.has(id)) return this.shown.get(id);
     this.rows ??= new Map(Array.from({ length: this.count }, (_, row) => [String(this.at(row).id), row]));
     return this.rows.get(id) ?? -1;
   }
@@ -62,8 +69,11 @@ async function open({ base }) {
   load.base = base;
   site = JSON.parse(new TextDecoder().decode(await load("site.json")));
   await Promise.all(Object.entries(site.sides).map(async ([name, side]) => {
-    const [codes, items] = await Promise.all([load(side.codes), load(side.items).then(unzip)]);
-    sides.set(name, { codes: new Uint8Array(codes), items: new Items(items, side.count) });
+    const [codes, items, owners] = await Promise.all(
+      [load(side.codes), load(side.items).then(unzip), side.owners && load(side.owners)]);
+    sides.set(name, {
+      codes: new Uint8Array(codes), items: new Items(items, side.count), owners: owners && new Uint32Array(owners),
+    });
   }));
   if (site.text) encoder = new QueryEncoder(site.text, load);
   return site;
@@ -163,7 +173,9 @@ function countDiffering(one, other) {
 }
 
 function hitOf(name, row) {
-  const { id, item = null, caption = "", picture = null, whole = null, metadata = {} } = sideOf(name).items.at(row);
+  const { items } = sideOf(name);
+  const { id, item = null, caption = "", picture = null, whole = null, metadata = {} } = items.at(row);
+  items.remember(id, row);
   return {
     id, item, caption, metadata, moment: null,
     picture: picture && { file_name: picture.split("/").at(-1), path: String(id), thumbnail: picture, whole },
@@ -177,14 +189,16 @@ function searchSide(encoded, name, asked) {
   const bitsOf = (row) => countDiffering(query.code, codeOf(name, row));
   const isAsking = (row) => own?.side === name && own.row === row;
   const { radius } = asked;
+  const { owners } = sideOf(name);
+  const owner = asked.item === undefined ? null : owners ? rowOf("images", asked.item) : rowOf(name, asked.item);
   const isKept = (row) => !isAsking(row) && (radius === undefined || bitsOf(row) <= radius) &&
-    (!asked.item || String(sideOf(name).items.at(row).item) === asked.item);
-  const hasLimits = own?.side === name || radius !== undefined || asked.item;
+    (owner === null || (owners ? owners[row] : row) === owner);
+  const hasLimits = own?.side === name || radius !== undefined || owner !== null;
   const rows = nearest(distances, asked.k, hasLimits ? isKept : null);
   const grades = gradesOf(encoded, name);
   const placeOf = (row) => (query.isBits ? distances[row] : levelOf(query.scoreOf(distances[row]), site.n_bits));
   const places = rows.map(placeOf);
-  const isChance = !asked.item && isNearChance(places, grades.chances, site.sides[name].count);
+  const isChance = owner === null && isNearChance(places, grades.chances, site.sides[name].count);
   const hits = rows.map((row, rank) => {
     const strength = grades.strengthOf(places[rank]);
     return {
