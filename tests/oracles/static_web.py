@@ -13,7 +13,7 @@ __all__ = ["static_server"]
 class QuietHandler(SimpleHTTPRequestHandler):
     """Serves files without a line for each."""
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         pass
 
 
