@@ -17,10 +17,10 @@ import modalhash as mh
 from modalhash.errors import InputError, UnknownNameError
 from modalhash.modalities import Side
 from modalhash.static_site import Weights, find_runtime
-from modalhash.static_site.page_files import POLICY, check_links, links_origin
+from modalhash.static_site.page_files import POLICY, check_links, find_origin
 from modalhash.static_site.small_weights import (
     VectorTable,
-    rounded_rows,
+    round_rows,
     shrink_text_network,
     write_vectors,
 )
@@ -217,7 +217,7 @@ def test_a_network_without_its_words_gives_the_same_features(
     session = onnxruntime.InferenceSession(path)
     names = [entry.name for entry in session.get_inputs()]
     assert "word_vectors" in names
-    rows = rounded_rows(table, weights)
+    rows = round_rows(table, weights)
     values = {**inputs, "word_vectors": rows[numbers]}
     (features,) = session.run(None, {name: values[name] for name in names})
     tolerance = {Weights.FLOAT32: 1e-6, Weights.FLOAT16: 5e-3, Weights.INT8: 0.1}[weights]
@@ -237,7 +237,7 @@ def test_word_vectors_are_written_in_pieces(tmp_path: Path) -> None:
     n_rows, names = write_vectors(table, tmp_path / "half", Weights.FLOAT16)
     assert (n_rows, names) == (1000, ["00000.bin"])
     half = np.fromfile(tmp_path / "half" / names[0], "<f2").reshape(-1, 100)
-    np.testing.assert_array_equal(half.astype(np.float32), rounded_rows(table, Weights.FLOAT16))
+    np.testing.assert_array_equal(half.astype(np.float32), round_rows(table, Weights.FLOAT16))
     n_rows, names = write_vectors(table, tmp_path / "whole-numbers", Weights.INT8)
     content = (tmp_path / "whole-numbers" / names[0]).read_bytes()
     scales = np.frombuffer(content[: 4 * n_rows][: 4 * 1000], "<f4")
@@ -249,8 +249,8 @@ def test_word_vectors_are_written_in_pieces(tmp_path: Path) -> None:
 def test_links_are_addresses_or_paths() -> None:
     for links in (None, "https://example.org/a/", "photos/", "../photos/", "/photos/"):
         check_links(links)
-    assert links_origin("https://example.org:8443/a/") == "https://example.org:8443"
-    assert links_origin("../photos/") == ""
+    assert find_origin("https://example.org:8443/a/") == "https://example.org:8443"
+    assert find_origin("../photos/") == ""
     for links in ("", "//example.org/", "ftp://a/", "https://a/'; script-src *", "a\nb", "data:x"):
         with pytest.raises(InputError, match="expected what stands before the name of a picture"):
             check_links(links)

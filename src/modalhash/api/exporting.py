@@ -134,8 +134,8 @@ def export_site(
     """
     from modalhash.static_site import SiteOptions, Weights, find_runtime, write_site
 
-    kept = read_choice("weights", Weights, weights)
-    options = SiteOptions(thumbnails, links, tuple(fields), kept, name)
+    precision = read_choice("weights", Weights, weights)
+    options = SiteOptions(thumbnails, links, tuple(fields), precision, name)
     engine = find_runtime(runtime)
     if isinstance(source, SearchIndex):
         return write_site(source, output, engine, options, overwrite=overwrite, progress=progress)

@@ -114,13 +114,13 @@ def command(
         raise click.UsageError("Name either a TARGET for codes, or the --format of the model.")
     if with_encoder and form != "onnx":
         raise click.UsageError("--with-encoder goes with --format onnx.")
-    given = {name: value for name, value in site_options.items() if value not in (None, ())}
-    if given and form != "site":
-        option = "field" if "fields" in given else next(iter(given)).replace("_", "-")
+    stated = {name: value for name, value in site_options.items() if value not in (None, ())}
+    if stated and form != "site":
+        option = "field" if "fields" in stated else next(iter(stated)).replace("_", "-")
         raise click.UsageError(f"--{option} goes with --format site.")
     if form is not None:
         if form == "site":
-            export_site(source, require_output(output), overwrite=overwrite, **given)
+            export_site(source, require_output(output), overwrite=overwrite, **stated)
         elif form == "onnx":
             export_onnx(source, output, with_encoder=with_encoder, overwrite=overwrite)
         else:

@@ -21,7 +21,7 @@ from modalhash.modalities import Side
 from modalhash.progress import Progress
 from modalhash.search import SearchIndex, make_hit
 
-__all__ = ["PictureFiles", "SideFiles", "SideWriter", "check_fields", "relative_source"]
+__all__ = ["PictureFiles", "SideFiles", "SideWriter", "check_fields", "locate_source"]
 
 BLOCK_ITEMS: Final = 4096
 PICTURES: Final = "pictures"
@@ -191,20 +191,20 @@ def check_fields(index: SearchIndex, fields: Sequence[str]) -> None:
     Raises:
         InputError: naming the first of them.
     """
-    wanted = [name for name in fields if not is_own(name)]
+    names = [name for name in fields if not is_own(name)]
     for name in fields:
         if is_own(name):
             raise InputError(f"the field {name!r} isn't metadata that can be shown: leave it out")
-    missing, known = set(wanted), set[str]()
+    missing, known = set(names), set[str]()
     for metadata in iterate_metadata(index) if missing else ():
         known.update(name for name in metadata if not is_own(name))
         missing -= metadata.keys()
         if not missing:
             return
     if missing:
-        name = next(name for name in wanted if name in missing)
-        there = ", ".join(sorted(known)[:12]) or "none"
-        raise InputError(f"no item has the field {name!r}; there are: {there}")
+        name = next(name for name in names if name in missing)
+        listed = ", ".join(sorted(known)[:12]) or "none"
+        raise InputError(f"no item has the field {name!r}; there are: {listed}")
 
 
 def is_own(name: str) -> bool:
@@ -219,6 +219,6 @@ def iterate_metadata(index: SearchIndex) -> Iterator[Mapping[str, Any]]:
             yield from block.metadata
 
 
-def relative_source(index: SearchIndex) -> str:
-    """Return the folder that an index was made of; "" if it states none."""
+def locate_source(index: SearchIndex) -> str:
+    """Name the folder that an index was made of; "" if it states none."""
     return str(index.pictures or index.collection.get("source") or "").rstrip(os.sep)

@@ -55,15 +55,15 @@ def write_page(site: Path, links: str | None) -> None:
     for before, after in CHANGES:
         assert start.count(before) == 1, f"the server's page changed: {before}"
         start = start.replace(before, after)
-    origin = links_origin(links)
+    origin = find_origin(links)
     policy = POLICY.format(pictures=f" {origin}" if origin else "")
     write_text(site / START, start.replace("{policy}", policy))
     for name, text in texts.items():
         write_text(folder / name, text)
 
 
-def links_origin(links: str | None) -> str:
-    """Return scheme and host of links; "" of links within the site's own host."""
+def find_origin(links: str | None) -> str:
+    """Find scheme and host of links; "" of links within the site's own host."""
     parts = urlsplit(links or "")
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
@@ -79,7 +79,7 @@ def check_links(links: str | None) -> None:
     parts = urlsplit(links)
     is_address = parts.scheme in ("http", "https") and bool(parts.netloc)
     is_path = not parts.scheme and not parts.netloc and bool(links)
-    has_odd = any(one in links for one in "\"'<>;, \\") or not links.isprintable()
+    has_odd = any(character in links for character in "\"'<>;, \\") or not links.isprintable()
     if not (is_address or is_path) or has_odd or parts.query or parts.fragment:
         raise InputError(
             f"links is {links!r}, expected what stands before the name of a picture: an address "

@@ -131,9 +131,9 @@ def fetch_runtime() -> Runtime:
     Raises:
         InputError: if npm isn't installed, or can't fetch it.
     """
-    kept = {name: runtime_folder() / name for name in FILES_SHA256}
-    if all(path.is_file() and is_tested(path) for path in kept.values()):
-        return Runtime(TESTED_VERSION, kept)
+    places = {name: runtime_folder() / name for name in FILES_SHA256}
+    if all(path.is_file() and is_tested(path) for path in places.values()):
+        return Runtime(TESTED_VERSION, places)
     npm = shutil.which("npm")
     if npm is None:
         raise InputError(f"npm isn't installed, so it can't fetch {PACKAGE}: {ADVICE}")
@@ -151,18 +151,18 @@ def fetch_runtime() -> Runtime:
         if ended.returncode or not archives:
             reason = (ended.stderr or ended.stdout).strip().partition("\n")[0][:200]
             raise InputError(f"npm can't fetch {name} ({reason or 'no reason given'}): {ADVICE}")
-        unpack_runtime(archives[0], kept)
-    return Runtime(TESTED_VERSION, kept)
+        unpack_runtime(archives[0], places)
+    return Runtime(TESTED_VERSION, places)
 
 
-def unpack_runtime(archive: Path, kept: Mapping[str, Path]) -> None:
+def unpack_runtime(archive: Path, places: Mapping[str, Path]) -> None:
     """Take the files that are needed out of the package's archive.
 
     Raises:
         InputError: if they aren't the ones of the tested version.
     """
     with tarfile.open(archive) as package:
-        for name, path in kept.items():
+        for name, path in places.items():
             try:
                 entry = package.extractfile(f"package/dist/{name}")
             except KeyError:

@@ -25,7 +25,7 @@ __all__ = [
     "WORD_VECTORS",
     "VectorTable",
     "Weights",
-    "rounded_rows",
+    "round_rows",
     "shrink_text_network",
     "write_vectors",
 ]
@@ -104,15 +104,15 @@ def take_constants(onnx: Any, graph: Any) -> dict[str, NDArray[Any]]:
     """Take all constants out of a graph, by the name of their value."""
     arrays = {entry.name: onnx.numpy_helper.to_array(entry) for entry in graph.initializer}
     del graph.initializer[:]
-    kept = []
+    others = []
     for node in graph.node:
         value = next((entry for entry in node.attribute if entry.name == "value"), None)
         if node.op_type == "Constant" and value is not None:
             arrays[node.output[0]] = onnx.numpy_helper.to_array(value.t)
         else:
-            kept.append(node)
+            others.append(node)
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(others)
     return arrays
 
 
@@ -157,9 +157,9 @@ def remove_unused(graph: Any) -> None:
     """Remove inputs and constants that no node reads."""
     used = {value for node in graph.node for value in node.input}
     for entries in (graph.input, graph.initializer):
-        kept = [entry for entry in entries if entry.name in used]
+        read = [entry for entry in entries if entry.name in used]
         del entries[:]
-        entries.extend(kept)
+        entries.extend(read)
 
 
 def store_whole(onnx: Any, graph: Any, name: str, array: NDArray[np.float32]) -> list[Any]:
@@ -209,8 +209,8 @@ def to_scaled(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.f
     return whole, scales
 
 
-def rounded_rows(table: VectorTable, weights: Weights) -> NDArray[np.float32]:
-    """Return the vectors as the page has them, (v, d)."""
+def round_rows(table: VectorTable, weights: Weights) -> NDArray[np.float32]:
+    """Round the vectors as the page has them, (v, d)."""
     if weights is Weights.FLOAT16:
         return to_half(table.rows).astype(np.float32)
     if weights is Weights.INT8:

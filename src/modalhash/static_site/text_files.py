@@ -23,7 +23,7 @@ from modalhash.static_site.small_weights import (
     WORD_VECTORS,
     VectorTable,
     Weights,
-    rounded_rows,
+    round_rows,
     shrink_text_network,
     write_vectors,
 )
@@ -118,7 +118,7 @@ def compare_codes(
     captions = make_captions()[:N_CAPTIONS]
     own = model.relaxed_features(model.encoder.text.encode(captions).pooled, "text")
     path = folder / "encoder.onnx"
-    encoder, rows = OnnxSession(path, sha256_of_file(path)), rounded_rows(table, weights)
+    encoder, rows = OnnxSession(path, sha256_of_file(path)), round_rows(table, weights)
     tokenizers: Any = import_optional("tokenizers", extra="onnx", feature=FEATURE)
     tokenizer = tokenizers.Tokenizer.from_str(tower.tokenizer)
     tokenizer.no_padding()

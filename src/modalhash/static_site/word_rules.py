@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from modalhash.errors import InputError
@@ -77,4 +78,4 @@ def read_marks(template: Mapping[str, Any]) -> tuple[list[int], list[int]]:
         raise InputError("the tokenizer's template isn't marks around one text")
     numbers = [list(template["special_tokens"][mark]["ids"]) for mark in marks]
     before, behind = numbers[:place], numbers[place:]
-    return [one for ids in before for one in ids], [one for ids in behind for one in ids]
+    return list(chain(*before)), list(chain(*behind))

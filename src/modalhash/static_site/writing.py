@@ -20,7 +20,7 @@ from modalhash.static_site.item_files import (
     SideFiles,
     SideWriter,
     check_fields,
-    relative_source,
+    locate_source,
 )
 from modalhash.static_site.page_files import check_links, write_page
 from modalhash.static_site.runtime import Runtime
@@ -126,7 +126,7 @@ def write_site(
         text, compared = None, None
         if runtime is not None:
             text, compared = write_text_side(index.model, part, runtime, options.weights)
-        source = relative_source(index)
+        source = locate_source(index)
         pictures = PictureFiles(part, options.thumbnails, options.links, source)
         rows: dict[str | int, int] = {}
         sides = {
