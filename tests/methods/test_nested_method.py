@@ -16,7 +16,13 @@ from modalhash.methods.code_lengths import code_lengths
 from modalhash.methods.item_blocks import item_blocks
 from modalhash.methods.nested import Nested
 from modalhash.methods.nested_labelled import NestedLabelled, NestedLabelledSettings
-from modalhash.methods.nested_method import Memory, NestedHeads, NestedSettings, partner_contrast
+from modalhash.methods.nested_method import (
+    Memory,
+    NestedHeads,
+    NestedSettings,
+    measure_scaled_difference,
+    partner_contrast,
+)
 from modalhash.methods.shared_space import first_weights, principal_directions, row_moments
 
 IMAGE_WIDTH, TEXT_WIDTH, N_BITS, N_ITEMS, N_TEXTS = 4, 3, 6, 10, 2
@@ -211,14 +217,18 @@ def plain_terms(
             for i in range(n):
                 row = shares([cosine(asking[i], one) / 0.15 for one in found])
                 totals["pairs"] -= share * math.log(row[i]) / n / 2
+        cosines, truths = [], []
         for asking, found in ((image_query, stored_text), (text_query, stored_image)):
             for i in range(n):
                 wanted = shares([value / 0.15 for value in alike[i]])
                 given = shares([cosine(asking[i], one) / 0.2 for one in found])
                 for j in range(n):
                     totals["neighbours"] -= share * wanted[j] * math.log(given[j]) / n / 2
-                    gap = cosine(asking[i], found[j]) - alike[i][j]
-                    totals["similarities"] += share * gap**2 / n / n / 2
+                    cosines.append(cosine(asking[i], found[j]))
+                    truths.append(alike[i][j])
+        multiple = max(0.0, dot(cosines, truths) / dot(cosines, cosines))  # least squares
+        gaps = [multiple * one - truth for one, truth in zip(cosines, truths, strict=True)]
+        totals["similarities"] += share * dot(gaps, gaps) / n / n / 2
     return totals
 
 
@@ -241,6 +251,24 @@ def test_the_objective_is_that_of_plain_loops(hamming_share: float) -> None:
     kind = expected["neighbours"] + 20 * expected["similarities"]
     total = 0.3 * expected["pairs"] + 0.7 * kind
     assert report.total.item() == pytest.approx(total, rel=1e-4, abs=1e-5)
+
+
+def test_measure_scaled_difference_has_no_use_for_the_scale_of_cosines_but_for_their_sign() -> None:
+    generator = torch.Generator().manual_seed(0)
+    cosines = torch.rand(2, 4, 4, generator=generator)
+    targets = torch.rand(4, 4, generator=generator)
+    least = min(
+        (multiple * cosines - targets).square().mean().item()
+        for multiple in torch.linspace(0, 3, 30_001)
+    )
+    for scale in (1.0, 0.01, 100.0):
+        found = measure_scaled_difference(scale * cosines, targets).item()
+        assert found == pytest.approx(least, rel=1e-4, abs=1e-7)
+    none = targets.square().mean().item()
+    assert measure_scaled_difference(-cosines, targets).item() == pytest.approx(none, rel=1e-6)
+    assert measure_scaled_difference(torch.zeros(2, 4, 4), targets).item() == pytest.approx(
+        none, rel=1e-6
+    )
 
 
 def test_gradients_reach_the_bits_alone() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from modalhash.layers.byte_dropout import ByteDropout
 from modalhash.layers.hash_heads import HashHead
 from modalhash.layers.kernel_regression import gaussian_kernel
 from modalhash.layers.modality_features import ModalityFeatures
@@ -26,7 +27,7 @@ class BitMap(nn.Module):
         width: k, of the common space.
         hidden_width: units of the hidden layer; 0 is none.
         n_bits: b.
-        dropout: share of hidden units dropped in training, in [0, 1).
+        dropout: share of hidden units dropped in training, in [0, 1); see `ByteDropout`.
     """
 
     def __init__(self, width: int, hidden_width: int, n_bits: int, *, dropout: float = 0.0) -> None:
@@ -39,7 +40,7 @@ class BitMap(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
             self.hidden = nn.Sequential(
-                nn.Linear(width, hidden_width), nn.ReLU(), nn.Dropout(dropout), last
+                nn.Linear(width, hidden_width), nn.ReLU(), ByteDropout(dropout), last
             )
 
     def forward(self, common: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ centred and of length 1, and a = `image_weight`, c = `ridge`, e = `pair_emphasis
                    softmax(cos(q(f'), h(g')) / pair_temperature) to the partner
     neighbours   = mean over both directions of the cross-entropy of
                    softmax(cos(q(f'), h(g)) / neighbour_temperature) to N
-    similarities = mean over both directions of (cos(q(f'), h(g)) - S)^2
+    similarities = mean over both directions of (z cos(q(f'), h(g)) - S)^2, z >= 0 the best factor
     L = sum over lengths, the whole code with half of the weight and its prefixes with the rest, of
         e pairs + (1 - e) (neighbour_weight neighbours + similarity_weight 2 similarities)
 

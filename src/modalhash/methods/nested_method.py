@@ -39,7 +39,13 @@ from modalhash.methods.ranges import (
 )
 from modalhash.methods.shared_space import first_weights, principal_directions, row_moments
 
-__all__ = ["Memory", "NestedMethod", "NestedSettings", "partner_contrast"]
+__all__ = [
+    "Memory",
+    "NestedMethod",
+    "NestedSettings",
+    "measure_scaled_difference",
+    "partner_contrast",
+]
 
 BLOCK = 2048
 """Pairs read at a time before training."""
@@ -60,7 +66,7 @@ class NestedSettings(Settings):
     """Of the Gaussian kernel between features of length 1."""
     ridge: Annotated[float, POSITIVE] = 0.1
     """Penalty of the regression's weights; the larger, the smoother."""
-    hidden_width: Annotated[int, NOT_NEGATIVE] = 512
+    hidden_width: Annotated[int, NOT_NEGATIVE] = 1024
     """Units of the hidden layer between common space and bits; 0 is an affine map alone."""
     dropout: Annotated[float, SHARE_BELOW_ONE] = 0.5
     """Share of hidden units dropped in training."""
@@ -80,7 +86,7 @@ class NestedSettings(Settings):
     target_temperature: Annotated[float, POSITIVE] = 0.15
     """Divides the similarities of items that say who is a neighbour."""
     similarity_weight: Annotated[float, NOT_NEGATIVE] = 10.0
-    """Weight of the squared difference between cosines of codes and similarities."""
+    """Weight of the squared difference between similarities and scaled cosines of codes."""
     sharpening: Annotated[float, NOT_NEGATIVE] = 3.0
     """What the factor inside the tanh has grown by at the end; it begins at 1."""
     hamming_share: Annotated[float, SHARE] = 0.5
@@ -100,6 +106,27 @@ def partner_contrast(scores: Tensor) -> Tensor:
     """
     own = torch.arange(scores.shape[1], device=scores.device)
     return cross_entropy(scores.flatten(0, 1), own.repeat(2))
+
+
+def measure_scaled_difference(cosines: Tensor, targets: Tensor) -> Tensor:
+    """Compute the mean squared difference between targets and the best multiple of cosines.
+
+    Cosines of codes have a range of their own, the narrower the shorter the codes are and the more
+    a query's numbers differ in size. A ranking has no use for it, so the multiple is free, if not
+    negative: `targets^2 - <cosines, targets>^2 / cosines^2`, each a mean.
+
+    Args:
+        cosines: (2, n, n) of queries of each direction.
+        targets: (n, n).
+
+    Example:
+        >>> targets = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> measure_scaled_difference(torch.eye(2).expand(2, 2, 2), targets)  # twice the cosines
+        tensor(0.)
+    """
+    agreement = (cosines * targets).mean().clamp_min(0)
+    size = cosines.square().mean().clamp_min(torch.finfo(cosines.dtype).tiny)
+    return targets.square().mean() - agreement.square() / size
 
 
 class Memory(nn.Module):
@@ -159,7 +186,7 @@ class NestedMethod(GradientMethod[NestedHeads]):
     smallest_batch = 2
     training = TrainingSettings(
         epochs=6,
-        least_steps=300,
+        least_steps=400,
         batch_size=512,
         optimiser=Optimiser.ADAMW,
         learning_rate=5e-3,
@@ -344,5 +371,5 @@ class NestedMethod(GradientMethod[NestedHeads]):
         return {
             "pairs": partner_contrast(pairs / settings.pair_temperature),
             "neighbours": soft_contrast(both / settings.neighbour_temperature, neighbours),
-            "similarities": (both - alike).square().mean(),
+            "similarities": measure_scaled_difference(both, alike),
         }

@@ -20,6 +20,7 @@ from modalhash.layers import (
     NormalisedHead,
     ScalingRule,
 )
+from modalhash.layers.byte_dropout import ByteDropout
 from modalhash.layers.feature_scaling import TINY
 from modalhash.layers.graph_attention import GraphAttention, ResidualGraphAttention
 from modalhash.layers.hash_heads import HashHead, LayeredHead
@@ -107,6 +108,7 @@ class HeadWriter:
             nn.ReLU: lambda _, values: self.graph.add("Relu", values),
             nn.LeakyReLU: self.leaky_relu,
             nn.Dropout: lambda _, values: values,
+            ByteDropout: lambda _, values: values,
             nn.Sequential: self.sequence,
         }
         self._heads: Mapping[type[nn.Module], Callable[[Any, str], str]] = {
