@@ -57,6 +57,7 @@ def test_all_steps_run_in_an_environment_of_their_own(project: Path) -> None:
     assert asked(answer) == [
         "-m venv .venv-check",
         "-m pip install",
+        "-c from modalhash.static_site",
         "-m ruff format",
         "-m ruff check",
         "-m mypy",
@@ -104,6 +105,13 @@ def test_the_environment_is_made_anew_only_when_versions_change(project: Path) -
         file.write("another==1.0\n")
     assert asked(run(project, "format"))[:2] == ["-m venv .venv-check", "-m pip install"]
     assert asked(run(project, "format", VERSION="3.13.0"))[0] == "-m venv .venv-check"
+
+
+def test_a_runtime_that_npm_cannot_fetch_is_told_and_passed_over(project: Path) -> None:
+    answer = run(project, "format", FAILING="find_runtime")
+    assert answer.returncode == 0
+    assert "no onnxruntime-web, so that tests of texts in static sites are skipped" in answer.stderr
+    assert asked(run(project, "format")) == ["-m ruff format"]
 
 
 def test_a_failed_installation_stops_the_check_and_is_tried_again(project: Path) -> None:
