@@ -5,6 +5,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -263,6 +265,22 @@ def test_the_browser_answers_under_the_names_of_the_server() -> None:
         for room in ("service", "static_site")
     ]
     assert names[0] == names[1]
+
+
+def test_a_site_without_words_needs_no_torch(bert_index: Path, tmp_path: Path) -> None:
+    shutil.copytree(bert_index, tmp_path / "bert.index")
+    mh.export_onnx(tmp_path / "bert.index")  # the model's hash functions, as they are without torch
+    program = (
+        "import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None\n"
+        "import modalhash as mh\n"
+        f"result = mh.export_site({str(tmp_path / 'bert.index')!r}, {str(tmp_path / 'site')!r}, "
+        "runtime='none', thumbnails=0)\n"
+        "print(result.n_items)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert (ended.stdout, ended.returncode) == ("360\n", 0), ended.stderr
 
 
 def test_a_site_of_scenes_by_another_encoder_is_refused(

@@ -77,10 +77,10 @@ def plain_page(
 
 
 @pytest.fixture(scope="module")
-def texts_page(
-    bert_index: Path, runtime: "Runtime", browser: Chrome, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Page]:
-    """The page of a site that is searched by words."""
+def texts_site(
+    bert_index: Path, runtime: "Runtime", tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a site that is searched by words."""
     folder = tmp_path_factory.mktemp("web")
     package = folder / "package"
     (package / "dist").mkdir(parents=True)
@@ -91,7 +91,16 @@ def texts_page(
     result = mh.export_site(bert_index, folder / "site", runtime=package, thumbnails=32)
     assert result.compared is not None
     assert result.compared.n_different == 0
-    with static_server(folder) as where, watched_page(browser, f"{where}site/") as page:
+    return result.folder
+
+
+@pytest.fixture(scope="module")
+def texts_page(texts_site: Path, browser: Chrome) -> Iterator[Page]:
+    """The page of a site that is searched by words."""
+    with (
+        static_server(texts_site.parent) as where,
+        watched_page(browser, f"{where}{texts_site.name}/") as page,
+    ):
         yield page
 
 
@@ -220,6 +229,20 @@ def test_words_find_what_the_index_finds(texts_page: Page, bert_index: Path) -> 
     texts_page.says("#why", f"{item.distance} bit")
     texts_page.says("#why", f"number {first} of 60")
     texts_page.press(Keys.ESCAPE)
+
+
+def test_a_file_that_the_web_server_lacks_is_told(texts_page: Page, texts_site: Path) -> None:
+    vectors = texts_site / "text" / "vectors"
+    vectors.rename(texts_site / "away")
+    texts_page.browser.execute_cdp_cmd("Network.clearBrowserCache", {})
+    try:
+        texts_page.open("?q=a+red+ring")
+        texts_page.says("#problem", "The web server has no text/vectors/00000.bin (status 404).")
+    finally:
+        (texts_site / "away").rename(vectors)
+    texts_page.one("#problem button").click()
+    texts_page.one(FACES)
+    assert not texts_page.one("#problem").is_displayed()
 
 
 def test_words_that_the_model_does_not_know_are_told(texts_page: Page) -> None:

@@ -6,8 +6,7 @@ server, where `page/api.js` answers instead of the HTTP API. `runtime` finds onn
 """
 
 from modalhash.static_site.runtime import TESTED_VERSION, Runtime, find_runtime
-from modalhash.static_site.small_weights import Weights
-from modalhash.static_site.text_files import Compared
+from modalhash.static_site.small_weights import Compared, Weights
 from modalhash.static_site.writing import ExportedSite, SiteOptions, write_site
 
 __all__ = [

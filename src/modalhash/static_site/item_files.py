@@ -20,6 +20,7 @@ from modalhash.files import write_bytes, write_with
 from modalhash.modalities import Side
 from modalhash.progress import Progress
 from modalhash.search import SearchIndex, make_hit
+from modalhash.search.moments import locate_videos
 
 __all__ = ["PictureFiles", "SideFiles", "SideWriter", "check_fields", "locate_source"]
 
@@ -151,8 +152,9 @@ class SideWriter:
                     for block in searched.blocks(BLOCK_ITEMS):
                         codes_file.write(block.codes.tobytes())
                         rows = zip(block.ids.tolist(), block.metadata, strict=True)
+                        videos = locate_videos(self.index, block.metadata)
                         for row, (identity, metadata) in enumerate(rows, n_items):
-                            lines.write(self.describe(identity, metadata))
+                            lines.write(self.describe(identity, metadata, videos))
                             if is_texts:
                                 owner = metadata.get("item", "")
                                 owners.append(self.image_rows.get(owner, NO_ROW))
@@ -170,9 +172,11 @@ class SideWriter:
             write_bytes(self.pictures.folder / names[2], rows.tobytes())
         return SideFiles(n_items, names[0], names[1], names[2] if is_texts else None)
 
-    def describe(self, identity: str | int, metadata: Mapping[str, Any]) -> bytes:
-        """Write what the page shows of an item as a line of JSON."""
-        hit = make_hit(self.index, identity, 0, metadata)
+    def describe(
+        self, identity: str | int, metadata: Mapping[str, Any], videos: Mapping[str, str]
+    ) -> bytes:
+        """Write what the page shows of an item as a line of JSON; a moment has a frame."""
+        hit = make_hit(self.index, identity, 0, metadata, videos=videos)
         document: dict[str, Any] = {"id": hit.id}
         if hit.caption:
             document["caption"] = hit.caption

@@ -23,6 +23,7 @@ from modalhash.files import write_bytes
 
 __all__ = [
     "WORD_VECTORS",
+    "Compared",
     "VectorTable",
     "Weights",
     "round_rows",
@@ -49,6 +50,19 @@ class Weights(StrEnum):
     FLOAT32 = "float32"
     FLOAT16 = "float16"
     INT8 = "int8"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How the codes of the page's network compare with the model's own.
+
+    Attributes:
+        n_bits: bits of made captions that were compared.
+        n_different: how many of them differ.
+    """
+
+    n_bits: int
+    n_different: int
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from modalhash.model_export.head_graphs import head_graph
 from modalhash.static_site.runtime import Runtime
 from modalhash.static_site.small_weights import (
     WORD_VECTORS,
+    Compared,
     VectorTable,
     Weights,
     round_rows,
@@ -29,7 +30,7 @@ from modalhash.static_site.small_weights import (
 )
 from modalhash.static_site.word_rules import read_word_rules
 
-__all__ = ["Compared", "write_text_side"]
+__all__ = ["write_text_side"]
 
 N_CAPTIONS: Final = 100
 """Made captions whose codes are compared."""
@@ -37,19 +38,6 @@ FOLDER: Final = "text"
 VECTORS: Final = f"{FOLDER}/vectors"
 RUNTIME: Final = "runtime"
 FEATURE: Final = "the export of a site"
-
-
-@dataclass(frozen=True)
-class Compared:
-    """How the codes of the page's network compare with the model's own.
-
-    Attributes:
-        n_bits: bits of made captions that were compared.
-        n_different: how many of them differ.
-    """
-
-    n_bits: int
-    n_different: int
 
 
 def write_text_side(

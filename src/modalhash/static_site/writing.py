@@ -24,8 +24,7 @@ from modalhash.static_site.item_files import (
 )
 from modalhash.static_site.page_files import check_links, write_page
 from modalhash.static_site.runtime import Runtime
-from modalhash.static_site.small_weights import Weights
-from modalhash.static_site.text_files import Compared, write_text_side
+from modalhash.static_site.small_weights import Compared, Weights
 
 __all__ = ["SITE_MANIFEST", "ExportedSite", "SiteOptions", "write_site"]
 
@@ -125,6 +124,8 @@ def write_site(
     with new_folder(folder) as part:
         text, compared = None, None
         if runtime is not None:
+            from modalhash.static_site.text_files import write_text_side  # which loads torch
+
             text, compared = write_text_side(index.model, part, runtime, options.weights)
         source = locate_source(index)
         pictures = PictureFiles(part, options.thumbnails, options.links, source)
