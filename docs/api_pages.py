@@ -36,7 +36,7 @@ API_PAGES: Mapping[str, ApiPage] = {
                 "extract_features", "train", "load_model", "ready_model", "evaluate",
                 "rerank_sweep", "encode", "encode_shards", "shorten", "shorten_codes",
                 "calibrate", "build_index", "open_index", "find", "open_folder_index",
-                "add_to_index", "sync", "SyncCounts",
+                "add_to_index", "upgrade_index", "sync", "SyncCounts",
                 "export_onnx", "export_sentence_model", "export_site", "push",
                 "PushedFiles", "push_index",
                 "verify_index", "repair_index", "IndexReport",

@@ -239,7 +239,7 @@ def test_bad_folders_are_named(folder: Path, tmp_path: Path) -> None:
     (other / "codes.json").write_text(json.dumps(manifest), encoding="utf-8")
     message = (
         "image codes of codes and text codes of other were made by two models, so their distances "
-        "mean nothing: encode both with one"
+        "mean nothing: encode both with one, or train the newer model with --compatible-with"
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         mh.score(folder, other)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         shorten_codes,
         sync,
         train,
+        upgrade_index,
         verify_index,
     )
     from modalhash.benchmarking import ablate, bench, reproduce, robustness
@@ -105,6 +106,7 @@ __all__ = [
     "sync",
     "train",
     "tune",
+    "upgrade_index",
     "verify_index",
 ]
 

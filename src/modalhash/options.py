@@ -97,6 +97,10 @@ class TrainingOptions(FeatureOptions):
     tune_encoder: bool = False
     """Also learn the encoder's weights, from raw pictures and texts. Takes an accelerator for
     models of usual size."""
+    compatible_with: Any = None
+    """A former model, or its run folder: queries of the new model search the codes that it made,
+    and codes of both may be mixed in an index. Takes as many bits, and a method trained by
+    gradient."""
     resume: bool = False
     """Continue the interrupted run in the output folder; a finished one is loaded."""
     overwrite: bool = False
@@ -108,6 +112,7 @@ class TrainingChoices(FeatureChoices, total=False):
 
     hug: str | None
     tune_encoder: bool
+    compatible_with: Any
     resume: bool
     overwrite: bool
 
@@ -124,6 +129,10 @@ class EvaluationOptions(RunOptions):
     directions: Sequence[str] = CROSS_MODAL
     """Directions of `modalhash.metrics.Direction`; those within one modality are measured by
     labels only."""
+    database_model: Any = None
+    """A former model, or its run folder, that makes the codes of what is ranked, while the model
+    that is measured makes the queries; one of them must be compatible with the other. None makes
+    both with one model."""
     scoring: str = "both"
     """What ranks items: "asymmetric", where the query keeps its numbers, "hamming", or "both", one
     after the other. Asymmetric takes longer, as it sorts."""
@@ -148,6 +157,7 @@ class EvaluationChoices(RunChoices, MeasureChoices, total=False):
     database: str | None
     captions: Literal["first", "all"]
     directions: Sequence[str]
+    database_model: Any
     scoring: str
     rerank: int | str | None
     rerank_score: str

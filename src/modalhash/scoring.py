@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from modalhash.choices import Scoring
 from modalhash.codes import BitOrder, ReadCodes, read_codes, unpack
 from modalhash.codes.asymmetric import Relaxed, WeightedQueries
+from modalhash.codes.fingerprints import are_comparable, compatible_fingerprints
 from modalhash.codes.manifest import read_codes_manifest
 from modalhash.data.arrays import read_arrays
 from modalhash.errors import CollectionError, InputError, ShapeError
@@ -48,6 +49,7 @@ class ScoredCodes:
         items: n ids of the items behind the rows, or None.
         ids: n ids of the rows themselves, pictures or texts, or None.
         model_fingerprint: of the model that made them, or "".
+        compatible_with: fingerprints of former models that this one is compatible with.
         relaxed: (n, b) numbers before the sign, where these rank; else None.
     """
 
@@ -57,6 +59,7 @@ class ScoredCodes:
     items: tuple[str, ...] | None = None
     ids: tuple[str, ...] | None = None
     model_fingerprint: str = ""
+    compatible_with: tuple[str, ...] = ()
     relaxed: Relaxed | None = None
 
 
@@ -354,6 +357,7 @@ def read_scored_codes(
         tuple(images[row] for row in rows),
         tuple(ids) if len(ids) == len(codes) else None,
         manifest["model_fingerprint"],
+        compatible_fingerprints(manifest.get("compatible_with", ()), manifest["n_bits"]),
     )
 
 
@@ -392,18 +396,22 @@ def check_sides(queries: ScoredCodes, database: ScoredCodes) -> None:
 
     Raises:
         ShapeError: if they differ in bits.
-        InputError: if two models made them.
+        InputError: if two models made them that aren't compatible.
     """
     if queries.read.n_bits != database.read.n_bits:
         raise ShapeError(
             f"query_codes has {queries.read.n_bits} bits ({queries.read.form}), database_codes "
             f"has {database.read.n_bits} ({database.read.form}): codes of one length compare"
         )
-    models = {side.model_fingerprint for side in (queries, database)} - {""}
-    if len(models) > 1:
+    if not are_comparable(
+        queries.model_fingerprint,
+        database.model_fingerprint,
+        first_compatible=queries.compatible_with,
+        second_compatible=database.compatible_with,
+    ):
         raise InputError(
             f"{queries.name} and {database.name} were made by two models, so their distances mean "
-            "nothing: encode both with one"
+            "nothing: encode both with one, or train the newer model with --compatible-with"
         )
 
 

@@ -106,8 +106,9 @@ def test_texts_are_read_as_each_setting_s_type() -> None:
 
 def test_an_unknown_setting_lists_the_known_ones_and_the_nearest() -> None:
     known = (
-        "batch_size, captions, depth, drop_last, encoder_precision, encoder_rate_scale, epochs, "
-        "flip_pictures, freeze_blocks, gradient_clip, image_scaling, image_token_grid, "
+        "batch_size, captions, compatibility_weight, depth, drop_last, encoder_precision, "
+        "encoder_rate_scale, epochs, flip_pictures, freeze_blocks, gradient_clip, image_scaling, "
+        "image_token_grid, "
         "image_token_width, is_wide, learning_rate, least_steps, momentum, note, optimiser, "
         "schedule, smallest_crop, text_scaling, text_token_width, tune_encoder, validation_share, "
         "weight, weight_decay"

@@ -18,6 +18,7 @@ from modalhash.api.reranking import RerankSweep, SweepRow, rerank_sweep
 from modalhash.api.sharding import ShardCodes, encode_shards
 from modalhash.api.shortening import shorten, shorten_codes
 from modalhash.api.syncing import SyncCounts, sync
+from modalhash.api.upgrading import upgrade_index
 from modalhash.artifacts import load_model, ready_model
 from modalhash.bridges import export_codes, import_codes
 from modalhash.data import load_collection
@@ -66,6 +67,7 @@ __all__ = [
     "shorten_codes",
     "sync",
     "train",
+    "upgrade_index",
     "verify_index",
 ]
 

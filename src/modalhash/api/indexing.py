@@ -119,6 +119,7 @@ def encode(
             "model_fingerprint": model.fingerprint,
             "code_lengths": model.code_lengths,
             "origin": model.origin,
+            "compatible_with": list(model.record.compatible_with),
             "collection": collection.name,
             "split": split,
             "image_ids": [collection.item_ids[item] for item in items],

@@ -10,6 +10,11 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 
+from modalhash.api.former_models import (
+    describe_former,
+    make_former_tables,
+    open_former_model,
+)
 from modalhash.api.method_choice import (
     AUTO,
     choose_method,
@@ -43,6 +48,7 @@ from modalhash.encoders.tuning import tunable_towers
 from modalhash.errors import FeatureError, InputError
 from modalhash.methods import REGISTRY, method_class, method_name
 from modalhash.methods.base import Method, Needs, TrainingSettings
+from modalhash.methods.compatibility import check_compatible_method
 from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import (
     FeatureChoices,
@@ -52,6 +58,7 @@ from modalhash.options import (
     change_options,
 )
 from modalhash.training import TrainingData, TrainingPlan, train_method
+from modalhash.training.former import FormerTables
 from modalhash.training.live_features import LivePictures, LiveSide, LiveTexts
 
 __all__ = ["extract_features", "train"]
@@ -144,7 +151,8 @@ def train(
 
     Raises:
         InputError: if `output` holds a run and neither `resume` nor `overwrite` is set, or it holds
-            a run of other settings, or the split is too small.
+            a run of other settings, or the split is too small; or if the model to be compatible
+            with has another number of bits.
         FeatureError: if the method needs labels or tokens that the collection doesn't have.
         UnknownNameError, SettingError: if a name or a value is wrong.
         TrainingError: if the loss isn't finite; finished epochs are kept.
@@ -155,6 +163,11 @@ def train(
     if method == AUTO:
         collection = open_collection(collection, options.skip_bad, options.progress)
         if not collection.has_texts and has_shared_space(name_of_encoder(encoder)):
+            if options.compatible_with is not None:
+                raise InputError(
+                    "compatible_with is given, but codes of pictures alone can't learn against "
+                    f"another model's, and {collection.name} has no texts: leave it out"
+                )
             loaded = load_fitted_encoder(collection, encoder, split, options)
             folder = None if output is None else Path(output)
             return PictureTraining(collection, loaded, n_bits, split, seed, folder, options).run(
@@ -168,6 +181,10 @@ def train(
     folder = None if output is None else Path(output)
     plan = TrainingPlan(the_method, training, n_bits, seed, torch_device(options.device), folder)
     warn_of_short_codes(n_bits)
+    former = None
+    if options.compatible_with is not None:
+        check_compatible_method(the_method, hug=options.hug)
+        former = open_former_model(options.compatible_with, n_bits, options.device)
     collection = open_collection(collection, options.skip_bad, options.progress)
     check_items(collection, split, the_method)
     loaded = load_fitted_encoder(collection, encoder, split, options)
@@ -188,8 +205,10 @@ def train(
         "encoder": describe_encoder(loaded),
         "trained_on": describe_items(collection, split),
     }
+    if former is not None:
+        document["compatible_with"] = describe_former(former)
     is_given = isinstance(encoder, Encoder)
-    return TrainingJob(plan, collection, split, loaded, document, options, is_given).run()
+    return TrainingJob(plan, collection, split, loaded, document, options, is_given, former).run()
 
 
 def name_of_encoder(encoder: str | type[EncoderFactory] | Encoder) -> str:
@@ -267,6 +286,7 @@ class TrainingJob:
         document: what the run's record says of all that.
         options: of the verb.
         is_encoder_given: whether the encoder came as an object, which no name loads again.
+        former: the model to be compatible with, if there is one.
     """
 
     plan: TrainingPlan
@@ -276,6 +296,7 @@ class TrainingJob:
     document: Mapping[str, Any]
     options: TrainingOptions
     is_encoder_given: bool = False
+    former: HashModel | None = None
 
     @property
     def settings(self) -> TrainingSettings:
@@ -344,6 +365,19 @@ class TrainingJob:
             Needs.TOKENS in needs,
             live.get("image"),
             live.get("text"),
+            self.make_former_tables(),
+        )
+
+    def make_former_tables(self) -> FormerTables | None:
+        """Compute what the former model says of the items to learn from, if there is one."""
+        if self.former is None:
+            return None
+        return make_former_tables(
+            self.former,
+            self.collection,
+            self.collection.split(self.split),
+            cache=self.options.cache_folder,
+            progress=self.options.progress,
         )
 
     def collect_live_sides(self) -> dict[Modality, LiveSide]:

@@ -201,6 +201,7 @@ class DirectionMeasurer:
         reranker: reorders a shortlist; None ranks by hash codes alone.
         scorings: what ranks items; a reranker has an order of its own instead.
         recorder: writes the rankings as files, too.
+        database_codes: of the collection by the model that made what is ranked; None is `codes`.
     """
 
     codes: CollectionCodes
@@ -209,6 +210,7 @@ class DirectionMeasurer:
     reranker: Reranker | None = None
     scorings: Sequence[Scoring] = (Scoring.HAMMING,)
     recorder: RunRecorder | None = None
+    database_codes: CollectionCodes | None = None
 
     def measure_by_labels(self, queries: Positions, ranked: Positions) -> Iterator[DirectionReport]:
         """Measure queries against ranked items by labels; nothing where nothing is ranked."""
@@ -262,7 +264,7 @@ class DirectionMeasurer:
             )
             return
         relaxed = encode_relaxed(self.codes, *query_rows)
-        database_codes = encode_rows(self.codes, *database_rows)[0]
+        database_codes = encode_rows(self.database_codes or self.codes, *database_rows)[0]
         n_bits = self.codes.model.n_bits
         for scoring in self.scorings:
             if self.recorder is not None:

@@ -11,7 +11,7 @@ from modalhash.artifacts import CollectionCodes, HashModel
 from modalhash.choices import Scoring
 from modalhash.data import Collection
 from modalhash.data.collection import Positions
-from modalhash.errors import InputError, UnknownNameError
+from modalhash.errors import ArtifactError, InputError, UnknownNameError
 from modalhash.metrics import Direction, MeasureSettings, Report
 from modalhash.metrics.options import read_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
@@ -63,6 +63,7 @@ def evaluate(
             requested for a collection without labels, or the collection isn't known any more.
         FeatureError: if the collection doesn't have what the model reads, or the model has no
             finer codes to rerank by.
+        ArtifactError: if `database_model` isn't compatible with the model.
     """
     options = change_options(EvaluationOptions, options, choices)
     settings = MeasureSettings.read(options.measures)
@@ -76,6 +77,7 @@ def evaluate(
         )
     scorings = read_scorings(options)
     run, model = model, open_model(model, options.device)
+    database_model = open_database_model(model, options)
     storage = describe_storage(model, reranker)
     collection = open_evaluated_collection(
         run, model, collection, options.skip_bad, options.progress
@@ -91,8 +93,25 @@ def evaluate(
         cache_folder=options.cache_folder,
         progress=options.progress,
     )
+    database_codes = None
+    if database_model is not None:
+        database_codes = CollectionCodes(
+            database_model,
+            collection,
+            captions=options.captions,
+            cache_folder=options.cache_folder,
+            progress=options.progress,
+        )
     recorder = None if options.trec is None else RunRecorder(Path(options.trec), options.trec_depth)
-    measurer = DirectionMeasurer(codes, directions, options.measures, reranker, scorings, recorder)
+    measurer = DirectionMeasurer(
+        codes,
+        directions,
+        options.measures,
+        reranker,
+        scorings,
+        recorder=recorder,
+        database_codes=database_codes,
+    )
     reports = [
         *measurer.measure_by_labels(queries, ranked),
         *measurer.measure_by_pair(queries),
@@ -119,11 +138,47 @@ def evaluate(
             "collection_fingerprint": collection.fingerprint(),
             "captions": options.captions,
             "model_fingerprint": model.fingerprint,
+            **describe_database_model(database_model),
             "intervals": settings.intervals(),
             **storage,
         },
         notes=tuple(list_notes(model, collection, queries, settings)),
     )
+
+
+def open_database_model(model: HashModel, options: EvaluationOptions) -> HashModel | None:
+    """Load the model that makes the codes of what is ranked, if it is another one.
+
+    Raises:
+        ArtifactError: if neither model is compatible with the other.
+        InputError: if a reranking is chosen too, which reads finer codes of one model.
+    """
+    if options.database_model is None:
+        return None
+    other = open_model(options.database_model, options.device)
+    if not (
+        model.searches_codes_of(other.fingerprint) or other.searches_codes_of(model.fingerprint)
+    ):
+        raise ArtifactError(
+            f"the database's model ({other!r}) and the queries' ({model!r}) aren't compatible, so "
+            "their distances mean nothing: train the newer one with --compatible-with"
+        )
+    if options.rerank is not None:
+        raise InputError(
+            "database_model and rerank are given, but finer codes of two models don't compare: "
+            "leave out one of the two"
+        )
+    return other
+
+
+def describe_database_model(model: HashModel | None) -> dict[str, Any]:
+    """Describe, in a report, the model that made what is ranked, where it is another one."""
+    if model is None:
+        return {}
+    return {
+        "database_model_fingerprint": model.fingerprint,
+        "database_encoder": model.record.encoder["name"],
+    }
 
 
 def read_scorings(options: EvaluationOptions) -> tuple[Scoring, ...]:

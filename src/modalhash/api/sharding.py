@@ -148,6 +148,7 @@ def encode_shards(
         stated: dict[str, Any] = {
             "n_bits": loaded.n_bits,
             "model_fingerprint": loaded.fingerprint,
+            "compatible_with": loaded.compatible_fingerprints,
         }
         write_code_folder(folder, None, **stated)
         if ray is None or not missing:

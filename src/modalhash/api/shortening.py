@@ -8,8 +8,9 @@ from typing import Any
 from modalhash.api.indexing import CodeFolder
 from modalhash.api.opening import open_model
 from modalhash.artifacts import HashModel, RunFolder, load_model, save_model
-from modalhash.artifacts.shorter_codes import check_shorter, prefix_fingerprint
+from modalhash.artifacts.shorter_codes import check_shorter
 from modalhash.codes import Codes, check_codes, first_bits
+from modalhash.codes.fingerprints import prefix_fingerprint
 from modalhash.codes.manifest import CODES_MANIFEST, read_codes_manifest
 from modalhash.errors import DamagedArtifactError, InputError, ShapeError
 from modalhash.files import map_array, write_array, write_json

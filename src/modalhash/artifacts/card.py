@@ -28,6 +28,7 @@ def model_card(record: Mapping[str, Any]) -> str:
             f"modalhash {record['modalhash']}."
         ),
         *shortening(record),
+        *compatibility(record),
         "",
         "## Use",
         "",
@@ -82,6 +83,21 @@ def shortening(record: Mapping[str, Any]) -> list[str]:
             f"Shortened: the codes are the first {record['n_bits']} of the {source['n_bits']} bits "
             f"of the model that was trained, whose fingerprint is `{source['fingerprint']}`. "
             "Settings and results below are those of its training."
+        ),
+    ]
+
+
+def compatibility(record: Mapping[str, Any]) -> list[str]:
+    """Describe the former models whose codes a model searches, in lines; none if there are none."""
+    former = record.get("compatible_with")
+    if not former:
+        return []
+    names = ", ".join(f"`{entry['fingerprint']}`" for entry in former)
+    return [
+        "",
+        (
+            "Compatible: its queries search codes of the former models with these fingerprints, "
+            f"and its codes may be added to theirs: {names}."
         ),
     ]
 

@@ -25,8 +25,9 @@ from modalhash.artifacts.onnx_files import (
     open_onnx_encoder,
 )
 from modalhash.artifacts.onnx_hasher import OnnxHasher
-from modalhash.artifacts.shorter_codes import check_shorter, prefix_fingerprint, short_tower
+from modalhash.artifacts.shorter_codes import check_shorter, short_tower
 from modalhash.codes import BitOrder, Codes, binarise, code_width, from_little, pack
+from modalhash.codes.fingerprints import compatible_fingerprints, prefix_fingerprint
 from modalhash.data import Modality
 from modalhash.data.pictures import read_picture, upright_rgb
 from modalhash.encoders import Encoder, TowerOutput, load_encoder
@@ -221,7 +222,10 @@ class HashModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights: codes of two models compare only if these are equal.
+        """SHA-256 of the weights, which tells models apart.
+
+        Codes of two models compare only if these are equal, or if one of the models was trained to
+        be compatible with the other (`searches_codes_of`).
 
         That of a shortened model follows from the first model's and the number of bits, so that
         codes which are cut have it too.
@@ -233,6 +237,20 @@ class HashModel:
         from modalhash.artifacts.model_weights import serialise_weights
 
         return compute_sha256(serialise_weights(self.hasher_in_torch))
+
+    @property
+    def compatible_fingerprints(self) -> tuple[str, ...]:
+        """Fingerprints of the former models that the model was trained to be compatible with."""
+        return compatible_fingerprints(self.record.compatible_with, self.n_bits)
+
+    def searches_codes_of(self, fingerprint: str) -> bool:
+        """Tell whether the model's queries search the codes that a model made.
+
+        Args:
+            fingerprint: of the model that made the codes: this one, or a former one that this one
+                was trained to be compatible with.
+        """
+        return fingerprint in (self.fingerprint, *self.compatible_fingerprints)
 
     @property
     def is_in_onnx(self) -> bool:

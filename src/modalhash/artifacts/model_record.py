@@ -1,7 +1,7 @@
 """What a model states of itself: the content of `model.json`."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["CARD", "FORMAT", "OPTIONAL", "RECORD", "WEIGHTS", "ModelRecord", "compute_sha256"]
 
 FORMAT = 1
-OPTIONAL = frozenset({"method_package", "shortened_from"})
+OPTIONAL = frozenset({"compatible_with", "method_package", "shortened_from"})
 """Entries of the record that are left out where they are empty."""
 WEIGHTS, RECORD, CARD = "model.safetensors", "model.json", "README.md"
 
@@ -40,6 +40,9 @@ class ModelRecord:
             and `fingerprint`; else empty, and left out of the file.
         method_package: package and version that registered the method, where it isn't one of this
             library; else "", and left out of the file.
+        compatible_with: `n_bits` and `fingerprint` of the former models whose codes the model's
+            queries search, the one that it was trained with first; else empty, and left out of the
+            file.
     """
 
     method: str
@@ -58,6 +61,7 @@ class ModelRecord:
     weights_sha256: str = ""
     shortened_from: Mapping[str, Any] = field(default_factory=dict)
     method_package: str = ""
+    compatible_with: Sequence[Mapping[str, Any]] = ()
 
 
 def compute_sha256(content: bytes) -> str:

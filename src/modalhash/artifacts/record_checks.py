@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from modalhash.codes.fingerprints import is_model_entry
+
 __all__ = ["find_odd_entries"]
 
 MOST_BITS: Final = 1 << 16
@@ -40,6 +42,11 @@ def is_other_model(value: Any) -> bool:
     )
 
 
+def is_list_of_models(value: Any) -> bool:
+    """Tell whether a value is a list of models, each named by bits and fingerprint."""
+    return isinstance(value, list | tuple) and all(map(is_model_entry, value))
+
+
 CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(
         ("method", "title", "preset", "modalhash", "weights_sha256", "method_package"),
@@ -54,6 +61,7 @@ CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "encoder": is_encoder,
     "feature_dtype": has_feature_dtypes,
     "shortened_from": is_other_model,
+    "compatible_with": is_list_of_models,
 }
 """Entry of a record to the test of its value."""
 

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modalhash.artifacts.model_record import compute_sha256
 from modalhash.errors import InputError
 
 if TYPE_CHECKING:
     from modalhash.methods.hasher import HashTower
 
-__all__ = ["check_shorter", "prefix_fingerprint", "short_tower"]
+__all__ = ["check_shorter", "short_tower"]
 
 
 def short_tower(tower: "HashTower", n_bits: int) -> "HashTower":
@@ -43,13 +42,3 @@ def check_shorter(n_bits: int, lengths: Sequence[int], whose: str) -> None:
             f"n_bits is {n_bits}, expected one of {', '.join(map(str, shorter))}, the shorter "
             f"lengths that were trained ({whose})"
         )
-
-
-def prefix_fingerprint(fingerprint: str, n_bits: int) -> str:
-    """Compute the fingerprint of a model whose codes are the first bits of another's.
-
-    Args:
-        fingerprint: of the model that was trained.
-        n_bits: how many bits are kept.
-    """
-    return compute_sha256(f"{fingerprint}, first {n_bits} bits".encode())

@@ -33,6 +33,13 @@ from modalhash.metrics import Direction
     help="Split that is ranked for relevance by labels; 'rest' is all items but the queries  "
     "[default: database if there is such a split, else train].",
 )
+@click.option(
+    "--database-model",
+    metavar="RUN",
+    type=click.Path(file_okay=False),
+    help="Former run that makes the codes of what is ranked, where RUN, or it, was trained with "
+    "--compatible-with the other  [default: RUN].",
+)
 @captions_option
 @click.option(
     "--direction",

@@ -38,6 +38,7 @@ COMMANDS = {
     "calibrate": "Estimate the probability of relevance at each distance.",
     "add": "Add a collection to an index.",
     "sync": "Bring an index up to date with its folder.",
+    "upgrade": "Give an index a newer model, without encoding again.",
     "delete": "Remove items from an index.",
     "compact": "Rewrite an index without its deleted items.",
     "verify": "Read every byte of an index, and report damage.",

@@ -25,7 +25,7 @@ from modalhash.methods import METHODS
 
 SEARCHED: Final = ("split", "seed", "encoder", "preset", "settings", "skip_bad", "cache", "device")
 """Options that a search over settings takes too."""
-NOT_SEARCHED: Final = ("hug", "tune_encoder", "frames", "frame_grid")
+NOT_SEARCHED: Final = ("hug", "compatible_with", "tune_encoder", "frames", "frame_grid")
 
 
 def is_typed(name: str) -> bool:
@@ -113,6 +113,13 @@ def search_settings(
     type=click.Choice(["contrastive", "same", "plus"]),
     help="Align content tokens too: by contrast, by the method's own loss, or by contrast with "
     "finer codes to rerank by.",
+)
+@click.option(
+    "--compatible-with",
+    metavar="RUN",
+    type=click.Path(file_okay=False),
+    help="Former run: the new model's queries search the codes that it made, and new items may be "
+    "added to them; see `modalhash upgrade`.",
 )
 @settings_option
 @click.option(

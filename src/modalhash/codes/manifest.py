@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from modalhash.codes.fingerprints import is_model_entry
 from modalhash.errors import DamagedArtifactError
 from modalhash.files import read_json
 
@@ -28,6 +29,7 @@ REQUIRED: Final[dict[str, Callable[[Any], bool]]] = {
 OPTIONAL: Final[dict[str, Callable[[Any], bool]]] = {
     "text_ids": is_list_of(str),
     "code_lengths": lambda value: is_list_of(int)(value) and len(value) > 0,
+    "compatible_with": lambda value: isinstance(value, list) and all(map(is_model_entry, value)),
     "origin": lambda value: isinstance(value, dict) and isinstance(value.get("fingerprint"), str),
 }
 """Entries that older versions and other programs leave out."""

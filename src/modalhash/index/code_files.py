@@ -457,6 +457,7 @@ def write_code_folder(
     *,
     n_bits: int,
     model_fingerprint: str,
+    compatible_with: Sequence[str] = (),
     left_out: Iterable[tuple[str, str]] = (),
 ) -> None:
     """Write a folder's `shards.json`.
@@ -466,6 +467,7 @@ def write_code_folder(
         heads: of all of them; None says that some are still missing.
         n_bits: bits of a code.
         model_fingerprint: whose codes these are.
+        compatible_with: fingerprints of former models that this one is compatible with.
         left_out: shards without a code file, and what was wrong with each.
 
     Raises:
@@ -486,6 +488,7 @@ def write_code_folder(
         "artifact": "modalhash codes of shards",
         "modalhash": version("modalhash"),
         "model_fingerprint": model_fingerprint,
+        "compatible_with": list(compatible_with),
         "n_bits": n_bits,
         "bit_order": "little",
         "is_complete": heads is not None,

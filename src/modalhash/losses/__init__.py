@@ -8,6 +8,7 @@ from modalhash.losses.affinity import (
     fused_affinity,
     rescaled_cosines,
 )
+from modalhash.losses.compatibility import former_agreement
 from modalhash.losses.continuation import (
     continuation_factor,
     relative_factor,
@@ -93,6 +94,7 @@ __all__ = [
     "evenly_spaced",
     "filtered_graph",
     "float_share",
+    "former_agreement",
     "fused_affinity",
     "fused_rows",
     "info_nce",

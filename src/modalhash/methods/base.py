@@ -7,6 +7,7 @@ Two kinds cover the literature:
 
 - `GradientMethod`: `build_heads`, `batch_loss`; `before_training` and `after_epoch` do nothing
   unless filled in (codebooks, memory banks, whole-set graphs: buffers of auxiliary parts).
+  `relaxed_pairs` says what a former model's codes are compared with, where there is one.
 - `ClosedFormMethod`: `solve`.
 
 Whatever is learned ends as two hash heads, one a modality. Only these are saved, served and
@@ -27,6 +28,7 @@ from modalhash.errors import ArtifactError, SettingError
 from modalhash.layers import HashHead, ModalityFeatures, ScalingRule
 from modalhash.layers.fine_codes import FineCoder
 from modalhash.methods.controls import NamedModule
+from modalhash.methods.former_codes import FormerCodes
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -156,6 +158,8 @@ class TrainingSettings(Settings):
     """Mirror half of the pictures, drawn anew each epoch; texts that say left or right stay."""
     smallest_crop: Annotated[float, SHARE_ABOVE_ZERO] = 1.0
     """Smallest share of a picture's area that is cut out at random each epoch; 1 cuts nothing."""
+    compatibility_weight: Annotated[float, NOT_NEGATIVE] = 5.0
+    """Weight of agreeing with a former model's codes; acts only with `compatible_with`."""
 
 
 DENSE_TRAINING: Final[Mapping[str, Any]] = {
@@ -211,6 +215,7 @@ class Batch:
         positions: (n,) int64, each pair's place in the training set, for memory banks.
         items: (n,) int64, the item each pair belongs to, where several may belong to one; None:
             all to different ones.
+        former: what a former model says of the pairs, if there is one to be compatible with.
     """
 
     image: ModalityFeatures
@@ -218,6 +223,7 @@ class Batch:
     labels: Tensor | None
     positions: Tensor
     items: Tensor | None = None
+    former: FormerCodes | None = None
 
     def __len__(self) -> int:
         """Count the pairs, n."""
@@ -440,6 +446,13 @@ class GradientMethod(Method, Generic[H]):
     @abstractmethod
     def batch_loss(self, heads: H, batch: Batch, moment: Moment) -> LossReport:
         """Compute the loss of one batch."""
+
+    def relaxed_pairs(self, heads: H, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Compute relaxed codes of a batch, pictures and texts, that a former model's are met with.
+
+        By default what the heads give; a method that learns from something else fills this in.
+        """
+        return heads.image(batch.image), heads.text(batch.text)
 
     def before_training(self, heads: H, view: TrainingView) -> None:
         """Prepare what needs the whole training set; called once, before the first epoch.

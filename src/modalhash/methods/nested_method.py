@@ -28,6 +28,7 @@ from modalhash.methods.base import (
 )
 from modalhash.methods.code_lengths import code_lengths, length_shares
 from modalhash.methods.controls import NamedModule, shuffle_edges
+from modalhash.methods.former_codes import FormerCodes, join_former
 from modalhash.methods.item_blocks import ItemBlock, item_blocks
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
@@ -37,7 +38,12 @@ from modalhash.methods.ranges import (
     SHARE_BELOW_ONE,
     Settings,
 )
-from modalhash.methods.shared_space import first_weights, principal_directions, row_moments
+from modalhash.methods.shared_space import (
+    first_weights,
+    principal_directions,
+    ridge_map,
+    row_moments,
+)
 
 __all__ = [
     "Memory",
@@ -195,6 +201,7 @@ class NestedMethod(GradientMethod[NestedHeads]):
         captions=CaptionChoice.ALL,
         image_scaling=ScalingRule.CENTRED_UNIT,
         text_scaling=ScalingRule.CENTRED_UNIT,
+        compatibility_weight=1.0,  # bits begin as the former ones
     )
     tunes_encoders = False
     unhuggable: ClassVar[Mapping[str, str]] = dict.fromkeys(
@@ -258,12 +265,32 @@ class NestedMethod(GradientMethod[NestedHeads]):
         text.set_regression(fit.landmarks, fit.weights)
         memory.points[2] = fit.fitted
         memory.texts.copy_(fit.further if left_out else fit.fitted[memory.owners.cpu()])
+        former = join_former(batch.former for batch in view.batches(BLOCK))
+        if former is not None:
+            self.begin_as_former(image.bits, memory, former)
+            return
         generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
         rotates = self.settings.rotates
         points = torch.cat([memory.points.flatten(0, 1), memory.texts]).cpu()
         weights = first_weights(points, image.n_bits, generator, rotates=rotates)
         image.bits.affine.weight.copy_(weights.T)
         image.bits.affine.bias.zero_()
+
+    def begin_as_former(self, bits: BitMap, memory: Memory, former: FormerCodes) -> None:
+        """Let bits begin as what of the common space tells a former model's numbers best."""
+        pictures = memory.points[0][memory.owners]
+        weights, bias = ridge_map(
+            torch.cat([pictures, memory.texts]).cpu(), torch.cat([former.image, former.text])
+        )
+        bits.affine.weight.copy_(weights.T)
+        bits.affine.bias.copy_(bias)
+
+    def relaxed_pairs(self, heads: NestedHeads, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Compute relaxed codes of pairs as unseen ones are met, left out of the regressions."""
+        memory = heads.memory
+        picture = memory.points[0][memory.owners[batch.positions]]
+        image, text = heads.image.bits(torch.stack([picture, memory.texts[batch.positions]]))
+        return image, text
 
     def set_targets(self, memory: Memory, view: TrainingView) -> None:
         """Fill in targets, and whose pairs are whose."""

@@ -7,13 +7,15 @@ from torch import Tensor
 
 from modalhash.methods.cca_itq import itq_rotation
 
-__all__ = ["first_weights", "principal_directions", "row_moments"]
+__all__ = ["first_weights", "principal_directions", "ridge_map", "row_moments"]
 
 MOST_ROTATED = 20_000
 """Rows that the first rotation is fitted on, at most."""
 
 
 ROTATION_ROUNDS = 40
+RIDGE = 1e-3
+"""Penalty of `ridge_map`, as a share of the mean variance of the rows."""
 
 
 SPARE = 32
@@ -75,3 +77,28 @@ def first_weights(
     size = (points @ weights).abs().mean().clamp_min(torch.finfo(torch.float64).tiny)
     scaled: Tensor = (weights / size).float()
     return scaled
+
+
+def ridge_map(rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Fit an affine map from rows to targets by ridge regression, in float64.
+
+    Args:
+        rows: (n, k).
+        targets: (n, b).
+
+    Returns:
+        Weights (k, b) and bias (b,), float32; `rows @ weights + bias` predicts.
+
+    Example:
+        >>> rows = torch.tensor([[-1.0], [1.0]])
+        >>> weights, bias = ridge_map(rows, 2 * rows + 3)
+        >>> round(float(weights), 1), round(float(bias), 1)
+        (2.0, 3.0)
+    """
+    row_mean, target_mean = rows.double().mean(dim=0), targets.double().mean(dim=0)
+    centred = rows.double() - row_mean
+    products = centred.T @ centred
+    penalty = RIDGE * products.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
+    products.diagonal().add_(penalty)
+    weights = torch.linalg.solve(products, centred.T @ (targets.double() - target_mean))
+    return weights.float(), (target_mean - row_mean @ weights).float()

@@ -120,6 +120,7 @@ def write_sentence_model(
         "modalhash": version("modalhash"),
         "sentence_transformers": version("sentence-transformers"),
         "model_fingerprint": model.fingerprint,
+        "compatible_with": list(model.compatible_fingerprints),
         "n_bits": model.n_bits,
         "code_lengths": model.code_lengths,
         "bit_order": "big",

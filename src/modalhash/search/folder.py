@@ -36,7 +36,7 @@ from modalhash.errors import (
     StorageError,
 )
 from modalhash.files import own_path, peek_json, read_json, sealed, write_json
-from modalhash.index import build_index, check_kind, open_index
+from modalhash.index import HashIndex, build_index, check_kind, check_model, open_index
 from modalhash.index.kinds import discard_folders
 from modalhash.index.new_folders import new_folder
 from modalhash.modalities import Side
@@ -181,6 +181,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     )
 
 
+def open_side(folder: Path, model: HashModel) -> HashIndex:
+    """Open one side; its codes are of the model, or of a former one that it is compatible with.
+
+    Raises:
+        ArtifactError: if they are of another model, or the side is damaged or newer.
+    """
+    index = open_index(folder)
+    if not model.searches_codes_of(index.model_fingerprint):
+        index.close()
+        check_model(folder, index.model_fingerprint, model.fingerprint)
+    return index
+
+
 def open_search_index(
     folder: Path | str,
     *,
@@ -202,14 +215,11 @@ def open_search_index(
     folder = Path(folder).resolve()
     manifest = read_manifest(folder)
     model = models.get(manifest["model_fingerprint"]) or load_model(folder / "model", device=device)
-    if model.fingerprint != manifest["model_fingerprint"]:
+    if not model.searches_codes_of(manifest["model_fingerprint"]):
         raise ArtifactError(
             f"{folder / 'model'} isn't the model this index was made with: make the index again"
         )
-    sides = {
-        Side(name): open_index(own_path(folder, name), expect_model=model.fingerprint)
-        for name in manifest["sides"]
-    }
+    sides = {Side(name): open_side(own_path(folder, name), model) for name in manifest["sides"]}
     if (folder / PENDING).exists():
         try:
             with writing(sides):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from modalhash.artifacts import HashModel
 from modalhash.codes import Codes, code_width
+from modalhash.codes.fingerprints import are_comparable
 from modalhash.errors import ArtifactError, InputError
 from modalhash.index import Metadata
 from modalhash.index.code_files import CodeFile, code_files, read_code_folder
@@ -68,16 +69,22 @@ def shard_contents(model: HashModel, folder: Path | str) -> dict[Side, SideConte
     Codes are gathered in memory once; pictures' metadata is empty, texts' names their item.
 
     Args:
-        model: that made the codes.
+        model: that made the codes, or one that is compatible with it.
         folder: with its `shards.json`.
 
     Raises:
-        ArtifactError: if another model made the codes, or a file is damaged.
+        ArtifactError: if another model made the codes, and neither is compatible with the other,
+            or a file is damaged.
         InputError: if shards are missing, or there are no items.
         StorageError: if it can't be read.
     """
     document = read_code_folder(folder)
-    if document["model_fingerprint"] != model.fingerprint:
+    if not are_comparable(
+        model.fingerprint,
+        document["model_fingerprint"],
+        first_compatible=model.compatible_fingerprints,
+        second_compatible=document.get("compatible_with", ()),
+    ):
         raise ArtifactError(
             f"the codes in {folder} were made by another model: give the run they were encoded "
             "with, or encode the shards again"

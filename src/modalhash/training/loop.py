@@ -29,6 +29,7 @@ from modalhash.methods.base import (
     Needs,
     TrainingSettings,
 )
+from modalhash.methods.compatibility import add_former_terms
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.progress import Progress, silent
 from modalhash.training.checkpoints import Checkpoint, Checkpoints
@@ -232,6 +233,14 @@ class GradientRun:
                 moment = Moment(epoch, settings.epochs, step, n_steps)
                 self.set_rate(epoch * n_steps + step, all_steps)
                 report = self.method.batch_loss(self.heads, batch, moment)
+                report = add_former_terms(
+                    report,
+                    self.method,
+                    self.heads,
+                    batch,
+                    moment,
+                    weight=settings.compatibility_weight,
+                )
                 values = {"loss": report.total.item()}
                 values |= {name: value.item() for name, value in report.values.items()}
                 self.check_finite(values, epoch, step)

@@ -1,6 +1,6 @@
 """Training pairs: which picture goes with which text, in which order, as scaled batches."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -12,6 +12,8 @@ from torch import Tensor
 from modalhash.encoders.base import FeatureTable
 from modalhash.layers import FeatureScaling, ModalityFeatures
 from modalhash.methods.base import Batch, CaptionChoice
+from modalhash.methods.former_codes import FormerCodes
+from modalhash.training.former import FormerTables
 from modalhash.training.live_features import Draw, LiveFeatures, LiveSide, PresentTable
 
 __all__ = ["Pairs", "TrainingData", "hold_out"]
@@ -37,6 +39,7 @@ class TrainingData:
         live_image: the pictures themselves, if their tower is tuned; `image` then holds pooled
             features of the tower before tuning.
         live_text: the texts themselves, if their tower is tuned; likewise.
+        former: what a former model says of them, if there is one to be compatible with.
     """
 
     image: FeatureTable
@@ -47,6 +50,7 @@ class TrainingData:
     with_tokens: bool = False
     live_image: LiveSide | None = None
     live_text: LiveSide | None = None
+    former: FormerTables | None = None
 
     def present(self) -> "TrainingData":
         """Replace features of tuned towers by what the towers give when they are read."""
@@ -226,7 +230,20 @@ class Pairs:
             labels,
             torch.from_numpy(chosen).to(self.device),
             torch.from_numpy(items).to(self.device),
+            self.former_codes(owners, captions),
         )
+
+    def former_codes(self, owners: Rows, captions: Rows) -> FormerCodes | None:
+        """Collect what a former model says of some pairs, if there is one; means of mean texts."""
+        former = self.data.former
+        if former is None:
+            return None
+        image = torch.from_numpy(former.image[self.data.items[owners]])
+        if self.choice is CaptionChoice.MEAN:
+            text = self.mean_rows(former.text.__getitem__, owners)
+        else:
+            text = torch.from_numpy(former.text[captions])
+        return FormerCodes(image.to(self.device), text.to(self.device))
 
     def features(
         self, table: FeatureTable, rows: Rows, live: ModalityFeatures | None = None
@@ -246,6 +263,10 @@ class Pairs:
 
     def mean_text(self, owners: Rows) -> Tensor:
         """Compute the mean pooled text features of some items, (k, d), on the CPU."""
+        return self.mean_rows(self.data.text.pooled, owners)
+
+    def mean_rows(self, read: Callable[[Rows], NDArray[np.float32]], owners: Rows) -> Tensor:
+        """Compute the mean of what is read of the texts of some items, (k, d), on the CPU."""
         counts = self.counts[owners]
         rows = np.concatenate(
             [
@@ -253,5 +274,5 @@ class Pairs:
                 for owner in owners
             ]
         )
-        sums = np.add.reduceat(self.data.text.pooled(rows), np.cumsum(counts) - counts, axis=0)
+        sums = np.add.reduceat(read(rows), np.cumsum(counts) - counts, axis=0)
         return torch.from_numpy(sums / counts[:, None].astype(np.float32))

@@ -1,0 +1,33 @@
+"""What a former model says of training pairs, for models that are to be compatible with it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["FormerCodes", "join_former"]
+
+
+@dataclass(frozen=True)
+class FormerCodes:
+    """Relaxed codes that a former model gives to pairs; their signs are the codes it stored.
+
+    Attributes:
+        image: (n, b) of the pairs' pictures.
+        text: (n, b) of their texts.
+    """
+
+    image: Tensor
+    text: Tensor
+
+
+def join_former(parts: Iterable[FormerCodes | None]) -> FormerCodes | None:
+    """Join what a former model says of batches, on the CPU; None where there is no such model."""
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    return FormerCodes(
+        torch.cat([part.image.cpu() for part in known]),
+        torch.cat([part.text.cpu() for part in known]),
+    )
