@@ -148,11 +148,14 @@ def first_bits(both: Both, n_bits: int) -> Both:
     }
 
 
-def measure(both: Both, collection: Collection, split: str, scoring: str) -> Report:
+def measure(
+    both: Both, collection: Collection, split: str, scoring: str, *, ranked: Both | None = None
+) -> Report:
     """Rank by Hamming distance, by the numbers of queries, or by cosines of floats.
 
     Args:
         both: relaxed codes, or floats.
+        ranked: of what is ranked, where another model made it; by default `both`.
         collection: with labels.
         split: the queries.
         scoring: "hamming", "asymmetric" or "floats".
@@ -170,7 +173,8 @@ def measure(both: Both, collection: Collection, split: str, scoring: str) -> Rep
     for direction in DIRECTIONS:
         query_side, _, item_side = direction.partition("_to_")
         query = both[query_side][0]
-        for items, truth in ((both[item_side][1], by_label), (both[item_side][0], by_pair)):
+        own_items, items_by_label = (ranked or both)[item_side]
+        for items, truth in ((items_by_label, by_label), (own_items, by_pair)):
             width = query.shape[1]
             if scoring == Scoring.HAMMING:
                 result = evaluate_direction(
