@@ -202,12 +202,20 @@ class FastScan:
             rounded, rows = self.index().search(signed, n_listed)
         # Weighted distance = (total - product) / 2. Sums of units are exact in float32.
         spans = np.abs(signed).reshape(len(signed), -1, 4) @ TWICE
-        error = spans.max(axis=1) * (spans.shape[1] * (1 + 1e-5) / (2 * 255))
-        totals = queries.totals
-        least = (totals - SLACK - rounded[:, -1].astype(np.float64) - error) * 0.5
-        if totals.min() == 0 or rows[:, -1].min() < 0:
+        error_share = spans.shape[1] * (1 + 1e-5) / (2 * 255)
+        if len(queries) == 1:  # plain numbers: an array of one costs a search of few codes dearly
+            total, error = int(queries.totals[0]), float(spans.max()) * error_share
+            bound = (total - SLACK - float(rounded[0, -1]) - error) * 0.5
+            least = np.array([bound])
+            is_known = total > 0 and rows[0, -1] >= 0
+        else:
+            totals = queries.totals
+            last = rounded[:, -1].astype(np.float64)
+            least = (totals - SLACK - last - spans.max(axis=1) * error_share) * 0.5
+            is_known = totals.min() > 0 and rows[:, -1].min() >= 0
+        if not is_known:
             # FAISS divides by a query's largest span: of a query of zeros it knows nothing.
-            is_whole = (rows >= 0).all(axis=1) & (totals > 0)
+            is_whole = (rows >= 0).all(axis=1) & (queries.totals > 0)
             least = np.where(is_whole, least, -np.inf)
             rows = np.where(is_whole[:, None], rows, np.arange(n_listed))
         if n_listed == n_rows:
@@ -221,7 +229,9 @@ class FastScan:
     def score_listed(self, queries: WeightedQueries, rows: Positions) -> NDArray[np.int32]:
         """Compute the weighted distances of (q, l) rows, (q, l) int32."""
         if len(rows) == 1:
-            return queries.paired_distances(self.codes[rows[0]], np.zeros_like(rows[0]))[None]
+            return queries.paired_distances(self.codes[rows[0]], np.zeros(rows.shape[1], np.int64))[
+                None
+            ]
         weighted = np.empty(rows.shape, np.int32)
         step = max(1, BLOCK_LISTED // rows.shape[1])
         for start in range(0, len(rows), step):
