@@ -180,6 +180,7 @@ API_PAGES: Mapping[str, ApiPage] = {
                 "Method", "GradientMethod", "ClosedFormMethod", "Batch", "FeatureShapes", "Heads",
                 "LossReport", "Needs", "Term", "TrainingSettings",
             ],
+            "modalhash.methods.controls": ["NamedModule", "shuffle_edges", "shuffle_items"],
         },
     ),
     "errors": ApiPage(
