@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -154,6 +154,32 @@ def test_a_model_over_landmarks_keeps_them_and_learns_from_them(
         # Landmarks stay; what reads them has learned.
         assert_close(graph.keys.norm(dim=1), torch.ones(16), rtol=1e-5, atol=1e-5)
         assert float(graph.log_sharpness.detach()) != pytest.approx(math.log(10), abs=1e-7)
+
+
+@dataclass(frozen=True)
+class TunedView(View):
+    """The same pairs with features that an encoder has changed since."""
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        pairs = self.pairs()
+        pooled = pairs.image.pooled
+        yield replace(pairs, image=ModalityFeatures(pooled.roll(1, 1), untuned=pooled))
+
+
+@every_method
+def test_landmarks_follow_an_encoder_that_is_tuned(method: type[GradientMethod[Any]]) -> None:
+    changes = {**small_settings(method), **OVER_LANDMARKS[method], "n_landmarks": 3}
+    made, _ = make_method(method, preset="dense", changes=changes)
+    assert isinstance(made, GradientMethod)
+    heads = made.build_heads(SHAPES, 4)
+    assert isinstance(heads.image, LandmarkHead)
+    with torch.no_grad():
+        made.before_training(heads, View())
+        before = heads.image.graph.keys.clone()
+        made.after_epoch(heads, View(), Moment(0, 2))
+        assert torch.equal(heads.image.graph.keys, before)
+        made.after_epoch(heads, TunedView(), Moment(0, 2))
+    assert_close(heads.image.graph.keys, before.roll(1, 1), rtol=1e-6, atol=1e-7)
 
 
 @every_method

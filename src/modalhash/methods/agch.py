@@ -76,6 +76,7 @@ from modalhash.methods.landmarks import (
     landmark_heads,
     landmark_outputs,
     make_landmark_graphs,
+    renew_landmarks,
     set_landmarks,
 )
 from modalhash.methods.ranges import (
@@ -363,6 +364,11 @@ class Agch(GradientMethod[AgchHeads]):
                 distance_power=settings.distance_power,
                 measures=settings.measures,
             )
+
+    def after_epoch(self, heads: AgchHeads, view: TrainingView, moment: Moment) -> None:
+        """Set landmarks anew where an encoder is tuned."""
+        graphs = find_graphs((heads.image, None), (heads.text, None))
+        renew_landmarks(graphs, view, is_shuffled=self.settings.shuffled_graph)
 
     def batch_loss(self, heads: AgchHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the four parts of the objective."""

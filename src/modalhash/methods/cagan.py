@@ -98,6 +98,7 @@ from modalhash.methods.landmarks import (
     landmark_heads,
     landmark_outputs,
     make_landmark_graphs,
+    renew_landmarks,
     set_landmarks,
 )
 from modalhash.methods.ranges import AT_LEAST_ONE, NOT_NEGATIVE, Settings
@@ -384,6 +385,11 @@ class Cagan(GradientMethod[CaganHeads]):
                 scale=settings.similarity_scale,
                 rule=CrossSimilarity.ROW_COSINE,
             )
+
+    def after_epoch(self, heads: CaganHeads, view: TrainingView, moment: Moment) -> None:
+        """Set landmarks anew where an encoder is tuned."""
+        graphs = find_graphs((heads.image, heads.image_graph), (heads.text, heads.text_graph))
+        renew_landmarks(graphs, view, is_shuffled=self.settings.shuffled_graph)
 
     def batch_loss(self, heads: CaganHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the four weighted parts of the objective."""

@@ -28,6 +28,7 @@ __all__ = [
     "landmark_heads",
     "landmark_outputs",
     "make_landmark_graphs",
+    "renew_landmarks",
     "set_landmarks",
     "without_landmarks",
 ]
@@ -123,6 +124,28 @@ def set_landmarks(
         nodes = nodes[torch.randperm(len(nodes))]
     for graph, own_keys in zip(graphs, keys, strict=True):
         graph.set_landmarks(own_keys, nodes, torch.cat(owners))
+
+
+def renew_landmarks(
+    graphs: Graphs | None,
+    view: TrainingView,
+    *,
+    with_labels: bool = False,
+    is_shuffled: bool = False,
+) -> None:
+    """Set landmarks anew where an encoder is tuned, whose features are others after an epoch.
+
+    Args:
+        graphs: of both modalities; None where there are none.
+        view: the training pairs.
+        with_labels: as of `set_landmarks`.
+        is_shuffled: as of `set_landmarks`.
+    """
+    if graphs is None:
+        return
+    first = next(view.batches(1))
+    if first.image.untuned is not None or first.text.untuned is not None:
+        set_landmarks(graphs, view, with_labels=with_labels, is_shuffled=is_shuffled)
 
 
 def owners_of(batch: Batch) -> Tensor:

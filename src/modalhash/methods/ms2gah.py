@@ -82,6 +82,7 @@ from modalhash.methods.landmarks import (
     label_guide,
     landmark_outputs,
     make_landmark_graphs,
+    renew_landmarks,
     set_landmarks,
 )
 from modalhash.methods.ranges import (
@@ -309,6 +310,11 @@ class Ms2gah(GradientMethod[Ms2gahHeads]):
         if graphs is not None:
             is_shuffled = self.settings.shuffled_graph
             set_landmarks(graphs, view, with_labels=True, is_shuffled=is_shuffled)
+
+    def after_epoch(self, heads: Ms2gahHeads, view: TrainingView, moment: Moment) -> None:
+        """Set landmarks anew where an encoder is tuned."""
+        graphs = find_graphs((heads.image, None), (heads.text, None))
+        renew_landmarks(graphs, view, with_labels=True, is_shuffled=self.settings.shuffled_graph)
 
     def batch_loss(self, heads: Ms2gahHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the weighted parts of the objective."""
