@@ -183,7 +183,7 @@ def train(
     warn_of_short_codes(n_bits)
     former = None
     if options.compatible_with is not None:
-        check_compatible_method(the_method, hug=options.hug)
+        check_compatible_method(the_method)
         former = open_former_model(options.compatible_with, n_bits, options.device)
     collection = open_collection(collection, options.skip_bad, options.progress)
     check_items(collection, split, the_method)

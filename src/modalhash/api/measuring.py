@@ -142,7 +142,10 @@ def evaluate(
             "intervals": settings.intervals(),
             **storage,
         },
-        notes=tuple(list_notes(model, collection, queries, settings)),
+        notes=(
+            *list_notes(model, collection, queries, settings),
+            *note_database_model(database_model),
+        ),
     )
 
 
@@ -160,8 +163,9 @@ def open_database_model(model: HashModel, options: EvaluationOptions) -> HashMod
         model.searches_codes_of(other.fingerprint) or other.searches_codes_of(model.fingerprint)
     ):
         raise ArtifactError(
-            f"the database's model ({other!r}) and the queries' ({model!r}) aren't compatible, so "
-            "their distances mean nothing: train the newer one with --compatible-with"
+            f"the models {model.fingerprint[:12]} of the queries and {other.fingerprint[:12]} of "
+            "the database aren't compatible, so their distances mean nothing: train the newer one "
+            "with --compatible-with"
         )
     if options.rerank is not None:
         raise InputError(
@@ -179,6 +183,17 @@ def describe_database_model(model: HashModel | None) -> dict[str, Any]:
         "database_model_fingerprint": model.fingerprint,
         "database_encoder": model.record.encoder["name"],
     }
+
+
+def note_database_model(model: HashModel | None) -> list[str]:
+    """Note that another model made what is ranked, if one did."""
+    if model is None:
+        return []
+    note = (
+        f"what is ranked was encoded by another model ({model.record.title}, encoder "
+        f"{model.record.encoder['name']!r}, fingerprint {model.fingerprint[:12]})"
+    )
+    return [note]
 
 
 def read_scorings(options: EvaluationOptions) -> tuple[Scoring, ...]:

@@ -158,8 +158,9 @@ class TrainingSettings(Settings):
     """Mirror half of the pictures, drawn anew each epoch; texts that say left or right stay."""
     smallest_crop: Annotated[float, SHARE_ABOVE_ZERO] = 1.0
     """Smallest share of a picture's area that is cut out at random each epoch; 1 cuts nothing."""
-    compatibility_weight: Annotated[float, NOT_NEGATIVE] = 5.0
-    """Weight of agreeing with a former model's codes; acts only with `compatible_with`."""
+    compatibility_weight: Annotated[float, NOT_NEGATIVE] = 4.0
+    """Weight of agreeing with a former model's codes, as a multiple of the method's own loss, or of
+    1 where that is smaller; acts only with `compatible_with`."""
 
 
 DENSE_TRAINING: Final[Mapping[str, Any]] = {

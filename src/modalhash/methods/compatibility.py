@@ -20,7 +20,7 @@ LARGEST_SHARPNESS = 4.0
 """Factor on the numbers that learn at the end of training; it begins at 1."""
 
 
-def check_compatible_method(method: Method, *, hug: str | None = None) -> None:
+def check_compatible_method(method: Method) -> None:
     """Refuse methods that can't learn against the codes of a former model.
 
     Raises:
@@ -30,11 +30,6 @@ def check_compatible_method(method: Method, *, hug: str | None = None) -> None:
         raise SettingError(
             f"compatible_with is given, but {method.title} solves for its heads and can't learn "
             "against another model's codes: choose a method that learns by gradient, such as nested"
-        )
-    if hug == "plus":
-        raise SettingError(
-            "compatible_with is given, but the finer codes of hug 'plus' aren't made compatible: "
-            "choose hug 'contrastive' or 'same', or leave it out"
         )
 
 
@@ -47,7 +42,11 @@ def add_former_terms(
     *,
     weight: float,
 ) -> LossReport:
-    """Add to a loss what keeps codes near a former model's, where a batch brings such codes."""
+    """Add to a loss what keeps codes near a former model's, where a batch brings such codes.
+
+    Losses of methods are of very different sizes: the weight is a multiple of the method's own, at
+    this batch, or of 1 where that is smaller.
+    """
     if batch.former is None or not weight:
         return report
     image, text = method.relaxed_pairs(heads, batch)
@@ -57,5 +56,6 @@ def add_former_terms(
         torch.cat([batch.former.image, batch.former.text]),
         sharpness=sharpness,
     )
-    terms = {**report.terms, "former": Term(agreement, weight)}
+    size = max(1.0, abs(report.total.item()))
+    terms = {**report.terms, "former": Term(agreement, weight * size)}
     return LossReport(terms, report.watched)

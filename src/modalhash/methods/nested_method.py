@@ -201,7 +201,7 @@ class NestedMethod(GradientMethod[NestedHeads]):
         captions=CaptionChoice.ALL,
         image_scaling=ScalingRule.CENTRED_UNIT,
         text_scaling=ScalingRule.CENTRED_UNIT,
-        compatibility_weight=1.0,  # bits begin as the former ones
+        compatibility_weight=0.2,  # bits begin as the former ones
     )
     tunes_encoders = False
     unhuggable: ClassVar[Mapping[str, str]] = dict.fromkeys(

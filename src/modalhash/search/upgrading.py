@@ -70,9 +70,9 @@ def check_upgrade(index: SearchIndex, model: HashModel) -> None:
     foreign = sorted(maker for maker in makers if not model.searches_codes_of(maker))
     if foreign:
         raise ArtifactError(
-            f"{model!r} isn't compatible with the model {foreign[0][:12]} that made codes of "
-            f"{index.folder}: train it with --compatible-with that model's run, or build the index "
-            "again"
+            f"the new model ({model.record.title}, encoder {model.record.encoder['name']!r}) isn't "
+            f"compatible with the model {foreign[0][:12]} that made codes of {index.folder}: train "
+            "it with --compatible-with that model's run, or build the index again"
         )
     if index.model.fingerprint == model.fingerprint:
         return
