@@ -205,6 +205,17 @@ def test_a_radius_and_a_relevance_cut_off(trained: Path) -> None:
         assert {hit.id for hit in reranked} == {one[0] for one in everything if one[1] <= 4}
 
 
+def test_relevance_after_reranking_follows_the_reranked_order(trained: Path) -> None:
+    with mh.open_index(trained / "index") as index:
+        by_codes = index.search(text="a red circle", k=60, scoring="hamming").hits
+        reranked = index.search(
+            text="a red circle", k=60, rerank="all", rerank_by="relaxed", scoring="hamming"
+        ).hits
+    assert [hit.id for hit in reranked] != [hit.id for hit in by_codes]
+    assert [hit.relevance for hit in reranked] == [hit.relevance for hit in by_codes]
+    assert [hit.strength for hit in reranked] == [hit.strength for hit in by_codes]
+
+
 def test_a_relevance_that_no_distance_reaches_is_refused_and_the_largest_one_is_not(
     trained: Path,
 ) -> None:

@@ -39,6 +39,10 @@ COPIED_64 = {
     "jdsh": ".741/.733, .478/.473, .679/.689, .647/.659",
     "dgcpn": ".737/.725, .486/.491, .635/.642, .602/.597",
     "ucch": ".754/.743, .503/.503, .737/.745, .655/.666",
+    "cvh": ".594/.599, .366/.372, .456/.444, .471/.476",
+    "lssh": ".606/.598, .396/.392, .450/.471, .542/.547",
+    "cmfh": ".556/.553, .314/.306, .343/.306, .370/.346",
+    "fsh": ".635/.635, .417/.425, .598/.651, .576/.564",
 }
 """UCCH's table at 64 bits: MIRFlickr, IAPR TC-12, NUS-WIDE, COCO."""
 OURS = ("cagan", "cfrh", "hugging-hash", "hugging-hash-plus", "ms2gah", "sgrn")
@@ -108,7 +112,8 @@ def test_unknown_cases_are_empty() -> None:
     assert printed_protocols("djsrh", "iapr") == ["ucch"]
     assert printed_protocols("djsrh", "flickr8k") == []
     assert protocols_of("random") == []
-    assert protocols_of("cvh") == ["djsrh"]
+    assert protocols_of("cvh") == ["djsrh", "ucch"]
+    assert protocols_of("fsh") == ["ucch"]
     assert protocols_of("djsrh") == ["djsrh", "ucch", "vtm-uch"]
 
 

@@ -208,6 +208,9 @@ def make_answer(
         order, reranked = rerank(order, nearest.distances, scorer)
         scores = np.empty_like(reranked)
         scores[order] = reranked
+    # A place after reranking is worth what it was before: calibration knows places by codes only.
+    graded = np.empty_like(order)
+    graded[order] = np.arange(len(order))
     if plan.group_by is not None:
         ids, rows = nearest.ids.tolist(), nearest.metadata
         places = order.tolist()
@@ -222,8 +225,8 @@ def make_answer(
             int(nearest.distances[place]),
             nearest.metadata[place],
             score=None if scores is None else float(scores[place]),
-            relevance=None if grading.relevance is None else grading.relevance[place],
-            strength=strengths[place],
+            relevance=None if grading.relevance is None else grading.relevance[graded[place]],
+            strength=strengths[graded[place]],
             videos=videos,
         )
         for place in shown
