@@ -9,6 +9,7 @@ official SDK, over standard input and output and then over HTTP. Each text asks 
 import argparse
 import asyncio
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -61,7 +62,9 @@ def main() -> None:
 @asynccontextmanager
 async def connect_stdio(folder: Path) -> AsyncIterator[Client]:
     """Start a server and speak with it over its standard input and output."""
-    parameters = StdioServerParameters(command=sys.executable, args=[*COMMAND, str(folder)])
+    parameters = StdioServerParameters(
+        command=sys.executable, args=[*COMMAND, str(folder)], env=dict(os.environ)
+    )
     async with Client(parameters) as client:
         yield client
 

@@ -124,6 +124,26 @@ def test_hits_are_those_of_the_library(connect: Connect, calibrated_index: Path)
     asyncio.run(run())
 
 
+def test_a_relevance_that_would_mislead_is_left_out(
+    connect: Connect, scene_index: Path, tmp_path: Path, own_cache: Path
+) -> None:
+    folder = tmp_path / "pairs.index"
+    shutil.copytree(scene_index, folder)
+    mh.calibrate(folder, "scenes:90", split="all", relevance="pair", cache=own_cache)
+
+    async def run() -> None:
+        async with connect({"pairs": folder}) as client:
+            page = await call(client, "search", text="red ring")
+            assert page["hits"][0]["strength"] in ("strong", "fair", "weak")
+            assert "relevance" not in page["hits"][0]
+            assert "relevance_means" not in page
+            least = await call(client, "search", text="red ring", min_relevance=0.0)
+            assert least["relevance_means"] == "pair"
+            assert 0 < least["hits"][0]["relevance"] < 1
+
+    asyncio.run(run())
+
+
 def test_an_index_without_calibration_says_so(connect: Connect) -> None:
     async def run() -> None:
         async with connect() as client:

@@ -11,6 +11,7 @@ from modalhash.mcp_server.arguments import DescribeIndex, GetItem, GetPicture, S
 from modalhash.mcp_server.query_files import read_query_file
 from modalhash.mcp_server.short_documents import write_entries, write_short
 from modalhash.mcp_server.verdicts import find_verdict
+from modalhash.metrics import RelevanceRule
 from modalhash.modalities import Side
 from modalhash.search import EncodedQuery, Hit
 from modalhash.search.filter_fields import hint_at_lists
@@ -217,12 +218,19 @@ def describe_page(
     """Describe one page of hits as JSON of few bytes; the hint says why there are none."""
     answer = result.answer
     end = call.offset + call.k
-    hits = [describe_hit(handle, hit, call.fields) for hit in answer.hits[call.offset : end]]
+    # Where relevant means the query's very own item, the best hit has some percent, which misleads.
+    shows_relevance = (
+        answer.relevance_rule == RelevanceRule.SHARED_LABEL or call.min_relevance is not None
+    )
+    hits = [
+        describe_hit(handle, hit, call.fields, shows_relevance=shows_relevance)
+        for hit in answer.hits[call.offset : end]
+    ]
     head = {
         "index": handle.name,
         "target": str(answer.target),
         "verdict": find_verdict(query, answer, offset=call.offset, hint=hint),
-        "relevance_means": answer.relevance_rule,
+        "relevance_means": answer.relevance_rule if shows_relevance else None,
     }
 
     def describe(shown: list[dict[str, Any]]) -> dict[str, Any]:
@@ -237,18 +245,19 @@ def describe_page(
     return write_entries(describe, hits, ANSWER_BYTES * max(10, call.k) // 10)
 
 
-def describe_hit(handle: IndexHandle, hit: Hit, fields: list[str]) -> dict[str, Any]:
+def describe_hit(
+    handle: IndexHandle, hit: Hit, fields: list[str], *, shows_relevance: bool
+) -> dict[str, Any]:
     """Describe a hit: what it is, and how much its place says."""
-    path = handle.tell_path(hit.image)
-    is_moment = hit.video is not None
+    relevance = hit.relevance if shows_relevance else None
     return drop_missing(
         {
             "id": hit.id,
             "strength": None if hit.strength is None else hit.strength.value,
             "score": round(hit.score, 3),
-            "relevance": None if hit.relevance is None else round(hit.relevance, 3),
+            "relevance": None if relevance is None else round(relevance, 3),
             "caption": hit.caption,
-            "file": None if path is None or is_moment or path == hit.id else write_path(path),
+            "file": find_shown_file(handle, hit),
             "item": hit.metadata.get("item"),
             "video": hit.video,
             "start": hit.start,
@@ -256,6 +265,16 @@ def describe_hit(handle: IndexHandle, hit: Hit, fields: list[str]) -> dict[str, 
             "fields": {name: hit.metadata[name] for name in fields if name in hit.metadata},
         }
     )
+
+
+def find_shown_file(handle: IndexHandle, hit: Hit) -> str | None:
+    """Find the file of a hit as it is shown; None where its id says as much, and of a moment."""
+    path = handle.tell_path(hit.image)
+    if path is None or hit.video is not None:
+        return None
+    if not handle.shows_paths and path.rpartition("/")[2] == str(hit.id).rpartition("/")[2]:
+        return None
+    return write_path(path)
 
 
 def write_path(path: str) -> str:
