@@ -76,7 +76,7 @@ def test_hits_are_those_of_plain_loops(
     fine_run: Path, tmp_path: Path, shortlist: int | str
 ) -> None:
     with mh.build_index(fine_run, output=tmp_path / "index") as index:
-        answer = index.search(ASKED, k=5, rerank=shortlist)
+        answer = index.search(ASKED, k=5, rerank=shortlist, scoring="hamming")
         length = 40 if shortlist == "all" else int(shortlist)
         expected = plain_ranking(fine_run, length, np.arange(40))[:5]
         assert [str(hit.id) for hit in answer.hits] == [identity for identity, _ in expected]
@@ -108,14 +108,16 @@ def test_added_and_deleted_items_are_reranked_too(fine_run: Path, tmp_path: Path
     train, dev = scenes.split("train"), scenes.split("dev")
     items = np.concatenate([train, dev])
     with mh.open_index(folder) as index:
-        found = [str(hit.id) for hit in index.search(ASKED, k=100, rerank="all").hits]
+        found = [
+            str(hit.id) for hit in index.search(ASKED, k=100, rerank="all", scoring="hamming").hits
+        ]
         expected = [identity for identity, _ in plain_ranking(fine_run, 100, items)]
         assert found == expected
         index.delete([scenes.item_ids[dev[0]], scenes.item_ids[train[1]]])
         index.compact()
     left = np.array([item for item in items if item not in (dev[0], train[1])])
     with mh.open_index(folder) as index:
-        answer = index.search(ASKED, k=100, rerank="auto")
+        answer = index.search(ASKED, k=100, rerank="auto", scoring="hamming")
         found = [str(hit.id) for hit in answer.hits]
         assert found == [identity for identity, _ in plain_ranking(fine_run, 100, left)]
         texts = index.search(ASKED, k=3, rerank=20, target="texts", where="item != 'nothing'")
