@@ -80,10 +80,13 @@ def save_word_piece_bert(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def bert_index(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
     """An index of 60 scenes whose texts a tiny BERT encodes, 40 bits; not to be changed."""
+    import torch
+
     import modalhash as mh
     from tests.oracles.tiny_transformers import save_tiny_model
 
     folder = tmp_path_factory.mktemp("bert")
+    torch.manual_seed(0)
     save_tiny_model("vit", folder / "vit")
     save_word_piece_bert(folder / "bert")
     mh.train(

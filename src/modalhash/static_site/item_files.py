@@ -115,7 +115,7 @@ class PictureFiles:
             picture.save(written, "WEBP", quality=QUALITY)
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, written.getvalue())
+            path.write_bytes(written.getvalue())  # `write_site` flushes all of them at once
             self.names[image] = name
         return self.names[image]
 

@@ -259,5 +259,5 @@ def write_vectors(table: VectorTable, folder: Path, weights: Weights) -> tuple[i
             whole, scales = to_scaled(rows)
             content = scales.astype("<f4").tobytes() + whole.tobytes()
         names.append(f"{number:05}.bin")
-        write_bytes(folder / names[-1], content)
+        (folder / names[-1]).write_bytes(content)  # `write_site` flushes all of them at once
     return n_rows, names

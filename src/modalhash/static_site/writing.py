@@ -1,5 +1,6 @@
 """Write an index as a static web page that searches in the browser."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -143,8 +144,15 @@ def write_site(
         facts = {"name": name, "modalhash": document["modalhash"], "n_bits": n_bits}
         write_text(part / "README.md", README.format(n_items=n_items, runtime=words, **facts))
         write_text(part / ".nojekyll", "")  # GitHub Pages would leave files out
+        flush_files()
         n_bytes = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
     return ExportedSite(folder, n_items, n_bits, n_bytes, pictures.n_missing, compared)
+
+
+def flush_files() -> None:
+    """Have all that was written be on disk: thousands of small files are flushed at once."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def check_options(options: SiteOptions) -> None:

@@ -51,7 +51,7 @@ function pictureLinks(hit) {
     },
   }, name);
   return [
-    link("Original", { target: "_blank", rel: "noopener" }),
+    link(hit.picture.is_small ? "Picture" : "Original", { target: "_blank", rel: "noopener" }),
     link("Download", { download: hit.picture.file_name }),
   ];
 }

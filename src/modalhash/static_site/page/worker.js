@@ -7,6 +7,7 @@ const SHARE = 0.5;
 const FEWEST_TELLING_BITS = 32;
 const STRONG = 1e-4;
 const FAIR = 0.1;
+const SMALL = "pictures/"; // folder of the site's own small pictures
 
 let site; // site.json
 const sides = new Map(); // name to the codes and items of a side
@@ -178,7 +179,9 @@ function hitOf(name, row) {
   items.remember(id, row);
   return {
     id, item, caption, metadata, moment: null,
-    picture: picture && { file_name: picture.split("/").at(-1), path: String(id), thumbnail: picture, whole },
+    picture: picture && {
+      file_name: picture.split("/").at(-1), path: String(id), thumbnail: picture, whole, is_small: picture.startsWith(SMALL) && !whole,
+    },
   };
 }
 
