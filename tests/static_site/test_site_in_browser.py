@@ -290,6 +290,23 @@ def test_a_file_that_the_web_server_lacks_is_told(texts_page: Page, texts_site: 
     assert not texts_page.one("#problem").is_displayed()
 
 
+def test_a_model_that_is_still_loading_is_told(texts_page: Page) -> None:
+    script = {"source": """
+        const real = window.Worker.prototype.postMessage;
+        window.Worker.prototype.postMessage = function (message) {
+          setTimeout(() => real.call(this, message), message.act === "warm" ? 1500 : 0);
+        };
+    """}  # fmt: skip
+    added = texts_page.browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
+    try:
+        texts_page.open("?q=a+ring")
+        texts_page.says("#notice", "Loading the model of texts: ")
+    finally:
+        texts_page.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    texts_page.one(FACES)
+    assert not texts_page.one("#notice").is_displayed()
+
+
 def test_words_that_the_model_does_not_know_are_told(texts_page: Page) -> None:
     texts_page.open("?q=zzz")
     texts_page.says("#warning", "knows no word of “zzz”")

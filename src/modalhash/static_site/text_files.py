@@ -80,7 +80,9 @@ def write_text_side(
         shutil.copyfile(path, site / RUNTIME / name)
     vectors = {"files": f"{VECTORS}/", "rows": n_rows, "width": table.width, "kind": weights.value}
     compared = compare_codes(model, folder, tower, table, weights)
+    loaded = [folder / "encoder.onnx", folder / "head.onnx", *(site / RUNTIME).iterdir()]
     document = {
+        "bytes": sum(path.stat().st_size for path in loaded),
         "encoder": f"{FOLDER}/encoder.onnx",
         "head": f"{FOLDER}/head.onnx",
         "tokenizer": f"{FOLDER}/tokenizer.json",

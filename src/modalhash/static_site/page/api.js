@@ -46,12 +46,35 @@ function ask(act, asked, signal) {
   });
 }
 
+let hasModel = false;
+
 const opened = ask("open", { base: document.baseURI }).then((site) => {
   performance.mark("modalhash-codes");
-  if (site.text) ask("warm", {}).then(() => performance.mark("modalhash-model"), () => {}); // a search tells what failed
+  // Where visitors save data, the model is loaded when words are searched for.
+  if (site.text && !navigator.connection?.saveData) warm().catch(() => {}); // a search tells what failed
   return site;
 });
 opened.catch(() => {}); // told by who waits for it
+
+async function warm() {
+  await ask("warm", {});
+  if (!hasModel) performance.mark("modalhash-model");
+  hasModel = true;
+}
+
+/** Wait for the model, and say so: a first visit loads it. */
+async function waitForModel() {
+  const { text } = await opened;
+  if (hasModel || !text) return;
+  const notice = document.getElementById("notice");
+  notice.textContent = `Loading the model of texts: ${Math.ceil(text.bytes / 1e6)} MB, once …`;
+  notice.hidden = false;
+  try {
+    await warm();
+  } finally {
+    notice.hidden = true;
+  }
+}
 
 const never = () => Promise.reject(new ApiError("not_available", "This site holds what it was made with: it can't be changed."));
 
@@ -77,6 +100,7 @@ export async function search(_, query, picture, signal) {
   }
   const asked = plain(rest);
   if (filter !== undefined) asked.item = itemOf(filter);
+  if (asked.text || asked.minus_text) await waitForModel();
   return ask("search", asked, signal).then(note);
 }
 
