@@ -8,7 +8,6 @@ import pytest
 
 import modalhash as mh
 from modalhash.artifacts import save_model
-from modalhash.artifacts.ready_model import READY_LENGTHS
 from modalhash.codes import unpack
 from modalhash.errors import InputError
 from tests.oracles.command_line import CommandLine
@@ -25,7 +24,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-@pytest.mark.parametrize("n_bits", READY_LENGTHS)
+@pytest.mark.parametrize("n_bits", [64, 256])
 def test_codes_are_signs_in_orthonormal_directions(n_bits: int) -> None:
     model = mh.ready_model(n_bits)
     weights = model.hasher_in_torch.text.head.state_dict()["map.weight"].numpy()
@@ -38,6 +37,26 @@ def test_codes_are_signs_in_orthonormal_directions(n_bits: int) -> None:
     assert is_clear.mean() > 0.98
     image = model.hasher_in_torch.image.head.state_dict()["map.weight"].numpy()
     np.testing.assert_array_equal(image, weights)
+
+
+def test_graded_codes_keep_the_inner_products_of_features() -> None:
+    model = mh.ready_model(384)
+    generator = np.random.default_rng(0)
+    words = ["dog", "snow", "car", "beach", "boat", "horse", "bread", "train", "cup", "tree"]
+    texts = [f"a {first} and a {second}" for first in words for second in words]
+    rows = model.encoder.text.encode(texts).pooled
+    # Pictures of the shared space are mixtures; mixtures of texts lie where pictures do.
+    mixed = generator.dirichlet(np.full(len(texts), 0.05), 200) @ rows
+    pictures = (mixed / np.linalg.norm(mixed, axis=1, keepdims=True)).astype(np.float32)
+    exact = rows @ pictures.T
+    errors = {}
+    for n_bits in (256, 384):
+        sized = mh.ready_model(n_bits)
+        signs = np.where(sized.relaxed_features(pictures, "image") >= 0, 1.0, -1.0)
+        scores = sized.relaxed_features(rows, "text") @ signs.T
+        errors[n_bits] = 1 - np.corrcoef(scores.ravel(), exact.ravel())[0, 1]
+    assert errors[384] < 0.02
+    assert errors[384] < errors[256] / 2
 
 
 def test_near_texts_have_near_codes() -> None:
@@ -82,13 +101,14 @@ def test_find_needs_no_model(photos: Path, modalhash: CommandLine) -> None:
 
 def test_other_names_and_lengths_are_refused(tmp_path: Path) -> None:
     message = re.escape(
-        "there is no ready model 'offline-shared:32': name offline-shared:64 or offline-shared:256"
+        "there is no ready model 'offline-shared:32': name offline-shared:64, "
+        "offline-shared:256 or offline-shared:384"
     )
     with pytest.raises(InputError, match=message):
         mh.build_index("offline-shared:32", "icons", output=tmp_path / "index")
     message = re.escape(
-        "n_bits is 128, but ready models have 64 or 256 bits: choose one of these, or learn codes "
-        "from your own pictures with modalhash train"
+        "n_bits is 128, but ready models have 64, 256 or 384 bits: choose one of these, or learn "
+        "codes from your own pictures with modalhash train"
     )
     with pytest.raises(InputError, match=message):
         mh.ready_model(128)

@@ -15,7 +15,7 @@ from modalhash.methods.hasher import HashTower
 from modalhash.model_export.head_graphs import head_graph
 from tests.oracles.rows_of_heads import WIDTH, tower
 
-POOLED_HEADS = ["linear", "mlp", "gelu", "normalised", "kernel", "fusion", "landmark"]
+POOLED_HEADS = ["linear", "mlp", "gelu", "normalised", "kernel", "fusion", "landmark", "graded"]
 N_ROWS = 10_000
 
 

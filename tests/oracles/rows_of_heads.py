@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from modalhash.codes import GradedBits
 from modalhash.layers import (
     BitMap,
     FeatureScaling,
     FusionHead,
     FusionTransformer,
     GeluHead,
+    GradedHead,
     HashHead,
     KernelHead,
     LandmarkGraph,
@@ -36,6 +38,7 @@ from modalhash.methods.hasher import HashTower
 WIDTH, TOKEN_WIDTH, N_TOKENS, N_ROWS = 70, 12, 9, 300
 SIZES = {1: 12, 2: 20, 7: 70, 255: 300, 257: 300, 299: 300}
 """Size of a batch to how many rows are encoded in such batches."""
+GRADED = GradedBits((4, 3, 2, 1), (8.0, 4.0, 2.0, 1.0))
 Rows = tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.bool_] | None]
 
 
@@ -70,6 +73,7 @@ def heads(n_bits: int = 10) -> dict[str, tuple[ScalingRule, HashHead]]:
         "normalised": (
             ScalingRule.CENTRED_UNIT, NormalisedHead((WIDTH, 24, n_bits), n_attention_heads=3)
         ),
+        "graded": (ScalingRule.NONE, GradedHead(WIDTH, GRADED)),
         "kernel": (ScalingRule.CENTRED_UNIT, kernel),
         "fusion": (ScalingRule.CENTRED_UNIT, fusion),
         "landmark": (ScalingRule.CENTRED_UNIT, LandmarkHead(MlpHead((WIDTH, 40, n_bits)), graph)),

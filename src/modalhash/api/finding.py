@@ -13,7 +13,7 @@ import numpy as np
 from modalhash.api.opening import open_model
 from modalhash.api.syncing import SyncCounts, resolve_folder, sync_reading
 from modalhash.artifacts import HashModel
-from modalhash.artifacts.ready_model import READY_NAME
+from modalhash.artifacts.ready_model import READY_GRADED, READY_NAME
 from modalhash.codes import code_width
 from modalhash.data.loading import require_unicode
 from modalhash.data.picture_collections import list_pictures
@@ -38,6 +38,8 @@ __all__ = ["find", "open_folder_index"]
 
 logger = logging.getLogger(__name__)
 
+FOLDER_MODEL = f"{READY_NAME}:{READY_GRADED}"
+"""What folders are searched with by default: `find` ranks by the query's own numbers."""
 FOLDERS = "folders"
 """Where, in the cache, the indexes of folders are kept."""
 
@@ -126,7 +128,7 @@ def open_folder_index(
     """
     require_unicode(Path(folder).expanduser())
     pictures = resolve_folder(folder)
-    opened_model = open_model(READY_NAME if model is None else model, device)
+    opened_model = open_model(FOLDER_MODEL if model is None else model, device)
     place = index_place(pictures, opened_model, cache, file_metadata=file_metadata)
     try:
         with changing(place, pictures):

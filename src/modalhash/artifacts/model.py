@@ -26,7 +26,15 @@ from modalhash.artifacts.onnx_files import (
 )
 from modalhash.artifacts.onnx_hasher import OnnxHasher
 from modalhash.artifacts.shorter_codes import check_shorter, short_tower
-from modalhash.codes import BitOrder, Codes, binarise, code_width, from_little, pack
+from modalhash.codes import (
+    BitOrder,
+    Codes,
+    GradedBits,
+    binarise,
+    code_width,
+    from_little,
+    pack,
+)
 from modalhash.codes.fingerprints import compatible_fingerprints, prefix_fingerprint
 from modalhash.data import Modality
 from modalhash.data.pictures import read_picture, upright_rgb
@@ -459,6 +467,14 @@ class HashModel:
             None if tokens is None else self.round_features(tokens, modality),
             token_mask,
         )
+
+    @cached_property
+    def graded_bits(self) -> GradedBits | None:
+        """What the bits of pictures stand for, where a number has several; None elsewhere.
+
+        Hamming distance counts such bits alike, so stored items ask with numbers too.
+        """
+        return GradedBits.of_head(self.record.towers["image"]["head"])
 
     @property
     def has_fine_codes(self) -> bool:

@@ -1,10 +1,13 @@
 """The ready model: codes of `offline-shared` that need no training, no captions and no network.
 
 Codes are the signs of the encoder's features in directions that travel with the library: the
-principal directions of made pictures, rotated by ITQ. Both modalities share them. The model's
-weights, and so its fingerprint and its codes, are the same everywhere.
+principal directions of made pictures, rotated by ITQ. Both modalities share them. In the longest
+codes, which `find` takes, pictures have several bits in each principal direction, and texts meet
+them with numbers. The model's weights, and so its fingerprint and its codes, are the same
+everywhere.
 """
 
+from collections.abc import Iterable
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING
 from modalhash.artifacts.model import HashModel
 from modalhash.artifacts.model_files import load_model
 from modalhash.artifacts.model_record import ModelRecord
+from modalhash.codes import GradedBits
 from modalhash.encoders import Encoder, default_cache_folder, load_encoder
 from modalhash.errors import InputError, MissingExtraError
 
@@ -20,8 +24,10 @@ if TYPE_CHECKING:
     from modalhash.methods.hasher import Hasher
 
 __all__ = [
+    "READY_GRADED",
     "READY_LENGTHS",
     "READY_NAME",
+    "READY_USUAL",
     "ROTATIONS_FILE",
     "read_ready_name",
     "ready_model",
@@ -29,8 +35,10 @@ __all__ = [
 ]
 
 READY_NAME = "offline-shared"
-READY_LENGTHS = (64, 256)
-"""Bits of the ready models; the last is the usual one."""
+READY_LENGTHS = (64, 256, 384)
+"""Bits of the ready models."""
+READY_USUAL, READY_GRADED = 256, 384
+"""The usual length, and that of graded codes, which are for queries with numbers."""
 ROTATIONS_FILE = "ready_model.safetensors"
 
 
@@ -49,14 +57,20 @@ def read_ready_name(name: str) -> int | None:
     if kind != READY_NAME:
         return None
     if not colon:
-        return READY_LENGTHS[-1]
+        return READY_USUAL
     if bits not in map(str, READY_LENGTHS):
-        names = " or ".join(f"{READY_NAME}:{length}" for length in READY_LENGTHS)
+        names = list_choices(f"{READY_NAME}:{length}" for length in READY_LENGTHS)
         raise InputError(f"there is no ready model {name!r}: name {names}")
     return int(bits)
 
 
-def ready_model(n_bits: int = READY_LENGTHS[-1], *, device: str = "auto") -> HashModel:
+def list_choices(choices: Iterable[str]) -> str:
+    """Write choices as words: `64, 256 or 384`."""
+    *first, last = choices
+    return f"{', '.join(first)} or {last}"
+
+
+def ready_model(n_bits: int = READY_USUAL, *, device: str = "auto") -> HashModel:
     """Open the model that needs no training: texts find pictures at once.
 
     Pictures become mixtures of the class names that EfficientNet-Lite0 finds in them, texts are
@@ -64,7 +78,8 @@ def ready_model(n_bits: int = READY_LENGTHS[-1], *, device: str = "auto") -> Has
     finds more.
 
     Args:
-        n_bits: one of `READY_LENGTHS`.
+        n_bits: 64 or 256 for codes that Hamming distance compares; 384 for graded codes, which
+            find most by the default scoring, and less than 256 bits by Hamming distance.
         device: where its encoder computes.
 
     Raises:
@@ -79,7 +94,7 @@ def ready_model(n_bits: int = READY_LENGTHS[-1], *, device: str = "auto") -> Has
         (3, 32)
     """
     if n_bits not in READY_LENGTHS:
-        known = " or ".join(map(str, READY_LENGTHS))
+        known = list_choices(map(str, READY_LENGTHS))
         raise InputError(
             f"n_bits is {n_bits}, but ready models have {known} bits: choose one of these, or "
             "learn codes from your own pictures with modalhash train"
@@ -89,13 +104,20 @@ def ready_model(n_bits: int = READY_LENGTHS[-1], *, device: str = "auto") -> Has
     import torch
     from safetensors.torch import load as load_tensors
 
-    from modalhash.artifacts.shared_hasher import make_shared_hasher
+    from modalhash.artifacts.shared_hasher import make_graded_hasher, make_shared_hasher
     from modalhash.layers import ScalingRule
 
     content = (files("modalhash.artifacts") / ROTATIONS_FILE).read_bytes()
-    rotation = load_tensors(content)[f"rotation_{n_bits}"].double()
-    origin = torch.zeros(len(rotation), dtype=torch.float64)
-    hasher = make_shared_hasher(rotation, origin, origin, ScalingRule.NONE)
+    tensors = load_tensors(content)
+    if n_bits == READY_GRADED:
+        bits = GradedBits(
+            tuple(tensors["graded_counts"].tolist()), tuple(tensors["graded_steps"].tolist())
+        )
+        hasher = make_graded_hasher(tensors["graded_directions"].double(), bits)
+    else:
+        rotation = tensors[f"rotation_{n_bits}"].double()
+        origin = torch.zeros(len(rotation), dtype=torch.float64)
+        hasher = make_shared_hasher(rotation, origin, origin, ScalingRule.NONE)
     encoder = load_encoder(READY_NAME, device=device)
     return HashModel(hasher, describe_ready_model(n_bits, encoder, hasher), device=device)
 

@@ -1,11 +1,13 @@
 """The hasher of an encoder whose pictures and texts lie in one space."""
 
+import torch
 from torch import Tensor
 
-from modalhash.layers import FeatureScaling, LinearHead, ScalingRule, linear_head
+from modalhash.codes import GradedBits
+from modalhash.layers import FeatureScaling, GradedHead, LinearHead, ScalingRule, linear_head
 from modalhash.methods.hasher import Hasher, HashTower
 
-__all__ = ["make_shared_hasher"]
+__all__ = ["make_graded_hasher", "make_shared_hasher"]
 
 
 def make_shared_hasher(
@@ -26,3 +28,23 @@ def make_shared_hasher(
     return Hasher(
         tower(linear_head(directions, image_mean)), tower(linear_head(directions, text_mean))
     )
+
+
+def make_graded_hasher(directions: Tensor, bits: GradedBits) -> Hasher:
+    """Make the hasher of a shared space in which pictures have several bits a direction.
+
+    Args:
+        directions: (d, w) float64 of orthonormal columns.
+        bits: of each of the w directions.
+    """
+    image = GradedHead(len(directions), bits)
+    with torch.no_grad():
+        image.map.weight.copy_(directions.T)
+        image.map.bias.zero_()
+    numbers = torch.from_numpy(bits.numbers)
+    weights = torch.from_numpy(bits.weights).double()
+    text = linear_head(directions[:, numbers] * weights, torch.zeros(len(directions)).double())
+    return Hasher(
+        *(HashTower(FeatureScaling(ScalingRule.NONE, len(directions)), head)
+          for head in (image, text))
+    )  # fmt: skip

@@ -38,8 +38,8 @@ SECONDS_TO_START = 60
 @click.option(
     "--model",
     type=click.Path(file_okay=False),
-    help="Folder of a trained model, or offline-shared:64.  [default: offline-shared, the ready "
-    "model]",
+    help="Folder of a trained model, or offline-shared:64 or :256.  [default: offline-shared:384, "
+    "the ready model for folders]",
 )
 @search_option("-k", type=int, shown="10")
 @search_option("--where", more=", such as 'year >= 2020'")

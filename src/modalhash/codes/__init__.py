@@ -14,6 +14,7 @@ from modalhash.codes.asymmetric import (
 )
 from modalhash.codes.binarise import Signs, binarise
 from modalhash.codes.bit_order import BitOrder, from_little, to_little
+from modalhash.codes.graded import GradedBits
 from modalhash.codes.hamming import Distances, hamming_distances, pairwise_distances
 from modalhash.codes.packing import Codes, check_codes, code_width, first_bits, pack, unpack
 from modalhash.codes.reading import ReadCodes, read_codes
@@ -22,6 +23,7 @@ __all__ = [
     "BitOrder",
     "Codes",
     "Distances",
+    "GradedBits",
     "Queries",
     "ReadCodes",
     "Relaxed",

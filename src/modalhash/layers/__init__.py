@@ -15,6 +15,7 @@ from modalhash.layers.canonical_correlation import (
 from modalhash.layers.feature_scaling import FeatureScaling, ScalingRule
 from modalhash.layers.fusion_transformer import FusionHead, FusionTransformer
 from modalhash.layers.ghost_vlad import AssignNorm, GhostVlad, LocalEmbeddings, ProjectionNorm
+from modalhash.layers.graded_head import GradedHead
 from modalhash.layers.graph_attention import GraphAttention, ResidualGraphAttention, masked_softmax
 from modalhash.layers.graph_convolution import GraphConvolution, GraphNetwork, row_normalised
 from modalhash.layers.hash_heads import (
@@ -52,6 +53,7 @@ __all__ = [
     "FusionTransformer",
     "GeluHead",
     "GhostVlad",
+    "GradedHead",
     "GraphAttention",
     "GraphConvolution",
     "GraphNetwork",

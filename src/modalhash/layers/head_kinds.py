@@ -5,6 +5,7 @@ from typing import Any
 
 from modalhash.errors import ArtifactError
 from modalhash.layers.fusion_transformer import fusion_head_from_spec
+from modalhash.layers.graded_head import graded_head_from_spec
 from modalhash.layers.hash_heads import GeluHead, HashHead, LinearHead, MlpHead, are_sizes
 from modalhash.layers.kernel_head import kernel_head_from_spec
 from modalhash.layers.landmark_graph import (
@@ -80,6 +81,13 @@ def build_composed_head(spec: Mapping[str, Any]) -> HashHead:
             return kernel_head_from_spec(spec)
         case {"kind": "landmark", "head": dict(head), "graph": dict(graph)} if is_graph_spec(graph):
             return LandmarkHead(build_head(head), landmark_graph_from_spec(graph))
+        case {
+            "kind": "graded",
+            "in_width": in_width,
+            "counts": list(counts),
+            "steps": list(steps),
+        } if are_sizes(in_width):
+            return graded_head_from_spec(in_width, counts, steps)
         case {"kind": "token", "trunk": dict(trunk), "head": dict(head)}:
             return TrunkHead(trunk_from_spec(trunk), build_head(head))
     raise ArtifactError(f"the model describes a hash head this version can't build: {dict(spec)}")

@@ -13,6 +13,7 @@ from modalhash.errors import InputError
 from modalhash.layers import (
     FeatureScaling,
     FusionHead,
+    GradedHead,
     KernelHead,
     LandmarkGraph,
     LandmarkHead,
@@ -113,6 +114,7 @@ class HeadWriter:
         }
         self._heads: Mapping[type[nn.Module], Callable[[Any, str], str]] = {
             LinearHead: lambda head, values: self.layer(head.map, values),
+            GradedHead: self.graded,
             KernelHead: self.kernel,
             LandmarkHead: self.landmarks,
             NormalisedHead: self.normalised,
@@ -211,6 +213,22 @@ class HeadWriter:
         below = self.exact.with_number("Mul", values, layer.negative_slope, np.float32)
         is_positive = self.graph.add("Greater", values, self.graph.constant(0.0))
         return self.graph.add("Where", is_positive, values, below)
+
+    def graded(self, head: GradedHead, values: str) -> str:
+        """Add a head of several bits a number."""
+        graph = self.graph
+        rest = self.layer(head.map, values)
+        parts = [rest]
+        for level in range(1, head.bits.counts[0]):
+            width = head.bits.width_of(level)
+            ends = [graph.constant([number], np.int64) for number in (0, width, 1)]
+            before = graph.add("Slice", rest, *ends[:2], ends[2])
+            step = graph.constant(array_of(head.steps[:width] * 2.0 ** (1 - level)))
+            is_set = graph.add("GreaterOrEqual", before, graph.constant(0.0))
+            less, more = graph.add("Sub", before, step), graph.add("Add", before, step)
+            rest = graph.add("Where", is_set, less, more)
+            parts.append(rest)
+        return graph.add("Concat", *parts, axis=1)
 
     def kernel(self, head: KernelHead, rows: str) -> str:
         """Add a kernel regression and its bits."""

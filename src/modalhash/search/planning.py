@@ -113,7 +113,7 @@ def write_reach(reach: float) -> str:
 
 def plan_side(index: IndexParts, request: SearchRequest, side: Side) -> SearchPlan:
     """Plan the search of one side; errors as in `plan_search`."""
-    scoring, is_bits = Scoring(request.scoring), is_bits_only(request)
+    scoring, is_bits = Scoring(request.scoring), is_bits_only(index, request)
     shortlist = shortlist_length(request.rerank, len(index.sides[side])) if request.rerank else 0
     rerank_by = RerankBy.AUTO
     if shortlist:

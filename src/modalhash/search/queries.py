@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalhash.artifacts import HashModel
-from modalhash.codes import Codes, binarise, code_width, pack, unpack
+from modalhash.codes import Codes, GradedBits, binarise, code_width, pack, unpack
 from modalhash.codes.asymmetric import WeightedQueries
 from modalhash.encoders import TowerOutput
 from modalhash.errors import InputError, ShapeError, UnknownItemError
@@ -94,9 +94,12 @@ def query_modality(index: IndexParts, request: SearchRequest) -> Modality | None
     return None
 
 
-def is_bits_only(request: SearchRequest) -> bool:
-    """Tell whether a query is a code alone: a stored item, or bits that were given."""
-    return request.parts in (("id",), ("code",))
+def is_bits_only(index: IndexParts, request: SearchRequest) -> bool:
+    """Tell whether a query is a code alone: a stored item, or bits that were given.
+
+    Where bits are graded, a code stands for numbers, and these ask.
+    """
+    return index.model.graded_bits is None and request.parts in (("id",), ("code",))
 
 
 def encode_request(index: IndexParts, request: SearchRequest) -> EncodedQuery:
@@ -122,7 +125,11 @@ def encode_part(index: IndexParts, request: SearchRequest, part: PartName) -> En
         assert isinstance(request.code, str)
         code = read_code(bytes_of_hex(request.code), model.n_bits)
         return query_of_code(
-            code, model.n_bits, {"code": request.code}, query_modality(index, request)
+            code,
+            model.n_bits,
+            {"code": request.code},
+            query_modality(index, request),
+            graded=model.graded_bits,
         )
     if part == "features":
         assert request.features is not None
@@ -156,13 +163,27 @@ def encode_output(
 
 
 def query_of_code(
-    code: Codes, n_bits: int, stated: Mapping[str, str], modality: Modality | None = None
+    code: Codes,
+    n_bits: int,
+    stated: Mapping[str, str],
+    modality: Modality | None = None,
+    *,
+    graded: GradedBits | None = None,
 ) -> EncodedQuery:
     """Make the query of a code, (1, p) uint8.
+
+    Args:
+        code: of the query.
+        n_bits: b.
+        stated: the query as answers state it.
+        modality: what asks.
+        graded: what its bits stand for, if they aren't alike; these numbers ask then.
 
     Raises:
         ShapeError: if the code isn't one of this length.
     """
+    if graded is not None:
+        return EncodedQuery(stated, code, graded.query_numbers(code), modality)
     relaxed = unpack(code, n_bits).astype(np.float32)
     return EncodedQuery(stated, code, relaxed, modality, is_bits=True)
 
@@ -176,7 +197,8 @@ def query_of_item(index: IndexParts, side: Side, identity: str | int) -> Encoded
     if not has_item(index.sides[side], identity):
         raise UnknownItemError(identity, side)
     code = index.sides[side].reconstruct([identity])
-    query = query_of_code(code, index.model.n_bits, {"id": str(identity)}, side.modality)
+    model, stated = index.model, {"id": str(identity)}
+    query = query_of_code(code, model.n_bits, stated, side.modality, graded=model.graded_bits)
     return replace(query, item=(side, identity))
 
 

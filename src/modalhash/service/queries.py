@@ -297,7 +297,7 @@ def check_relevance(handle: IndexHandle, request: SearchRequest, side: Side) -> 
     if request.min_relevance is None or modality is None:
         return
     scoring = Scoring(request.scoring)
-    if is_bits_only(request):
+    if is_bits_only(handle.index, request):
         scoring = Scoring.HAMMING
     if handle.index.curve(modality, side, scoring) is None:
         direction = Direction.between(modality, side.modality)
