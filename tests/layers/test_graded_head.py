@@ -21,7 +21,7 @@ def identity_head() -> GradedHead:
 
 def test_numbers_come_back_to_half_of_the_last_step() -> None:
     values = np.random.default_rng(1).uniform(-1, 1, (200, 3)).astype(np.float32)
-    values *= np.float32([1.5, 0.75, 0.6])  # within the range of each number's codes
+    values *= np.array([1.5, 0.75, 0.6], np.float32)  # within the range of each number's codes
     with torch.no_grad():
         relaxed = identity_head()(ModalityFeatures(torch.from_numpy(values))).numpy()
     assert relaxed.shape == (200, 7)

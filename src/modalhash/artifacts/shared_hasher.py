@@ -44,7 +44,5 @@ def make_graded_hasher(directions: Tensor, bits: GradedBits) -> Hasher:
     numbers = torch.from_numpy(bits.numbers)
     weights = torch.from_numpy(bits.weights).double()
     text = linear_head(directions[:, numbers] * weights, torch.zeros(len(directions)).double())
-    return Hasher(
-        *(HashTower(FeatureScaling(ScalingRule.NONE, len(directions)), head)
-          for head in (image, text))
-    )  # fmt: skip
+    scaling = FeatureScaling(ScalingRule.NONE, len(directions))
+    return Hasher(HashTower(scaling, image), HashTower(scaling, text))

@@ -17,7 +17,7 @@ from modalhash.errors import InputError, ShapeError, UnknownItemError
 from modalhash.index import HashIndex
 from modalhash.modalities import Modality, Side
 from modalhash.search.parts import IndexParts
-from modalhash.search.strength import score_chances
+from modalhash.search.strength import direction_chances, score_chances
 from modalhash.search_request import PartName, SearchRequest
 
 __all__ = [
@@ -54,6 +54,8 @@ class EncodedQuery:
             nothing.
         is_bits: whether only the code is known, of a stored item or given as bits: then both
             scorings rank alike, and the score follows from the distance.
+        graded: what the bits of items stand for, where these aren't alike and the relaxed code holds
+            the numbers that meet them.
     """
 
     stated: Mapping[str, str]
@@ -64,6 +66,7 @@ class EncodedQuery:
     item: tuple[Side, str | int] | None = None
     unknown: tuple[str, ...] = ()
     is_bits: bool = False
+    graded: GradedBits | None = None
 
     @cached_property
     def weighted(self) -> WeightedQueries:
@@ -77,6 +80,8 @@ class EncodedQuery:
     @cached_property
     def score_chances(self) -> NDArray[np.float64]:
         """How probable it is that a random code scores at each level or better."""
+        if self.graded is not None:
+            return direction_chances(self.relaxed[0], self.graded)
         return score_chances(self.weighted)
 
 
@@ -159,7 +164,9 @@ def encode_output(
     relaxed = model.relaxed_features(
         output.pooled, modality, tokens=output.tokens, token_mask=output.token_mask
     )
-    return EncodedQuery(stated, pack(binarise(relaxed)), relaxed, modality, output)
+    # A picture asks with what its bits leave over, so that its own code is nearest to it.
+    graded = model.graded_bits if modality == "text" else None
+    return EncodedQuery(stated, pack(binarise(relaxed)), relaxed, modality, output, graded=graded)
 
 
 def query_of_code(
@@ -183,7 +190,7 @@ def query_of_code(
         ShapeError: if the code isn't one of this length.
     """
     if graded is not None:
-        return EncodedQuery(stated, code, graded.query_numbers(code), modality)
+        return EncodedQuery(stated, code, graded.query_numbers(code), modality, graded=graded)
     relaxed = unpack(code, n_bits).astype(np.float32)
     return EncodedQuery(stated, code, relaxed, modality, is_bits=True)
 
@@ -266,4 +273,7 @@ def combine_queries(parts: Sequence[tuple[EncodedQuery, float]]) -> EncodedQuery
             total += np.float32(weight / length) * query.relaxed
     item = next((query.item for query, _ in parts if query.item is not None), None)
     unknown = tuple(text for query, _ in parts for text in query.unknown)
-    return EncodedQuery(stated, pack(binarise(total)), total, item=item, unknown=unknown)
+    graded = parts[0][0].graded if all(query.graded for query, _ in parts) else None
+    return EncodedQuery(
+        stated, pack(binarise(total)), total, item=item, unknown=unknown, graded=graded
+    )

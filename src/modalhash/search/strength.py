@@ -21,12 +21,13 @@ sample: that calibration is on the same photos, the bounds by random codes were 
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
-from math import comb
+from math import comb, erfc, sqrt
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modalhash.codes import GradedBits
 from modalhash.codes.asymmetric import BYTE_BITS, WeightedQueries
 from modalhash.metrics import RelevanceCurve, last_level, score_levels
 
@@ -34,6 +35,7 @@ __all__ = [
     "FEWEST_TELLING_BITS",
     "Strength",
     "chances_by_distance",
+    "direction_chances",
     "grade_by_odds",
     "grade_chances",
     "score_chances",
@@ -48,6 +50,8 @@ STRONG_PROBABILITY, FAIR_PROBABILITY = 0.9, 0.5
 STRONG_CHANCE, FAIR_CHANCE = 1e-4, 0.1
 UNITS_PER_BIT: Final = 8
 """Units that the weights of a query are rounded to, where random codes are counted."""
+DIRECTIONS: Final = 256
+"""Width of the space in which random directions are counted, for graded codes."""
 ROUNDING: Final = 1e-9
 """Relative; a value that is a bound but for its last digits has reached it."""
 
@@ -169,6 +173,28 @@ def score_chances(query: WeightedQueries) -> NDArray[np.float64]:
     shares = np.arange(n_sums) / max(1, n_sums - 1)
     levels = score_levels(1 - 2 * shares, n_bits)
     return np.cumsum(np.bincount(levels, np.maximum(chances, 0.0), minlength=last + 1))
+
+
+def direction_chances(numbers: NDArray[np.float32], bits: GradedBits) -> NDArray[np.float64]:
+    """Compute, for each level, the probability that a random direction scores at it or better.
+
+    Graded bits are far from alike, and random ones no yardstick. A score is nearly the cosine of a
+    query with an item; that of a random direction is normal, with a variance of 1 over the width of
+    the space. `DIRECTIONS` is such that words mean what they do with a ready model of 256 bits.
+
+    Args:
+        numbers: (b,) of a query.
+        bits: what they meet.
+
+    Returns:
+        (last_level + 1,) float64 in (0, 1], rising.
+    """
+    last = last_level(bits.n_bits)
+    n_first = bits.width_of(0)
+    length = float(np.linalg.norm(numbers[:n_first] / bits.weights[:n_first]))
+    scale = float(np.abs(numbers, dtype=np.float64).sum()) / length if length else 0.0
+    cosines = (1 - 2 * np.arange(last + 1) / last) * scale
+    return np.array([erfc(cosine * sqrt(DIRECTIONS / 2)) / 2 for cosine in cosines.tolist()])
 
 
 def weaken(strengths: Sequence[Strength | None]) -> tuple[Strength | None, ...]:
