@@ -54,8 +54,8 @@ class EncodedQuery:
             nothing.
         is_bits: whether only the code is known, of a stored item or given as bits: then both
             scorings rank alike, and the score follows from the distance.
-        graded: what the bits of items stand for, where these aren't alike and the relaxed code holds
-            the numbers that meet them.
+        graded: what the bits of items stand for, where these aren't alike and the relaxed code
+            holds the numbers that meet them.
     """
 
     stated: Mapping[str, str]
