@@ -19,6 +19,7 @@ import modalhash as mh
 from modalhash.errors import InputError, UnknownNameError
 from modalhash.modalities import Side
 from modalhash.static_site import Weights, find_runtime
+from modalhash.static_site.item_files import PictureFiles
 from modalhash.static_site.page_files import POLICY, check_links, find_origin
 from modalhash.static_site.small_weights import (
     VectorTable,
@@ -258,6 +259,27 @@ def test_links_are_addresses_or_paths() -> None:
         with pytest.raises(InputError, match="expected what stands before the name of a picture"):
             check_links(links)
     assert "unsafe-inline" not in POLICY
+
+
+def test_links_name_pictures_below_their_folder_and_moments_of_videos(tmp_path: Path) -> None:
+    pictures = PictureFiles(tmp_path, 0, "https://example.org/", "/photos")
+    links = {
+        "/photos/a/b c.jpg": "a/b%20c.jpg",
+        "/elsewhere/d#1.jpg": "d%231.jpg",
+        "/photos/films/e.mp4#t=12,17.5": "films/e.mp4#t=12,17.5",
+    }
+    for image, end in links.items():
+        assert pictures.describe(image) == {"picture": f"https://example.org/{end}"}
+    assert PictureFiles(tmp_path, 0, None, "").describe("/photos/a.jpg") == {}
+
+
+def test_a_picture_that_cannot_be_read_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "damaged.jpg").write_bytes(b"none")
+    pictures = PictureFiles(tmp_path, 16, None, "")
+    assert pictures.describe(str(tmp_path / "damaged.jpg")) == {}
+    assert pictures.describe(str(tmp_path / "damaged.jpg")) == {}
+    assert pictures.describe(None) == {}
+    assert pictures.n_missing == 1
 
 
 def test_the_browser_answers_under_the_names_of_the_server() -> None:

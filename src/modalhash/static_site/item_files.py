@@ -21,6 +21,7 @@ from modalhash.modalities import Side
 from modalhash.progress import Progress
 from modalhash.search import SearchIndex, make_hit
 from modalhash.search.moments import locate_videos
+from modalhash.videos import parse_moment
 
 __all__ = ["PictureFiles", "SideFiles", "SideWriter", "check_fields", "locate_source"]
 
@@ -92,13 +93,15 @@ class PictureFiles:
         return {"picture": shown, **({"whole": link} if small and link else {})}
 
     def link_to(self, image: str) -> str | None:
-        """Write the link to a picture."""
+        """Write the link to a picture, or to a moment in its video."""
         if self.links is None:
             return None
-        path = Path(image)
+        moment = parse_moment(image)
+        path = Path(image if moment is None else moment.video)
         is_inside = bool(self.source) and path.is_relative_to(self.source)
         name = path.relative_to(self.source).as_posix() if is_inside else path.name
-        return self.links + quote(name)
+        end = "" if moment is None else image.removeprefix(moment.video)
+        return self.links + quote(name) + end
 
     def small_picture(self, image: str) -> str | None:
         """Write the small picture of a file, if that wasn't done; None if it can't be read."""
