@@ -147,3 +147,21 @@ def test_more_bits_than_widths_are_refused(share: float, message: str) -> None:
 def test_settings(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
         CvhSettings(**changes)
+
+
+@pytest.mark.parametrize("extra", [{}, {"neighbour_share": 0.0}])
+def test_shuffled_neighbours_change_the_maps_only_where_neighbours_act(
+    extra: dict[str, Any],
+) -> None:
+    image, text = made_pairs()
+    plain, shuffled = (
+        solved_heads(
+            Cvh(CvhSettings(anchors=8, shuffled_neighbours=control, **extra)), image, text, 3
+        )
+        for control in (False, True)
+    )
+    is_same = all(
+        torch.equal(value, shuffled.image.state_dict()[name])
+        for name, value in plain.image.state_dict().items()
+    )
+    assert is_same == bool(extra)
