@@ -52,6 +52,14 @@ def all_distances(queries: WeightedQueries, codes: Codes) -> NDArray[np.int64]:
 SORTS = ["normal", "skewed", "signs", "one large", "zeros"]
 
 
+@pytest.mark.parametrize("top_k", [1000, 1025, 1031, 1084, 1085])
+def test_nearly_all_rows_may_be_searched_for(top_k: int) -> None:
+    codes, queries = uniform_codes(1085, 8, 5), queries_of("normal", 200, 64, 6)
+    nearest = FastScan(codes).nearest(queries, top_k)
+    expected = np.sort(all_distances(queries, codes), axis=1)[:, :top_k]
+    assert np.array_equal(nearest.distances, expected)
+
+
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("make", [uniform_codes, repeated_codes])
 def test_the_nearest_are_those_of_all_distances_ties_by_position(

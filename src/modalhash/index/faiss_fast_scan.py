@@ -129,10 +129,10 @@ class FastScan:
             folded = self._folded_scan.nearest(queries, n_found)
             return self._folding.expand_nearest(folded, top_k, farthest=BEYOND_UNITS)
         n_rows, n_queries = len(self.codes), len(queries)
-        most = max(2 * top_k, n_rows // LISTED_SHARE)
+        most = min(n_rows, max(2 * top_k, n_rows // LISTED_SHARE))
         if self._is_small(n_queries) or top_k + SPARE_ITEMS > most:
             return scan_nearest_relaxed(self.codes, queries, top_k)
-        n_listed = top_k + max(SPARE_ITEMS, top_k // 4)
+        n_listed = min(n_rows, top_k + max(SPARE_ITEMS, top_k // 4))
         rows, near, least = self.shortlist(queries, n_listed)
         positions, distances = rows[:, :top_k], near[:, :top_k].astype(np.int32)
         left = np.flatnonzero(distances[:, -1] >= least)
