@@ -45,13 +45,14 @@ if TYPE_CHECKING:
         upgrade_index,
         verify_index,
     )
-    from modalhash.benchmarking import ablate, bench, reproduce, robustness
+    from modalhash.benchmarking import ablate, bench, bench_quantizers, reproduce, robustness
     from modalhash.client import AsyncClient, Client, NewItem, Query
     from modalhash.options import (
         EvaluationOptions,
         FeatureOptions,
         GridOptions,
         LabelNoiseOptions,
+        QuantizerOptions,
         RunOptions,
         TrainingOptions,
         TuningOptions,
@@ -68,6 +69,7 @@ __all__ = [
     "GridOptions",
     "LabelNoiseOptions",
     "NewItem",
+    "QuantizerOptions",
     "Query",
     "RunOptions",
     "SearchRequest",
@@ -76,6 +78,7 @@ __all__ = [
     "ablate",
     "add_to_index",
     "bench",
+    "bench_quantizers",
     "build_index",
     "calibrate",
     "encode",
@@ -111,7 +114,7 @@ __all__ = [
 ]
 
 ROOMS = {
-    "modalhash.benchmarking": ("ablate", "bench", "reproduce", "robustness"),
+    "modalhash.benchmarking": ("ablate", "bench", "bench_quantizers", "reproduce", "robustness"),
     # Sending requests to a server needs neither torch nor an index.
     "modalhash.client": ("AsyncClient", "Client", "NewItem", "Query"),
     # Reading a collection, scoring codes and exporting them need no torch.
@@ -125,6 +128,7 @@ ROOMS = {
         "FeatureOptions",
         "GridOptions",
         "LabelNoiseOptions",
+        "QuantizerOptions",
         "RunOptions",
         "TrainingOptions",
         "TuningOptions",

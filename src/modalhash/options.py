@@ -27,6 +27,8 @@ __all__ = [
     "GridOptions",
     "LabelNoiseChoices",
     "LabelNoiseOptions",
+    "QuantizerChoices",
+    "QuantizerOptions",
     "RunChoices",
     "RunOptions",
     "TrainingChoices",
@@ -275,6 +277,74 @@ class LabelNoiseChoices(RunChoices, total=False):
     encoder: str
     preset: str
     settings: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class QuantizerOptions:
+    """Which quantisers a board has, at which sizes, and how they are measured."""
+
+    sizes: Sequence[int] = (2, 4, 8, 16, 32, 64, 128, 256)
+    """Bytes an item."""
+    seeds: Sequence[int] = (0, 1, 2)
+    """Seeds; every row that depends on one is trained once with each."""
+    quantizers: Sequence[str] | str = "all"
+    """Names of rows, or "all"."""
+    encoder: str = "auto"
+    """Makes the features of collections; "auto" is `offline`, or `precomputed` for collections of
+    features. Several, parted by commas, are measured one after another."""
+    split: str = "auto"
+    """The queries of collections; "auto" is `test` if there is such a split, else `dev`."""
+    space: str = "auto"
+    """Float vectors of collections: their "features", the "common" space that is learned of pairs,
+    or "auto", which is the features where pictures and texts have one width."""
+    n_queries: int | None = None
+    """Queries of a side, at most, evenly spaced; None takes all."""
+    shortlist: int = 100
+    """Items that rescoring ranks again by int8 copies, at least 50."""
+    workers: int = 1
+    """Trainings at once, each in a process of one thread; 1 computes in this process."""
+    memory_gib: float | None = None
+    """Memory of all workers together; a row that needs more is left out, and says so."""
+    cache: Path | str | None = None
+    """Folder that keeps features; None is the user's cache folder."""
+    progress: Progress = automatic
+    """Is called after every training."""
+
+    def __post_init__(self) -> None:
+        """Check every range.
+
+        Raises:
+            InputError: naming the option, what came and what was expected.
+        """
+        checks = (
+            ("sizes", bool(self.sizes) and min(self.sizes, default=0) >= 1, "positive numbers"),
+            ("seeds", bool(self.seeds) and min(self.seeds, default=-1) >= 0, "0 or more"),
+            ("space", self.space in ("auto", "features", "common"), "auto, features or common"),
+            ("n_queries", self.n_queries is None or self.n_queries >= 1, "at least 1, or None"),
+            ("shortlist", self.shortlist >= 50, "at least 50, the ranks that count"),
+            ("workers", self.workers >= 1, "at least 1"),
+            ("memory_gib", self.memory_gib is None or self.memory_gib > 0, "a positive number"),
+        )
+        for name, is_good, expected in checks:
+            if not is_good:
+                raise InputError(f"{name} is {getattr(self, name)!r}, expected {expected}")
+
+
+class QuantizerChoices(TypedDict, total=False):
+    """The fields of `QuantizerOptions` as keywords."""
+
+    sizes: Sequence[int]
+    seeds: Sequence[int]
+    quantizers: Sequence[str] | str
+    encoder: str
+    split: str
+    space: str
+    n_queries: int | None
+    shortlist: int
+    workers: int
+    memory_gib: float | None
+    cache: Path | str | None
+    progress: Progress
 
 
 def change_options(

@@ -1,4 +1,4 @@
-"""`modalhash bench`, and its commands `export` and `import`."""
+"""`modalhash bench`, and its commands `export`, `import` and `quantizers`."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import click
 import modalhash as mh
 from modalhash.cli.bench_export_command import command as export_command
 from modalhash.cli.bench_import_command import command as import_command
+from modalhash.cli.bench_quantizers_command import command as quantizers_command
 from modalhash.cli.grid_options import grid_options, print_comparison_table, typed_command
 from modalhash.cli.watching import show_progress
 
@@ -82,3 +83,4 @@ def command(collections: tuple[str, ...], **options: Any) -> None:
 
 command.add_command(export_command)
 command.add_command(import_command)
+command.add_command(quantizers_command)
