@@ -51,6 +51,7 @@ API_PAGES: Mapping[str, ApiPage] = {
             "modalhash.benchmarking": [
                 "bench", "ablate", "reproduce", "robustness", "Comparison", "Outcome",
                 "Reproduction", "Line", "RobustnessStudy", "RobustnessRun", "MtebModel",
+                "bench_quantizers", "ArrayInputs", "QuantizerBoard", "QuantizerRow",
             ],
         },
     ),
@@ -60,7 +61,7 @@ API_PAGES: Mapping[str, ApiPage] = {
         {
             "modalhash.options": [
                 "RunOptions", "FeatureOptions", "TrainingOptions", "EvaluationOptions",
-                "TuningOptions", "GridOptions", "LabelNoiseOptions",
+                "TuningOptions", "GridOptions", "LabelNoiseOptions", "QuantizerOptions",
             ],
             "modalhash.progress": ["Progress", "automatic", "silent"],
         },

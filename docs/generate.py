@@ -7,11 +7,12 @@ Hand-written pages hold three kinds of blocks between marks: the help of a comma
 `<!-- help: modalhash NAME -->`, the fields of a settings dataclass as a table, after
 `<!-- settings: modalhash.ROOM.FILE:CLASS -->`, and measured numbers of benchmarks/results, after
 `<!-- results: FILE; COLLECTION; ROWS -->`, `<!-- summary: FILE; COLLECTION; LENGTH -->` or
-`<!-- signs: FILE -->` (see measured.py); all end at `<!-- end -->`. Written whole are the pages in
-docs/api/ (see api_pages.py), docs/datasets.md (cards and protocols) and the figures in
-docs/images/: the methods' data flows (flows.py), their results (results_figures.py), and what a
-query that keeps its numbers does (asymmetric_figure.py). Pages in docs/notebooks/ are made of what
-the notebooks there keep (notebook_pages.py).
+`<!-- signs: FILE -->` (see measured.py); of quantisers after `<!-- board: FILE -->`,
+`<!-- verdicts: FILE -->` or `<!-- calculator: FILE -->` (quantizer_tables.py); all end at
+`<!-- end -->`. Written whole are the pages in docs/api/ (see api_pages.py), docs/datasets.md (cards
+and protocols) and the figures in docs/images/: the methods' data flows (flows.py), their results
+(results_figures.py), and what a query that keeps its numbers does (asymmetric_figure.py). Pages in
+docs/notebooks/ are made of what the notebooks there keep (notebook_pages.py).
 """
 
 import argparse
@@ -34,7 +35,9 @@ DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "src" / "modalhash"
 HELP_WIDTH = 88
 BLOCK = re.compile(
-    r"<!-- (help|settings|results|summary|signs): (.*?) -->\n.*?<!-- end -->", re.DOTALL
+    r"<!-- (help|settings|results|summary|signs|board|verdicts|calculator): (.*?) -->\n"
+    r".*?<!-- end -->",
+    re.DOTALL,
 )
 DATASETS_HEAD = (
     "What the public data sets hold, under which terms, and what goes wrong with them; "
@@ -119,6 +122,7 @@ def pages_with_blocks() -> dict[Path, str]:
         SystemExit: if a mark names a command or class that there isn't.
     """
     from measured import measured_table, signs_table, summary_table  # type: ignore[import-not-found, unused-ignore]
+    from quantizer_tables import board_table, calculator, verdict_table  # type: ignore[import-not-found, unused-ignore]
 
     texts = help_texts()
     pages = {}
@@ -134,6 +138,12 @@ def pages_with_blocks() -> dict[Path, str]:
                 body = summary_table(name)
             elif kind == "signs":
                 body = signs_table(name)
+            elif kind == "board":
+                body = board_table(name)
+            elif kind == "verdicts":
+                body = verdict_table(name)
+            elif kind == "calculator":
+                body = calculator(name)
             elif name.removeprefix("modalhash").strip() in texts:
                 lines = texts[name.removeprefix("modalhash").strip()]
                 body = "```text\n" + "\n\n".join(lines) + "\n```"

@@ -140,9 +140,9 @@ def test_an_unknown_quantizer_and_odd_options_are_refused(tmp_path: Path) -> Non
         mh.bench_quantizers(make_inputs(), output=tmp_path, sizes=[0])
     with pytest.raises(InputError, match="shortlist is 10, expected at least 50"):
         mh.bench_quantizers(make_inputs(), output=tmp_path, shortlist=10)
+    bad = np.ones((3, 8), np.float32)
+    bad[1, 2] = np.nan
     with pytest.raises(InputError, match="row 1"):
-        bad = np.ones((3, 8), np.float32)
-        bad[1, 2] = np.nan
         mh.bench_quantizers(make_inputs(queries=bad), output=tmp_path)
 
 

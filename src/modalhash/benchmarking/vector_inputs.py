@@ -119,6 +119,11 @@ def read_collection_space(
     """
     collection = load_place(source)
     encoder, split = usual_encoder(collection, encoder), usual_split(collection, split)
+    if not len(collection.caption_items):
+        raise InputError(
+            f"{collection.name} has no texts, so nothing asks for its pictures: add captions, or "
+            "give vectors of queries and of items (--queries, --items)"
+        )
     origin = Origin(source, encoder, split, n_queries)
     queries, database = collection_rows(collection, origin)
     vectors = read_features(origin, cache)
