@@ -115,10 +115,15 @@ def test_a_missing_settings_class_is_named() -> None:
         settings_table("methods.base:Nobody")
 
 
+BLOCK_KINDS = (
+    "help", "settings", "results", "summary", "signs", "board", "verdicts", "calculator",
+)  # fmt: skip
+
+
 def test_every_block_on_the_pages_is_closed() -> None:
     for page in PAGES:
         text = read(page)
-        kinds = [f"<!-- {kind}:" for kind in ("help", "settings", "results", "summary", "signs")]
+        kinds = [f"<!-- {kind}:" for kind in BLOCK_KINDS]
         assert sum(map(text.count, kinds)) == len(BLOCK.findall(text))
 
 

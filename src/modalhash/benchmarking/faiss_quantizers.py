@@ -119,12 +119,12 @@ def make_rotated_product(d: int, n_bytes: int, metric: int, seed: int) -> Index:
     """Make an optimised product quantiser, whose rotation may leave the last dimensions out."""
     require(n_bytes <= d, f"{d} dimensions give {d} subspaces of a byte each, and no more")
     check_cost("opq", n_bytes)
-    kept = d - d % n_bytes
-    rotation = kernels.OPQMatrix(d, n_bytes, kept)
-    product = kernels.ProductQuantizer(kept, n_bytes, 8)
+    n_kept = d - d % n_bytes
+    rotation = kernels.OPQMatrix(d, n_bytes, n_kept)
+    product = kernels.ProductQuantizer(n_kept, n_bytes, 8)
     set_clustering(product.cp, seed)
     rotation.pq, rotation.referenced_objects = product, [product]
-    index = kernels.IndexPQ(kept, n_bytes, 8, metric)
+    index = kernels.IndexPQ(n_kept, n_bytes, 8, metric)
     set_clustering(index.pq.cp, seed)
     return chain(rotation, index)
 
@@ -308,7 +308,7 @@ class FaissSearch:
         """Make a search of other items by the same trained index."""
         return FaissSearch(kernels.clone_index(self.index), items, self.metric)
 
-    def scaled_up(self, items: Floats, n_items: int) -> "FaissSearch":
+    def scale_up(self, items: Floats, n_items: int) -> "FaissSearch":
         """Make a search of more items: copies of those there are.
 
         Args:

@@ -53,7 +53,7 @@ def write_quantizer_page(
         good = [row for row in of_place if not row.error]
         heads, cells = row_cells(of_place)
         verdict_heads, verdict_lines = verdict_cells(
-            [one for one in verdicts if one.place == place]
+            [verdict for verdict in verdicts if verdict.place == place]
         )
         places.append(
             {

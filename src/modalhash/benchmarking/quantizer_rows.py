@@ -131,8 +131,8 @@ def parse_rows(text: str) -> list[QuantizerRow]:
     if heads != HEADS:
         raise InputError(f"the table's columns are {heads}, expected {HEADS}")
     parts: dict[tuple[str, str, str, int, int], dict[str, Any]] = {}
-    for place, quantizer, scoring, asked, seed, measure, direction, value, error in reader:
-        key = (place, quantizer, scoring, int(asked), int(seed))
+    for place, quantizer, scoring, size, seed, measure, direction, value, error in reader:
+        key = (place, quantizer, scoring, int(size), int(seed))
         part = parts.setdefault(key, {"values": {}, "error": error})
         if measure in COSTS:
             attribute, kind = COSTS[measure]
@@ -140,8 +140,8 @@ def parse_rows(text: str) -> list[QuantizerRow]:
         elif measure:
             part["values"][value_name(measure, direction)] = float(value)
     return [
-        QuantizerRow(quantizer, place, scoring, asked, seed, **part)
-        for (place, quantizer, scoring, asked, seed), part in parts.items()
+        QuantizerRow(quantizer, place, scoring, size, seed, **part)
+        for (place, quantizer, scoring, size, seed), part in parts.items()
     ]
 
 

@@ -185,7 +185,9 @@ def quantizer_table(rows: Sequence[QuantizerRow], verdicts: Sequence[Verdict]) -
         of_place = [row for row in rows if row.place == place]
         heads, cells = row_cells(of_place)
         part = [f"## {place}"]
-        heads_of_verdicts, lines = verdict_cells([one for one in verdicts if one.place == place])
+        heads_of_verdicts, lines = verdict_cells(
+            [verdict for verdict in verdicts if verdict.place == place]
+        )
         if lines:
             part += ["Ours against the best other row of as many bytes or fewer:",
                      markdown(heads_of_verdicts, lines).rstrip()]  # fmt: skip
@@ -238,7 +240,7 @@ def verdict_cells(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str
     """Format headings and cells of verdicts."""
     heads = ["bytes", "measure", "ours", "", "best other", "its bytes", "", "difference", "verdict"]
     cells = []
-    for verdict in sorted(verdicts, key=lambda one: (one.n_bytes, one.value)):
+    for verdict in sorted(verdicts, key=lambda verdict: (verdict.n_bytes, verdict.value)):
         measure, _, direction = verdict.value.rpartition(" ")
         low, high = verdict.interval
         cells.append(

@@ -152,12 +152,12 @@ def run_task(task: QuantizerTask) -> Iterator[Measured]:
 def run_faiss(task: QuantizerTask, space: VectorSpace) -> Iterator[Measured]:
     """Train an index of FAISS for each item side, and measure it."""
     (size,) = task.sizes
-    asked = size or natural_size(task.quantizer, space.width)
+    n_bytes = size or natural_size(task.quantizer, space.width)
     started = time.process_time()
     trained: dict[str, FaissSearch] = {}
     for side in dict.fromkeys(side for _, side in space.directions):
         rows = space.items[side]
-        index, _ = train_faiss(task.quantizer, rows, asked, space.metric, task.seed)
+        index, _ = train_faiss(task.quantizer, rows, n_bytes, space.metric, task.seed)
         trained[side] = FaissSearch(index, rows, space.metric)
     seconds = time.process_time() - started
     searches = {}
@@ -304,9 +304,9 @@ def find_rate(
     search = searches.items
     if n_items > len(items):
         if isinstance(search, SignSearch):
-            search = search.scaled_up(n_items, task.seed)
+            search = search.scale_up(n_items, task.seed)
         elif isinstance(search, FaissSearch):
-            search = search.scaled_up(items, n_items)
+            search = search.scale_up(items, n_items)
     vectors = np.resize(space.queries[direction[0]], (64, items.shape[1]))
     copies = searches.copies
     if copies is None:

@@ -258,7 +258,7 @@ class SignSearch:
         nearest = self.searcher.nearest(pack_signs(queries), k)
         return RankedLists(nearest.positions, -nearest.distances.astype(np.float32), self.n_items)
 
-    def scaled_up(self, n_items: int, seed: int) -> "SignSearch":
+    def scale_up(self, n_items: int, seed: int) -> "SignSearch":
         """Make a search of more items: those there are, with a twentieth of the bits flipped.
 
         Copies would be ties, which no real collection has so many of.

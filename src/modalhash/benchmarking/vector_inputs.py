@@ -143,7 +143,7 @@ def read_collection_space(
     directions = (*((d.query, d.database) for d in CROSS_MODAL), ("image", "image"))
     targets = np.arange(len(queries))
     suffix = "" if encoder in ("offline", "precomputed") else f" {encoder.partition(':')[0]}"
-    made = VectorSpace(
+    vector_space = VectorSpace(
         name=f"{collection.name} {split}{suffix}" + (" common" if space == "common" else ""),
         kind=kind,
         metric="cosine",
@@ -161,7 +161,7 @@ def read_collection_space(
         origin=origin,
         notes=(describe_kind(kind, encoder, next(iter(unit.values()))[0].shape[1]),),
     )
-    return with_nearest(made)
+    return with_nearest(vector_space)
 
 
 def collection_rows(
@@ -289,10 +289,10 @@ def array_labels(
     Raises:
         InputError: if one side's are missing.
     """
-    given = (inputs.query_labels, inputs.item_labels)
-    if all(labels is None for labels in given):
+    both = (inputs.query_labels, inputs.item_labels)
+    if all(labels is None for labels in both):
         return None, None
-    if any(labels is None for labels in given):
+    if any(labels is None for labels in both):
         missing = "query_labels" if inputs.query_labels is None else "item_labels"
         raise InputError(f"{missing} is missing: relevance by labels needs both sides' labels")
     of_queries, of_items, _ = read_labels(
