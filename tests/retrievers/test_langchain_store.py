@@ -18,6 +18,7 @@ from modalhash.errors import (
     NewerFormatError,
     ShapeError,
     UnavailableError,
+    UnknownNameError,
 )
 from modalhash.files import sealed, write_json
 from modalhash.modalities import Side
@@ -185,8 +186,10 @@ def test_a_store_says_what_an_index_cannot(pictures: "ModalhashVectorStore", fol
     ):  # fmt: skip
         with pytest.raises(error, match=f"^{re.escape(message)}$"):
             act()
-    with pytest.raises(InputError, match="'fetch' is no option of a search: there are code, "):
+    with pytest.raises(UnknownNameError, match="option of a search 'fetch'"):
         ModalhashVectorStore.from_index(folder, fetch=3)
+    with pytest.raises(UnknownNameError, match="option of a search 'id'"):
+        pictures.similarity_search("a dog", id=3)
     with pytest.raises(InputError, match=re.escape("missing.png")):
         pictures.add_images([str(folder / "missing.png")])
 
@@ -237,6 +240,22 @@ def test_a_folder_keeps_documents_and_their_codes(tmp_path: Path) -> None:
     (tmp_path / "other" / "file").touch()
     with pytest.raises(InputError, match="is no document store of modalhash: choose another"):
         angles(folder=tmp_path / "other")
+
+
+def test_kept_embeddings_order_the_nearest_by_their_cosines(tmp_path: Path) -> None:
+    degrees = [str(number) for number in range(0, 180, 3)]
+    with angles(folder=tmp_path / "store", n_bits=32, keep_embeddings=True) as store:
+        store.add_texts(degrees, [{"n": row} for row in range(60)])
+        before = store.similarity_search_with_score("61", k=5)
+    assert [document.page_content for document, _ in before] == ["60", "63", "57", "66", "54"]
+    cosines = np.cos(np.radians([1, 2, 4, 5, 7]))
+    np.testing.assert_allclose([score for _, score in before], cosines, rtol=0, atol=0.005)
+    assert before[0][0].metadata == {"n": 20}, "what is kept isn't shown"
+    with angles(folder=tmp_path / "store") as again:
+        assert again.similarity_search_with_score("61", k=5) == before
+        assert len(again.similarity_search("61", k=3, filter="n < 20")) == 3
+    with pytest.raises(InputError, match="keeps the embeddings, but keep_embeddings is False"):
+        angles(folder=tmp_path / "store", keep_embeddings=False)
 
 
 def test_a_damaged_or_newer_store_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ In memory, or in a folder::
 
     manifest.json     format, numbers of an embedding, bits of a code
     rotation.npy      what makes codes of embeddings
-    codes/            index of codes; texts and metadata lie beside them
+    codes/            index of codes; texts and metadata lie beside them, and embeddings if kept
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,21 +13,31 @@ from threading import Lock
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from modalhash.codes import Codes, binarise, pack
 from modalhash.errors import DamagedArtifactError, InputError, ShapeError, UnavailableError
 from modalhash.files import map_array, peek_json, read_json, sealed, write_array, write_json
-from modalhash.index import HashIndex, build_index, check_kind, open_index
+from modalhash.index import (
+    ByteFeatures,
+    HashIndex,
+    build_index,
+    check_kind,
+    check_top_k,
+    open_index,
+)
 from modalhash.index.new_folders import new_folder
 from modalhash.retrievers.documents import FoundDocument, NewDocument, clip_score
 from modalhash.retrievers.random_rotation import RandomRotation, usual_bits
+from modalhash.search.kept_features import FEATURES, read_features, write_features
 
 __all__ = ["EmbeddedDocuments", "Embedder"]
 
 FORMAT: Final = 1
 ARTIFACT: Final = "modalhash document store"
 MANIFEST, ROTATION, CODES = "manifest.json", "rotation.npy", "codes"
+SHORTLIST_A_HIT, SHORTEST = 5, 50
+"""Documents a hit, and at least, that are put in the order of their cosines."""
 TEXT: Final = "page_content"
 """Name in an item's metadata under which its text lies."""
 
@@ -55,12 +65,14 @@ class EmbeddedDocuments:
             keeps it in memory.
         n_bits: bits of a code; by default one for each number of an embedding, and at least 256.
         kind: of the index, a name in `modalhash.index.KINDS`.
+        keep_embeddings: also keep the embeddings, a byte a number: the documents nearest by code
+            are then put in the order of their cosines. A folder keeps what it was made with.
         seed: of the random rotation.
 
     Raises:
         ArtifactError: if the folder is damaged or newer.
-        InputError: if the folder holds something else, or codes of other bits; or `n_bits` isn't
-            positive.
+        InputError: if the folder holds something else, codes of other bits, or embeddings or none
+            other than `keep_embeddings` says; or `n_bits` isn't positive.
         UnknownNameError: if there is no such kind.
     """
 
@@ -71,6 +83,7 @@ class EmbeddedDocuments:
         folder: str | Path | None = None,
         n_bits: int | None = None,
         kind: str = "flat",
+        keep_embeddings: bool | None = None,
         seed: int = 0,
     ) -> None:
         check_kind(kind)
@@ -81,7 +94,9 @@ class EmbeddedDocuments:
         self.index: HashIndex | None = None
         """The index of codes; None until the first documents come."""
         self.rotation: RandomRotation | None = None
+        self.keeps_embeddings = bool(keep_embeddings)
         self._n_bits, self._kind, self._seed = n_bits, kind, seed
+        self._keep_embeddings = keep_embeddings
         self._beginning = Lock()
         if self.folder is not None and self.folder.exists() and any(self.folder.iterdir()):
             self._open(self.folder)
@@ -109,6 +124,14 @@ class EmbeddedDocuments:
                 f"the store in {folder} has codes of {len(rows)} bits, n_bits is {self._n_bits}: "
                 "leave it out, or choose another folder"
             )
+        keeps = manifest.get("keeps_embeddings") is True
+        if self._keep_embeddings not in (None, keeps):
+            raise InputError(
+                f"the store in {folder} keeps {'the' if keeps else 'no'} embeddings, but "
+                f"keep_embeddings is {self._keep_embeddings}: leave it out, or choose another "
+                "folder"
+            )
+        self.keeps_embeddings = keeps
         self.index = open_index(folder / CODES)
         self.rotation = RandomRotation(rows)
 
@@ -122,7 +145,9 @@ class EmbeddedDocuments:
                 if self.folder is None:
                     index = build_index([], none, n_bits, kind=self._kind)
                 else:
-                    index = write_store(self.folder, rotation, none, self._kind)
+                    index = write_store(
+                        self.folder, rotation, none, self._kind, keeps=self.keeps_embeddings
+                    )
                 self.index, self.rotation = index, rotation
             return self.index, self.rotation
 
@@ -153,6 +178,9 @@ class EmbeddedDocuments:
         rows = [store_text(document) for document in documents]
         index, rotation = self._begin(array.shape[1])
         codes = pack(binarise(rotation.relax(array)))
+        if self.keeps_embeddings:
+            kept = write_features(array)
+            rows = [row | own for row, own in zip(rows, kept, strict=True)]
         index.upsert([document.id for document in documents], codes, rows)
 
     def search(self, text: str, k: int, where: str | None = None) -> list[FoundDocument]:
@@ -172,7 +200,8 @@ class EmbeddedDocuments:
             where: a filter over metadata.
 
         Returns:
-            Documents whose score estimates the cosine of the embeddings, in [-1, 1].
+            Documents whose score is the cosine of the embeddings, in [-1, 1]: estimated by their
+            codes, or computed where the store keeps embeddings.
 
         Raises:
             FilterError: if the filter can't be understood, marking the place.
@@ -181,13 +210,20 @@ class EmbeddedDocuments:
         """
         if self.index is None or self.rotation is None:
             return []
-        relaxed = self.rotation.relax(np.asarray(embedding, np.float32)[None])
-        hits = self.index.search(relaxed, k, where, with_metadata=True)[0]
+        query = np.asarray(embedding, np.float32)
+        relaxed = self.rotation.relax(query[None])
+        check_top_k(k)
+        n_found = max(SHORTLIST_A_HIT * k, SHORTEST) if self.keeps_embeddings else k
+        hits = self.index.search(relaxed, n_found, where, with_metadata=True)[0]
         assert hits.metadata is not None
         assert hits.scores is not None
+        scores, order = hits.scores, np.arange(len(hits))
+        if self.keeps_embeddings:
+            scores = compute_cosines(query, read_features(hits.metadata, len(query)))
+            order = np.argsort(-scores, kind="stable")[:k]
         return [
-            read_document(identity, row, float(score))
-            for identity, row, score in zip(hits.ids, hits.metadata, hits.scores, strict=True)
+            read_document(hits.ids[place], hits.metadata[place], float(scores[place]))
+            for place in order.tolist()
         ]
 
     def read(self, ids: Sequence[str]) -> list[FoundDocument]:
@@ -238,7 +274,16 @@ def is_document_store(folder: Path) -> bool:
     return document is not None and document.get("artifact") == ARTIFACT
 
 
-def write_store(folder: Path, rotation: RandomRotation, codes: Codes, kind: str) -> HashIndex:
+def compute_cosines(query: NDArray[np.float32], kept: ByteFeatures) -> NDArray[np.float32]:
+    """Compute the cosines of a query, (d,), with embeddings that are kept; 0 with zeros."""
+    rows = kept.values.astype(np.float32)
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
+    return (rows @ query / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+
+
+def write_store(
+    folder: Path, rotation: RandomRotation, codes: Codes, kind: str, *, keeps: bool
+) -> HashIndex:
     """Write the folder of a store without documents, and open its index.
 
     Raises:
@@ -252,6 +297,7 @@ def write_store(folder: Path, rotation: RandomRotation, codes: Codes, kind: str)
             "artifact": ARTIFACT,
             "n_dimensions": rotation.n_dimensions,
             "n_bits": rotation.n_bits,
+            "keeps_embeddings": keeps,
         }
         write_json(part / MANIFEST, sealed(document))
     return open_index(folder / CODES)
@@ -263,11 +309,12 @@ def store_text(document: NewDocument) -> dict[str, Any]:
     Raises:
         InputError: if its metadata has that name already.
     """
-    if TEXT in document.metadata:
-        raise InputError(
-            f"metadata of {document.id!r} has the name {TEXT!r}, under which the text lies: "
-            "give it another name"
-        )
+    for name, what in ((TEXT, "text"), (FEATURES, "embedding")):
+        if name in document.metadata:
+            raise InputError(
+                f"metadata of {document.id!r} has the name {name!r}, under which the {what} lies: "
+                "give it another name"
+            )
     return {**document.metadata, TEXT: document.text}
 
 
@@ -275,4 +322,5 @@ def read_document(identity: str, metadata: Mapping[str, Any], score: float = 0.0
     """Make a document of what the index keeps of it."""
     rest = dict(metadata)
     text = str(rest.pop(TEXT, ""))
+    rest.pop(FEATURES, None)
     return FoundDocument(identity, text, rest, score, clip_score(score))

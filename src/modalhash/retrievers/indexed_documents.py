@@ -1,6 +1,6 @@
 """Documents of a search index: pictures and texts that a trained model encodes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self, cast
 
@@ -11,7 +11,7 @@ from modalhash.api.opening import open_model
 from modalhash.artifacts import HashModel
 from modalhash.choices import Scoring
 from modalhash.codes import Codes, code_width
-from modalhash.errors import InputError
+from modalhash.errors import InputError, UnknownNameError
 from modalhash.index import HashIndex, Ids
 from modalhash.modalities import Side
 from modalhash.picture_arrays import PictureInput
@@ -28,12 +28,17 @@ from modalhash.search import (
     make_hit,
 )
 from modalhash.search.folder import check_target
-from modalhash.search_request import SearchOptions, SearchRequest
+from modalhash.search_request import SearchRequest
 
 __all__ = ["IndexedDocuments"]
 
 IMAGE, CAPTION, ITEM = "image", "caption", "item"
-OPTIONS: Final = frozenset(SearchOptions.__annotations__) - {"k", "where", "target", "explain"}
+OPTIONS: Final = (
+    "group_by", "min_relevance", "min_score", "minus_text", "radius", "rerank", "rerank_by",
+    "rerank_score", "scoring", "weights",
+)  # fmt: skip
+"""Fields of a request that aren't the query, and aren't set here."""
+QUERY_FIELDS: Final = frozenset({"text", "image", "k", "where"})
 
 
 class IndexedDocuments:
@@ -49,8 +54,9 @@ class IndexedDocuments:
         options: of every search, fields of `SearchRequest`: `rerank`, `scoring`, `min_relevance`.
 
     Raises:
-        InputError: if there is no such side or option.
+        InputError: if there is no such side.
         UnavailableError: if the index lacks the side.
+        UnknownNameError: if there is no such option.
     """
 
     def __init__(
@@ -63,11 +69,7 @@ class IndexedDocuments:
         self.index = index
         self.side = index.side_of_items if target is None else index.side(target)
         self.options = dict(options or {})
-        unknown = sorted(set(self.options) - OPTIONS)
-        if unknown:
-            raise InputError(
-                f"{unknown[0]!r} is no option of a search: there are {', '.join(sorted(OPTIONS))}"
-            )
+        check_options(self.options)
 
     @classmethod
     def open(
@@ -135,6 +137,7 @@ class IndexedDocuments:
         Raises:
             InputError: as `SearchIndex.answer` does, like its other errors.
         """
+        check_options(set(fields) - QUERY_FIELDS)
         request = SearchRequest(**{**self.options, "target": self.side.value, **fields})
         (answer,) = self.index.answer(request)
         return [read_hit(hit, answer) for hit in answer.hits]
@@ -241,6 +244,17 @@ class IndexedDocuments:
                 own.append(self._read_id(identity))
         is_there: list[bool] = self.codes.contains(own).tolist() if own else []
         return [identity for identity, known in zip(own, is_there, strict=True) if known]
+
+
+def check_options(names: Iterable[str]) -> None:
+    """Refuse options that a search here doesn't have.
+
+    Raises:
+        UnknownNameError: naming the first.
+    """
+    for name in names:
+        if name not in OPTIONS:
+            raise UnknownNameError("option of a search", name, OPTIONS)
 
 
 def read_hit(hit: Hit, answer: Answer | None = None) -> FoundDocument:

@@ -71,6 +71,8 @@ class ModalhashVectorStore(VectorStore):
         folder: where the store lies, opened if it is there; None keeps it in memory.
         n_bits: bits of a code; by default one for each number of an embedding, and at least 256.
         kind: of the index, a name in `modalhash.index.KINDS`.
+        keep_embeddings: also keep the embeddings, a byte a number, and put the nearest documents in
+            the order of their cosines.
 
     Raises:
         ArtifactError: if the folder is damaged or newer.
@@ -93,6 +95,7 @@ class ModalhashVectorStore(VectorStore):
         folder: str | Path | None = None,
         n_bits: int | None = None,
         kind: str = "flat",
+        keep_embeddings: bool | None = None,
     ) -> None:
         if embedding is None:
             raise InputError(
@@ -101,7 +104,11 @@ class ModalhashVectorStore(VectorStore):
             )
         self._embedding: Embeddings | None = embedding
         self._documents: EmbeddedDocuments | IndexedDocuments = EmbeddedDocuments(
-            LangChainEmbedder(embedding), folder=folder, n_bits=n_bits, kind=kind
+            LangChainEmbedder(embedding),
+            folder=folder,
+            n_bits=n_bits,
+            kind=kind,
+            keep_embeddings=keep_embeddings,
         )
 
     @classmethod

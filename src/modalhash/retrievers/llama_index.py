@@ -140,6 +140,8 @@ class ModalhashNodeStore(BasePydanticVectorStore):
         folder: where the store lies, opened if it is there; None keeps it in memory.
         n_bits: bits of a code; by default one for each number of an embedding, and at least 256.
         kind: of the index, a name in `modalhash.index.KINDS`.
+        keep_embeddings: also keep the embeddings, a byte a number, and put the nearest documents in
+            the order of their cosines.
 
     Raises:
         ArtifactError: if the folder is damaged or newer.
@@ -156,9 +158,12 @@ class ModalhashNodeStore(BasePydanticVectorStore):
         *,
         n_bits: int | None = None,
         kind: str = "flat",
+        keep_embeddings: bool | None = None,
     ) -> None:
         super().__init__(stores_text=True)
-        self._documents = EmbeddedDocuments(folder=folder, n_bits=n_bits, kind=kind)
+        self._documents = EmbeddedDocuments(
+            folder=folder, n_bits=n_bits, kind=kind, keep_embeddings=keep_embeddings
+        )
 
     @classmethod
     def class_name(cls) -> str:
