@@ -179,8 +179,8 @@ class EmbeddedDocuments:
         index, rotation = self._begin(array.shape[1])
         codes = pack(binarise(rotation.relax(array)))
         if self.keeps_embeddings:
-            kept = write_features(array)
-            rows = [row | own for row, own in zip(rows, kept, strict=True)]
+            features = write_features(array)
+            rows = [row | own for row, own in zip(rows, features, strict=True)]
         index.upsert([document.id for document in documents], codes, rows)
 
     def search(self, text: str, k: int, where: str | None = None) -> list[FoundDocument]:
@@ -274,9 +274,9 @@ def is_document_store(folder: Path) -> bool:
     return document is not None and document.get("artifact") == ARTIFACT
 
 
-def compute_cosines(query: NDArray[np.float32], kept: ByteFeatures) -> NDArray[np.float32]:
+def compute_cosines(query: NDArray[np.float32], features: ByteFeatures) -> NDArray[np.float32]:
     """Compute the cosines of a query, (d,), with embeddings that are kept; 0 with zeros."""
-    rows = kept.values.astype(np.float32)
+    rows = features.values.astype(np.float32)
     lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
     return (rows @ query / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
@@ -309,10 +309,10 @@ def store_text(document: NewDocument) -> dict[str, Any]:
     Raises:
         InputError: if its metadata has that name already.
     """
-    for name, what in ((TEXT, "text"), (FEATURES, "embedding")):
+    for name, content in ((TEXT, "text"), (FEATURES, "embedding")):
         if name in document.metadata:
             raise InputError(
-                f"metadata of {document.id!r} has the name {name!r}, under which the {what} lies: "
+                f"metadata of {document.id!r} has the name {name!r}, under which the {content} lies: "
                 "give it another name"
             )
     return {**document.metadata, TEXT: document.text}
