@@ -312,8 +312,8 @@ def store_text(document: NewDocument) -> dict[str, Any]:
     for name, content in ((TEXT, "text"), (FEATURES, "embedding")):
         if name in document.metadata:
             raise InputError(
-                f"metadata of {document.id!r} has the name {name!r}, under which the {content} lies: "
-                "give it another name"
+                f"metadata of {document.id!r} has the name {name!r}, under which the "
+                f"{content} lies: give it another name"
             )
     return {**document.metadata, TEXT: document.text}
 
