@@ -23,11 +23,15 @@ class FormerCodes:
 
 
 def join_former(parts: Iterable[FormerCodes | None]) -> FormerCodes | None:
-    """Join what a former model says of batches, on the CPU; None where there is no such model."""
-    known = [part for part in parts if part is not None]
-    if not known:
-        return None
-    return FormerCodes(
-        torch.cat([part.image.cpu() for part in known]),
-        torch.cat([part.text.cpu() for part in known]),
-    )
+    """Join what a former model says of batches, on the CPU.
+
+    Returns:
+        None where there is no such model; then only the first batch is read.
+    """
+    images, texts = list[Tensor](), list[Tensor]()
+    for part in parts:
+        if part is None:
+            return None
+        images.append(part.image.cpu())
+        texts.append(part.text.cpu())
+    return FormerCodes(torch.cat(images), torch.cat(texts))
