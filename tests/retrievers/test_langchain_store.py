@@ -107,6 +107,26 @@ def test_relevance_is_the_calibrated_probability(
         assert [value for _, value in later] == expected
 
 
+def test_a_new_store_knows_what_its_model_was_calibrated_for(
+    scene_run: Path, tmp_path: Path, session_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modalhash.retrievers.langchain import ModalhashVectorStore
+
+    monkeypatch.setattr("modalhash.api.calibrating.FEWEST_ITEMS", 12)
+    shutil.copytree(scene_run, tmp_path / "run")
+    mh.calibrate(tmp_path / "run", cache=session_cache)
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "red.png")
+    with ModalhashVectorStore.from_model(
+        tmp_path / "run", tmp_path / "store", target="images"
+    ) as store:
+        store.add_images([str(tmp_path / "red.png")])
+        assert store.index is not None
+        (hit,) = store.index.search("a red square", target="images").hits
+        assert hit.relevance is not None
+        pairs = store.similarity_search_with_relevance_scores("a red square", k=1)
+        assert [value for _, value in pairs] == [hit.relevance]
+
+
 def test_without_a_calibration_relevance_is_the_score_from_zero(
     pictures: "ModalhashVectorStore",
 ) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from modalhash.api import open_index
 from modalhash.api.opening import open_model
-from modalhash.artifacts import HashModel
+from modalhash.artifacts import HashModel, read_calibration
 from modalhash.choices import Scoring
 from modalhash.codes import Codes, code_width
 from modalhash.errors import InputError, UnknownNameError
@@ -114,8 +114,14 @@ class IndexedDocuments:
         opened = open_model(model, "auto")
         none = SideContent([], np.zeros((0, code_width(opened.n_bits)), np.uint8), [])
         about = {"name": Path(folder).name, "split": "all", "source": "", "features": "none"}
+        run = opened.folder
         index = build_search_index(
-            opened, {Side(target): none}, Path(folder), collection=about, kind="flat"
+            opened,
+            {Side(target): none},
+            Path(folder),
+            collection=about,
+            kind="flat",
+            calibration=None if run is None else read_calibration(run, opened.fingerprint),
         )
         return cls(index, target=target, options=options)
 
