@@ -106,7 +106,8 @@ def export_site(
 
     The folder holds the page, codes, ids, captions, small pictures, and the text side of the model
     as ONNX files, which onnxruntime-web computes. Any web server can host it, below any path. What
-    is found, and in which order, is what a server finds.
+    is found, and in which order, is what a server finds, but for scores that differ in their last
+    digits.
 
     Args:
         source: an index, or its folder.
