@@ -139,9 +139,13 @@ class EvaluationOptions(RunOptions):
     """What ranks items: "asymmetric", where the query keeps its numbers, "hamming", or "both", one
     after the other. Asymmetric takes longer, as it sorts."""
     rerank: int | str | None = None
-    """Length of the shortlist that finer codes reorder: a number, "auto" (5 % of the database,
+    """Length of the shortlist that is reordered: a number, "auto" (5 % of the database,
     between 500 and 5000) or "all". The shortlist is by Hamming distance, and nothing else is
     measured. None reranks nothing."""
+    rerank_by: str = "auto"
+    """What reorders the shortlist: "fine", finer codes; "features", those of both sides, a byte a
+    number in the database, as an index keeps them; "relaxed", the query's numbers before the sign;
+    "auto" is finer codes."""
     rerank_score: str = "fused"
     """Reorder by hash codes and finer codes ("fused"), or by finer codes alone ("local")."""
     trec: Path | str | None = None
@@ -162,6 +166,7 @@ class EvaluationChoices(RunChoices, MeasureChoices, total=False):
     database_model: Any
     scoring: str
     rerank: int | str | None
+    rerank_by: str
     rerank_score: str
     trec: Path | str | None
     trec_depth: int

@@ -102,7 +102,7 @@ def test_reranked_measures_are_those_of_a_plain_loop(
     expected = plain_map(plus_run, length, score)
     found = report.value("map", "text_to_image", relevance="shared_label", k=50)
     assert_allclose(found, expected, rtol=1e-9)
-    assert report.about["rerank"] == {"shortlist": shortlist, "score": score}
+    assert report.about["rerank"] == {"shortlist": shortlist, "by": "fine", "score": score}
     # 3 concepts of 2 sub-spaces, 5 codewords each: 3 bits.
     assert report.about["storage"] == {"hash_bits": N_BITS, "fine_bits": 18}
 
@@ -180,6 +180,67 @@ def test_models_without_finer_codes_say_how_to_get_them(
             call()
 
 
+@pytest.mark.parametrize(
+    ("by", "direction"), [("relaxed", "text_to_image"), ("features", "text_to_text")]
+)
+def test_shortlists_reranked_by_numbers_are_those_of_a_plain_loop(
+    plus_run: Path, by: str, direction: str
+) -> None:
+    report = mh.evaluate(
+        plus_run, rerank=7, rerank_by=by, top_k=(50,), ties="database_order",
+        directions=[direction], relevances=["shared_label"],
+    )  # fmt: skip
+    assert report.about["rerank"] == {"shortlist": 7, "by": by}
+    model = load_model(plus_run)
+    scenes = run_splits(plus_run, mh.load_collection(SCENES))
+    codes = CollectionCodes(model, scenes, captions="first")
+    asked, ranked = scenes.split("test"), scenes.split("train")
+    texts, answers = codes.texts_of(asked), codes.texts_of(ranked)
+    if by == "relaxed":
+        vectors = codes.relaxed(texts, "text").astype(np.float64)
+        database = bits(codes.image(ranked))
+        stored = 2.0 * database - 1
+    else:
+        vectors, stored = (
+            codes.table("text").pooled(rows).astype(np.float64) for rows in (texts, answers)
+        )
+        vectors, stored = (
+            rows / np.linalg.norm(rows, axis=1)[:, None] for rows in (vectors, stored)
+        )
+        database = bits(codes.text(answers))
+    assert scenes.labels is not None
+    values = []
+    for place, query in enumerate(bits(codes.text(texts))):
+        distances = (query != database).sum(axis=1)
+        order = sorted(range(len(database)), key=lambda row: (distances[row], row))
+        scores = stored @ vectors[place]
+        order[:7] = sorted(order[:7], key=lambda row: -scores[row])
+        labels = scenes.labels[asked[place]]
+        relevant = [bool((labels & scenes.labels[ranked[row]]).any()) for row in order]
+        values.append(average_precision(relevant, 50, "truncated"))
+    value = report.value("map", direction, relevance="shared_label", k=50)
+    # Features a byte a number may exchange two items that are nearly equally near.
+    assert_allclose(value, np.mean(values), rtol=1e-9 if by == "relaxed" else 0.01)
+
+
+def test_features_of_two_widths_cannot_rerank(plus_run: Path) -> None:
+    message = (
+        "features of texts have 16 numbers and those of images 12: they can't be compared; rerank "
+        "by relaxed, or measure directions within one modality"
+    )
+    with pytest.raises(FeatureError, match=f"^{re.escape(message)}$"):
+        mh.evaluate(plus_run, rerank=7, rerank_by="features", directions=["text_to_image"])
+
+
+def test_what_to_rerank_by_takes_a_shortlist(plus_run: Path) -> None:
+    message = (
+        "rerank_by is relaxed, but rerank is not given: say how long the shortlist is, as in "
+        "rerank=500 (--rerank 500)"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        mh.evaluate(plus_run, rerank_by="relaxed")
+
+
 def test_a_length_that_is_none_is_refused(plus_run: Path) -> None:
     message = "rerank is 'most', expected a number of items, 0 or more, or auto, or all"
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
@@ -190,6 +251,8 @@ def test_the_command_line(plus_run: Path, modalhash: CommandLine) -> None:
     done = modalhash("evaluate", plus_run, "--rerank", "9")
     assert done.code == 0, done.err
     assert "shortlist 9 reranked (fused score), 12 + 18 bits an item" in done.out.replace("\n", " ")
+    done = modalhash("evaluate", plus_run, "--rerank", "9", "--rerank-by", "relaxed")
+    assert "shortlist 9 reranked (by relaxed), 12 + 18 bits" in done.out.replace("\n", " ")
     done = modalhash("evaluate", plus_run, "--rerank-sweep", "--json")
     document = json.loads(done.out)
     assert document["format"] == 1

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from modalhash.codes import Codes
 from modalhash.errors import SettingError
-from modalhash.index.rerank import FineBooks, TwoStageRanking
+from modalhash.index.rerank import FineBooks, FineScorer, TwoStageRanking
 from modalhash.layers import ModalityFeatures, TrunkHead
 from modalhash.layers.fine_codes import LocalCoder
 from modalhash.layers.product_quantizer import RotationRule
@@ -313,7 +313,7 @@ def two_stages(hasher: Hasher) -> TwoStageRanking:
         fine_weight=coder.fine_weight,
         n_parts=coder.n_parts,
     )
-    return TwoStageRanking(books, codes, database, 16, queries=queries, fine=fine)
+    return TwoStageRanking(codes, database, 16, FineScorer(books, queries, fine, n_bits=16))
 
 
 def mean_precision(hasher: Hasher, shortlist: int) -> float:

@@ -13,7 +13,17 @@ from modalhash.choices import Scoring
 from modalhash.codes import Codes, binarise, pack
 from modalhash.data import Modality
 from modalhash.data.collection import Positions
-from modalhash.index.rerank import RerankScore, TwoStageRanking, shortlist_length
+from modalhash.errors import FeatureError, InputError
+from modalhash.index.rerank import (
+    ByteFeatures,
+    FeatureScorer,
+    FineScorer,
+    RelaxedScorer,
+    RerankScore,
+    Scorer,
+    TwoStageRanking,
+    shortlist_length,
+)
 from modalhash.metrics import (
     Direction,
     DirectionReport,
@@ -25,6 +35,7 @@ from modalhash.metrics import (
 )
 from modalhash.metrics.options import read_choice
 from modalhash.options import EvaluationOptions
+from modalhash.search_request import RerankBy
 from modalhash.trec import write_trec
 
 __all__ = [
@@ -40,33 +51,45 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Reranker:
-    """Reorders a shortlist by finer codes.
+    """Reorders a shortlist.
 
     Attributes:
         shortlist: a number, "auto" or "all".
-        score: what the score is made of.
+        score: what the score of finer codes is made of.
+        by: what puts the shortlist in order; `auto` is finer codes.
     """
 
     shortlist: int | str
     score: RerankScore
+    by: RerankBy = RerankBy.FINE
 
     @classmethod
     def from_options(cls, options: EvaluationOptions) -> "Reranker | None":
         """Read the options of an evaluation; None is plain hashing.
 
         Raises:
-            UnknownNameError: if there is no such score.
-            InputError: if the shortlist is neither a number nor "auto" or "all".
+            UnknownNameError: if there is no such score, or nothing of that name to rerank by.
+            InputError: if the shortlist is neither a number nor "auto" or "all", or there is none
+                though `rerank_by` is given.
         """
         score = read_choice("rerank score", RerankScore, options.rerank_score)
+        by = read_choice("rerank by", RerankBy, options.rerank_by)
         if options.rerank is None:
+            if by is not RerankBy.AUTO:
+                raise InputError(
+                    f"rerank_by is {by.value}, but rerank is not given: say how long the shortlist "
+                    "is, as in rerank=500 (--rerank 500)"
+                )
             return None
         shortlist_length(options.rerank, 0)
-        return cls(options.rerank, score)
+        return cls(options.rerank, score, RerankBy.FINE if by is RerankBy.AUTO else by)
 
     def describe(self) -> dict[str, Any]:
         """Describe the reranking in a report."""
-        return {"shortlist": self.shortlist, "score": self.score.value}
+        described: dict[str, Any] = {"shortlist": self.shortlist, "by": self.by.value}
+        if self.by is RerankBy.FINE:
+            described["score"] = self.score.value
+        return described
 
 
 def find_owners(codes: CollectionCodes, modality: Modality, items: Positions) -> Positions:
@@ -108,27 +131,61 @@ def rank_in_two_stages(
     codes: CollectionCodes,
     queries: tuple[Modality, Positions],
     database: tuple[Modality, Positions],
-    score: RerankScore,
+    reranker: Reranker,
 ) -> TwoStageRanking:
-    """Rank items for queries by hash codes first, and by finer codes within a shortlist.
+    """Rank items for queries by hash codes first, and by something finer within a shortlist.
 
     Args:
         codes: of the collection.
         queries: modality and items of the queries.
         database: modality and items that are ranked.
-        score: what the score of the second stage is made of.
+        reranker: what puts the shortlist in order.
 
     Raises:
-        FeatureError: if the model has no finer codes.
+        FeatureError: if the model has no finer codes, or features of the two differ in width.
     """
-    return TwoStageRanking(
-        codes.model.fine_books,
-        encode_rows(codes, *queries)[0],
-        encode_rows(codes, *database)[0],
-        codes.model.n_bits,
-        queries=codes.fine_queries(*find_feature_rows(codes, *queries)),
-        fine=codes.fine_codes(*find_feature_rows(codes, *database)),
-        score=score,
+    query_codes, database_codes = encode_rows(codes, *queries)[0], encode_rows(codes, *database)[0]
+    scorer: Scorer
+    match reranker.by:
+        case RerankBy.RELAXED:
+            scorer = RelaxedScorer(
+                encode_relaxed(codes, *queries), database_codes, codes.model.n_bits
+            )
+        case RerankBy.FEATURES:
+            scorer = make_feature_scorer(codes, queries, database)
+        case _:
+            scorer = FineScorer(
+                codes.model.fine_books,
+                codes.fine_queries(*find_feature_rows(codes, *queries)),
+                codes.fine_codes(*find_feature_rows(codes, *database)),
+                n_bits=codes.model.n_bits,
+                score=reranker.score,
+            )
+    return TwoStageRanking(query_codes, database_codes, codes.model.n_bits, scorer)
+
+
+def make_feature_scorer(
+    codes: CollectionCodes,
+    queries: tuple[Modality, Positions],
+    database: tuple[Modality, Positions],
+) -> FeatureScorer:
+    """Compare the queries' features with those of the database, a byte a number, by cosine.
+
+    Raises:
+        FeatureError: if they differ in width, so that they can't be compared.
+    """
+    sides = (queries[0], database[0])
+    query_width, database_width = (codes.table(modality).width for modality in sides)
+    if query_width != database_width:
+        raise FeatureError(
+            f"features of {sides[0]}s have {query_width} numbers and those of {sides[1]}s "
+            f"{database_width}: they can't be compared; rerank by relaxed, or measure directions "
+            "within one modality"
+        )
+    query_rows, database_rows = (find_feature_rows(codes, *side)[0] for side in (queries, database))
+    return FeatureScorer(
+        codes.table(sides[0]).pooled(query_rows),
+        ByteFeatures.of(codes.table(sides[1]).pooled(database_rows)),
     )
 
 
@@ -252,7 +309,7 @@ class DirectionMeasurer:
         """Measure one direction by each scoring, or in two stages where there is a reranker."""
         query_rows, database_rows = (direction.query, queries), (direction.database, ranked)
         if self.reranker is not None:
-            ranking = rank_in_two_stages(self.codes, query_rows, database_rows, self.reranker.score)
+            ranking = rank_in_two_stages(self.codes, query_rows, database_rows, self.reranker)
             n_items = len(ranking.database_codes)
             yield evaluate_scores(
                 ranking.blocks(shortlist_length(self.reranker.shortlist, n_items)),

@@ -16,6 +16,7 @@ from modalhash.metrics import Direction, MeasureSettings, Report
 from modalhash.metrics.options import read_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import EvaluationChoices, EvaluationOptions, change_options
+from modalhash.search_request import RerankBy
 
 __all__ = ["default_database", "evaluate", "select_evaluation_items", "select_queries"]
 
@@ -302,7 +303,8 @@ def describe_storage(model: HashModel, reranker: Reranker | None) -> dict[str, A
     described: dict[str, Any] = {}
     if reranker is not None:
         described["rerank"] = reranker.describe()
-    if reranker is not None or model.has_fine_codes:
+    reads_fine_codes = reranker is not None and reranker.by is RerankBy.FINE
+    if reads_fine_codes or model.has_fine_codes:
         described["storage"] = {"hash_bits": model.n_bits, "fine_bits": model.fine_books.n_bits}
     return described
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from modalhash.api.measured_directions import find_owners, rank_in_two_stages
+from modalhash.api.measured_directions import Reranker, find_owners, rank_in_two_stages
 from modalhash.api.measuring import select_evaluation_items
 from modalhash.api.opening import cache_folder, open_evaluated_collection, open_model
 from modalhash.artifacts import CaptionUse, CollectionCodes, HashModel
@@ -136,7 +136,9 @@ def rerank_sweep(
     n_items = 0
     for direction in chosen_directions:
         query_modality, answers = direction.query, direction.database
-        ranking = rank_in_two_stages(codes, (query_modality, queries), (answers, ranked), score)
+        ranking = rank_in_two_stages(
+            codes, (query_modality, queries), (answers, ranked), Reranker("all", score)
+        )
         n_items = max(n_items, len(ranking.database_codes))
         lengths = dict.fromkeys(
             shortlist_length(shortlist, len(ranking.database_codes)) for shortlist in shortlists

@@ -18,6 +18,7 @@ from modalhash.cli.sections import SectionedCommand
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.cli.watching import show_progress
 from modalhash.metrics import Direction
+from modalhash.search_request import RerankBy
 
 
 @click.command(
@@ -69,9 +70,17 @@ from modalhash.metrics import Direction
 @click.option(
     "--rerank",
     metavar="N",
-    help="Reorder the N items nearest by Hamming distance by finer codes: a number, 'auto' (5 %, "
-    "between 500 and 5000) or 'all'; for models that learn finer codes  "
-    "[default: plain hashing].",
+    help="Reorder the N items nearest by Hamming distance: a number, 'auto' (5 %, between 500 and "
+    "5000) or 'all'  [default: plain hashing].",
+)
+@click.option(
+    "--rerank-by",
+    default="auto",
+    show_default=True,
+    type=click.Choice([kind.value for kind in RerankBy]),
+    help="What reorders them: 'fine', finer codes of models that learn them, which is 'auto'; "
+    "'features' of both sides, where these have one width; 'relaxed', the query's numbers before "
+    "the sign.",
 )
 @click.option(
     "--rerank-score",

@@ -179,8 +179,9 @@ def describe_stages(about: Mapping[str, Any]) -> str:
     """Describe the reranking and what an item takes; "" for plain hashing."""
     text = ""
     if "rerank" in about:
-        shortlist, score = about["rerank"]["shortlist"], about["rerank"]["score"]
-        text = f", shortlist {shortlist} reranked ({score} score)"
+        rerank = about["rerank"]
+        score = f"{rerank['score']} score" if "score" in rerank else f"by {rerank['by']}"
+        text = f", shortlist {rerank['shortlist']} reranked ({score})"
     if "storage" in about:
         storage = about["storage"]
         text += f", {storage['hash_bits']} + {storage['fine_bits']} bits an item"

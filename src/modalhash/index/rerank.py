@@ -279,42 +279,25 @@ class FineScorer:
 
 
 class TwoStageRanking:
-    """Queries and a database with hash codes and finer codes, ranked in two stages by plain scan.
+    """Queries and a database, ranked by hash codes and then by a scorer, by plain scan.
 
     Args:
-        books: codewords and weights.
         query_codes: (q, p) uint8.
         database_codes: (m, p) uint8.
         n_bits: bits of a hash code.
-        queries: (q, s, w) float32 sub-vectors.
-        fine: (m, s) uint8.
-        score: what the second stage's score is made of.
+        scorer: of the second stage, made for these queries and this database.
 
     Raises:
-        ShapeError: if one doesn't fit the other.
-        InputError: if a finer code names a codeword that isn't there.
+        ShapeError: if the codes don't have so many bits.
     """
 
     def __init__(
-        self,
-        books: FineBooks,
-        query_codes: Codes,
-        database_codes: Codes,
-        n_bits: int,
-        *,
-        queries: Floats,
-        fine: FineCodes,
-        score: RerankScore = RerankScore.FUSED,
+        self, query_codes: Codes, database_codes: Codes, n_bits: int, scorer: Scorer
     ) -> None:
         check_codes(query_codes, n_bits, name="query_codes")
         check_codes(database_codes, n_bits, name="database_codes")
-        if (len(query_codes), len(database_codes)) != (len(queries), len(fine)):
-            raise ShapeError(
-                f"there are {len(query_codes)} query codes for {len(queries)} finer queries, and "
-                f"{len(database_codes)} database codes for {len(fine)} finer codes"
-            )
         self.query_codes, self.database_codes = query_codes, database_codes
-        self.scorer = FineScorer(books, queries, fine, n_bits=n_bits, score=score)
+        self.scorer = scorer
 
     @property
     def n_queries(self) -> int:
