@@ -82,10 +82,10 @@ class ModalhashVectorStore(VectorStore):
         >>> from langchain_core.embeddings import DeterministicFakeEmbedding
         >>> store = ModalhashVectorStore(DeterministicFakeEmbedding(size=32))
         >>> ids = store.add_texts(["a dog", "a cat"], [{"year": 2020}, {"year": 2021}])
-        >>> [hit.page_content for hit in store.similarity_search("a dog", k=1)]
-        ['a dog']
-        >>> [hit.page_content for hit in store.similarity_search("a dog", filter={"year": 2021})]
-        ['a cat']
+        >>> print(store.similarity_search("a dog", k=1)[0].page_content)
+        a dog
+        >>> print(store.similarity_search("a dog", filter={"year": 2021})[0].page_content)
+        a cat
     """
 
     def __init__(
