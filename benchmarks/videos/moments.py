@@ -150,11 +150,15 @@ def score_boundaries(
     }
 
 
-def write_films(collection: Collection, folder: Path) -> list[Film]:
-    """Write an hour of films."""
+def write_films(collection: Collection, folder: Path, split: str | None) -> list[Film]:
+    """Write an hour of films of a collection's first items, or those of some splits."""
+    every = range(collection.n_items)
+    chosen = every if split is None else np.concatenate(
+        [collection.split(name) for name in split.split("+")]
+    ).tolist()  # fmt: skip
     generator, films = np.random.default_rng(SEED), []
     for number in range(FILMS):
-        items = range(number * SCENES_A_FILM, (number + 1) * SCENES_A_FILM)
+        items = chosen[number * SCENES_A_FILM : (number + 1) * SCENES_A_FILM]
         scenes = list_scenes(collection, items, draw_seconds(SCENES_A_FILM, generator))
         frames = cut_scenes(scenes, rate=RATE, size=SIZE)
         path = write_video(folder / f"film{number:02d}.mp4", frames, rate=RATE, size=SIZE)
@@ -162,40 +166,67 @@ def write_films(collection: Collection, folder: Path) -> list[Film]:
     return films
 
 
-def measure_moments(films: Sequence[Film], folder: Path, cache: Path) -> dict[str, float]:
+def measure_moments(
+    films: Sequence[Film], folder: Path, cache: Path, model: str | None
+) -> dict[str, Any]:
     """Count for how many scenes codes and floats find the moment among the first ten hits."""
     texts = [(film.path.name, scene) for film in films for scene in film.scenes]
+    words = [scene.text for _, scene in texts]
     began = time.process_time()
-    with mh.open_folder_index(folder, cache=cache) as index:
+    with mh.open_folder_index(folder, model=model, cache=cache) as index:
         seconds = time.process_time() - began
-        by_codes = [find_by_codes(index, scene.text) for _, scene in texts]
-        by_floats = find_by_floats(index, folder, [scene.text for _, scene in texts], cache)
-        size = sum(file.stat().st_size for side in ("images", "texts")
-                   for file in (index.folder / side).rglob("*") if file.is_file())  # fmt: skip
-        images = index.sides[Side.IMAGES]
-        n_items = len(images)
-        rows = images.metadata(images.ids)
-        metadata = sum(len(json.dumps(dict(row), separators=(",", ":"))) for row in rows)
+        hits_of = {
+            f"codes, {scoring}": [find_by_codes(index, text, scoring) for text in words]
+            for scoring in ("asymmetric", "hamming")
+        } | find_by_floats(index, folder, words, cache)
+        sizes = measure_bytes(index)
+        n_items = len(index.sides[Side.IMAGES])
+        n_bits = index.model.n_bits
     minutes = sum(film.scenes[-1].end for film in films) / 60
-    is_found = np.array([
-        [any(is_right(hit, *text) for hit in hits) for hits in pair]
-        for text, pair in zip(texts, zip(by_codes, by_floats, strict=True), strict=True)
-    ])  # fmt: skip
-    codes, floats = is_found.T
+    is_found = {
+        name: np.array(
+            [
+                any(is_right(hit, *text) for hit in hits)
+                for text, hits in zip(texts, rows, strict=True)
+            ]
+        )
+        for name, rows in hits_of.items()
+    }
+    floats = [name for name in is_found if name.startswith("floats")]
     return {
+        "model": "ready, for folders" if model is None else Path(model).name,
+        "n_bits": n_bits,
         "minutes": round(minutes, 1),
         "n_queries": len(texts),
         "n_items": n_items,
-        "found_by_codes": int(codes.sum()),
-        "found_by_floats": int(floats.sum()),
-        "found_by_both": int((codes & floats).sum()),
-        "share_of_those_floats_find": round(
-            float((codes & floats).sum() / max(1, floats.sum())), 4
-        ),
-        "bytes_a_minute": round(size / minutes),
-        "bytes_a_minute_without_metadata": round((size - metadata) / minutes),
+        "found": {name: int(marks.sum()) for name, marks in is_found.items()},
+        "share_of_those_floats_find": {
+            f"{name} of {base}": round(
+                float((marks & is_found[base]).sum() / max(1, is_found[base].sum())), 4
+            )
+            for base in floats
+            for name, marks in is_found.items()
+            if name not in floats
+        },
+        **{f"{name}_a_minute": round(size / minutes) for name, size in sizes.items()},
         "items_a_minute": round(n_items / minutes, 2),
         "cpu_seconds_to_index": round(seconds, 1),
+    }
+
+
+def measure_bytes(index: SearchIndex) -> dict[str, int]:
+    """Measure an index without its model: all of it, without metadata, and codes alone."""
+    size = sum(file.stat().st_size for side in ("images", "texts")
+               for file in (index.folder / side).rglob("*") if file.is_file())  # fmt: skip
+    images = index.sides[Side.IMAGES]
+    # As the log stores them: JSON in a JSON text.
+    rows = [json.dumps(json.dumps(dict(row))) for row in images.metadata(images.ids)]
+    ids = [json.dumps(str(identity)) for identity in images.ids]
+    metadata = sum(len(row) + 1 for row in rows)
+    return {
+        "bytes": size,
+        "bytes_without_metadata": size - metadata,
+        "bytes_without_metadata_and_ids": size - metadata - sum(len(text) + 1 for text in ids),
     }
 
 
@@ -209,26 +240,46 @@ def is_right(hit: Span, film: str, scene: DrawnScene) -> bool:
     return hit[0] == film and scene.start - SLACK <= middle <= scene.end + SLACK
 
 
-def find_by_codes(index: SearchIndex, text: str) -> list[Span]:
-    """Find the moments of a text as `find` does."""
-    hits = index.search(text, target=Side.IMAGES, k=TOP_K, where="kind = 'moment'").hits
+def find_by_codes(index: SearchIndex, text: str, scoring: str) -> list[Span]:
+    """Find the moments of a text as `find` does by asymmetric scoring."""
+    hits = index.search(
+        text, target=Side.IMAGES, k=TOP_K, where="kind = 'moment'", scoring=scoring
+    ).hits
     return [(str(hit.video), hit.start or 0.0, hit.end or 0.0) for hit in hits]
 
 
 def find_by_floats(
     index: SearchIndex, folder: Path, texts: Sequence[str], cache: Path
-) -> list[list[Span]]:
-    """Find the moments of texts by the cosine of the features that codes are made of."""
+) -> dict[str, list[list[Span]]]:
+    """Find the moments of texts by the cosines of what codes are made of.
+
+    Features, where both modalities lie in one space; and the model's outputs before the sign,
+    unless its bits are graded.
+    """
     collection = mh.load_collection(folder)
-    encoder = index.model.encoder
-    table = extract_features(collection, encoder, cache_folder=cache / "features").image
+    model = index.model
+    table = extract_features(collection, model.encoder, cache_folder=cache / "features").image
     rows = list(zip(*(collection.metadata[name] for name in VIDEO_COLUMNS), strict=True))
     places = np.array([place for place, row in enumerate(rows) if row[0] == "moment"])
-    images = normalise(table.pooled(places))
-    queries = normalise(np.concatenate([encoder.text.encode([text]).pooled for text in texts]))
-    nearest = np.argsort(-(queries @ images.T), axis=1, kind="stable")[:, :TOP_K]
+    images = table.pooled(places)
+    queries = np.concatenate([model.encoder.text.encode([text]).pooled for text in texts])
+    spaces = {}
+    if images.shape[1] == queries.shape[1]:
+        spaces["floats, features"] = images, queries
+    if model.graded_bits is None:
+        spaces["floats, before the sign"] = (
+            model.relaxed_features(images, "image"),
+            model.relaxed_features(queries, "text"),
+        )
     spans = [(str(row[1]), float(row[2] or 0), float(row[3] or 0)) for row in rows]
-    return [[spans[places[place]] for place in row] for row in nearest]
+    nearest = {
+        name: np.argsort(-(normalise(two) @ normalise(one).T), axis=1, kind="stable")[:, :TOP_K]
+        for name, (one, two) in spaces.items()
+    }
+    return {
+        name: [[spans[places[place]] for place in row] for row in order]
+        for name, order in nearest.items()
+    }
 
 
 def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -281,6 +332,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("collection", nargs="?", default=f"scenes:{FILMS * SCENES_A_FILM}")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    parser.add_argument("--model", help="run folder; by default the ready model for folders")
+    parser.add_argument("--split", help="items that the films show, such as dev or dev+test")
+    parser.add_argument("--name", help="of the result; by default the collection's")
     arguments = parser.parse_args()
     collection = mh.load_collection(arguments.collection)
     generator = np.random.default_rng(SEED)
@@ -291,16 +345,19 @@ def main() -> None:
         if "boundaries" in arguments.parts:
             results["boundaries"] = measure_boundaries(scenes, folder)
         if "moments" in arguments.parts:
-            films = write_films(collection, folder / "films")
-            results["moments"] = measure_moments(films, folder / "films", folder / "cache")
+            films = write_films(collection, folder / "films", arguments.split)
+            results["moments"] = measure_moments(
+                films, folder / "films", folder / "cache", arguments.model
+            )
         if "speed" in arguments.parts:
             results["speed"] = measure_speed(scenes, folder)
         if "memory" in arguments.parts:
             results["memory"] = measure_memory(scenes, folder)
-    name = collection.name
+    name = arguments.name or collection.name
     document = {
         "benchmark": "benchmarks.videos.moments",
-        "settings": {"collection": name, "rate": RATE, "size": SIZE, "films": FILMS,
+        "settings": {"collection": collection.name, "split": arguments.split, "rate": RATE,
+                     "size": SIZE, "films": FILMS,
                      "scenes_a_film": SCENES_A_FILM, "parts": list(arguments.parts),
                      "top_k": TOP_K, "slack_seconds": SLACK},
         "seed": SEED,

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from modalhash.errors import CollectionError
-from modalhash.videos import find_shots, open_video, read_frame, read_or_find_shots
+from modalhash.videos import (
+    ShotSettings,
+    VideoShots,
+    find_shots,
+    open_video,
+    read_frame,
+    read_or_find_shots,
+    shot_lists,
+)
 from tests.oracles.drawn_videos import Pixels, draw_scenes, write_scenes, write_video
 
 av = pytest.importorskip("av")
@@ -132,3 +140,44 @@ def test_shots_are_found_once_and_again_when_the_video_changes(
     kept.write_text("damaged", encoding="utf-8")
     assert len(read_or_find_shots(path, cache=tmp_path / "cache").shots) == 3
     assert len(calls) == 3
+
+
+def test_what_a_video_lacks_is_known_until_it_or_pyav_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, cache, looked_at = broken(tmp_path, "text.mp4"), tmp_path / "cache", []
+
+    def note(path: Path, settings: ShotSettings) -> VideoShots:
+        looked_at.append(path.name)
+        return find_shots(path, settings)
+
+    monkeypatch.setattr(shot_lists, "find_shots", note)
+    messages = []
+    for _ in range(3):
+        with pytest.raises(CollectionError) as caught:
+            read_or_find_shots(path, cache=cache)
+        messages.append(str(caught.value))
+    assert len(looked_at) == 1
+    assert len(set(messages)) == 1
+    monkeypatch.setattr(av, "__version__", "99.0.0")
+    with pytest.raises(CollectionError):
+        read_or_find_shots(path, cache=cache)
+    assert len(looked_at) == 2
+    write_scenes(path, draw_scenes((2.0, 2.0)))
+    assert len(read_or_find_shots(path, cache=cache).shots) == 2
+    assert len(looked_at) == 3
+
+
+def test_a_video_that_may_not_be_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_scenes(tmp_path / "a.mp4", draw_scenes((2.0, 2.0)))
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(av, "open", refuse)
+        with pytest.raises(CollectionError, match="Permission denied"):
+            read_or_find_shots(path, cache=tmp_path / "cache")
+    assert len(read_or_find_shots(path, cache=tmp_path / "cache").shots) == 2

@@ -1,19 +1,20 @@
 """Keep the shots that were found in a video, so that they are found once.
 
 A file a video lies in the user's cache, and says the size and times of the video it was made for.
-After a kill, the videos that were finished aren't looked at again.
+After a kill, the videos that were finished aren't looked at again. Of a video that can't be used it
+says why, so that it isn't tried again either, until the video or PyAV changes.
 """
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from modalhash.errors import ArtifactError, CollectionError, StorageError
-from modalhash.files import file_stamp, read_json, write_json
+from modalhash.errors import ArtifactError, CollectionError, Defect, StorageError
+from modalhash.files import file_stamp, peek_json, read_json, write_json
 from modalhash.machine import user_cache_folder
 from modalhash.progress import Progress, automatic
 from modalhash.videos.reading import load_av, video_fault
@@ -51,22 +52,54 @@ def read_or_find_shots(
     document = {"stamp": stamp, "settings": asdict(settings)}
     key = hashlib.sha256(f"{path.resolve()}\n{settings}".encode(errors="surrogateescape"))
     file = (cache or user_cache_folder()) / FOLDER / f"{key.hexdigest()[:32]}.json"
-    shots = read_kept(file, document)
-    if shots is not None:
-        return shots
-    shots = find_shots(path, settings)
-    rows = [[shot.start, shot.end, *shot.frames] for shot in shots.shots]
+    earlier_result = read_kept(file, document) or read_failure(file, path, document)
+    if isinstance(earlier_result, CollectionError):
+        raise earlier_result
+    if earlier_result is not None:
+        return earlier_result
     try:
-        write_json(
-            file,
-            {
-                "format": FORMAT, "video": path.name, **document,
-                "duration": shots.duration, "cut_off": shots.cut_off, "shots": rows,
-            },
-        )  # fmt: skip
+        shots = find_shots(path, settings)
+    except CollectionError as error:
+        if not isinstance(error.__cause__, OSError):  # the file's content is at fault
+            keep(file, path, {**document, **describe_failure(error)})
+        raise
+    rows = [[shot.start, shot.end, *shot.frames] for shot in shots.shots]
+    content = {"duration": shots.duration, "cut_off": shots.cut_off, "shots": rows}
+    keep(file, path, {**document, **content})
+    return shots
+
+
+def keep(file: Path, path: Path, document: Mapping[str, Any]) -> None:
+    """Keep what was found in a video; where that can't be, log it."""
+    try:
+        write_json(file, {"format": FORMAT, "video": path.name, **document})
     except (StorageError, OSError, UnicodeError) as error:
         logger.warning("the shots of %s can't be kept for the next time: %s", path.name, error)
-    return shots
+
+
+def describe_failure(error: CollectionError) -> dict[str, Any]:
+    """Describe why a video can't be used by the present PyAV, as JSON."""
+    return {
+        "reader": str(load_av().__version__),
+        "defects": [[defect.kind, defect.problem] for defect in error.defects],
+    }
+
+
+def read_failure(file: Path, path: Path, expected: Mapping[str, Any]) -> CollectionError | None:
+    """Read why a video can't be used; None if that isn't known of this state of it and PyAV."""
+    document = peek_json(file)
+    if document is None or "defects" not in document:
+        return None
+    expected = {**expected, "reader": str(load_av().__version__)}
+    if any(document.get(name) != value for name, value in expected.items()):
+        return None
+    try:
+        defects = [
+            Defect(str(kind), str(path), str(problem)) for kind, problem in document["defects"]
+        ]
+    except (TypeError, ValueError):
+        return None
+    return CollectionError(defects) if defects else None
 
 
 def read_kept(file: Path, expected: dict[str, Any]) -> VideoShots | None:
