@@ -323,6 +323,7 @@ def main() -> None:
         "figures": figures,
     }
     settings = {**vars(options), "collection": Path(options.collection).name, "parts": None}
+    settings["seed"] = settings.pop("seeds")
     write_result(options.output, "quality.compatible", settings, results)
 
 
