@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from modalhash.benchmarking import (
 )
 from modalhash.benchmarking.quantizer_rows import MEASURES, parse_rows, rows_csv, value_name
 from modalhash.benchmarking.quantizer_table import Verdict, find_verdicts
+from modalhash.benchmarking.quantizer_tasks import attempt_task
 from modalhash.benchmarking.vector_inputs import read_hdf5_space
 from modalhash.errors import InputError, ShapeError, UnknownNameError
 from modalhash.progress import silent
@@ -179,7 +181,7 @@ def test_a_call_after_a_kill_measures_only_what_is_missing(
     class KilledError(Exception):
         pass
 
-    def stop(what: str, done: int, total: int) -> None:
+    def stop(stage: str, done: int, total: int, values: Mapping[str, float] | None = None) -> None:
         if done == 2:
             raise KilledError
 
@@ -188,7 +190,7 @@ def test_a_call_after_a_kill_measures_only_what_is_missing(
         mh.bench_quantizers(make_inputs(), output=tmp_path, progress=stop, **options)
     assert len(list((tmp_path / "runs").glob("*.json"))) == 2
     calls = []
-    run = quantizing.attempt_task
+    run = attempt_task
 
     def count(task: Any) -> Any:
         calls.append(task.key)

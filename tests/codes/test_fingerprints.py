@@ -53,6 +53,12 @@ def test_codes_compare_if_one_model_is_compatible_with_the_other(
 
 def test_what_names_a_model() -> None:
     assert is_model_entry({"n_bits": 8, "fingerprint": "a"})
-    for odd in (None, [], {"n_bits": 8}, {"n_bits": True, "fingerprint": "a"},
-                {"n_bits": 0, "fingerprint": "a"}, {"n_bits": 8, "fingerprint": 1}):  # fmt: skip
-        assert not is_model_entry(odd)
+    entries: tuple[object, ...] = (
+        None,
+        [],
+        {"n_bits": 8},
+        {"n_bits": True, "fingerprint": "a"},
+        {"n_bits": 0, "fingerprint": "a"},
+        {"n_bits": 8, "fingerprint": 1},
+    )
+    assert not any(is_model_entry(entry) for entry in entries)

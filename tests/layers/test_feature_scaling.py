@@ -36,7 +36,7 @@ def expected(rule: ScalingRule, rows: NDArray[np.float32]) -> NDArray[np.float64
         case ScalingRule.CENTRED_UNIT:
             return unit(unit(exact) - unit(exact).mean(axis=0))
         case ScalingRule.CENTRED_RMS:
-            return np.sqrt(6) * unit(unit(exact) - unit(exact).mean(axis=0))
+            return 6**0.5 * unit(unit(exact) - unit(exact).mean(axis=0))
         case ScalingRule.STANDARDISED:
             scores: NDArray[np.float64] = (exact - exact.mean(axis=0)) / exact.std(axis=0)
             return scores

@@ -53,7 +53,9 @@ def index() -> Any:
     return build_index(range(len(ROWS)), codes, 8, metadata=ROWS)
 
 
-@pytest.mark.parametrize(("clauses", "is_selected"), CASES, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    ("clauses", "is_selected"), CASES, ids=[str(clauses)[:60] for clauses, _ in CASES]
+)
 def test_a_mapping_selects_what_a_plain_test_selects(
     index: Any, clauses: Mapping[str, Any], is_selected: Test
 ) -> None:
