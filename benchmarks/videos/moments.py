@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import modalhash as mh
 from modalhash.data import Collection
 from modalhash.data.moment_collections import VIDEO_COLUMNS
-from modalhash.encoders import extract_features
+from modalhash.encoders import Encoder, extract_features
 from modalhash.files import write_json
+from modalhash.layers import LinearHead, canonical_maps
 from modalhash.machine import describe_machine
 from modalhash.search import SearchIndex, Side
 from modalhash.videos import find_shots
@@ -33,11 +35,17 @@ RESULTS = Path(__file__).parent.parent / "results"
 RATE, SIZE = 10, (320, 240)
 SEED, FILMS, SCENES_A_FILM, TOP_K, SLACK = 0, 12, 60, 10, 2.0
 PARTS = ("boundaries", "moments", "speed", "memory")
+MAP_RIDGE = 0.1
 FIXED_KEYS = {"sc_threshold": "0", "g": "100"}
 PEAK = (
     "import sys; from pathlib import Path; from modalhash.machine import peak_mib; "
     "from modalhash.videos import find_shots; "
     "shots = find_shots(Path(sys.argv[1])); print(peak_mib(), len(shots.shots), shots.duration)"
+)
+FIND_PEAK = (
+    "import sys; from pathlib import Path; import modalhash as mh; "
+    "from modalhash.machine import peak_mib; path, cache = map(Path, sys.argv[1:]); "
+    "mh.find(path.parent, 'a red circle', cache=cache); print(peak_mib())"
 )
 
 
@@ -167,9 +175,21 @@ def write_films(collection: Collection, folder: Path, split: str | None) -> list
 
 
 def measure_moments(
-    films: Sequence[Film], folder: Path, cache: Path, model: str | None
+    films: Sequence[Film],
+    folder: Path,
+    cache: Path,
+    model: str | None,
+    pairs: Collection | None,
 ) -> dict[str, Any]:
-    """Count for how many scenes codes and floats find the moment among the first ten hits."""
+    """Count for how many scenes codes and floats find the moment among the first ten hits.
+
+    Args:
+        films: what they show when.
+        folder: of the films.
+        cache: a folder for everything that is kept.
+        model: run folder; None is the default of `find`.
+        pairs: what the model was trained on, if a linear map is to be learned on it too.
+    """
     texts = [(film.path.name, scene) for film in films for scene in film.scenes]
     words = [scene.text for _, scene in texts]
     began = time.process_time()
@@ -178,7 +198,7 @@ def measure_moments(
         hits_of = {
             f"codes, {scoring}": [find_by_codes(index, text, scoring) for text in words]
             for scoring in ("asymmetric", "hamming")
-        } | find_by_floats(index, folder, words, cache)
+        } | find_by_floats(index, folder, words, cache, pairs)
         sizes = measure_bytes(index)
         n_items = len(index.sides[Side.IMAGES])
         n_bits = index.model.n_bits
@@ -249,12 +269,16 @@ def find_by_codes(index: SearchIndex, text: str, scoring: str) -> list[Span]:
 
 
 def find_by_floats(
-    index: SearchIndex, folder: Path, texts: Sequence[str], cache: Path
+    index: SearchIndex,
+    folder: Path,
+    texts: Sequence[str],
+    cache: Path,
+    pairs: Collection | None,
 ) -> dict[str, list[list[Span]]]:
-    """Find the moments of texts by the cosines of what codes are made of.
+    """Find the moments of texts by the cosines of floats.
 
-    Features, where both modalities lie in one space; and the model's outputs before the sign,
-    unless its bits are graded.
+    Features, where both modalities lie in one space; the model's outputs before the sign, unless
+    its bits are graded; and a linear map of the features, learned on pairs.
     """
     collection = mh.load_collection(folder)
     model = index.model
@@ -271,6 +295,9 @@ def find_by_floats(
             model.relaxed_features(images, "image"),
             model.relaxed_features(queries, "text"),
         )
+    if pairs is not None:
+        maps = learn_linear_map(pairs, model.encoder, model.n_bits)
+        spaces["floats, linear map"] = maps[0](images), maps[1](queries)
     spans = [(str(row[1]), float(row[2] or 0), float(row[3] or 0)) for row in rows]
     nearest = {
         name: np.argsort(-(normalise(two) @ normalise(one).T), axis=1, kind="stable")[:, :TOP_K]
@@ -280,6 +307,24 @@ def find_by_floats(
         name: [[spans[places[place]] for place in row] for row in order]
         for name, order in nearest.items()
     }
+
+
+def learn_linear_map(
+    pairs: Collection, encoder: Encoder, width: int
+) -> tuple[Callable[[NDArray[np.float32]], NDArray[np.float32]], ...]:
+    """Learn canonical directions of the train split, each times its correlation."""
+    tables = extract_features(pairs, encoder)
+    items = np.sort(pairs.split("train"))
+    images = torch.from_numpy(tables.image.pooled(items)).double()
+    texts = torch.from_numpy(tables.text.pooled(pairs.caption_starts[items])).double()
+    maps = canonical_maps([(images, texts)], width, ridge=MAP_RIDGE)
+    heads = maps.weighted(maps.correlations).heads()
+
+    def function(head: LinearHead) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+        weight, bias = (part.detach().numpy() for part in (head.map.weight, head.map.bias))
+        return lambda rows: rows @ weight.T + bias
+
+    return tuple(function(head) for head in heads)
 
 
 def normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -316,11 +361,16 @@ def measure_memory(scenes: Sequence[DrawnScene], folder: Path) -> dict[str, dict
                 for frame_time, pixels in cut_scenes(scenes, rate=RATE, size=SIZE):
                     yield repeat * scenes[-1].end + frame_time, pixels
 
-        path = write_video(folder / "long.mp4", frames(), rate=RATE, size=SIZE, preset="ultrafast")
+        path = write_video(
+            folder / name / "long.mp4", frames(), rate=RATE, size=SIZE, preset="ultrafast"
+        )
         command = [sys.executable, "-c", PEAK, str(path)]
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        command = [sys.executable, "-c", FIND_PEAK, str(path), str(folder / "cache")]
+        run = subprocess.run(command, check=True, capture_output=True, text=True)
         rows[name] = {
             "peak_mib": round(float(printed[0]), 1),
+            "peak_mib_of_find": round(float(run.stdout), 1),
             "n_shots": int(printed[1]),
             "seconds_of_video": float(printed[2]),
         }
@@ -347,7 +397,11 @@ def main() -> None:
         if "moments" in arguments.parts:
             films = write_films(collection, folder / "films", arguments.split)
             results["moments"] = measure_moments(
-                films, folder / "films", folder / "cache", arguments.model
+                films,
+                folder / "films",
+                folder / "cache",
+                arguments.model,
+                collection if arguments.model else None,
             )
         if "speed" in arguments.parts:
             results["speed"] = measure_speed(scenes, folder)
