@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 import modalhash as mh
 from modalhash.cli.main import cli, main
-from modalhash.cli.terminal import show_controls, show_line
+from modalhash.cli.terminal import shorten_line, show_controls, show_line
 
 CLI = Path(__file__).parents[2] / "src" / "modalhash" / "cli"
 WIPE = "\x1b[2J\x1b]0;owned\x07"
@@ -36,6 +36,23 @@ def test_control_characters_are_shown_as_escapes(text: str, shown: str) -> None:
 
 def test_a_line_stays_one_line() -> None:
     assert show_line("two\nlines\t\x1b") == r"two\nlines\t\x1b"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ""),
+        ("a dog", "a dog"),
+        ("a dog, runs", "a dog,…"),
+        ("a dog  runs", "a dog…"),
+        ("abcdefg", "abcdefg"),
+        ("abcdefgh", "abcdef…"),
+        ("\x1b\x1b", r"\x1b\x…"),
+        ("a\nb", r"a\nb"),
+    ],
+)
+def test_a_long_line_ends_early(text: str, shown: str) -> None:
+    assert shorten_line(text, 7) == shown
 
 
 def test_no_command_prints_past_the_one_function() -> None:
@@ -76,6 +93,22 @@ def test_a_caption_cannot_command_the_terminal(hostile_index: Path) -> None:
     assert not [one for one in DANGEROUS if one in shown]
     hits = json.loads(shown)["hits"]
     assert f"a {HIDDEN} caption{WIPE}\x9b" in [hit["caption"] for hit in hits]
+
+
+def test_a_table_shows_the_beginning_of_a_long_caption(hostile_index: Path) -> None:
+    from modalhash.search import NewItem, NewText, contents_of_items
+
+    caption = "a red caption " * 500
+    with mh.open_index(hostile_index) as index:
+        items = [NewItem("long", texts=[NewText("long#0", caption)])]
+        contents, pictures = contents_of_items(index, items)
+        index.add(contents, pictures=pictures)
+    search = ["search", str(hostile_index), "--text", "red", "--target", "texts", "-k", "400"]
+    shown = CliRunner().invoke(cli, search).stdout
+    assert "…" in shown
+    assert shown.count("red caption") <= 240 // len("a red caption ") + 1
+    hits = json.loads(CliRunner().invoke(cli, [*search, "--json"]).stdout)["hits"]
+    assert [hit["caption"] for hit in hits if hit["id"] == "long#0"] == [caption]
 
 
 def test_errors_and_usage_show_escapes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modalhash.choices import Scoring
-from modalhash.cli.terminal import show_controls, show_line
+from modalhash.cli.terminal import shorten_line, show_controls, show_line
 from modalhash.metrics import Measure, MeasureComparison, Report, least_score
 
 if TYPE_CHECKING:  # what is printed here may have been made without torch
@@ -44,6 +44,8 @@ def console() -> Console:
 def print_answer(answer: "Answer") -> None:
     """Print hits, best first, or that there are none; with scores if these ranked them.
 
+    Long captions end in "…"; `--json` has them in full.
+
     How much a distance speaks for a hit is a word; `--explain` and `--json` have the probability.
     """
     with_scores = answer.reranked_by is not None or answer.scoring == Scoring.ASYMMETRIC
@@ -69,7 +71,7 @@ def print_answer(answer: "Answer") -> None:
             f"{hit.distance}/{answer.n_bits}",
             *numbers,
             show_line(str(hit.id)),
-            show_line(hit.caption),
+            shorten_line(hit.caption),
         )
     console().print(table)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-__all__ = ["echo", "echo_json", "show_controls", "show_line"]
+__all__ = ["echo", "echo_json", "shorten_line", "show_controls", "show_line"]
 
 BIDI_CONTROLS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -42,6 +42,17 @@ def show_line(text: str) -> str:
         two\nlines
     """
     return show_controls(text, allowed="")
+
+
+def shorten_line(text: str, most: int = 240) -> str:
+    """Write a text in one line of at most `most` characters; a longer one ends in "…".
+
+    Example:
+        >>> print(shorten_line("a dog in the snow", 6))
+        a dog…
+    """
+    line = show_line(text[:most])
+    return line if len(text) <= most and len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 
 def is_control(char: str) -> bool:
