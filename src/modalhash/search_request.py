@@ -218,10 +218,7 @@ class SearchRequest:
     explain: bool = field(default=False, metadata=about("Say why each hit is where it is."))
 
     def __post_init__(self) -> None:
-        if self.text is not None and not self.text.strip():
-            raise InputError("the text to search for is empty: give at least one word")
-        if self.minus_text is not None and not self.minus_text.strip():
-            raise InputError("minus_text is empty: give at least one word, or leave it out")
+        self._check_texts()
         if not set(self.parts) - {"minus_text"}:
             raise InputError("give a text, an id, a code or a picture to search for")
         self._check_arrays()
@@ -249,6 +246,16 @@ class SearchRequest:
             self._set("group_by", read_choice("group_by", GroupBy, self.group_by))
         self._set("rerank_by", read_choice("rerank_by", RerankBy, self.rerank_by))
         self._set("rerank_score", read_choice("rerank_score", RerankScore, self.rerank_score))
+
+    def _check_texts(self) -> None:
+        for name in ("text", "minus_text"):
+            value: object = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise InputError(f"{name} is {value!r:.60}, expected a text")
+        if self.text is not None and not self.text.strip():
+            raise InputError("the text to search for is empty: give at least one word")
+        if self.minus_text is not None and not self.minus_text.strip():
+            raise InputError("minus_text is empty: give at least one word, or leave it out")
 
     def _check_arrays(self) -> None:
         """Check the picture and the features; pixels become a picture, features a row."""

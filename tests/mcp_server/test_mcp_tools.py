@@ -222,7 +222,8 @@ def test_bad_calls_are_answered_in_one_line(connect: Connect) -> None:
     async def run() -> None:
         async with connect() as client:
             for arguments, message in (
-                ({}, "give a text, an id, a code or a picture to search for"),
+                ({}, "give a text, an id or a picture (image) to search for"),
+                ({"minus_text": "a"}, "give a text, an id or a picture (image) to search for"),
                 ({"text": "a", "k": 51}, "k: Input should be less than or equal to 50"),
                 ({"text": "a", "words": 1}, "words: there is no such field"),
                 ({"text": "a", "offset": 1000}, "offset is 1000, but only the first 1000 hits"),

@@ -315,9 +315,29 @@ def test_texts_are_given_as_a_store_at_once() -> None:
     ]
 
 
+class RaggedEmbeddings(AngleEmbeddings):
+    """An embedding model whose rows have different lengths."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [[1.0] * (place + 1) for place, _ in enumerate(texts)]
+
+
+def test_rows_of_different_lengths_are_refused() -> None:
+    from modalhash.retrievers.langchain import ModalhashVectorStore
+
+    embedding: Any = RaggedEmbeddings()
+    store = ModalhashVectorStore(embedding)
+    message = "embeddings aren't rows of equally many numbers: check the embedding model"
+    with pytest.raises(ShapeError, match=f"^{re.escape(message)}$"):
+        store.add_texts(["1", "2"])
+    assert store.similarity_search("1") == []
+
+
 def test_nothing_is_added_of_what_is_wrong() -> None:
     store = angles()
     store.add_texts(["1"], ids=["a"])
+    ragged: Any = [1.0, [2.0]]
+    words: Any = ["one", "two"]
     for error, message, act in (
         (InputError, "there are 1 ids and 2 texts: give one for each text",
          lambda: store.add_texts(["1", "2"], ids=["x"])),
@@ -330,6 +350,10 @@ def test_nothing_is_added_of_what_is_wrong() -> None:
          lambda: store.similarity_search_by_vector([1.0, 2.0, 3.0])),
         (InputError, "embeddings have numbers that aren't finite: check the model",
          lambda: store.add_texts(["nan"], ids=["x"])),
+        (ShapeError, "embeddings aren't rows of equally many numbers: check the embedding model",
+         lambda: store.similarity_search_by_vector(ragged)),
+        (ShapeError, "embeddings aren't rows of equally many numbers: check the embedding model",
+         lambda: store.similarity_search_by_vector(words)),
         (UnavailableError, ("a store of embeddings can't search by a picture, it knows texts only: "
          "make it by from_index or from_model"), lambda: store.similarity_search_by_image("a.png")),
         (InputError, "'rerank' is no option of this store: leave it out",

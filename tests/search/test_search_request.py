@@ -42,6 +42,8 @@ def index(tiny_encoder: None, scene_index: Path) -> Iterator[SearchIndex]:
     [
         ({}, "give a text, an id, a code or a picture to search for"),
         ({"minus_text": "a"}, "give a text, an id, a code or a picture to search for"),
+        ({"text": 5}, "text is 5, expected a text"),
+        ({"text": "a", "minus_text": ["b"]}, "minus_text is ['b'], expected a text"),
         ({"text": " \n"}, "the text to search for is empty: give at least one word"),
         (
             {"text": "a", "minus_text": ""},

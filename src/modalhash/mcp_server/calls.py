@@ -65,12 +65,14 @@ class ToolCalls:
         """Search an index, and describe one page of hits.
 
         Raises:
-            RefusedError: if the call is beyond a limit, or the index lacks what is asked for.
-            InputError: if there is nothing to search for.
+            RefusedError: if there is nothing to search for, the call is beyond a limit, or the
+                index lacks what is asked for.
             FilterError: if the filter can't be understood, or names no field.
             UnknownItemError: if there is no item of the id.
         """
         settings, engine = self.service.settings, self.service.engine
+        if call.text is None and call.id is None and call.image is None and call.image_file is None:
+            raise invalid("give a text, an id or a picture (image) to search for")
         if call.offset >= settings.k:
             raise beyond_limit(
                 f"offset is {call.offset}, but only the first {settings.k} hits of a search can be "

@@ -28,7 +28,7 @@ from modalhash.index import (
 )
 from modalhash.index.new_folders import new_folder
 from modalhash.retrievers.documents import FoundDocument, NewDocument, clip_score
-from modalhash.retrievers.random_rotation import RandomRotation, usual_bits
+from modalhash.retrievers.random_rotation import RandomRotation, read_embeddings, usual_bits
 from modalhash.search.kept_features import FEATURES, read_features, write_features
 
 __all__ = ["EmbeddedDocuments", "Embedder"]
@@ -169,7 +169,7 @@ class EmbeddedDocuments:
                 number isn't finite. Nothing is added then.
             ShapeError: if there aren't n embeddings of the store's width.
         """
-        array = np.asarray(embeddings, np.float32)
+        array = read_embeddings(embeddings)
         if array.ndim != 2 or len(array) != len(documents) or not array.size:
             raise ShapeError(
                 f"embeddings have the shape {array.shape}, expected one row for each of "
@@ -210,7 +210,7 @@ class EmbeddedDocuments:
         """
         if self.index is None or self.rotation is None:
             return []
-        query = np.asarray(embedding, np.float32)
+        query = read_embeddings(embedding)
         relaxed = self.rotation.relax(query[None])
         check_top_k(k)
         n_found = max(SHORTLIST_A_HIT * k, SHORTEST) if self.keeps_embeddings else k

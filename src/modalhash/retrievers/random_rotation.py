@@ -13,18 +13,42 @@ than about 1 / sqrt(bits).
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modalhash.errors import InputError, ShapeError
 
-__all__ = ["RandomRotation", "usual_bits"]
+__all__ = ["RandomRotation", "read_embeddings", "usual_bits"]
 
 FEWEST_BITS = 256
 BITS_STEP = 64
 Floats = NDArray[np.float32]
+
+
+def read_embeddings(embeddings: ArrayLike) -> NDArray[np.float32]:
+    """Make an array of embeddings, as an embedding model gives them.
+
+    Args:
+        embeddings: (d,) or (n, d) numbers; lists will do.
+
+    Returns:
+        float32 of the same shape; numbers that aren't finite stay.
+
+    Raises:
+        ShapeError: if these are no numbers, or not equally many in each row.
+
+    Example:
+        >>> read_embeddings([[1, 2], [3, 4]]).shape
+        (2, 2)
+    """
+    try:
+        return np.asarray(embeddings, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(
+            "embeddings aren't rows of equally many numbers: check the embedding model"
+        ) from error
 
 
 def usual_bits(n_dimensions: int) -> int:
@@ -98,7 +122,7 @@ class RandomRotation:
             InputError: if a number isn't finite.
             ShapeError: if there aren't d numbers each, naming both widths.
         """
-        array: NDArray[Any] = np.asarray(embeddings, np.float32)
+        array = read_embeddings(embeddings)
         if array.ndim != 2 or array.shape[1] != self.n_dimensions:
             raise ShapeError(
                 f"embeddings have the shape {array.shape}, expected (n, {self.n_dimensions}): the "
