@@ -52,18 +52,25 @@ def board_table(file: str) -> str:
     return "\n\n".join([*filter(None, parts), made_by(about)])
 
 
-def verdict_table(file: str) -> str:
-    """Format our rows of each collection against the best of the others."""
+def verdict_table(block: str) -> str:
+    """Format our rows of each collection against the best of the others.
+
+    Args:
+        block: file, and "signs" if only rows whose items are signs are compared.
+    """
+    file, _, kind = block.partition(" ")
     _, about = read_file(file)
     verdicts = [
-        Verdict(**{**stored, "interval": tuple(stored["interval"])}) for stored in about["verdicts"]
+        Verdict(**{**stored, "interval": tuple(stored["interval"])})
+        for stored in about["sign_verdicts" if kind == "signs" else "verdicts"]
     ]
     parts = []
     for place, notes in about["collections"].items():
         chosen = [verdict for verdict in verdicts if verdict.place == place]
         if chosen:
             heads, cells = verdict_cells(chosen)
-            parts += [f"### {place}", f"{'; '.join(notes)}.", markdown(heads, cells).rstrip()]
+            title = f"### {place}, signs alone" if kind == "signs" else f"### {place}"
+            parts += [title, f"{'; '.join(notes)}.", markdown(heads, cells).rstrip()]
     return "\n\n".join(parts)
 
 

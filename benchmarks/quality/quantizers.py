@@ -7,12 +7,15 @@ there: rows whose seeds aren't all done have those that are.
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from modalhash.benchmarking.quantizer_rows import rows_csv
+from modalhash.benchmarking.quantizer_rows import QuantizerRow, rows_csv
+from modalhash.benchmarking.quantizer_searches import QueryValues
 from modalhash.benchmarking.quantizer_table import find_verdicts
+from modalhash.benchmarking.quantizer_tasks import NESTED
 from modalhash.benchmarking.quantizing import (
     QUANTIZERS,
     describe_counts,
@@ -21,11 +24,18 @@ from modalhash.benchmarking.quantizing import (
     read_result,
     run_tasks,
 )
+from modalhash.benchmarking.sign_quantizers import SIGN_QUANTIZERS
 from modalhash.files import write_json, write_text
 from modalhash.machine import describe_machine
 from modalhash.options import QuantizerOptions
 
+Measured = tuple[QuantizerRow, QueryValues]
 RESULTS = Path(__file__).parent.parent / "results"
+
+
+def choose_signs(measured: Sequence[Measured]) -> list[Measured]:
+    """Choose the rows whose items are signs, which engines of bits hold."""
+    return [pair for pair in measured if pair[0].quantizer in (*SIGN_QUANTIZERS, NESTED)]
 
 
 def main() -> None:
@@ -69,6 +79,7 @@ def main() -> None:
         },
         "collections": {space.name: [*space.notes, describe_counts(space)] for _, space in spaces},
         "verdicts": [asdict(verdict) for verdict in find_verdicts(measured)],
+        "sign_verdicts": [asdict(verdict) for verdict in find_verdicts(choose_signs(measured))],
     }  # fmt: skip
     write_json(chosen.output.with_suffix(".json"), about)
     print(f"{len(done)} of {len(tasks)} trainings are in {chosen.output}")
