@@ -94,19 +94,24 @@ class LandmarkGraph(nn.Module):
         """
         cosines = normalize(features, dim=1) @ self.keys.T
         learned = normalize(self.matrix.left(features), dim=1) @ self.learned_keys().T
-        scores = (cosines + self.attention_weight * learned) * self.log_sharpness.exp()
+        scores = (cosines + self.attention_weight * learned) * self.sharpness()
         if owners is None:
             return scores
         return scores.masked_fill(owners[:, None] == self.owners, HIDDEN_SCORE)
 
+    def sharpness(self) -> Tensor:
+        """Compute the factor of the scores, (1,)."""
+        return widen(self.log_sharpness).exp().to(self.log_sharpness.dtype)
+
     def learned_keys(self) -> Tensor:
         """Compute the landmarks' rows (k, r) of the learned matrix, of length 1."""
-        return normalize(self.matrix.right(self.keys), dim=1)
+        rows = widen(self.keys) @ widen(self.matrix.right.weight).T
+        return normalize(rows, dim=1).to(self.keys.dtype)
 
     def convolved_nodes(self) -> Tensor:
         """Compute what items gather of landmarks, (k, h)."""
-        convolved: Tensor = self.nodes @ self.convolution.weight.T
-        return convolved
+        convolved = widen(self.nodes) @ widen(self.convolution.weight).T
+        return convolved.to(self.nodes.dtype)
 
     def forward(self, features: Tensor, owners: Tensor | None = None) -> Tensor:
         """Compute (n, b) outputs of (n, d) features; `owners` as of `scores`."""
@@ -154,6 +159,15 @@ def landmark_graph_from_spec(spec: Mapping[str, Any]) -> LandmarkGraph:
         rank=spec["rank"],
         attention_weight=spec["attention_weight"],
     )
+
+
+def widen(weights: Tensor) -> Tensor:
+    """Widen weights to float64 where no gradient is wanted.
+
+    What encoding makes of weights alone is rounded from float64, so that a code doesn't depend on
+    the kernels of a processor; training needs no such care, and takes half of the time without.
+    """
+    return weights if torch.is_grad_enabled() else weights.double()
 
 
 class LandmarkHead(HashHead):

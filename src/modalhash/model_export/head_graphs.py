@@ -259,7 +259,7 @@ class HeadWriter:
         left = exact.unit_rows(left, landmarks.rank, UNIT_LEAST)
         learned = exact.narrow(exact.product(left, landmarks.learned_keys().T))
         learned = exact.with_number("Mul", learned, landmarks.attention_weight, np.float32)
-        sharpness = graph.constant(array_of(landmarks.log_sharpness.exp()))
+        sharpness = graph.constant(array_of(landmarks.sharpness()))
         scores = graph.add("Mul", graph.add("Add", cosines, learned), sharpness)
         edges = exact.softmax(scores, len(landmarks.keys))
         hidden = exact.narrow(exact.product(edges, landmarks.convolved_nodes()))

@@ -359,7 +359,9 @@ def scale_pairs(plan: TrainingPlan, data: TrainingData) -> Pairs:
         (image_scaling, pairs.pooled_images(SCALING_BATCH), "image"),
         (text_scaling, pairs.pooled_texts(SCALING_BATCH), "text"),
     ):
-        fit_scaling(scaling, batches, pairs.n_pairs, modality)
+        mean_cosine = fit_scaling(scaling, batches, pairs.n_pairs, modality)
+        if isinstance(plan.method, GradientMethod):  # closed forms centre for themselves
+            warn_of_parallel_rows(mean_cosine, scaling.rule, modality)
         scaling.to(plan.device)
     return pairs
 
@@ -407,8 +409,11 @@ def reduced(
 
 def fit_scaling(
     scaling: FeatureScaling, batches: Iterator[Tensor], n_pairs: int, modality: str
-) -> None:
+) -> float:
     """Fit a scaling to pooled features, and check in the same pass that it suits them.
+
+    Returns:
+        The mean cosine between two rows, a row with itself among them.
 
     Raises:
         FeatureError: if some rows are so long that nothing else would count.
@@ -429,8 +434,7 @@ def fit_scaling(
     row_lengths = torch.cat(lengths)
     warn_of_zeros(int((row_lengths == 0).sum()), n_pairs, modality)
     check_row_lengths(row_lengths, scaling.rule, modality)
-    mean_cosine = float(total.square().sum()) / len(row_lengths) ** 2
-    warn_of_parallel_rows(mean_cosine, scaling.rule, modality)
+    return float(total.square().sum()) / len(row_lengths) ** 2
 
 
 def with_enough_epochs(settings: TrainingSettings, pairs: Pairs) -> TrainingSettings:
