@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def film_index(
 
     folder = tmp_path_factory.mktemp("films")
     scenes = draw_scenes((3.0, 4.0, 3.0))
-    options = {"deadline": "realtime", "cpu-used": "8"}
+    options: dict[str, Any] = {"deadline": "realtime", "cpu-used": "8"}
     write_scenes(folder / "films" / "a.webm", scenes, codec="libvpx-vp9", **options)
     with pytest.MonkeyPatch.context() as patch:
         add_tiny_encoder(patch)
