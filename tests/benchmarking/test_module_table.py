@@ -89,6 +89,11 @@ def test_the_table_shows_three_rows_a_module_with_sizes_and_constant_bits() -> N
     assert "no labels" in table
 
 
+def test_a_module_whose_controls_were_not_run_has_no_rows() -> None:
+    table = module_table([outcome("sgrn", 0.5)], [ROWS], {})
+    assert not [line for line in table.splitlines() if line.startswith("| sgrn")]
+
+
 def test_sizes_of_codes_are_kept_in_the_file() -> None:
     (again,) = read_csv(csv_text([outcome("sgrn", 0.5)]))
     assert again.code_sizes == {"image": 0.9, "text": 0.7}

@@ -151,8 +151,10 @@ def module_lines(
     groups: Mapping[tuple[str, int], Sequence[Outcome]],
     differences: Differences,
 ) -> list[list[str]]:
-    """Format the rows of one module; none where nothing was run of it."""
-    lines = []
+    """Format the rows of one module; none where no control of it was run."""
+    lines: list[list[str]] = []
+    if not any((row, n_bits) in groups for row in (module.off, module.shuffled)):
+        return lines
     names = [f"{title} {direction}" for title in SHOWN for direction in DIRECTIONS]
     for word, row in (("on", module.on), ("off", module.off), ("shuffled", module.shuffled)):
         same = [outcome for outcome in groups.get((row, n_bits), ()) if outcome.values]
