@@ -1,5 +1,6 @@
 """The verb that measures a model."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -87,22 +88,15 @@ def evaluate(
         require_texts(collection, "these directions match pictures with texts")
     database = options.database or default_database(collection)
     queries, ranked = select_items(collection, split, database, settings)
-    codes = CollectionCodes(
-        model,
-        collection,
+    make_codes = partial(
+        CollectionCodes,
+        collection=collection,
         captions=options.captions,
         cache_folder=options.cache_folder,
         progress=options.progress,
     )
-    database_codes = None
-    if database_model is not None:
-        database_codes = CollectionCodes(
-            database_model,
-            collection,
-            captions=options.captions,
-            cache_folder=options.cache_folder,
-            progress=options.progress,
-        )
+    codes = make_codes(model)
+    database_codes = None if database_model is None else make_codes(database_model)
     recorder = None if options.trec is None else RunRecorder(Path(options.trec), options.trec_depth)
     measurer = DirectionMeasurer(
         codes,

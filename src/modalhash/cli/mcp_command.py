@@ -5,6 +5,7 @@ from typing import Any, Final
 import click
 
 from modalhash.cli.options import device_option
+from modalhash.cli.serving_options import pictures_option, read_server
 
 HTTP_OPTIONS: Final = ("host", "port", "keys", "hosts", "origins", "proxies")
 
@@ -33,13 +34,7 @@ HTTP_OPTIONS: Final = ("host", "port", "keys", "hosts", "origins", "proxies")
     help="Let the assistant name pictures in this folder to search for; not with --http; may be "
     "given several times  [default: it reads no files].",
 )
-@click.option(
-    "--pictures",
-    multiple=True,
-    metavar="[NAME=]ROOT",
-    help="Where the folder that was indexed lies now, if it was moved: of all indexes, or of NAME; "
-    "may be given several times.",
-)
+@pictures_option
 @click.option(
     "--show-paths",
     is_flag=True,
@@ -76,17 +71,10 @@ def command(
     it listens at /mcp. Its tools search, look up and describe; none of them changes anything.
     """
     from modalhash.mcp_server import serve_over_http, serve_over_stdio
-    from modalhash.service import log_to_stderr, parse_index_arguments, read_settings
+    from modalhash.service import log_to_stderr
 
     refuse_options(flags, query_pictures, is_http=is_http)
-    flags["pictures"] = flags["pictures"] or None
-    if context.get_parameter_source("device") is not click.core.ParameterSource.DEFAULT:
-        flags["device"] = device
-    settings, named = read_settings(flags, file=config)
-    names = list(indexes) or [f"{name}={folder}" for name, folder in named.items()]
-    if not names:
-        raise click.UsageError("Name at least one index, or a file with a table [indexes].")
-    folders = parse_index_arguments(names)
+    settings, folders = read_server(context, indexes, config=config, device=device, flags=flags)
     if is_http:
         log_to_stderr(settings.log)
         serve_over_http(folders, settings)

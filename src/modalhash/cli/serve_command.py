@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from modalhash.cli.options import device_option
+from modalhash.cli.serving_options import pictures_option, read_server
 
 
 @click.command(
@@ -24,13 +25,7 @@ from modalhash.cli.options import device_option
     type=click.Path(dir_okay=False),
     help="File of API keys, which `modalhash key` keeps  [default: no key is asked for].",
 )
-@click.option(
-    "--pictures",
-    multiple=True,
-    metavar="[NAME=]ROOT",
-    help="Where the folder that was indexed lies now, if it was moved: of all indexes, or of NAME; "
-    "may be given several times.",
-)
+@pictures_option
 @click.option(
     "--show-paths",
     is_flag=True,
@@ -111,14 +106,8 @@ def command(
     An index is named after its folder, or by what stands before the '='. Every option can also be
     set in the environment (MODALHASH_SERVE_PORT for --port) or in the file; the option comes first.
     """
-    from modalhash.service import log_to_stderr, parse_index_arguments, read_settings, serve
+    from modalhash.service import log_to_stderr, serve
 
-    flags["pictures"] = flags["pictures"] or None
-    if context.get_parameter_source("device") is not click.core.ParameterSource.DEFAULT:
-        flags["device"] = device
-    settings, named = read_settings(flags, file=config)
-    names = list(indexes) or [f"{name}={folder}" for name, folder in named.items()]
-    if not names:
-        raise click.UsageError("Name at least one index, or a file with a table [indexes].")
+    settings, folders = read_server(context, indexes, config=config, device=device, flags=flags)
     log_to_stderr(settings.log)
-    serve(parse_index_arguments(names), settings)
+    serve(folders, settings)

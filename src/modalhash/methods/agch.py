@@ -341,8 +341,7 @@ class Agch(GradientMethod[AgchHeads]):
     def before_training(self, heads: AgchHeads, view: TrainingView) -> None:
         """Set landmarks, where graphs stand over them."""
         graphs = find_graphs((heads.image, None), (heads.text, None))
-        if graphs is not None:
-            set_landmarks(graphs, view, is_shuffled=self.settings.shuffled_graph)
+        set_landmarks(graphs, view, is_shuffled=self.settings.shuffled_graph)
 
     def fused(self, heads: AgchHeads, image: Tensor, text: Tensor) -> Tensor | None:
         """Fuse relaxed codes (n, b) of both modalities to outputs, unless they are left out."""

@@ -357,8 +357,7 @@ class Cagan(GradientMethod[CaganHeads]):
     def before_training(self, heads: CaganHeads, view: TrainingView) -> None:
         """Set landmarks; warn where binary text similarities can't tell texts apart."""
         graphs = find_graphs((heads.image, heads.image_graph), (heads.text, heads.text_graph))
-        if graphs is not None:
-            set_landmarks(graphs, view, is_shuffled=self.settings.shuffled_graph)
+        set_landmarks(graphs, view, is_shuffled=self.settings.shuffled_graph)
         if self.settings.text_similarity is TextSimilarity.LINEAR:
             return
         texts = next(view.batches(SAMPLE)).text.reference

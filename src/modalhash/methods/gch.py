@@ -278,9 +278,7 @@ class Gch(GradientMethod[GchHeads]):
     def before_training(self, heads: GchHeads, view: TrainingView) -> None:
         """Set landmarks, where the graph stands over them."""
         graphs = find_graphs((heads.image, None), (heads.text, None))
-        if graphs is not None:
-            is_shuffled = self.settings.shuffled_graph
-            set_landmarks(graphs, view, with_labels=True, is_shuffled=is_shuffled)
+        set_landmarks(graphs, view, with_labels=True, is_shuffled=self.settings.shuffled_graph)
 
     def after_epoch(self, heads: GchHeads, view: TrainingView, moment: Moment) -> None:
         """Set landmarks anew where an encoder is tuned."""

@@ -97,16 +97,22 @@ def make_landmark_graphs(
 
 
 def set_landmarks(
-    graphs: Graphs, view: TrainingView, *, with_labels: bool = False, is_shuffled: bool = False
+    graphs: Graphs | None,
+    view: TrainingView,
+    *,
+    with_labels: bool = False,
+    is_shuffled: bool = False,
 ) -> None:
     """Choose landmarks evenly among the training pairs, with first captions.
 
     Args:
-        graphs: of both modalities.
+        graphs: of both modalities; None where there are none.
         view: the training pairs.
         with_labels: as of `make_landmark_graphs`.
         is_shuffled: give each landmark the node of another: a control.
     """
+    if graphs is None:
+        return
     places = evenly_spaced(view.n_pairs, len(graphs[0].keys))
     images, texts, owners, labels = (list[Tensor]() for _ in range(4))
     for batch in view.batches(READ_BATCH):

@@ -38,6 +38,7 @@ from modalhash.training.optimisers import make_optimiser, optimiser_tensors, res
 from modalhash.training.pairs import Pairs, TrainingData
 from modalhash.training.reduced_tokens import ReducedTable, fit_reduction
 from modalhash.training.requirements import (
+    UNCENTRED_RULES,
     check_last_batch,
     check_needs,
     check_row_lengths,
@@ -413,18 +414,21 @@ def fit_scaling(
     """Fit a scaling to pooled features, and check in the same pass that it suits them.
 
     Returns:
-        The mean cosine between two rows, a row with itself among them.
+        The mean cosine between two rows, a row with itself among them; 0 where the rule centres
+        rows, so that nobody needs it.
 
     Raises:
         FeatureError: if some rows are so long that nothing else would count.
     """
     lengths: list[Tensor] = []
     total = torch.zeros_like(scaling.mean, dtype=torch.float64)
+    is_centred = scaling.rule not in UNCENTRED_RULES
 
     def measure_rows() -> Iterator[Tensor]:
         for pooled in batches:
             lengths.append(pooled.double().norm(dim=1))
-            total.add_(unit_rows(pooled.double()).sum(dim=0))
+            if not is_centred:
+                total.add_(unit_rows(pooled.double()).sum(dim=0))
             yield pooled
 
     rows = measure_rows()

@@ -19,6 +19,7 @@ from modalhash.training.pairs import TrainingData
 from modalhash.training.validation import RECALL_AT
 
 __all__ = [
+    "UNCENTRED_RULES",
     "check_last_batch",
     "check_needs",
     "check_row_lengths",
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
 TOO_LONG, PARALLEL = 100, 0.9
 KEEP_LENGTHS = (ScalingRule.NONE, ScalingRule.STANDARDISED)
+UNCENTRED_RULES = (ScalingRule.NONE, ScalingRule.UNIT)
 
 
 def check_needs(method: Method, settings: TrainingSettings, data: TrainingData) -> None:
@@ -156,7 +158,7 @@ def warn_of_parallel_rows(mean_cosine: float, rule: ScalingRule, modality: str) 
         rule: how they will be scaled.
         modality: "image" or "text", for the message.
     """
-    if rule in (ScalingRule.NONE, ScalingRule.UNIT) and mean_cosine > PARALLEL:
+    if rule in UNCENTRED_RULES and mean_cosine > PARALLEL:
         logger.warning(
             "training %s rows are nearly parallel (mean cosine %.2f), so similarities hardly "
             "differ and bits may become constant: %s_scaling=centred_unit takes out what all rows "
