@@ -1,5 +1,7 @@
 """Every rival's number is that of FAISS called directly; ours is that of our own searches."""
 
+import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,11 +64,11 @@ def measure(inputs: ArrayInputs, folder: Path, names: str, **options: Any) -> li
     return list(board.rows)
 
 
-def recall_by_hand(space: VectorSpace, found: NDArray[np.int64]) -> float:
-    """Count how many of the ten nearest float items are among the first ten found."""
+def recall_by_hand(space: VectorSpace, ranks: NDArray[np.int64]) -> float:
+    """Count how many of the ten nearest float items are among the first ten ranks."""
     scores = space.queries["query"] @ space.items["item"].T
     nearest = np.argsort(-scores, axis=1, kind="stable")[:, :10]
-    shares = [len(set(a) & set(b)) / 10 for a, b in zip(found[:, :10], nearest, strict=True)]
+    shares = [len(set(a) & set(b)) / 10 for a, b in zip(ranks[:, :10], nearest, strict=True)]
     return float(np.mean(shares))
 
 
@@ -129,9 +131,9 @@ def test_a_rival_finds_what_faiss_finds(
     index = make()
     index.train(permuted(space.items["item"]))
     index.add(space.items["item"])
-    _, found = index.search(space.queries["query"], 10)
+    _, ranks = index.search(space.queries["query"], 10)
     assert row.n_bytes == row.total_bytes == size
-    np.testing.assert_allclose(row.values[RECALL], recall_by_hand(space, found), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(row.values[RECALL], recall_by_hand(space, ranks), rtol=0, atol=1e-3)
 
 
 def reduced(kept: int, index: Any, space: VectorSpace) -> Any:
@@ -161,8 +163,8 @@ def test_the_factors_of_rabitq_count_and_dimensions_fit_beside_them(
     assert kernels.IndexRaBitQ(kept + 8, IP, bits).code_size > size
     index = reduced(kept, rotated(kernels.IndexRaBitQ(kept, IP, bits), kept), space)
     # asked for few, FAISS skips items by a bound that holds with high probability only
-    _, found = index.search(space.queries["query"], N_ITEMS)
-    np.testing.assert_allclose(row.values[RECALL], recall_by_hand(space, found), rtol=0, atol=1e-3)
+    _, ranks = index.search(space.queries["query"], N_ITEMS)
+    np.testing.assert_allclose(row.values[RECALL], recall_by_hand(space, ranks), rtol=0, atol=1e-3)
     reasons = {row.asked_bytes: row.error for row in rows if row.error}
     assert "its factors leave no room: 8 dimensions take" in reasons[4]
     assert f"all {D} dimensions take" in reasons[256]
@@ -190,12 +192,12 @@ def test_signs_have_the_distances_of_faiss(
     index = kernels.IndexPreTransform(sign_transform(name), kernels.IndexLSH(16, 16, False, False))
     index.train(permuted(space.items["item"]) - mean)
     index.add(space.items["item"] - mean)
-    distances, found = index.search(space.queries["query"] - mean, N_ITEMS)
+    distances, ranks = index.search(space.queries["query"] - mean, N_ITEMS)
     # the expectation over the orders of ties, by a plain loop
     scores = space.queries["query"] @ space.items["item"].T
     nearest = np.argsort(-scores, axis=1, kind="stable")[:, :10]
     shares = []
-    for own, ids, near in zip(distances, found, nearest, strict=True):
+    for own, ids, near in zip(distances, ranks, nearest, strict=True):
         last = np.sort(own)[9]
         is_near = np.isin(ids, near)
         tied = own == last
@@ -215,8 +217,8 @@ def test_rescoring_is_that_of_faiss_and_its_bytes_count(
     index.train(permuted(space.items["item"]))
     index.add(space.items["item"])
     index.k_factor = 6
-    _, found = index.search(space.queries["query"], 10)
-    np.testing.assert_allclose(row.values[RECALL], recall_by_hand(space, found), rtol=0, atol=1e-3)
+    _, ranks = index.search(space.queries["query"], 10)
+    np.testing.assert_allclose(row.values[RECALL], recall_by_hand(space, ranks), rtol=0, atol=1e-3)
 
 
 def test_queries_that_keep_their_numbers_are_ranked_by_products_with_signs(
@@ -232,8 +234,8 @@ def test_queries_that_keep_their_numbers_are_ranked_by_products_with_signs(
         for part in (space.queries["query"], space.items["item"])
     )
     scores = queries @ np.where(items >= 0, 1, -1).T
-    found = np.argsort(-scores, axis=1, kind="stable")
-    np.testing.assert_allclose(row.values[RECALL], recall_by_hand(space, found), rtol=0, atol=2e-3)
+    ranks = np.argsort(-scores, axis=1, kind="stable")
+    np.testing.assert_allclose(row.values[RECALL], recall_by_hand(space, ranks), rtol=0, atol=2e-3)
 
 
 def test_float_vectors_find_all_again(inputs: ArrayInputs, tmp_path: Path) -> None:
@@ -268,8 +270,8 @@ def test_products_of_additive_quantisers_find_what_faiss_finds(
             quantizer.random_seed = 1234
     index.train(permuted(space.items["item"]))
     index.add(space.items["item"])
-    _, found = index.search(space.queries["query"], 10)
-    np.testing.assert_allclose(row.values[RECALL], recall_by_hand(space, found), rtol=0, atol=1e-3)
+    _, ranks = index.search(space.queries["query"], 10)
+    np.testing.assert_allclose(row.values[RECALL], recall_by_hand(space, ranks), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -280,5 +282,21 @@ def test_reduced_integers_find_what_faiss_finds(
 ) -> None:
     row, *_ = measure(inputs, tmp_path, name, sizes=[8])
     index = reduced(kept, kernels.index_factory(kept, factory, IP), space)
-    _, found = index.search(space.queries["query"], 10)
-    np.testing.assert_allclose(row.values[RECALL], recall_by_hand(space, found), rtol=0, atol=1e-3)
+    _, ranks = index.search(space.queries["query"], 10)
+    np.testing.assert_allclose(row.values[RECALL], recall_by_hand(space, ranks), rtol=0, atol=1e-3)
+
+
+def test_a_rate_is_measured_though_other_threads_use_up_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = itertools.count(0.0, 10.0)  # each look at the clock is 10 seconds later
+    monkeypatch.setattr(time, "process_time", lambda: next(clock))
+    batches: list[int] = []
+
+    def search(batch: NDArray[np.float32]) -> None:
+        batches.append(len(batch))
+
+    rate = quantizer_searches.measure_rate(search, np.zeros((3, 4), np.float32), 1000)
+    n_queries = batches[0]
+    assert batches == [n_queries] * 2  # one before the clock starts, one that counts
+    assert rate == round(n_queries * 1000 / 20)
