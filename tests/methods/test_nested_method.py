@@ -262,8 +262,8 @@ def test_measure_scaled_difference_has_no_use_for_the_scale_of_cosines_but_for_t
         for multiple in torch.linspace(0, 3, 30_001)
     )
     for scale in (1.0, 0.01, 100.0):
-        found = measure_scaled_difference(scale * cosines, targets).item()
-        assert found == pytest.approx(least, rel=1e-4, abs=1e-7)
+        value = measure_scaled_difference(scale * cosines, targets).item()
+        assert value == pytest.approx(least, rel=1e-4, abs=1e-7)
     none = targets.square().mean().item()
     assert measure_scaled_difference(-cosines, targets).item() == pytest.approx(none, rel=1e-6)
     assert measure_scaled_difference(torch.zeros(2, 4, 4), targets).item() == pytest.approx(

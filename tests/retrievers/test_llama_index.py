@@ -141,9 +141,9 @@ def test_a_vector_index_of_llama_index_keeps_and_finds_nodes(tmp_path: Path) -> 
         for number, text in enumerate(["0", "40", "80"])
     ]  # fmt: skip
     index = VectorStoreIndex.from_documents(documents, storage_context=context, embed_model=model)
-    found = index.as_retriever(similarity_top_k=2).retrieve("35")
-    assert [(node.text, node.metadata) for node in found] == [("40", {"n": 1}), ("0", {"n": 0})]
-    np.testing.assert_allclose(found[0].score or 0, np.cos(np.radians(5)), rtol=0, atol=0.15)
+    nodes = index.as_retriever(similarity_top_k=2).retrieve("35")
+    assert [(node.text, node.metadata) for node in nodes] == [("40", {"n": 1}), ("0", {"n": 0})]
+    np.testing.assert_allclose(nodes[0].score or 0, np.cos(np.radians(5)), rtol=0, atol=0.15)
     index.delete_ref_doc("d1")
     assert [node.text for node in index.as_retriever().retrieve("35")] == ["0", "80"]
     context.vector_store.close()  # type: ignore[attr-defined]

@@ -305,8 +305,8 @@ def test_codes_come_and_go_in_either_bit_order(
     )
     again = asked(client, code={"base64": mh_base64(big.hex()), "bit_order": "big"}, k=5)
     assert hits_of(again) == hits_of(answer)
-    found = index.search(code=big, bit_order="big", k=5, target="images")
-    assert hits_of(answer) == expected(found)
+    own_answer = index.search(code=big, bit_order="big", k=5, target="images")
+    assert hits_of(answer) == expected(own_answer)
     refused = client.post(
         "/v1/indexes/scenes/encode/pictures",
         files=[("images", (file.name, file.read_bytes()))],

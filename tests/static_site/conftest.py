@@ -46,9 +46,9 @@ def runtime() -> "Runtime":
         patch.setenv("MODALHASH_CACHE", str(Path(sys.prefix) / "cache"))
         if not (runtime_folder() / WASM).is_file():
             pytest.skip("no onnxruntime-web: ./check fetches it where npm is installed")
-        found = find_runtime("npm")
-    assert found is not None
-    return found
+        runtime = find_runtime("npm")
+    assert runtime is not None
+    return runtime
 
 
 def save_word_piece_bert(folder: Path) -> None:

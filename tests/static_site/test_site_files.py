@@ -159,10 +159,10 @@ def test_the_runtime_is_found_where_npm_puts_it(
     package = make_package(tmp_path / "node_modules" / "onnxruntime-web", "1.22.0")
     monkeypatch.chdir(tmp_path)
     for stated in (None, tmp_path, package):
-        found = find_runtime(stated)
-        assert found is not None
-        assert found.version == "1.22.0"
-        assert all(path.is_file() for path in found.files.values())
+        runtime = find_runtime(stated)
+        assert runtime is not None
+        assert runtime.version == "1.22.0"
+        assert all(path.is_file() for path in runtime.files.values())
     assert find_runtime("none") is None
     (package / "dist" / "ort-wasm-simd-threaded.wasm").unlink()
     with pytest.raises(InputError, match=r"has no ort-wasm-simd-threaded\.wasm in dist: install"):
