@@ -36,6 +36,8 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--window-size=1200,900",
+    # An opened sheet fades in, and the driver reads no words off what is still transparent.
+    "--force-prefers-reduced-motion",
 )  # fmt: skip
 PATIENCE = 60.0
 BODY_BYTES = 100_000

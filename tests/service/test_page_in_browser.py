@@ -77,6 +77,14 @@ def page(browser: Chrome, address: str) -> Iterator[Page]:
         yield opened
 
 
+def test_nothing_moves_where_the_visitor_wants_less_motion(page: Page) -> None:
+    page.open("?q=a+ring")
+    page.one(FACES).click()
+    page.one("#why[open]")
+    count = "document.body.classList.add('loading'); return document.getAnimations().length"
+    assert page.browser.execute_script(count) == 0
+
+
 def test_it_begins_with_things_to_try(page: Page) -> None:
     page.open()
     page.says(".headline", "Search 60 pictures by words or by a picture")
