@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from modalhash.errors import DamagedArtifactError
-from modalhash.files import read_json, sha256_of_file, write_bytes, write_json
+from modalhash.files import read_json, sha256_of_file, write_json
+from modalhash.training.tensor_files import write_tensors
 
 __all__ = ["Checkpoint", "Checkpoints"]
 
@@ -81,8 +82,7 @@ class Checkpoints:
         for role, (name, tensors) in files.items():
             if role == "last" or is_new_best:
                 # Tensors that share memory are saved apart; loading shares them again.
-                apart = {key: value.cpu().clone() for key, value in tensors.items()}
-                write_bytes(self.folder / name, save(apart))
+                write_tensors(self.folder / name, tensors)
         write_json(
             self.state_file,
             {
