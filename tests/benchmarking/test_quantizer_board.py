@@ -103,6 +103,12 @@ def test_a_file_that_lacks_a_part_is_refused(part: str, tmp_path: Path) -> None:
         mh.bench_quantizers(str(path), output=tmp_path / "board", progress=silent)
 
 
+def test_a_file_that_is_not_there_is_called_a_file(tmp_path: Path) -> None:
+    missing = tmp_path / "nix.hdf5"
+    with pytest.raises(InputError, match=re.escape(f"there is no file {missing}")):
+        mh.bench_quantizers(missing, output=tmp_path / "board")
+
+
 def test_a_file_of_bits_or_beyond_the_memory_is_refused(tmp_path: Path) -> None:
     path = write_hdf5(tmp_path / "bits.hdf5", distance="hamming")
     with pytest.raises(InputError, match="has the distance 'hamming', expected one of angular"):

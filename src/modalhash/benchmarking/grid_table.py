@@ -194,9 +194,16 @@ def mark_cells(same: Sequence[Outcome], marks: Mapping[Cell, Marks]) -> Iterator
 
 
 def format_spread(values: Sequence[float], sign: str = "") -> str:
-    """Format mean and deviation as text."""
+    """Format mean and deviation as text; a single value has no deviation.
+
+    Example:
+        >>> format_spread([0.25, 0.75]), format_spread([0.25])
+        ('0.500 ± 0.250', '0.250')
+    """
     if not values:
         return "-"
+    if len(values) == 1:
+        return f"{values[0]:{sign}.3f}"
     return f"{statistics.mean(values):{sign}.3f} ± {statistics.pstdev(values):.3f}"
 
 

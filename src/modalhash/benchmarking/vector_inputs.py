@@ -330,9 +330,17 @@ def array_targets(inputs: ArrayInputs, n_queries: int, n_items: int) -> NDArray[
 
 
 def is_hdf5_benchmark(source: str) -> bool:
-    """Tell whether a source is an HDF5 file with the parts of a public benchmark of vectors."""
+    """Tell whether a source is an HDF5 file with the parts of a public benchmark of vectors.
+
+    Raises:
+        InputError: if the name is that of an HDF5 file, and nothing is there.
+    """
     path = Path(source)
-    if path.suffix.lower() not in HDF5_SUFFIXES or not path.is_file():
+    if path.suffix.lower() not in HDF5_SUFFIXES:
+        return False
+    if not path.exists():
+        raise InputError(f"there is no file {source}: check the path")
+    if not path.is_file():
         return False
     return bool({"train", "test", "neighbors"} & set(stored_shapes(path)))
 
