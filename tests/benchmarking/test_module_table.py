@@ -72,6 +72,30 @@ def test_other_scorings_take_no_part() -> None:
     assert not find_differences(runs, WHOLES)
 
 
+def test_reranked_rows_are_compared_with_the_whole_method_reranked() -> None:
+    """.5 less .8 reranked, where by Hamming distance it is .5 less .6."""
+    runs = [
+        (outcome("sgrn", 0.6), values(0.6)),
+        (outcome("sgrn, reranked", 0.8, scoring="reranked"), values(0.8)),
+        (outcome(ROWS.off, 0.5), values(0.5)),
+        (outcome(f"{ROWS.off}, reranked", 0.5, scoring="reranked"), values(0.5)),
+    ]
+    differences = find_differences(runs, WHOLES)
+    by_row = {row: difference.value for (_, _, row, _), difference in differences.items()}
+    assert by_row == {
+        ROWS.off: pytest.approx(-0.1, abs=1e-6),
+        f"{ROWS.off}, reranked": pytest.approx(-0.3, abs=1e-6),
+    }
+    table = module_table([numbers for numbers, _ in runs], [ROWS], differences)
+    shown = [line.split(" | ")[:5] for line in table.splitlines() if line.startswith("| sgrn")]
+    assert shown == [
+        ["| sgrn", "filter", "on", "64", "0.600"],
+        ["| sgrn", "filter", "off", "64", "-0.100*"],
+        ["| sgrn, reranked", "filter", "on", "64", "0.800"],
+        ["| sgrn, reranked", "filter", "off", "64", "-0.300*"],
+    ]
+
+
 def test_the_table_shows_three_rows_a_module_with_sizes_and_constant_bits() -> None:
     differences = {
         ("icons test", 64, ROWS.off, name): Difference(-0.01, -0.02, -0.005) for name in NAMES

@@ -309,16 +309,9 @@ STRUCTURE = re.compile(
     r"(graph|filter|bank|memory|label (network|encoder)$|neighbours|coherence|decoders)"
 )
 """What names of ablations of structural modules have: graphs, filters, memories, label networks."""
-WITHOUT_CONTROL = {"hugging-hash", "hugging-hash-plus"}
-"""Methods whose controls with shuffled input are still to be made."""
 every_module = pytest.mark.parametrize(
     ("name", "module"),
-    [
-        (name, module)
-        for name, found in sorted(METHOD_CLASSES.items())
-        for module, controls in found.modules.items()
-        if controls.shuffled
-    ],
+    [(name, module) for name, found in sorted(METHOD_CLASSES.items()) for module in found.modules],
 )
 
 
@@ -326,9 +319,8 @@ every_module = pytest.mark.parametrize(
 def test_every_structural_module_has_both_controls(name: str) -> None:
     found = all_method_classes()[name]
     controls = [ablation for one in found.modules.values() for ablation in (one.off, one.shuffled)]
-    if name not in WITHOUT_CONTROL:
-        assert all(one.shuffled for one in found.modules.values())
-    assert {ablation for ablation in controls if ablation} <= found.ablations.keys()
+    assert all(controls)
+    assert {*controls} <= found.ablations.keys()
     structural = {ablation for ablation in found.ablations if STRUCTURE.search(ablation)}
     assert structural <= {*controls}
 

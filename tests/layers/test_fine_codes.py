@@ -82,6 +82,29 @@ def test_a_coder_is_rebuilt_from_its_description(
         assert torch.equal(one.queries(seen, modality), other.queries(seen, modality))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("has_local", [True, False])
+def test_residual_coders_and_those_of_the_class_vector_alone_are_rebuilt(has_local: bool) -> None:
+    torch.manual_seed(1)
+    first = LocalCoder(
+        GhostVlad(5, 6, width=8, n_concepts=3) if has_local else None,
+        5,
+        6,
+        ProductQuantizer(4 if has_local else 1, 8, n_subspaces=2, n_codewords=7),
+        class_maps={"image": LinearHead(2, 8), "text": LinearHead(2, 8)},
+        is_residual=has_local,
+        code_weight=0.25,
+        fine_weight=0.75,
+    )
+    again = build_fine_coder(first.spec())
+    again.load_state_dict(first.state_dict())
+    assert again.spec() == first.spec()
+    first.eval()
+    again.eval()
+    items = content()
+    assert torch.equal(first.codes(items, "image"), again.codes(items, "image"))
+    assert torch.equal(first.queries(items, "image"), again.queries(items, "image"))
+
+
 def test_the_score_of_tables_is_the_mean_inner_product_of_embeddings() -> None:
     coder = made_coder()
     asked, found = content(seed=1), content(width=6, seed=2)

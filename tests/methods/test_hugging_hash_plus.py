@@ -211,6 +211,7 @@ def test_the_gradient_reaches_rotation_codebooks_trunk_and_clusters(
     quantized = report.values["quantized"]
     coder = coder_of(heads)
     assert isinstance(heads.image, TrunkHead)
+    assert coder.vlad is not None
     watched: dict[str, Tensor] = {
         "codebooks": coder.quantizer.codebooks,
         "rotation": next(coder.quantizer.rotation.parameters()),
@@ -246,6 +247,62 @@ def test_the_gradient_equals_finite_differences() -> None:
     values = [named[name].detach().clone().requires_grad_() for name in names]
     assert len(values) >= 2
     assert torch.autograd.gradcheck(loss, tuple(values))
+
+
+def test_without_local_embeddings_the_class_vector_gets_all_bytes() -> None:
+    """2 concepts and the class vector, 2 sub-spaces each, are 6 bytes; of a width of 12, 6 too."""
+    whole = made(fine_class=True, hug_width=12)[1]
+    method, heads, batch = made(fine_class=True, fine_local=False, hug_width=12)
+    sizes = [coder_of(each).codewords().shape[0] for each in (whole, heads)]
+    assert sizes == [6, 6]
+    assert coder_of(heads).n_parts == 1
+    assert heads.hug is None
+    assert coder_of(heads).vlad is None
+    report = method.batch_loss(heads, batch, Moment(9, 10))
+    assert torch.isfinite(report.total)
+    content = heads.image.trunk(batch.image)
+    expected = coder_of(heads).class_map("image")(content)
+    expected = expected / expected.norm(dim=1, keepdim=True)
+    queries = coder_of(heads).embeddings(content, "image")[:, 0]
+    torch.testing.assert_close(queries, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_shuffled_local_embeddings_are_those_of_the_item_before() -> None:
+    _, heads, batch = made(hug_shuffled=True)
+    _, plain, _ = made()
+    assert heads.hug is not None
+    assert plain.hug is not None
+    heads.modules().eval()
+    plain.modules().eval()
+    contents = heads.image.trunk(batch.image), heads.text.trunk(batch.text)
+    image, text = heads.hug(*contents)
+    own_image, own_text = plain.hug(*contents)
+    torch.testing.assert_close(image.vectors, own_image.vectors, rtol=0, atol=0)
+    for item in range(N):
+        before = (item - 1) % N
+        assert torch.equal(text.vectors[item], own_text.vectors[before])
+        assert bool(text.has_content[item]) == bool(own_text.has_content[before])
+
+
+def test_residual_parts_add_local_embeddings_to_that_of_the_class_vector() -> None:
+    """Item 3 has no content: its parts are all the class vector's."""
+    _, heads, batch = made(fine_class=True, fine_residual=True)
+    coder = coder_of(heads)
+    assert coder.gains is not None
+    with torch.no_grad():
+        coder.gains.copy_(torch.tensor([[0.5], [-2.0]]))
+    content = heads.text.trunk(batch.text)
+    local = coder.local_embeddings(content, "text").vectors
+    parts = coder.parts(content, "text", local)
+    whole = coder.class_map("text")(content)
+    for item in range(N):
+        unit = whole[item] / whole[item].norm()
+        for concept, gain in enumerate((0.5, -2.0)):
+            vector = unit + gain * local[item, concept]
+            expected = vector / vector.norm()
+            torch.testing.assert_close(parts[item, concept], expected, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(parts[item, 2], unit, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(parts[3, 0], parts[3, 2], rtol=1e-9, atol=1e-12)
 
 
 def test_no_content_at_all_is_no_obstacle() -> None:
@@ -443,6 +500,20 @@ def test_nothing_is_looked_after_before_the_start() -> None:
         ({"fine_class_dropout": 1.0}, "fine_class_dropout is 1.0, expected in [0, 1)"),
         ({"fine_class_input_dropout": 1.0}, "fine_class_input_dropout is 1.0, expected in [0, 1)"),
         ({"fine_class_share": 1.5}, "fine_class_share is 1.5, expected in [0, 1]"),
+        (
+            {"fine_local": False, "fine_class": False},
+            (
+                "fine_local and fine_class are both off, which leaves nothing to make finer codes "
+                "of: turn one on"
+            ),
+        ),
+        (
+            {"fine_residual": True, "fine_class": False},
+            (
+                "fine_residual adds local embeddings to the class vector's, so it needs fine_local "
+                "and fine_class: turn both on, or leave fine_residual out"
+            ),
+        ),
         ({"hug_concepts": 0}, "hug_concepts is 0, expected at least 1"),
         ({"temperature": 0.0}, "temperature is 0.0, expected positive"),
         (

@@ -172,7 +172,7 @@ def ablate(
             return module_table(outcomes, rows, differences)
         return ablation_table(outcomes)
 
-    wholes = {name: row.on for row in rows for name in (row.off, row.shuffled) if name}
+    wholes = {name: row.on for row in rows for name in (row.off, row.shuffled)}
     plan = ComparisonPlan(make_places(collections, split, options), variants, tabulate, wholes)
     return plan.run(Path(output), command, options)
 

@@ -19,7 +19,7 @@ from modalhash.benchmarking.grid_table import (
     markdown,
 )
 from modalhash.benchmarking.marks import LEVEL, RESAMPLES
-from modalhash.benchmarking.outcomes import DIRECTIONS, MEASURES, Outcome
+from modalhash.benchmarking.outcomes import DIRECTIONS, MEASURES, RERANKED, Outcome
 from modalhash.benchmarking.variants import ModuleRows
 from modalhash.choices import Scoring
 from modalhash.metrics import compare_runs
@@ -81,7 +81,7 @@ Differences = Mapping[Cell, Difference]
 def find_differences(
     runs: Sequence[tuple[Outcome, Values]], wholes: Mapping[str, str], *, seed: int = 0
 ) -> dict[Cell, Difference]:
-    """Compare rows with the whole methods they belong to, by Hamming distance.
+    """Compare rows with the whole methods they belong to, by Hamming distance or both reranked.
 
     Seeds that both have are averaged query by query first.
 
@@ -92,13 +92,13 @@ def find_differences(
     """
     columns: dict[Cell, dict[int, NDArray[np.float32]]] = {}
     for outcome, values in runs:
-        for name, of_queries in values.items() if outcome.scoring == Scoring.HAMMING else ():
+        for name, of_queries in values.items() if is_shown(outcome) else ():
             cell = (outcome.place, outcome.n_bits, outcome.row, name)
             columns.setdefault(cell, {})[outcome.seed] = of_queries
     differences = {}
     for cell, by_seed in columns.items():
         place, n_bits, row, name = cell
-        whole = columns.get((place, n_bits, wholes.get(row, ""), name), {})
+        whole = columns.get((place, n_bits, find_whole(row, wholes), name), {})
         seeds = sorted(by_seed.keys() & whole.keys())
         if not seeds:
             continue
@@ -109,6 +109,25 @@ def find_differences(
         paired = compare_runs(first, second, generator=seed, n_resamples=RESAMPLES, level=LEVEL)
         differences[cell] = Difference(paired.difference, *paired.interval)
     return differences
+
+
+def is_shown(outcome: Outcome) -> bool:
+    """Tell whether the table has an outcome: ranked by Hamming distance, or reranked."""
+    return outcome.scoring != Scoring.ASYMMETRIC
+
+
+def find_whole(row: str, wholes: Mapping[str, str]) -> str:
+    """Look up the row of the whole method; that of a reranked row is reranked. "" is none."""
+    if row.endswith(RERANKED):
+        whole = wholes.get(row.removesuffix(RERANKED), "")
+        return whole and f"{whole}{RERANKED}"
+    return wholes.get(row, "")
+
+
+def reranked_rows(module: ModuleRows) -> ModuleRows:
+    """Name the reranked rows of a module, for methods that rerank by finer codes."""
+    on, off, shuffled = (f"{row}{RERANKED}" for row in (module.on, module.off, module.shuffled))
+    return ModuleRows(module.module, on, off, shuffled)
 
 
 def module_table(
@@ -125,14 +144,15 @@ def module_table(
     for place, of_place in group_by_place(outcomes).items():
         groups: dict[tuple[str, int], list[Outcome]] = {}
         for outcome in of_place:
-            if outcome.scoring == Scoring.HAMMING:
+            if is_shown(outcome):
                 groups.setdefault((outcome.row, outcome.n_bits), []).append(outcome)
         lengths = sorted({n_bits for _, n_bits in groups})
         lines = [
             line
             for n_bits in lengths
             for module in rows
-            for line in module_lines(module, n_bits, place, groups, differences)
+            for named in (module, reranked_rows(module))
+            for line in module_lines(named, n_bits, place, groups, differences)
         ]
         failures = "".join(
             f"- {outcome.row}, seed {outcome.seed}: {outcome.error}\n"

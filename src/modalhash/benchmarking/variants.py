@@ -104,7 +104,7 @@ class ModuleRows:
         module: its name.
         on: row of the whole method.
         off: row without the module.
-        shuffled: row with the module fed what belongs to other items; "" where there is none.
+        shuffled: row with the module fed what belongs to other items.
     """
 
     module: str
@@ -124,7 +124,7 @@ def list_module_rows(name: str) -> list[ModuleRows]:
             module,
             name,
             f"{name}, {controls.off}",
-            f"{name}, {controls.shuffled}" if controls.shuffled else "",
+            f"{name}, {controls.shuffled}",
         )
         for module, controls in method_class(name).modules.items()
     ]
@@ -146,7 +146,7 @@ def module_variants(
             continue
         rows = [whole]
         for controls in the_class.modules.values():
-            for part in filter(None, (controls.off, controls.shuffled)):
+            for part in (controls.off, controls.shuffled):
                 changes = {**whole.settings, **the_class.ablations[part]}
                 rows.append(Variant(f"{whole.name}, {part}", whole.method, changes, whole.preset))
         variants += rows

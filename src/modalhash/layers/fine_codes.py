@@ -26,6 +26,10 @@ from modalhash.modalities import Modality
 __all__ = ["FineCoder", "LocalCoder", "build_fine_coder", "content_of"]
 
 
+FIRST_GAIN = 0.7
+"""What local embeddings count at first beside the class vector's, where they are added to it."""
+
+
 class FineCoder(nn.Module, ABC):
     """From what a hash head's trunk gives to finer codes, and to queries that meet them.
 
@@ -73,7 +77,8 @@ class LocalCoder(FineCoder):
     equally.
 
     Args:
-        vlad: from content tokens to one embedding a concept.
+        vlad: from content tokens to one embedding a concept; None for the class vector's embedding
+            alone.
         image_width: w of the image tokens that it takes.
         text_width: w of the text tokens.
         quantizer: of all parts: the concepts, and the class vector's where there are class maps.
@@ -81,19 +86,22 @@ class LocalCoder(FineCoder):
             None for concepts alone.
         class_share: weight of the class vector's part among all parts, in [0, 1]; concepts share
             the rest.
+        is_residual: each concept's part is the class vector's embedding plus the local one times a
+            gain that is learned, scaled to length 1; needs class maps.
         code_weight: weight of the similarity by hash code.
         fine_weight: weight of the similarity by finer codes.
     """
 
     def __init__(
         self,
-        vlad: GhostVlad,
+        vlad: GhostVlad | None,
         image_width: int,
         text_width: int,
         quantizer: ProductQuantizer,
         *,
         class_maps: Mapping[Modality, HashHead] | None = None,
         class_share: float = 0.0,
+        is_residual: bool = False,
         code_weight: float,
         fine_weight: float,
     ) -> None:
@@ -102,6 +110,8 @@ class LocalCoder(FineCoder):
         self.image_width, self.text_width = image_width, text_width
         self.class_maps = nn.ModuleDict(dict((class_maps or {}).items()))
         self.class_share = class_share
+        n_gains = quantizer.n_concepts - bool(class_maps) if is_residual else 0
+        self.gains = nn.Parameter(torch.full((n_gains, 1), FIRST_GAIN)) if n_gains else None
         self.code_weight, self.fine_weight = code_weight, fine_weight
 
     def parts(self, content: ModalityFeatures, modality: Modality, local: Tensor) -> Tensor:
@@ -117,13 +127,27 @@ class LocalCoder(FineCoder):
         """
         if not self.class_maps:
             return local
-        whole = normalize(self.class_maps[modality](content), dim=1)
-        return torch.cat([local, whole[:, None]], dim=1)
+        whole = normalize(self.class_maps[modality](content), dim=1)[:, None]
+        if self.gains is not None:
+            local = normalize(whole + self.gains * local, dim=2)
+        return torch.cat([local, whole], dim=1)
 
     def embeddings(self, content: ModalityFeatures, modality: Modality) -> Tensor:
         """Compute rotated embeddings of all parts, (n, l, d)."""
-        local: LocalEmbeddings = self.vlad(content, modality)
+        local = self.local_embeddings(content, modality)
         return self.quantizer.rotate(self.parts(content, modality, local.vectors))
+
+    def local_embeddings(self, content: ModalityFeatures, modality: Modality) -> LocalEmbeddings:
+        """Compute the local embeddings of n items; without GhostVLAD, none of each."""
+        if self.vlad is None:
+            n_items = len(content)
+            return LocalEmbeddings(
+                content.pooled.new_zeros(n_items, 0, self.quantizer.width),
+                torch.ones(n_items, dtype=torch.bool, device=content.pooled.device),
+                content.pooled.new_zeros(0),
+            )
+        local: LocalEmbeddings = self.vlad(content, modality)
+        return local
 
     def queries(self, content: ModalityFeatures, modality: Modality) -> Tensor:
         """Compute (n, s, w), part by part, its sub-spaces in order; parts times their weights.
@@ -131,7 +155,7 @@ class LocalCoder(FineCoder):
         Weights are such that their mean is 1, since inner products of parts are averaged.
         """
         rotated = self.embeddings(content, modality)
-        if self.class_maps:
+        if self.class_maps and self.vlad is not None:
             n_concepts = self.n_parts - 1
             local = rotated[:, :-1] * ((1 - self.class_share) / n_concepts * self.n_parts)
             whole = rotated[:, -1:] * (self.class_share * self.n_parts)
@@ -153,18 +177,23 @@ class LocalCoder(FineCoder):
 
     def spec(self) -> dict[str, Any]:
         """Describe everything but the weights that are learned."""
-        first = self.vlad.projections["image"][0]  # type: ignore[index]
-        is_before = isinstance(first, nn.LayerNorm)
+        n_ghosts, assign_norm, projection_norm = 0, AssignNorm.BATCH, ProjectionNorm.AFTER
+        if self.vlad is not None:
+            n_ghosts, assign_norm = self.vlad.n_ghosts, self.vlad.assign_norm
+            first = self.vlad.projections["image"][0]  # type: ignore[index]
+            if isinstance(first, nn.LayerNorm):
+                projection_norm = ProjectionNorm.BEFORE
         return {
             "kind": "local",
             "image_width": self.image_width,
             "text_width": self.text_width,
-            "n_ghosts": self.vlad.n_ghosts,
-            "assign_norm": str(self.vlad.assign_norm),
-            "projection_norm": str(ProjectionNorm.BEFORE if is_before else ProjectionNorm.AFTER),
+            "n_ghosts": n_ghosts,
+            "assign_norm": str(assign_norm),
+            "projection_norm": str(projection_norm),
             "quantizer": self.quantizer.spec(),
             "class_maps": {name: self.class_map(name).spec() for name in self.class_maps},
             "class_share": self.class_share,
+            **({} if self.gains is None else {"is_residual": True}),
             "code_weight": self.code_weight,
             "fine_weight": self.fine_weight,
         }
@@ -222,18 +251,23 @@ def build_fine_coder(spec: Mapping[str, Any]) -> FineCoder:
             and similarity in list(SubspaceSimilarity)
             and sharpness > 0
             and class_maps.keys() in (set(), {"image", "text"})
-            and n_concepts > bool(class_maps)
         ):
-            return LocalCoder(
-                GhostVlad(
+            n_local = n_concepts - bool(class_maps)
+            vlad = (
+                None
+                if not n_local
+                else GhostVlad(
                     image_width,
                     text_width,
                     width=width,
-                    n_concepts=n_concepts - bool(class_maps),
+                    n_concepts=n_local,
                     n_ghosts=n_ghosts,
                     assign_norm=AssignNorm(assign_norm),
                     projection_norm=ProjectionNorm(projection_norm),
-                ),
+                )
+            )
+            return LocalCoder(
+                vlad,
                 image_width,
                 text_width,
                 ProductQuantizer(
@@ -247,6 +281,7 @@ def build_fine_coder(spec: Mapping[str, Any]) -> FineCoder:
                 ),
                 class_maps={name: build_head(head) for name, head in class_maps.items()},
                 class_share=class_share,
+                is_residual=spec.get("is_residual") is True,
                 code_weight=code_weight,
                 fine_weight=fine_weight,
             )

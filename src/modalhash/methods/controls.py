@@ -16,12 +16,11 @@ class NamedModule:
 
     Attributes:
         off: name of the ablation that turns the module off.
-        shuffled: name of the ablation that feeds it the input of other items; "" where there is
-            none yet.
+        shuffled: name of the ablation that feeds it the input of other items.
     """
 
     off: str
-    shuffled: str = ""
+    shuffled: str
 
 
 def shuffle_items(values: Tensor) -> Tensor:

@@ -162,7 +162,7 @@ class HuggedMethod(GradientMethod[HuggedHeads]):
             width = n_bits if self.mode is HugMode.SAME else None
             heads.hug = LocalAlignment.for_heads(heads, settings, width=width)
         if self.fine is not None:
-            add_fine_coder(heads, self.fine)
+            add_fine_coder(heads, self.fine, settings)
         return heads
 
     def before_training(self, heads: HuggedHeads, view: TrainingView) -> None:
@@ -184,23 +184,23 @@ class HuggedMethod(GradientMethod[HuggedHeads]):
                 text=PrecomputedTrunkHead(heads.text, batch.text, text),
             )
             report = self.base.batch_loss(on_trunks, batch, moment)
+        if self.fine is not None:
+            local, parts = fine_alignment(
+                heads, batch, moment, (image, text), settings=self.fine, hug=self.hug_settings
+            )
+            local_term = Term(local, self.hug_settings.hug_weight)
+            return LossReport({**report.terms, "local": local_term}, {**report.watched, **parts})
         hug = heads.hug
         if hug is None:
             return report
         local_image, local_text = hug(image, text)
-        parts: Mapping[str, Tensor] = {}
-        if self.fine is not None:
-            local, parts = fine_alignment(
-                heads, batch, moment, (image, text), (local_image, local_text), settings=self.fine
-            )
-        elif self.mode is HugMode.SAME:
+        if self.mode is HugMode.SAME:
             local = self.own_criterion(heads, batch, moment, (local_image, local_text))
         else:
             local = hug.alignment(local_image, local_text, batch.items)
-        watched = {**report.watched, **parts, **hug.ghost_shares(local_image, local_text)}
-        name = "hug" if self.fine is None else "local"
+        watched = {**report.watched, **hug.ghost_shares(local_image, local_text)}
         hug_term = Term(local, self.hug_settings.hug_weight)
-        return LossReport({**report.terms, name: hug_term}, watched)
+        return LossReport({**report.terms, "hug": hug_term}, watched)
 
     def after_epoch(self, heads: HuggedHeads, view: TrainingView, moment: Moment) -> None:
         """Let the method update what it keeps, and the hug its clusters."""

@@ -198,6 +198,7 @@ class HuggingHash(GradientMethod[AlignedHeads]):
     }
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "without the hug": {"hug_weight": 0.0},
+        "with a shuffled hug": {"hug_shuffled": True},
         "without the hug and the trunk": {"hug_weight": 0.0, "hug_trunk": "none"},
         "without ghosts": {"hug_ghosts": 0},
         "one concept": {"hug_concepts": 1},
@@ -208,7 +209,7 @@ class HuggingHash(GradientMethod[AlignedHeads]):
         "without the hug and the trunk": ("hug",),
     }
     modules: ClassVar[Mapping[str, NamedModule]] = {
-        "hug": NamedModule("without the hug"),
+        "hug": NamedModule("without the hug", "with a shuffled hug"),
     }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> AlignedHeads:

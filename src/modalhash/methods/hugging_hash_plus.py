@@ -93,6 +93,7 @@ DENSE: Mapping[str, Any] = {
     "hug_temperature": 0.3,
     "hug_concepts": 3,
     "fine_subspaces": 16,
+    "fine_rotation": "none",
     "fine_class_hidden": 1024,
     "fine_class_share": 0.7,
     "fine_reconstruction_weight": 0.5,
@@ -130,26 +131,30 @@ class HuggingHashPlus(GradientMethod[AlignedHeads]):
         "frozen": {},
     }
     ablations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "without the rotation": {"fine_rotation": "none"},
+        "with a learned rotation": {"fine_rotation": "cayley"},
         "without soft codewords": {"fine_forward": "st"},
         "without hard codewords": {"fine_forward": "soft"},
         "without the reconstruction": {"fine_reconstruction_weight": 0.0},
         "without neighbours": {"fine_neighbour_share": 0.0},
+        "with shuffled neighbours": {"fine_neighbours_shuffled": True},
+        "without local embeddings": {"fine_local": False},
+        "with shuffled local embeddings": {"hug_shuffled": True},
         "without the class vector's code": {"fine_class": False},
         "without ghosts": {"hug_ghosts": 0},
         "one concept": {"hug_concepts": 1},
         "finer codes alone": {"fine_code_share": 0.0},
     }
     modules: ClassVar[Mapping[str, NamedModule]] = {
-        "rotation": NamedModule("without the rotation"),
-        "class vector's code": NamedModule("without the class vector's code"),
-        "neighbours": NamedModule("without neighbours"),
+        "local embeddings": NamedModule(
+            "without local embeddings", "with shuffled local embeddings"
+        ),
+        "neighbours": NamedModule("without neighbours", "with shuffled neighbours"),
     }
 
     def build_heads(self, shapes: FeatureShapes, n_bits: int) -> AlignedHeads:
         """Make hash heads on trunks, the hug, and the finer coder on its local embeddings."""
         heads = make_heads(self.settings, shapes, n_bits)
-        add_fine_coder(heads, self.settings)
+        add_fine_coder(heads, self.settings, self.settings)
         return heads
 
     def before_training(self, heads: AlignedHeads, view: TrainingView) -> None:
@@ -161,19 +166,14 @@ class HuggingHashPlus(GradientMethod[AlignedHeads]):
         image, text = trunk_pass(heads, batch)
         relaxed = torch.tanh(heads.image.head(image)), torch.tanh(heads.text.head(text))
         terms = code_terms(self.settings, *relaxed, batch.items)
-        hug = heads.hug
-        assert hug is not None
-        local = hug(image, text)
         alignment, parts = fine_alignment(
-            heads, batch, moment, (image, text), local, settings=self.settings
+            heads, batch, moment, (image, text), settings=self.settings, hug=self.settings
         )
         terms["local"] = Term(alignment, self.settings.hug_weight)
-        watched = {**parts, **hug.ghost_shares(*local), **code_statistics(*relaxed)}
-        return LossReport(terms, watched)
+        return LossReport(terms, {**parts, **code_statistics(*relaxed)})
 
     def after_epoch(self, heads: AlignedHeads, view: TrainingView, moment: Moment) -> None:
         """Look after clusters, rotations and codebooks."""
-        hug = heads.hug
-        assert hug is not None
-        hug.after_epoch(heads, view, moment)
+        if heads.hug is not None:
+            heads.hug.after_epoch(heads, view, moment)
         after_fine_epoch(heads, view, moment, self.settings)

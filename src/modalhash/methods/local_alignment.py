@@ -11,7 +11,7 @@ of it is needed for a code but the trunk.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -35,6 +35,7 @@ from modalhash.methods.base import (
     Moment,
     TrainingView,
 )
+from modalhash.methods.controls import shuffle_items
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -87,6 +88,8 @@ class HugSettings(Settings):
     """Transformer layers of the trunk (ours)."""
     hug_trunk_dropout: Annotated[float, SHARE_BELOW_ONE] = 0.1
     """Share dropped in training of what each part of the trunk adds (HCQ)."""
+    hug_shuffled: bool = False
+    """Align each picture with the words of another pair's text: a control (ours)."""
 
     def check_together(self) -> None:
         """Check that attention heads share the trunk's width evenly."""
@@ -157,6 +160,8 @@ class LocalAlignment(nn.Module):
         if self.training:
             self.image_masses += embeddings[0].masses
             self.text_masses += embeddings[1].masses
+        if self.settings.hug_shuffled:
+            return embeddings[0], shuffle_embeddings(embeddings[1])
         return embeddings
 
     def alignment(
@@ -219,6 +224,15 @@ class LocalAlignment(nn.Module):
                     100 * text[cluster],
                     self.settings.hug_concepts,
                 )
+
+
+def shuffle_embeddings(embeddings: LocalEmbeddings) -> LocalEmbeddings:
+    """Give each item the local embeddings of another item."""
+    return replace(
+        embeddings,
+        vectors=shuffle_items(embeddings.vectors),
+        has_content=shuffle_items(embeddings.has_content),
+    )
 
 
 @dataclass

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from modalhash.errors import SettingError
-from modalhash.layers import GeluHead, HashHead, LocalEmbeddings, ModalityFeatures
+from modalhash.layers import GeluHead, HashHead, ModalityFeatures
 from modalhash.layers.fine_codes import LocalCoder
 from modalhash.layers.ghost_vlad import MODALITIES
 from modalhash.layers.product_quantizer import (
@@ -27,6 +27,7 @@ from modalhash.layers.product_quantizer import (
     RotationRule,
     SubspaceSimilarity,
 )
+from modalhash.losses import local_alignment
 from modalhash.losses.neighbour_contrast import (
     neighbour_targets,
     others_contrast,
@@ -38,6 +39,7 @@ from modalhash.losses.quantization import (
     reconstruction_error,
 )
 from modalhash.methods.base import Batch, Moment, TrainingView
+from modalhash.methods.controls import shuffle_edges
 from modalhash.methods.local_alignment import (
     AlignedHeads,
     HugSettings,
@@ -112,8 +114,14 @@ class FineSettings(Settings):
     """Temperature of the softmax over like items (ours)."""
     fine_neighbour_text: Annotated[float, SHARE] = 0.8
     """Weight of text features in what makes items alike; images have the rest (ours)."""
+    fine_neighbours_shuffled: bool = False
+    """Take the neighbours of other pairs for an item's own: a control (ours)."""
     fine_neighbour_inside: Annotated[float, NOT_NEGATIVE] = 0.0
     """Weight of the same targets among items of one modality; off without a share (ours)."""
+    fine_local: bool = True
+    """Quantize local embeddings; without them the class vector gets all bytes: a control (ours)."""
+    fine_residual: bool = False
+    """Add each local embedding, times a learned gain, to the class vector's embedding (ours)."""
     fine_class: bool = True
     """Quantize the class vector too, as one more part beside the concepts (HCQ)."""
     fine_class_hidden: Annotated[int, AT_LEAST_ONE] = 512
@@ -141,6 +149,16 @@ def check_fine_settings(settings: FineSettings, hug: HugSettings) -> None:
         SettingError: if there is no local alignment, or local embeddings can't be cut into equal
             parts.
     """
+    if not settings.fine_local and not settings.fine_class:
+        raise SettingError(
+            "fine_local and fine_class are both off, which leaves nothing to make finer codes of: "
+            "turn one on"
+        )
+    if settings.fine_residual and not (settings.fine_local and settings.fine_class):
+        raise SettingError(
+            "fine_residual adds local embeddings to the class vector's, so it needs fine_local and "
+            "fine_class: turn both on, or leave fine_residual out"
+        )
     if hug.hug_width % settings.fine_subspaces:
         raise SettingError(
             f"hug_width is {hug.hug_width}, expected a multiple of fine_subspaces "
@@ -153,14 +171,29 @@ def check_fine_settings(settings: FineSettings, hug: HugSettings) -> None:
         )
 
 
-def add_fine_coder(heads: AlignedHeads, settings: FineSettings) -> None:
-    """Put a finer coder on the local embeddings of heads that are hugged already."""
-    assert heads.hug is not None
-    vlad = heads.hug.vlad
+def count_subspaces(settings: FineSettings, hug: HugSettings) -> int:
+    """Count the sub-spaces of each part.
+
+    A class vector alone gets those of all parts, or the most below that divide its width.
+    """
+    if settings.fine_local:
+        return settings.fine_subspaces
+    most = settings.fine_subspaces * (hug.hug_concepts + 1)
+    return max(count for count in range(1, most + 1) if hug.hug_width % count == 0)
+
+
+def add_fine_coder(heads: AlignedHeads, settings: FineSettings, hug: HugSettings) -> None:
+    """Put a finer coder on heads: on their local embeddings, the class vector, or both.
+
+    Without local embeddings nothing is hugged: the alignment is taken off the heads.
+    """
+    if not settings.fine_local:
+        heads.hug = None
+    vlad = None if heads.hug is None else heads.hug.vlad
     quantizer = ProductQuantizer(
-        vlad.n_concepts + settings.fine_class,
-        vlad.width,
-        n_subspaces=settings.fine_subspaces,
+        (vlad.n_concepts if vlad is not None else 0) + settings.fine_class,
+        hug.hug_width,
+        n_subspaces=count_subspaces(settings, hug),
         n_codewords=settings.fine_codewords,
         rotation=settings.fine_rotation,
         similarity=SubspaceSimilarity.L2,
@@ -171,8 +204,9 @@ def add_fine_coder(heads: AlignedHeads, settings: FineSettings) -> None:
         heads.image.trunk.content_width,
         heads.text.trunk.content_width,
         quantizer,
-        class_maps=make_class_maps(heads, settings, vlad.width) if settings.fine_class else None,
+        class_maps=make_class_maps(heads, settings, hug.hug_width) if settings.fine_class else None,
         class_share=settings.fine_class_share if settings.fine_class else 0.0,
+        is_residual=settings.fine_residual,
         code_weight=settings.fine_code_share,
         fine_weight=1 - settings.fine_code_share,
     )
@@ -202,26 +236,36 @@ def fine_alignment(
     batch: Batch,
     moment: Moment,
     contents: tuple[ModalityFeatures, ModalityFeatures],
-    local: tuple[LocalEmbeddings, LocalEmbeddings],
     *,
     settings: FineSettings,
+    hug: HugSettings,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Compute the local loss with quantization: the total, and its terms.
 
     Args:
-        heads: hugged, with a finer coder.
+        heads: with a finer coder.
         batch: n pairs.
         moment: decides the blend of exact and quantized.
         contents: what the trunks gave for the pictures and for the texts.
-        local: local embeddings of these.
         settings: weights and forms.
+        hug: with the temperature.
     """
-    hug, coder = heads.hug, heads.fine
-    assert hug is not None
+    coder = heads.fine
     assert isinstance(coder, LocalCoder)
+    watched = dict[str, Tensor]()
+    if heads.hug is None:
+        image_local, text_local = (
+            coder.local_embeddings(content, modality)
+            for content, modality in zip(contents, MODALITIES, strict=True)
+        )
+    else:
+        image_local, text_local = heads.hug(*contents)
+        watched = heads.hug.ghost_shares(image_local, text_local)
     image, text = (
         replace(side, vectors=coder.parts(content, modality, side.vectors))
-        for side, content, modality in zip(local, contents, MODALITIES, strict=True)
+        for side, content, modality in zip(
+            (image_local, text_local), contents, MODALITIES, strict=True
+        )
     )
     local = image, text
     has_content = image.has_content & text.has_content
@@ -234,15 +278,21 @@ def fine_alignment(
             temperature=settings.fine_neighbour_temperature,
             text_weight=settings.fine_neighbour_text,
         )
-        exact = soft_alignment(image.vectors, text.vectors, has_content, hug.settings, targets)
+        if settings.fine_neighbours_shuffled:
+            targets = shuffle_edges(targets)
+        exact = soft_alignment(image.vectors, text.vectors, has_content, hug, targets)
     else:
-        exact = hug.alignment(image, text, batch.items)
-    terms = {"hug": exact}
+        exact = local_alignment(
+            image.vectors,
+            text.vectors,
+            temperature=hug.hug_temperature,
+            has_content=has_content,
+            items=batch.items,
+        )
+    terms = {"hug": exact, **watched}
     if targets is not None and settings.fine_neighbour_inside:
         terms["inside"] = mean_of(
-            others_contrast(
-                torch.einsum("ikw,jkw->kij", rows, rows) / hug.settings.hug_temperature, targets
-            )
+            others_contrast(torch.einsum("ikw,jkw->kij", rows, rows) / hug.hug_temperature, targets)
             for rows in (image.vectors[has_content], text.vectors[has_content])
         )
         exact = exact + settings.fine_neighbour_inside * terms["inside"]
@@ -257,12 +307,12 @@ def fine_alignment(
     quantized: list[Quantized] = [
         coder.quantizer(rows, straight_through=straight) for rows in rotated
     ]
-    if hug.training:
+    if coder.training:
         for side, output in zip(local, quantized, strict=True):
             coder.quantizer.count(output.codes[side.has_content])
     directions = [
         quantized_alignment(
-            rotated[query_side], quantized[1 - query_side].output, has_content, hug.settings,
+            rotated[query_side], quantized[1 - query_side].output, has_content, hug,
             targets=targets, items=batch.items,
         )
         for query_side in (0, 1)
@@ -398,7 +448,7 @@ def sampled_embeddings(heads: AlignedHeads, view: TrainingView, most: int) -> Te
             continue
         contents = trunk_pass(heads, rows_of(batch, is_chosen))
         for modality, content in zip(MODALITIES, contents, strict=True):
-            local: LocalEmbeddings = coder.vlad(content, modality)
+            local = coder.local_embeddings(content, modality)
             parts = coder.parts(content, modality, local.vectors)
             samples.append(parts[local.has_content])
     return torch.cat(samples)
