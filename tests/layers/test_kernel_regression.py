@@ -10,7 +10,13 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from modalhash.errors import SettingError
-from modalhash.layers import FurtherRows, KernelFit, gaussian_kernel, kernel_ridge
+from modalhash.layers import (
+    FurtherRows,
+    KernelFit,
+    gaussian_kernel,
+    kernel_ridge,
+    kernel_weights,
+)
 
 SHARPNESS, RIDGE = 0.7, 0.3
 
@@ -160,3 +166,19 @@ def test_what_is_not_positive_is_refused() -> None:
     message = "sharpness is 1.0 and ridge is 0.0, both are expected to be positive"
     with pytest.raises(SettingError, match=re.escape(message)):
         kernel_ridge(list, 1, n_landmarks=1, sharpness=1.0, ridge=0.0)
+
+
+def test_weights_alone_are_those_of_the_whole_fit() -> None:
+    rows, targets = made(12)
+    landmarks = rows[[0, 2, 4, 7, 9]]
+    weights = kernel_weights(
+        [(rows[:7], targets[:7]), (rows[7:], targets[7:])],
+        landmarks,
+        sharpness=SHARPNESS,
+        ridge=RIDGE,
+    )
+    predicted = gaussian_kernel(rows, landmarks, SHARPNESS) @ weights
+    assert_close(predicted, on_landmarks(rows, targets, landmarks, rows), rtol=1e-4, atol=1e-4)
+    message = "sharpness is -1.0 and ridge is 0.3, both are expected to be positive"
+    with pytest.raises(SettingError, match=re.escape(message)):
+        kernel_weights([], landmarks, sharpness=-1.0, ridge=RIDGE)

@@ -1,17 +1,15 @@
 import math
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.testing import assert_close
 
 from modalhash.errors import SettingError
-from modalhash.layers import KernelHead, ModalityFeatures
+from modalhash.layers import KernelHead
 from modalhash.losses import info_nce
-from modalhash.methods.base import Batch, FeatureShapes, Moment
+from modalhash.methods.base import FeatureShapes, Moment
 from modalhash.methods.code_lengths import code_lengths
 from modalhash.methods.item_blocks import item_blocks
 from modalhash.methods.nested import Nested
@@ -24,40 +22,10 @@ from modalhash.methods.nested_method import (
     partner_contrast,
 )
 from modalhash.methods.shared_space import first_weights, principal_directions, row_moments
+from tests.oracles.texts_view import IMAGE_WIDTH, N_ITEMS, N_TEXTS, TEXT_WIDTH, TextsView, unit
 
-IMAGE_WIDTH, TEXT_WIDTH, N_BITS, N_ITEMS, N_TEXTS = 4, 3, 6, 10, 2
+N_BITS = 6
 SMALL: dict[str, Any] = {"hidden_width": 5, "dropout": 0.0, "shortest": 3, "target_width": 5}
-
-
-def unit(rows: Tensor) -> Tensor:
-    lengths: Tensor = rows.norm(dim=1, keepdim=True)
-    return rows / lengths
-
-
-class TextsView:
-    """Items with two texts each, all pairs in order, in batches that cut items apart."""
-
-    def __init__(self, n_items: int = N_ITEMS, *, size: int = 3) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.image = unit(torch.randn(n_items, IMAGE_WIDTH, generator=generator))
-        self.text = unit(torch.randn(n_items * N_TEXTS, TEXT_WIDTH, generator=generator))
-        self.labels = (torch.rand(n_items, 4, generator=generator) < 0.5).float()
-        self.n_pairs, self.size = n_items * N_TEXTS, size
-
-    def batch(self, positions: Tensor) -> Batch:
-        items = positions // N_TEXTS
-        return Batch(
-            ModalityFeatures(self.image[items]),
-            ModalityFeatures(self.text[positions]),
-            self.labels[items],
-            positions,
-            items + 100,
-        )
-
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        del batch_size
-        for start in range(0, self.n_pairs, self.size):
-            yield self.batch(torch.arange(start, min(start + self.size, self.n_pairs)))
 
 
 def ready(method: Nested | NestedLabelled, view: TextsView, n_bits: int = N_BITS) -> NestedHeads:

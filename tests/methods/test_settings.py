@@ -73,13 +73,16 @@ def test_a_preset_comes_before_a_user_s_changes() -> None:
     assert Toy.training.epochs == 7
 
 
-def test_who_names_epochs_gets_them_and_no_least_steps() -> None:
+def test_who_names_epochs_gets_them_whatever_the_steps() -> None:
     cfrh = method_class("cfrh")
     assert make_method(cfrh, preset="dense")[1].least_steps == 500
     named = make_method(cfrh, preset="dense", changes={"epochs": "3"})[1]
     assert (named.epochs, named.least_steps) == (3, 0)
     both = make_method(cfrh, preset="dense", changes={"epochs": 3, "least_steps": 40})[1]
     assert (both.epochs, both.least_steps) == (3, 40)
+    nested = method_class("nested")
+    assert make_method(nested)[1].most_steps > 0
+    assert make_method(nested, changes={"epochs": 3})[1].most_steps == 0
 
 
 def test_texts_are_read_as_each_setting_s_type() -> None:
@@ -108,10 +111,9 @@ def test_an_unknown_setting_lists_the_known_ones_and_the_nearest() -> None:
     known = (
         "batch_size, captions, compatibility_weight, depth, drop_last, encoder_precision, "
         "encoder_rate_scale, epochs, flip_pictures, freeze_blocks, gradient_clip, image_scaling, "
-        "image_token_grid, "
-        "image_token_width, is_wide, learning_rate, least_steps, momentum, note, optimiser, "
-        "schedule, smallest_crop, text_scaling, text_token_width, tune_encoder, validation_share, "
-        "weight, weight_decay"
+        "image_token_grid, image_token_width, is_wide, learning_rate, least_steps, momentum, "
+        "most_steps, note, optimiser, schedule, smallest_crop, text_scaling, text_token_width, "
+        "tune_encoder, validation_share, weight, weight_decay"
     )
     message = f"unknown setting of toy 'learnin_rate': did you mean 'learning_rate'? Known: {known}"
     with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):

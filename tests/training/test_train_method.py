@@ -254,6 +254,24 @@ def test_a_small_collection_is_passed_over_until_the_least_steps_are_done() -> N
         assert len(result.log) == epochs
 
 
+def test_a_large_collection_is_passed_over_less_often_and_at_last_in_part() -> None:
+    # 64 items in batches of 16 are 4 steps an epoch.
+    for most, n_epochs, n_steps in ((0, 3, 12), (12, 3, 12), (11, 2, 8), (4, 1, 4), (3, 1, 3)):
+        plan = faulty_plan(epochs=3, most_steps=most, batch_size=16)
+        steps: list[tuple[int, int]] = []
+
+        def note_steps(
+            stage: str, done: int, total: int, values: Any = None, *, steps: Any = steps
+        ) -> None:
+            del values
+            if stage == "train":
+                steps.append((done, total))
+
+        result = train_method(plan, MADE.data(n_items=64), progress=note_steps)
+        assert len(result.log) == n_epochs
+        assert steps == [(step + 1, n_steps) for step in range(n_steps)]
+
+
 def test_a_collapse_is_told_at_half_time_and_at_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -32,6 +32,7 @@ from modalhash.layers.kernel_regression import (
     KernelFit,
     gaussian_kernel,
     kernel_ridge,
+    kernel_weights,
 )
 from modalhash.layers.landmark_graph import LandmarkGraph, LandmarkHead
 from modalhash.layers.modality_features import ModalityFeatures
@@ -85,6 +86,7 @@ __all__ = [
     "hidden_head",
     "inverse_root",
     "kernel_ridge",
+    "kernel_weights",
     "linear_head",
     "masked_softmax",
     "pair_moments",

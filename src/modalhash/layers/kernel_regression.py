@@ -7,7 +7,7 @@ squares", MIT-CSAIL-TR-2007-025, for the exact form; leverages of a ridge on lan
 for the other).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from modalhash.errors import SettingError
 
-__all__ = ["FurtherRows", "KernelFit", "gaussian_kernel", "kernel_ridge"]
+__all__ = ["FurtherRows", "KernelFit", "gaussian_kernel", "kernel_ridge", "kernel_weights"]
 
 JITTER = 1e-4
 """Added to the diagonal of the landmarks' kernel matrix, whose largest value is 1: landmarks that
@@ -100,10 +100,7 @@ def kernel_ridge(
     Raises:
         SettingError: if `sharpness` or `ridge` isn't positive.
     """
-    if not (sharpness > 0 and ridge > 0):
-        raise SettingError(
-            f"sharpness is {sharpness} and ridge is {ridge}, both are expected to be positive"
-        )
+    check_positive(sharpness, ridge)
     if n_items <= n_landmarks:
         rows, targets = (torch.cat(parts) for parts in zip(*blocks(), strict=True))
         return exact_fit(rows, targets, sharpness, ridge, further)
@@ -131,6 +128,79 @@ def exact_fit(
     return KernelFit(rows, weights, targets - ridge * weights, left_out, torch.cat(elsewhere))
 
 
+class LandmarkFeatures:
+    """The features `L^-1 k(x)` of landmarks, `L L^T` their kernel matrix, and a ridge on them.
+
+    Args:
+        landmarks: (m, d).
+        sharpness: of the kernel.
+    """
+
+    def __init__(self, landmarks: Tensor, sharpness: float) -> None:
+        self.landmarks, self.sharpness = landmarks, sharpness
+        between = gaussian_kernel(landmarks, landmarks, sharpness)
+        between.diagonal().add_(JITTER)
+        self.root: Tensor = torch.linalg.cholesky(between)
+
+    def columns_of(self, rows: Tensor) -> Tensor:
+        """Compute the (m, b) features of (b, d) rows."""
+        kernel = gaussian_kernel(rows, self.landmarks, self.sharpness)
+        columns: Tensor = torch.linalg.solve_triangular(self.root, kernel.T, upper=False)
+        return columns
+
+    def solve(self, blocks: Iterable[tuple[Tensor, Tensor]], ridge: float) -> tuple[Tensor, Tensor]:
+        """Fit the ridge, read in one pass.
+
+        Returns:
+            The (m, m) Cholesky factor of the features' products, and (m, k) their weights.
+        """
+        system = torch.eye(len(self.landmarks)) * ridge
+        answers: Tensor | None = None
+        for rows, targets in blocks:
+            columns = self.columns_of(rows)
+            system.addmm_(columns, columns.T)
+            product = columns @ targets
+            answers = product if answers is None else answers.add_(product)
+        assert answers is not None
+        factor = torch.linalg.cholesky(system)
+        return factor, torch.cholesky_solve(answers, factor)
+
+    def kernel_weights(self, inner: Tensor) -> Tensor:
+        """Convert weights of the features to weights (m, k) of the kernel's values."""
+        weights: Tensor = torch.linalg.solve_triangular(self.root.T, inner, upper=True)
+        return weights
+
+
+def kernel_weights(
+    blocks: Iterable[tuple[Tensor, Tensor]], landmarks: Tensor, *, sharpness: float, ridge: float
+) -> Tensor:
+    """Fit the regression of `kernel_ridge` on landmarks, without predictions for its items.
+
+    For more items than predictions should be kept of: one pass, and memory that grows with m^2.
+
+    Args:
+        blocks: rows (b, d) and targets (b, k), float32, of all items that it is fitted on.
+        landmarks: (m, d).
+        sharpness: of the kernel, positive.
+        ridge: penalty of the weights, positive.
+
+    Returns:
+        (m, k) weights; `gaussian_kernel(rows, landmarks) @ weights` predicts.
+    """
+    check_positive(sharpness, ridge)
+    features = LandmarkFeatures(landmarks, sharpness)
+    _, inner = features.solve(blocks, ridge)
+    return features.kernel_weights(inner)
+
+
+def check_positive(sharpness: float, ridge: float) -> None:
+    """Raise the error of a sharpness or a ridge that isn't positive."""
+    if not (sharpness > 0 and ridge > 0):
+        raise SettingError(
+            f"sharpness is {sharpness} and ridge is {ridge}, both are expected to be positive"
+        )
+
+
 def landmark_fit(
     blocks: Blocks,
     landmarks: Tensor,
@@ -139,38 +209,19 @@ def landmark_fit(
     further: Iterable[FurtherRows],
 ) -> KernelFit:
     """Fit on the features that landmarks give, read in two passes."""
-    between = gaussian_kernel(landmarks, landmarks, sharpness)
-    between.diagonal().add_(JITTER)
-    root = torch.linalg.cholesky(between)
-    del between
-
-    def columns_of(rows: Tensor) -> Tensor:
-        kernel = gaussian_kernel(rows, landmarks, sharpness)
-        columns: Tensor = torch.linalg.solve_triangular(root, kernel.T, upper=False)
-        return columns
-
-    def features() -> Iterator[tuple[Tensor, Tensor]]:
-        for rows, targets in blocks():
-            yield columns_of(rows), targets
-
-    system = torch.eye(len(landmarks)) * ridge
-    answers: Tensor | None = None
-    for columns, targets in features():
-        system.addmm_(columns, columns.T)
-        product = columns @ targets
-        answers = product if answers is None else answers.add_(product)
-    assert answers is not None
-    factor = torch.linalg.cholesky(system)
-    inner = torch.cholesky_solve(answers, factor)
+    features = LandmarkFeatures(landmarks, sharpness)
+    columns_of = features.columns_of
+    factor, inner = features.solve(blocks(), ridge)
     fitted, left_out = [], []
-    for columns, targets in features():
+    for rows, targets in blocks():
+        columns = columns_of(rows)
         predicted = columns.T @ inner
         # How much of an item's own target is in its prediction; below 1 by the ridge.
         leverage = torch.linalg.solve_triangular(factor, columns, upper=False).square().sum(dim=0)
         leverage = leverage.clamp_max(1 - JITTER)[:, None]
         fitted.append(predicted)
         left_out.append((predicted - leverage * targets) / (1 - leverage))
-    elsewhere = [answers[:0]]
+    elsewhere = [inner[:0]]
     for part in further:
         columns, own = columns_of(part.rows), columns_of(part.item_rows)
         solved = torch.cholesky_solve(own, factor)
@@ -178,7 +229,7 @@ def landmark_fit(
         shares = (columns * solved).sum(dim=0) / (1 - leverage)
         residuals = part.item_targets - own.T @ inner
         elsewhere.append(columns.T @ inner - shares[:, None] * residuals)
-    weights = torch.linalg.solve_triangular(root.T, inner, upper=True)
+    weights = features.kernel_weights(inner)
     return KernelFit(
         landmarks, weights, torch.cat(fitted), torch.cat(left_out), torch.cat(elsewhere)
     )

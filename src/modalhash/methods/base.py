@@ -116,6 +116,9 @@ class TrainingSettings(Settings):
     least_steps: Annotated[int, NOT_NEGATIVE] = 0
     """Fewest steps in all: small collections are passed over more often until these are done; 0
     where a run names its epochs."""
+    most_steps: Annotated[int, NOT_NEGATIVE] = 0
+    """Most steps in all: large collections are passed over less often, or in part; 0, as where a
+    run names its epochs, is no limit."""
     batch_size: Annotated[int, AT_LEAST_ONE] = 32
     """Pairs a step."""
     drop_last: bool = True

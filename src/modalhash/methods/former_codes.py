@@ -21,6 +21,10 @@ class FormerCodes:
     image: Tensor
     text: Tensor
 
+    def select(self, chosen: Tensor) -> "FormerCodes":
+        """Select what it says of some of the pairs."""
+        return FormerCodes(self.image[chosen], self.text[chosen])
+
 
 def join_former(parts: Iterable[FormerCodes | None]) -> FormerCodes | None:
     """Join what a former model says of batches, on the CPU.

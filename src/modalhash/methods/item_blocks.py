@@ -31,6 +31,17 @@ class ItemBlock:
     labels: Tensor | None
     n_texts: Tensor
 
+    def select(self, chosen: Tensor) -> "ItemBlock":
+        """Select some of the items."""
+        labels = None if self.labels is None else self.labels[chosen]
+        return ItemBlock(
+            self.image[chosen],
+            self.text[chosen],
+            self.mean_text[chosen],
+            labels,
+            self.n_texts[chosen],
+        )
+
 
 def item_blocks(batches: Iterable[Batch]) -> Iterator[ItemBlock]:
     """Yield the items that pairs belong to, in order, each whole.

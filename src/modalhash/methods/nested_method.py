@@ -30,6 +30,7 @@ from modalhash.methods.code_lengths import code_lengths, length_shares
 from modalhash.methods.controls import NamedModule, shuffle_edges
 from modalhash.methods.former_codes import FormerCodes, join_former
 from modalhash.methods.item_blocks import ItemBlock, item_blocks
+from modalhash.methods.large_nested import LargeMemory, fit_on_part, sample_points
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -68,6 +69,12 @@ class NestedSettings(Settings):
     """Principal directions of pictures and texts together that the common space has, at most."""
     n_landmarks: Annotated[int, AT_LEAST_ONE] = 6144
     """Items that features are compared with, at most; up to as many the regression is exact."""
+    large_from: Annotated[int, AT_LEAST_ONE] = 50_000
+    """Items above which a collection is large: predictions are computed as steps draw items."""
+    large_landmarks: Annotated[int, AT_LEAST_ONE] = 4096
+    """Items that features of a large collection are compared with, at most."""
+    large_fitted: Annotated[int, AT_LEAST_ONE] = 200_000
+    """Items that the regression of a large collection is fitted on, at most; evenly spaced."""
     sharpness: Annotated[float, POSITIVE] = 1.0
     """Of the Gaussian kernel between features of length 1."""
     ridge: Annotated[float, POSITIVE] = 0.1
@@ -182,7 +189,7 @@ class NestedHeads(Heads):
 
     image: KernelHead
     text: KernelHead
-    memory: Memory
+    memory: Memory | LargeMemory
 
 
 class NestedMethod(GradientMethod[NestedHeads]):
@@ -193,6 +200,7 @@ class NestedMethod(GradientMethod[NestedHeads]):
     training = TrainingSettings(
         epochs=6,
         least_steps=400,
+        most_steps=2000,
         batch_size=512,
         optimiser=Optimiser.ADAMW,
         learning_rate=5e-3,
@@ -244,17 +252,32 @@ class NestedMethod(GradientMethod[NestedHeads]):
         settings = self.settings
         n_items = shapes.n_items or shapes.n_pairs
         width = min(settings.target_width, self.likeness_width(shapes))
-        n_landmarks = min(settings.n_landmarks, n_items)
+        is_large = n_items > settings.large_from
+        n_landmarks = settings.large_landmarks if is_large else settings.n_landmarks
+        n_landmarks = min(n_landmarks, n_items)
         bits = BitMap(width, settings.hidden_width, n_bits, dropout=settings.dropout)
         return NestedHeads(
             image=KernelHead(shapes.image_width, n_landmarks, settings.sharpness, bits),
             text=KernelHead(shapes.text_width, n_landmarks, settings.sharpness, bits),
-            memory=Memory(shapes.n_pairs, n_items, width),
+            memory=(LargeMemory if is_large else Memory)(shapes.n_pairs, n_items, width),
         )
 
     def before_training(self, heads: NestedHeads, view: TrainingView) -> None:
         """Make targets, solve both regressions, and let bits begin as the first directions."""
         memory, image, text = heads.memory, heads.image, heads.text
+        if isinstance(memory, LargeMemory):
+            fit_on_part(
+                image,
+                text,
+                memory,
+                view,
+                self.likeness,
+                n_fitted=self.settings.large_fitted,
+                ridge=self.settings.ridge,
+            )
+            pictures, texts, former = sample_points(image, text, view)
+            self.begin_bits(image.bits, torch.cat([pictures, texts]), former)
+            return
         self.set_targets(memory, view)
         left_out = self.settings.left_out
         fit = self.regression(image, "image", memory, view)
@@ -266,28 +289,35 @@ class NestedMethod(GradientMethod[NestedHeads]):
         memory.points[2] = fit.fitted
         memory.texts.copy_(fit.further if left_out else fit.fitted[memory.owners.cpu()])
         former = join_former(batch.former for batch in view.batches(BLOCK))
-        if former is not None:
-            self.begin_as_former(image.bits, memory, former)
-            return
-        generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-        rotates = self.settings.rotates
-        points = torch.cat([memory.points.flatten(0, 1), memory.texts]).cpu()
-        weights = first_weights(points, image.n_bits, generator, rotates=rotates)
-        image.bits.affine.weight.copy_(weights.T)
-        image.bits.affine.bias.zero_()
+        if former is None:
+            points = torch.cat([memory.points.flatten(0, 1), memory.texts])
+        else:
+            points = torch.cat([memory.points[0][memory.owners], memory.texts])
+        self.begin_bits(image.bits, points.cpu(), former)
 
-    def begin_as_former(self, bits: BitMap, memory: Memory, former: FormerCodes) -> None:
-        """Let bits begin as what of the common space tells a former model's numbers best."""
-        pictures = memory.points[0][memory.owners]
-        weights, bias = ridge_map(
-            torch.cat([pictures, memory.texts]).cpu(), torch.cat([former.image, former.text])
-        )
+    def begin_bits(self, bits: BitMap, points: Tensor, former: FormerCodes | None) -> None:
+        """Let bits begin as the first directions of the common space, or as a former model's.
+
+        Args:
+            bits: the map from the common space.
+            points: (p, k); with a former model those of pictures, then those of the pairs' texts.
+            former: what it says of the same pairs: bits begin as what tells its numbers best.
+        """
+        if former is not None:
+            weights, bias = ridge_map(points, torch.cat([former.image, former.text]))
+            bits.affine.bias.copy_(bias)
+        else:
+            generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+            rotates = self.settings.rotates
+            weights = first_weights(points, bits.sizes[2], generator, rotates=rotates)
+            bits.affine.bias.zero_()
         bits.affine.weight.copy_(weights.T)
-        bits.affine.bias.copy_(bias)
 
     def relaxed_pairs(self, heads: NestedHeads, batch: Batch) -> tuple[Tensor, Tensor]:
         """Compute relaxed codes of pairs as unseen ones are met, left out of the regressions."""
         memory = heads.memory
+        if isinstance(memory, LargeMemory):
+            return heads.image(batch.image), heads.text(batch.text)
         picture = memory.points[0][memory.owners[batch.positions]]
         image, text = heads.image.bits(torch.stack([picture, memory.texts[batch.positions]]))
         return image, text
@@ -344,7 +374,10 @@ class NestedMethod(GradientMethod[NestedHeads]):
     def batch_loss(self, heads: NestedHeads, batch: Batch, moment: Moment) -> LossReport:
         """Compute the objective over all lengths."""
         settings, memory, head = self.settings, heads.memory, heads.image
-        targets, points = memory(batch.positions)
+        if isinstance(memory, LargeMemory):
+            targets, points = memory.meet(heads.image, heads.text, batch)
+        else:
+            targets, points = memory(batch.positions)
         done = (moment.epoch + moment.step / moment.n_steps) / moment.n_epochs
         factor = 1 + settings.sharpening * done
         relaxed = head.bits(points)

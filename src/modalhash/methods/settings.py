@@ -27,8 +27,8 @@ def make_method(
         method: the method's class.
         preset: a name among its presets, applied to the defaults.
         changes: setting to value, applied last; texts are read as the setting's type. Method and
-            training settings share one name space. Where `epochs` is changed, `least_steps` is 0
-            unless it is changed as well.
+            training settings share one name space. Where `epochs` is changed, `least_steps` and
+            `most_steps` are 0 unless they are changed as well.
 
     Raises:
         UnknownNameError: if the preset or a setting is unknown, listing those there are.
@@ -38,7 +38,8 @@ def make_method(
         raise UnknownNameError(f"preset of {method.name}", preset, method.presets)
     changes = dict(changes or {})
     if "epochs" in changes:
-        changes.setdefault("least_steps", 0)  # who names epochs means them
+        # Who names epochs means them.
+        changes = {"least_steps": 0, "most_steps": 0, **changes}
     settings: Any = method.settings_class()
     training = method.training
     for source in (method.presets[preset] if preset else {}, changes):

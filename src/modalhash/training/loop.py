@@ -154,7 +154,7 @@ def train_method(
         else:
             method = plan.method
             assert isinstance(method, GradientMethod)
-            plan = replace(plan, settings=with_enough_epochs(plan.settings, pairs))
+            plan = replace(plan, settings=bound_epochs(plan.settings, pairs))
             run = GradientRun(plan, method, trained_data, held_out, pairs=pairs, shapes=shapes)
             result = run.train(resume=resume, progress=progress)
         result.hasher.set_reductions(image_reduction, text_reduction)
@@ -222,13 +222,19 @@ class GradientRun:
     def run_epoch(self, epoch: int, progress: Progress) -> dict[str, float]:
         """Take every step of one epoch; return the mean loss and the mean of each term."""
         settings = self.plan.settings
-        n_steps = self.pairs.n_steps(settings.batch_size, drop_last=settings.drop_last)
+        n_steps = self.pairs.n_steps(
+            settings.batch_size, drop_last=settings.drop_last, most=settings.most_steps
+        )
         all_steps = n_steps * settings.epochs
         totals: dict[str, float] = {}
         self.parts.train()
         with seeded(self.plan.seed * 1_000_003 + epoch + 1, self.plan.device):
             batches = self.pairs.epoch(
-                epoch, self.plan.seed, settings.batch_size, drop_last=settings.drop_last
+                epoch,
+                self.plan.seed,
+                settings.batch_size,
+                drop_last=settings.drop_last,
+                most=settings.most_steps,
             )
             for step, batch in enumerate(batches):
                 moment = Moment(epoch, settings.epochs, step, n_steps)
@@ -441,10 +447,13 @@ def fit_scaling(
     return float(total.square().sum()) / len(row_lengths) ** 2
 
 
-def with_enough_epochs(settings: TrainingSettings, pairs: Pairs) -> TrainingSettings:
-    """Raise the number of epochs to what the least number of steps takes."""
+def bound_epochs(settings: TrainingSettings, pairs: Pairs) -> TrainingSettings:
+    """Fit the number of epochs, at least one, to the least and the most steps in all."""
     n_steps = pairs.n_steps(settings.batch_size, drop_last=settings.drop_last)
-    return replace(settings, epochs=max(settings.epochs, -(-settings.least_steps // n_steps)))
+    n_epochs = max(settings.epochs, -(-settings.least_steps // n_steps))
+    if settings.most_steps:
+        n_epochs = max(1, min(n_epochs, settings.most_steps // n_steps))
+    return replace(settings, epochs=n_epochs)
 
 
 def feature_shapes(plan: TrainingPlan, data: TrainingData, pairs: Pairs) -> FeatureShapes:

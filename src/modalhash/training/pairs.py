@@ -164,7 +164,9 @@ class Pairs:
             else:
                 yield torch.from_numpy(self.data.text.pooled(self.caption[chosen]))
 
-    def epoch(self, epoch: int, seed: int, batch_size: int, *, drop_last: bool) -> Iterator[Batch]:
+    def epoch(
+        self, epoch: int, seed: int, batch_size: int, *, drop_last: bool, most: int = 0
+    ) -> Iterator[Batch]:
         """Yield the pairs in an order, and with captions, that depend on seed and epoch alone.
 
         Args:
@@ -172,13 +174,15 @@ class Pairs:
             seed: of the run.
             batch_size: pairs a batch; a training set smaller than one gives one batch.
             drop_last: leave out a smaller last batch.
+            most: batches at most; 0 is no limit.
         """
         generator = np.random.default_rng((seed, EPOCH_STREAM, epoch))
         order = generator.permutation(self.n_pairs)
         captions = self.caption
         if self.choice is CaptionChoice.RANDOM:
             captions = self.first + generator.integers(0, self.counts)
-        starts = range(0, self.n_steps(batch_size, drop_last=drop_last) * batch_size, batch_size)
+        n_steps = self.n_steps(batch_size, drop_last=drop_last, most=most)
+        starts = range(0, n_steps * batch_size, batch_size)
         places = [order[start : start + batch_size] for start in starts]
         yield from self.read(places, captions, Draw(seed, PICTURE_STREAM, epoch))
 
@@ -204,10 +208,11 @@ class Pairs:
             for chosen, live in zip(places, batches, strict=True):
                 yield self.batch(chosen, captions[chosen], live)
 
-    def n_steps(self, batch_size: int, *, drop_last: bool) -> int:
-        """Count the batches of an epoch; at least one."""
+    def n_steps(self, batch_size: int, *, drop_last: bool, most: int = 0) -> int:
+        """Count the batches of an epoch; at least one, and at most `most` unless that is 0."""
         full, rest = divmod(self.n_pairs, batch_size)
-        return full + (1 if rest and (not drop_last or not full) else 0)
+        n_steps = full + (1 if rest and (not drop_last or not full) else 0)
+        return min(n_steps, most) if most else n_steps
 
     def batch(
         self, chosen: Rows, captions: Rows, live: Mapping[str, ModalityFeatures] | None = None

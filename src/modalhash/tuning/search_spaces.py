@@ -217,7 +217,10 @@ def make_default_dimension(
 def count_epochs(training: TrainingSettings, n_items: int) -> int:
     """Count the epochs that a training takes, one pair an item."""
     n_steps = max(1, n_items // training.batch_size)
-    return max(training.epochs, math.ceil(training.least_steps / n_steps))
+    n_epochs = max(training.epochs, math.ceil(training.least_steps / n_steps))
+    return (
+        max(1, min(n_epochs, training.most_steps // n_steps)) if training.most_steps else n_epochs
+    )
 
 
 def make_dimension_around(settings: Any, name: str) -> Dimension | None:

@@ -1,0 +1,144 @@
+"""Nested codes of large collections: regressions on a part of the items, predictions as drawn.
+
+Fitted on all items of a large collection, and with its predictions kept, a regression would take
+time and memory that grow with the items: 10^13 multiplications and 5 GB for a million. Here it is
+fitted on evenly spaced items alone, and what it says of an item is computed when a step draws it.
+Most items are left out of such a fit anyway. Those in it are some hundred times as many as the
+directions that they determine, so that an item's own share in its prediction is small.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from modalhash.layers import KernelHead, ModalityFeatures, kernel_weights
+from modalhash.methods.base import Batch, TrainingView
+from modalhash.methods.former_codes import FormerCodes, join_former
+from modalhash.methods.item_blocks import ItemBlock, item_blocks
+from modalhash.methods.shared_space import principal_directions, row_moments
+
+__all__ = ["LargeMemory", "fit_on_part", "sample_points"]
+
+BLOCK = 2048
+"""Pairs read at a time before training."""
+SAMPLE = 5_000
+"""Pairs that the bits begin with."""
+Likeness = Callable[[ItemBlock], tuple[Tensor, Tensor]]
+
+
+class LargeMemory(nn.Module):
+    """What is kept of a large collection's training items: the targets, as halves, and the owners.
+
+    Args:
+        n_pairs: N.
+        n_items: n.
+        width: k of the common space.
+    """
+
+    owners: Tensor
+    targets: Tensor
+
+    def __init__(self, n_pairs: int, n_items: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("owners", torch.zeros(n_pairs, dtype=torch.int64))
+        self.register_buffer("targets", torch.zeros(n_items, width, dtype=torch.float16))
+
+    def meet(self, image: KernelHead, text: KernelHead, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Compute targets and points of a batch's items, each item once, with its first pair there.
+
+        Returns:
+            As `Memory` does: targets (u, k) and points (4, u, k). A picture is met in the
+            collection as it is met as an unseen one, and so is the text.
+        """
+        order = batch.positions.argsort()
+        owners = self.owners[batch.positions[order]]
+        is_first = torch.ones_like(owners, dtype=torch.bool)
+        is_first[1:] = owners[1:] != owners[:-1]
+        chosen = order[is_first]
+        picture = image.common(ModalityFeatures(batch.image.pooled[chosen]))
+        sentence = text.common(ModalityFeatures(batch.text.pooled[chosen]))
+        points = torch.stack([picture, sentence, picture, sentence])
+        return self.targets[owners[is_first]].float(), points
+
+
+def fit_on_part(
+    image: KernelHead,
+    text: KernelHead,
+    memory: LargeMemory,
+    view: TrainingView,
+    likeness: Likeness,
+    *,
+    n_fitted: int,
+    ridge: float,
+) -> None:
+    """Fill in targets and owners of all items, and solve both regressions on some of them.
+
+    Args:
+        image: head of pictures; as many items as it has landmarks, evenly spaced, become these.
+        text: head of texts.
+        memory: of the training items.
+        view: the training pairs.
+        likeness: what makes items alike, as two matrices of rows side by side.
+        n_fitted: items that principal directions and regressions are fitted on, evenly spaced.
+        ridge: penalty of the regressions' weights.
+    """
+    n_items = len(memory.targets)
+    fitted = evenly_spaced_places(n_items, n_fitted)
+    mean, covariance = row_moments(
+        torch.cat(likeness(block), dim=1) for _, block in selected_items(view, fitted)
+    )
+    directions = principal_directions(covariance, memory.targets.shape[1]).float()
+    counts, start = [], 0
+    for block in item_blocks(view.batches(BLOCK)):
+        rows = torch.cat(likeness(block), dim=1).cpu()
+        memory.targets[start : start + len(rows)] = ((rows - mean.float()) @ directions).half()
+        counts.append(block.n_texts.cpu())
+        start += len(rows)
+    memory.owners.copy_(torch.repeat_interleave(torch.cat(counts)))
+    marked = evenly_spaced_places(n_items, len(image.landmarks))
+    blocks = [(block.image.cpu(), block.text.cpu()) for _, block in selected_items(view, marked)]
+    for head, parts, is_image in zip((image, text), zip(*blocks, strict=True), (1, 0), strict=True):
+        landmarks = torch.cat(parts)
+        rows_and_targets = (
+            ((block.image if is_image else block.text).cpu(), memory.targets[places].float().cpu())
+            for places, block in selected_items(view, fitted)
+        )
+        weights = kernel_weights(rows_and_targets, landmarks, sharpness=head.sharpness, ridge=ridge)
+        head.set_regression(landmarks, weights)
+
+
+def evenly_spaced_places(n_items: int, n_chosen: int) -> Tensor:
+    """Choose at most `n_chosen` of `n_items` places, evenly spaced from the first on."""
+    n_chosen = min(n_chosen, n_items)
+    return torch.arange(n_chosen) * n_items // n_chosen
+
+
+def selected_items(view: TrainingView, places: Tensor) -> Iterator[tuple[Tensor, ItemBlock]]:
+    """Yield those of the training items that stand at ascending places, with the places."""
+    start = 0
+    for block in item_blocks(view.batches(BLOCK)):
+        end = start + len(block.n_texts)
+        inside = places[(places >= start) & (places < end)]
+        if len(inside):
+            yield inside, block.select((inside - start).to(block.n_texts.device))
+        start = end
+
+
+def sample_points(
+    image: KernelHead, text: KernelHead, view: TrainingView
+) -> tuple[Tensor, Tensor, FormerCodes | None]:
+    """Compute points of the common space for evenly spaced pairs, (s, k) pictures and texts.
+
+    Returns:
+        Both on the CPU, and what a former model says of the pairs, if there is one.
+    """
+    step = -(-view.n_pairs // SAMPLE)
+    pictures, texts = list[Tensor](), list[Tensor]()
+    former = list[FormerCodes | None]()
+    for batch in view.batches(BLOCK):
+        chosen = torch.nonzero(batch.positions % step == 0)[:, 0]
+        pictures.append(image.common(ModalityFeatures(batch.image.pooled[chosen])).cpu())
+        texts.append(text.common(ModalityFeatures(batch.text.pooled[chosen])).cpu())
+        former.append(batch.former and batch.former.select(chosen))
+    return torch.cat(pictures), torch.cat(texts), join_former(former)
