@@ -250,17 +250,21 @@ class GridChoices(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class LabelNoiseOptions(RunOptions):
-    """Which trainings a study of wrong labels runs, and with what."""
+    """Which trainings a study of wrong labels or wrong pairs runs, and with what."""
 
-    shares: Sequence[float] = (0.0, 0.03, 0.1)
-    """Shares of the training items' label bits that are flipped, each in [0, 0.5]."""
+    shares: Sequence[float] | None = None
+    """Shares of the training items' label bits that are flipped, each in [0, 0.5]; None is 0, .03
+    and .1, unless pairs are shuffled."""
+    shuffle_pairs: Sequence[float] | None = None
+    """Shares of the training items that get the texts of other items, each in [0, 1]; 0 is always
+    measured too. None flips labels instead."""
     without: Sequence[str] | None = None
     """Parts of the method that are also turned off, each in trainings of its own; None is the
     graph, if the method has one."""
     n_bits: int = 64
     """Bits of a code."""
     seeds: Sequence[int] = (0, 1, 2)
-    """Seeds; each trains once and decides which bits are flipped."""
+    """Seeds; each trains once and decides which bits are flipped, or which texts exchanged."""
     split: str = "auto"
     """The queries; "auto" is `test` if there is such a split, else `dev`."""
     encoder: str = "auto"
@@ -274,7 +278,8 @@ class LabelNoiseOptions(RunOptions):
 class LabelNoiseChoices(RunChoices, total=False):
     """The fields of `LabelNoiseOptions` as keywords."""
 
-    shares: Sequence[float]
+    shares: Sequence[float] | None
+    shuffle_pairs: Sequence[float] | None
     without: Sequence[str] | None
     n_bits: int
     seeds: Sequence[int]

@@ -145,6 +145,45 @@ def test_a_further_row_like_its_item_is_met_as_the_item_is(n_landmarks: int) -> 
     assert fit(rows, targets, n_landmarks=n_landmarks).further.shape == (0, 3)
 
 
+@pytest.mark.parametrize("n_landmarks", [5, 8])
+def test_weights_multiply_squared_errors(n_landmarks: int) -> None:
+    rows, targets = made(8)
+    further, items = made(11)[0][8:], torch.tensor([0, 3, 7])
+    weights = torch.tensor([1.0, 0.5, 0.25, 0.9, 0.0, 1.0, 0.0, 0.7])
+    landmarks = rows if n_landmarks == 8 else rows[[0, 1, 3, 4, 6]]
+
+    def weighted(used: Tensor, query: Tensor) -> Tensor:
+        # Scaled by the roots of the weights, items of the plain normal equations have them.
+        roots = weights.clamp_min(1e-3)[used].sqrt().double()[:, None]
+        kernel = gaussian_kernel(rows[used], landmarks, SHARPNESS).double() * roots
+        between = gaussian_kernel(landmarks, landmarks, SHARPNESS).double()
+        if n_landmarks < 8:
+            between += 1e-4 * torch.eye(n_landmarks).double()
+        solution = torch.linalg.solve(
+            kernel.T @ kernel + RIDGE * between, kernel.T @ (roots * targets[used].double())
+        )
+        predicted: Tensor = gaussian_kernel(query, landmarks, SHARPNESS).double() @ solution
+        return predicted.float()
+
+    result = kernel_ridge(
+        lambda: [(rows[:3], targets[:3]), (rows[3:], targets[3:])],
+        8,
+        n_landmarks=n_landmarks,
+        sharpness=SHARPNESS,
+        ridge=RIDGE,
+        further=[FurtherRows(further, items, rows[items], targets[items])],
+        item_weights=weights,
+    )
+    everything = torch.arange(8)
+    assert_close(result.fitted, weighted(everything, rows), rtol=1e-3, atol=1e-3)
+    for place in range(8):
+        expected = weighted(everything[everything != place], rows[[place]])
+        assert_close(result.left_out[[place]], expected, rtol=1e-3, atol=1e-3)
+    for place, item in enumerate(items.tolist()):
+        expected = weighted(everything[everything != item], further[[place]])
+        assert_close(result.further[[place]], expected, rtol=1e-3, atol=1e-3)
+
+
 def test_blocks_make_no_difference() -> None:
     rows, targets = made(12)
     for n_landmarks in (5, 12):

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from modalhash.errors import SettingError
-from modalhash.layers import KernelHead
+from modalhash.layers import KernelHead, ModalityFeatures
 from modalhash.losses import info_nce
 from modalhash.methods.base import FeatureShapes, Moment
 from modalhash.methods.code_lengths import code_lengths
@@ -314,3 +314,63 @@ def test_settings_out_of_range_are_refused(change: dict[str, Any], message: str)
 def test_lengths() -> None:
     assert code_lengths(128, 16) == [16, 32, 64, 128]
     assert code_lengths(13, 16) == [13]
+
+
+class ExchangedView(TextsView):
+    """Items whose texts tell the picture, but for a share of them, which have those of others."""
+
+    def __init__(self, n_items: int, share: float) -> None:
+        super().__init__(n_items, size=64)
+        generator = torch.Generator().manual_seed(1)
+        noise = torch.randn(n_items * N_TEXTS, TEXT_WIDTH, generator=generator)
+        owners = torch.arange(n_items)
+        n_wrong = round(share * n_items)
+        owners[:n_wrong] = owners[:n_wrong].roll(1)
+        self.image = unit(torch.randn(n_items, IMAGE_WIDTH, generator=generator))
+        # A picture's first numbers are known from its texts.
+        told = self.image[:, :TEXT_WIDTH][owners].repeat_interleave(N_TEXTS, dim=0)
+        self.text = unit(told + 0.05 * noise)
+        self.n_wrong = n_wrong
+
+
+def test_wrong_pairs_take_no_part_and_right_ones_stay() -> None:
+    view = ExchangedView(400, 0.3)
+    memory = ready(Nested(NestedSettings(**SMALL)), view).memory
+    assert isinstance(memory, Memory)
+    is_wrong = torch.arange(400) < view.n_wrong
+    assert float(memory.is_trusted[is_wrong].float().mean()) < 0.2
+    assert float(memory.is_trusted[~is_wrong].float().mean()) > 0.9
+    targets, points = memory(torch.arange(view.n_pairs))
+    assert len(targets) == points.shape[1] == int(memory.is_trusted.sum())
+    # Where hardly an item is trusted, none is left out.
+    suspect = int((~memory.is_trusted).nonzero()[0])
+    assert len(memory(torch.tensor([N_TEXTS * suspect]))[0]) == 1
+
+
+def test_regressions_of_weighed_pairs_are_nearer_to_those_of_right_pairs() -> None:
+    view, right = ExchangedView(400, 0.3), ExchangedView(400, 0.0)
+    errors = []
+    for weighs_pairs in (False, True):
+        heads = ready(Nested(NestedSettings(**SMALL, weighs_pairs=weighs_pairs)), view)
+        with torch.no_grad():
+            image = heads.image.common(ModalityFeatures(right.image))
+            text = heads.text.common(ModalityFeatures(right.text[::N_TEXTS]))
+        errors.append(float(1 - torch.cosine_similarity(image, text).mean()))
+    assert errors[1] < 0.7 * errors[0]
+
+
+@pytest.mark.parametrize("n_items", [60, 400])
+def test_clean_pairs_change_nothing(n_items: int) -> None:
+    view = ExchangedView(n_items, 0.0)
+    trusting, weighing = (
+        ready(Nested(NestedSettings(**SMALL, weighs_pairs=weighs_pairs)), view)
+        for weighs_pairs in (False, True)
+    )
+    assert isinstance(weighing.memory, Memory)
+    assert bool(weighing.memory.is_trusted.all())
+    for mine, other in zip(
+        trusting.modules().state_dict().values(),
+        weighing.modules().state_dict().values(),
+        strict=True,
+    ):
+        assert_close(mine, other, rtol=0, atol=0)

@@ -37,7 +37,7 @@ from modalhash.artifacts import (
     load_model,
     save_model,
 )
-from modalhash.data import Collection, Modality, write_splits
+from modalhash.data import Collection, Modality, Positions, write_splits
 from modalhash.encoders import Encoder, EncoderFactory, Features, encoder_name
 from modalhash.encoders import extract_features as extract_with
 from modalhash.encoders.devices import torch_device
@@ -61,7 +61,7 @@ from modalhash.training import TrainingData, TrainingPlan, train_method
 from modalhash.training.former import FormerTables
 from modalhash.training.live_features import LivePictures, LiveSide, LiveTexts
 
-__all__ = ["extract_features", "train"]
+__all__ = ["extract_features", "train", "train_on_exchanged_texts"]
 
 logger = logging.getLogger(__name__)
 FEWEST_BITS = 8
@@ -174,6 +174,90 @@ def train(
                 changes
             )
         method = choose_method(collection, split, hug=options.hug, settings=changes)
+    job = make_job(
+        collection,
+        output=output,
+        method=method,
+        n_bits=n_bits,
+        encoder=encoder,
+        split=split,
+        seed=seed,
+        preset=preset,
+        changes=changes,
+        options=options,
+    )
+    return job.run()
+
+
+@takes_numpy_numbers
+def train_on_exchanged_texts(
+    collection: Collection,
+    text_owners: Positions,
+    *,
+    method: str,
+    n_bits: int,
+    encoder: str,
+    split: str,
+    seed: int,
+    preset: str | None,
+    settings: Mapping[str, Any] | None = None,
+    **choices: Unpack[TrainingChoices],
+) -> HashModel:
+    """Train as `train` does, but let items learn with the texts of others: for studies.
+
+    Args:
+        collection: stays as it is, and so do the features in the cache.
+        text_owners: (n,) int64, for each item the one whose texts it learns with; each comes once.
+        method: a name, not "auto".
+        n_bits: as `train` takes it, and so what follows.
+        encoder: a name.
+        split: which items to learn from.
+        seed: decides everything random.
+        preset: named settings of the method.
+        settings: changes to them.
+        **choices: fields of `modalhash.options.TrainingOptions`.
+
+    Raises:
+        InputError: if the encoder is to be tuned, which reads the texts themselves.
+    """
+    job = make_job(
+        collection,
+        output=None,
+        method=method,
+        n_bits=n_bits,
+        encoder=encoder,
+        split=split,
+        seed=seed,
+        preset=preset,
+        changes=settings or {},
+        options=change_options(TrainingOptions, None, choices),
+    )
+    if job.settings.tune_encoder:
+        raise InputError(
+            "texts are exchanged among features, which a tuned encoder doesn't read: leave out "
+            "tune_encoder"
+        )
+    return replace(job, text_owners=text_owners).run()
+
+
+def make_job(
+    collection: Collection | str | Path,
+    *,
+    output: Path | str | None,
+    method: str | type[Method] | Method,
+    n_bits: int,
+    encoder: str | type[EncoderFactory] | Encoder,
+    split: str,
+    seed: int,
+    preset: str | None,
+    changes: Mapping[str, Any],
+    options: TrainingOptions,
+) -> "TrainingJob":
+    """Check everything that `train` takes, and plan the training; the method is no longer "auto".
+
+    Raises:
+        As `train` does.
+    """
     if isinstance(method, Method) and preset == "auto":
         preset = None
     named_preset = None if preset == "auto" else preset
@@ -208,7 +292,7 @@ def train(
     if former is not None:
         document["compatible_with"] = describe_former(former)
     is_given = isinstance(encoder, Encoder)
-    return TrainingJob(plan, collection, split, loaded, document, options, is_given, former).run()
+    return TrainingJob(plan, collection, split, loaded, document, options, is_given, former)
 
 
 def name_of_encoder(encoder: str | type[EncoderFactory] | Encoder) -> str:
@@ -287,6 +371,7 @@ class TrainingJob:
         options: of the verb.
         is_encoder_given: whether the encoder came as an object, which no name loads again.
         former: the model to be compatible with, if there is one.
+        text_owners: (n,) int64, the item whose texts each item learns with; None: its own.
     """
 
     plan: TrainingPlan
@@ -297,6 +382,7 @@ class TrainingJob:
     options: TrainingOptions
     is_encoder_given: bool = False
     former: HashModel | None = None
+    text_owners: Positions | None = None
 
     @property
     def settings(self) -> TrainingSettings:
@@ -356,7 +442,7 @@ class TrainingJob:
     def prepare_data(self, features: Features, live: Mapping[Modality, LiveSide]) -> TrainingData:
         """Put together what the training loop reads."""
         collection, needs = self.collection, self.plan.method.needs
-        return TrainingData(
+        data = TrainingData(
             features.image,
             features.text,
             collection.caption_starts,
@@ -367,6 +453,7 @@ class TrainingJob:
             live.get("text"),
             self.make_former_tables(),
         )
+        return data if self.text_owners is None else data.exchange_texts(self.text_owners)
 
     def make_former_tables(self) -> FormerTables | None:
         """Compute what the former model says of the items to learn from, if there is one."""

@@ -17,6 +17,7 @@ __all__ = [
     "cells",
     "cost_table",
     "explain_collapse",
+    "format_spread",
     "grid_table",
     "mark_collapse",
     "markdown",

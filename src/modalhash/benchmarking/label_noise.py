@@ -1,4 +1,4 @@
-"""How much a method that learns from labels loses when some of them are wrong."""
+"""How much a method loses when some of the labels or pairs that it learns from are wrong."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,20 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from modalhash.api.learning import extract_features, train
+from modalhash.api.learning import extract_features, train, train_on_exchanged_texts
 from modalhash.api.measuring import evaluate, select_queries
+from modalhash.api.method_choice import AUTO, choose_method, find_training_items
 from modalhash.api.opening import open_collection
 from modalhash.benchmarking.grid_table import COLUMNS, cells, markdown
 from modalhash.benchmarking.measuring_tasks import list_values
 from modalhash.benchmarking.outcomes import Outcome
 from modalhash.benchmarking.tasks import Variant, usual_encoder, usual_split
 from modalhash.benchmarking.variants import method_variants
+from modalhash.benchmarking.wrong_pairs import (
+    check_pair_shares,
+    format_wrong_pairs,
+    shuffle_texts,
+)
 from modalhash.choices import Scoring
 from modalhash.data import Collection
 from modalhash.errors import InputError, SettingError, UnknownNameError
@@ -37,16 +43,23 @@ __all__ = [
 FORMAT = 1
 TRAIN = "train"
 GRAPH = "without the graph"
+LABELLED_METHOD = "ms2gah"
+"""The method that is studied under flipped labels, unless another is named."""
+FLIP, SHUFFLE_PAIRS = "flip", "shuffle_pairs"
+FLIPPED_SHARES = (0.0, 0.03, 0.1)
+"""Shares of label bits that are flipped, unless others are named."""
+COUNT_NAMES = {FLIP: "n_flipped", SHUFFLE_PAIRS: "n_shuffled"}
 Labels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class RobustnessRun:
-    """One training on labels of which a share is wrong, and one measurement on true labels.
+    """One training on labels or pairs of which a share is wrong, and one measurement on true ones.
 
     Attributes:
-        share: of the training items' label bits that were flipped.
-        n_flipped: how many bits that were.
+        share: of the training items' label bits that were flipped, or of the items that got the
+            texts of others.
+        n_flipped: how many bits or items that were.
         outcome: row, length, seed, numbers and seconds.
         preset: that the training took; "" for the method's defaults.
     """
@@ -64,13 +77,17 @@ class RobustnessStudy:
     Attributes:
         about: method, collection, encoder, split, preset, settings.
         runs: by share, then variant, then seed.
+        noise: what was wrong: "flip" for labels, "shuffle_pairs" for pairs.
     """
 
     about: Mapping[str, Any]
     runs: tuple[RobustnessRun, ...]
+    noise: str = FLIP
 
     def table(self) -> str:
         """Format a row a share and variant, means and deviations over seeds, as Markdown."""
+        if self.noise == SHUFFLE_PAIRS:
+            return format_wrong_pairs(self.runs)
         rows: dict[tuple[float, str], list[Outcome]] = {}
         for run in self.runs:
             rows.setdefault((run.share, run.outcome.row), []).append(run.outcome)
@@ -84,8 +101,8 @@ class RobustnessStudy:
             "about": dict(self.about),
             "runs": [
                 {
-                    "flip": run.share,
-                    "n_flipped": run.n_flipped,
+                    self.noise: run.share,
+                    COUNT_NAMES[self.noise]: run.n_flipped,
                     "variant": run.outcome.row,
                     "n_bits": run.outcome.n_bits,
                     "seed": run.outcome.seed,
@@ -171,42 +188,101 @@ def robustness_variants(
 @takes_numpy_numbers
 def robustness(
     collection: Collection | str | Path,
-    method: str = "ms2gah",
+    method: str = AUTO,
     *,
     options: LabelNoiseOptions | None = None,
     **choices: Unpack[LabelNoiseChoices],
 ) -> RobustnessStudy:
-    """Train on labels of which some are wrong, and measure what that costs.
+    """Train on labels or pairs of which some are wrong, and measure what that costs.
 
-    Only the labels of training items are flipped, and only for training; all measures see the
-    collection's own. Variants of one seed meet the same flipped bits.
+    Only the labels or pairs of training items are changed, and only for training; all measures see
+    the collection's own. Variants of one seed meet the same changes.
 
     Args:
         collection: or what `load_collection` takes.
-        method: one that learns from labels.
+        method: with `shares` one that learns from labels, by default `ms2gah`; with
+            `shuffle_pairs` any, or several parted by commas, by default the collection's default.
         options: shares, parts to turn off, bits, seeds, split, encoder, preset, settings, cache
             and device.
         **choices: fields of `modalhash.options.LabelNoiseOptions`, which change `options`.
 
     Raises:
-        InputError: if the method learns without labels, the collection has none, or a list is
-            empty.
+        InputError: if labels are to be flipped and the method learns without labels, or the
+            collection has none; if both `shares` and `shuffle_pairs` are given, a list is empty, or
+            there are too few items to exchange texts.
         SettingError: if a share is out of its range.
         UnknownNameError: if there is no such method, part or split.
     """
     options = change_options(LabelNoiseOptions, options, choices)
+    if options.shuffle_pairs is None:
+        return study_labels(collection, method, options)
+    if options.shares is not None:
+        raise InputError(
+            "shares flips labels and shuffle_pairs exchanges texts: name one of them, not both"
+        )
+    return study_pairs(collection, method, options, options.shuffle_pairs)
+
+
+def study_labels(
+    collection: Collection | str | Path, method: str, options: LabelNoiseOptions
+) -> RobustnessStudy:
+    """Measure what flipped labels cost; see `robustness`."""
     variants = robustness_variants(
-        method, without=options.without, preset=options.preset, settings=options.settings
+        LABELLED_METHOD if method == AUTO else method,
+        without=options.without,
+        preset=options.preset,
+        settings=options.settings,
     )
-    if not (options.shares and options.seeds):
-        raise InputError("shares and seeds: at least 1 of each is needed")
-    for share in options.shares:
+    shares = FLIPPED_SHARES if options.shares is None else options.shares
+    check_lists(shares, options)
+    for share in shares:
         check_share(share)
     collection = open_collection(collection, options.skip_bad, options.progress)
     if collection.labels is None:
         raise InputError(
             f"{collection.name} has no labels to flip: add labels.tsv, or name another collection"
         )
+    study = run_study(collection, variants, shares, options, FLIP)
+    n_label_bits = collection.labels[collection.split(TRAIN)].size
+    return replace(study, about={**study.about, "n_label_bits": n_label_bits})
+
+
+def study_pairs(
+    collection: Collection | str | Path,
+    method: str,
+    options: LabelNoiseOptions,
+    shares: Sequence[float],
+) -> RobustnessStudy:
+    """Measure what wrong pairs cost; share 0 is always measured. See `robustness`."""
+    check_lists(shares, options)
+    if options.without:
+        raise InputError("without turns off parts under flipped labels: leave it out")
+    collection = open_collection(collection, options.skip_bad, options.progress)
+    items = find_training_items(collection, TRAIN)
+    check_pair_shares(collection, items, shares)
+    names = [choose_method(collection) if method == AUTO else method]
+    variants = method_variants(
+        [name.strip() for name in names[0].split(",")],
+        preset=options.preset,
+        settings=options.settings,
+    )
+    return run_study(collection, variants, [0.0, *shares], options, SHUFFLE_PAIRS)
+
+
+def check_lists(shares: Sequence[float], options: LabelNoiseOptions) -> None:
+    """Refuse a study without a share or without a seed."""
+    if not (shares and options.seeds):
+        raise InputError("shares and seeds: at least 1 of each is needed")
+
+
+def run_study(
+    collection: Collection,
+    variants: Sequence[Variant],
+    shares: Sequence[float],
+    options: LabelNoiseOptions,
+    noise: str,
+) -> RobustnessStudy:
+    """Train and measure every share, variant and seed."""
     split = usual_split(collection, options.split)
     encoder = usual_encoder(collection, options.encoder)
     select_queries(collection, split)
@@ -218,8 +294,8 @@ def robustness(
         progress=options.progress,
     )
     jobs = [
-        Job(share, variant, options.n_bits, seed)
-        for share in dict.fromkeys(options.shares)
+        Job(share, variant, options.n_bits, seed, noise)
+        for share in dict.fromkeys(shares)
         for variant in variants
         for seed in dict.fromkeys(options.seeds)
     ]
@@ -229,16 +305,15 @@ def robustness(
         for place, job in enumerate(jobs)
     ]
     about = {
-        "method": variants[0].method,
+        "method": ", ".join(dict.fromkeys(variant.method for variant in variants)),
         "collection": collection.name,
         "collection_fingerprint": collection.fingerprint(),
         "encoder": encoder,
         "split": split,
         "preset": runs[-1].preset,
         "variants": {variant.name: dict(variant.settings) for variant in variants},
-        "n_label_bits": collection.labels[collection.split(TRAIN)].size,
     }
-    return RobustnessStudy(about, tuple(runs))
+    return RobustnessStudy(about, tuple(runs), noise)
 
 
 @dataclass(frozen=True)
@@ -249,6 +324,7 @@ class Job:
     variant: Variant
     n_bits: int
     seed: int
+    noise: str
 
 
 def check_share(share: float) -> None:
@@ -260,25 +336,32 @@ def check_share(share: float) -> None:
 def run_job(
     collection: Collection, job: Job, progress: Progress, options: LabelNoiseOptions
 ) -> RobustnessRun:
-    """Train on labels of which some are flipped, and measure on the true ones."""
-    assert collection.labels is not None
+    """Train on labels or pairs of which some are wrong, and measure on the true ones."""
     items = collection.split(TRAIN)
-    labels = collection.labels.copy()
-    labels[items] = flip_labels(labels[items], job.share, job.seed)
     started = time.process_time()
-    model = train(
-        replace(collection, labels=labels),
-        method=job.variant.method,
-        n_bits=job.n_bits,
-        encoder=options.encoder,
-        split=TRAIN,
-        seed=job.seed,
-        preset=job.variant.preset or None,
-        settings=job.variant.settings,
-        cache=options.cache,
-        device=options.device,
-        progress=progress,
-    )
+    common: dict[str, Any] = {
+        "method": job.variant.method,
+        "n_bits": job.n_bits,
+        "encoder": options.encoder,
+        "split": TRAIN,
+        "seed": job.seed,
+        "preset": job.variant.preset or None,
+        "settings": job.variant.settings,
+        "cache": options.cache,
+        "device": options.device,
+        "progress": progress,
+    }
+    if job.noise == SHUFFLE_PAIRS:
+        owners = shuffle_texts(collection, items, job.share, job.seed)
+        n_changed = int((owners != np.arange(collection.n_items)).sum())
+        hug = job.variant.hug or None
+        model = train_on_exchanged_texts(collection, owners, hug=hug, **common)
+    else:
+        assert collection.labels is not None
+        labels = collection.labels.copy()
+        labels[items] = flip_labels(labels[items], job.share, job.seed)
+        n_changed = int((labels != collection.labels).sum())
+        model = train(replace(collection, labels=labels), **common)
     seconds = time.process_time() - started
     report = evaluate(
         model,
@@ -298,8 +381,7 @@ def run_job(
         round(seconds, 1),
         job.n_bits,
     )
-    n_flipped = int((labels != collection.labels).sum())
-    return RobustnessRun(job.share, n_flipped, outcome, model.record.preset)
+    return RobustnessRun(job.share, n_changed, outcome, model.record.preset)
 
 
 def watch_part(progress: Progress, place: int, count: int) -> Progress:

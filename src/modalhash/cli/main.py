@@ -31,7 +31,7 @@ COMMANDS = {
     "bench": "Train methods side by side, and print one table.",
     "reproduce": "Run a paper's protocol, and compare with its numbers.",
     "ablate": "Turn off each part of a method, and measure its worth.",
-    "robustness": "Flip labels in training, and measure what that costs.",
+    "robustness": "Train on wrong labels or wrong pairs, and measure what that costs.",
     "index": "Make a collection searchable.",
     "find": "Find pictures in any folder, without captions.",
     "search": "Find pictures by words, texts by a picture.",

@@ -5,9 +5,10 @@ from numpy.typing import NDArray
 
 from modalhash.data.collection import TokenArrays
 from modalhash.data.frames import choose_frames
+from modalhash.encoders.base import FeatureTable
 from modalhash.errors import FeatureError, InputError, ShapeError
 
-__all__ = ["ArrayTable", "check_rows", "missing_tokens_error"]
+__all__ = ["ArrayTable", "ReorderedTable", "check_rows", "missing_tokens_error"]
 
 
 def missing_tokens_error(owner: str) -> FeatureError:
@@ -105,3 +106,42 @@ class ArrayTable:
             tokens[place, : len(frames)] = own[frames]
             mask[place, : len(frames)] = True
         return tokens, mask
+
+
+class ReorderedTable:
+    """Rows of another table in an order of its own.
+
+    Args:
+        table: where the rows are.
+        order: (n,) int64, the row of `table` that each row here is.
+    """
+
+    def __init__(self, table: FeatureTable, order: NDArray[np.int64]) -> None:
+        self._table, self._order = table, check_rows(order, len(table))
+
+    @property
+    def width(self) -> int:
+        """Width d of pooled features."""
+        return self._table.width
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype that the numbers are kept in."""
+        return self._table.dtype
+
+    @property
+    def token_shape(self) -> tuple[int, int] | None:
+        """(t, w): most tokens of a row and their width; None if no tokens are stored."""
+        return self._table.token_shape
+
+    def __len__(self) -> int:
+        """Count the number of rows."""
+        return len(self._order)
+
+    def pooled(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read the features of some rows, (k, d) float32; see `FeatureTable.pooled`."""
+        return self._table.pooled(self._order[check_rows(rows, len(self))])
+
+    def tokens(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Read the tokens of some rows and their mask; see `FeatureTable.tokens`."""
+        return self._table.tokens(self._order[check_rows(rows, len(self))])

@@ -7,7 +7,7 @@ squares", MIT-CSAIL-TR-2007-025, for the exact form; leverages of a ridge on lan
 for the other).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ __all__ = ["FurtherRows", "KernelFit", "gaussian_kernel", "kernel_ridge", "kerne
 JITTER = 1e-4
 """Added to the diagonal of the landmarks' kernel matrix, whose largest value is 1: landmarks that
 are alike would leave it without an inverse."""
+LEAST_WEIGHT = 1e-3
+"""Of an item in a weighted fit: with 0 its left-out prediction would be 0 divided by 0."""
 Blocks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
 
@@ -79,6 +81,7 @@ def kernel_ridge(
     sharpness: float,
     ridge: float,
     further: Iterable[FurtherRows] = (),
+    item_weights: Tensor | None = None,
 ) -> KernelFit:
     """Fit a kernel ridge regression on all items.
 
@@ -88,6 +91,8 @@ def kernel_ridge(
     `L L^T` their kernel matrix (Nystroem's approximation), and memory grows with m^2 and n k.
     A further row z of item i is predicted without that item, in closed form too: from the
     prediction at z, the share of item i in it is taken away.
+    The squared error of an item of weight w is multiplied by w: `W = D (D K D + ridge I)^-1 D Y`
+    with D the roots of the weights.
 
     Args:
         blocks: gives rows (b, d) and targets (b, k), float32, block by block; the same each time.
@@ -96,26 +101,40 @@ def kernel_ridge(
         sharpness: of the kernel, positive; rows of length 1 differ by at most 4 squared.
         ridge: penalty of the weights, positive; the larger, the smoother.
         further: rows of items of the fit that are predicted without their item.
+        item_weights: (n,) float32 in [0, 1], how much each item counts; None: all alike. Weights
+            below 0.001 count as 0.001, so that every item has a left-out prediction.
 
     Raises:
         SettingError: if `sharpness` or `ridge` isn't positive.
     """
     check_positive(sharpness, ridge)
+    weights = None if item_weights is None else item_weights.clamp_min(LEAST_WEIGHT)
     if n_items <= n_landmarks:
         rows, targets = (torch.cat(parts) for parts in zip(*blocks(), strict=True))
-        return exact_fit(rows, targets, sharpness, ridge, further)
+        return exact_fit(rows, targets, sharpness, ridge, further, item_weights=weights)
     landmarks = evenly_spaced(blocks, n_items, n_landmarks)
-    return landmark_fit(blocks, landmarks, sharpness, ridge, further)
+    return landmark_fit(blocks, landmarks, sharpness, ridge, further, item_weights=weights)
 
 
 def exact_fit(
-    rows: Tensor, targets: Tensor, sharpness: float, ridge: float, further: Iterable[FurtherRows]
+    rows: Tensor,
+    targets: Tensor,
+    sharpness: float,
+    ridge: float,
+    further: Iterable[FurtherRows],
+    *,
+    item_weights: Tensor | None,
 ) -> KernelFit:
     """Fit with every row as a landmark."""
     system = gaussian_kernel(rows, rows, sharpness)
+    roots = None if item_weights is None else item_weights.sqrt()
+    if roots is not None:
+        system.mul_(roots).mul_(roots[:, None])
     system.diagonal().add_(ridge)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(system))
     del system
+    if roots is not None:
+        inverse.mul_(roots).mul_(roots[:, None])
     weights = inverse @ targets
     left_out = targets - weights / inverse.diagonal()[:, None]
     elsewhere = [targets[:0]]
@@ -125,7 +144,8 @@ def exact_fit(
         own = inverse[part.items]
         shares = (kernel * own).sum(dim=1) / inverse.diagonal()[part.items]
         elsewhere.append(kernel @ weights - shares[:, None] * weights[part.items])
-    return KernelFit(rows, weights, targets - ridge * weights, left_out, torch.cat(elsewhere))
+    penalties = ridge if item_weights is None else ridge / item_weights[:, None]
+    return KernelFit(rows, weights, targets - penalties * weights, left_out, torch.cat(elsewhere))
 
 
 class LandmarkFeatures:
@@ -148,18 +168,24 @@ class LandmarkFeatures:
         columns: Tensor = torch.linalg.solve_triangular(self.root, kernel.T, upper=False)
         return columns
 
-    def solve(self, blocks: Iterable[tuple[Tensor, Tensor]], ridge: float) -> tuple[Tensor, Tensor]:
-        """Fit the ridge, read in one pass.
+    def solve(
+        self,
+        blocks: Iterable[tuple[Tensor, Tensor]],
+        ridge: float,
+        item_weights: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Fit the ridge, read in one pass; items count by their weights (n,) if they are given.
 
         Returns:
             The (m, m) Cholesky factor of the features' products, and (m, k) their weights.
         """
         system = torch.eye(len(self.landmarks)) * ridge
         answers: Tensor | None = None
-        for rows, targets in blocks:
+        for rows, targets, part_weights in with_weights(blocks, item_weights):
             columns = self.columns_of(rows)
-            system.addmm_(columns, columns.T)
-            product = columns @ targets
+            weighted = columns if part_weights is None else columns * part_weights
+            system.addmm_(weighted, columns.T)
+            product = weighted @ targets
             answers = product if answers is None else answers.add_(product)
         assert answers is not None
         factor = torch.linalg.cholesky(system)
@@ -169,6 +195,17 @@ class LandmarkFeatures:
         """Convert weights of the features to weights (m, k) of the kernel's values."""
         weights: Tensor = torch.linalg.solve_triangular(self.root.T, inner, upper=True)
         return weights
+
+
+def with_weights(
+    blocks: Iterable[tuple[Tensor, Tensor]], item_weights: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Yield each block with the weights of its items, or with None if there are none."""
+    start = 0
+    for rows, targets in blocks:
+        end = start + len(rows)
+        yield rows, targets, None if item_weights is None else item_weights[start:end]
+        start = end
 
 
 def kernel_weights(
@@ -207,17 +244,21 @@ def landmark_fit(
     sharpness: float,
     ridge: float,
     further: Iterable[FurtherRows],
+    *,
+    item_weights: Tensor | None,
 ) -> KernelFit:
     """Fit on the features that landmarks give, read in two passes."""
     features = LandmarkFeatures(landmarks, sharpness)
     columns_of = features.columns_of
-    factor, inner = features.solve(blocks(), ridge)
+    factor, inner = features.solve(blocks(), ridge, item_weights)
     fitted, left_out = [], []
-    for rows, targets in blocks():
+    for rows, targets, part_weights in with_weights(blocks(), item_weights):
         columns = columns_of(rows)
         predicted = columns.T @ inner
         # How much of an item's own target is in its prediction; below 1 by the ridge.
         leverage = torch.linalg.solve_triangular(factor, columns, upper=False).square().sum(dim=0)
+        if part_weights is not None:
+            leverage = leverage * part_weights
         leverage = leverage.clamp_max(1 - JITTER)[:, None]
         fitted.append(predicted)
         left_out.append((predicted - leverage * targets) / (1 - leverage))
@@ -225,8 +266,11 @@ def landmark_fit(
     for part in further:
         columns, own = columns_of(part.rows), columns_of(part.item_rows)
         solved = torch.cholesky_solve(own, factor)
-        leverage = (own * solved).sum(dim=0).clamp_max(1 - JITTER)
-        shares = (columns * solved).sum(dim=0) / (1 - leverage)
+        leverage, shares = (own * solved).sum(dim=0), (columns * solved).sum(dim=0)
+        if item_weights is not None:
+            own_weights = item_weights[part.items]
+            leverage, shares = leverage * own_weights, shares * own_weights
+        shares = shares / (1 - leverage.clamp_max(1 - JITTER))
         residuals = part.item_targets - own.T @ inner
         elsewhere.append(columns.T @ inner - shares[:, None] * residuals)
     weights = features.kernel_weights(inner)

@@ -39,6 +39,10 @@ long as they are, its hidden layer at nothing: the lengths of its rows are the w
 query, and cost a stored item nothing. What left-out items teach is the point: trained on fitted
 items, bits learn details that unseen items don't have.
 
+Where f' and g' of many pairs agree no better than those of two random items (`pair_agreement`),
+many pairs are wrong. Both regressions then count a pair by the square of its probability of being
+right, and bits are learned on the pairs that are more probably right than wrong.
+
 Differs from the paper: there is none to differ from.
 """
 

@@ -31,6 +31,7 @@ from modalhash.methods.controls import NamedModule, shuffle_edges
 from modalhash.methods.former_codes import FormerCodes, join_former
 from modalhash.methods.item_blocks import ItemBlock, item_blocks
 from modalhash.methods.large_nested import LargeMemory, fit_on_part, sample_points
+from modalhash.methods.pair_agreement import SMOOTH_RIDGE, PairAgreement, measure_agreement
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -56,6 +57,13 @@ __all__ = [
 
 BLOCK = 2048
 """Pairs read at a time before training."""
+SMALLEST_BATCH = 2
+FEWEST_WEIGHED = 200
+"""Items below which nothing is said about which pairs are wrong."""
+MOST_SAMPLED = 8192
+"""Items, evenly spaced, that tell whether many pairs look wrong."""
+LEAST_WRONG_SHARE = 0.08
+"""Estimated share of wrong pairs from which on pairs are weighed; up to .02 where none is wrong."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,8 @@ class NestedSettings(Settings):
     in the rest queries keep their numbers."""
     rotates: bool = False
     """Rotate the first directions by ITQ, so that bits begin with equally much to say."""
+    weighs_pairs: bool = True
+    """Learn less from pairs that look wrong, where many do; False trusts every pair."""
     left_out: bool = True
     """Show the bits what an item's own share leaves out; False shows them fitted items only."""
 
@@ -155,6 +165,7 @@ class Memory(nn.Module):
     targets: Tensor
     points: Tensor
     texts: Tensor
+    is_trusted: Tensor
 
     def __init__(self, n_pairs: int, n_items: int, width: int) -> None:
         super().__init__()
@@ -162,9 +173,19 @@ class Memory(nn.Module):
         self.register_buffer("targets", torch.zeros(n_items, width))
         self.register_buffer("points", torch.zeros(3, n_items, width))
         self.register_buffer("texts", torch.zeros(n_pairs, width))
+        self.register_buffer("is_trusted", torch.ones(n_items, dtype=torch.bool))
+
+    def measure_agreement(self, items: Tensor) -> PairAgreement:
+        """Measure how well left-out predictions of items' pictures and of their texts agree."""
+        width = self.texts.shape[1]
+        owners, texts = self.owners.cpu(), self.texts.cpu()
+        sums = torch.zeros(len(self.targets), width).index_add_(0, owners, texts)
+        return measure_agreement(self.points[0].cpu()[items], sums[items])
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Collect what is kept of the items of pairs, each item once, with its first pair there.
+
+        Items whose pairs look wrong are left out, unless hardly another is there.
 
         Args:
             positions: (n,) int64 of pairs.
@@ -178,6 +199,9 @@ class Memory(nn.Module):
         is_first = torch.ones_like(owners, dtype=torch.bool)
         is_first[1:] = owners[1:] != owners[:-1]
         items, chosen = owners[is_first], pairs[is_first]
+        is_trusted = self.is_trusted[items]
+        if int(is_trusted.sum()) >= SMALLEST_BATCH:
+            items, chosen = items[is_trusted], chosen[is_trusted]
         picture, stored_picture, stored_text = self.points[:, items]
         points = torch.stack([picture, self.texts[chosen], stored_picture, stored_text])
         return self.targets[items], points
@@ -196,7 +220,7 @@ class NestedMethod(GradientMethod[NestedHeads]):
     """Nested codes up to what makes two items alike; see `nested`."""
 
     settings: NestedSettings
-    smallest_batch = 2
+    smallest_batch = SMALLEST_BATCH
     training = TrainingSettings(
         epochs=6,
         least_steps=400,
@@ -279,21 +303,62 @@ class NestedMethod(GradientMethod[NestedHeads]):
             self.begin_bits(image.bits, torch.cat([pictures, texts]), former)
             return
         self.set_targets(memory, view)
-        left_out = self.settings.left_out
-        fit = self.regression(image, "image", memory, view)
-        image.set_regression(fit.landmarks, fit.weights)
-        memory.points[0] = fit.left_out if left_out else fit.fitted
-        memory.points[1] = fit.fitted
-        fit = self.regression(text, "text", memory, view)
-        text.set_regression(fit.landmarks, fit.weights)
-        memory.points[2] = fit.fitted
-        memory.texts.copy_(fit.further if left_out else fit.fitted[memory.owners.cpu()])
+        self.solve_regressions(heads, memory, view)
+        if self.settings.weighs_pairs and self.settings.left_out:
+            self.weigh_pairs(heads, memory, view)
         former = join_former(batch.former for batch in view.batches(BLOCK))
         if former is None:
             points = torch.cat([memory.points.flatten(0, 1), memory.texts])
         else:
             points = torch.cat([memory.points[0][memory.owners], memory.texts])
         self.begin_bits(image.bits, points.cpu(), former)
+
+    def solve_regressions(
+        self,
+        heads: NestedHeads,
+        memory: Memory,
+        view: TrainingView,
+        *,
+        item_weights: Tensor | None = None,
+        ridge: float | None = None,
+    ) -> None:
+        """Solve both regressions, and keep what they predict; each item counts by its weight."""
+        left_out = self.settings.left_out
+        fit = self.regression(
+            heads.image, "image", memory, view, item_weights=item_weights, ridge=ridge
+        )
+        heads.image.set_regression(fit.landmarks, fit.weights)
+        memory.points[0] = fit.left_out if left_out else fit.fitted
+        memory.points[1] = fit.fitted
+        fit = self.regression(
+            heads.text, "text", memory, view, item_weights=item_weights, ridge=ridge
+        )
+        heads.text.set_regression(fit.landmarks, fit.weights)
+        memory.points[2] = fit.fitted
+        memory.texts.copy_(fit.further if left_out else fit.fitted[memory.owners.cpu()])
+
+    def weigh_pairs(self, heads: NestedHeads, memory: Memory, view: TrainingView) -> None:
+        """Solve the regressions again with less of the pairs that look wrong, if many do.
+
+        Pairs are weighed twice, the second time by regressions that count wrong pairs less; those
+        that are more probably wrong than right take no part in learning bits. Where fewer than
+        `LEAST_WRONG_SHARE` look wrong, or features can't tell, nothing changes.
+        """
+        n_items = len(memory.targets)
+        if n_items < FEWEST_WEIGHED:
+            return
+        sample = torch.arange(0, n_items, -(-n_items // MOST_SAMPLED))
+        agreement = memory.measure_agreement(sample)
+        if not agreement.is_clear or agreement.wrong_share < LEAST_WRONG_SHARE:
+            return
+        if len(sample) < n_items:
+            agreement = memory.measure_agreement(torch.arange(n_items))
+        self.solve_regressions(
+            heads, memory, view, item_weights=agreement.weights, ridge=SMOOTH_RIDGE
+        )
+        agreement = memory.measure_agreement(torch.arange(n_items))
+        memory.is_trusted.copy_(agreement.probabilities <= 0.5)
+        self.solve_regressions(heads, memory, view, item_weights=agreement.weights)
 
     def begin_bits(self, bits: BitMap, points: Tensor, former: FormerCodes | None) -> None:
         """Let bits begin as the first directions of the common space, or as a former model's.
@@ -338,7 +403,14 @@ class NestedMethod(GradientMethod[NestedHeads]):
         memory.owners.copy_(torch.repeat_interleave(torch.cat(counts)))
 
     def regression(
-        self, head: KernelHead, modality: str, memory: Memory, view: TrainingView
+        self,
+        head: KernelHead,
+        modality: str,
+        memory: Memory,
+        view: TrainingView,
+        *,
+        item_weights: Tensor | None = None,
+        ridge: float | None = None,
     ) -> KernelFit:
         """Fit one modality's regression to the targets, on the CPU; all texts are further rows."""
         settings, targets = self.settings, memory.targets.cpu()
@@ -367,8 +439,9 @@ class NestedMethod(GradientMethod[NestedHeads]):
             len(targets),
             n_landmarks=len(head.landmarks),
             sharpness=settings.sharpness,
-            ridge=settings.ridge,
+            ridge=settings.ridge if ridge is None else ridge,
             further=texts() if modality == "text" else (),
+            item_weights=item_weights,
         )
 
     def batch_loss(self, heads: NestedHeads, batch: Batch, moment: Moment) -> LossReport:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from modalhash.encoders.base import FeatureTable
+from modalhash.encoders.feature_tables import ReorderedTable
 from modalhash.layers import FeatureScaling, ModalityFeatures
 from modalhash.methods.base import Batch, CaptionChoice
 from modalhash.methods.former_codes import FormerCodes
@@ -61,6 +62,19 @@ class TrainingData:
             live_image=None,
             live_text=None,
         )
+
+    def exchange_texts(self, owners: Rows) -> "TrainingData":
+        """Let items learn with the texts of other items, to study what wrong pairs cost.
+
+        Args:
+            owners: (n,) int64 of all items of the collection, the item whose texts each one gets;
+                every item comes once.
+        """
+        starts = self.caption_starts
+        counts = np.diff(starts)[owners]
+        new_starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        rows = np.arange(new_starts[-1]) + np.repeat(starts[owners] - new_starts[:-1], counts)
+        return replace(self, text=ReorderedTable(self.text, rows), caption_starts=new_starts)
 
     def without(self, share: float, seed: int) -> "tuple[TrainingData, Rows]":
         """Hold out a share of the items for validation.
