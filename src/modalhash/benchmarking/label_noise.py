@@ -87,7 +87,7 @@ class RobustnessStudy:
     def table(self) -> str:
         """Format a row a share and variant, means and deviations over seeds, as Markdown."""
         if self.noise == SHUFFLE_PAIRS:
-            return format_wrong_pairs(self.runs)
+            return format_wrong_pairs((run.share, run.outcome) for run in self.runs)
         rows: dict[tuple[float, str], list[Outcome]] = {}
         for run in self.runs:
             rows.setdefault((run.share, run.outcome.row), []).append(run.outcome)

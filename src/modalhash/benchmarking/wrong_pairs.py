@@ -1,8 +1,7 @@
 """How much a method loses when some training items have the texts of others."""
 
 import statistics
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -10,9 +9,6 @@ from modalhash.benchmarking.grid_table import format_spread, markdown
 from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome
 from modalhash.data import Collection, Positions
 from modalhash.errors import InputError, SettingError
-
-if TYPE_CHECKING:
-    from modalhash.benchmarking.label_noise import RobustnessRun
 
 __all__ = ["check_pair_shares", "format_wrong_pairs", "shuffle_texts"]
 
@@ -71,15 +67,18 @@ def check_pair_shares(collection: Collection, items: Positions, shares: Sequence
         shuffle_texts(collection, items, share, 0)
 
 
-def format_wrong_pairs(runs: Sequence["RobustnessRun"]) -> str:
+def format_wrong_pairs(runs: Iterable[tuple[float, Outcome]]) -> str:
     """Format a row a share and method, with what is lost against share 0, as Markdown.
 
     Recall@10 by pair and MAP@50 by labels are means of both directions; losses are in points of a
     hundred, paired by seed. Means and deviations are over seeds; a dash is what wasn't measured.
+
+    Args:
+        runs: shares of shuffled pairs and what was measured, by share, then method, then seed.
     """
     rows: dict[tuple[float, str], list[Outcome]] = {}
-    for run in runs:
-        rows.setdefault((run.share, run.outcome.row), []).append(run.outcome)
+    for share, outcome in runs:
+        rows.setdefault((share, outcome.row), []).append(outcome)
     lines = []
     for (share, name), same in rows.items():
         right = {outcome.seed: outcome for outcome in rows.get((0.0, name), [])}
