@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ from modalhash.methods import method_class
 from modalhash.methods.base import Needs
 from modalhash.methods.settings import make_method
 from modalhash.metrics import evaluate_direction
+
+if TYPE_CHECKING:
+    from modalhash.methods.hasher import Hasher
 
 METHODS = ("nested", "cagan", "cfrh", "sgrn", "hugging-hash", "hugging-hash-plus", "ms2gah")
 WHOLE = ("nested",)
@@ -93,8 +96,12 @@ def write_features(folder: Path, n_pairs: int, seed: int) -> int:
 
 def train_once(
     name: str, folder: Path, options: argparse.Namespace, changes: Mapping[str, str]
-) -> dict[str, Any]:
-    """Train one method in this process on all pairs but the last, which are held out."""
+) -> "tuple[dict[str, Any], Hasher]":
+    """Train one method in this process on all pairs but the last, which are held out.
+
+    Returns:
+        The figures, and the hash functions.
+    """
     import torch
 
     from modalhash.training import TrainingData, TrainingPlan, train_method
@@ -151,7 +158,8 @@ def train_once(
     }
     held_out = np.arange(n_pairs, n_rows)
     image_signs, text_signs = both_signs(result.hasher, data, held_out)
-    return row | measure(pack(image_signs), pack(text_signs), labels[held_out], options.bits)
+    row |= measure(pack(image_signs), pack(text_signs), labels[held_out], options.bits)
+    return row, result.hasher
 
 
 def measure(
@@ -207,7 +215,7 @@ def main() -> None:
     variants = [dict(part.split("=") for part in text.split(",")) for text in options.set] or [{}]
     if options.one:
         name, folder = options.one
-        print(json.dumps(train_once(name, Path(folder), options, variants[0])))
+        print(json.dumps(train_once(name, Path(folder), options, variants[0])[0]))
         return
     rows = []
     for n_pairs in options.pairs:

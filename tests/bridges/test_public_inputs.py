@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,16 @@ def test_cirh_loads_nine_arrays(tmp_path: Path) -> None:
     # 200 training items: one whole batch of 192 would leave 8; K keeps 3,000 of 5,000
     command = "python main_mir.py --TRAIN 1 --HASH_BIT N --GPU_ID 0 --BATCH_SIZE 192 --K 120"
     assert written.command == command
+
+
+@pytest.mark.parametrize(
+    ("n_train", "option"), [(4999, "--K 2999"), (5000, ""), (9000, "--K 5400")]
+)
+def test_cirh_zeroes_the_released_share_whatever_the_size(n_train: int, option: str) -> None:
+    inputs = replace(make_inputs(), train=np.zeros(n_train, np.int64))
+    command = public_inputs.describe_cirh_files(inputs, "main_mir.py").command
+    assert ("--K" in command) == bool(option)
+    assert option in command
 
 
 def test_cirh_loads_a_turned_hdf5_database(tmp_path: Path) -> None:

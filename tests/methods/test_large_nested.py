@@ -21,7 +21,7 @@ from tests.oracles.paired_features import made_pairs
 from tests.oracles.texts_view import IMAGE_WIDTH, N_ITEMS, N_TEXTS, TEXT_WIDTH, TextsView, unit
 
 SMALL: dict[str, Any] = {"hidden_width": 5, "dropout": 0.0, "shortest": 3, "target_width": 99}
-LARGE = SMALL | {"large_from": 5, "large_landmarks": 4, "large_fitted": 8}
+LARGE = SMALL | {"large_from": 5, "n_landmarks": 4, "large_fitted": 8}
 MARKED, FITTED = [0, 2, 5, 7], [0, 1, 2, 3, 5, 6, 7, 8]  # floor(10 i / 4) and floor(10 i / 8)
 FIRST_TEXTS = torch.arange(N_ITEMS) * N_TEXTS
 
@@ -147,7 +147,7 @@ def test_a_large_collection_is_learned(the_class: type[Nested] | type[NestedLabe
         "hidden_width": 16,
         "target_width": 16,
         "large_from": 20,
-        "large_landmarks": 64,
+        "n_landmarks": 64,
     }
     kind = NestedSettings if the_class is Nested else NestedLabelledSettings
     method = the_class(kind(**settings))

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from modalhash.errors import FeatureError, SettingError
-from modalhash.layers import ScalingRule
+from modalhash.layers import FeatureScaling, ScalingRule
+from modalhash.machine import forget_peak, peak_mib
 from modalhash.training import TrainingPlan, train_method
+from modalhash.training.loop import fit_scaling
 from modalhash.training.requirements import (
     check_last_batch,
     check_needs,
@@ -126,3 +128,13 @@ def test_parallel_rows_are_told_of_where_nothing_centres_them(
         "and bits may become constant: image_scaling=centred_unit takes out what all rows share"
     )
     assert caplog.messages == [message]
+
+
+def test_fitting_a_scaling_takes_no_memory_for_each_batch() -> None:
+    batch, n_batches = torch.rand(4096, 512), 60
+    scaling = FeatureScaling(ScalingRule.CENTRED_UNIT, 512)
+    forget_peak()
+    before = peak_mib()
+    fit_scaling(scaling, (batch.clone() for _ in range(n_batches)), n_batches * 4096, "image")
+    in_all = n_batches * batch.nbytes / 2**20
+    assert peak_mib() - before < in_all / 4

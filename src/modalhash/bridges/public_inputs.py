@@ -175,13 +175,12 @@ def describe_cirh_files(inputs: PublicInputs, script: str) -> WrittenInputs:
             f"CIRH needs at least {CIRH_BATCHES[-1]} training items, there are {n_train}"
         )
     options = ["--TRAIN 1", "--HASH_BIT N", "--GPU_ID 0"]
-    n_zeroed = 3000
     if fitting[0] != CIRH_BATCHES[0]:
         options.append(f"--BATCH_SIZE {fitting[0]}")
         notes.append(
             f"CIRH's batches of 512 don't fit {n_train} training items: --BATCH_SIZE {fitting[0]}"
         )
-    if n_train < 5000:
+    if n_train != 5000:
         n_zeroed = int(0.6 * n_train)
         options.append(f"--K {n_zeroed}")
         notes.append(

@@ -3,8 +3,11 @@
 Fitted on all items of a large collection, and with its predictions kept, a regression would take
 time and memory that grow with the items: 10^13 multiplications and 5 GB for a million. Here it is
 fitted on evenly spaced items alone, and what it says of an item is computed when a step draws it.
-Most items are left out of such a fit anyway. Those in it are some hundred times as many as the
-directions that they determine, so that an item's own share in its prediction is small.
+Most items are left out of such a fit anyway. Those in it are many times as many as the directions
+that they determine, so that an item's own share in its prediction is small.
+
+What is kept of each block of pairs goes into tensors that are there from the start: small ones
+between large ones that are freed would let the process grow with the pairs.
 """
 
 from collections.abc import Callable, Iterator
@@ -89,21 +92,28 @@ def fit_on_part(
         torch.cat(likeness(block), dim=1) for _, block in selected_items(view, fitted)
     )
     directions = principal_directions(covariance, memory.targets.shape[1]).float()
-    counts, start = [], 0
+    counts, start = torch.empty(n_items, dtype=torch.int64), 0
     for block in item_blocks(view.batches(BLOCK)):
         rows = torch.cat(likeness(block), dim=1).cpu()
-        memory.targets[start : start + len(rows)] = ((rows - mean.float()) @ directions).half()
-        counts.append(block.n_texts.cpu())
-        start += len(rows)
-    memory.owners.copy_(torch.repeat_interleave(torch.cat(counts)))
-    marked = evenly_spaced_places(n_items, len(image.landmarks))
-    blocks = [(block.image.cpu(), block.text.cpu()) for _, block in selected_items(view, marked)]
-    for head, parts, is_image in zip((image, text), zip(*blocks, strict=True), (1, 0), strict=True):
-        landmarks = torch.cat(parts)
+        end = start + len(rows)
+        memory.targets[start:end] = ((rows - mean.float()) @ directions).half()
+        counts[start:end] = block.n_texts
+        start = end
+    memory.owners.copy_(torch.repeat_interleave(counts))
+    start = 0
+    for places, block in selected_items(view, evenly_spaced_places(n_items, len(image.landmarks))):
+        end = start + len(places)
+        image.landmarks[start:end], text.landmarks[start:end] = block.image, block.text
+        start = end
+    for head in (image, text):
         rows_and_targets = (
-            ((block.image if is_image else block.text).cpu(), memory.targets[places].float().cpu())
+            (
+                (block.image if head is image else block.text).cpu(),
+                memory.targets[places].float().cpu(),
+            )
             for places, block in selected_items(view, fitted)
         )
+        landmarks = head.landmarks.cpu()
         weights = kernel_weights(rows_and_targets, landmarks, sharpness=head.sharpness, ridge=ridge)
         head.set_regression(landmarks, weights)
 
@@ -134,11 +144,14 @@ def sample_points(
         Both on the CPU, and what a former model says of the pairs, if there is one.
     """
     step = -(-view.n_pairs // SAMPLE)
-    pictures, texts = list[Tensor](), list[Tensor]()
+    n_chosen, start = -(-view.n_pairs // step), 0
+    pictures, texts = torch.empty(2, n_chosen, image.weights.shape[1])
     former = list[FormerCodes | None]()
     for batch in view.batches(BLOCK):
         chosen = torch.nonzero(batch.positions % step == 0)[:, 0]
-        pictures.append(image.common(ModalityFeatures(batch.image.pooled[chosen])).cpu())
-        texts.append(text.common(ModalityFeatures(batch.text.pooled[chosen])).cpu())
+        end = start + len(chosen)
+        pictures[start:end] = image.common(ModalityFeatures(batch.image.pooled[chosen]))
+        texts[start:end] = text.common(ModalityFeatures(batch.text.pooled[chosen]))
         former.append(batch.former and batch.former.select(chosen))
-    return torch.cat(pictures), torch.cat(texts), join_former(former)
+        start = end
+    return pictures, texts, join_former(former)

@@ -79,9 +79,7 @@ class NestedSettings(Settings):
     """Items that features are compared with, at most; up to as many the regression is exact."""
     large_from: Annotated[int, AT_LEAST_ONE] = 50_000
     """Items above which a collection is large: predictions are computed as steps draw items."""
-    large_landmarks: Annotated[int, AT_LEAST_ONE] = 4096
-    """Items that features of a large collection are compared with, at most."""
-    large_fitted: Annotated[int, AT_LEAST_ONE] = 200_000
+    large_fitted: Annotated[int, AT_LEAST_ONE] = 150_000
     """Items that the regression of a large collection is fitted on, at most; evenly spaced."""
     sharpness: Annotated[float, POSITIVE] = 1.0
     """Of the Gaussian kernel between features of length 1."""
@@ -224,7 +222,7 @@ class NestedMethod(GradientMethod[NestedHeads]):
     training = TrainingSettings(
         epochs=6,
         least_steps=400,
-        most_steps=2000,
+        most_steps=600,
         batch_size=512,
         optimiser=Optimiser.ADAMW,
         learning_rate=5e-3,
@@ -276,14 +274,13 @@ class NestedMethod(GradientMethod[NestedHeads]):
         settings = self.settings
         n_items = shapes.n_items or shapes.n_pairs
         width = min(settings.target_width, self.likeness_width(shapes))
-        is_large = n_items > settings.large_from
-        n_landmarks = settings.large_landmarks if is_large else settings.n_landmarks
-        n_landmarks = min(n_landmarks, n_items)
+        n_landmarks = min(settings.n_landmarks, n_items)
+        make_memory = LargeMemory if n_items > settings.large_from else Memory
         bits = BitMap(width, settings.hidden_width, n_bits, dropout=settings.dropout)
         return NestedHeads(
             image=KernelHead(shapes.image_width, n_landmarks, settings.sharpness, bits),
             text=KernelHead(shapes.text_width, n_landmarks, settings.sharpness, bits),
-            memory=(LargeMemory if is_large else Memory)(shapes.n_pairs, n_items, width),
+            memory=make_memory(shapes.n_pairs, n_items, width),
         )
 
     def before_training(self, heads: NestedHeads, view: TrainingView) -> None:

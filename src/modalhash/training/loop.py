@@ -426,13 +426,17 @@ def fit_scaling(
     Raises:
         FeatureError: if some rows are so long that nothing else would count.
     """
-    lengths: list[Tensor] = []
+    # One tensor from the start: small ones kept between large ones that are freed would let the
+    # process grow by a batch a batch.
+    row_lengths = torch.empty(n_pairs, dtype=torch.float64)
     total = torch.zeros_like(scaling.mean, dtype=torch.float64)
     is_centred = scaling.rule not in UNCENTRED_RULES
 
     def measure_rows() -> Iterator[Tensor]:
+        start = 0
         for pooled in batches:
-            lengths.append(pooled.double().norm(dim=1))
+            row_lengths[start : start + len(pooled)] = pooled.double().norm(dim=1)
+            start += len(pooled)
             if not is_centred:
                 total.add_(unit_rows(pooled.double()).sum(dim=0))
             yield pooled
@@ -441,7 +445,6 @@ def fit_scaling(
     scaling.fit(rows)
     for _ in rows:  # a rule that needs no fitting reads nothing
         pass
-    row_lengths = torch.cat(lengths)
     warn_of_zeros(int((row_lengths == 0).sum()), n_pairs, modality)
     check_row_lengths(row_lengths, scaling.rule, modality)
     return float(total.square().sum()) / len(row_lengths) ** 2
