@@ -42,6 +42,7 @@ API_PAGES: Mapping[str, ApiPage] = {
                 "verify_index", "repair_index", "IndexReport",
                 "IndexRepair", "CodeFolder", "ShardCodes", "RerankSweep", "SweepRow",
             ],
+            "modalhash.api.suspecting": ["suspects", "SuspectList", "Suspect"],
             "modalhash.scoring": ["score"],
             "modalhash.trec": ["score_trec", "write_trec"],
             "modalhash.bridges": ["export_codes", "import_codes", "ExportedCodes"],

@@ -30,6 +30,7 @@ from modalhash.search.hub_indexes import push_index
 
 if TYPE_CHECKING:
     from modalhash.api.learning import extract_features, train
+    from modalhash.api.suspecting import suspects
 
 __all__ = [
     "CodeFolder",
@@ -65,6 +66,7 @@ __all__ = [
     "score",
     "shorten",
     "shorten_codes",
+    "suspects",
     "sync",
     "train",
     "upgrade_index",
@@ -73,6 +75,7 @@ __all__ = [
 
 LOADED_ON_USE = {
     "extract_features": "modalhash.api.learning",
+    "suspects": "modalhash.api.suspecting",
     "train": "modalhash.api.learning",
 }
 """Verb to its module."""

@@ -8,6 +8,7 @@ import click
 from modalhash.cli.data_check_command import command as check_command
 from modalhash.cli.data_convert_command import command as convert_command
 from modalhash.cli.data_inspect_command import command as inspect_command
+from modalhash.cli.data_suspects_command import command as suspects_command
 from modalhash.cli.options import json_option, skip_bad_option, split_options
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.data import (
@@ -149,3 +150,4 @@ def split_command(collection: str | Collection, *, output: str, skip_bad: bool) 
 command.add_command(check_command)
 command.add_command(convert_command)
 command.add_command(inspect_command)
+command.add_command(suspects_command)

@@ -14,10 +14,18 @@ from modalhash.metrics import Measure, MeasureComparison, Report, least_score
 
 if TYPE_CHECKING:  # what is printed here may have been made without torch
     from modalhash.api import RerankSweep
+    from modalhash.api.suspecting import SuspectList
     from modalhash.artifacts import ModelCalibration
     from modalhash.search import Answer
 
-__all__ = ["print_answer", "print_calibration", "print_comparison", "print_report", "print_sweep"]
+__all__ = [
+    "print_answer",
+    "print_calibration",
+    "print_comparison",
+    "print_report",
+    "print_suspects",
+    "print_sweep",
+]
 
 NARROWEST = 100
 USUAL_BY_PAIR = ("recall", "median_rank")
@@ -74,6 +82,35 @@ def print_answer(answer: "Answer") -> None:
             shorten_line(hit.caption),
         )
     console().print(table)
+
+
+def print_suspects(result: "SuspectList", k: int) -> None:
+    """Print the first suspects, the most suspect first, and how many pairs may be wrong.
+
+    Long texts end in "…"; `--json` and the CSV file have them in full.
+    """
+    table = Table(title=f"suspects of {result.collection}", title_justify="left")
+    for head in ("score", "probability"):
+        table.add_column(head, justify="right")
+    for head in ("id", "text", "path"):
+        table.add_column(head, overflow="fold")
+    for suspect in result.suspects[:k]:
+        table.add_row(
+            f"{suspect.score:.3f}",
+            f"{suspect.probability:.2f}",
+            show_line(suspect.id),
+            shorten_line(suspect.text),
+            show_line(suspect.path),
+        )
+    console().print(table)
+    if result.is_clear:
+        verdict = f"about {result.wrong_share:.0%} look wrong"
+    else:
+        verdict = (
+            "pictures and texts agree so little that wrong pairs can't be told from right ones: "
+            "read the order as a hint"
+        )
+    console().print(f"{result.n_items:,} pairs compared: {verdict}")
 
 
 def format_probability(probability: float | None) -> str:

@@ -1,0 +1,95 @@
+"""`modalhash data suspects`."""
+
+from pathlib import Path
+
+import click
+
+import modalhash as mh
+from modalhash.cli.options import (
+    cache_option,
+    device_option,
+    frame_grid_option,
+    frames_option,
+    json_option,
+    skip_bad_option,
+    split_options,
+)
+from modalhash.cli.tables import print_suspects
+from modalhash.cli.terminal import echo, echo_json
+from modalhash.cli.watching import show_progress
+from modalhash.data import Collection
+
+SHOWN = 20
+"""Suspects that are printed, unless another number is named."""
+
+
+@click.command("suspects", epilog="Example: modalhash data suspects photos/ -o suspects.csv")
+@click.argument("collection")
+@click.option(
+    "-k",
+    "--k",
+    type=click.IntRange(min=1),
+    help=f"Suspects at most  [default: {SHOWN} in the table, all items in FILE].",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Also write them as CSV to FILE.",
+)
+@click.option("--encoder", default="auto", show_default=True, help="Makes the features.")
+@click.option(
+    "--split", default="all", show_default=True, help="Items that are compared with each other."
+)
+@frames_option
+@frame_grid_option
+@split_options
+@skip_bad_option
+@cache_option
+@device_option
+@json_option
+def command(
+    collection: str | Collection,
+    *,
+    k: int | None,
+    output: str | None,
+    encoder: str,
+    split: str,
+    frames: int,
+    frame_grid: int,
+    skip_bad: bool,
+    cache: str | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """List the items of COLLECTION whose picture and texts most likely don't belong together.
+
+    Nothing is trained. What makes items alike is predicted from each picture and from its texts,
+    without that pair itself; where both predictions agree no better than those of two items at
+    random, the pair is suspect. The probability counts how many such pairs there are. An item's
+    texts are judged together.
+    """
+    from modalhash.files import write_text
+
+    with show_progress() as progress:
+        result = mh.suspects(
+            collection,
+            k=k if output else k or SHOWN,
+            encoder=encoder,
+            split=split,
+            frames=frames,
+            frame_grid=frame_grid,
+            skip_bad=skip_bad,
+            cache=cache,
+            device=device,
+            progress=progress,
+        )
+    if output is not None:
+        write_text(Path(output), result.to_csv())
+    if as_json:
+        echo_json(result.to_json())
+        return
+    print_suspects(result, k or SHOWN)
+    if output is not None:
+        echo(f"CSV: {output}")
