@@ -4,7 +4,7 @@ A share of the training items gets the texts of others. Of as many suspects as t
 items, how many have wrong texts? What such pairs cost a method is what `modalhash robustness C
 --shuffle-pairs` measures.
 
-Run it: `python -m benchmarks.quality.wrong_pairs icons flickr8k`
+Run it: `python -m benchmarks.quality.wrong_pairs icons`
 """
 
 import argparse
@@ -61,12 +61,13 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.2, 0.4, 0.6])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--cache", type=Path)
-    parser.add_argument("--output", type=Path, default=RESULTS / "wrong-pairs.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "wrong-pairs-icons.json")
     arguments = parser.parse_args()
     settings = {
         **vars(arguments),
         "collections": [Path(name).name for name in arguments.collections],
         "cache": "",
+        "seed": arguments.seeds,
     }
     write_result(arguments.output, "quality.wrong_pairs", settings, list(measure_all(arguments)))
 
