@@ -264,10 +264,12 @@ def test_the_commands_say_what_to_do(
     collection = f"features:{tmp_path / 'pairs.npz'}"
     told = modalhash("-q", "bench", "export", "cirh", collection, "-o", tmp_path / "in", *common)
     assert told.code == 0, told.err
-    first, *notes, last = told.out.splitlines()
+    first, *notes, command, last = told.out.splitlines()
     assert first == f"cirh: 150 train, 50 query, 230 database items in {tmp_path / 'in'}"
     assert notes[-1].endswith("--K 90 is the same share of 150")
-    assert last.startswith("run, in its checkout: python main_mir.py --TRAIN 1 --HASH_BIT N ")
+    assert command.startswith("its command: python main_mir.py --TRAIN 1 --HASH_BIT N ")
+    clone = "git clone https://github.com/XizeWu/CIRH CHECKOUT"
+    assert last == f"run: {clone}; python {tmp_path / 'in' / 'run.py'} CHECKOUT --bits N"
     act("cirh", tmp_path / "in", 50, tmp_path / "codes.npz")
     told = modalhash("bench", "import", tmp_path / "in", tmp_path / "codes.npz", "-o",
                      tmp_path / "out", "--bits", "12", "--json")  # fmt: skip

@@ -107,8 +107,9 @@ def test_ucch_loads_the_last_rows_as_queries(layout: str, tmp_path: Path) -> Non
     # training items first, each part in the database's own order: no item twice, none lost
     np.testing.assert_array_equal(ordered[:200], inputs.train)
     np.testing.assert_array_equal(np.sort(ordered), np.sort(inputs.database))
-    assert sum("test_size = 70" in note for note in written.notes) == 1
-    assert sum("data_img[:200]" in note for note in written.notes) == 1
+    assert written.n_trained == 200
+    assert sum("the last 70 rows are the queries" in note for note in written.notes) == 1
+    assert sum("run.py gives it the 200 training items" in note for note in written.notes) == 1
     assert "--train_batch_size 200 " in written.command
 
 
@@ -149,8 +150,10 @@ def test_ucmfh_is_told_of_wide_features_and_of_many_items(tmp_path: Path) -> Non
     written = write_public_inputs("ucmfh", None, tmp_path, inputs)
     image, text, _ = public_loaders.ucmfh(tmp_path)["train"]
     assert image.shape == text.shape == (200, 602)  # twice the width, divided among 4 heads
-    told = "self.feat_lens = 602 (it stands at 512) and self.token_size = 1204 (it stands at 1024)"
-    assert any(told in note for note in written.notes)
+    told = (
+        "features are 602 wide, where UCMFH itself states 512: run.py builds its networks as wide"
+    )
+    assert told in written.notes
     expected = "UCMFH trains on batches of 128, there are 100 items"
     with pytest.raises(InputError, match=re.escape(expected)):
         write_public_inputs("ucmfh", None, tmp_path / "few", make_inputs(n_train=100))
@@ -163,6 +166,10 @@ def test_dgcpn_loads_positions_from_zero(tmp_path: Path) -> None:
     assert_loaded(found, inputs)
     np.testing.assert_array_equal(validation, inputs.validation)
     assert any("image features are 6 wide" in note for note in written.notes)
+    # 3 of 5 of 200 items aren't neighbours; twice the 80 that are
+    assert (
+        written.command == "python train.py --data_name flickr --bit N --knn_number 120 --scale 160"
+    )
     ours = load_collection(f"dgcpn:{tmp_path / 'flickr'}")
     np.testing.assert_array_equal(ours.splits["test"], inputs.query)
     np.testing.assert_array_equal(ours.features["image"], inputs.image)

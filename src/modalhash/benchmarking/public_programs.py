@@ -1,10 +1,11 @@
 """Export a collection's features and division as the input files of a public program.
 
-A user exports, runs a checkout of the program, and imports the codes (`public_codes.py`); both are
-then measured on the same items by one evaluator. The formats are in
+A user exports, runs a checkout of the program by the exported `run.py`, and imports the codes
+(`public_codes.py`); both are then measured on the same items by one evaluator. The formats are in
 `modalhash.bridges.public_inputs`; this file knows collections and features.
 """
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from modalhash.api.learning import extract_features
 from modalhash.api.measuring import default_database, select_evaluation_items
 from modalhash.api.opening import open_collection
 from modalhash.benchmarking.tasks import usual_encoder, usual_split
+from modalhash.bridges import run_checkout
 from modalhash.bridges.folders import check_output
 from modalhash.bridges.public_inputs import (
     GivenRows,
@@ -47,12 +49,14 @@ class ExportedInputs:
         folder: where they are.
         program: that reads them.
         counts: items of each part.
-        command: what starts the program, with N for the number of bits.
-        notes: what to know, and lines to change in the program.
+        address: where a checkout of the program comes from.
+        command: what `run.py` in the folder starts in a checkout, with N for the number of bits.
+        notes: what the program does differently with these sizes.
     """
 
     folder: Path
     program: str
+    address: str
     counts: Mapping[str, int]
     command: str
     notes: tuple[str, ...]
@@ -71,7 +75,7 @@ def export_inputs(
     cache: Path | str | None = None,
     progress: Progress = automatic,
 ) -> ExportedInputs:
-    """Write the input files of a public program, from a collection's features and division.
+    """Write the input files of a public program, and `run.py`, which runs a checkout of it on them.
 
     Queries and database are those that `evaluate` and the bench measure by labels, training items
     are the split `train`, and each item has its first text. Rows keep the order of the splits.
@@ -140,13 +144,17 @@ def export_inputs(
             "database": database,
             "split_note": collection.split_note,
             "counts": counts,
+            "n_trained": written.n_trained,
+            "image_width": written.image_width,
             "command": written.command,
             "notes": list(written.notes),
         }
         rows = {name: describe_rows(collection, ordered[name], written, name) for name in PARTS}
         head = {"format": FORMAT, "modalhash": version("modalhash"), "artifact": KIND}
         write_json(part / MANIFEST, {**head, **about, "rows": rows})
-    return ExportedInputs(folder, program, counts, written.command, written.notes)
+        shutil.copyfile(run_checkout.__file__, part / run_checkout.SCRIPT)
+    address = run_checkout.PROGRAMS[program].address
+    return ExportedInputs(folder, program, address, counts, written.command, written.notes)
 
 
 def order_items(split: Positions, chosen: Positions) -> Positions:

@@ -1,7 +1,8 @@
 """Write the input files that public programs read: CIRH, UCCH, UCMFH and DGCPN.
 
 One function a layout, each a plain statement of what its program loads: file names, keys, types and
-the order of rows. None of the programs is here; a user runs a checkout of theirs.
+the order of rows. None of the programs is here; `run_checkout.py`, which the export copies beside
+the files, runs a checkout of one, and fits the sizes that it states to those of the files.
 
     cirh   https://github.com/XizeWu/CIRH         nine arrays in three .mat files
     ucch   https://github.com/penghu-cs/UCCH      all rows in three .mat files, the last are queries
@@ -30,6 +31,8 @@ LARGEST_OLD_MAT: Final = 1 << 31
 """Bytes of an array that every reader of .mat files of version 5 takes."""
 UCMFH_BATCH, UCMFH_TRAIN, UCMFH_WIDTH = 128, 4992, 512
 CIRH_BATCHES: Final = (512, 384, 256, 192, 128, 64, 32)
+RELEASED_TRAIN: Final = 5000
+"""Training items that the released settings of CIRH and DGCPN are for."""
 UCCH_QUERIES: Final = {"mirflickr": 2000, "coco": 5000}
 DGCPN_WIDTH: Final = 4096
 
@@ -88,13 +91,17 @@ class WrittenInputs:
         query: the rows of query codes.
         database: the rows of database codes.
         database_order: positions within the given database in the order that was written.
+        n_trained: items that the program learns from.
+        image_width: columns of image features in the files.
         command: what starts the program, with N for the number of bits.
-        notes: what the program does differently with these sizes, and lines to change in it.
+        notes: what the program does differently with these sizes.
     """
 
     query: GivenRows
     database: GivenRows
     database_order: Rows
+    n_trained: int
+    image_width: int
     command: str
     notes: tuple[str, ...] = ()
 
@@ -180,8 +187,8 @@ def describe_cirh_files(inputs: PublicInputs, script: str) -> WrittenInputs:
         notes.append(
             f"CIRH's batches of 512 don't fit {n_train} training items: --BATCH_SIZE {fitting[0]}"
         )
-    if n_train != 5000:
-        n_zeroed = int(0.6 * n_train)
+    if n_train != RELEASED_TRAIN:
+        n_zeroed = count_zeroed(n_train)
         options.append(f"--K {n_zeroed}")
         notes.append(
             "CIRH sets the K smallest similarities of each training item to zero, 3,000 of 5,000 "
@@ -191,9 +198,16 @@ def describe_cirh_files(inputs: PublicInputs, script: str) -> WrittenInputs:
         GivenRows(len(inputs.query), len(inputs.query)),
         GivenRows(len(inputs.database), len(inputs.database)),
         np.arange(len(inputs.database)),
+        n_train,
+        inputs.image.shape[1],
         f"python {script} {' '.join(options)}",
         tuple(notes),
     )
+
+
+def count_zeroed(n_train: int) -> int:
+    """Count the similarities of a training item that CIRH and DGCPN set to zero: 3 of 5."""
+    return n_train * 3 // 5
 
 
 def write_ucch(folder: Path, inputs: PublicInputs) -> WrittenInputs:
@@ -225,29 +239,25 @@ def make_ucch_arrays(inputs: PublicInputs) -> tuple[Part, Rows]:
 def describe_ucch_files(inputs: PublicInputs, order: Rows, layout: str) -> WrittenInputs:
     """Describe UCCH's files."""
     n_queries, n_database, notes = len(inputs.query), len(inputs.database), []
-    name, function = {
-        "mirflickr": ("mirflickr25k_fea", "MIRFlickr25K_fea"),
-        "coco": ("mscoco_fea", "MSCOCO_fea"),
-    }[layout]
+    name = {"mirflickr": "mirflickr25k_fea", "coco": "mscoco_fea"}[layout]
     if n_queries != UCCH_QUERIES[layout]:
         notes.append(
-            f"in src/cmdataset.py, {function}: test_size = {n_queries} (it stands at "
-            f"{UCCH_QUERIES[layout]}); the last rows are the queries"
+            f"the last {n_queries} rows are the queries; UCCH itself states "
+            f"{UCCH_QUERIES[layout]:,}, and run.py replaces that"
         )
     n_trained = int(np.isin(inputs.database, inputs.train).sum())
-    if n_trained != n_database:
+    if 0 < n_trained < n_database:
         notes.append(
-            f"UCCH trains on its whole database, {n_database} items; for the {n_trained} training "
-            f"items among them, which are the first rows, add to {function} before its return: "
-            f"if 'train' in partition.lower(): data_img, data_txt, labels = "
-            f"data_img[:{n_trained}], data_txt[:{n_trained}], labels[:{n_trained}]"
+            f"UCCH itself trains on its whole database, {n_database} items; run.py gives it the "
+            f"{n_trained} training items among them, which are the first rows"
         )
     if n_trained != len(inputs.train):
         notes.append(
             f"{len(inputs.train) - n_trained} training items aren't in the database, where UCCH "
             "takes its training items from: it doesn't see them"
         )
-    batch = min(256, n_trained or n_database)
+    n_trained = n_trained or n_database
+    batch = min(256, n_trained)
     notes.append(
         "UCCH keeps the epoch that is best by labels on its first 2,000 database items, which it "
         "trains on"
@@ -256,6 +266,8 @@ def describe_ucch_files(inputs: PublicInputs, order: Rows, layout: str) -> Writt
         GivenRows(n_queries, n_queries),
         GivenRows(n_database, n_database),
         order,
+        n_trained,
+        inputs.image.shape[1],
         f"python UCCH.py --data_name {name} --bit N --alpha 0.7 --num_hiden_layers 3 2 "
         f"--margin 0.2 --max_epochs 20 --train_batch_size {batch} --shift 0.1 --lr 0.0001 "
         "--optimizer Adam --num_workers 0",
@@ -291,15 +303,15 @@ def write_pickles(folder: Path, inputs: PublicInputs, *, is_blank: bool) -> Writ
     width, notes = widest + widest % 2, list[str]()
     if width != UCMFH_WIDTH:
         notes.append(
-            f"features are {width} wide: in ICMR.py, self.feat_lens = {width} (it stands at "
-            f"{UCMFH_WIDTH}) and self.token_size = {2 * width} (it stands at {2 * UCMFH_WIDTH})"
+            f"features are {width} wide, where UCMFH itself states {UCMFH_WIDTH}: run.py builds "
+            "its networks as wide"
         )
     if inputs.image.shape[1] != inputs.text.shape[1] or widest != width:
         notes.append(f"the narrower features are filled up with zeros to a width of {width}")
     if n_train > UCMFH_TRAIN:
         notes.append(
-            f"UCMFH trains on the first {UCMFH_TRAIN} of {n_train} training items: in "
-            "load_dataset.py, take [:4992] away for all of them"
+            f"UCMFH trains on the first {UCMFH_TRAIN:,} of {n_train} training items only: its "
+            "loader cuts the others off"
         )
     elif n_train % UCMFH_BATCH:
         notes.append(
@@ -330,6 +342,8 @@ def write_pickles(folder: Path, inputs: PublicInputs, *, is_blank: bool) -> Writ
         rows["query"],
         rows["retrieval"],
         np.arange(len(inputs.database)),
+        min(n_train, UCMFH_TRAIN),
+        width,
         "python demo.py --dataset mirflickr --task 1 --hash_lens N --epoch 100 --device cpu",
         tuple(notes),
     )
@@ -377,8 +391,17 @@ def write_dgcpn(folder: Path, inputs: PublicInputs) -> WrittenInputs:
         write_array(place / f"{name}.npy", array)
     if inputs.image.shape[1] != DGCPN_WIDTH:
         notes.append(
-            f"image features are {inputs.image.shape[1]} wide: DGCPN's two image layers state "
-            f"{DGCPN_WIDTH} as their width, change both"
+            f"image features are {inputs.image.shape[1]} wide, where DGCPN itself states "
+            f"{DGCPN_WIDTH}: run.py builds its first layer as wide"
+        )
+    n_train, options = len(inputs.train), ["--data_name flickr", "--bit N"]
+    if n_train != RELEASED_TRAIN:
+        n_zeroed = count_zeroed(n_train)
+        scale = 2 * (n_train - n_zeroed)
+        options += [f"--knn_number {n_zeroed}", f"--scale {scale}"]
+        notes.append(
+            "DGCPN as released keeps 2,000 of 5,000 items as neighbours, and scales coherence by "
+            f"twice that number: --knn_number {n_zeroed} --scale {scale} is the same for {n_train}"
         )
     if np.isin(inputs.validation, inputs.train).any():
         notes.append(
@@ -389,7 +412,9 @@ def write_dgcpn(folder: Path, inputs: PublicInputs) -> WrittenInputs:
         GivenRows(len(inputs.query), len(inputs.query)),
         GivenRows(len(inputs.database), len(inputs.database)),
         np.arange(len(inputs.database)),
-        "DGCPN's main program with the data name flickr and N bits",
+        n_train,
+        inputs.image.shape[1],
+        f"python train.py {' '.join(options)}",
         tuple(notes),
     )
 

@@ -45,8 +45,9 @@ from modalhash.cli.watching import show_progress
 def command(program: str, collection: Any, *, output: str, **options: Any) -> None:
     """Write the input files that a public program reads, made from COLLECTION.
 
-    PROGRAM is cirh, ucch, ucmfh or dgcpn; run a checkout of it on these files, then give its codes
-    to `modalhash bench import`. Features, training items, queries and database are those that
+    PROGRAM is cirh, ucch, ucmfh or dgcpn. `python OUTPUT/run.py CHECKOUT --bits N` runs a checkout
+    of it on these files, also without a GPU, and keeps its codes for `modalhash bench import`;
+    the checkout isn't changed. Features, training items, queries and database are those that
     `modalhash bench COLLECTION` measures our methods on, with the first text of each picture.
     """
     from modalhash.benchmarking.public_programs import export_inputs
@@ -57,4 +58,8 @@ def command(program: str, collection: Any, *, output: str, **options: Any) -> No
     echo(f"{exported.program}: {counts} items in {exported.folder}")
     for note in exported.notes:
         echo(f"note: {note}")
-    echo(f"run, in its checkout: {exported.command}")
+    echo(f"its command: {exported.command}")
+    echo(
+        f"run: git clone {exported.address} CHECKOUT; "
+        f"python {exported.folder / 'run.py'} CHECKOUT --bits N"
+    )
