@@ -241,6 +241,22 @@ FLOWS: Mapping[str, Flow] = {
             ("text_code", "losses"),
         ),
     ),
+    "vtm-uch": Flow(
+        "VTM-UCH: similarities and communities together decide what codes reproduce",
+        pooled(
+            guided=Box("texts, guided by\nnear pictures", "target", 2, 1, True),
+            target=Box("alike pairs and their\ncommunities: target", "target", 3, 1, True),
+            losses=Box("similarity and\nalignment", "loss", 4, 1, True),
+        ),
+        pooled_arrows(
+            ("image_features", "guided"),
+            ("text_features", "guided"),
+            ("guided", "target"),
+            ("target", "losses"),
+            ("image_code", "losses"),
+            ("text_code", "losses"),
+        ),
+    ),
     "nested": Flow(
         "Nested: left-out predictions of two regressions teach the bits",
         pooled(

@@ -130,6 +130,13 @@ QUICK: dict[str, dict[str, Any]] = {
         "batch_size": 20,
         "learning_rate": 2e-3,
     },
+    "vtm-uch": {
+        "hidden_width": 64,
+        "graph_nodes": 256,
+        "batch_size": 20,
+        "learning_rate": 5e-3,
+        "epochs": 12,
+    },
     "duch": {"hidden_width": 64, "epochs": 8, "batch_size": 20, "learning_rate": 2e-3},
     "ucmfh": {
         "token_width": 32,

@@ -33,6 +33,7 @@ METHODS = {
     "cagan": "modalhash.methods.cagan:Cagan",
     "sgrn": "modalhash.methods.sgrn:Sgrn",
     "cfrh": "modalhash.methods.cfrh:Cfrh",
+    "vtm-uch": "modalhash.methods.vtm_uch:VtmUch",
     "hugging-hash": "modalhash.methods.hugging_hash:HuggingHash",
     "hugging-hash-plus": "modalhash.methods.hugging_hash_plus:HuggingHashPlus",
     "nested": "modalhash.methods.nested:Nested",
