@@ -171,19 +171,22 @@ TINY: dict[str, Any] = {
     "hug_trunk_heads": 2,
     "hug_trunk_width": 4,
     "hug_width": 4,
+    "image_deviations": 1.0,
     "image_hidden_width": 4,
     "most_neighbours": 3,
     "n_attention_heads": 2,
     "n_landmarks": 6,
     "n_layers": 1,
+    "resolution": 1.0,
     "shortest": 2,
     "target_width": 3,
+    "text_deviations": 1.0,
     "text_hidden_width": 4,
     "text_similarity": "linear",
     "token_width": 4,
 }
 """Values of settings, for the methods that have them, with which a loss is a matter of a few
-hundred numbers."""
+hundred numbers, and some of a dozen pairs are alike."""
 
 
 SIZES = ("width", "heads", "layers", "landmarks", "nodes", "neighbours", "subspaces", "codewords")

@@ -1,6 +1,5 @@
 """Communities of a graph of training pairs, and the centres that are made of them."""
 
-from collections.abc import Iterator
 from itertools import combinations
 
 import torch
@@ -60,12 +59,8 @@ def nearest_centres(rows: Tensor, centres: Tensor) -> Tensor:
 
     Of equally near ones the first counts.
     """
-
-    def blocks() -> Iterator[Tensor]:
-        for block in rows.split(BLOCK_ROWS):
-            yield torch.cdist(block, centres).argmin(dim=1)
-
-    return torch.cat(list(blocks()))
+    blocks = rows.split(BLOCK_ROWS)
+    return torch.cat([torch.cdist(block, centres).argmin(dim=1) for block in blocks])
 
 
 def community_centres(
