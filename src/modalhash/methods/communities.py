@@ -48,10 +48,10 @@ def group_means(rows: Tensor, groups: Tensor) -> Tensor:
     Returns:
         (c, d), in the order of the groups' numbers; numbers without a member are left out.
     """
-    _, places = groups.unique(return_inverse=True)
-    counts = places.bincount()
-    sums = rows.new_zeros(len(counts), rows.shape[1]).index_add_(0, places, rows)
-    return sums / counts[:, None].to(rows)
+    counts = groups.bincount()
+    sums = rows.new_zeros(len(counts), rows.shape[1]).index_add_(0, groups, rows)
+    has_members = counts > 0
+    return sums[has_members] / counts[has_members, None].to(rows)
 
 
 def nearest_centres(rows: Tensor, centres: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def nearest_centres(rows: Tensor, centres: Tensor) -> Tensor:
 
     Of equally near ones the first counts.
     """
-    blocks = rows.split(BLOCK_ROWS)
+    blocks = torch.split(rows, BLOCK_ROWS)
     return torch.cat([torch.cdist(block, centres).argmin(dim=1) for block in blocks])
 
 
