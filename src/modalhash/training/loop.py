@@ -54,6 +54,8 @@ __all__ = ["TrainingPlan", "TrainingResult", "train_method"]
 
 logger = logging.getLogger(__name__)
 SCALING_BATCH = 4096
+CHECKED_AT_ONCE = 1 << 20
+"""Numbers checked at a time; a check of all takes twice the memory of what it checks."""
 LARGEST_SEED = 2**32 - 1
 Rows = NDArray[np.int64]
 
@@ -306,7 +308,8 @@ class GradientRun:
     def check_parts(self, epoch: int) -> None:
         """Stop before non-finite weights reach a checkpoint."""
         for name, tensor in self.parts.state_dict().items():
-            if not torch.isfinite(tensor).all():
+            parts = tensor.flatten().split(CHECKED_AT_ONCE)
+            if not all(bool(torch.isfinite(part).all()) for part in parts):
                 raise self.not_finite(f"{name} is not finite at the end", epoch)
 
     def not_finite(self, event: str, epoch: int) -> TrainingError:
