@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from modalhash.errors import StorageError
-from modalhash.files import write_bytes
 from modalhash.layers import ScalingRule
 from modalhash.methods.base import CaptionChoice, GradientMethod, Optimiser, Schedule
 from modalhash.methods.cirh import Cirh, CirhSettings
 from modalhash.training import TrainingPlan, TrainingResult, train_method
 from modalhash.training.checkpoints import Checkpoints
+from modalhash.training.tensor_files import write_tensors
 from tests.oracles.paired_features import made_pairs
 from tests.oracles.tiny_methods import TokenMethod
 
@@ -144,12 +145,12 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 ) -> None:
     unbroken = train_method(plan_of(cirh, None), MADE.data())
 
-    def refuse(path: Path, content: bytes) -> None:
+    def refuse(path: Path, tensors: Mapping[str, Tensor]) -> None:
         if path.name.startswith("epoch-00003"):
             raise StorageError(f"can't write {path}: No space left on device")
-        write_bytes(path, content)
+        write_tensors(path, tensors)
 
-    monkeypatch.setattr("modalhash.training.checkpoints.write_bytes", refuse)
+    monkeypatch.setattr("modalhash.training.checkpoints.write_tensors", refuse)
     with pytest.raises(StorageError, match="No space left on device"):
         train_method(plan_of(cirh, tmp_path), MADE.data())
     monkeypatch.undo()

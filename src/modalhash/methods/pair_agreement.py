@@ -31,7 +31,9 @@ N_NEIGHBOURS = 10
 MOST_COMPARED = 2048
 """Items, evenly spaced, that others are compared with."""
 BLOCK = 1024
-"""Items compared at a time."""
+"""Items that a regression reads at a time."""
+COMPARED_BLOCK = 128
+"""Items compared at a time, with as many as `MOST_COMPARED` others."""
 FLAT_FROM = 0.4
 """Chance levels from here on are those of wrong pairs, but for few right ones."""
 LEVELS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.17, 0.25, 0.35, 0.5, 0.7, 1.0)
@@ -98,12 +100,33 @@ def measure_agreement(image_points: Tensor, text_points: Tensor) -> PairAgreemen
     image_near = torch.cat([*nearest_means(image, text[places], cosines, places)])
     text_near = torch.cat([*nearest_means(text, image[places], cosines, places)])
     scores = 2 * cosines - image_near - text_near
-    random_scores = 2 * image[places] @ text[places].T - image_near[places, None]
-    random_scores = random_scores - text_near[places]
-    others = random_scores[~torch.eye(n_compared, dtype=torch.bool)].sort().values
-    levels = 1 - torch.searchsorted(others, scores) / max(1, len(others))
+    levels = chance_levels(
+        scores, (image[places], text[places]), (image_near[places], text_near[places])
+    )
     wrong_share = min(1.0, float((levels > FLAT_FROM).float().mean()) / (1 - FLAT_FROM))
     return PairAgreement(scores, levels, wrong_share, estimate_probabilities(levels, wrong_share))
+
+
+def chance_levels(
+    scores: Tensor, compared: tuple[Tensor, Tensor], near: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Compute which share of random pairs of items scores at least as high as each pair.
+
+    Args:
+        scores: (n,) of the pairs.
+        compared: (m, k) points of pictures and of texts, of length 1; each picture with every text
+            but its own is a random pair.
+        near: (m,) mean cosines of these with the nearest.
+    """
+    (image, text), (image_near, text_near) = compared, near
+    n_below = torch.zeros_like(scores, dtype=torch.int64)
+    for start in range(0, len(image), COMPARED_BLOCK):
+        rows = slice(start, start + COMPARED_BLOCK)
+        random_scores = 2 * image[rows] @ text.T - image_near[rows, None] - text_near
+        is_own = torch.zeros_like(random_scores, dtype=torch.bool)
+        is_own.diagonal(start).fill_(True)
+        n_below += torch.searchsorted(random_scores[~is_own].sort().values, scores)
+    return 1 - n_below / max(1, len(image) * (len(image) - 1))
 
 
 def agree_without_own_pair(image: Tensor, text: Tensor) -> PairAgreement:
@@ -151,8 +174,8 @@ def nearest_means(
     n_nearest = min(N_NEIGHBOURS, len(others))
     columns = torch.full((len(rows),), -1)
     columns[places] = torch.arange(len(places))
-    for start in range(0, len(rows), BLOCK):
-        end = min(start + BLOCK, len(rows))
+    for start in range(0, len(rows), COMPARED_BLOCK):
+        end = min(start + COMPARED_BLOCK, len(rows))
         cosines = rows[start:end] @ others.T
         partners = columns[start:end]
         # A row whose partner isn't among the others is compared with it too.
