@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from modalhash.layers import KernelHead, ModalityFeatures, kernel_weights
+from modalhash.losses import evenly_spaced
 from modalhash.methods.base import Batch, TrainingView
 from modalhash.methods.former_codes import FormerCodes, join_former
 from modalhash.methods.item_blocks import ItemBlock, item_blocks
@@ -87,7 +88,7 @@ def fit_on_part(
         ridge: penalty of the regressions' weights.
     """
     n_items = len(memory.targets)
-    fitted = evenly_spaced_places(n_items, n_fitted)
+    fitted = evenly_spaced(n_items, n_fitted)
     mean, covariance = row_moments(
         torch.cat(likeness(block), dim=1) for _, block in selected_items(view, fitted)
     )
@@ -101,7 +102,7 @@ def fit_on_part(
         start = end
     memory.owners.copy_(torch.repeat_interleave(counts))
     start = 0
-    for places, block in selected_items(view, evenly_spaced_places(n_items, len(image.landmarks))):
+    for places, block in selected_items(view, evenly_spaced(n_items, len(image.landmarks))):
         end = start + len(places)
         image.landmarks[start:end], text.landmarks[start:end] = block.image, block.text
         start = end
@@ -116,12 +117,6 @@ def fit_on_part(
         landmarks = head.landmarks.cpu()
         weights = kernel_weights(rows_and_targets, landmarks, sharpness=head.sharpness, ridge=ridge)
         head.set_regression(landmarks, weights)
-
-
-def evenly_spaced_places(n_items: int, n_chosen: int) -> Tensor:
-    """Choose at most `n_chosen` of `n_items` places, evenly spaced from the first on."""
-    n_chosen = min(n_chosen, n_items)
-    return torch.arange(n_chosen) * n_items // n_chosen
 
 
 def selected_items(view: TrainingView, places: Tensor) -> Iterator[tuple[Tensor, ItemBlock]]:

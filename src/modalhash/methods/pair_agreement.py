@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from modalhash.layers import kernel_ridge
+from modalhash.losses import evenly_spaced
 from modalhash.methods.shared_space import principal_directions, row_moments
 
 __all__ = ["SMOOTH_RIDGE", "PairAgreement", "agree_without_own_pair", "measure_agreement"]
@@ -93,9 +94,7 @@ def measure_agreement(image_points: Tensor, text_points: Tensor) -> PairAgreemen
         0.08
     """
     image, text = normalize(image_points.float(), dim=1), normalize(text_points.float(), dim=1)
-    n_items = len(image)
-    n_compared = min(n_items, MOST_COMPARED)
-    places = torch.arange(n_compared) * n_items // n_compared
+    places = evenly_spaced(len(image), MOST_COMPARED)
     cosines = (image * text).sum(dim=1)
     image_near = torch.cat([*nearest_means(image, text[places], cosines, places)])
     text_near = torch.cat([*nearest_means(text, image[places], cosines, places)])
