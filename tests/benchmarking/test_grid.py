@@ -13,13 +13,14 @@ import pytest
 import modalhash as mh
 from modalhash.artifacts import HashModel
 from modalhash.benchmarking.grid import read_values, run_grid
-from modalhash.benchmarking.measuring_tasks import list_measurements
+from modalhash.benchmarking.measuring_tasks import measure_rankings
 from modalhash.benchmarking.outcomes import MEASURES, Outcome
-from modalhash.benchmarking.tasks import Place, Task, Variant, describe_method
+from modalhash.benchmarking.tasks import Place, Task, Variant, describe_method, load_place
 from modalhash.benchmarking.variants import method_variants
 from modalhash.errors import DamagedArtifactError, InputError
 from modalhash.index.rerank import FineBooks
 from modalhash.methods import method_class
+from modalhash.metrics import DirectionReport, Report
 from tests.oracles.command_line import CommandLine
 from tests.oracles.feature_layouts import write_ucmfh
 
@@ -313,17 +314,36 @@ def test_names_of_rows_say_method_and_hug() -> None:
     ]
 
 
-def test_a_model_with_finer_codes_gives_a_second_row() -> None:
+def test_a_model_with_finer_codes_gives_a_third_row(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     books = FineBooks(np.zeros((6, 16, 2), np.float32), code_weight=0.5, fine_weight=0.5, n_parts=3)
     model = SimpleNamespace(n_bits=32, has_fine_codes=True, fine_books=books)
-    task = Task(Place("pairs"), Variant("plus", "any"), 32, 0)
+
+    def evaluate(*_: object, scoring: str, rerank: str | None = None, **__: object) -> Report:
+        """Say what was ranked, in a report without numbers."""
+        names = ["reranked"] if rerank else [scoring]
+        names = ["hamming", "asymmetric"] if names == ["both"] else names
+        directions = (
+            DirectionReport("image_to_text", 32, 2, 9, 0.5, (), (), (), scoring=name)
+            for name in names
+        )
+        return Report(32, "test", "train", {}, tuple(directions))
+
+    monkeypatch.setattr("modalhash.benchmarking.measuring_tasks.evaluate", evaluate)
+
+    def rank(place: Place) -> list[tuple[str, int, str]]:
+        task = Task(place, Variant("plus", "any"), 32, 0)
+        collection = load_place(place.collection)
+        rows = list(measure_rankings(task, cast("HashModel", model), collection, "test", None))
+        assert all(report.scorings == (scoring,) for *_, scoring, report in rows)
+        return [(row, n_bits, scoring) for row, n_bits, scoring, _ in rows]
+
     # 6 sub-vectors of 16 words, 4 bits each, beside 32 bits
-    assert list(list_measurements(task, cast("HashModel", model))) == [
+    assert rank(place) == [
         ("plus", 32, "hamming"),
         ("plus", 32, "asymmetric"),
         ("plus, reranked", 32 + 6 * 4, "reranked"),
     ]
-    papers = replace(task, place=Place("pairs", protocol="djsrh"))
-    assert [scoring for *_, scoring in list_measurements(papers, cast("HashModel", model))] == [
-        "hamming", "reranked",
-    ]  # fmt: skip
+    papers = replace(place, protocol="djsrh")
+    assert [scoring for *_, scoring in rank(papers)] == ["hamming", "reranked"]

@@ -1,7 +1,8 @@
 """One training and one measurement of a comparison: its numbers, and what it costs."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,27 +48,14 @@ def run_task(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, Qu
     )
     seconds = round(time.process_time() - started, 1)
     split = usual_split(collection, task.place.split)
-    rates = encode_rates(model, collection, cache)
-    constant_share = find_constant_share(model, collection, cache)
-    names = list_protocol_measures(task.place.protocol)
-    for row, bits, scoring in list_measurements(task, model):
-        report = evaluate(
-            model,
-            collection,
-            split=split,
-            scoring=Scoring.HAMMING if scoring == "reranked" else scoring,
-            rerank="auto" if scoring == "reranked" else None,
-            cache=cache,
-            progress=silent,
-            top_k=list(dict.fromkeys([50, 5000, None, *(k for k, _ in names)])),
-            conventions=list(dict.fromkeys([Convention.TRUNCATED, *(name for _, name in names)])),
-        )
+    rates, constant_share = measure_encoding(model, collection, cache)
+    for row, bits, scoring, report in measure_rankings(task, model, collection, split, cache):
         outcome = Outcome(
             row,
             f"{collection.name} {split}",
             task.n_bits,
             task.seed,
-            {**list_values(report), **list_protocol_values(report, names)},
+            {**list_values(report), **list_protocol_values(report, task.place.protocol)},
             seconds,
             bits,
             peak_mib=round(peak_mib(), 1),
@@ -87,23 +75,29 @@ def n_parameters(model: HashModel) -> int:
     return sum(parameter.numel() for parameter in model.hasher_in_torch.parameters())
 
 
-def encode_rates(
+def measure_encoding(
     model: HashModel, collection: Collection, cache: Path | str | None
-) -> dict[str, float]:
-    """Measure how many stored features become codes in a second, by modality, on the first rows."""
+) -> tuple[dict[str, float], float]:
+    """Measure, on the first rows, how fast stored features become codes, and which bits vary.
+
+    Returns:
+        Codes a second, by modality, and the share of bits that are the same for all pictures, or
+        for all texts: the larger one.
+    """
     folder = None if cache is None else Path(cache)
     codes = CollectionCodes(model, collection, captions="first", cache_folder=folder)
     items = np.arange(min(collection.n_items, RATE_ROWS))
-    rates = {}
+    rates, constant_counts = {}, []
     for modality, encode, rows in (
         ("image", codes.image, items),
         ("text", codes.text, codes.texts_of(items)),
     ):
         encode(rows[:1])
         started = time.perf_counter()
-        encode(rows)
+        side = encode(rows)
         rates[modality] = round(len(rows) / max(time.perf_counter() - started, 1e-6), 1)
-    return rates
+        constant_counts.append(code_statistics(side, model.n_bits).n_constant_bits)
+    return rates, round(max(constant_counts) / model.n_bits, 4)
 
 
 def list_last_values(model: HashModel, measure: str) -> dict[str, float]:
@@ -116,31 +110,30 @@ def list_last_values(model: HashModel, measure: str) -> dict[str, float]:
     }
 
 
-def find_constant_share(
-    model: HashModel, collection: Collection, cache: Path | str | None
-) -> float:
-    """Find the share of bits that are the same for the first pictures, or texts: the larger one."""
-    folder = None if cache is None else Path(cache)
-    codes = CollectionCodes(model, collection, captions="first", cache_folder=folder)
-    items = np.arange(min(collection.n_items, RATE_ROWS))
-    counts = [
-        code_statistics(side, model.n_bits).n_constant_bits
-        for side in (codes.image(items), codes.text(codes.texts_of(items)))
-    ]
-    return round(max(counts) / model.n_bits, 4)
-
-
-def list_measurements(task: Task, model: HashModel) -> Iterator[tuple[str, int, str]]:
-    """Yield what is measured of a model: name of the row, bits an item, and what ranks items.
+def measure_rankings(
+    task: Task, model: HashModel, collection: Collection, split: str, cache: Path | str | None
+) -> Iterator[tuple[str, int, str, Report]]:
+    """Measure a model by everything that ranks its items: row, bits an item, scoring, numbers.
 
     The protocols of papers rank by Hamming distance, so nothing else is measured under them.
     """
-    name = task.variant.name
-    yield name, model.n_bits, Scoring.HAMMING.value
-    if not task.place.protocol:
-        yield name, model.n_bits, Scoring.ASYMMETRIC.value
+    names = list_protocol_measures(task.place.protocol)
+    measure = partial(
+        evaluate,
+        model,
+        collection,
+        split=split,
+        cache=cache,
+        progress=silent,
+        top_k=list(dict.fromkeys([50, 5000, None, *(k for k, _ in names)])),
+        conventions=list(dict.fromkeys([Convention.TRUNCATED, *(name for _, name in names)])),
+    )
+    both = measure(scoring=Scoring.HAMMING if task.place.protocol else "both")
+    for scoring in both.scorings:
+        yield task.variant.name, model.n_bits, scoring, both.ranked_by(scoring)
     if model.has_fine_codes:
-        yield f"{name}{RERANKED}", model.n_bits + model.fine_books.n_bits, "reranked"
+        row, n_bits = f"{task.variant.name}{RERANKED}", model.n_bits + model.fine_books.n_bits
+        yield row, n_bits, "reranked", measure(scoring=Scoring.HAMMING, rerank="auto")
 
 
 def list_values(report: Report) -> dict[str, float]:
@@ -188,15 +181,13 @@ def list_protocol_measures(protocol: str) -> list[tuple[int | None, Convention]]
     return [(k, Convention(rule.convention)) for k in rule.top_k]
 
 
-def list_protocol_values(
-    report: Report, measures: Sequence[tuple[int | None, Convention]]
-) -> dict[str, float]:
-    """List what a protocol measures, in both directions, by `map_title`."""
+def list_protocol_values(report: Report, protocol: str) -> dict[str, float]:
+    """List what a protocol measures, in both directions, by `map_title`; nothing for ""."""
     return {
         f"{map_title(k, name)} {direction}": round(
             report.value("map", direction, relevance="shared_label", k=k, convention=name), 4
         )
-        for k, name in measures
+        for k, name in list_protocol_measures(protocol)
         for direction in DIRECTIONS
     }
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modalhash.choices import Scoring
@@ -104,6 +104,11 @@ class Report:
     def scorings(self) -> tuple[str, ...]:
         """What ranked the items: "hamming", "asymmetric" or another, in the order measured."""
         return tuple(dict.fromkeys(report.scoring for report in self.directions))
+
+    def ranked_by(self, scoring: str) -> "Report":
+        """Keep the numbers of one scoring only; see `scorings`."""
+        directions = tuple(report for report in self.directions if report.scoring == scoring)
+        return replace(self, directions=directions)
 
     def __repr__(self) -> str:
         return f"<Report of {len(self.measures)} numbers: {str(self).splitlines()[0]}>"
