@@ -4,7 +4,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import Tensor
 
-from modalhash.losses import evenly_spaced, fused_rows, keep_thresholds, strongest_nodes
+from modalhash.losses import fused_rows, keep_thresholds, strongest_nodes
 from modalhash.losses.fused_neighbours import BLOCK_ROWS
 from tests.oracles import plain_neighbours as plain
 from tests.oracles.largest_tensor import LargestTensor
@@ -26,14 +26,6 @@ def test_fused_rows_against_loops(image_weight: float, times: float) -> None:
 def test_a_row_of_zeros_is_similar_to_nothing() -> None:
     rows = fused_rows(torch.zeros(2, 3), torch.tensor([[0.0], [2.0]]), image_weight=0.5)
     assert_allclose(rows @ rows.T, [[0.0, 0.0], [0.0, 0.5]], rtol=1e-6, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("n", "most", "expected"),
-    [(5, 5, [0, 1, 2, 3, 4]), (5, 2, [0, 2]), (10, 4, [0, 2, 5, 7]), (7, 1, [0]), (1, 9, [0])],
-)
-def test_evenly_spaced(n: int, most: int, expected: list[int]) -> None:
-    assert_array_equal(evenly_spaced(n, most), expected)
 
 
 def test_strongest_nodes_by_hand() -> None:

@@ -14,7 +14,8 @@ from modalhash.methods.former_codes import FormerCodes
 from modalhash.methods.large_nested import LargeMemory, sample_points
 from modalhash.methods.nested import Nested
 from modalhash.methods.nested_labelled import NestedLabelled, NestedLabelledSettings
-from modalhash.methods.nested_method import Memory, NestedHeads, NestedSettings
+from modalhash.methods.nested_memory import Memory
+from modalhash.methods.nested_method import NestedHeads, NestedSettings
 from modalhash.training import TrainingPlan, train_method
 from modalhash.training.validation import pair_recall
 from tests.oracles.paired_features import made_pairs

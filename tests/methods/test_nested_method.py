@@ -8,19 +8,13 @@ from torch.testing import assert_close
 
 from modalhash.errors import SettingError
 from modalhash.layers import KernelHead, ModalityFeatures
-from modalhash.losses import info_nce
 from modalhash.methods.base import FeatureShapes, Moment
 from modalhash.methods.code_lengths import code_lengths
 from modalhash.methods.item_blocks import item_blocks
 from modalhash.methods.nested import Nested
 from modalhash.methods.nested_labelled import NestedLabelled, NestedLabelledSettings
-from modalhash.methods.nested_method import (
-    Memory,
-    NestedHeads,
-    NestedSettings,
-    measure_scaled_difference,
-    partner_contrast,
-)
+from modalhash.methods.nested_memory import Memory
+from modalhash.methods.nested_method import NestedHeads, NestedSettings
 from modalhash.methods.shared_space import first_weights, principal_directions, row_moments
 from tests.oracles.texts_view import IMAGE_WIDTH, N_ITEMS, N_TEXTS, TEXT_WIDTH, TextsView, unit
 
@@ -98,15 +92,6 @@ def test_first_weights_are_principal_directions_as_they_come() -> None:
     size = (3 + 5 + 1 + 1) / 4
     expected = torch.tensor([[1 / size, 0.0], [0.0, 1 / size], [0.0, 0.0]])
     assert_close(weights, expected, rtol=1e-6, atol=0)
-
-
-def test_partner_contrast_is_info_nce() -> None:
-    image, text = unit(torch.randn(6, 4)), unit(torch.randn(6, 4))
-    expected = info_nce(image, text, temperature=0.3)
-    scores = image @ text.T / 0.3
-    found = partner_contrast(torch.stack([scores, scores.T]))
-    assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert_close(partner_contrast(torch.zeros(2, 4, 4)), torch.tensor(math.log(4)))
 
 
 def test_what_is_kept_of_training_items() -> None:
@@ -219,24 +204,6 @@ def test_the_objective_is_that_of_plain_loops(hamming_share: float) -> None:
     kind = expected["neighbours"] + 20 * expected["similarities"]
     total = 0.3 * expected["pairs"] + 0.7 * kind
     assert report.total.item() == pytest.approx(total, rel=1e-4, abs=1e-5)
-
-
-def test_measure_scaled_difference_has_no_use_for_the_scale_of_cosines_but_for_their_sign() -> None:
-    generator = torch.Generator().manual_seed(0)
-    cosines = torch.rand(2, 4, 4, generator=generator)
-    targets = torch.rand(4, 4, generator=generator)
-    least = min(
-        (multiple * cosines - targets).square().mean().item()
-        for multiple in torch.linspace(0, 3, 30_001)
-    )
-    for scale in (1.0, 0.01, 100.0):
-        value = measure_scaled_difference(scale * cosines, targets).item()
-        assert value == pytest.approx(least, rel=1e-4, abs=1e-7)
-    none = targets.square().mean().item()
-    assert measure_scaled_difference(-cosines, targets).item() == pytest.approx(none, rel=1e-6)
-    assert measure_scaled_difference(torch.zeros(2, 4, 4), targets).item() == pytest.approx(
-        none, rel=1e-6
-    )
 
 
 def test_gradients_reach_the_bits_alone() -> None:

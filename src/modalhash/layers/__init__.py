@@ -39,6 +39,7 @@ from modalhash.layers.modality_features import ModalityFeatures
 from modalhash.layers.normalised_head import NormalisedHead, hidden_head
 from modalhash.layers.pair_moments import PairMoments, pair_moments
 from modalhash.layers.random_hyperplanes import random_hyperplanes
+from modalhash.layers.spacing import evenly_spaced
 from modalhash.layers.token_reduction import TokenReduction, grid_pooling
 from modalhash.layers.token_trunk import TokenTrunk, TrunkHead, TrunkKind, trunk_from_spec
 
@@ -80,6 +81,7 @@ __all__ = [
     "TrunkKind",
     "build_head",
     "canonical_maps",
+    "evenly_spaced",
     "gaussian_kernel",
     "grid_pooling",
     "hash_head",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from modalhash.errors import SettingError
+from modalhash.layers.spacing import evenly_spaced
 
 __all__ = ["FurtherRows", "KernelFit", "gaussian_kernel", "kernel_ridge", "kernel_weights"]
 
@@ -112,7 +113,7 @@ def kernel_ridge(
     if n_items <= n_landmarks:
         rows, targets = (torch.cat(parts) for parts in zip(*blocks(), strict=True))
         return exact_fit(rows, targets, sharpness, ridge, further, item_weights=weights)
-    landmarks = evenly_spaced(blocks, n_items, n_landmarks)
+    landmarks = select_rows(blocks, evenly_spaced(n_items, n_landmarks))
     return landmark_fit(blocks, landmarks, sharpness, ridge, further, item_weights=weights)
 
 
@@ -279,9 +280,8 @@ def landmark_fit(
     )
 
 
-def evenly_spaced(blocks: Blocks, n_items: int, n_chosen: int) -> Tensor:
-    """Choose `n_chosen` of the rows that blocks give, evenly spaced from the first on."""
-    places = torch.arange(n_chosen) * n_items // n_chosen
+def select_rows(blocks: Blocks, places: Tensor) -> Tensor:
+    """Select the rows at ascending places (m,) int64 of all that blocks give."""
     chosen, start = [], 0
     for rows, _ in blocks():
         inside = places[(places >= start) & (places < start + len(rows))]

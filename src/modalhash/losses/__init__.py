@@ -30,9 +30,9 @@ from modalhash.losses.decoding import (
     unexplained_share,
 )
 from modalhash.losses.diagnostics import code_statistics, saturated_share, sign_cosine, target_range
+from modalhash.losses.direction_scores import measure_scaled_difference, partner_contrast
 from modalhash.losses.enhancement import distribution_weighted
 from modalhash.losses.fused_neighbours import (
-    evenly_spaced,
     fused_rows,
     keep_thresholds,
     strongest_nodes,
@@ -91,7 +91,6 @@ __all__ = [
     "decoding_target",
     "diagonal_gap",
     "distribution_weighted",
-    "evenly_spaced",
     "filtered_graph",
     "float_share",
     "former_agreement",
@@ -104,10 +103,12 @@ __all__ = [
     "label_links",
     "label_similarity",
     "local_alignment",
+    "measure_scaled_difference",
     "neighbour_targets",
     "others_contrast",
     "paired_cosine",
     "pairwise_logistic",
+    "partner_contrast",
     "reconstructed_graph",
     "reconstruction_error",
     "relation_graph",

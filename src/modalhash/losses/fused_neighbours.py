@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-__all__ = ["evenly_spaced", "fused_rows", "keep_thresholds", "strongest_nodes"]
+__all__ = ["fused_rows", "keep_thresholds", "strongest_nodes"]
 
 BLOCK_ROWS = 64
 """Rows whose similarities to all nodes are held at once."""
@@ -36,16 +36,6 @@ def fused_rows(image_features: Tensor, text_features: Tensor, *, image_weight: f
     """
     image, text = normalize(image_features, dim=1), normalize(text_features, dim=1)
     return torch.cat([math.sqrt(image_weight) * image, math.sqrt(1 - image_weight) * text], dim=1)
-
-
-def evenly_spaced(n: int, most: int) -> Tensor:
-    """Choose places in `range(n)`, all of them or `most` evenly spaced ones, as (m,) int64.
-
-    Example:
-        >>> evenly_spaced(3, 8), evenly_spaced(9, 3)
-        (tensor([0, 1, 2]), tensor([0, 3, 6]))
-    """
-    return torch.arange(min(n, most)) * n // min(n, most)
 
 
 def strongest_nodes(

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from modalhash.losses import evenly_spaced, fused_rows
+from modalhash.layers import evenly_spaced
+from modalhash.losses import fused_rows
 from modalhash.methods.base import Batch, TrainingView
 
 __all__ = ["fused_batches", "read_nodes"]

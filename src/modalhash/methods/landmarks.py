@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from modalhash.layers import LandmarkGraph, LandmarkHead
+from modalhash.layers import LandmarkGraph, LandmarkHead, evenly_spaced
 from modalhash.layers.hash_heads import HashHead
-from modalhash.losses import evenly_spaced, soft_contrast
+from modalhash.losses import soft_contrast
 from modalhash.methods.base import Batch, FeatureShapes, Heads, Method, TrainingView
 
 __all__ = [

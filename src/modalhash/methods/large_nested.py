@@ -15,17 +15,15 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from modalhash.layers import KernelHead, ModalityFeatures, kernel_weights
-from modalhash.losses import evenly_spaced
+from modalhash.layers import KernelHead, ModalityFeatures, evenly_spaced, kernel_weights
 from modalhash.methods.base import Batch, TrainingView
 from modalhash.methods.former_codes import FormerCodes, join_former
 from modalhash.methods.item_blocks import ItemBlock, item_blocks
+from modalhash.methods.nested_memory import BLOCK
 from modalhash.methods.shared_space import principal_directions, row_moments
 
 __all__ = ["LargeMemory", "fit_on_part", "sample_points"]
 
-BLOCK = 2048
-"""Pairs read at a time before training."""
 SAMPLE = 5_000
 """Pairs that the bits begin with."""
 Likeness = Callable[[ItemBlock], tuple[Tensor, Tensor]]

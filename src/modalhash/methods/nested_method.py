@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch import Tensor
+from torch.nn.functional import normalize
 
 from modalhash.layers import BitMap, FurtherRows, KernelFit, KernelHead, kernel_ridge
 from modalhash.layers.feature_scaling import ScalingRule
-from modalhash.losses import code_statistics, soft_contrast, straight_through_signs
+from modalhash.losses import (
+    code_statistics,
+    measure_scaled_difference,
+    partner_contrast,
+    soft_contrast,
+    straight_through_signs,
+)
 from modalhash.methods.base import (
     Batch,
     CaptionChoice,
@@ -31,7 +37,8 @@ from modalhash.methods.controls import NamedModule, shuffle_edges
 from modalhash.methods.former_codes import FormerCodes, join_former
 from modalhash.methods.item_blocks import ItemBlock, item_blocks
 from modalhash.methods.large_nested import LargeMemory, fit_on_part, sample_points
-from modalhash.methods.pair_agreement import SMOOTH_RIDGE, PairAgreement, measure_agreement
+from modalhash.methods.nested_memory import BLOCK, SMALLEST_BATCH, Memory
+from modalhash.methods.pair_agreement import SMOOTH_RIDGE
 from modalhash.methods.ranges import (
     AT_LEAST_ONE,
     NOT_NEGATIVE,
@@ -47,17 +54,8 @@ from modalhash.methods.shared_space import (
     row_moments,
 )
 
-__all__ = [
-    "Memory",
-    "NestedMethod",
-    "NestedSettings",
-    "measure_scaled_difference",
-    "partner_contrast",
-]
+__all__ = ["NestedMethod", "NestedSettings"]
 
-BLOCK = 2048
-"""Pairs read at a time before training."""
-SMALLEST_BATCH = 2
 FEWEST_WEIGHED = 200
 """Items below which nothing is said about which pairs are wrong."""
 MOST_SAMPLED = 8192
@@ -117,92 +115,6 @@ class NestedSettings(Settings):
     """Learn less from pairs that look wrong, where many do; False trusts every pair."""
     left_out: bool = True
     """Show the bits what an item's own share leaves out; False shows them fitted items only."""
-
-
-def partner_contrast(scores: Tensor) -> Tensor:
-    """Compute the mean cross-entropy of each row's softmax to its partner, that on the diagonal.
-
-    Args:
-        scores: (2, n, n) of queries of each direction, divided by their temperature.
-    """
-    own = torch.arange(scores.shape[1], device=scores.device)
-    return cross_entropy(scores.flatten(0, 1), own.repeat(2))
-
-
-def measure_scaled_difference(cosines: Tensor, targets: Tensor) -> Tensor:
-    """Compute the mean squared difference between targets and the best multiple of cosines.
-
-    Cosines of codes have a range of their own, the narrower the shorter the codes are and the more
-    a query's numbers differ in size. A ranking has no use for it, so the multiple is free, if not
-    negative: `targets^2 - <cosines, targets>^2 / cosines^2`, each a mean.
-
-    Args:
-        cosines: (2, n, n) of queries of each direction.
-        targets: (n, n).
-
-    Example:
-        >>> targets = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
-        >>> measure_scaled_difference(torch.eye(2).expand(2, 2, 2), targets)  # twice the cosines
-        tensor(0.)
-    """
-    agreement = (cosines * targets).mean().clamp_min(0)
-    size = cosines.square().mean().clamp_min(torch.finfo(cosines.dtype).tiny)
-    return targets.square().mean() - agreement.square() / size
-
-
-class Memory(nn.Module):
-    """What regressions found for the training items; kept in checkpoints, never in the model.
-
-    Args:
-        n_pairs: N.
-        n_items: n.
-        width: k of the common space.
-    """
-
-    owners: Tensor
-    targets: Tensor
-    points: Tensor
-    texts: Tensor
-    is_trusted: Tensor
-
-    def __init__(self, n_pairs: int, n_items: int, width: int) -> None:
-        super().__init__()
-        self.register_buffer("owners", torch.zeros(n_pairs, dtype=torch.int64))
-        self.register_buffer("targets", torch.zeros(n_items, width))
-        self.register_buffer("points", torch.zeros(3, n_items, width))
-        self.register_buffer("texts", torch.zeros(n_pairs, width))
-        self.register_buffer("is_trusted", torch.ones(n_items, dtype=torch.bool))
-
-    def measure_agreement(self, items: Tensor) -> PairAgreement:
-        """Measure how well left-out predictions of items' pictures and of their texts agree."""
-        width = self.texts.shape[1]
-        owners, texts = self.owners.cpu(), self.texts.cpu()
-        sums = torch.zeros(len(self.targets), width).index_add_(0, owners, texts)
-        return measure_agreement(self.points[0].cpu()[items], sums[items])
-
-    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Collect what is kept of the items of pairs, each item once, with its first pair there.
-
-        Items whose pairs look wrong are left out, unless hardly another is there.
-
-        Args:
-            positions: (n,) int64 of pairs.
-
-        Returns:
-            Targets (u, k), and points (4, u, k) of the common space: pictures and texts as unseen
-            ones are met, then as those in the collection are.
-        """
-        pairs = positions.sort().values  # those of one item are one after another
-        owners = self.owners[pairs]
-        is_first = torch.ones_like(owners, dtype=torch.bool)
-        is_first[1:] = owners[1:] != owners[:-1]
-        items, chosen = owners[is_first], pairs[is_first]
-        is_trusted = self.is_trusted[items]
-        if int(is_trusted.sum()) >= SMALLEST_BATCH:
-            items, chosen = items[is_trusted], chosen[is_trusted]
-        picture, stored_picture, stored_text = self.points[:, items]
-        points = torch.stack([picture, self.texts[chosen], stored_picture, stored_text])
-        return self.targets[items], points
 
 
 @dataclass

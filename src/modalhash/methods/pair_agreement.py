@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from modalhash.layers import kernel_ridge
-from modalhash.losses import evenly_spaced
+from modalhash.layers import evenly_spaced, kernel_ridge
 from modalhash.methods.shared_space import principal_directions, row_moments
 
 __all__ = ["SMOOTH_RIDGE", "PairAgreement", "agree_without_own_pair", "measure_agreement"]
