@@ -251,6 +251,31 @@ def test_ids_of_parquet_are_distinct(tmp_path: Path) -> None:
     assert f"the id 'x' is already in {tmp_path / 't.parquet'}:1" in defect.problem
 
 
+@pytest.mark.parametrize(
+    ("column", "owner"), [("id", "row"), ("asset", "picture"), ("imgid", "picture")]
+)
+def test_an_id_of_two_pictures_is_a_defect(column: str, owner: str, tmp_path: Path) -> None:
+    write_pictures(tmp_path, "a.jpg", "b.jpg")
+    table = tmp_path / "t.csv"
+    table.write_text(f"{column},image,caption\n7,a.jpg,one\n7,a.jpg,two\n7,b.jpg,three\n")
+    [defect] = check_collection(f"table:{table}#id={column}").defects
+    assert (defect.kind, defect.items) == ("duplicate-id", ("7",))
+    assert defect.problem == f"the id '7' is already in {table}:2; give each {owner} its own"
+
+
+def test_an_object_on_one_line_is_read_by_what_its_keys_are(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "names.json").write_text('{"a.jpg": "one", "b.jpg": "two"}')
+    (tmp_path / "row.json").write_text('{"image": "a.jpg", "caption": "one"}\n')
+    (tmp_path / "own.json").write_text('{"Bild": "a.jpg", "Text": "one"}\n')
+    (tmp_path / "rows.json").write_text('{"Bild": "a.jpg"}\n{"Bild": "b.jpg"}\n')
+    assert texts_of(tmp_path / "names.json") == {"a.jpg": ["one"], "b.jpg": ["two"]}
+    assert texts_of(tmp_path / "row.json") == {"a.jpg": ["one"]}
+    assert texts_of(f"table:{tmp_path / 'own.json'}#image=Bild,caption=Text") == {"a.jpg": ["one"]}
+    rows = load_collection(f"table:{tmp_path / 'rows.json'}#image=Bild")
+    assert list(rows.item_ids) == ["a.jpg", "b.jpg"]
+
+
 def test_a_picture_of_parquet_that_is_none_is_a_defect_of_its_row(tmp_path: Path) -> None:
     content = tables.picture_bytes(tmp_path, 0)
     rows = [

@@ -116,7 +116,9 @@ def find_format(
     if table_format.kind == "jsonl" or (table_format.is_text and first_line.startswith("{")):
         return replace(table_format, kind="jsonl")
     if table_format.kind == "json":
-        return replace(table_format, kind="jsonl") if _is_an_object(first_line) else table_format
+        text = start.decode(table_format.encoding, "replace").strip()
+        is_lines = _is_an_object(first_line) and not _maps_names(text, likely_columns)
+        return replace(table_format, kind="jsonl") if is_lines else table_format
     stated = SEPARATOR_LINE.match(start.decode(table_format.encoding, "replace").lstrip())
     if separator is None and stated is not None:
         separator = stated[1]
@@ -221,6 +223,19 @@ def _is_an_object(line: str) -> bool:
     return isinstance(document, dict) and not any(
         isinstance(value, list | dict) for value in document.values()
     )
+
+
+def _maps_names(text: str, likely_columns: frozenset[str]) -> bool:
+    """Tell whether a text that begins with an object's line maps pictures' names to their texts.
+
+    Otherwise the object is a row. No other line follows a map, its values are texts, and none of
+    its keys is called after a column.
+    """
+    if "\n" in text or not likely_columns:
+        return False
+    members: dict[str, object] = json.loads(text)
+    are_texts = all(isinstance(value, str) for value in members.values())
+    return are_texts and likely_columns.isdisjoint(map(folded_column, members))
 
 
 def _split_line(line: str, table_format: TableFormat) -> list[str]:

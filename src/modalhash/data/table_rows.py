@@ -129,9 +129,10 @@ class RowReader:
         item = self.read.items.get(name)
         if item is None:
             item = self.read.items[name] = Item(picture, self.table.where(row))
-        elif self._is_distinct and not isinstance(picture, str):
-            problem = f"the id {quote_text(name)} is already in {item.where}; give each row its own"
-            self._add_defect("duplicate-id", row, problem, name)
+        elif self._is_of_another(item, picture):
+            owner = "row" if self._is_distinct else "picture"
+            problem = f"the id {quote_text(name)} is already in {item.where}"
+            self._add_defect("duplicate-id", row, f"{problem}; give each {owner} its own", name)
             return None
         self._add_texts(row, name, item)
         self._add_labels(row, item)
@@ -142,6 +143,12 @@ class RowReader:
             self._add_defect("item-in-two-splits", row, f"{problem}; take it out of one", name)
         item.split = item.split or split
         return item
+
+    def _is_of_another(self, item: Item, picture: str | StoredPicture) -> bool:
+        """Tell whether a row with an item's id can't be more of it: its picture is another one."""
+        if isinstance(picture, str) or isinstance(item.picture, str):
+            return picture != item.picture
+        return self._is_distinct
 
     @property
     def _is_distinct(self) -> bool:
