@@ -214,8 +214,9 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
             mh.score(source, RANKED, **LABELS)
-    damaged = f"query_codes: {tmp_path / 'text.npy'} can't be read as .npy: "
-    with pytest.raises(InputError, match=f"^{re.escape(damaged)}"):
+    damaged = f"query_codes: {tmp_path / 'text.npy'} can't be read as .npy"
+    reason = "it isn't an array that np.save wrote"
+    with pytest.raises(InputError, match=f"^{re.escape(f'{damaged}: {reason}')}$"):
         mh.score(tmp_path / "text.npy", RANKED, **LABELS)
 
 

@@ -177,6 +177,8 @@ def map_array(path: Path) -> NDArray[Any]:
     except ValueError as error:
         if "Python objects" in str(error):
             raise ValueError("Object arrays cannot be loaded: they would be unpickled") from error
+        if "allow_pickle" in str(error):  # NumPy takes whatever isn't an array for a pickle
+            raise ValueError("it isn't an array that np.save wrote") from error
         raise
     return array
 

@@ -236,6 +236,11 @@ def test_a_relevance_that_no_distance_reaches_is_refused_and_the_largest_one_is_
         assert all(hit.distance <= (curve.radius(float(stated), 60) or 0) for hit in exact)
 
 
+def test_a_seed_below_0(trained: Path) -> None:
+    with pytest.raises(InputError, match=r"^seed is -1, expected 0 or more$"):
+        mh.calibrate(trained / "index", "scenes:60", seed=-1)
+
+
 def test_cut_offs_that_are_none(trained: Path, scene_index: Path) -> None:
     with mh.open_index(trained / "index") as index:
         with pytest.raises(InputError, match=r"^radius is -1, expected 0 or more$"):

@@ -285,6 +285,11 @@ def test_a_quick_bench(place: Place, tmp_path: Path, modalhash: CommandLine) -> 
             "'64x' isn't whole numbers such as 16,32",
         ),
         (
+            ("bench", "--methods", "random", "--seeds", "0,²"),
+            "'0,²' isn't whole numbers such as 16,32",
+        ),
+        (("bench", "--methods", "random", "--memory", "nan"), "'nan' is no number"),
+        (
             ("bench", "--methods", "cfrh+hugs"),
             "unknown addition to a method in 'cfrh+hugs': 'hugs'",
         ),

@@ -14,7 +14,7 @@ from modalhash.api.learning import train_on_exchanged_texts
 from modalhash.artifacts.collection_codes import CollectionCodes
 from modalhash.benchmarking.label_noise import RobustnessRun, RobustnessStudy
 from modalhash.benchmarking.outcomes import MEASURES, Outcome
-from modalhash.benchmarking.wrong_pairs import shuffle_texts
+from modalhash.benchmarking.wrong_pairs import format_losses, shuffle_texts
 from modalhash.data import Collection
 from modalhash.encoders.feature_tables import ArrayTable
 from modalhash.errors import InputError, SettingError
@@ -151,6 +151,14 @@ def test_the_table_by_hand() -> None:
         "| 0 % | nested | 0.600 ± 0.100 |  | 0.800 ± 0.000 |  |",
         "| 20 % | nested | 0.550 ± 0.100 | 5.0 ± 0.0 | 0.750 ± 0.050 | 5.0 ± 5.0 |",
         "| 20 % | cvh | - | - | - | - |",
+    ]
+
+
+def test_one_seed_has_no_deviation() -> None:
+    assert [format_losses(losses) for losses in ([], [5.0], [5.0, 10.0])] == [
+        "-",
+        "5.0",
+        "7.5 ± 2.5",
     ]
 
 

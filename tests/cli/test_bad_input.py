@@ -55,6 +55,14 @@ def test_an_unreadable_picture(modalhash: CommandLine, tmp_path: Path) -> None:
     )
 
 
+def test_a_name_that_the_file_system_does_not_take(modalhash: CommandLine, tmp_path: Path) -> None:
+    photos = write_folder(tmp_path / "photos")
+    name = "x" * 300
+    for words in (("data", "check", f"table:{name}"), ("data", "convert", photos, "-o", name)):
+        line = line_of(modalhash(*words))
+        assert line.endswith(f"{name}: File name too long; check the path")
+
+
 def test_a_truncated_picture(modalhash: CommandLine, tmp_path: Path) -> None:
     photos = write_folder(tmp_path / "photos")
     picture = photos / "images" / "a.jpg"

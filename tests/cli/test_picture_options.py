@@ -35,7 +35,7 @@ def test_larger_pictures_are_read_by_an_option(
     assert os.environ["MODALHASH_MAX_MEGAPIXELS"] == "0.0001"
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "large"])
+@pytest.mark.parametrize("number", ["0", "-1", "large", "nan"])
 def test_what_is_no_number_of_megapixels(modalhash: CommandLine, photos: Path, number: str) -> None:
     ended = modalhash("data", "check", photos, "--largest-picture", number)
     assert ended.code == 2

@@ -91,6 +91,8 @@ def test_files_beside_the_table(modalhash: CommandLine, files: list[str], tmp_pa
         (["q.npy"], 2, "Error: Missing argument 'DATABASE'.\n"),
         (["q.npy", "d.npy", "--bit-order", "middle"], 2, "'middle' is not one of"),
         (["q.npy", "d.npy", "-k", "0"], 2, "'0' is neither a number nor 'all'"),
+        (["q.npy", "d.npy", "-k", "²"], 2, "'²' is neither a number nor 'all'"),
+        (["q.npy", "d.npy", "-k", "9" * 5000], 2, "9' is neither a number nor 'all'"),
     ],
 )
 def test_wrong_use_is_told(

@@ -489,6 +489,13 @@ CODES = pack([[1, 1, 1], [1, -1, 1]])
             "unknown tie rule 'stable': Known: database_order, expected, optimistic, pessimistic",
         ),
         ({"top_k": (0,)}, SettingError, "top_k is (0,), expected positive numbers or None"),
+        (
+            {"top_k": (10**23,)},
+            SettingError,
+            f"top_k is ({10**23},), expected 2147483647 at most, or None for the whole list",
+        ),
+        ({"n_resamples": 10**20}, SettingError, f"n_resamples is {10**20}, expected 0 to 1000000"),
+        ({"seed": -1}, SettingError, "seed is -1, expected 0 or more"),
         ({"radius": -1}, SettingError, "radius is -1, expected 0 or more"),
         (
             {"jaccard_threshold": 0.0},

@@ -83,6 +83,16 @@ def test_what_is_whole_is_kept(
     assert find_damage(folder / "images") == find_damage(folder / "texts") == []
 
 
+def test_what_cannot_be_repaired_is_not_sent_to_a_repair(
+    modalhash: CommandLine, folder: Path
+) -> None:
+    flip(folder / "texts" / "manifest.json")
+    verified, repaired = modalhash("verify", folder), modalhash("repair", folder)
+    assert (verified.code, repaired.code) == (1, 1)
+    assert "manifest.json" in verified.out
+    assert "modalhash repair" not in verified.out
+
+
 def test_pictures_are_verified(folder: Path) -> None:
     pictures = sorted((folder / "pictures").iterdir())
     pictures[0].unlink()

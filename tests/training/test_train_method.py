@@ -401,6 +401,7 @@ def test_too_few_items_to_choose_an_epoch_by() -> None:
     [
         ({"n_bits": 0}, "n_bits is 0, expected a positive number: 16 to 256"),
         ({"n_bits": -8}, "n_bits is -8, expected a positive number: 16 to 256"),
+        ({"n_bits": 10**6}, "n_bits is 1000000, expected 65536 at most: 16 to 256"),
         ({"seed": -1}, "seed is -1, expected 0 to 4294967295"),
         ({"seed": 2**32}, "seed is 4294967296, expected 0 to 4294967295"),
     ],

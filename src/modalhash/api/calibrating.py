@@ -86,6 +86,8 @@ def calibrate(
         FeatureError: if the collection doesn't have what the model reads.
         StorageError: if the file system refuses.
     """
+    if seed < 0:
+        raise InputError(f"seed is {seed}, expected 0 or more")
     if relevance is not None:
         check_rule(relevance)
     chosen = [read_choice("direction", Direction, name) for name in dict.fromkeys(directions)]

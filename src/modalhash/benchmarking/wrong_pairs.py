@@ -106,7 +106,9 @@ def average_directions(outcome: Outcome, title: str) -> float | None:
 
 
 def format_losses(losses: Sequence[float]) -> str:
-    """Format mean and deviation of losses in points."""
+    """Format mean and deviation of losses in points; a single loss has no deviation."""
     if not losses:
         return "-"
+    if len(losses) == 1:
+        return f"{losses[0]:.1f}"
     return f"{statistics.mean(losses):.1f} ± {statistics.pstdev(losses):.1f}"

@@ -7,7 +7,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.grid_options import typed_command, whole_numbers
-from modalhash.cli.options import cache_option
+from modalhash.cli.options import NumberRange, cache_option
 from modalhash.cli.terminal import echo
 from modalhash.cli.watching import show_progress
 from modalhash.options import QuantizerOptions
@@ -119,7 +119,7 @@ ARRAY_OPTIONS: Mapping[str, str] = {
 @click.option(
     "--memory",
     "memory_gib",
-    type=click.FloatRange(min=0, min_open=True),
+    type=NumberRange(min=0, min_open=True),
     metavar="GIB",
     help="Memory of all workers together; a row that needs more is left out, and says so.",
 )

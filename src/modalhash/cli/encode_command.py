@@ -7,6 +7,7 @@ from click.core import ParameterSource
 
 import modalhash as mh
 from modalhash.cli.options import (
+    NumberRange,
     cache_option,
     device_option,
     largest_picture_option,
@@ -81,7 +82,7 @@ class EncodeCommand(click.Command):
 )
 @click.option(
     "--gpus",
-    type=click.FloatRange(min=0),
+    type=NumberRange(min=0),
     default=0.0,
     show_default=True,
     help="GPUs of each of Ray's processes; may be a fraction.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modalhash.cli.options import Option, cache_option, read_changes
+from modalhash.cli.options import NumberRange, Option, cache_option, read_changes, read_whole_number
 from modalhash.cli.terminal import echo
 from modalhash.options import GridOptions
 
@@ -19,10 +19,11 @@ __all__ = ["grid_options", "print_comparison_table", "typed_command", "whole_num
 
 def whole_numbers(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
     """Read whole numbers such as `16,32`."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isdigit() for word in words):
+    numbers = [read_whole_number(word.strip()) for word in text.split(",")]
+    known = [number for number in numbers if number is not None]
+    if len(known) < len(numbers):
         raise click.BadParameter(f"{text!r} isn't whole numbers such as 16,32", context, parameter)
-    return tuple(dict.fromkeys(map(int, words)))
+    return tuple(dict.fromkeys(known))
 
 
 GRID_OPTIONS: Mapping[str, Option[Any]] = {
@@ -62,7 +63,7 @@ GRID_OPTIONS: Mapping[str, Option[Any]] = {
         help="Trainings at once, each in a process of one thread.",
     ),
     "memory_gib": click.option(
-        "--memory", "memory_gib", type=click.FloatRange(min=0, min_open=True), metavar="GIB",
+        "--memory", "memory_gib", type=NumberRange(min=0, min_open=True), metavar="GIB",
         help="Memory of all workers together; fewer run at once where they would need more.",
     ),
     "cache": cache_option,

@@ -53,6 +53,8 @@ COMMANDS = {
 """Command to its line in the help, in the order of use; each lies in a file of its name."""
 
 
+PATH_ERRORS = frozenset({errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP})
+"""What the file system says against a path of the user's."""
 OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF, errno.EDQUOT})
 """Ways in which printing fails."""
 LAST_STREAM: Final = 2
@@ -199,6 +201,8 @@ def format_error(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, ModalhashError):
         return text
+    if isinstance(error, OSError) and error.errno in PATH_ERRORS and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; check the path"
     return (
         f"unexpected {type(error).__name__}: {text}; this is a bug, please report it with what "
         "`modalhash --debug ...` prints"

@@ -1,9 +1,10 @@
 """Options that several commands share, and how their values are read."""
 
+import math
 import os
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -11,6 +12,7 @@ from click.core import ParameterSource
 from modalhash.options import RunOptions, TrainingOptions
 
 __all__ = [
+    "NumberRange",
     "Option",
     "cache_option",
     "captions_option",
@@ -27,6 +29,7 @@ __all__ = [
     "preset_option",
     "read_changes",
     "read_cutoffs",
+    "read_whole_number",
     "run_options",
     "seed_option",
     "settings_option",
@@ -36,6 +39,21 @@ __all__ = [
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Command], Command]
+MOST_DIGITS: Final = 18
+"""Digits of a whole number that 64 bits hold."""
+
+
+class NumberRange(click.FloatRange):
+    """Numbers in a range, without nan, which Click's comparisons let pass."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read a number; fail if it is none, or out of the range."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 def read_changes(
@@ -83,7 +101,7 @@ def set_largest_picture(
 
 largest_picture_option: Option[Any] = click.option(
     "--largest-picture",
-    type=click.FloatRange(min=0, min_open=True, max=1e6),
+    type=NumberRange(min=0, min_open=True, max=1e6),
     metavar="MEGAPIXELS",
     callback=set_largest_picture,
     expose_value=False,
@@ -269,6 +287,12 @@ def _divide(
             options[name] = value
 
 
+def read_whole_number(word: str) -> int | None:
+    """Read a whole number from 0 on in the digits 0 to 9; None if the word is something else."""
+    is_number = word.isascii() and word.isdigit() and len(word) <= MOST_DIGITS
+    return int(word) if is_number else None
+
+
 def read_cutoffs(
     context: click.Context, parameter: click.Parameter, text: str
 ) -> tuple[int | None, ...]:
@@ -278,8 +302,8 @@ def read_cutoffs(
         word = part.strip()
         if word == "all":
             read.append(None)
-        elif word.isdigit() and int(word) > 0:
-            read.append(int(word))
+        elif number := read_whole_number(word):
+            read.append(number)
         else:
             raise click.BadParameter(f"{word!r} is neither a number nor 'all'", context, parameter)
     return tuple(read)

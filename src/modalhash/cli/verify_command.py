@@ -19,9 +19,9 @@ def command(index: str) -> int:
     report = mh.verify_index(index)
     for problem in report.problems:
         echo(problem)
-    if report.problems:
+    if report.problems and report.is_repairable:
         echo(f"keep what is whole: modalhash repair {index}")
-    else:
+    if not report.problems:
         echo(f"no damage: {count_items(report.n_items)} in {index}")
     return int(bool(report.problems))
 

@@ -68,6 +68,8 @@ def apply_protocol(collection: Collection, protocol: str, *, seed: int | None = 
     sizes = _sizes(rule, collection, options)
     if seed is None:
         seed = rule.seeds.get(family_of(collection), rule.seed)
+    if seed < 0:
+        raise InputError(f"seed is {seed}, expected 0 or more")
     if rule.rule in (Rule.GIVEN, Rule.GIVEN_TEST_DIVIDED) or not sizes.queries:
         splits = _from_given(collection, rule, sizes, np.random.default_rng(seed))
     else:

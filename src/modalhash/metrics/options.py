@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Final
 
 from modalhash.choices import MeasureChoices, read_choice
 from modalhash.errors import SettingError, UnknownNameError
@@ -15,6 +16,10 @@ __all__ = [
     "Ties",
     "read_choice",
 ]
+
+LARGEST_CUTOFF: Final = 2**31 - 1
+MOST_RESAMPLES: Final = 1_000_000
+"""Bootstrap resamples behind an interval; their statistics are kept in memory together."""
 
 
 class Convention(StrEnum):
@@ -113,12 +118,16 @@ class MeasureSettings:
         Raises:
             SettingError: naming the setting, what came and what was expected.
         """
+        cutoffs = f"{LARGEST_CUTOFF} at most, or None for the whole list"
         checks = (
             ("top_k", all(k is None or k >= 1 for k in self.top_k), "positive numbers or None"),
+            ("top_k", all(k is None or k <= LARGEST_CUTOFF for k in self.top_k), cutoffs),
             ("jaccard_threshold", 0 < self.jaccard_threshold <= 1, "in (0, 1]"),
             ("recall_at", all(k >= 1 for k in self.recall_at), "positive numbers"),
+            ("recall_at", all(k <= LARGEST_CUTOFF for k in self.recall_at), cutoffs),
             ("radius", self.radius >= 0, "0 or more"),
-            ("n_resamples", self.n_resamples >= 0, "0 or more"),
+            ("n_resamples", 0 <= self.n_resamples <= MOST_RESAMPLES, f"0 to {MOST_RESAMPLES}"),
+            ("seed", self.seed >= 0, "0 or more"),
             ("level", 0 < self.level < 1, "in (0, 1)"),
             ("n_threads", self.n_threads is None or self.n_threads >= 1, "at least 1, or None"),
         )

@@ -13,6 +13,7 @@ from modalhash.codes import code_width
 from modalhash.errors import ArtifactError, DamagedArtifactError, InputError, ModalhashError
 from modalhash.files import own_path, remove_file
 from modalhash.index import HashIndex, build_index, find_damage, open_index, repair_index
+from modalhash.index.manifest import read_manifest as read_manifest_of_side
 from modalhash.modalities import Side
 from modalhash.search.folder import read_manifest
 from modalhash.search.pending_changes import PENDING, finish_pending, writing
@@ -33,10 +34,12 @@ class IndexReport:
     Attributes:
         n_items: items by side, as far as they can be read.
         problems: what is damaged or missing, one sentence each.
+        is_repairable: whether the manifests of all sides can be read, which a repair goes by.
     """
 
     n_items: dict[str, int]
     problems: tuple[str, ...]
+    is_repairable: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,16 @@ def verify_search_index(folder: Path | str) -> IndexReport:
             problems.append(
                 f"a change of {folder} isn't finished: the next change or opening finishes it"
             )
-    return IndexReport(counts, tuple(problems))
+    return IndexReport(counts, tuple(problems), all(map(has_readable_manifest, sides.values())))
+
+
+def has_readable_manifest(place: Path) -> bool:
+    """Tell whether the manifest of a side can be read; a folder that is gone is made anew."""
+    try:
+        read_manifest_of_side(place)
+    except ArtifactError:
+        return not place.exists()
+    return True
 
 
 def side_folders(folder: Path) -> dict[str, Path]:

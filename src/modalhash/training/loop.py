@@ -57,6 +57,8 @@ SCALING_BATCH = 4096
 CHECKED_AT_ONCE = 1 << 20
 """Numbers checked at a time; a check of all takes twice the memory of what it checks."""
 LARGEST_SEED = 2**32 - 1
+MOST_BITS = 1 << 16
+"""Bits of a code at most: one of 8 KiB. Weights for more could take all memory."""
 Rows = NDArray[np.int64]
 
 
@@ -84,6 +86,8 @@ class TrainingPlan:
         """Check the range of bits and seed."""
         if self.n_bits < 1:
             raise SettingError(f"n_bits is {self.n_bits}, expected a positive number: 16 to 256")
+        if self.n_bits > MOST_BITS:
+            raise SettingError(f"n_bits is {self.n_bits}, expected {MOST_BITS} at most: 16 to 256")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise SettingError(f"seed is {self.seed}, expected 0 to {LARGEST_SEED}")
 
