@@ -147,3 +147,16 @@ def test_methods_without_structural_modules_are_refused(tmp_path: object) -> Non
         mh.ablate("lsh", "icons", modules=True, output=str(tmp_path))
     with pytest.raises(UnknownNameError):
         mh.ablate("sgrn,sgrm", "icons", modules=True, output=str(tmp_path))
+
+
+def test_runs_that_failed_for_one_reason_are_one_line() -> None:
+    reason = "epochs is 0, expected at least 1"
+    failed = [
+        outcome(row, 0.5, seed, values={}, error=reason)
+        for row in ("sgrn", ROWS.off)
+        for seed in range(3)
+    ]
+    lines = module_table(failed, [ROWS], {}).splitlines()
+    assert [line for line in lines if line.startswith("- ")] == [
+        f"- {row}: 3 runs failed: {reason}" for row in ("sgrn", ROWS.off)
+    ]

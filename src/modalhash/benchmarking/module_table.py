@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from modalhash.benchmarking.grid_table import (
     explain_collapse,
+    format_failures,
     group_by_place,
     mark_collapse,
     markdown,
@@ -154,12 +155,7 @@ def module_table(
             for named in (module, reranked_rows(module))
             for line in module_lines(named, n_bits, place, groups, differences)
         ]
-        failures = "".join(
-            f"- {outcome.row}, seed {outcome.seed}: {outcome.error}\n"
-            for outcome in of_place
-            if outcome.error
-        )
-        notes = explain_collapse(of_place) + (f"\n{failures}" if failures else "")
+        notes = f"{explain_collapse(of_place)}{format_failures(of_place)}"
         parts.append(f"## {place}\n\n{markdown(HEADS, lines)}{notes}")
     return "\n".join([*parts, f"{EXPLAINED}\n"])
 

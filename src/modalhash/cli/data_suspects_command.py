@@ -67,8 +67,8 @@ def command(
 
     Nothing is trained. What makes items alike is predicted from each picture and from its texts,
     without that pair itself; where both predictions agree no better than those of two items at
-    random, the pair is suspect. The probability counts how many such pairs there are. An item's
-    texts are judged together.
+    random, the pair is suspect. The probability that it is wrong is estimated from how many pairs
+    have such a score. An item's texts are judged together.
     """
     from modalhash.files import write_text
 
