@@ -6,12 +6,13 @@ out of arrays and ranges without noticing, so every verb takes them.
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 
 __all__ = ["json_number", "plain_numbers", "takes_numpy_numbers"]
 
+NUMPY_NUMBERS: Final = (np.bool_, np.number)
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
@@ -25,13 +26,11 @@ def plain_numbers(value: Any) -> Any:
         >>> plain_numbers({"bits": [np.int64(16)], "rate": np.float32(0.5), "name": "a"})
         {'bits': [16], 'rate': 0.5, 'name': 'a'}
     """
-    if isinstance(value, np.bool_ | np.number):
+    if isinstance(value, NUMPY_NUMBERS):
         return value.item()
     if type(value) is dict:
         return {name: plain_numbers(part) for name, part in value.items()}
-    if type(value) in (list, tuple) and any(
-        isinstance(part, np.bool_ | np.number) for part in value
-    ):
+    if type(value) in (list, tuple) and any(isinstance(part, NUMPY_NUMBERS) for part in value):
         return type(value)(map(plain_numbers, value))
     return value
 

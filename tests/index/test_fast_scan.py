@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from modalhash.codes import Codes, WeightedQueries, unpack
 from modalhash.index import build_index
-from modalhash.index.faiss_fast_scan import FastScan
+from modalhash.index.faiss_fast_scan import PACKED_ROWS, FastScan
 from modalhash.index.faiss_ivf import IvfSearcher
 from modalhash.index.searchers import NO_ROW
 
@@ -58,6 +58,20 @@ def test_nearly_all_rows_may_be_searched_for(top_k: int) -> None:
     nearest = FastScan(codes).nearest(queries, top_k)
     expected = np.sort(all_distances(queries, codes), axis=1)[:, :top_k]
     assert np.array_equal(nearest.distances, expected)
+
+
+@pytest.mark.parametrize("n_rows", [2 * PACKED_ROWS - 1, 2 * PACKED_ROWS, 2 * PACKED_ROWS + 1])
+def test_rows_at_the_ends_of_packed_parts_are_scanned(n_rows: int) -> None:
+    codes = uniform_codes(n_rows, 2, 12)
+    queries = queries_of("normal", 1, 16, 13)
+    # Copies of the query's own signs, distance 0, at all ends.
+    ends = np.unique(np.array([0, 95, 96, PACKED_ROWS - 1, PACKED_ROWS, n_rows - 1]))
+    codes[(codes == queries.codes[0]).all(axis=1)] ^= 255
+    codes[ends] = queries.codes[0]
+    neighbours = FastScan(codes).nearest(queries, len(ends) + 1)
+    np.testing.assert_array_equal(neighbours.positions[0, :-1], ends)
+    assert (neighbours.distances[0, :-1] == 0).all()
+    assert neighbours.distances[0, -1] > 0
 
 
 @pytest.mark.parametrize("sort", SORTS)

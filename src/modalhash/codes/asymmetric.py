@@ -57,6 +57,7 @@ MOST_BITS: Final = 1 << 20
 BYTE_BITS: Final = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
 BLOCK_NUMBERS: Final = 1 << 20
 """Numbers of unpacked bits at a time; more leave the processor's cache."""
+HALF: Final = np.float32(0.5)
 FEW_QUERIES: Final = 2
 """Up to so many queries look sums up by byte; more are multiplied with unpacked bits."""
 
@@ -129,7 +130,7 @@ class WeightedQueries:
     def signed_weights(self) -> NDArray[np.float32]:
         """(q, b) float32 units of each bit with the sign of the query; all are whole numbers."""
         bits = np.unpackbits(self.codes, axis=1, count=self.n_bits, bitorder="little")
-        signed: NDArray[np.float32] = np.where(bits, self.weights, -self.weights).astype(np.float32)
+        signed: NDArray[np.float32] = np.copysign(self.weights, bits - HALF, dtype=np.float32)
         return signed
 
     def scores(
@@ -145,8 +146,8 @@ class WeightedQueries:
             In the shape of `distances`, in [-1, 1].
         """
         totals = self.totals[:, None] if query is None else self.totals[query]
-        agreeing = totals - 2 * distances.astype(np.int64)
-        scores = np.where(totals > 0, agreeing / np.maximum(totals, 1), 0.0)
+        # A query of zeros has a total of 0 and no distance above it.
+        scores: NDArray[np.float64] = (totals - 2.0 * distances) / np.maximum(totals, 1)
         return scores.astype(np.float32)
 
     def limits(self, min_score: float) -> NDArray[np.int64]:
@@ -176,7 +177,7 @@ class WeightedQueries:
         """
         if len(self) == 1 and len(codes) * self.n_bits <= BLOCK_NUMBERS:
             bits = np.unpackbits(codes ^ self.codes, axis=1, count=self.n_bits, bitorder="little")
-            single: Distances = bits @ self.weights[0]
+            single: Distances = (bits @ self.weights[0].astype(np.float32)).astype(np.int32)
             return single
         parts = [np.empty(0, np.int32)]
         step = max(1, BLOCK_NUMBERS // self.n_bits)

@@ -185,9 +185,7 @@ class EmbeddedIndex(IndexWriter):
         positions, distances, scores = neighbours.positions, neighbours.distances, None
         if isinstance(searched, WeightedQueries):
             scores = searched.scores(distances)
-            query = np.repeat(np.arange(len(searched)), positions.shape[1])
-            near = state.compare_signs(searched, query, positions.ravel())
-            distances = near.reshape(positions.shape)
+            distances = state.compare_signs(searched.codes[:, None], positions)
         metadata = None
         if with_metadata:
             flat = state.take_metadata(positions.ravel())
@@ -219,7 +217,7 @@ class EmbeddedIndex(IndexWriter):
                 neighbours = state.within_radius(searched, reach, limits, tree)
             query = np.repeat(np.arange(len(searched)), np.diff(neighbours.starts))
             scores = searched.scores(neighbours.distances, query)
-            distances = state.compare_signs(searched, query, neighbours.positions)
+            distances = state.compare_signs(searched.codes[query], neighbours.positions)
         else:
             neighbours = state.within(searched, reach, tree)
             distances = neighbours.distances

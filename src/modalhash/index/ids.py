@@ -70,7 +70,7 @@ class IntegerIds(IdColumn):
 
     def take(self, positions: Positions) -> IdArray:
         """Take the ids at some positions, in the shape of `positions`."""
-        return np.asarray(self.ids[positions])
+        return self.ids.take(positions)
 
     def keep(self, is_kept: NDArray[np.bool_]) -> Self:
         """Make the column of the ids marked True."""

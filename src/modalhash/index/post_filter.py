@@ -137,6 +137,8 @@ class PostFilterSearcher(RelaxedSearcher):
         n_allowed = n_rows if allowed is None else int(np.count_nonzero(allowed))
         if allowed is None or n_allowed == n_rows:
             neighbours = self.relaxed_rows(queries, top_k)
+            if self.is_exact_relaxed:
+                return neighbours
             return self.completed_relaxed(neighbours, queries, None, top_k)
         share = n_allowed / n_rows
         n_found = int(top_k / max(share, 1e-9) * SPARE_SHARE) + SPARE_ROWS

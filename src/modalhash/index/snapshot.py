@@ -125,21 +125,18 @@ class Snapshot:
         is_kept = weighted <= limits[query]
         return sorted_hits(query[is_kept], weighted[is_kept], near.positions[is_kept], len(queries))
 
-    def compare_signs(
-        self, queries: WeightedQueries, query: NDArray[np.int64], positions: Positions
-    ) -> Distances:
-        """Count the bits in which the items at some positions differ from their queries' signs.
+    def compare_signs(self, query_codes: Codes, positions: Positions) -> Distances:
+        """Count the bits in which the items at some positions differ from packed signs.
 
         Args:
-            queries: q of them.
-            query: (t,) the number of each position's query.
-            positions: (t,).
+            query_codes: the packed signs each position is compared with: (t, p), or (q, 1, p).
+            positions: (t,), or (q, k).
 
         Returns:
-            (t,) int32.
+            int32 in the shape of `positions`.
         """
-        differing = self.take_codes(positions) ^ queries.codes[query]
-        counts: Distances = np.bitwise_count(differing).sum(axis=1, dtype=np.int32)
+        differing = self.take_codes(positions) ^ query_codes
+        counts: Distances = np.bitwise_count(differing).sum(axis=-1, dtype=np.int32)
         return counts
 
     def histogram(self, query_codes: Codes, where: Filter | None) -> NDArray[np.int64]:
@@ -208,12 +205,11 @@ class Snapshot:
         return ids
 
     def take_codes(self, positions: Positions) -> Codes:
-        """Copy the codes at some positions, (n, p) uint8, a copy."""
+        """Copy the codes at some positions, uint8 in the shape of `positions` and (p,)."""
         filled = [view for view in self.views if view.n_rows]
         if len(filled) == 1 and filled[0] is self.views[0]:
-            own: Codes = filled[0].codes[positions]
-            return own
-        codes = np.empty((len(positions), self.views[0].codes.shape[1]), np.uint8)
+            return filled[0].codes.take(positions, axis=0)
+        codes = np.empty((*positions.shape, self.views[0].codes.shape[1]), np.uint8)
         for view, is_own, rows in self.split(positions):
             codes[is_own] = view.codes[rows]
         return codes
