@@ -101,8 +101,9 @@ def tune(
         **choices: fields of `modalhash.options.TuningOptions`, which change `options`.
 
     Raises:
-        InputError: if `n_trials` or `repeats` is less than 1, there are too few training items for
-            a validation part, the method has nothing to search, or `output` holds another search.
+        InputError: if `n_trials` or `repeats` is less than 1 or `seed` less than 0, there are too
+            few training items for a validation part, the method has nothing to search, or `output`
+            holds another search.
         FeatureError: if labels are needed and there are none.
         UnknownNameError, SettingError: if a name isn't known or a value is out of its range.
         MissingExtraError: if Optuna isn't installed.
@@ -112,6 +113,8 @@ def tune(
     for name, count in (("n_trials", n_trials), ("repeats", options.repeats)):
         if count < 1:
             raise InputError(f"{name} is {count}: at least 1 is needed")
+    if seed < 0:
+        raise InputError(f"seed is {seed}, expected 0 or more")
     import_optuna()
     collection = open_collection(collection, options.skip_bad, options.progress)
     if method == AUTO:
