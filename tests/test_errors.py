@@ -44,7 +44,7 @@ def test_the_docstring_draws_the_whole_tree() -> None:
 
 def test_unknown_names_list_the_known() -> None:
     assert str(UnknownNameError("split", "test", ["train", "dev"])) == (
-        "unknown split 'test': Known: dev, train"
+        "unknown split 'test'; known: dev, train"
     )
     assert str(UnknownNameError("split", "tets", ["train", "test"])) == (
         "unknown split 'tets': did you mean 'test'? Known: test, train"

@@ -36,6 +36,22 @@ def test_a_line_is_written_over() -> None:
     assert {len(line.rstrip("\n")) for line in (first, half, whole)} == {79}
 
 
+def test_time_left_counts_only_what_was_done_since_the_first_report() -> None:
+    """60 of 200 were done before; 20 more in 10 seconds leave 120, at 2 a second."""
+    rewritten: list[str] = []
+    lines: list[str] = []
+    for watch in (
+        rewriting_watcher(clock_of(0, 10), write=rewritten.append),
+        line_watcher(clock_of(0, 10), write=lines.append),
+    ):
+        watch("train", 60, 200)
+        watch("train", 80, 200)
+    first, second = "".join(rewritten).split("\r")[1:]
+    assert "left" not in first
+    assert "80/200 1:00 min left" in second
+    assert lines == ["train: 60 of 200", "train: 80 of 200, 1:00 min left"]
+
+
 def test_stages_have_a_line_each_and_may_come_again() -> None:
     written: list[str] = []
     watch = rewriting_watcher(clock_of(*range(9)), write=written.append)

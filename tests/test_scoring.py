@@ -187,7 +187,7 @@ LABELS: dict[str, Any] = {"query_labels": [[1, 0]], "database_labels": RELEVANT}
         ),
         (
             {"direction": "up", **LABELS}, UnknownNameError,
-            ("unknown direction 'up': Known: image_to_image, image_to_text, text_to_image, "
+            ("unknown direction 'up'; known: image_to_image, image_to_text, text_to_image, "
             "text_to_text"),
         ),
     ],

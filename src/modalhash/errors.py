@@ -94,10 +94,10 @@ class UnknownNameError(InputError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, advice: str = "") -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
         close = " or ".join(map(repr, nearest_names(name, self.known)))
-        hint = f"did you mean {close}? " if close else ""
+        hint = f": did you mean {close}? Known" if close else "; known"
         listed = ", ".join(self.known) or "none"
         way_out = f"; {advice}" if advice else ""
-        super().__init__(f"unknown {kind} {name!r}: {hint}Known: {listed}{way_out}")
+        super().__init__(f"unknown {kind} {name!r}{hint}: {listed}{way_out}")
 
 
 def nearest_names(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:

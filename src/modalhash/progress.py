@@ -49,9 +49,10 @@ def silent(stage: str, done: int, total: int, values: Mapping[str, float] | None
 
 @dataclass
 class Stages:
-    """When each stage began and was last shown, in seconds of a clock."""
+    """When each stage began, and with how much done, and when it was last shown, by a clock."""
 
     started: dict[str, float] = field(default_factory=dict)
+    first_done: dict[str, int] = field(default_factory=dict)
     shown: dict[str, float] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
 
@@ -60,13 +61,20 @@ class Stages:
         if stage in self.finished and not done:
             self.finished.discard(stage)
             self.started.pop(stage, None)
+            self.first_done.pop(stage, None)
             self.shown.pop(stage, None)
         self.started.setdefault(stage, now)
+        self.first_done.setdefault(stage, done)
 
     def write_time_left(self, stage: str, now: float, done: int, total: int) -> str:
-        """Write how long a stage is likely to take still."""
-        left = (now - self.started[stage]) * (total - done) / max(done, 1)
-        return f"{format_seconds(left)} left"
+        """Write how long a stage is likely to take still; "" before that is known.
+
+        What was done at the first report took an unknown time, and counts for nothing.
+        """
+        seconds, finished = now - self.started[stage], done - self.first_done[stage]
+        if seconds <= 0 or finished <= 0:
+            return ""
+        return f"{format_seconds(seconds * (total - done) / finished)} left"
 
 
 def line_watcher(
@@ -101,7 +109,8 @@ def line_watcher(
         elif not done:
             state = f"{total} to do"
         else:
-            state = f"{done} of {total}, {stages.write_time_left(stage, now, done, total)}"
+            left = stages.write_time_left(stage, now, done, total)
+            state = f"{done} of {total}" + (f", {left}" if left else "")
         stages.shown[stage] = now
         numbers = format_values(values)
         write(f"{stage}: {state}" + (f"; {numbers}" if numbers else ""))
@@ -133,8 +142,6 @@ def rewriting_watcher(
             f"{format_seconds(now - stages.started[stage])} in all"
             if is_done
             else stages.write_time_left(stage, now, done, total)
-            if done
-            else ""
         )
         filled = round(BAR_WIDTH * min(done, total) / max(total, 1))
         bar = "#" * filled + "." * (BAR_WIDTH - filled)

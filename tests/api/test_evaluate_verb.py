@@ -235,7 +235,7 @@ def test_without_labels_there_are_pairs_and_a_note(unlabelled: str) -> None:
         (
             {"ties": "random"},
             UnknownNameError,
-            "unknown tie rule 'random': Known: database_order, expected, optimistic, pessimistic",
+            "unknown tie rule 'random'; known: database_order, expected, optimistic, pessimistic",
         ),
     ],
 )

@@ -31,7 +31,7 @@ def test_rows_hold_means_and_deviations_over_seeds() -> None:
     assert lines[4] == "| a | 16 | hamming | " + " | ".join(["0.200 ± 0.100"] * 6) + " | 3 |"
     assert lines[5] == "| graph | 16 | hamming | no labels |" + "  |" * 6
     assert lines[6] == "| b | 16 | hamming | " + " | ".join(["0.500"] * 6) + " | 2 |"
-    assert "- graph: 1 runs failed: no labels" in lines
+    assert "- graph: 1 run failed: no labels" in lines
 
 
 def test_differences_are_paired_by_seed() -> None:

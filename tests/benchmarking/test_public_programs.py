@@ -223,7 +223,7 @@ def test_an_export_that_can_t_be_fair_is_refused(pairs: Collection, tmp_path: Pa
         InputError, match=re.escape("150 of 150 queries of split 'train' are train")
     ):
         export_inputs("cirh", pairs, tmp_path / "a", split="train", cache=cache)
-    with pytest.raises(UnknownNameError, match=re.escape("unknown program 'cagan': Known: cirh")):
+    with pytest.raises(UnknownNameError, match=re.escape("unknown program 'cagan'; known: cirh")):
         export_inputs("cagan", pairs, tmp_path / "a", cache=cache)
     assert not (tmp_path / "a").exists()
     export_inputs("cirh", pairs, tmp_path / "a", cache=cache)

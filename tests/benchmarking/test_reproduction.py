@@ -168,7 +168,7 @@ def test_runs_that_fail_are_said_to(tmp_path: Path, modalhash: CommandLine) -> N
     )  # fmt: skip
     assert ended.code == 1
     assert "| djsrh | 16 | I→T | MAP@50, shared label | failed | 0.388 [1] | - |" in ended.out
-    assert "- djsrh: 1 runs failed: batch_size: 1, but DJSRH compares" in ended.out
+    assert "- djsrh: 1 run failed: batch_size: 1, but DJSRH compares" in ended.out
     assert "every run failed; the text says why" in ended.err
 
 

@@ -188,7 +188,7 @@ def test_an_unknown_program_or_layout_lists_the_known(tmp_path: Path) -> None:
     expected = "unknown program 'cihr': did you mean 'cirh'? Known: cirh, dgcpn, ucch, ucmfh"
     with pytest.raises(UnknownNameError, match=re.escape(expected)):
         write_public_inputs("cihr", None, tmp_path, make_inputs())
-    expected = "unknown layout of dgcpn 'coco': Known: flickr"
+    expected = "unknown layout of dgcpn 'coco'; known: flickr"
     with pytest.raises(UnknownNameError, match=re.escape(expected)):
         write_public_inputs("dgcpn", "coco", tmp_path, make_inputs())
 

@@ -139,7 +139,7 @@ def test_unknown_names_and_values(modalhash: CommandLine) -> None:
         (("--bits", "0"), "n_bits is 0, expected a positive number: 16 to 256"),
         (("--bits", "-4"), "n_bits is -4, expected a positive number: 16 to 256"),
         (("--device", "abacus"), "device 'abacus' can't be used ("),
-        (("--preset", "best"), "unknown preset of random 'best': Known: none"),
+        (("--preset", "best"), "unknown preset of random 'best'; known: none"),
     ):
         assert train_on(modalhash, "scenes:20", *options).startswith(expected)
 
@@ -269,13 +269,13 @@ def test_a_split_that_isnt_there_lists_those_there_are(
     splits = {"train": "0.jpg\n1.jpg\n", "val": "2.jpg\n3.jpg\n"}
     photos = write_folder(tmp_path / "photos", captions=captions, pictures=names, splits=splits)
     assert line_of(modalhash("evaluate", scene_run, photos)) == (
-        "unknown split of photos 'test': Known: all, train, val"
+        "unknown split of photos 'test'; known: all, train, val"
     )
     tested = write_folder(
         tmp_path / "tested", captions=captions, pictures=names, splits={"test": "\n".join(names)}
     )
     assert train_on(modalhash, tested, "--split", "train") == (
-        "unknown split of tested 'train': Known: all, test; name the items to learn from with "
+        "unknown split of tested 'train'; known: all, test; name the items to learn from with "
         "--split (split in Python)"
     )
 

@@ -105,7 +105,7 @@ def test_bytes_of_0_and_1_are_what_the_number_of_bits_says() -> None:
         ),
         (
             SIGNS, {"bit_order": "middle"}, UnknownNameError,
-            "unknown bit order 'middle': Known: big, little",
+            "unknown bit order 'middle'; known: big, little",
         ),
     ],
 )  # fmt: skip

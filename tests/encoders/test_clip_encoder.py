@@ -274,7 +274,7 @@ def test_a_hub_name_without_network_names_the_way_out(monkeypatch: pytest.Monkey
 
 def test_a_model_of_another_family_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
-    message = f"unknown model type of {tmp_path} 'bert': Known: chinese_clip, clip, siglip"
+    message = f"unknown model type of {tmp_path} 'bert'; known: chinese_clip, clip, siglip"
     with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
         ClipImageTower(str(tmp_path))
 

@@ -214,10 +214,10 @@ def test_a_side_that_a_model_lacks_is_said(folders: dict[str, Path]) -> None:
 
 
 def test_models_of_another_family_are_refused(folders: dict[str, Path]) -> None:
-    message = f"unknown model type of {folders['bert']} 'bert': Known: deit, vit"
+    message = f"unknown model type of {folders['bert']} 'bert'; known: deit, vit"
     with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
         VitImageTower(str(folders["bert"]))
-    message = f"unknown model type of {folders['vit']} 'vit': Known: bert, distilbert, roberta"
+    message = f"unknown model type of {folders['vit']} 'vit'; known: bert, distilbert, roberta"
     with pytest.raises(UnknownNameError, match=f"^{re.escape(message)}$"):
         BertTextTower(str(folders["vit"]))
 

@@ -486,7 +486,7 @@ CODES = pack([[1, 1, 1], [1, -1, 1]])
         (
             {"ties": "stable"},
             UnknownNameError,
-            "unknown tie rule 'stable': Known: database_order, expected, optimistic, pessimistic",
+            "unknown tie rule 'stable'; known: database_order, expected, optimistic, pessimistic",
         ),
         ({"top_k": (0,)}, SettingError, "top_k is (0,), expected positive numbers or None"),
         (

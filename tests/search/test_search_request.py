@@ -69,7 +69,7 @@ def index(tiny_encoder: None, scene_index: Path) -> Iterator[SearchIndex]:
         ({"text": "a", "weights": {"text": float("nan")}}, "the weight of text is nan, expected"),
         ({"text": "a", "weights": {"texts": 1}}, "unknown part of a query 'texts': did you mean"),
         ({"text": "a", "rerank_by": "fin"}, "unknown rerank_by 'fin': did you mean 'fine'?"),
-        ({"text": "a", "rerank_score": "x"}, "unknown rerank_score 'x': Known: fused, local"),
+        ({"text": "a", "rerank_score": "x"}, "unknown rerank_score 'x'; known: fused, local"),
         (
             {"code": np.zeros((2, 8), np.uint8)},
             "code is uint8 of shape (2, 8), expected",

@@ -112,7 +112,7 @@ def test_a_named_space_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "error", "expected"),
     [
-        ("intra=1", UnknownNameError, "unknown setting of djsrh 'intra': Known: batch"),
+        ("intra=1", UnknownNameError, "unknown setting of djsrh 'intra'; known: batch"),
         ("second_order=0.1:1.5", SettingError, "second_order is 1.5, expected in [0, 1]"),
         ("second_order=0.3:0.1", SettingError, "second_order=0.3:0.1: expected the smaller end"),
         ("second_order=0:1:log", SettingError, "expected the smaller end first above 0"),

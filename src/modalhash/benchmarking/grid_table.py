@@ -240,8 +240,9 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def format_failures(outcomes: Sequence[Outcome]) -> str:
     """Format a line for every reason that runs failed for, and how many they were."""
     reasons = [(outcome.row, outcome.error) for outcome in outcomes if outcome.error]
+    counts = [(*reason, len(list(same))) for reason, same in itertools.groupby(reasons)]
     lines = [
-        f"- {row}: {len(list(same))} runs failed: {reason}\n"
-        for (row, reason), same in itertools.groupby(reasons)
+        f"- {row}: {count} {'run' if count == 1 else 'runs'} failed: {reason}\n"
+        for row, reason, count in counts
     ]
     return "\n" + "".join(lines) if lines else ""
