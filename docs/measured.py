@@ -2,15 +2,15 @@
 
 A block names a file, and what to take of it, parted by semicolons:
 
-    methods.csv; flickr8k dev; cca-itq, cfrh      rows of one collection
-    methods.csv; flickr8k dev; cfrh; 64           of one length
-    methods.csv; flickr8k dev; "a, reranked"      a row whose name has a comma
-    methods.csv costs; flickr8k dev; ; 64         what rows cost
+    methods-icons.csv; icons test; cca-itq, cfrh  rows of one collection
+    methods-icons.csv; icons test; cfrh; 64       of one length
+    methods-icons.csv; icons test; "a, reranked"  a row whose name has a comma
+    methods-icons.csv costs; icons test; ; 64     what rows cost
     ablations-cfrh.csv; icons test                what each part of a method is worth
     modules.csv; icons test; sgrn, cfrh           structural modules: on, off, with shuffled input
 
-A summary names a file, a collection and a length; it has the best rows of each kind, two numbers a
-direction.
+A summary names a file, a collection and a length; it has the best rows of each kind by Hamming
+distance, two numbers a direction.
 
 A JSON file of the same name says how the numbers were made.
 """
@@ -33,6 +33,7 @@ from modalhash.benchmarking.marks import marks_from_json
 from modalhash.benchmarking.module_table import differences_from_json, module_table
 from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome, read_csv
 from modalhash.benchmarking.variants import list_module_rows
+from modalhash.choices import Scoring
 from modalhash.methods import METHODS
 
 __all__ = ["RESULTS", "choose_outcomes", "measured_table", "signs_table", "summary_table"]
@@ -57,7 +58,7 @@ def measured_table(block: str) -> str:
     chosen = choose_outcomes(outcomes, place, [] if modules else words(rows), words(lengths))
     if not chosen:
         raise SystemExit(f"benchmarks/results/{file} has nothing for {block!r}")
-    about = json.loads((RESULTS / file).with_suffix(".json").read_text(encoding="utf-8"))
+    about = read_about(file)
     whole = not rows and not file.startswith(("ablations", "modules"))
     if modules:
         names = words(rows) or list(METHODS)
@@ -75,7 +76,7 @@ def measured_table(block: str) -> str:
     if place:
         table = table.partition("\n\n")[2]
     marked = f"{MARKED} " if whole and sort != "costs" else ""
-    return f"{table.rstrip()}\n\n{marked}{made_by(about, (RESULTS / file).stem)}"
+    return f"{table.rstrip()}\n\n{marked}{made_by(about, file)}"
 
 
 def words(text: str) -> list[str]:
@@ -119,32 +120,47 @@ def summary_table(block: str) -> str:
     return markdown(heads, rows).rstrip()
 
 
-def signs_table(file: str) -> str:
-    """Format what `benchmarks.quality.signs` measured as Markdown, a row a method."""
-    document = json.loads((RESULTS / file).read_text(encoding="utf-8"))
+def signs_table(block: str) -> str:
+    """Format how near codes are to their signs as Markdown, a row a method, means over seeds.
+
+    Args:
+        block: file, collection with split, and length.
+    """
+    file, place, length = (part.strip() for part in block.split(";"))
+    outcomes = read_csv((RESULTS / file).read_text(encoding="utf-8"))
+    rows: dict[str, list[Outcome]] = {}
+    for outcome in choose_outcomes(outcomes, place, [], [length]):
+        if outcome.scoring == Scoring.HAMMING and outcome.sign_cosines:
+            rows.setdefault(outcome.row, []).append(outcome)
     heads = [
         "method", "mean size, image / text", "cosine with signs, image / text", "constant bits",
-        "MAP@50 I→T / T→I",
     ]  # fmt: skip
-    rows = []
-    for name, row in sorted(document["results"].items()):
-        sizes = [row["image_size"], row["text_size"]]
-        rows.append(
-            [
-                name_link(name),
-                "no tanh" if None in sizes else " / ".join(f"{size:.2f}" for size in sizes),
-                f"{row['image_sign_cosine']:.2f} / {row['text_sign_cosine']:.2f}",
-                f"{row['constant_share']:.0%}",
-                f"{row['image_to_text']:.3f} / {row['text_to_image']:.3f}",
-            ]
-        )
-    settings, machine = document["settings"], document["machine"]
-    about = (
-        f"Made by `{document['benchmark']}` on {settings['collection']}, {settings['bits']} bits, "
-        f"seed {document['seed']}, modalhash {document['version']}, {machine['cores']} cores of "
-        f"{machine['cpu']}; one seed, in the order of names: `benchmarks/results/{file}`."
+    cells = [
+        [
+            name_link(row),
+            pair_of_means([outcome.code_sizes for outcome in same], "no tanh"),
+            pair_of_means([outcome.sign_cosines for outcome in same], ""),
+            f"{statistics.mean(outcome.constant_share for outcome in same):.0%}",
+        ]
+        for row, same in sorted(rows.items())
+    ]
+    return f"{markdown(heads, cells).rstrip()}\n\n{made_by(read_about(file), file)}"
+
+
+def pair_of_means(numbers: Sequence[Mapping[str, float]], nothing: str) -> str:
+    """Format means of numbers by modality, pictures first; `nothing` where there are none."""
+    if not all(numbers):
+        return nothing
+    means = (statistics.mean(one[side] for one in numbers) for side in ("image", "text"))
+    return " / ".join(f"{mean:.2f}" for mean in means)
+
+
+def read_about(file: str) -> dict[str, Any]:
+    """Read how the numbers of a file were made."""
+    about: dict[str, Any] = json.loads(
+        (RESULTS / file).with_suffix(".json").read_text(encoding="utf-8")
     )
-    return f"{markdown(heads, rows).rstrip()}\n\n{about}"
+    return about
 
 
 ALWAYS = ("nested", "nested-labelled", "cca-itq", "random")
@@ -153,11 +169,14 @@ SUMMARY = ("MAP@50, shared label", "recall@10 by pair")
 
 
 def average_rows(outcomes: Sequence[Outcome]) -> dict[str, list[float]]:
-    """Average the numbers of a summary over seeds, by row; rows that failed are left out."""
+    """Average the numbers of a summary over seeds, by row, as papers rank: by Hamming distance.
+
+    Reranked rows count; rows that failed don't.
+    """
     names = [f"{title} {direction}" for title in SUMMARY for direction in DIRECTIONS]
     rows: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        if all(name in outcome.values for name in names):
+        if outcome.scoring != Scoring.ASYMMETRIC and all(n in outcome.values for n in names):
             rows.setdefault(outcome.row, []).append(outcome)
     return {
         row: [statistics.mean(outcome.values[name] for outcome in same) for name in names]
@@ -171,12 +190,12 @@ def name_link(row: str) -> str:
     return f"[{row}](methods/{method}.md)"
 
 
-def made_by(about: Mapping[str, Any], stem: str) -> str:
+def made_by(about: Mapping[str, Any], file: str) -> str:
     """Write when, on what and by which command the numbers of a file were made."""
     machine = about["machine"]
     return (
         f"Made on {about['date']} by `{about['command']}`, modalhash "
         f"{machine['packages']['modalhash']}, torch {machine['packages']['torch']}, "
         f"{machine['cores']} cores of {machine['cpu']}; seeds' mean ± deviation; every number, "
-        f"settings included: `benchmarks/results/{stem}.csv` and `.json`."
+        f"settings included: `benchmarks/results/{file}` and `.json`."
     )

@@ -22,11 +22,12 @@ STYLE = """
 
 def results_figures() -> dict[str, str]:
     """Draw one figure a collection: MAP@50 of every method at 64 bits, in both directions."""
-    outcomes = read_csv((RESULTS / "methods.csv").read_text(encoding="utf-8"))
-    return {
-        f"results-{name}": draw_figure(average_rows(choose_outcomes(outcomes, place, [], [LENGTH])))
-        for name, place in PLACES.items()
-    }
+    figures = {}
+    for name, place in PLACES.items():
+        outcomes = read_csv((RESULTS / f"methods-{name}.csv").read_text(encoding="utf-8"))
+        chosen = choose_outcomes(outcomes, place, [], [LENGTH])
+        figures[f"results-{name}"] = draw_figure(average_rows(chosen))
+    return figures
 
 
 def draw_figure(means: Mapping[str, Sequence[float]]) -> str:

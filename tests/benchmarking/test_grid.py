@@ -242,8 +242,9 @@ def test_the_commands(place: Place, tmp_path: Path, modalhash: CommandLine) -> N
     assert "canonical correlation gives at most 5" in page
     assert "http" not in page.replace("http-equiv", "")
     rows = (tmp_path / "out" / "results.csv").read_text().splitlines()
+    # In both directions; bits, seconds, memory, parameters and constant bits; rates and cosines.
     of_random = [row for row in rows if row.startswith("pairs test,random,8,0,")]
-    assert len(of_random) == 2 * (2 * len(MEASURES) + 7)
+    assert len(of_random) == 2 * (2 * len(MEASURES) + 9)
     about = json.loads((tmp_path / "out" / "about.json").read_text())
     assert set(about["rows"]) == {"random", "cfrh", "cca-sign"}
     assert about["rows"]["cfrh"]["settings"] == {"epochs": "1", "hidden_width": "8"}

@@ -85,8 +85,24 @@ def cost_table(outcomes: Sequence[Outcome]) -> str:
     """
     parts = []
     for place, of_place in group_by_place(outcomes).items():
-        parts.append(f"## {place}: cost\n\n{markdown(COST_HEADS, cost_rows(of_place))}")
+        table = markdown(COST_HEADS, cost_rows(of_place))
+        parts.append(f"## {place}: cost\n\n{table}\n{sum_costs(of_place)}\n")
     return "\n".join(parts)
+
+
+def sum_costs(outcomes: Sequence[Outcome]) -> str:
+    """Write how many trainings ended well, and what all of them took together.
+
+    Example:
+        >>> sum_costs([Outcome("a", "pairs", 16, seed, {}, cpu_seconds=90.0) for seed in (0, 1)])
+        'All 2 trainings together: 3 CPU minutes.'
+    """
+    # Other rankings of a model, by a query's numbers or reranked, took no training of their own.
+    trainings = [
+        outcome for outcome in outcomes if outcome.scoring == Scoring.HAMMING and not outcome.error
+    ]
+    minutes = sum(outcome.cpu_seconds for outcome in trainings) / 60
+    return f"All {len(trainings)} trainings together: {minutes:,.0f} CPU minutes."
 
 
 def cost_rows(outcomes: Sequence[Outcome]) -> list[list[str]]:

@@ -1,7 +1,8 @@
 """One training and one measurement of a comparison: its numbers, and what it costs."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from modalhash.artifacts import CollectionCodes, HashModel
 from modalhash.benchmarking.outcomes import DIRECTIONS, MEASURES, RERANKED, Outcome, map_title
 from modalhash.benchmarking.tasks import Task, load_place, usual_encoder, usual_split
 from modalhash.choices import Scoring
-from modalhash.data import PROTOCOLS, Collection
+from modalhash.codes import binarise, pack
+from modalhash.data import PROTOCOLS, Collection, Modality
+from modalhash.data.collection import Positions
 from modalhash.machine import forget_peak, peak_mib
 from modalhash.metrics import Convention, Report, code_statistics
 from modalhash.progress import silent
@@ -48,7 +51,7 @@ def run_task(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, Qu
     )
     seconds = round(time.process_time() - started, 1)
     split = usual_split(collection, task.place.split)
-    rates, constant_share = measure_encoding(model, collection, cache)
+    encoding = measure_encoding(model, collection, cache)
     for row, bits, scoring, report in measure_rankings(task, model, collection, split, cache):
         outcome = Outcome(
             row,
@@ -60,12 +63,12 @@ def run_task(task: Task, cache: Path | str | None) -> Iterator[tuple[Outcome, Qu
             bits,
             peak_mib=round(peak_mib(), 1),
             n_parameters=n_parameters(model),
-            rates=rates,
+            rates=encoding.rates,
             curves=keep_curves(report),
             scoring=scoring,
-            constant_share=constant_share,
+            constant_share=encoding.constant_share,
             code_sizes=list_last_values(model, "size"),
-            sign_cosines=list_last_values(model, "sign_cosine"),
+            sign_cosines=list_last_values(model, "sign_cosine") or encoding.sign_cosines,
         )
         yield outcome, list_query_values(report)
 
@@ -75,29 +78,49 @@ def n_parameters(model: HashModel) -> int:
     return sum(parameter.numel() for parameter in model.hasher_in_torch.parameters())
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """How a model encodes a collection's first rows.
+
+    Attributes:
+        rates: stored features that become codes in a second, by modality.
+        sign_cosines: mean cosine of the numbers before the sign with their signs, by modality.
+        constant_share: share of the bits that are the same for all pictures, or for all texts: the
+            larger one.
+    """
+
+    rates: Mapping[str, float]
+    sign_cosines: Mapping[str, float]
+    constant_share: float
+
+
 def measure_encoding(
     model: HashModel, collection: Collection, cache: Path | str | None
-) -> tuple[dict[str, float], float]:
-    """Measure, on the first rows, how fast stored features become codes, and which bits vary.
+) -> Encoding:
+    """Encode the first rows of both modalities, and measure what comes of it."""
+    import torch
 
-    Returns:
-        Codes a second, by modality, and the share of bits that are the same for all pictures, or
-        for all texts: the larger one.
-    """
+    from modalhash.losses import sign_cosine
+
     folder = None if cache is None else Path(cache)
     codes = CollectionCodes(model, collection, captions="first", cache_folder=folder)
     items = np.arange(min(collection.n_items, RATE_ROWS))
-    rates, constant_counts = {}, []
-    for modality, encode, rows in (
-        ("image", codes.image, items),
-        ("text", codes.text, codes.texts_of(items)),
-    ):
-        encode(rows[:1])
+    sides: tuple[tuple[Modality, Positions], ...] = (
+        ("image", items),
+        ("text", codes.texts_of(items)),
+    )
+    rates: dict[str, float] = {}
+    cosines: dict[str, float] = {}
+    constant_counts = []
+    for modality, rows in sides:
+        codes.relaxed(rows[:1], modality)
         started = time.perf_counter()
-        side = encode(rows)
+        relaxed = codes.relaxed(rows, modality)
+        packed = pack(binarise(relaxed))
         rates[modality] = round(len(rows) / max(time.perf_counter() - started, 1e-6), 1)
-        constant_counts.append(code_statistics(side, model.n_bits).n_constant_bits)
-    return rates, round(max(constant_counts) / model.n_bits, 4)
+        cosines[modality] = round(float(sign_cosine(torch.from_numpy(relaxed))), 4)
+        constant_counts.append(code_statistics(packed, model.n_bits).n_constant_bits)
+    return Encoding(rates, cosines, round(max(constant_counts) / model.n_bits, 4))
 
 
 def list_last_values(model: HashModel, measure: str) -> dict[str, float]:

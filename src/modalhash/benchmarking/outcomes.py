@@ -65,7 +65,8 @@ class Outcome:
             texts, whichever is larger; 0 in results from before it was kept.
         code_sizes: mean size of relaxed codes at the end of training, by modality; empty for
             methods that have none, and in results from before they were kept.
-        sign_cosines: mean cosine of relaxed codes with their signs then, by modality; likewise.
+        sign_cosines: mean cosine of relaxed codes with their signs then, by modality; of methods
+            that log none, the cosine of the numbers before the sign for the first rows.
     """
 
     row: str
