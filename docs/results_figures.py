@@ -9,7 +9,11 @@ from modalhash.benchmarking.outcomes import read_csv
 
 __all__ = ["results_figures"]
 
-PLACES = {"flickr8k": "flickr8k dev", "wiki": "wiki test", "icons": "icons test"}
+PLACES = {
+    "flickr8k": ("methods.csv", "flickr8k dev"),
+    "wiki": ("methods-wiki.csv", "wiki test"),
+    "icons": ("methods-icons.csv", "icons test"),
+}
 LENGTH = "64"
 LEFT, WIDTH, ROW, TOP, RADIUS = 190, 440, 17, 40, 4.5
 STYLE = """
@@ -23,8 +27,8 @@ STYLE = """
 def results_figures() -> dict[str, str]:
     """Draw one figure a collection: MAP@50 of every method at 64 bits, in both directions."""
     figures = {}
-    for name, place in PLACES.items():
-        outcomes = read_csv((RESULTS / f"methods-{name}.csv").read_text(encoding="utf-8"))
+    for name, (file, place) in PLACES.items():
+        outcomes = read_csv((RESULTS / file).read_text(encoding="utf-8"))
         chosen = choose_outcomes(outcomes, place, [], [LENGTH])
         figures[f"results-{name}"] = draw_figure(average_rows(chosen))
     return figures
