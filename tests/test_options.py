@@ -72,7 +72,7 @@ def test_wrong_options_are_refused() -> None:
         change_options(TuningOptions, TrainingOptions(), {})
     with pytest.raises(UnknownNameError, match=r"^unknown option 'resume'"):
         mh.evaluate("nowhere", resume=True)  # type: ignore[call-arg]
-    with pytest.raises(InputError, match=r"^bits and seeds need at least one value each$"):
+    with pytest.raises(InputError, match=r"^bits: at least 1 length is needed$"):
         GridOptions(bits=())
 
 

@@ -32,6 +32,7 @@ FOUNDATION = {
     "forked_children",
     "numpy_numbers",
     "registries",
+    "seeds",
     "search_request",
 }
 TORCH_FREE = (

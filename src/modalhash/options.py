@@ -16,6 +16,7 @@ from modalhash.errors import InputError, UnknownNameError
 from modalhash.modalities import Direction
 from modalhash.numpy_numbers import plain_numbers
 from modalhash.progress import Progress, automatic
+from modalhash.seeds import check_seeds
 
 __all__ = [
     "CROSS_MODAL",
@@ -228,10 +229,11 @@ class GridOptions:
         """Check that there is something to run.
 
         Raises:
-            InputError: if there is no length or no seed.
+            InputError: if there is no length or no seed, or a seed is none.
         """
-        if not (self.bits and self.seeds):
-            raise InputError("bits and seeds need at least one value each")
+        if not self.bits:
+            raise InputError("bits: at least 1 length is needed")
+        check_seeds(self.seeds)
 
 
 class GridChoices(TypedDict, total=False):
@@ -328,7 +330,6 @@ class QuantizerOptions:
         """
         checks = (
             ("sizes", bool(self.sizes) and min(self.sizes, default=0) >= 1, "positive numbers"),
-            ("seeds", bool(self.seeds) and min(self.seeds, default=-1) >= 0, "0 or more"),
             ("space", self.space in ("auto", "features", "common"), "auto, features or common"),
             ("n_queries", self.n_queries is None or self.n_queries >= 1, "at least 1, or None"),
             ("shortlist", self.shortlist >= 50, "at least 50, the ranks that count"),
@@ -338,6 +339,7 @@ class QuantizerOptions:
         for name, is_good, expected in checks:
             if not is_good:
                 raise InputError(f"{name} is {getattr(self, name)!r}, expected {expected}")
+        check_seeds(self.seeds)
 
 
 class QuantizerChoices(TypedDict, total=False):

@@ -237,7 +237,7 @@ def test_a_relevance_that_no_distance_reaches_is_refused_and_the_largest_one_is_
 
 
 def test_a_seed_below_0(trained: Path) -> None:
-    with pytest.raises(InputError, match=r"^seed is -1, expected 0 or more$"):
+    with pytest.raises(InputError, match=r"^seed is -1, expected 0 to 4294967295$"):
         mh.calibrate(trained / "index", "scenes:60", seed=-1)
 
 

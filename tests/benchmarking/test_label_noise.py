@@ -110,7 +110,7 @@ def test_a_collection_without_labels_is_refused() -> None:
     message = f"{scenes.name} has no labels to flip: add labels.tsv, or name another collection"
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         mh.robustness(bare, "ms2gah", encoder="tiny")
-    with pytest.raises(InputError, match="at least 1 of each is needed"):
+    with pytest.raises(InputError, match=r"^seeds is \(\), expected at least 1 seed"):
         mh.robustness(scenes, "ms2gah", seeds=())
     with pytest.raises(UnknownNameError, match="split of"):
         mh.robustness(scenes, "ms2gah", encoder="tiny", split="later")

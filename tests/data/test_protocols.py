@@ -168,16 +168,11 @@ def test_dcmhs_python_takes_the_first_rows() -> None:
     assert divided.split_note == ("protocol dcmh-python: 2,000 test, 10,000 train, 18,015 database")
 
 
-def test_the_legacy_generator_takes_no_other_seeds() -> None:
-    collection = collection_of("x", None, n_items=50)
-    with pytest.raises(InputError, match="legacy generator takes 0 to 4294967295"):
-        apply_protocol(collection, "dchmt:queries=10,train=10", seed=2**32)
-
-
 @pytest.mark.parametrize("protocol", ["dchmt:queries=10,train=10", "dcmh:queries=10,train=10"])
-def test_no_protocol_takes_a_seed_below_0(protocol: str) -> None:
-    with pytest.raises(InputError, match=r"^seed is -1, expected 0 or more$"):
-        apply_protocol(collection_of("x", None, n_items=50), protocol, seed=-1)
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_protocols_take_no_seed_out_of_the_range(protocol: str, seed: int) -> None:
+    with pytest.raises(InputError, match=f"^seed is {seed}, expected 0 to 4294967295$"):
+        apply_protocol(collection_of("x", None, n_items=50), protocol, seed=seed)
 
 
 def test_ucch_takes_the_last_rows() -> None:

@@ -495,7 +495,7 @@ CODES = pack([[1, 1, 1], [1, -1, 1]])
             f"top_k is ({10**23},), expected 2147483647 at most, or None for the whole list",
         ),
         ({"n_resamples": 10**20}, SettingError, f"n_resamples is {10**20}, expected 0 to 1000000"),
-        ({"seed": -1}, SettingError, "seed is -1, expected 0 or more"),
+        ({"seed": -1}, SettingError, "seed is -1, expected 0 to 4294967295"),
         ({"radius": -1}, SettingError, "radius is -1, expected 0 or more"),
         (
             {"jaccard_threshold": 0.0},

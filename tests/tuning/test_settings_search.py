@@ -372,7 +372,7 @@ TOO_FEW = (
     [
         ({"n_trials": 0}, InputError, "n_trials is 0: at least 1 is needed"),
         ({"repeats": 0}, InputError, "repeats is 0: at least 1 is needed"),
-        ({"seed": -1}, InputError, "seed is -1, expected 0 or more"),
+        ({"seed": -1}, InputError, "seed is -1, expected 0 to 4294967295"),
         (
             {"validation_share": 0.6},
             InputError,

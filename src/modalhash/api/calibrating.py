@@ -28,6 +28,7 @@ from modalhash.metrics.options import read_choice
 from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.progress import Progress, automatic
 from modalhash.search import is_search_index
+from modalhash.seeds import check_seed
 
 __all__ = ["calibrate", "find_calibration"]
 
@@ -86,8 +87,7 @@ def calibrate(
         FeatureError: if the collection doesn't have what the model reads.
         StorageError: if the file system refuses.
     """
-    if seed < 0:
-        raise InputError(f"seed is {seed}, expected 0 or more")
+    check_seed(seed)
     if relevance is not None:
         check_rule(relevance)
     chosen = [read_choice("direction", Direction, name) for name in dict.fromkeys(directions)]

@@ -57,6 +57,7 @@ from modalhash.options import (
     TrainingOptions,
     change_options,
 )
+from modalhash.seeds import check_seed
 from modalhash.training import TrainingData, TrainingPlan, train_method
 from modalhash.training.former import FormerTables
 from modalhash.training.live_features import LivePictures, LiveSide, LiveTexts
@@ -158,6 +159,7 @@ def train(
         TrainingError: if the loss isn't finite; finished epochs are kept.
     """
     options = change_options(TrainingOptions, options, choices)
+    check_seed(seed)
     tuning = {"tune_encoder": True} if options.tune_encoder else {}
     changes = dict(settings or {}) | tuning
     if method == AUTO:

@@ -31,6 +31,7 @@ from modalhash.methods.base import Needs
 from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import LabelNoiseChoices, LabelNoiseOptions, change_options
 from modalhash.progress import Progress, silent
+from modalhash.seeds import check_seed, check_seeds
 
 __all__ = [
     "RobustnessRun",
@@ -129,13 +130,14 @@ def flip_labels(labels: Labels, share: float, seed: int) -> Labels:
         (n, c) uint8.
 
     Raises:
-        SettingError: if the share is out of its range.
+        SettingError: if the share or the seed is out of its range.
 
     Example:
         >>> flip_labels(np.zeros((2, 5), np.uint8), 0.2, seed=0).sum()
         np.uint64(2)
     """
     check_share(share)
+    check_seed(seed)
     chosen = np.random.default_rng(seed).permutation(labels.size)[: round(share * labels.size)]
     flipped = labels.copy()
     flipped.reshape(-1)[chosen] ^= 1
@@ -270,9 +272,10 @@ def study_pairs(
 
 
 def check_lists(shares: Sequence[float], options: LabelNoiseOptions) -> None:
-    """Refuse a study without a share or without a seed."""
-    if not (shares and options.seeds):
-        raise InputError("shares and seeds: at least 1 of each is needed")
+    """Refuse a study without a share, without a seed, or with one that isn't a seed."""
+    if not shares:
+        raise InputError("shares: at least 1 is needed")
+    check_seeds(options.seeds)
 
 
 def run_study(

@@ -9,6 +9,7 @@ from modalhash.benchmarking.grid_table import format_spread, markdown
 from modalhash.benchmarking.outcomes import DIRECTIONS, Outcome
 from modalhash.data import Collection, Positions
 from modalhash.errors import InputError, SettingError
+from modalhash.seeds import check_seed
 
 __all__ = ["check_pair_shares", "format_wrong_pairs", "shuffle_texts"]
 
@@ -33,7 +34,7 @@ def shuffle_texts(collection: Collection, items: Positions, share: float, seed: 
 
     Raises:
         InputError: if a share above 0 makes fewer than two items, which can't exchange texts.
-        SettingError: if the share is out of its range.
+        SettingError: if the share or the seed is out of its range.
 
     Example:
         >>> letters = ("a", "b", "c", "d", "e")
@@ -43,6 +44,7 @@ def shuffle_texts(collection: Collection, items: Positions, share: float, seed: 
         (3, [0, 1, 2, 3, 4])
     """
     check_share(share)
+    check_seed(seed)
     n_chosen = round(share * len(items))
     if share and n_chosen < 2:
         raise InputError(

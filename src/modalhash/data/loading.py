@@ -30,6 +30,7 @@ from modalhash.errors import (
     nearest_names,
 )
 from modalhash.progress import Progress, automatic
+from modalhash.seeds import check_seed
 
 __all__ = ["CheckReport", "check_collection", "load_collection", "read_source"]
 
@@ -131,6 +132,8 @@ def load_collection(
     """
     if protocol is not None and split_file is not None:
         raise InputError("protocol and split_file both divide the collection: give one of them")
+    if split_seed is not None:
+        check_seed(split_seed, name="split_seed")
     collection = _load(source, columns, skip_bad, split_seed or 0, progress)
     if protocol is not None:
         collection = apply_protocol(collection, protocol, seed=split_seed)

@@ -18,6 +18,7 @@ import numpy as np
 from modalhash.data.collection import Collection, Positions
 from modalhash.data.protocol_table import PROTOCOLS, Protocol, Rule, Sizes
 from modalhash.errors import InputError, UnknownNameError
+from modalhash.seeds import check_seed
 
 __all__ = ["apply_protocol", "family_of", "split_fingerprint"]
 
@@ -68,8 +69,7 @@ def apply_protocol(collection: Collection, protocol: str, *, seed: int | None = 
     sizes = _sizes(rule, collection, options)
     if seed is None:
         seed = rule.seeds.get(family_of(collection), rule.seed)
-    if seed < 0:
-        raise InputError(f"seed is {seed}, expected 0 or more")
+    check_seed(seed)
     if rule.rule in (Rule.GIVEN, Rule.GIVEN_TEST_DIVIDED) or not sizes.queries:
         splits = _from_given(collection, rule, sizes, np.random.default_rng(seed))
     else:
@@ -207,13 +207,7 @@ def _draw(collection: Collection, rule: Rule, sizes: Sizes, seed: int) -> dict[s
 
 
 def legacy_permutation(n_items: int, seed: int) -> Positions:
-    """Permute as `np.random.seed(seed)` and `np.random.permutation(n_items)` do.
-
-    Raises:
-        InputError: if that generator doesn't take the seed.
-    """
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed is {seed}: NumPy's legacy generator takes 0 to {2**32 - 1}")
+    """Permute as `np.random.seed(seed)` and `np.random.permutation(n_items)` do."""
     generator = np.random.RandomState(seed)
     return generator.permutation(n_items).astype(np.int64)
 

@@ -9,6 +9,7 @@ from modalhash.errors import InputError
 from modalhash.metrics.bootstrap import PairedComparison, compare_runs
 from modalhash.metrics.report import Report
 from modalhash.metrics.results import DirectionReport, Measure
+from modalhash.seeds import check_seed
 
 __all__ = ["MeasureComparison", "compare_reports"]
 
@@ -97,6 +98,7 @@ def compare_reports(
         InputError: if they aren't of the same collection, split, database and captions, or a
             setting is out of its range.
     """
+    check_seed(seed)
     for name, value, other in (
         ("split", first.split, second.split),
         ("database", first.database, second.database),

@@ -6,6 +6,7 @@ from typing import Final
 
 from modalhash.choices import MeasureChoices, read_choice
 from modalhash.errors import SettingError, UnknownNameError
+from modalhash.seeds import check_seed
 
 __all__ = [
     "Convention",
@@ -127,13 +128,13 @@ class MeasureSettings:
             ("recall_at", all(k <= LARGEST_CUTOFF for k in self.recall_at), cutoffs),
             ("radius", self.radius >= 0, "0 or more"),
             ("n_resamples", 0 <= self.n_resamples <= MOST_RESAMPLES, f"0 to {MOST_RESAMPLES}"),
-            ("seed", self.seed >= 0, "0 or more"),
             ("level", 0 < self.level < 1, "in (0, 1)"),
             ("n_threads", self.n_threads is None or self.n_threads >= 1, "at least 1, or None"),
         )
         for name, is_good, expected in checks:
             if not is_good:
                 raise SettingError(f"{name} is {getattr(self, name)}, expected {expected}")
+        check_seed(self.seed)
 
     def intervals(self) -> dict[str, float | int]:
         """Describe how intervals are made; empty if there are none."""

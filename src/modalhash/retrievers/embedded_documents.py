@@ -30,6 +30,7 @@ from modalhash.index.new_folders import new_folder
 from modalhash.retrievers.documents import FoundDocument, NewDocument, clip_score
 from modalhash.retrievers.random_rotation import RandomRotation, read_embeddings, usual_bits
 from modalhash.search.kept_features import FEATURES, read_features, write_features
+from modalhash.seeds import check_seed
 
 __all__ = ["EmbeddedDocuments", "Embedder"]
 
@@ -89,6 +90,7 @@ class EmbeddedDocuments:
         check_kind(kind)
         if n_bits is not None and n_bits < 1:
             raise InputError(f"n_bits is {n_bits}, expected at least 1")
+        check_seed(seed)
         self.embedder = embedder or Embedder()
         self.folder = None if folder is None else Path(folder)
         self.index: HashIndex | None = None

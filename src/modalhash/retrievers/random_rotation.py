@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from modalhash.errors import InputError, ShapeError
+from modalhash.seeds import check_seed
 
 __all__ = ["RandomRotation", "read_embeddings", "usual_bits"]
 
@@ -90,6 +91,7 @@ class RandomRotation:
             raise InputError(
                 f"n_dimensions is {n_dimensions} and n_bits is {n_bits}: expected at least 1 each"
             )
+        check_seed(seed)
         generator = np.random.default_rng(seed)
         blocks = []
         for _ in range(-(-n_bits // n_dimensions)):

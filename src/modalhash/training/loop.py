@@ -32,6 +32,7 @@ from modalhash.methods.base import (
 from modalhash.methods.compatibility import add_former_terms
 from modalhash.methods.hasher import Hasher, HashTower
 from modalhash.progress import Progress, silent
+from modalhash.seeds import check_seed
 from modalhash.training.checkpoints import Checkpoint, Checkpoints
 from modalhash.training.live_features import LiveFeatures
 from modalhash.training.optimisers import make_optimiser, optimiser_tensors, restore_optimiser
@@ -56,7 +57,6 @@ logger = logging.getLogger(__name__)
 SCALING_BATCH = 4096
 CHECKED_AT_ONCE = 1 << 20
 """Numbers checked at a time; a check of all takes twice the memory of what it checks."""
-LARGEST_SEED = 2**32 - 1
 MOST_BITS = 1 << 16
 """Bits of a code at most: one of 8 KiB. Weights for more could take all memory."""
 Rows = NDArray[np.int64]
@@ -88,8 +88,7 @@ class TrainingPlan:
             raise SettingError(f"n_bits is {self.n_bits}, expected a positive number: 16 to 256")
         if self.n_bits > MOST_BITS:
             raise SettingError(f"n_bits is {self.n_bits}, expected {MOST_BITS} at most: 16 to 256")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise SettingError(f"seed is {self.seed}, expected 0 to {LARGEST_SEED}")
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from modalhash.methods.settings import make_method, read_value
 from modalhash.numpy_numbers import takes_numpy_numbers
 from modalhash.options import CROSS_MODAL, TuningChoices, TuningOptions, change_options
 from modalhash.progress import silent
+from modalhash.seeds import check_seed
 from modalhash.training.pairs import hold_out
 from modalhash.training.validation import RECALL_AT
 from modalhash.tuning.proposing import default_values, import_optuna, propose_settings
@@ -101,8 +102,8 @@ def tune(
         **choices: fields of `modalhash.options.TuningOptions`, which change `options`.
 
     Raises:
-        InputError: if `n_trials` or `repeats` is less than 1 or `seed` less than 0, there are too
-            few training items for a validation part, the method has nothing to search, or `output`
+        InputError: if `n_trials`, `repeats` or `seed` is out of its range, there are too few
+            training items for a validation part, the method has nothing to search, or `output`
             holds another search.
         FeatureError: if labels are needed and there are none.
         UnknownNameError, SettingError: if a name isn't known or a value is out of its range.
@@ -113,8 +114,7 @@ def tune(
     for name, count in (("n_trials", n_trials), ("repeats", options.repeats)):
         if count < 1:
             raise InputError(f"{name} is {count}: at least 1 is needed")
-    if seed < 0:
-        raise InputError(f"seed is {seed}, expected 0 or more")
+    check_seed(seed)
     import_optuna()
     collection = open_collection(collection, options.skip_bad, options.progress)
     if method == AUTO:
