@@ -4,8 +4,9 @@ This file imports nothing slow, so that options can use it.
 """
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Final
+
+import numpy as np
 
 from modalhash.errors import SettingError
 
@@ -15,7 +16,7 @@ LARGEST_SEED: Final = 2**32 - 1
 """The largest seed that NumPy, torch and FAISS all take."""
 
 
-def check_seed(seed: int, *, name: str = "seed") -> None:
+def check_seed(seed: object, *, name: str = "seed") -> None:
     """Refuse what isn't a seed.
 
     Args:
@@ -25,11 +26,11 @@ def check_seed(seed: int, *, name: str = "seed") -> None:
     Raises:
         SettingError: if it isn't a whole number from 0 to 4294967295.
     """
-    if not isinstance(seed, Integral) or not 0 <= seed <= LARGEST_SEED:
+    if not isinstance(seed, int | np.integer) or not 0 <= seed <= LARGEST_SEED:
         raise SettingError(f"{name} is {seed!r}, expected 0 to {LARGEST_SEED}")
 
 
-def check_seeds(seeds: Sequence[int]) -> None:
+def check_seeds(seeds: object) -> None:
     """Refuse an empty list of seeds, and what isn't a seed in a list.
 
     Raises:

@@ -17,7 +17,7 @@ from modalhash.benchmarking.measuring_tasks import measure_rankings
 from modalhash.benchmarking.outcomes import MEASURES, Outcome
 from modalhash.benchmarking.tasks import Place, Task, Variant, describe_method, load_place
 from modalhash.benchmarking.variants import method_variants
-from modalhash.errors import DamagedArtifactError, InputError
+from modalhash.errors import DamagedArtifactError, InputError, SettingError
 from modalhash.index.rerank import FineBooks
 from modalhash.methods import method_class
 from modalhash.metrics import DirectionReport, Report
@@ -142,8 +142,8 @@ def test_a_protocol_divides_and_adds_its_measure(place: Place, tmp_path: Path) -
             outcome.values[f"MAP@5000, shared label {direction}"]
             == outcome.values[f"MAP, whole list, shared label {direction}"]
         )
-    (failed,) = run_grid(tasks_of(replace(place, protocol="cagan"), "random", seeds=(0,)), tmp_path)
-    assert "protocol 'cagan' " in failed.error
+    with pytest.raises(InputError, match="protocol 'cagan' "):
+        run_grid(tasks_of(replace(place, protocol="cagan"), "random", seeds=(0,)), tmp_path)
 
 
 def test_results_are_kept_and_a_larger_grid_reuses_them(place: Place, tmp_path: Path) -> None:
@@ -185,11 +185,25 @@ def test_a_method_that_fails_is_reported_and_the_others_go_on(place: Place, tmp_
     assert all(one.values and not one.error for one in outcomes[1:])
 
 
-def test_a_collection_that_is_not_there_is_an_outcome_too(tmp_path: Path) -> None:
-    missing = str(tmp_path / "nothing")
-    (outcome,) = run_grid([Task(Place(missing), Variant("random", "random"), 8, 0)], tmp_path)
-    assert outcome.place == f"{missing} auto"
-    assert missing in outcome.error
+def test_a_collection_that_is_not_there_is_refused_before_any_run(
+    place: Place, tmp_path: Path
+) -> None:
+    tasks = tasks_of(place, "random")
+    for other, message in (
+        (Place(str(tmp_path / "nothing")), "nothing"),
+        (replace(place, split="tets"), "unknown split of pairs 'tets': did you mean 'test'? "),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)):
+            run_grid([*tasks, *tasks_of(other, "random")], tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_results_need_their_collection_no_more(place: Place, tmp_path: Path) -> None:
+    tasks = tasks_of(place, "random", seeds=(0,))
+    first = run_grid(tasks, tmp_path / "out", cache=tmp_path / "cache")
+    (tmp_path / "pairs").rename(tmp_path / "moved")
+    load_place.cache_clear()
+    assert run_grid(tasks, tmp_path / "out") == first
 
 
 def test_a_damaged_result_is_named(place: Place, tmp_path: Path) -> None:
@@ -294,6 +308,15 @@ def test_a_quick_bench(place: Place, tmp_path: Path, modalhash: CommandLine) -> 
             ("bench", "--methods", "cfrh+hugs"),
             "unknown addition to a method in 'cfrh+hugs': 'hugs'",
         ),
+        (
+            ("bench", "--methods", "cfrh,djsrh,random", "--set", "epochs=0"),
+            "epochs is 0, expected at least 1",
+        ),
+        (
+            ("bench", "--methods", "cfrh,nested,random", "--set", "epochs=many"),
+            "epochs is 'many', expected a whole number",
+        ),
+        (("ablate", "cfrh", "--set", "epochs=0"), "epochs is 0, expected at least 1"),
         (("ablate", "random"), "random has no part that can be turned off"),
         (
             ("bench", "--methods", "cca-sign", "--bits", "64"),
@@ -307,6 +330,15 @@ def test_wrong_calls(
     ended = modalhash(*arguments, place.collection, "-o", str(tmp_path / "out"))
     assert ended.code in (1, 2)
     assert message in ended.err
+    assert "every run failed" in message or not (tmp_path / "out").exists()
+
+
+def test_a_value_that_some_rows_take_stays() -> None:
+    """CCA-ITQ may rotate in 0 rounds; CMFH, which learns in rounds, needs 1."""
+    rows = method_variants(["cca-itq", "cmfh"], settings={"rounds": 0})
+    assert [row.settings for row in rows] == [{"rounds": 0}] * 2
+    with pytest.raises(SettingError, match=r"^rounds is 0, expected at least 1$"):
+        method_variants(["random", "cmfh", "lssh"], settings={"rounds": 0})
 
 
 def test_names_of_rows_say_method_and_hug() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from modalhash.benchmarking.measuring_tasks import QueryValues, run_task
 from modalhash.benchmarking.outcomes import Outcome
-from modalhash.benchmarking.tasks import Task, name_place
+from modalhash.benchmarking.tasks import Task, check_place, load_place, name_place
 from modalhash.benchmarking.workers import Budget, Killed, Workers
 from modalhash.choices import Scoring
 from modalhash.errors import DamagedArtifactError, InputError, ModalhashError
@@ -58,6 +58,8 @@ def run_grid(
 
     Raises:
         InputError: if there is no task, `workers` is less than 1, or `memory_gib` isn't positive.
+        CollectionError, UnknownNameError: if the collection of a task without a result can't be
+            read or has no such split; then nothing is run.
         DamagedArtifactError, NewerFormatError: if a result there can't be read.
     """
     if not tasks or workers < 1:
@@ -70,6 +72,10 @@ def run_grid(
     done = len(tasks) - len(missing)
     if done:
         logger.info("%d of %d results are in %s already", done, len(tasks), runs)
+    for place in dict.fromkeys(task.place for task in missing):
+        check_place(place)
+    if workers > 1:
+        load_place.cache_clear()  # workers read the collections themselves
     for task, outcomes in run_missing(missing, budget, cache):
         for outcome, values in outcomes:
             if values:

@@ -24,6 +24,7 @@ from modalhash.benchmarking.quantizer_tasks import (
     make_failures,
 )
 from modalhash.benchmarking.sign_quantizers import SIGN_QUANTIZERS
+from modalhash.benchmarking.tasks import Place, check_place
 from modalhash.benchmarking.vector_inputs import (
     ArrayInputs,
     is_hdf5_benchmark,
@@ -119,6 +120,8 @@ def bench_quantizers(
     )
     if not sources:
         raise InputError("there is no collection, file or array to measure on")
+    for source in sources:
+        check_source(source, folder, options)
     spaces = [pair for source in sources for pair in keep_spaces(source, folder, options)]
     tasks = [task for file, space in spaces for task in make_tasks(file, space, names, options)]
     done = run_tasks(tasks, folder / "runs", options)
@@ -129,6 +132,22 @@ def bench_quantizers(
     notes = {space.name: [*space.notes, describe_counts(space)] for _, space in spaces}
     write_board(board, command, options, notes)
     return board
+
+
+def check_source(source: Source, folder: Path, options: QuantizerOptions) -> None:
+    """Refuse a collection that can't be read and isn't kept, before vectors of others are made.
+
+    Raises:
+        CollectionError, InputError: if a collection or file can't be read.
+        UnknownNameError: if there is no such collection or split.
+    """
+    if isinstance(source, ArrayInputs) or is_hdf5_benchmark(str(source)):
+        return
+    described = [
+        describe_source(str(source), encoder, options) for encoder in list_encoders(options)
+    ]
+    if any(find_stored_space(folder, space) is None for space in described):
+        check_place(Place(str(source), split=options.split))
 
 
 def list_quantizers(names: str | Sequence[str]) -> list[str]:
@@ -165,18 +184,29 @@ def keep_spaces(
     if is_hdf5_benchmark(str(source)):
         space = read_hdf5_space(str(source), options.n_queries, options.memory_gib)
         return [(store_space(space, folder), space)]
-    encoders = [encoder.strip() for encoder in options.encoder.split(",")]
-    return [keep_collection(str(source), encoder, folder, options) for encoder in encoders]
+    return [
+        keep_collection(str(source), encoder, folder, options) for encoder in list_encoders(options)
+    ]
+
+
+def list_encoders(options: QuantizerOptions) -> list[str]:
+    """List the encoders that make features of collections."""
+    return [encoder.strip() for encoder in options.encoder.split(",")]
+
+
+def describe_source(source: str, encoder: str, options: QuantizerOptions) -> list[object]:
+    """Describe what decides the vectors of a collection."""
+    return [source, encoder, options.split, options.space, options.n_queries]
 
 
 def keep_collection(
     source: str, encoder: str, folder: Path, options: QuantizerOptions
 ) -> tuple[Path, VectorSpace]:
     """Read the vectors of a collection, or those that an earlier call has kept."""
-    described = [source, encoder, options.split, options.space, options.n_queries]
+    described = describe_source(source, encoder, options)
     stored = find_stored_space(folder, described)
     if stored is not None:
-        return stored
+        return stored, read_space(stored)
     space = read_collection_space(
         source, encoder=encoder, split=options.split, space=options.space,
         n_queries=options.n_queries, cache=options.cache,
@@ -194,13 +224,13 @@ def store_space(space: VectorSpace, folder: Path) -> Path:
     return file
 
 
-def find_stored_space(folder: Path, described: Sequence[object]) -> tuple[Path, VectorSpace] | None:
-    """Find the space of a collection that an earlier call has made: a common space is learned."""
+def find_stored_space(folder: Path, described: Sequence[object]) -> Path | None:
+    """Find the vectors of a collection that an earlier call has made: a common space is learned."""
     for file in sorted((folder / "spaces").glob("*.json")):
         document = read_json(file, kind="space", newest_format=FORMAT)
         vectors = file.with_suffix(".npz")
         if document.get("made_of") == list(described) and vectors.exists():
-            return vectors, read_space(vectors)
+            return vectors
     return None
 
 

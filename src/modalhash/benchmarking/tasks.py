@@ -19,6 +19,7 @@ __all__ = [
     "Place",
     "Task",
     "Variant",
+    "check_place",
     "describe_method",
     "describe_variants",
     "load_place",
@@ -114,6 +115,18 @@ def name_place(place: Place) -> str:
         return f"{collection.name} {usual_split(collection, place.split)}"
     except (ModalhashError, OSError):
         return f"{place.collection} {place.split}"
+
+
+def check_place(place: Place) -> None:
+    """Refuse a place where nothing can be measured, before anything is trained.
+
+    Raises:
+        CollectionError, InputError: if the collection can't be read, or not divided by the
+            protocol.
+        UnknownNameError: if there is no such collection or split.
+    """
+    collection = load_place(place.collection, place.protocol)
+    collection.split(usual_split(collection, place.split))
 
 
 def usual_split(collection: Collection, split: str) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from modalhash.api.method_choice import configure_method
 from modalhash.benchmarking.tasks import Variant
-from modalhash.errors import InputError, UnknownNameError
+from modalhash.errors import InputError, SettingError, UnknownNameError
 from modalhash.methods import method_class
 from modalhash.methods.base import ClosedFormMethod, Method
 from modalhash.methods.local_alignment import HugSettings
@@ -39,6 +40,7 @@ def method_variants(
     Raises:
         UnknownNameError: if there is no such method.
         InputError: if no method has one of the settings.
+        SettingError: if no method that has one of the settings takes its value.
     """
     parts = {name: name.partition("+") for name in dict.fromkeys(names)}
     classes = {name: method_class(method) for name, (method, _, _) in parts.items()}
@@ -52,7 +54,7 @@ def method_variants(
         raise InputError(
             f"no method of {', '.join(classes)} has a setting {', '.join(sorted(unused))}"
         )
-    return [
+    variants = [
         Variant(
             name,
             parts[name][0],
@@ -62,6 +64,49 @@ def method_variants(
         )
         for name, the_class in classes.items()
     ]
+    for setting in settings or {}:
+        check_value(setting, [variant for variant in variants if setting in variant.settings])
+    return variants
+
+
+def check_value(setting: str, variants: Sequence[Variant]) -> None:
+    """Refuse a value of a setting that no variant takes, before any is trained.
+
+    A value that some take stays: the others' rows say why they failed.
+
+    Raises:
+        SettingError: of the first variant that doesn't take it.
+    """
+    runnable = [variant for variant in variants if find_error(variant, {}) is None]
+    errors = [find_value_error(setting, variant) for variant in runnable]
+    if errors and errors[0] is not None and None not in errors:
+        raise errors[0]
+
+
+def find_value_error(setting: str, variant: Variant) -> SettingError | None:
+    """Find why a variant doesn't take its value of one setting; None if it does.
+
+    Another setting may be what makes the value fit, or what doesn't fit itself.
+    """
+    if find_error(variant, variant.settings) is None:
+        return None
+    return find_error(variant, {setting: variant.settings[setting]})
+
+
+def find_error(variant: Variant, settings: Mapping[str, Any]) -> SettingError | None:
+    """Find why a variant's method can't be made with settings; None if one of its presets can."""
+    presets: list[str | None] = [variant.preset or None]
+    if variant.preset == "auto":
+        presets = [None, *method_class(variant.method).presets]
+    error = None
+    for preset in presets:
+        try:
+            configure_method(variant.method, variant.hug or None, preset, settings)
+        except SettingError as refusal:
+            error = error or refusal
+        else:
+            return None
+    return error
 
 
 def quick_variants(variants: Sequence[Variant]) -> list[Variant]:
