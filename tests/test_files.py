@@ -11,6 +11,7 @@ import pytest
 
 from modalhash.errors import DamagedArtifactError, NewerFormatError, StorageError
 from modalhash.files import (
+    check_writable,
     create_part_folder,
     peek_json,
     read_json,
@@ -185,3 +186,19 @@ def test_odd_values_are_damage_of_their_file(error: Exception) -> None:
         raise error
     with pytest.raises(StorageError, match="full"), report_damage(Path("a.json"), ""):
         raise StorageError("full")
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_place_for_results_is_checked_without_a_trace(tmp_path: Path, *, is_folder: bool) -> None:
+    check_writable(tmp_path / "a.json", is_folder=is_folder)
+    check_writable(tmp_path / "new" / "folders" / "a", is_folder=is_folder)
+    check_writable(tmp_path, is_folder=True)
+    assert names(tmp_path) == []
+    (tmp_path / "file").write_text("x")
+    for path, reason in (
+        (tmp_path / "file" / "a", "Not a directory"),
+        (Path("/proc/modalhash/a"), "No such file or directory"),
+    ):
+        message = f"can't write {path}: {reason}; choose another folder"
+        with pytest.raises(StorageError, match=f"^{re.escape(message)}$"):
+            check_writable(path, is_folder=is_folder)

@@ -33,6 +33,7 @@ from modalhash.numpy_numbers import json_number
 
 __all__ = [
     "check_regular_file",
+    "check_writable",
     "create_part_folder",
     "exchange",
     "file_stamp",
@@ -196,12 +197,16 @@ def file_stamp(path: Path) -> str:
     return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
 
 
-def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_with(
+    path: Path, write: Callable[[IO[bytes]], object], *, keeps_work: bool = True
+) -> None:
     """Let `write` fill a file that appears under `path` only when it is complete.
 
     Args:
         path: where the file goes; missing parent folders are made.
         write: gets an open binary file.
+        keeps_work: whether what was finished before stays where the same command finds it again;
+            the message says so.
 
     Raises:
         StorageError: if the file system refuses (disk full, no permission); `path` is then what
@@ -224,13 +229,44 @@ def write_with(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except StorageError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        advice = "free some space or choose another folder" if is_full else "choose another folder"
+        kept = ": what was finished is kept" if keeps_work else ""
         raise StorageError(
-            f"can't write {path}: {reason}; {advice}, then run the same command again: what was "
-            "finished is kept"
+            f"{describe_refusal(path, error)}, then run the same command again{kept}"
         ) from error
+
+
+def check_writable(path: Path, *, is_folder: bool = False) -> None:
+    """Refuse a file or folder that can't be written, before the work whose results it will hold.
+
+    An empty file is made, and removed, in the folder that will change: the folder itself or the
+    file's, or the nearest folder above that exists. Missing folders aren't made.
+
+    Args:
+        path: of results.
+        is_folder: whether it is a folder.
+
+    Raises:
+        StorageError: if the file system refuses.
+    """
+    folder = path if is_folder else path.parent
+    try:
+        nearest = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+        has_own_name = not is_folder and nearest == folder
+        handle, part = create_part_file(path if has_own_name else nearest / "modalhash")
+        os.close(handle)
+        part.unlink()
+    except OSError as error:
+        raise StorageError(describe_refusal(path, error)) from error
+
+
+def describe_refusal(path: Path, error: OSError) -> str:
+    """Say what can't be written, why, and what to do about it."""
+    advice = "choose another folder"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        advice = f"free some space or {advice}"
+    elif error.errno == errno.ENAMETOOLONG:
+        advice = "choose a shorter name"
+    return f"can't write {path}: {error.strerror or error}; {advice}"
 
 
 def create_part_file(path: Path) -> tuple[int, Path]:
@@ -331,14 +367,14 @@ def swap(path: Path, other: Path) -> bool:
     return done == 0
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, keeps_work: bool = True) -> None:
     """Write bytes atomically; see `write_with`."""
-    write_with(path, lambda file: file.write(content))
+    write_with(path, lambda file: file.write(content), keeps_work=keeps_work)
 
 
-def write_text(path: Path, content: str) -> None:
+def write_text(path: Path, content: str, *, keeps_work: bool = True) -> None:
     """Write UTF-8 text atomically; see `write_with`."""
-    write_bytes(path, content.encode("utf-8"))
+    write_bytes(path, content.encode("utf-8"), keeps_work=keeps_work)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -58,9 +58,11 @@ def test_an_unreadable_picture(modalhash: CommandLine, tmp_path: Path) -> None:
 def test_a_name_that_the_file_system_does_not_take(modalhash: CommandLine, tmp_path: Path) -> None:
     photos = write_folder(tmp_path / "photos")
     name = "x" * 300
-    for words in (("data", "check", f"table:{name}"), ("data", "convert", photos, "-o", name)):
-        line = line_of(modalhash(*words))
-        assert line.endswith(f"{name}: File name too long; check the path")
+    for words, advice in (
+        (("data", "check", f"table:{name}"), "check the path"),
+        (("data", "convert", photos, "-o", name), "choose a shorter name"),
+    ):
+        assert line_of(modalhash(*words)).endswith(f"{name}: File name too long; {advice}")
 
 
 def test_a_truncated_picture(modalhash: CommandLine, tmp_path: Path) -> None:
@@ -351,3 +353,33 @@ def test_defects_are_listed_by_check(modalhash: CommandLine, tmp_path: Path) -> 
     assert left.code == 0
     assert left.out.startswith("image: 2 x 12")
     assert "photos: left out 3 bad items, 2 are used: c.jpg, d.jpg, e.png" in left.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("robustness", "scenes:60", "--json"),
+        ("evaluate", "run", "--json"),
+        ("evaluate", "run", "--csv"),
+        ("evaluate", "run", "--report"),
+        ("evaluate", "run", "--write-trec"),
+        ("score", "queries.npy", "items.npy", "--json"),
+        ("data", "suspects", "scenes:60", "-o"),
+        ("data", "split", "scenes:60", "-o"),
+        ("search", "photos.index", "dog", "--sheet"),
+        ("train", "scenes:60", "-o"),
+        ("bench", "scenes:60", "-o"),
+        ("bench", "quantizers", "scenes:60", "-o"),
+        ("tune", "djsrh", "scenes:60", "-o"),
+        ("index", "run", "-o"),
+        ("encode", "run", "-o"),
+    ],
+)
+def test_results_that_cannot_be_written_are_refused_before_the_work(
+    modalhash: CommandLine, arguments: tuple[str, ...]
+) -> None:
+    Path("file").write_text("x")
+    assert line_of(modalhash(*arguments, "file/results")) == (
+        "can't write file/results: Not a directory; choose another folder"
+    )
+    assert [path.name for path in Path().iterdir()] == ["file"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from modalhash.cli.options import cache_option, overwrite_option, split_options
+from modalhash.cli.options import RESULT_FOLDER, cache_option, overwrite_option, split_options
 from modalhash.cli.terminal import echo
 from modalhash.cli.watching import show_progress
 
@@ -16,7 +16,7 @@ from modalhash.cli.watching import show_progress
 )
 @click.argument("program")
 @click.argument("collection")
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="New folder.")
+@click.option("-o", "--output", required=True, type=RESULT_FOLDER, help="New folder.")
 @click.option(
     "--layout",
     metavar="NAME",

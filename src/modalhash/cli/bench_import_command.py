@@ -7,6 +7,7 @@ import click
 
 from modalhash.cli.measure_options import deliver, measure_options, output_options
 from modalhash.cli.options import (
+    RESULT_FOLDER,
     overwrite_option,
     packed_codes_options,
 )
@@ -19,7 +20,7 @@ from modalhash.cli.options import (
 )
 @click.argument("inputs", type=click.Path())
 @click.argument("codes", type=click.Path())
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="New folder.")
+@click.option("-o", "--output", required=True, type=RESULT_FOLDER, help="New folder.")
 @packed_codes_options
 @overwrite_option
 @measure_options

@@ -7,7 +7,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.grid_options import typed_command, whole_numbers
-from modalhash.cli.options import NumberRange, cache_option
+from modalhash.cli.options import RESULT_FOLDER, NumberRange, cache_option
 from modalhash.cli.terminal import echo
 from modalhash.cli.watching import show_progress
 from modalhash.options import QuantizerOptions
@@ -33,7 +33,7 @@ ARRAY_OPTIONS: Mapping[str, str] = {
     "-o",
     "--output",
     required=True,
-    type=click.Path(file_okay=False),
+    type=RESULT_FOLDER,
     help="Folder for the table, the page and the result of every row.",
 )
 @click.option(

@@ -9,7 +9,7 @@ from modalhash.cli.data_check_command import command as check_command
 from modalhash.cli.data_convert_command import command as convert_command
 from modalhash.cli.data_inspect_command import command as inspect_command
 from modalhash.cli.data_suspects_command import command as suspects_command
-from modalhash.cli.options import json_option, skip_bad_option, split_options
+from modalhash.cli.options import RESULT_FILE, json_option, skip_bad_option, split_options
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.data import (
     COLLECTIONS,
@@ -130,9 +130,7 @@ def info_command(collection: str | Collection, *, as_json: bool) -> None:
     "split", epilog="Example: modalhash data split icons --protocol dcmh:queries=100 -o icons.json"
 )
 @click.argument("collection")
-@click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False), help="The split file."
-)
+@click.option("-o", "--output", required=True, type=RESULT_FILE, help="The split file.")
 @split_options
 @skip_bad_option
 def split_command(collection: str | Collection, *, output: str, skip_bad: bool) -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from modalhash.cli.options import skip_bad_option, split_options
+from modalhash.cli.options import RESULT_FOLDER, skip_bad_option, split_options
 from modalhash.cli.terminal import echo
 from modalhash.cli.watching import show_progress
 from modalhash.data import Collection, convert_collection, load_collection
@@ -12,7 +12,7 @@ from modalhash.data import Collection, convert_collection, load_collection
     "convert", epilog="Example: modalhash data convert flickr8k:downloads/flickr8k -o flickr8k"
 )
 @click.argument("collection")
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="New folder.")
+@click.option("-o", "--output", required=True, type=RESULT_FOLDER, help="New folder.")
 @split_options
 @skip_bad_option
 def command(collection: str | Collection, *, output: str, skip_bad: bool) -> None:

@@ -6,6 +6,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.options import (
+    RESULT_FILE,
     cache_option,
     device_option,
     frame_grid_option,
@@ -34,7 +35,7 @@ SHOWN = 20
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False),
+    type=RESULT_FILE,
     metavar="FILE",
     help="Also write them as CSV to FILE.",
 )
@@ -86,7 +87,7 @@ def command(
             progress=progress,
         )
     if output is not None:
-        write_text(Path(output), result.to_csv())
+        write_text(Path(output), result.to_csv(), keeps_work=False)
     if as_json:
         echo_json(result.to_json())
         return

@@ -2,7 +2,7 @@
 
 import click
 
-from modalhash.cli.options import cache_option, device_option
+from modalhash.cli.options import RESULT_FOLDER, cache_option, device_option
 from modalhash.cli.terminal import echo
 from modalhash.cli.watching import show_progress
 
@@ -13,7 +13,7 @@ from modalhash.cli.watching import show_progress
     "--output",
     default="modalhash-demo",
     show_default=True,
-    type=click.Path(file_okay=False),
+    type=RESULT_FOLDER,
     help="Folder for everything the demo makes.",
 )
 @click.option("--bits", default=64, show_default=True, help="Bits of a code.")

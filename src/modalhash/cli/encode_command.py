@@ -7,6 +7,7 @@ from click.core import ParameterSource
 
 import modalhash as mh
 from modalhash.cli.options import (
+    RESULT_FOLDER,
     NumberRange,
     cache_option,
     device_option,
@@ -60,7 +61,7 @@ class EncodeCommand(click.Command):
 )
 @click.argument("run", type=click.Path(file_okay=False))
 @click.argument("collection")
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Folder.")
+@click.option("-o", "--output", required=True, type=RESULT_FOLDER, help="Folder.")
 @click.option("--split", default="all", show_default=True, help="Items to encode.")
 @click.option(
     "--shards",

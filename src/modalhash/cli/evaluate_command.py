@@ -168,5 +168,5 @@ def run_sweep(
 
     print_sweep(sweep)
     if json_file is not None:
-        write_text(Path(json_file), document + "\n")
+        write_text(Path(json_file), document + "\n", keeps_work=False)
         echo(f"JSON: {json_file}")

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import modalhash as mh
-from modalhash.cli.options import overwrite_option
+from modalhash.cli.options import RESULT_FOLDER, overwrite_option
 from modalhash.cli.terminal import echo
 from modalhash.cli.watching import show_progress
 
@@ -23,7 +23,7 @@ SITE_OPTIONS = ("runtime", "thumbnails", "links", "fields", "weights", "site_nam
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False),
+    type=RESULT_FOLDER,
     help="New folder.  [default with --format onnx: `onnx` beside the model, where searching "
     "without torch looks for it]",
 )

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modalhash.cli.options import NumberRange, Option, cache_option, read_changes, read_whole_number
+from modalhash.cli.options import (
+    RESULT_FOLDER,
+    NumberRange,
+    Option,
+    cache_option,
+    read_changes,
+    read_whole_number,
+)
 from modalhash.cli.terminal import echo
 from modalhash.options import GridOptions
 
@@ -31,7 +38,7 @@ GRID_OPTIONS: Mapping[str, Option[Any]] = {
         "-o",
         "--output",
         required=True,
-        type=click.Path(file_okay=False),
+        type=RESULT_FOLDER,
         help="Folder for the table and for the result of every run.",
     ),
     "bits": click.option(

@@ -6,6 +6,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.options import (
+    RESULT_FOLDER,
     overwrite_option,
     packed_codes_options,
 )
@@ -14,7 +15,7 @@ from modalhash.cli.terminal import echo
 
 @click.command("import", epilog="Example: modalhash import codes.npy --bits 64 -o codes.index")
 @click.argument("codes", type=click.Path())
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="New folder.")
+@click.option("-o", "--output", required=True, type=RESULT_FOLDER, help="New folder.")
 @packed_codes_options
 @click.option(
     "--ids",

@@ -6,6 +6,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.options import (
+    RESULT_FOLDER,
     cache_option,
     device_option,
     file_metadata_option,
@@ -21,7 +22,7 @@ from modalhash.cli.watching import show_progress
 @click.command("index", epilog="Example: modalhash index runs/photos -o photos.index")
 @click.argument("run", type=click.Path(file_okay=False))
 @click.argument("collection", required=False)
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Folder.")
+@click.option("-o", "--output", required=True, type=RESULT_FOLDER, help="Folder.")
 @click.option("--split", default="all", show_default=True, help="Items to index.")
 @click.option(
     "--kind",

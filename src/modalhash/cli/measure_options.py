@@ -7,14 +7,13 @@ from typing import Any, TypeVar
 
 import click
 
-from modalhash.cli.options import read_cutoffs
+from modalhash.cli.options import RESULT_FILE, RESULT_FOLDER, read_cutoffs
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.metrics import Convention, MeasureComparison, Report, Ties
 
 __all__ = ["deliver", "measure_options", "output_options", "trec_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-FILE = click.Path(dir_okay=False)
 
 
 def measure_options(command: Command) -> Command:
@@ -75,14 +74,17 @@ def output_options(command: Command) -> Command:
             "json_file",
             is_flag=False,
             flag_value="-",
+            type=RESULT_FILE,
             metavar="[FILE]",
             help="Write all numbers as JSON to FILE, or print them and nothing else.",
         ),
-        click.option("--csv", "csv_file", type=FILE, help="Write all numbers as a table to FILE."),
+        click.option(
+            "--csv", "csv_file", type=RESULT_FILE, help="Write all numbers as a table to FILE."
+        ),
         click.option(
             "--report",
             "page",
-            type=FILE,
+            type=RESULT_FILE,
             help="Write all numbers, curves and examples as one HTML page.",
         ),
     )
@@ -98,7 +100,7 @@ def trec_options(command: Command) -> Command:
             "--write-trec",
             "trec",
             metavar="FOLDER",
-            type=click.Path(file_okay=False),
+            type=RESULT_FOLDER,
             help="Also write the rankings as TREC run files, and what is relevant as qrels; "
             "trec_eval orders ties by name, these runs by the database.",
         ),
@@ -140,12 +142,12 @@ def deliver(
 
     document = json.dumps(make_document(reports, comparisons), indent=2, ensure_ascii=False)
     if csv_file is not None:
-        write_text(Path(csv_file), csv_text(reports))
+        write_text(Path(csv_file), csv_text(reports), keeps_work=False)
     if json_file == "-":
         echo_json(document)
         return
     if json_file is not None:
-        write_text(Path(json_file), document + "\n")
+        write_text(Path(json_file), document + "\n", keeps_work=False)
     from modalhash.cli.tables import print_comparison, print_report
 
     for report in reports:

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -54,6 +55,28 @@ class NumberRange(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is no number", param, ctx)
         return number
+
+
+class ResultPath(click.Path):
+    """Where results go: checked before the work begins, so that no work is lost at its end."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str | bytes | os.PathLike[str]:
+        """Refuse what the file system doesn't let us write; "-" is standard output."""
+        from modalhash.files import check_writable
+
+        path = super().convert(value, param, ctx)
+        if value != "-":
+            check_writable(Path(value), is_folder=self.dir_okay)
+        return path
+
+
+RESULT_FILE: Final = ResultPath(dir_okay=False)
+RESULT_FOLDER: Final = ResultPath(file_okay=False)
 
 
 def read_changes(

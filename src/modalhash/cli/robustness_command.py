@@ -8,7 +8,13 @@ import click
 
 import modalhash as mh
 from modalhash.cli.grid_options import whole_numbers
-from modalhash.cli.options import preset_option, run_options, settings_option, split_options
+from modalhash.cli.options import (
+    RESULT_FILE,
+    preset_option,
+    run_options,
+    settings_option,
+    split_options,
+)
 from modalhash.cli.sections import SectionedCommand
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.cli.watching import show_progress
@@ -119,6 +125,7 @@ def pair_shares(
     "json_file",
     is_flag=False,
     flag_value="-",
+    type=RESULT_FILE,
     metavar="[FILE]",
     help="Write all numbers of every run to FILE, or print them and nothing else.",
 )
@@ -146,5 +153,5 @@ def command(
         return
     echo(study.table())
     if json_file is not None:
-        write_text(Path(json_file), document + "\n")
+        write_text(Path(json_file), document + "\n", keeps_work=False)
         echo(f"JSON: {json_file}")

@@ -9,7 +9,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.delete_command import read_ids
-from modalhash.cli.options import Option, device_option, json_option
+from modalhash.cli.options import RESULT_FILE, Option, device_option, json_option
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.modalities import Side
 from modalhash.search_request import GroupBy, RerankBy, Scoring, SearchRequest
@@ -87,7 +87,7 @@ def search_option(name: str, *, more: str = "", shown: str = "", **settings: Any
 )
 @click.option(
     "--sheet",
-    type=click.Path(dir_okay=False),
+    type=RESULT_FILE,
     help="Also write the answers as pictures: a .html or .png file.",
 )
 @click.option(

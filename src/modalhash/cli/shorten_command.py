@@ -3,7 +3,7 @@
 import click
 
 import modalhash as mh
-from modalhash.cli.options import device_option
+from modalhash.cli.options import RESULT_FOLDER, device_option
 from modalhash.cli.terminal import echo
 
 
@@ -14,7 +14,7 @@ from modalhash.cli.terminal import echo
 )
 @click.argument("source", type=click.Path(file_okay=False))
 @click.option("--bits", required=True, type=click.IntRange(min=1), help="First bits to keep.")
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="New folder.")
+@click.option("-o", "--output", required=True, type=RESULT_FOLDER, help="New folder.")
 @device_option
 def command(source: str, *, bits: int, output: str, device: str) -> None:
     """Keep the first bits of the codes of SOURCE, a run folder or what `modalhash encode` wrote.

@@ -8,6 +8,7 @@ from click.core import ParameterSource
 
 import modalhash as mh
 from modalhash.cli.options import (
+    RESULT_FOLDER,
     encoder_option,
     frame_grid_option,
     frames_option,
@@ -87,7 +88,7 @@ def search_settings(
     epilog="Example: modalhash train photos/ --bits 64 -o runs/photos",
 )
 @click.argument("collection")
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Run folder.")
+@click.option("-o", "--output", required=True, type=RESULT_FOLDER, help="Run folder.")
 @click.option(
     "--method",
     default="auto",

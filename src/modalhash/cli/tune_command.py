@@ -6,6 +6,7 @@ import click
 
 import modalhash as mh
 from modalhash.cli.options import (
+    RESULT_FOLDER,
     overwrite_option,
     run_options,
     seed_option,
@@ -29,7 +30,7 @@ from modalhash.options import TuningOptions
     "-o",
     "--output",
     required=True,
-    type=click.Path(file_okay=False),
+    type=RESULT_FOLDER,
     help="Folder for the trials, their table and the best settings.",
 )
 @click.option(

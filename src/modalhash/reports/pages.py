@@ -45,7 +45,7 @@ def write_page(template: str, values: Mapping[str, Any], path: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    write_text(path, environment.get_template(template).render(values))
+    write_text(path, environment.get_template(template).render(values), keeps_work=False)
 
 
 def thumbnail(file: str | Path, size: int = THUMBNAIL) -> Image.Image | None:

@@ -39,7 +39,7 @@ def write_sheet(answers: Sequence[Answer], path: Path) -> None:
             write_page("sheet.html", {"answers": views}, path)
         case ".png":
             picture = draw_sheet(answers)
-            write_with(path, lambda file: picture.save(file, "PNG"))
+            write_with(path, lambda file: picture.save(file, "PNG"), keeps_work=False)
         case ending:
             raise InputError(f"the sheet's name ends in {ending!r}, expected .html or .png")
 
