@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import modalhash as mh
+from modalhash.api.suspecting import Suspect, SuspectList
+from modalhash.cli.tables import print_suspects
 from modalhash.data import Collection
 from modalhash.errors import InputError
 from tests.oracles.command_line import CommandLine
@@ -78,8 +80,8 @@ def test_the_command(modalhash: CommandLine, tmp_path: Path) -> None:
     base: tuple[Any, ...] = ("data", "suspects", "scenes:60", "--encoder", "tiny")
     ended = modalhash(*base, "-k", "3", "-o", file)
     assert ended.code == 0
+    assert ended.out.startswith("60 pairs compared: ")
     assert "suspects of scenes" in ended.out
-    assert "60 pairs compared: " in ended.out
     rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
     assert list(rows[0]) == ["id", "score", "probability", "text", "path"]
     scenes = mh.load_collection("scenes:60")
@@ -96,6 +98,53 @@ def test_the_command(modalhash: CommandLine, tmp_path: Path) -> None:
     whole = modalhash(*base, "-o", file)
     assert whole.code == 0
     assert len(file.read_text(encoding="utf-8").splitlines()) == 61
+
+
+def list_of(
+    probabilities: list[float], wrong_share: float, *, path: str = "", is_clear: bool = True
+) -> SuspectList:
+    suspects = tuple(
+        Suspect(f"item {place}", -1.0, probability, "", path and f"{path}/{place}.jpg")
+        for place, probability in enumerate(probabilities)
+    )
+    return SuspectList("made", len(probabilities), wrong_share, is_clear, suspects)
+
+
+def test_clean_pairs_are_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    print_suspects(list_of([0.09, *[0.0] * 59], 0.001), None)
+    assert capsys.readouterr().out.splitlines() == [
+        "60 pairs compared: none looks wrong",
+        "No pair is wrong with a probability of 0.10 or more; -k N lists the N most suspect ones "
+        "anyway.",
+    ]
+
+
+def test_probable_suspects_are_listed_up_to_20(capsys: pytest.CaptureFixture[str]) -> None:
+    print_suspects(list_of([0.9, 0.1, 0.09, *[0.0] * 57], 0.02), None)
+    first, *table, last = capsys.readouterr().out.splitlines()
+    assert first == "60 pairs compared: about 1 (2.0%) looks wrong"
+    assert [place for place in range(60) if f"item {place} " in "\n".join(table)] == [0, 1]
+    assert last.startswith("Listed: all that are wrong with a probability of 0.10 or more; -k N")
+    print_suspects(list_of([0.5] * 60, 0.5), None)
+    first, *table, last = capsys.readouterr().out.splitlines()
+    assert first == "60 pairs compared: about 30 (50%) look wrong"
+    assert sum("item " in line for line in table) == 20
+    assert last.startswith("Listed: 20 of the 60 that are wrong with a probability of 0.10")
+    print_suspects(list_of([0.0] * 60, 0.0, is_clear=False), None)
+    assert capsys.readouterr().out.count("item ") == 20  # the order is a hint
+
+
+def test_a_number_of_suspects_is_kept_and_files_are_whole_lines(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = "/photos/" + "long-" * 60
+    print_suspects(list_of([0.0] * 60, 0.0, path=folder), 3)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-4:] == [
+        "Their files, in the same order:", *(f"{folder}/{place}.jpg" for place in range(3))
+    ]  # fmt: skip
+    assert "path" not in lines[2]
+    assert "text" not in lines[2]  # a collection of features has none
 
 
 def test_a_collection_without_texts_fails_with_one_line(

@@ -15,13 +15,10 @@ from modalhash.cli.options import (
     skip_bad_option,
     split_options,
 )
-from modalhash.cli.tables import print_suspects
+from modalhash.cli.tables import LEAST_PROBABILITY, SHOWN_SUSPECTS, print_suspects
 from modalhash.cli.terminal import echo, echo_json
 from modalhash.cli.watching import show_progress
 from modalhash.data import Collection
-
-SHOWN = 20
-"""Suspects that are printed, unless another number is named."""
 
 
 @click.command("suspects", epilog="Example: modalhash data suspects photos/ -o suspects.csv")
@@ -30,7 +27,8 @@ SHOWN = 20
     "-k",
     "--k",
     type=click.IntRange(min=1),
-    help=f"Suspects at most  [default: {SHOWN} in the table, all items in FILE].",
+    help=f"List the K most suspect items  [default: {SHOWN_SUSPECTS} at most, of those that are "
+    f"wrong with a probability of {LEAST_PROBABILITY:.2f} or more; all items in FILE].",
 )
 @click.option(
     "-o",
@@ -76,7 +74,7 @@ def command(
     with show_progress() as progress:
         result = mh.suspects(
             collection,
-            k=k if output else k or SHOWN,
+            k=k or SHOWN_SUSPECTS if as_json and not output else k,
             encoder=encoder,
             split=split,
             frames=frames,
@@ -91,6 +89,6 @@ def command(
     if as_json:
         echo_json(result.to_json())
         return
-    print_suspects(result, k or SHOWN)
+    print_suspects(result, k)
     if output is not None:
         echo(f"CSV: {output}")

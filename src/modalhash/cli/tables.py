@@ -9,12 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from modalhash.choices import Scoring
-from modalhash.cli.terminal import shorten_line, show_controls, show_line
+from modalhash.cli.terminal import echo, shorten_line, show_controls, show_line
 from modalhash.metrics import Measure, MeasureComparison, Report, least_score
 
 if TYPE_CHECKING:  # what is printed here may have been made without torch
     from modalhash.api import RerankSweep
-    from modalhash.api.suspecting import SuspectList
+    from modalhash.api.suspecting import Suspect, SuspectList
     from modalhash.artifacts import ModelCalibration
     from modalhash.search import Answer
 
@@ -28,6 +28,12 @@ __all__ = [
 ]
 
 NARROWEST = 100
+LEAST_PROBABILITY = 0.1
+"""Suspects that are less probably wrong aren't listed, unless a number of suspects is given."""
+SHOWN_SUSPECTS = 20
+"""Suspects that are listed at most, unless a number is given."""
+WIDEST_ID = 40
+"""Characters of an id that stay on one line."""
 USUAL_BY_PAIR = ("recall", "median_rank")
 EXACT_RANKS = ("mean_rank", "median_rank")
 Row = tuple[str, str, str, str, str, str]
@@ -84,33 +90,75 @@ def print_answer(answer: "Answer") -> None:
     console().print(table)
 
 
-def print_suspects(result: "SuspectList", k: int) -> None:
-    """Print the first suspects, the most suspect first, and how many pairs may be wrong.
+def print_suspects(result: "SuspectList", k: int | None) -> None:
+    """Print how many pairs look wrong, then suspects, the most suspect first.
 
-    Long texts end in "…"; `--json` and the CSV file have them in full.
+    Long texts end in "…"; `--json` and the CSV file have them in full. Files of pictures come last,
+    each on a line of its own, so that any of them can be copied.
+
+    Args:
+        result: all pairs, or the `k` most suspect ones.
+        k: suspects that are listed; None lists those that are wrong with some probability.
     """
-    table = Table(title=f"suspects of {result.collection}", title_justify="left")
-    for head in ("score", "probability"):
-        table.add_column(head, justify="right")
-    for head in ("id", "text", "path"):
-        table.add_column(head, overflow="fold")
-    for suspect in result.suspects[:k]:
-        table.add_row(
-            f"{suspect.score:.3f}",
-            f"{suspect.probability:.2f}",
-            show_line(suspect.id),
-            shorten_line(suspect.text),
-            show_line(suspect.path),
-        )
-    console().print(table)
-    if result.is_clear:
-        verdict = f"about {result.wrong_share:.0%} look wrong"
-    else:
-        verdict = (
+    console().print(f"{result.n_items:,} pairs compared: {describe_wrong_pairs(result)}")
+    listed, note = result.suspects[:k], ""
+    if k is None:
+        listed, note = choose_suspects(result)
+    if listed:
+        print_suspect_table(listed, f"suspects of {result.collection}")
+    if note:
+        echo(note)
+
+
+def describe_wrong_pairs(result: "SuspectList") -> str:
+    """Say how many pairs look wrong, or that it can't be told."""
+    if not result.is_clear:
+        return (
             "pictures and texts agree so little that wrong pairs can't be told from right ones: "
             "read the order as a hint"
         )
-    console().print(f"{result.n_items:,} pairs compared: {verdict}")
+    n_wrong = round(result.wrong_share * result.n_items)
+    if not n_wrong:
+        return "none looks wrong"
+    share = f"{result.wrong_share:.1%}" if result.wrong_share < 0.1 else f"{result.wrong_share:.0%}"
+    return f"about {n_wrong:,} ({share}) {'looks' if n_wrong == 1 else 'look'} wrong"
+
+
+def choose_suspects(result: "SuspectList") -> tuple[tuple["Suspect", ...], str]:
+    """Choose the suspects that are listed unless a number is given, and say which are left out."""
+    if not result.is_clear:
+        return result.suspects[:SHOWN_SUSPECTS], ""
+    probable = tuple(
+        suspect for suspect in result.suspects if suspect.probability >= LEAST_PROBABILITY
+    )
+    which = f"wrong with a probability of {LEAST_PROBABILITY:.2f} or more"
+    if not probable:
+        return (), f"No pair is {which}; -k N lists the N most suspect ones anyway."
+    if len(probable) <= SHOWN_SUSPECTS:
+        return probable, f"Listed: all that are {which}; -k N lists the N most suspect ones."
+    n_listed = f"Listed: {SHOWN_SUSPECTS} of the {len(probable):,} that are {which}"
+    return probable[:SHOWN_SUSPECTS], f"{n_listed}; -k N lists the N most suspect ones."
+
+
+def print_suspect_table(suspects: Sequence["Suspect"], title: str) -> None:
+    """Print suspects as a table without columns that would be empty, and the files after it."""
+    table = Table(title=title, title_justify="left")
+    for head in ("score", "probability"):
+        table.add_column(head, justify="right")
+    ids = [show_line(suspect.id) for suspect in suspects]
+    table.add_column("id", overflow="fold", min_width=min(WIDEST_ID, max(map(len, ids))))
+    with_texts = any(suspect.text for suspect in suspects)
+    if with_texts:
+        table.add_column("text", overflow="fold")
+    for name, suspect in zip(ids, suspects, strict=True):
+        cells = [f"{suspect.score:.3f}", f"{suspect.probability:.2f}", name]
+        table.add_row(*cells, *([shorten_line(suspect.text)] if with_texts else []))
+    console().print(table)
+    if any(suspect.path for suspect in suspects):
+        echo("Their files, in the same order:")
+    for suspect in suspects:
+        if suspect.path:
+            echo(show_line(suspect.path))
 
 
 def format_probability(probability: float | None) -> str:
