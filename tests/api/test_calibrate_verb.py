@@ -116,7 +116,8 @@ def test_what_training_saw_is_refused(run: Path) -> None:
         mh.calibrate(run, split="all")
     message = (
         "split 'dev' of scenes has 6 items, at least 12 held-out ones are needed to calibrate: "
-        "name a larger split, or a collection that the model hasn't seen"
+        "name a larger split; or calibrate on a collection that the model hasn't seen (`modalhash "
+        "calibrate RUN COLLECTION`)"
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         mh.calibrate(run, split="dev")
@@ -127,7 +128,9 @@ def test_too_few_held_out_items(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr("modalhash.api.calibrating.FEWEST_ITEMS", 50)
     message = (
         "the part of scenes not seen in training has 12 items, at least 50 held-out ones are "
-        "needed to calibrate: name a larger split, or a collection that the model hasn't seen"
+        "needed to calibrate: train anew with more left out (--split-file), or on more items: "
+        "divided as now, 250 of them leave out 50; or calibrate on a collection that the model "
+        "hasn't seen (`modalhash calibrate RUN COLLECTION`)"
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         mh.calibrate(run)
@@ -253,7 +256,8 @@ def test_cut_offs_that_are_none(trained: Path, scene_index: Path) -> None:
         assert index.search(text="x", k=1).hits[0].relevance is None
         message = (
             "this index doesn't know how relevant images are at which distance: run `modalhash "
-            f"calibrate {scene_index}`, or cut off by a radius"
+            f"calibrate {scene_index} COLLECTION`, on pairs that the model hasn't seen, at least "
+            "50, or cut off by a radius"
         )
         with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
             index.search(text="x", min_relevance=0.5, scoring="hamming")

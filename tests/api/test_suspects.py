@@ -114,8 +114,10 @@ def test_clean_pairs_are_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
     print_suspects(list_of([0.09, *[0.0] * 59], 0.001), None)
     assert capsys.readouterr().out.splitlines() == [
         "60 pairs compared: none looks wrong",
-        "No pair is wrong with a probability of 0.10 or more; -k N lists the N most suspect ones "
-        "anyway.",
+        (
+            "No pair is wrong with a probability of 0.10 or more; -k N lists the N most suspect "
+            "ones anyway."
+        ),
     ]
 
 

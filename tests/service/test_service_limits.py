@@ -114,6 +114,10 @@ def test_a_large_body_is_parsed_beside_the_event_loop(
         ({**QUERY, "rerank": -1}, 'rerank: expected a number from 0 on, "auto" or "all"'),
         ({"code": 7}, "code: expected a JSON object"),
         ({**QUERY, "no such": 1}, "no such: there is no such field"),
+        (
+            {**QUERY, "where": "x == 1"},
+            "where: there is no such field; a filter is called `filter` over HTTP",
+        ),
     ],
 )
 def test_errors_name_fields_only(

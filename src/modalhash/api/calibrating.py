@@ -196,19 +196,44 @@ def find_held_out_items(model: HashModel, collection: Collection, split: str | N
                 f"the model was trained on {n_seen} of the {len(items)} items of split {split!r}: "
                 "what it has seen says little about new pairs; name a split it hasn't seen"
             )
-        check_enough(items, f"split {split!r} of {collection.name}")
+        check_enough(items, f"split {split!r} of {collection.name}", "name a larger split")
         return HeldOut(f"split {split}", np.sort(items))
     for name in HELD_OUT:
         items = collection.splits.get(name, np.zeros(0, np.int64))
         if len(items) >= FEWEST_ITEMS and not len(np.intersect1d(items, seen)):
             return HeldOut(f"split {name}", np.sort(items))
     rest = np.setdiff1d(np.arange(collection.n_items), seen)
-    check_enough(rest, f"the part of {collection.name} not seen in training")
+    check_enough(
+        rest,
+        f"the part of {collection.name} not seen in training",
+        advise_more_items(collection.n_items, len(rest)),
+    )
     return HeldOut("not seen in training" if len(seen) else "all items", rest)
 
 
-def check_enough(items: Positions, source: str) -> None:
+def advise_more_items(n_items: int, n_held_out: int) -> str:
+    """Say how training would leave enough items to calibrate on.
+
+    Args:
+        n_items: of the collection, at least one.
+        n_held_out: of them that training didn't see.
+    """
+    if not n_held_out:
+        return "train anew with some left out (--split-file)"
+    n_needed = -(-FEWEST_ITEMS * n_items // n_held_out)
+    return (
+        "train anew with more left out (--split-file), or on more items: divided as now, "
+        f"{n_needed:,} of them leave out {FEWEST_ITEMS}"
+    )
+
+
+def check_enough(items: Positions, source: str, advice: str) -> None:
     """Refuse to calibrate on next to nothing.
+
+    Args:
+        items: positions of held-out items.
+        source: what they are, in words.
+        advice: how there would be more of them.
 
     Raises:
         InputError: if there are too few items.
@@ -216,7 +241,8 @@ def check_enough(items: Positions, source: str) -> None:
     if len(items) < FEWEST_ITEMS:
         raise InputError(
             f"{source} has {len(items)} items, at least {FEWEST_ITEMS} held-out ones are needed to "
-            "calibrate: name a larger split, or a collection that the model hasn't seen"
+            f"calibrate: {advice}; or calibrate on a collection that the model hasn't seen "
+            "(`modalhash calibrate RUN COLLECTION`)"
         )
 
 

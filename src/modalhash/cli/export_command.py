@@ -12,6 +12,21 @@ from modalhash.cli.watching import show_progress
 SITE_OPTIONS = ("runtime", "thumbnails", "links", "fields", "weights", "site_name")
 
 
+class Form(click.Choice[str]):
+    """Forms of a model or a page; a target of codes is no form, and is named without an option."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Read a form; fail with the command that exports codes if it is none."""
+        if value in self.choices:
+            return str(value)
+        return self.fail(
+            f"{value!r} is not one of {', '.join(self.choices)}. Codes for another system, such as "
+            "faiss or pgvector, go without --format: modalhash export SOURCE faiss -o FOLDER",
+            param,
+            ctx,
+        )
+
+
 @click.command(
     "export",
     epilog="Examples: modalhash export photos.index pgvector -o photos.sql; modalhash export run "
@@ -30,8 +45,9 @@ SITE_OPTIONS = ("runtime", "thumbnails", "links", "fields", "weights", "site_nam
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["onnx", "sentence-transformers", "site"]),
-    help="Export the model of SOURCE, or a web page that searches it, not codes for a TARGET.",
+    type=Form(["onnx", "sentence-transformers", "site"]),
+    help="Export the model of SOURCE, or a web page that searches it, not codes for a TARGET such "
+    "as faiss.",
 )
 @click.option(
     "--with-encoder",

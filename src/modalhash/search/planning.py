@@ -194,7 +194,8 @@ def require_curve(
     place = "score" if plan.keeps_numbers else "distance"
     raise UnavailableError(
         f"this index doesn't know how relevant {plan.side} are at which {place}: run "
-        f"`modalhash calibrate {index.folder}`, or cut off by a radius"
+        f"`modalhash calibrate {index.folder} COLLECTION`, on pairs that the model hasn't seen, at "
+        "least 50, or cut off by a radius"
     )
 
 

@@ -16,6 +16,8 @@ MESSAGES: Final = {
     "missing": "this field is needed",
 }
 """What is said in the place of pydantic's own words, by its types of problems."""
+HINTS: Final = {"where": "a filter is called `filter` over HTTP"}
+"""What stands behind the name of a field that the command line and the library have."""
 BRANCHES: Final = frozenset({"bool", "dict", "float", "int", "list", "none", "str"})
 """Names that pydantic gives to the branches of a union."""
 
@@ -35,6 +37,8 @@ def describe_problems(problems: Sequence[Mapping[str, Any]], *, place: str = "")
     first, more = problems[0], len(problems) - 1
     where = name_place(first)
     message = MESSAGES.get(first.get("type", ""), str(first["msg"]).removeprefix("Value error, "))
+    if first.get("type") == UNKNOWN_FIELD and (hint := HINTS.get(str(first["loc"][-1]))):
+        message = f"{message}; {hint}"
     parts = [part for part in (place, where, message) if part]
     sentence = ": ".join(parts).encode(errors="replace").decode()[:LONGEST]
     return f"{sentence} (and {more} more)" if more else sentence
