@@ -158,6 +158,16 @@ def test_texts_follow_their_table(scene_run: Path, tmp_path: Path) -> None:
     mh.sync(tmp_path / "index", folder)
     assert mh.sync(tmp_path / "index", folder) == SyncCounts(0, 0, 0, 2)
     table = folder / "captions.tsv"
+    (folder / "images" / "b.jpg").rename(tmp_path / "b.jpg")
+    for dry_run in (True, False):
+        counts = mh.sync(tmp_path / "index", folder, dry_run=dry_run)
+        assert counts == SyncCounts(0, 0, 0, 2, missing=1)
+    assert str(counts) == (
+        "0 added, 0 replaced, 0 removed, 2 unchanged; of the unchanged, 1 lost the picture, but a "
+        "table of the folder still names it: delete its rows there, and the next sync removes the "
+        "item"
+    )
+    (tmp_path / "b.jpg").rename(folder / "images" / "b.jpg")
     lines = table.read_text().splitlines()
     changed = [line for line in lines if not line.startswith("b.jpg")]
     first = next(place for place, line in enumerate(changed) if line.startswith("a.jpg"))

@@ -49,6 +49,8 @@ class SyncCounts:
         unchanged: items that weren't encoded again.
         unreadable: pictures that can't be read; an item that was there before stays as it was.
         elsewhere: items of the index that aren't of the folder, and are left alone.
+        missing: unchanged items that have lost their picture, but a table of the folder, such as
+            its captions file, still names it; they stay until its rows are deleted.
 
     Example:
         >>> str(SyncCounts(3, 2, 1, 994))
@@ -61,12 +63,20 @@ class SyncCounts:
     unchanged: int
     unreadable: int = 0
     elsewhere: int = 0
+    missing: int = 0
 
     def __str__(self) -> str:
-        numbers = {name: count for name, count in vars(self).items() if name != "elsewhere"}
-        unreadable = numbers.pop("unreadable")
-        parts = [f"{count:,} {name}" for name, count in numbers.items()]
-        return ", ".join([*parts, *([f"{unreadable:,} unreadable"] if unreadable else [])])
+        names = ("added", "replaced", "removed", "unchanged")
+        parts = [f"{getattr(self, name):,} {name}" for name in names]
+        if self.unreadable:
+            parts.append(f"{self.unreadable:,} unreadable")
+        counts = ", ".join(parts)
+        if not self.missing:
+            return counts
+        return (
+            f"{counts}; of the unchanged, {self.missing:,} lost the picture, but a table of the "
+            "folder still names it: delete its rows there, and the next sync removes the item"
+        )
 
 
 def sync(
@@ -81,7 +91,8 @@ def sync(
     """Make an index hold what a folder holds: new items are added, changed ones encoded again.
 
     A picture counts as changed if its file's size or times changed and its content did too; an item
-    also if its texts or metadata changed. Items whose picture is gone are removed with their texts.
+    also if its texts or metadata changed. Items whose picture is gone are removed with their texts,
+    unless the captions file still names it: that is a defect of the folder, and they are counted.
     Items of the index from other folders are left alone. The index is changed in steps: after a
     kill the next sync does the rest.
 
@@ -188,6 +199,7 @@ def count_plan(plan: SyncPlan, *, unreadable: int = 0) -> SyncCounts:
         plan.unchanged + len(plan.rewritten),
         unreadable,
         plan.elsewhere,
+        plan.missing,
     )
 
 

@@ -35,6 +35,7 @@ class SyncPlan:
             codes stay.
         removed: ids of items whose picture is gone.
         unchanged: how many items are as they were.
+        missing: how many of these have lost their picture, but a table of the folder names it.
         elsewhere: how many items of the index have their picture outside the folder, or none; they
             are left alone.
     """
@@ -44,6 +45,7 @@ class SyncPlan:
     rewritten: list[int] = field(default_factory=list)
     removed: list[Any] = field(default_factory=list)
     unchanged: int = 0
+    missing: int = 0
     elsewhere: int = 0
 
 
@@ -207,7 +209,10 @@ def plan_removal(
                 continue
         if not is_below(row.get("image"), roots):
             plan.elsewhere += 1
-        elif identity in untouched or not is_gone(row, items, roots):
+        elif identity in untouched:
+            plan.unchanged += 1
+            plan.missing += lacks_picture(row, roots)
+        elif not is_gone(row, items, roots):
             plan.unchanged += 1
         else:
             plan.removed.append(identity)
@@ -218,13 +223,23 @@ def is_gone(row: Metadata, items: FolderItems, roots: Sequence[Path]) -> bool:
 
     A picture that is there, or whose folder can't be read at the moment, isn't.
     """
-    root = next(root for root in roots if is_below(row["image"], [root]))
-    name = Path(row["image"]).relative_to(root)
+    name = name_picture(row, roots)
     collection = items.collection
     if (collection.has_texts and not collection.may_lack_texts) or name.as_posix() in items.ids:
         return True  # its row of the table is gone; or the picture has another id now
+    return lacks_picture(row, roots)
+
+
+def name_picture(row: Metadata, roots: Sequence[Path]) -> Path:
+    """Name an item's picture by its path below the one of the folders that it was in."""
+    root = next(root for root in roots if is_below(row["image"], [root]))
+    return Path(row["image"]).relative_to(root)
+
+
+def lacks_picture(row: Metadata, roots: Sequence[Path]) -> bool:
+    """Tell whether an item's picture is no longer there; not where its folder can't be read."""
     try:
-        (roots[0] / name).stat()
+        (roots[0] / name_picture(row, roots)).stat()
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:
