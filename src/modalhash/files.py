@@ -229,9 +229,9 @@ def write_with(
     except StorageError:
         raise
     except OSError as error:
-        kept = ": what was finished is kept" if keeps_work else ""
+        promise = ": what was finished is kept" if keeps_work else ""
         raise StorageError(
-            f"{describe_refusal(path, error)}, then run the same command again{kept}"
+            f"{describe_refusal(path, error)}, then run the same command again{promise}"
         ) from error
 
 
