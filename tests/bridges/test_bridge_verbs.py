@@ -312,9 +312,9 @@ def test_the_commands(modalhash: CommandLine, tmp_path: Path) -> None:
     again = modalhash("export", tmp_path / "codes.index", "npy", "-o", tmp_path / "npy")
     assert again.code == 1
     assert "exists already: replace it with --overwrite" in again.err
-    target = modalhash("export", tmp_path / "codes.index", "--format", "faiss")
-    assert target.code == 2
-    assert "go without --format: modalhash export SOURCE faiss -o FOLDER" in target.err
+    form = modalhash("export", tmp_path / "codes.index", "--format", "faiss")
+    assert form.code == 2
+    assert "go without --format: modalhash export SOURCE faiss -o FOLDER" in form.err
     unknown = modalhash("export", tmp_path / "codes.index", "solr", "-o", tmp_path / "x")
     assert unknown.code == 1
     assert "unknown target 'solr'" in unknown.err
