@@ -318,4 +318,4 @@ def test_a_folder_called_export_is_a_collection(
     told = modalhash("bench", "./export", "--methods", "random", "--bits", "8", "--seeds", "0",
                      "-o", "out")  # fmt: skip
     assert told.code == 1
-    assert "./export auto" in (tmp_path / "out" / "results.csv").read_text()
+    assert "there is no folder and no collection './export'" in told.err

@@ -240,7 +240,7 @@ def test_sync_says_what_changed(
     done = modalhash("sync", index, photos, "--json")
     assert json.loads(done.out) == {
         "format": 1, "dry_run": False, "added": 1, "replaced": 0, "removed": 0, "unchanged": 4,
-        "unreadable": 0, "elsewhere": 0,
+        "unreadable": 0, "elsewhere": 0, "missing": 0,
     }  # fmt: skip
     for name in NAMES:
         (photos / name).unlink()
