@@ -10,7 +10,7 @@ from modalhash.benchmarking.outcomes import read_csv
 __all__ = ["results_figures"]
 
 PLACES = {
-    "flickr8k": ("methods.csv", "flickr8k dev"),
+    "flickr8k": ("methods-flickr8k.csv", "flickr8k dev"),
     "wiki": ("methods-wiki.csv", "wiki test"),
     "icons": ("methods-icons.csv", "icons test"),
 }

@@ -252,7 +252,7 @@ DENSE: Mapping[str, Any] = {
     "graph_output_width": 64,
     "graph_rate_scale": 1.0,
     "intra_weight": 0.1,
-    "fusion_weight": 3.0,
+    "fusion_weight": 0.3,
     "continuation": True,
     "scale_free": True,
     "batch_size": 128,
@@ -262,7 +262,8 @@ DENSE: Mapping[str, Any] = {
 
 Cosines of centred features are about 0, and codes can't all be opposites of each other: what a
 similarity of 0 asks of codes is moved towards 0. A steep fall with distance takes contrast from
-near neighbours, so that it is flatter here.
+near neighbours, so that it is flatter here. Codes near their signs make the squares of the fused
+codes' term large, so that its weight is small (chosen on held-out icons).
 """
 
 
