@@ -27,6 +27,7 @@ from modalhash.benchmarking.grid_table import (
     ablation_table,
     cost_table,
     grid_table,
+    group_by_row,
     markdown,
 )
 from modalhash.benchmarking.marks import marks_from_json
@@ -36,7 +37,15 @@ from modalhash.benchmarking.variants import list_module_rows
 from modalhash.choices import Scoring
 from modalhash.methods import METHODS
 
-__all__ = ["RESULTS", "choose_outcomes", "measured_table", "signs_table", "summary_table"]
+__all__ = [
+    "RESULTS",
+    "average_rows",
+    "choose_outcomes",
+    "measured_table",
+    "read_outcomes",
+    "signs_table",
+    "summary_table",
+]
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
@@ -53,7 +62,7 @@ def measured_table(block: str) -> str:
     first, *asked = [part.strip() for part in block.split(";")]
     file, _, sort = first.partition(" ")
     place, rows, lengths = [*asked, "", "", ""][:3]
-    outcomes = read_csv((RESULTS / file).read_text(encoding="utf-8"))
+    outcomes = read_outcomes(file)
     modules = file.startswith("modules")
     chosen = choose_outcomes(outcomes, place, [] if modules else words(rows), words(lengths))
     if not chosen:
@@ -108,7 +117,7 @@ def summary_table(block: str) -> str:
         block: file, collection with split, and length.
     """
     file, place, length = (part.strip() for part in block.split(";"))
-    outcomes = read_csv((RESULTS / file).read_text(encoding="utf-8"))
+    outcomes = read_outcomes(file)
     means = average_rows(choose_outcomes(outcomes, place, [], [length]))
     ranked = sorted(means, key=lambda row: -sum(means[row][:2]))
     shown = [row for row in ranked if row in ALWAYS or row in ranked[:N_BEST]]
@@ -127,11 +136,14 @@ def signs_table(block: str) -> str:
         block: file, collection with split, and length.
     """
     file, place, length = (part.strip() for part in block.split(";"))
-    outcomes = read_csv((RESULTS / file).read_text(encoding="utf-8"))
-    rows: dict[str, list[Outcome]] = {}
-    for outcome in choose_outcomes(outcomes, place, [], [length]):
-        if outcome.scoring == Scoring.HAMMING and outcome.sign_cosines:
-            rows.setdefault(outcome.row, []).append(outcome)
+    outcomes = read_outcomes(file)
+    rows = {
+        row: same
+        for (row, _, scoring), same in group_by_row(
+            choose_outcomes(outcomes, place, [], [length])
+        ).items()
+        if scoring == Scoring.HAMMING and same[0].sign_cosines
+    }
     heads = [
         "method", "mean size, image / text", "cosine with signs, image / text", "constant bits",
     ]  # fmt: skip
@@ -151,8 +163,13 @@ def pair_of_means(numbers: Sequence[Mapping[str, float]], nothing: str) -> str:
     """Format means of numbers by modality, pictures first; `nothing` where there are none."""
     if not all(numbers):
         return nothing
-    means = (statistics.mean(one[side] for one in numbers) for side in ("image", "text"))
+    means = (statistics.mean(pair[side] for pair in numbers) for side in ("image", "text"))
     return " / ".join(f"{mean:.2f}" for mean in means)
+
+
+def read_outcomes(file: str) -> list[Outcome]:
+    """Read the numbers of a file."""
+    return read_csv((RESULTS / file).read_text(encoding="utf-8"))
 
 
 def read_about(file: str) -> dict[str, Any]:
@@ -174,13 +191,14 @@ def average_rows(outcomes: Sequence[Outcome]) -> dict[str, list[float]]:
     Reranked rows count; rows that failed don't.
     """
     names = [f"{title} {direction}" for title in SUMMARY for direction in DIRECTIONS]
-    rows: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        if outcome.scoring != Scoring.ASYMMETRIC and all(n in outcome.values for n in names):
-            rows.setdefault(outcome.row, []).append(outcome)
+    measured = [
+        outcome
+        for outcome in outcomes
+        if outcome.scoring != Scoring.ASYMMETRIC and all(name in outcome.values for name in names)
+    ]
     return {
         row: [statistics.mean(outcome.values[name] for outcome in same) for name in names]
-        for row, same in rows.items()
+        for (row, *_), same in group_by_row(measured).items()
     }
 
 

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from measured import RESULTS, average_rows, choose_outcomes  # type: ignore[import-not-found, unused-ignore]
-
-from modalhash.benchmarking.outcomes import read_csv
+from measured import average_rows, choose_outcomes, read_outcomes  # type: ignore[import-not-found, unused-ignore]
 
 __all__ = ["results_figures"]
 
@@ -28,8 +26,7 @@ def results_figures() -> dict[str, str]:
     """Draw one figure a collection: MAP@50 of every method at 64 bits, in both directions."""
     figures = {}
     for name, (file, place) in PLACES.items():
-        outcomes = read_csv((RESULTS / file).read_text(encoding="utf-8"))
-        chosen = choose_outcomes(outcomes, place, [], [LENGTH])
+        chosen = choose_outcomes(read_outcomes(file), place, [], [LENGTH])
         figures[f"results-{name}"] = draw_figure(average_rows(chosen))
     return figures
 

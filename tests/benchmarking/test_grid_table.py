@@ -100,11 +100,11 @@ def test_every_number_is_in_the_csv() -> None:
 
 
 def test_costs_are_means_over_seeds() -> None:
-    one = Outcome("a", "photos test", 16, 0, {}, 62.0, 24, "", 100.0, 1500, {"image": 10.0})
+    first = Outcome("a", "photos test", 16, 0, {}, 62.0, 24, "", 100.0, 1500, {"image": 10.0})
     other = Outcome("a", "photos test", 16, 1, {}, 64.0, 24, "", 300.0, 1500, {"image": 30.0})
     failed = Outcome("b", "photos test", 16, 0, {}, error="no labels")
-    asymmetric = replace(one, scoring="asymmetric")
-    lines = cost_table([one, asymmetric, other, failed]).splitlines()
+    asymmetric = replace(first, scoring="asymmetric")
+    lines = cost_table([first, asymmetric, other, failed]).splitlines()
     assert lines[0] == "## photos test: cost"
     assert lines[4:] == [
         "| a | 16 | 63 | 200 | 1,500 | 24 | 20 | 0 |",

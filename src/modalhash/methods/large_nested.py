@@ -19,7 +19,7 @@ from modalhash.layers import KernelHead, ModalityFeatures, evenly_spaced, kernel
 from modalhash.methods.base import Batch, TrainingView
 from modalhash.methods.former_codes import FormerCodes, join_former
 from modalhash.methods.item_blocks import ItemBlock, item_blocks
-from modalhash.methods.nested_memory import BLOCK
+from modalhash.methods.nested_memory import BLOCK, find_first_pairs
 from modalhash.methods.shared_space import principal_directions, row_moments
 
 __all__ = ["LargeMemory", "fit_on_part", "sample_points"]
@@ -53,15 +53,11 @@ class LargeMemory(nn.Module):
             As `Memory` does: targets (u, k) and points (4, u, k). A picture is met in the
             collection as it is met as an unseen one, and so is the text.
         """
-        order = batch.positions.argsort()
-        owners = self.owners[batch.positions[order]]
-        is_first = torch.ones_like(owners, dtype=torch.bool)
-        is_first[1:] = owners[1:] != owners[:-1]
-        chosen = order[is_first]
+        items, chosen = find_first_pairs(self.owners, batch.positions)
         picture = image.common(ModalityFeatures(batch.image.pooled[chosen]))
         sentence = text.common(ModalityFeatures(batch.text.pooled[chosen]))
         points = torch.stack([picture, sentence, picture, sentence])
-        return self.targets[owners[is_first]].float(), points
+        return self.targets[items].float(), points
 
 
 def fit_on_part(

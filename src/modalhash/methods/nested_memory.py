@@ -5,12 +5,33 @@ from torch import Tensor, nn
 
 from modalhash.methods.pair_agreement import PairAgreement, measure_agreement
 
-__all__ = ["BLOCK", "SMALLEST_BATCH", "Memory"]
+__all__ = ["BLOCK", "SMALLEST_BATCH", "Memory", "find_first_pairs"]
 
 BLOCK = 2048
 """Pairs read at a time before training."""
 SMALLEST_BATCH = 2
 """Items that a step compares, at least."""
+
+
+def find_first_pairs(owners: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the items of some pairs, each once, with its first pair there.
+
+    Args:
+        owners: (N,) int64, ascending: the item of each training pair.
+        positions: (n,) int64 of the pairs, all different.
+
+    Returns:
+        (u,) int64 items, ascending, and (u,) int64 places in `positions`.
+
+    Example:
+        >>> find_first_pairs(torch.tensor([0, 0, 1, 1]), torch.tensor([3, 1, 0]))
+        (tensor([0, 1]), tensor([2, 0]))
+    """
+    order = positions.argsort()  # pairs of one item are one after another
+    items = owners[positions[order]]
+    is_first = torch.ones_like(items, dtype=torch.bool)
+    is_first[1:] = items[1:] != items[:-1]
+    return items[is_first], order[is_first]
 
 
 class Memory(nn.Module):
@@ -55,11 +76,8 @@ class Memory(nn.Module):
             Targets (u, k), and points (4, u, k) of the common space: pictures and texts as unseen
             ones are met, then as those in the collection are.
         """
-        pairs = positions.sort().values  # those of one item are one after another
-        owners = self.owners[pairs]
-        is_first = torch.ones_like(owners, dtype=torch.bool)
-        is_first[1:] = owners[1:] != owners[:-1]
-        items, chosen = owners[is_first], pairs[is_first]
+        items, places = find_first_pairs(self.owners, positions)
+        chosen = positions[places]
         is_trusted = self.is_trusted[items]
         if int(is_trusted.sum()) >= SMALLEST_BATCH:
             items, chosen = items[is_trusted], chosen[is_trusted]
