@@ -251,7 +251,7 @@ DENSE: Mapping[str, Any] = {
     "graph_width": 128,
     "graph_output_width": 64,
     "graph_rate_scale": 1.0,
-    "intra_weight": 0.1,
+    "intra_weight": 0.4,
     "fusion_weight": 0.3,
     "continuation": True,
     "scale_free": True,

@@ -245,6 +245,7 @@ DENSE: Mapping[str, Any] = {
     "fusion_weight": 0.4,
     "text_similarity": "linear",
     "similarity_scale": 1.5,
+    "intra_weight": 0.5,
     "graph_width": 128,
     "graph_output_width": 64,
     "normalise_adjacency": True,
@@ -258,6 +259,8 @@ Centred features have cosines about 0, so that both similarities are about -1 an
 which compares their rows, is about 1: its weight decides where unrelated pairs lie, here at -0.3.
 A batch has n times as many pairs as partners, and the partners' cosine at full weight outshouts
 them: codes of partners meet in training, and unseen ones are found less often.
+Codes near the signs also meet a target below 0 across modalities by bits that tell nothing, + for
+all pictures and - for all texts; at the released `intra_weight` of .1, 15 % of icons' bits were.
 """
 
 

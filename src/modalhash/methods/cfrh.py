@@ -118,6 +118,7 @@ DENSE: Mapping[str, Any] = {
     "text_weight": 0.35,
     "fusion_weight": 0.4,
     "similarity_scale": 1.5,
+    "intra_weight": 0.5,
     "pair_weight": 0.2,
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev).
@@ -127,6 +128,8 @@ constants in the first epochs and doesn't always bring them back, the less so th
 pairs there are (Flickr8k at 16 bits, icons at 64). Sentence vectors also deserve more weight than
 bags of words, whose similarity is mostly whether any word is shared. Centred features have cosines
 about 0, so that the fused part decides where unrelated pairs lie, here at -0.3.
+Codes near the signs also meet such a target across modalities by bits that tell nothing, + for all
+pictures and - for all texts, unless similarity within modalities counts more than by .1.
 """
 
 
