@@ -114,9 +114,9 @@ DENSE: Mapping[str, Any] = {
     **DENSE_TRAINING,
     "scale_free": True,
     "hidden_width": 1024,
-    "image_weight": 0.25,
-    "text_weight": 0.35,
-    "fusion_weight": 0.4,
+    "image_weight": 0.2,
+    "text_weight": 0.3,
+    "fusion_weight": 0.5,
     "similarity_scale": 1.5,
     "intra_weight": 0.5,
     "pair_weight": 0.2,
@@ -127,18 +127,19 @@ The released siblings' SGD at 0.01 meets features of any length: on long ones it
 constants in the first epochs and doesn't always bring them back, the less so the fewer bits or
 pairs there are (Flickr8k at 16 bits, icons at 64). Sentence vectors also deserve more weight than
 bags of words, whose similarity is mostly whether any word is shared. Centred features have cosines
-about 0, so that the fused part decides where unrelated pairs lie, here at -0.3.
-Codes near the signs also meet such a target across modalities by bits that tell nothing, + for all
-pictures and - for all texts, unless similarity within modalities counts more than by .1.
+about 0, so that the fused part decides where unrelated pairs lie, here at 0: below it, codes near
+the signs meet the target by bits that tell nothing, + for all pictures and - for all texts.
+Similarity within modalities counts more than by .1 for the same reason.
 """
 
 
 WIKI: Mapping[str, Any] = {
     **DENSE,
-    "image_weight": 0.3,
-    "text_weight": 0.3,
+    "image_weight": 0.25,
+    "text_weight": 0.25,
 }
-"""JAGH's share of pictures and its scale on Wiki; how to train on its features is ours.
+"""As much of pictures as of texts and the scale as in JAGH on Wiki; how to train on its features is
+ours.
 
 By the plain SGD of the released siblings, or with JAGH's .3 of fusion on centred features, over a
 quarter of the bits become constant.

@@ -120,8 +120,14 @@ DENSE: Mapping[str, Any] = {
     "image_hidden_width": 1024,
     "text_hidden_width": 1024,
     "image_weight": 0.5,
+    "second_order": 0.5,
 }
-"""For dense text features and small collections (ours, chosen on Flickr8k dev)."""
+"""For dense text features and small collections (ours, chosen on Flickr8k dev).
+
+With half of the target of the second order, unrelated pairs lie at 0. Below it, codes near the
+signs meet the target by bits that tell nothing, + for all pictures and - for all texts: with .4 as
+in the paper 17 % of the bits of icons.
+"""
 
 
 class Djsrh(GradientMethod[Heads]):

@@ -226,9 +226,9 @@ DENSE: Mapping[str, Any] = {
     "scale_free": True,
     "image_hidden_width": 1024,
     "text_hidden_width": 1024,
-    "image_weight": 0.25,
-    "text_weight": 0.35,
-    "fusion_weight": 0.4,
+    "image_weight": 0.2,
+    "text_weight": 0.3,
+    "fusion_weight": 0.5,
     "similarity_scale": 1.5,
     "intra_weight": 0.5,
     "pair_weight": 0.2,
@@ -237,8 +237,8 @@ DENSE: Mapping[str, Any] = {
 }
 """For dense text features and small collections (ours, chosen on Flickr8k dev).
 
-Similarity within modalities counts more than by .1: else codes near the signs meet targets below 0
-across modalities by bits that tell nothing, + for all pictures and - for all texts.
+Unrelated pairs lie at 0, and similarity within modalities counts more than by .1: else codes near
+the signs meet targets below 0 by bits that tell nothing, + for all pictures and - for all texts.
 """
 
 
