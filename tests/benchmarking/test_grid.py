@@ -291,6 +291,7 @@ def test_a_quick_bench(place: Place, tmp_path: Path, modalhash: CommandLine) -> 
     ("arguments", "message"),
     [
         (("bench", "--methods", "nope"), "unknown method 'nope'"),
+        (("bench", "--methods", "random", "--encoder", "ofline"), "unknown encoder 'ofline'"),
         (
             ("bench", "--methods", "random", "--set", "epochs=1"),
             "no method of random has a setting epochs",

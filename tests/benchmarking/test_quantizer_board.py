@@ -141,10 +141,16 @@ def test_vectors_of_two_widths_are_refused_with_the_way_out(tmp_path: Path) -> N
         )
 
 
-def test_a_collection_that_is_not_there_is_refused_before_others_are_read(tmp_path: Path) -> None:
+def test_a_collection_or_encoder_that_is_not_there_is_refused_before_others_are_read(
+    tmp_path: Path,
+) -> None:
     pairs = f"ucmfh:{write_ucmfh(tmp_path / 'pairs')}"
     with pytest.raises(InputError, match=r"^there is no folder and no collection 'nope': "):
         mh.bench_quantizers([pairs, "nope"], output=tmp_path / "board", progress=silent)
+    with pytest.raises(UnknownNameError, match=r"^unknown encoder 'ofline'"):
+        mh.bench_quantizers(
+            pairs, output=tmp_path / "board", encoder="auto,ofline", progress=silent
+        )
     assert not (tmp_path / "board").exists()
 
 

@@ -139,15 +139,13 @@ def check_source(source: Source, folder: Path, options: QuantizerOptions) -> Non
 
     Raises:
         CollectionError, InputError: if a collection or file can't be read.
-        UnknownNameError: if there is no such collection or split.
+        UnknownNameError: if there is no such collection, split or encoder.
     """
     if isinstance(source, ArrayInputs) or is_hdf5_benchmark(str(source)):
         return
-    described = [
-        describe_source(str(source), encoder, options) for encoder in list_encoders(options)
-    ]
-    if any(find_stored_space(folder, space) is None for space in described):
-        check_place(Place(str(source), split=options.split))
+    for encoder in list_encoders(options):
+        if find_stored_space(folder, describe_source(str(source), encoder, options)) is None:
+            check_place(Place(str(source), encoder, options.split))
 
 
 def list_quantizers(names: str | Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modalhash.data import Collection, load_collection
+from modalhash.encoders import check_encoder
 from modalhash.errors import ModalhashError, UnknownNameError
 from modalhash.methods import method_class
 from modalhash.methods.base import ClosedFormMethod
@@ -122,10 +123,11 @@ def check_place(place: Place) -> None:
 
     Raises:
         CollectionError, InputError: if the collection can't be read, or not divided by the
-            protocol.
-        UnknownNameError: if there is no such collection or split.
+            protocol, or the encoder has no tower for a modality.
+        UnknownNameError: if there is no such collection, split or encoder.
     """
     collection = load_place(place.collection, place.protocol)
+    check_encoder(usual_encoder(collection, place.encoder))
     collection.split(usual_split(collection, place.split))
 
 

@@ -16,7 +16,7 @@ from modalhash.encoders.base import (
 )
 from modalhash.encoders.extraction import Features, default_cache_folder, extract_features
 from modalhash.encoders.feature_tables import ArrayTable
-from modalhash.encoders.loading import ENCODERS, encoder_name, load_encoder
+from modalhash.encoders.loading import ENCODERS, check_encoder, encoder_name, load_encoder
 from modalhash.encoders.store import FeatureStore
 from modalhash.encoders.store_manifest import FeatureDtype
 
@@ -35,6 +35,7 @@ __all__ = [
     "Tower",
     "TowerOutput",
     "TowerRequest",
+    "check_encoder",
     "default_cache_folder",
     "encoder_name",
     "extract_features",

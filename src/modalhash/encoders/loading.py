@@ -24,9 +24,10 @@ from modalhash.encoders.precomputed import (
 )
 from modalhash.errors import DamagedArtifactError, InputError, SettingError, UnknownNameError
 from modalhash.extras import import_optional
+from modalhash.modalities import MODALITIES
 from modalhash.registries import Registry, is_class_path
 
-__all__ = ["ENCODERS", "REGISTRY", "encoder_name", "load_encoder"]
+__all__ = ["ENCODERS", "REGISTRY", "check_encoder", "encoder_name", "load_encoder"]
 
 ENCODERS: Mapping[str, str] = {
     "bert": "BERT, DistilBERT or RoBERTa through transformers, text only; bert:NAME or bert:FOLDER",
@@ -99,6 +100,17 @@ def load_encoder(
     make_image = find_maker(image_kind, "image", from_file=from_file)
     with local_models_only() if from_file else nullcontext():
         return Encoder(name, framed(make_image(image), image), make_text(text))
+
+
+def check_encoder(name: str) -> None:
+    """Refuse a name that `load_encoder` would, before anything is loaded.
+
+    Raises:
+        UnknownNameError: if there is no encoder of that name, listing those there are.
+        InputError: if the encoder has no tower for a modality.
+    """
+    for side, part in zip(MODALITIES, split_pair(name), strict=True):
+        find_maker(kind_and_options(part)[0], side, from_file=False)
 
 
 def encoder_name(encoder: str | type[EncoderFactory]) -> str:
