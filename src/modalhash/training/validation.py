@@ -17,7 +17,8 @@ from modalhash.training.pairs import TrainingData
 __all__ = ["constant_bits", "pair_recall", "warn_of_collapse"]
 
 RECALL_AT = 10
-SAMPLE = 2_000
+SAMPLE = 500
+"""Training items that tell which bits are constant, at least, and less than twice as many."""
 BLOCK = 1_024
 logger = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
