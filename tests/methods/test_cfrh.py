@@ -242,7 +242,7 @@ def test_presets_of_data_sets() -> None:
         "mirflickr": (0.5, 0.2, 0.3, 1.4),
         "nuswide": (0.5, 0.2, 0.3, 1.4),
         "coco": (0.5, 0.2, 0.3, 1.4),
-        "wiki": (0.3, 0.3, 0.4, 1.5),
+        "wiki": (0.2, 0.3, 0.5, 1.5),
     }.items():
         settings = make_method(Cfrh, preset=preset)[0].settings
         assert (
