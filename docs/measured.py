@@ -6,7 +6,6 @@ A block names a file, and what to take of it, parted by semicolons:
     methods-icons.csv; icons test; cfrh; 64       of one length
     methods-icons.csv; icons test; "a, reranked"  a row whose name has a comma
     methods-icons.csv costs; icons test; ; 64     what rows cost
-    a.csv+b.csv; icons test; cfrh                 rows of two files, lengths in their order
     ablations-cfrh.csv; icons test                what each part of a method is worth
     modules.csv; icons test; sgrn, cfrh           structural modules: on, off, with shuffled input
 
@@ -61,12 +60,9 @@ def measured_table(block: str) -> str:
         SystemExit: if the file has nothing that fits.
     """
     first, *asked = [part.strip() for part in block.split(";")]
-    files, _, sort = first.partition(" ")
-    file, *further = files.split("+")
+    file, _, sort = first.partition(" ")
     place, rows, lengths = [*asked, "", "", ""][:3]
-    outcomes = [outcome for name in (file, *further) for outcome in read_outcomes(name)]
-    if further:
-        outcomes.sort(key=lambda outcome: outcome.n_bits)
+    outcomes = read_outcomes(file)
     modules = file.startswith("modules")
     chosen = choose_outcomes(outcomes, place, [] if modules else words(rows), words(lengths))
     if not chosen:
@@ -89,8 +85,7 @@ def measured_table(block: str) -> str:
     if place:
         table = table.partition("\n\n")[2]
     marked = f"{MARKED} " if whole and sort != "costs" else ""
-    made = "\n\n".join(made_by(read_about(name), name) for name in (file, *further))
-    return f"{table.rstrip()}\n\n{marked}{made}"
+    return f"{table.rstrip()}\n\n{marked}{made_by(about, file)}"
 
 
 def words(text: str) -> list[str]:
